@@ -1,0 +1,1 @@
+"""Run a network: arrays in, arrays out. Knows nothing of faces or video."""

@@ -1,0 +1,125 @@
+"""Boxes, similarity transforms and crops. Training and running share this one warp.
+
+Pixels: the centre of the top-left pixel is (0, 0), so an image of width w covers -0.5 .. w - 0.5, and resizing by s
+maps x to (x + 0.5) s - 0.5, in float, never rounded. A box is (x0, y0, x1, y1); a transform is (2, 3) float32 and
+maps a column (x, y, 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .faces import FloatArray, Image, LandmarkScheme
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A square of the frame, perhaps turned, that becomes a crop.
+
+    Attributes:
+        x, y: centre, pixels of the frame.
+        side: length of a side, pixels of the frame.
+        angle: radians by which the face is turned clockwise in the picture; the crop turns it upright.
+    """
+
+    x: float
+    y: float
+    side: float
+    angle: float = 0.0
+
+    def to_crop(self, size: int) -> FloatArray:
+        """Transform (2, 3) from pixels of the frame to pixels of a ``size`` x ``size`` crop."""
+        scale = size / self.side
+        cos, sin = np.cos(self.angle) * scale, np.sin(self.angle) * scale
+        centre = (size - 1) / 2
+        return np.array(
+            [
+                [cos, sin, centre - cos * self.x - sin * self.y],
+                [-sin, cos, centre + sin * self.x - cos * self.y],
+            ],
+            np.float32,
+        )
+
+
+def transform(points: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Map points (..., 2) by a transform (2, 3)."""
+    mapped: FloatArray = points @ matrix[:, :2].T + matrix[:, 2]
+    return mapped
+
+
+def invert(matrix: FloatArray) -> FloatArray:
+    """The transform (2, 3) that undoes ``matrix`` (2, 3)."""
+    inverse: FloatArray = cv2.invertAffineTransform(matrix).astype(np.float32)
+    return inverse
+
+
+def warp(image: Image, matrix: FloatArray, size: int) -> Image:
+    """Sample a ``size`` x ``size`` crop; outside the image is black.
+
+    A crop reduced by more than two is sampled from a halved image, so that fine texture does not alias.
+    """
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    while scale < 0.4 and min(image.shape[:2]) >= 2 * size:
+        height, width = image.shape[:2]
+        half = ((width + 1) // 2, (height + 1) // 2)
+        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        matrix = matrix @ _resize(half[0] / width, half[1] / height, back=True)
+        scale *= 2
+    crop: Image = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    return crop
+
+
+def _resize(x: float, y: float, *, back: bool) -> FloatArray:
+    """(3, 3) half-pixel resize by (x, y), or the way back."""
+    if back:
+        x, y = 1 / x, 1 / y
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]], np.float32)
+
+
+def box_of(points: FloatArray) -> FloatArray:
+    """Tightest box (4,) around points (n, 2)."""
+    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+
+
+def roll(points: FloatArray, scheme: LandmarkScheme) -> float:
+    """Angle of the line between the eyes, radians, clockwise in the picture."""
+    left, right = points[list(scheme.left_eye)].mean(axis=0), points[list(scheme.right_eye)].mean(axis=0)
+    return float(np.arctan2(right[1] - left[1], right[0] - left[0]))
+
+
+def region_of_points(points: FloatArray, *, margin: float, angle: float = 0.0) -> Region:
+    """The square around points (n, 2), seen turned upright by ``angle``, ``margin`` times their longer extent."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    upright = points @ np.array([[cos, -sin], [sin, cos]], np.float32)
+    low, high = upright.min(axis=0), upright.max(axis=0)
+    x, y = (low + high) / 2
+    side = max(float((high - low).max()) * margin, 1.0)
+    return Region(float(cos * x - sin * y), float(sin * x + cos * y), side, angle)
+
+
+def iou(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Intersection over union (n, m) of boxes (n, 4) and (m, 4)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    overlap = np.clip(high - low, 0, None).prod(axis=2)
+    area_a = np.clip(a[:, 2:] - a[:, :2], 0, None).prod(axis=1)
+    area_b = np.clip(b[:, 2:] - b[:, :2], 0, None).prod(axis=1)
+    union = area_a[:, None] + area_b[None, :] - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap, dtype=np.float32), where=union > 0)
+
+
+def to_tensor(crops: Sequence[Image], mean: Sequence[float], std: Sequence[float], *, rgb: bool) -> FloatArray:
+    """Stack BGR crops of one size into (B, 3, H, W) float32, normalised as the spec says."""
+    height, width = crops[0].shape[:2]
+    tensor = np.empty((len(crops), 3, height, width), np.float32)
+    order = (2, 1, 0) if rgb else (0, 1, 2)
+    for i, crop in enumerate(crops):
+        for plane, channel in enumerate(order):
+            np.multiply(crop[:, :, channel], np.float32(1 / std[plane]), out=tensor[i, plane], dtype=np.float32)
+            if mean[plane]:
+                tensor[i, plane] -= np.float32(mean[plane] / std[plane])
+    return tensor

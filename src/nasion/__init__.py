@@ -1,0 +1,42 @@
+"""Real-time facial-landmark tracking for video.
+
+``track`` follows the faces of a file, camera or stream; ``Tracker`` does so for those who own the loop.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .engines.errors import NasionError
+    from .realtime.faces import Face, Frame
+    from .realtime.pipeline import track
+    from .realtime.sources import open_source
+    from .realtime.tracker import Tracker, TrackerOptions
+
+__version__ = "0.1.0"
+__all__ = ["Face", "Frame", "NasionError", "Tracker", "TrackerOptions", "open_source", "track"]
+
+_HOME = {
+    "Face": ".realtime.faces",
+    "Frame": ".realtime.faces",
+    "NasionError": ".engines.errors",
+    "Tracker": ".realtime.tracker",
+    "TrackerOptions": ".realtime.tracker",
+    "open_source": ".realtime.sources",
+    "track": ".realtime.pipeline",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use, so that importing nasion costs nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; public names: {', '.join(__all__)}")
+    value: object = getattr(importlib.import_module(_HOME[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

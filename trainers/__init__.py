@@ -1,0 +1,1 @@
+"""Data in, checkpoint out. Needs the extra ``train`` (torch)."""
