@@ -1,0 +1,158 @@
+"""Draw faces into a picture: points, the lines of their scheme, box, identity and score."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .faces import Face, FloatArray, Image, scheme_of
+
+Colour = tuple[int, int, int]
+
+_SHIFT = 4  # cv2 draws at 1/16 pixel
+_REACH = 100_000  # pixels; points further out are drawn there, so that cv2's integers cannot overflow
+_LINE_ALPHA = 0.75  # lines step back behind the dots, which are what was measured
+_FAINT = 0.2  # a point of no confidence can still be seen
+_BLACK: Colour = (0, 0, 0)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """Sizes in pixels that suit one face, and its colour."""
+
+    colour: Colour
+    dot: float
+    line: int
+    text: float
+
+    @classmethod
+    def of(cls, face: Face) -> _Pen:
+        width, height = (float(x) for x in face.box[2:] - face.box[:2])
+        side = math.sqrt(max(width * height, 1.0)) if math.isfinite(width * height) else 1.0
+        return cls(
+            colour=colour_of(face.id),
+            dot=min(max(side / 100, 0.7), 12.0),
+            line=round(min(max(side / 220, 1), 8)),
+            text=min(max(side / 500, 0.4), 1.5),
+        )
+
+
+def colour_of(identity: int) -> Colour:
+    """BGR of an identity: always the same for one number, and far from those of its neighbours."""
+    hue = (0.35 + (identity - 1) * 0.618034) % 1.0  # steps of the golden ratio keep clear of all earlier hues
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.7, 1.0)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def draw(
+    image: Image,
+    faces: Sequence[Face],
+    *,
+    points: bool = True,
+    lines: bool = True,
+    box: bool = True,
+    label: bool = True,
+) -> Image:
+    """Return a copy of ``image`` with ``faces`` drawn in; sizes go with the size of each face.
+
+    Args:
+        image: BGR (height, width, 3); stays as it is.
+        faces: in pixels of ``image``; may reach beyond it. Points that are not finite are left out.
+        points: a dot at each point, fainter the lower its confidence.
+        lines: the lines of the scheme, where there is one with that number of points.
+        box: the box around the points.
+        label: identity and score above the box.
+    """
+    canvas = image.copy()
+    for face in faces:
+        pen = _Pen.of(face)
+        if box and np.isfinite(face.box).all():
+            _draw_box(canvas, face.box, pen)
+        if lines:
+            _draw_lines(canvas, image, face, pen)
+        if points:
+            _draw_dots(canvas, image, face, pen)
+    for face in faces:  # at the end, so that no other face covers a label
+        if label and np.isfinite(face.box).all():
+            _draw_label(canvas, face, _Pen.of(face))
+    return canvas
+
+
+def _draw_box(canvas: Image, box: FloatArray, pen: _Pen) -> None:
+    corners = _fixed(box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2))
+    cv2.polylines(canvas, [corners], True, pen.colour, max(1, pen.line // 2), cv2.LINE_AA, _SHIFT)
+
+
+def _draw_lines(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
+    scheme = scheme_of(len(face.points))
+    if scheme is None:
+        return
+    start = [a for run in scheme.lines for a in run[:-1]]
+    end = [b for run in scheme.lines for b in run[1:]]
+    alpha = _LINE_ALPHA * np.minimum(_alpha(face)[start], _alpha(face)[end])
+    middle = (face.points[start] + face.points[end]) / 2
+    colours = _mixed(image, middle, pen.colour, alpha)
+    fixed = _fixed(face.points)
+    for i in _finite(middle):
+        a, b = fixed[start[i]].tolist(), fixed[end[i]].tolist()
+        cv2.line(canvas, a, b, colours[i], pen.line, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_dots(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
+    alpha = _alpha(face)
+    fixed = _fixed(face.points).tolist()
+    # The faintest first: where dots meet, the surer one lies on top.
+    order = sorted(_finite(face.points), key=lambda i: float(alpha[i]))
+    # A dark rim keeps the dots visible on any skin and background; the dots of a small face have no room for one.
+    rim = pen.dot + min(0.8, pen.dot / 3)
+    for radius, colour, strength in ((rim, _BLACK, 0.6), (pen.dot, pen.colour, 1.0)):
+        colours = _mixed(image, face.points, colour, strength * alpha)
+        for i in order:
+            cv2.circle(
+                canvas, fixed[i], round(radius * (1 << _SHIFT)), colours[i], cv2.FILLED, cv2.LINE_AA, _SHIFT
+            )
+
+
+def _draw_label(canvas: Image, face: Face, pen: _Pen) -> None:
+    text, thick = f"{face.id}  {face.score:.2f}", 1 if pen.text < 0.8 else 2
+    (width, height), descent = cv2.getTextSize(text, _FONT, pen.text, thick)
+    pad = max(2, height // 3)
+    width, height = width + 2 * pad, height + descent + pad
+    # Above the box; moved into the picture where that is outside.
+    left = int(np.clip(face.box[0], 0, max(canvas.shape[1] - width, 0)))
+    top = int(np.clip(face.box[1] - height - pad, 0, max(canvas.shape[0] - height, 0)))
+    cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), pen.colour, cv2.FILLED)
+    base = (left + pad, top + height - descent - pad // 2)
+    cv2.putText(canvas, text, base, _FONT, pen.text, _BLACK, thick, cv2.LINE_AA)
+
+
+def _mixed(image: Image, points: FloatArray, colour: Colour, alpha: FloatArray) -> list[list[float]]:
+    """``colour`` mixed, by ``alpha`` (n,), into the pixels of ``image`` at ``points`` (n, 2): cv2 draws opaque only."""
+    limit = np.array(image.shape[1::-1]) - 1
+    x, y = np.clip(np.nan_to_num(points), 0, limit).astype(int).T
+    under = image[y, x].astype(np.float32)
+    mixed: list[list[float]] = (under + (np.array(colour, np.float32) - under) * alpha[:, None]).tolist()
+    return mixed
+
+
+def _alpha(face: Face) -> FloatArray:
+    return np.clip(_FAINT + (1 - _FAINT) * face.confidence, _FAINT, 1).astype(np.float32)
+
+
+def _finite(points: FloatArray) -> list[int]:
+    rows: list[int] = np.flatnonzero(np.isfinite(points).all(axis=1)).tolist()
+    return rows
+
+
+def _fixed(points: FloatArray) -> NDArray[np.int32]:
+    """Points in the 1/16 pixels that cv2 takes."""
+    bounded: NDArray[Any] = np.clip(np.nan_to_num(points), -_REACH, _REACH)
+    return np.rint(bounded * (1 << _SHIFT)).astype(np.int32)
