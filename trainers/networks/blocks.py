@@ -1,0 +1,55 @@
+"""Building blocks that more than one network uses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
+    """Convolution without bias, batch normalisation and, unless told otherwise, ReLU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+    if relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class ResidualBlock(nn.Module):
+    """Two plain 3x3 convolutions with an identity around them (He et al. 2016, basic block)."""
+
+    def __init__(self, width: int) -> None:
+        """Make a block that keeps ``width`` channels."""
+        super().__init__()
+        self.body = nn.Sequential(conv_bn(width, width), conv_bn(width, width, relu=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) to the same shape."""
+        out: Tensor = functional.relu(x + self.body(x), inplace=True)
+        return out
+
+
+def spatial_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of a spatial softmax: differentiable coordinates (soft-argmax).
+
+    Args:
+        logits: (B, n, H, W).
+
+    Returns:
+        points (B, n, 2), x and y in cells, the first cell's centre at 0; and spread (B, n), the standard deviation
+        in cells around that mean.
+    """
+    batch, count, height, width = logits.shape
+    probability = torch.softmax(logits.reshape(batch, count, height * width), dim=2)
+    grid = torch.arange(height * width, device=logits.device)
+    x, y = (grid % width).to(logits.dtype), (grid // width).to(logits.dtype)
+    # centred before squaring: the difference of large squares would lose the digits that matter
+    x, y = x - (width - 1) / 2, y - (height - 1) / 2
+    moments = probability @ torch.stack([x, y, x * x + y * y], dim=1)
+    mean, square = moments[..., :2], moments[..., 2]
+    variance = (square - (mean * mean).sum(dim=2)).clamp_min(1e-4)
+    centre = mean.new_tensor([(width - 1) / 2, (height - 1) / 2])
+    return mean + centre, variance.sqrt()

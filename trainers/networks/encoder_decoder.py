@@ -1,0 +1,103 @@
+"""The shipped landmark network: plain 3x3 convolutions, an encoder, an additive decoder, soft-argmax.
+
+On a CPU a plain convolution costs less time per multiply than a separable one, which is why this network, and not a
+member of a mobile family, is the default (docs/models.md has the comparison).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .blocks import ResidualBlock, conv_bn, spatial_moments
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderDecoderConfig:
+    """Size of the network.
+
+    Attributes:
+        landmarks: number of points.
+        size: side of the square crop in pixels; a multiple of 32.
+        widths: channels at strides 2, 4, 8, 16 and 32.
+    """
+
+    landmarks: int = 68
+    size: int = 128
+    widths: tuple[int, int, int, int, int] = (16, 32, 48, 80, 96)
+
+
+class Reading(nn.Module):
+    """What every landmark network of ours says beside its points: confidence of each point, presence of a face.
+
+    Both are read off detached features, so that learning them never moves the points. Confidence is a Laplace scale
+    per point (in crop pixels): ``log b = a_l log(spread_l) + w_l . features + c_l``.
+    """
+
+    def __init__(self, landmarks: int, features: int) -> None:
+        """Make the heads for ``landmarks`` points over ``features`` pooled channels."""
+        super().__init__()
+        self.slope = nn.Parameter(torch.ones(landmarks))
+        self.scale = nn.Linear(features, landmarks)
+        self.presence = nn.Sequential(nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def forward(self, features: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features (B,C) and spread (B,n) to log scale (B,n) and presence logit (B,)."""
+        log_scale = self.slope * spread.detach().log() + self.scale(features.detach())
+        return log_scale.clamp(-3, 5), self.presence(features).squeeze(1)
+
+
+class EncoderDecoder(nn.Module):
+    """Crop (B,3,S,S), RGB in 0..1, to points, their spread maps and what ``Reading`` says."""
+
+    def __init__(self, config: EncoderDecoderConfig | None = None) -> None:
+        """Build with ``config``'s widths."""
+        super().__init__()
+        self.config = config = config or EncoderDecoderConfig()
+        widths = config.widths
+        self.stem = conv_bn(3, widths[0], stride=2)
+        self.stages = nn.ModuleList(
+            nn.Sequential(conv_bn(a, b, stride=2), ResidualBlock(b)) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.lifts = nn.ModuleList(
+            nn.Conv2d(b, a, 1) for a, b in zip(widths[1:], widths[2:], strict=False)
+        )
+        self.refine = ResidualBlock(widths[1])
+        self.maps = nn.Conv2d(widths[1], config.landmarks, 1)
+        self.reading = Reading(config.landmarks, widths[-1])
+
+    def forward(self, crops: Tensor) -> dict[str, Tensor]:
+        """Return ``points`` (B,n,2) in crop pixels, ``maps`` (B,n,S/4,S/4), ``log_scale`` (B,n), ``presence`` (B,)."""
+        x, taps = self.stem(crops), []
+        for stage in self.stages:
+            x = stage(x)
+            taps.append(x)
+        features = x.mean(dim=(2, 3))
+        for lift, tap in zip(reversed(self.lifts), reversed(taps[:-1]), strict=True):
+            x = tap + functional.interpolate(lift(x), scale_factor=2.0, mode="nearest")
+        maps = self.maps(self.refine(x))
+        cells, spread = spatial_moments(maps)
+        log_scale, presence = self.reading(features, spread)
+        return {"points": (cells + 0.5) * 4 - 0.5, "maps": maps, "log_scale": log_scale, "presence": presence}
+
+
+class LandmarkExport(nn.Module):
+    """A landmark network as it is shipped: points, confidence and presence, nothing else.
+
+    ``confidence`` is the probability, under the predicted Laplace scale, that the error stays below ``tolerance``
+    crop pixels.
+    """
+
+    def __init__(self, network: nn.Module, tolerance: float) -> None:
+        """Wrap a trained network; ``tolerance`` in crop pixels."""
+        super().__init__()
+        self.network, self.tolerance = network, tolerance
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``points`` (B,n,2) in crop pixels, ``confidence`` (B,n) and ``presence`` (B,) in 0..1."""
+        out = self.network(images)
+        confidence = 1 - torch.exp(-self.tolerance * torch.exp(-out["log_scale"]))
+        return {"points": out["points"], "confidence": confidence, "presence": out["presence"].sigmoid()}

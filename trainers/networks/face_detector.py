@@ -1,0 +1,92 @@
+"""Anchor-free multi-scale face detector: a small residual pyramid with one shared head at strides 8, 16 and 32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .blocks import ResidualBlock, conv_bn
+
+STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """Widths of the detector.
+
+    Attributes:
+        stem: channels at strides 2 and 4.
+        stages: channels at strides 8, 16 and 32.
+        neck: channels of the pyramid and the head.
+    """
+
+    stem: tuple[int, int] = (16, 24)
+    stages: tuple[int, int, int] = (48, 64, 64)
+    neck: int = 48
+
+
+class FaceDetector(nn.Module):
+    """Image (B,3,H,W), RGB in 0..1, sides multiples of 32, to one prediction per cell of three grids.
+
+    Each cell predicts a score and the distances from its centre to the four sides of a box (FCOS, Tian et al. 2019);
+    the score estimates the overlap of that box with a face (quality focal loss, Li et al. 2020).
+    """
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        """Build with ``config``'s widths."""
+        super().__init__()
+        config = config or DetectorConfig()
+        first, second = config.stem
+        self.stem = nn.Sequential(conv_bn(3, first, stride=2), conv_bn(first, second, stride=2))
+        widths = (second, *config.stages)
+        self.stages = nn.ModuleList(
+            nn.Sequential(conv_bn(a, b, stride=2), ResidualBlock(b)) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(width, config.neck, 1) for width in config.stages)
+        self.tower = nn.Sequential(conv_bn(config.neck, config.neck), conv_bn(config.neck, config.neck))
+        self.score = nn.Conv2d(config.neck, 1, 1)
+        self.sides = nn.Conv2d(config.neck, 4, 1)
+        nn.init.constant_(self.score.bias, -4.6)  # type: ignore[arg-type]  # a prior of 1 %, as in focal loss
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (B,N,4) as x0,y0,x1,y1 in input pixels and score logits (B,N), cells of stride 8 first."""
+        x, taps = self.stem(images), []
+        for stage, lateral in zip(self.stages, self.laterals, strict=True):
+            x = stage(x)
+            taps.append(lateral(x))
+        for level in (1, 0):
+            taps[level] = taps[level] + functional.interpolate(taps[level + 1], scale_factor=2.0, mode="nearest")
+        decoded = [self._decode(tap, stride) for tap, stride in zip(taps, STRIDES, strict=True)]
+        return torch.cat([boxes for boxes, _ in decoded], 1), torch.cat([scores for _, scores in decoded], 1)
+
+    def _decode(self, tap: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        features = self.tower(tap)
+        scores = self.score(features).flatten(1)
+        sides = self.sides(features).clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
+        centres = cell_centres(tap.shape[2], tap.shape[3], stride, tap.device)
+        return torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2), scores
+
+
+def cell_centres(height: int, width: int, stride: int, device: torch.device) -> Tensor:
+    """(height*width, 2) x, y of the cells' centres in input pixels (half-pixel convention)."""
+    y, x = torch.meshgrid(
+        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
+    )
+    return (torch.stack([x.flatten(), y.flatten()], dim=1) + 0.5) * stride - 0.5
+
+
+class DetectorExport(nn.Module):
+    """The detector as it is shipped: scores in 0..1, boxes in input pixels, before non-maximum suppression."""
+
+    def __init__(self, detector: FaceDetector) -> None:
+        """Wrap a trained detector."""
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``boxes`` (B,N,4) and ``scores`` (B,N)."""
+        boxes, logits = self.detector(images)
+        return {"boxes": boxes, "scores": logits.sigmoid()}

@@ -1,0 +1,95 @@
+"""Everything ``nasion train`` can train, by name: network, data, losses, schedule, validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from ..engines.errors import NasionError
+from ..engines.spec import Spec
+from .loop import Losses, Schedule, Validate
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A recipe with its data read: all that the loop needs."""
+
+    samples: Dataset[Any]
+    losses: Losses
+    collate: Callable[[list[Any]], Any] | None
+    validate: Validate
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way to make one network.
+
+    Attributes:
+        name: what ``nasion train`` calls it.
+        spec: what the exported file will say about itself.
+        build: the untrained network.
+        wrap: a trained network as it is exported, decoding inside.
+        prepare: data folder and seed to samples, losses and validation.
+        criterion: the validation figure whose minimum marks the best checkpoint.
+        schedule: defaults of the run.
+    """
+
+    name: str
+    spec: Spec
+    build: Callable[[], nn.Module]
+    wrap: Callable[[nn.Module], nn.Module]
+    prepare: Callable[[Path, int], Prepared]
+    criterion: str
+    schedule: Schedule
+
+
+def _prepare_detector(root: Path, seed: int) -> Prepared:
+    from .detection import DetectionData, DetectionSamples, collate, detection_losses, validate_detector
+
+    training, held = DetectionData.read(root)
+    spec = FACE_DETECTOR.spec
+    return Prepared(
+        DetectionSamples(training, seed=seed), detection_losses, collate, lambda m: validate_detector(m, spec, held)
+    )
+
+
+def _build_detector() -> nn.Module:
+    from .networks.face_detector import FaceDetector
+
+    return FaceDetector()
+
+
+def _wrap_detector(network: nn.Module) -> nn.Module:
+    from .networks.face_detector import DetectorExport, FaceDetector
+
+    assert isinstance(network, FaceDetector)
+    return DetectorExport(network)
+
+
+FACE_DETECTOR = Recipe(
+    name="face-detector",
+    spec=Spec(task="detector", name="face-detector", size=(480, 480), stride=32, threshold=0.5),
+    build=_build_detector,
+    wrap=_wrap_detector,
+    prepare=_prepare_detector,
+    criterion="missed_precision",
+    schedule=Schedule(steps=60_000, batch=16, rate=2e-3, validate_every=1500),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (FACE_DETECTOR,)}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        NasionError: there is none; the message lists them.
+    """
+    if name not in RECIPES:
+        raise NasionError(f"recipe {name!r} is unknown; allowed: {', '.join(RECIPES)}")
+    return RECIPES[name]

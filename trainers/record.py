@@ -1,0 +1,43 @@
+"""What a run leaves behind: one JSON Lines file, one object a report."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+
+class Record:
+    """Appends to ``record.jsonl`` in the run's folder; every line is complete when written."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or continue the record in ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "record.jsonl"
+        self._file = self.path.open("a")
+
+    def write(self, kind: str, **values: Any) -> None:
+        """Add one report with the time of day."""
+        self._file.write(json.dumps({"kind": kind, "at": round(time.time(), 1), **values}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """All reports of a ``record.jsonl``."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
