@@ -1,0 +1,109 @@
+"""Bounded channels that close from either end: what joins the threads of the pipeline."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, Literal, Self, TypeVar, get_args
+
+T = TypeVar("T")
+WhenFull = Literal["wait", "drop_oldest"]
+
+
+class Channel(Generic[T]):
+    """A queue of at most ``capacity`` items between senders and one receiver, who iterates over it.
+
+    The sender ends it with ``close``: what is queued still arrives, then the iteration ends or raises the
+    error that was passed on. The receiver ends it with ``cancel``: what is queued is discarded and ``put``
+    answers False. Waiting costs nothing: there is no polling.
+    """
+
+    def __init__(self, capacity: int, *, when_full: WhenFull = "wait") -> None:
+        """Make an open channel; when full, ``put`` waits or drops the oldest item and counts it.
+
+        Raises:
+            ValueError: a capacity below 1, or an unknown policy.
+        """
+        if capacity < 1:
+            raise ValueError(f"capacity is {capacity}; it must be at least 1")
+        if when_full not in get_args(WhenFull):
+            raise ValueError(f"when_full is {when_full!r}; allowed: {', '.join(get_args(WhenFull))}")
+        self._capacity = capacity
+        self._drops = when_full == "drop_oldest"
+        self._items: deque[T] = deque()
+        self._closed = False
+        self._error: BaseException | None = None
+        self._dropped = 0
+        lock = threading.Lock()
+        self._filled = threading.Condition(lock)
+        self._emptied = threading.Condition(lock)
+
+    @property
+    def dropped(self) -> int:
+        """Items dropped so far because the receiver was slower than the sender."""
+        return self._dropped
+
+    def __len__(self) -> int:
+        """Items waiting."""
+        return len(self._items)
+
+    def put(self, item: T) -> bool:
+        """Queue an item, and say whether the channel was still open to take it."""
+        with self._emptied:
+            while not self._closed and not self._drops and len(self._items) >= self._capacity:
+                self._emptied.wait()
+            if self._closed:
+                return False
+            if len(self._items) >= self._capacity:
+                self._items.popleft()
+                self._dropped += 1
+            self._items.append(item)
+            self._filled.notify()
+            return True
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End it from the sender's side; ``error`` is raised in the receiver after the last item.
+
+        A channel already closed stays as it is.
+        """
+        with self._filled:
+            if not self._closed:
+                self._closed, self._error = True, error
+            self._wake()
+
+    def cancel(self) -> None:
+        """End it from the receiver's side: discard what waits, and the error with it."""
+        with self._filled:
+            self._closed, self._error = True, None
+            self._items.clear()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._filled.notify_all()
+        self._emptied.notify_all()
+
+    def __iter__(self) -> Self:
+        """Return itself: each item arrives once."""
+        return self
+
+    def __next__(self) -> T:
+        """Wait for the next item.
+
+        Raises:
+            StopIteration: the channel is closed and empty.
+            BaseException: the error passed to ``close``, once.
+        """
+        with self._filled:
+            while not self._items and not self._closed:
+                self._filled.wait()
+            if self._items:
+                item = self._items.popleft()
+                self._emptied.notify()
+                return item
+            error, self._error = self._error, None
+        if error is None:
+            raise StopIteration
+        try:
+            raise error
+        finally:
+            del error  # a traceback that reaches its own error would keep whole frames of video alive

@@ -1,0 +1,290 @@
+"""``nasion.track``: the tracker over threads, so that one frame is decoded while another is searched."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from time import perf_counter, thread_time
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from ..engines.errors import NasionError
+from .channels import Channel
+from .faces import Face, Frame
+from .sources import Source, SourceInfo, open_source
+from .timing import Timings
+from .tracker import Sighting, Tracker, TrackerOptions
+
+T = TypeVar("T")
+Tracked = tuple[Frame, list[Face]]
+
+# Frames waiting between two stages of a file. More wake the threads less often, and cost memory: 6 MB each at
+# 1080p.
+_FILE_CAPACITY = 4
+
+
+def track(
+    source: str | int | Path,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    timeout: float = 10.0,
+    **options: Any,
+) -> Pipeline:
+    """Follow the faces of a video: ``for frame, faces in nasion.track("film.mp4")``.
+
+    Of a file, every frame arrives. Of a camera or stream the newest arrives: frames that come faster than
+    they are taken are dropped and counted in ``dropped``. Leaving the loop stops every thread.
+
+    Args:
+        source: a video file, an image, a folder of images, a camera's number, a URL or ``pattern:``.
+        start: seconds at which to begin; files only.
+        end: seconds at which to stop; files only.
+        size: (width, height) asked of a camera or pattern.
+        fps: frames per second asked of a camera or pattern.
+        timeout: seconds to wait for a camera or stream to answer.
+        **options: the fields of ``TrackerOptions``, for example ``detect_every=10``.
+
+    Raises:
+        NasionError: an option is unknown or wrong, or the source or model cannot be opened; at once, not at
+        the
+            first frame. An error while reading is raised by the loop, after the last good frame.
+    """
+    tracker = Tracker(tracker_options(options))
+    try:
+        opened = open_source(source, start=start, end=end, size=size, fps=fps, timeout=timeout)
+    except BaseException:
+        tracker.close()
+        raise
+    return Pipeline(opened, tracker)
+
+
+def tracker_options(options: dict[str, Any]) -> TrackerOptions:
+    """The options as a dataclass.
+
+    Raises:
+        NasionError: one of them does not exist.
+    """
+    allowed = [field.name for field in fields(TrackerOptions)]
+    unknown = [name for name in options if name not in allowed]
+    if unknown:
+        near = get_close_matches(unknown[0], [*_SOURCE_OPTIONS, *allowed], n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise NasionError(
+            f"option {unknown[0]!r} is unknown; {hint}"
+            f"allowed for the source: {', '.join(_SOURCE_OPTIONS)}; for the tracker: {', '.join(allowed)}"
+        )
+    return TrackerOptions(**options)
+
+
+_SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout")
+
+
+class Stages(Protocol):
+    """What the pipeline asks of a tracker; each stage is called in one thread, with the frames in order."""
+
+    def search(self, frame: Frame) -> Sighting:
+        """Look for a cut and, on schedule, for faces."""
+        ...
+
+    def follow(self, frame: Frame, sighting: Sighting) -> list[Face]:
+        """Place the points of every face."""
+        ...
+
+    def smooth(self, frame: Frame, faces: list[Face]) -> list[Face]:
+        """Calm the points."""
+        ...
+
+    def close(self) -> None:
+        """Free the networks."""
+        ...
+
+
+class Pipeline:
+    """Threads for capture, search, follow and smooth over one source; iterate over it to get the results.
+
+    What comes out is what ``Tracker.update`` would give for the same frames. Of a file every frame comes out,
+    because each stage waits for the next. Of a live source one frame is in work and one waits, replaced by
+    any newer one; the next is begun when the last result has been taken, so that no queue of old pictures
+    builds up.
+
+    The threads start with the first frame asked for. They end with the last frame, with an error, with
+    ``close``, and when nobody holds the pipeline any more.
+    """
+
+    def __init__(self, source: Source, tracker: Stages) -> None:
+        """Take over an open source and a tracker; both are closed with the pipeline."""
+        live = source.info.live
+        self._source, self._tracker = source, tracker
+        self._timings = Timings()
+        self._frames: Channel[Frame]
+        self._frames = Channel(1, when_full="drop_oldest") if live else Channel(_FILE_CAPACITY)
+        self._sightings: Channel[tuple[Frame, Sighting]] = Channel(_FILE_CAPACITY)
+        self._followed: Channel[Tracked] = Channel(_FILE_CAPACITY)
+        self._smoothed: Channel[Tracked] = Channel(_FILE_CAPACITY)
+        self._tickets: Channel[None] | None = Channel(1) if live else None
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()  # close() may come while another thread asks for the first frame
+        # The threads know the channels but never the pipeline: else it would live as long as they do.
+        self._stop = weakref.finalize(self, _shut_down, self._channels(), self._threads, source, tracker)
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the source says of itself."""
+        return self._source.info
+
+    @property
+    def tracker(self) -> Stages:
+        """The tracker at work; leave its stages alone while frames come."""
+        return self._tracker
+
+    @property
+    def timings(self) -> Timings:
+        """Time per stage: decode (of a live source with the wait for a frame), search, follow, smooth."""
+        return self._timings
+
+    @property
+    def dropped(self) -> int:
+        """Frames of a live source that were replaced by a newer one before their turn came."""
+        return self._frames.dropped
+
+    def __iter__(self) -> Self:
+        """Return itself: each frame comes once."""
+        return self
+
+    def __next__(self) -> Tracked:
+        """Wait for the next frame and its faces.
+
+        Raises:
+            StopIteration: the source has ended, or the pipeline is closed.
+            Exception: whatever was raised in a stage, with its traceback, after all frames before it.
+        """
+        try:
+            self._start()
+            tracked = next(self._smoothed)
+        except BaseException:  # the end, an error or Ctrl-C: nothing may be left running
+            self.close()
+            raise
+        if self._tickets is not None:
+            next(self._tickets, None)
+        return tracked
+
+    def close(self) -> None:
+        """Stop the threads, wait for them and close source and tracker; calling it again does nothing."""
+        with self._lock:
+            self._stop()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._stop.alive and not self._threads:
+                self._spawn_all()
+
+    def _spawn_all(self) -> None:
+        frames = _paced(self._frames, self._tickets) if self._tickets is not None else self._frames
+        tracker, timings = self._tracker, self._timings
+        self._spawn("capture", _captured(self._source, timings), None, self._frames)
+        self._spawn("search", _searched(tracker, frames, timings), self._frames, self._sightings)
+        self._spawn("follow", _followed(tracker, self._sightings, timings), self._sightings, self._followed)
+        self._spawn("smooth", _smoothed(tracker, self._followed, timings), self._followed, self._smoothed)
+
+    def _spawn(self, name: str, items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:
+        # Every thread is joined by close(). As daemons they let the interpreter come as far as its exit
+        # handlers, which call it, when a script ends with a pipeline still open.
+        thread = threading.Thread(
+            target=_pump, args=(items, inlet, outlet), name=f"nasion-{name}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _channels(self) -> list[Channel[Any]]:
+        tickets = [] if self._tickets is None else [self._tickets]
+        return [self._frames, self._sightings, self._followed, self._smoothed, *tickets]
+
+
+def _pump(items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:
+    """Run a stage: pass on what it makes, then its end or its error; stop what feeds it."""
+    try:
+        for item in items:
+            if not outlet.put(item):
+                break
+        outlet.close()
+    except BaseException as error:  # noqa: BLE001 - raised again where the results are read
+        outlet.close(error)
+    finally:
+        if inlet is not None:
+            inlet.cancel()
+
+
+def _captured(source: Source, timings: Timings) -> Iterator[Frame]:
+    frames = iter(source)
+    while True:
+        wall, cpu = perf_counter(), thread_time()
+        frame = next(frames, None)
+        if frame is None:
+            return
+        timings.add("decode", perf_counter() - wall, thread_time() - cpu)
+        yield frame
+
+
+def _paced(frames: Channel[Frame], tickets: Channel[None]) -> Iterator[Frame]:
+    """Take the newest frame only once the result before it has been taken."""
+    while tickets.put(None):
+        frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
+
+
+def _searched(tracker: Stages, frames: Iterable[Frame], timings: Timings) -> Iterator[tuple[Frame, Sighting]]:
+    for frame in frames:
+        with timings.measure("search"):
+            sighting = tracker.search(frame)
+        yield frame, sighting
+
+
+def _followed(
+    tracker: Stages, sightings: Iterable[tuple[Frame, Sighting]], timings: Timings
+) -> Iterator[Tracked]:
+    for frame, sighting in sightings:
+        with timings.measure("follow"):
+            faces = tracker.follow(frame, sighting)
+        yield frame, faces
+
+
+def _smoothed(tracker: Stages, followed: Iterable[Tracked], timings: Timings) -> Iterator[Tracked]:
+    for frame, faces in followed:
+        with timings.measure("smooth"):
+            calm = tracker.smooth(frame, faces)
+        yield frame, calm
+
+
+def _shut_down(
+    channels: list[Channel[Any]], threads: list[threading.Thread], source: Source, tracker: Stages
+) -> None:
+    for channel in channels:
+        channel.cancel()
+    try:
+        source.close()
+    finally:
+        # The garbage collector may run this inside a stage, which cannot wait for itself; all end anyway.
+        if threading.current_thread() not in threads:
+            for thread in threads:
+                if thread.is_alive():  # Ctrl-C may have come while they were being started
+                    thread.join()
+            tracker.close()
