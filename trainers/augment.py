@@ -100,6 +100,22 @@ def occlude(rng: Generator, image: Image) -> Image:
     return out
 
 
+def cut_off(rng: Generator, image: Image) -> Image:
+    """The face half out of the frame: up to 45 % of the crop, from one side, is black."""
+    height, width = image.shape[:2]
+    part, side = rng.uniform(0.1, 0.45), int(rng.integers(4))
+    out = image.copy()
+    if side == 0:
+        out[: int(height * part)] = 0
+    elif side == 1:
+        out[int(height * (1 - part)) :] = 0
+    elif side == 2:
+        out[:, : int(width * part)] = 0
+    else:
+        out[:, int(width * (1 - part)) :] = 0
+    return out
+
+
 # each with the share of pictures that it touches
 _LOOKS: tuple[tuple[float, Callable[[Generator, Image], Image]], ...] = (
     (0.85, colour),

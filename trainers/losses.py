@@ -17,10 +17,20 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp_min(1e-6)
 
 
-def spatial_kl(logits: Tensor, log_target: Tensor) -> Tensor:
-    """KL(target || softmax(logits)) per map; logits (B,n,H,W), log_target (B,n,H*W), result (B,n)."""
-    predicted = logits.flatten(2).log_softmax(dim=2)
-    return (log_target.exp() * (log_target - predicted)).sum(dim=2)
+def spatial_cross_entropy(logits: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Cross-entropy between softmax(logits) over a map and a separable target distribution.
+
+    It equals the KL divergence up to the target's own entropy, which has no gradient.
+
+    Args:
+        logits: (B, n, H, W).
+        across, down: (B, n, W) and (B, n, H), each summing to 1; the target is their product.
+
+    Returns:
+        (B, n).
+    """
+    expected = torch.einsum("bnhw,bnw,bnh->bn", logits, across, down)
+    return logits.flatten(2).logsumexp(dim=2) - expected
 
 
 def laplace_nll(error: Tensor, log_scale: Tensor) -> Tensor:

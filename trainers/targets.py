@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 
-def gaussian_log_targets(cells: Tensor, height: int, width: int, *, sigma: float) -> Tensor:
-    """Spatial distributions around points: Gaussians normalised over the map.
+def gaussian_targets(cells: Tensor, height: int, width: int, *, sigma: float) -> tuple[Tensor, Tensor]:
+    """Spatial distributions around points: Gaussians normalised over the map, as two factors.
 
     Args:
         cells: (B, n, 2) x, y in cells of the map.
@@ -15,11 +15,10 @@ def gaussian_log_targets(cells: Tensor, height: int, width: int, *, sigma: float
         sigma: standard deviation in cells.
 
     Returns:
-        (B, n, height*width) logarithms of probabilities.
+        across (B, n, width) and down (B, n, height), each summing to 1; the distribution is their product.
     """
     x = torch.arange(width, device=cells.device, dtype=cells.dtype)
     y = torch.arange(height, device=cells.device, dtype=cells.dtype)
-    along_x = -((x - cells[..., :1]) ** 2) / (2 * sigma**2)
-    along_y = -((y - cells[..., 1:]) ** 2) / (2 * sigma**2)
-    along_x, along_y = along_x.log_softmax(dim=2), along_y.log_softmax(dim=2)
-    return (along_y[..., :, None] + along_x[..., None, :]).flatten(2)
+    across = (-((x - cells[..., :1]) ** 2) / (2 * sigma**2)).softmax(dim=2)
+    down = (-((y - cells[..., 1:]) ** 2) / (2 * sigma**2)).softmax(dim=2)
+    return across, down
