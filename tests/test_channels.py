@@ -2,6 +2,7 @@ import threading
 import traceback
 
 import pytest
+
 from nasion.realtime.channels import Channel
 
 

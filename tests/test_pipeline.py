@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nasion.realtime.sources import SourceInfo
+
 from nasion.engines.errors import NasionError, SourceError
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.pipeline import Pipeline, track
-from nasion.realtime.sources import SourceInfo
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 IMAGE.flags.writeable = False

@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+
 from nasion.realtime import timing
 from nasion.realtime.timing import Timings, spread
 

@@ -1,0 +1,238 @@
+"""``nasion doctor``: what is installed, what works here, why the rest does not and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import json as json_module
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+from ..engines.errors import NasionError
+
+State = Literal["ok", "absent", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        topic: what kind of thing was looked at.
+        name: which one.
+        state: ``ok``, ``absent`` (tracking works without it) or ``broken``.
+        found: version, size or what else was seen.
+        remedy: what to do, or what it would bring; empty where nothing is to be done.
+    """
+
+    topic: str
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def doctor(*, json: bool = False) -> None:
+    """Say what is installed, what works here and what to do about the rest.
+
+    Exits with 0 unless something that tracking needs is broken.
+
+    Args:
+        json: print the report as JSON.
+    """
+    findings = examine()
+    if json:
+        print(json_module.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        _print_table(findings)
+    if any(finding.state == "broken" for finding in findings):
+        sys.exit(1)
+
+
+def examine() -> list[Finding]:
+    """Look at everything; a check that fails becomes a finding and never hides the others."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python, _packages, _runtimes, _models, _gpu, _display, _cameras, _codecs,
+    ]  # fmt: skip
+    findings = []
+    for check in checks:
+        topic = check.__name__.strip("_")
+        try:
+            findings += list(check())
+        except (NasionError, ImportError, OSError) as error:
+            findings.append(
+                Finding(topic, topic, "broken", str(error), "mend the packages named above first")
+            )
+    return findings
+
+
+def _print_table(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    marks = {"ok": "[green]ok[/]", "absent": "[yellow]no[/]", "broken": "[red]broken[/]"}
+    topic = ""
+    for finding in findings:
+        head = finding.topic if finding.topic != topic else ""
+        topic = finding.topic
+        table.add_row(head, finding.name, marks[finding.state], _plain(finding.found))
+        if finding.remedy:
+            table.add_row("", "", "", _plain(f"→ {finding.remedy}"))
+    Console().print(table)
+
+
+def _plain(text: str) -> str:
+    """Text in which rich sees no markup."""
+    return text.replace("[", "\\[")
+
+
+def _python() -> Iterator[Finding]:
+    wanted = (3, 11)
+    state: State = "ok" if sys.version_info >= wanted else "broken"
+    remedy = "" if state == "ok" else "install Python 3.11 or newer"
+    yield Finding("system", "Python", state, f"{platform.python_version()} ({sys.executable})", remedy)
+    yield Finding("system", "machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores")
+
+
+# import name -> distribution and the extra that brings it; None: tracking needs it
+_PACKAGES: dict[str, tuple[str, str | None]] = {
+    "numpy": ("numpy", None),
+    "cv2": ("opencv-python", None),
+    "av": ("av", None),
+    "onnxruntime": ("onnxruntime", None),
+    "cyclopts": ("cyclopts", None),
+    "pyarrow": ("pyarrow", "parquet"),
+    "torch": ("torch", "train"),
+    "onnx": ("onnx", "train"),
+    "onnxscript": ("onnxscript", "train"),
+    "matplotlib": ("matplotlib", "train"),
+}
+_PURPOSES = {"parquet": "Parquet output", "train": "training and the torch runtime"}
+
+
+def _packages() -> Iterator[Finding]:
+    from .. import __version__
+
+    yield Finding("package", "nasion", "ok", __version__)
+    for module, (distribution, extra) in _PACKAGES.items():
+        yield _optional(distribution, extra) if extra else _needed(module, distribution)
+    yield from _several_opencvs()
+
+
+def _needed(module: str, distribution: str) -> Finding:
+    """Import it: what is installed may still lack a system library."""
+    from .main import import_remedy
+
+    try:
+        version = getattr(importlib.import_module(module), "__version__", "")
+    except ModuleNotFoundError:
+        return Finding("package", distribution, "broken", "not installed", f"pip install {distribution}")
+    except ImportError as error:
+        remedy = import_remedy(error) or f"pip install --force-reinstall {distribution}"
+        return Finding("package", distribution, "broken", str(error), remedy)
+    return Finding("package", distribution, "ok", version)
+
+
+def _optional(distribution: str, extra: str) -> Finding:
+    try:
+        return Finding("package", distribution, "ok", metadata.version(distribution))
+    except metadata.PackageNotFoundError:
+        remedy = f"for {_PURPOSES[extra]}: pip install 'nasion[{extra}]'"
+        return Finding("package", distribution, "absent", "not installed", remedy)
+
+
+def _several_opencvs() -> Iterator[Finding]:
+    """Two OpenCV wheels write the same files: the last one wins, and removing either breaks both."""
+    names = [name for name in metadata.packages_distributions().get("cv2", []) if name.startswith("opencv")]
+    installed = sorted(set(names))
+    if len(installed) > 1:
+        remedy = f"pip uninstall -y {' '.join(installed)} && pip install opencv-python"
+        yield Finding("package", "OpenCV twice", "absent", ", ".join(installed), remedy)
+
+
+def _runtimes() -> Iterator[Finding]:
+    from ..engines.runtime import working_runtimes
+
+    for name, report in working_runtimes():
+        works = report.startswith("works")
+        missing: State = "broken" if name == "onnx" else "absent"
+        yield Finding("runtime", name, "ok" if works else missing, report)
+
+
+def _models() -> Iterator[Finding]:
+    zoo: Any = importlib.import_module("nasion.engines.zoo")
+    if not getattr(zoo, "models", None):
+        yield Finding("model", "zoo", "broken", "no models", "install nasion again")
+        return
+    for name, card in zoo.models().items():
+        try:
+            card.check()
+            yield Finding("model", name, "ok", f"SHA-256 {card.sha256[:12]}… holds")
+        except NasionError as error:
+            yield Finding(
+                "model", name, "broken", str(error), "pip install --force-reinstall --no-deps nasion"
+            )
+
+
+def _gpu() -> Iterator[Finding]:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        answer = ""
+    brings = "tracking runs on the CPU either way; nasion train would be faster with one"
+    if answer:
+        for line in answer.splitlines():
+            yield Finding("GPU", "NVIDIA", "ok", line, "used by nasion train; tracking runs on the CPU")
+    else:
+        yield Finding("GPU", "NVIDIA", "absent", "none found by nvidia-smi", brings)
+
+
+def _display() -> Iterator[Finding]:
+    import cv2
+
+    gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
+    toolkit = gui[1] if gui else "NONE"
+    if toolkit == "NONE":
+        remedy = "for --show: pip uninstall -y opencv-python-headless && pip install opencv-python"
+        yield Finding("display", "OpenCV window", "absent", "this OpenCV is built without windows", remedy)
+    elif _has_screen():
+        yield Finding("display", "OpenCV window", "ok", toolkit)
+    else:
+        remedy = "for --show: log in with a desktop, or ssh -X; else write a video with --out"
+        yield Finding("display", "screen", "absent", "neither DISPLAY nor WAYLAND_DISPLAY is set", remedy)
+
+
+def _has_screen() -> bool:
+    return not sys.platform.startswith("linux") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+
+
+def _cameras() -> Iterator[Finding]:
+    from ..realtime.sources import list_cameras
+
+    cameras = list(list_cameras())
+    for camera in cameras:
+        yield Finding("camera", str(camera), "ok", "")
+    if not cameras:
+        yield Finding("camera", "any", "absent", "none found", "plug one in; or try: nasion track pattern:")
+
+
+def _codecs() -> Iterator[Finding]:
+    import av
+
+    for name, purpose in (("h264", "annotated video"), ("aac", "its sound")):
+        try:
+            encoder = av.Codec(name, "w").name
+            yield Finding("codec", name, "ok", f"encoder {encoder}")
+        except ValueError:  # what PyAV raises for an unknown codec derives from it
+            remedy = f"for {purpose}: pip install --force-reinstall av (its wheels carry FFmpeg)"
+            yield Finding("codec", name, "absent", "this FFmpeg has no encoder", remedy)

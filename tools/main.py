@@ -1,0 +1,84 @@
+"""The command ``nasion``: finds the subcommand, and turns what a user can mend into one clear message."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+
+from cyclopts import App, Parameter
+
+from .. import __version__
+from ..engines.errors import NasionError
+
+app = App(
+    name="nasion",
+    help="Real-time facial-landmark tracking for video.",
+    version=f"nasion {__version__}",
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+
+# Named by path, so that a subcommand is imported only when it is called.
+_COMMANDS = {
+    "track": "Track the faces of a video, camera or stream.",
+    "demo": "Make a short clip, track it and show what comes out.",
+    "bench": "Measure the speed of the tracker on a clip.",
+    "doctor": "Say what is installed, what works here and what to do about the rest.",
+    "train": "Train a network.",
+    "evaluate": "Measure the error of a network on a test set.",
+    "export": "Write a trained network to a file that the tracker runs.",
+}
+for _name, _help in _COMMANDS.items():
+    app.command(f"nasion.tools.{_name}:{_name}", name=_name, help=_help)
+
+# system library -> Debian package
+_LIBRARIES = {"libGL": "libgl1", "libglib": "libglib2.0-0", "libgthread": "libglib2.0-0", "libEGL": "libegl1"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 an error that was explained, 130 stopped by Ctrl-C."""
+    try:
+        app(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except NasionError as error:
+        sys.exit(f"nasion: {error}")
+    except ImportError as error:
+        remedy = import_remedy(error)
+        if remedy is None:
+            raise
+        sys.exit(f"nasion: {remedy}")
+
+
+def import_remedy(error: ImportError) -> str | None:
+    """What to install after a failed import, or None where the defect is ours."""
+    for cause in _causes(error):
+        library = re.search(r"(lib[\w+-]+)[\w.]*\.so[\w.]*: cannot open shared object", str(cause))
+        if library:
+            return _library_remedy(library[1], library[0].split(":")[0])
+        package = (cause.name or "nasion").split(".")[0]
+        if isinstance(cause, ModuleNotFoundError) and package != "nasion":
+            return f"the package {package} is not installed; 'nasion doctor' says what to install"
+    return None
+
+
+def _library_remedy(library: str, file: str) -> str:
+    package = next((package for start, package in _LIBRARIES.items() if library.startswith(start)), None)
+    install = f"apt-get install {package}" if package else f"install the system package that holds {file}"
+    return (
+        f"OpenCV needs the system library {file}, which is not installed: {install}; or, without a display, "
+        "pip uninstall -y opencv-python && pip install opencv-python-headless"
+    )
+
+
+def _causes(error: ImportError) -> Iterator[ImportError]:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ImportError):
+            yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""``nasion track``: faces of a video into a video, a file of landmarks or a window."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter, Token
+
+from ..engines.errors import NasionError
+
+if TYPE_CHECKING:
+    from ..realtime.pipeline import Pipeline
+    from ..realtime.sinks import Sinks
+    from ..realtime.tracker import Tracker
+    from .report import Summary
+
+
+class Time(float):
+    """Seconds, written as ``90``, ``1:30`` or ``0:01:30.0``."""
+
+
+class Size(tuple[int, int]):
+    """Width and height, written as ``1280x720``."""
+
+
+def parse_time(text: str) -> Time:
+    """Read seconds or [HH:]MM:SS.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
+        raise ValueError(f"{text!r} is no time; give seconds, MM:SS or HH:MM:SS, for example 90 or 1:30")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = seconds * 60 + float(part)
+    return Time(seconds)
+
+
+def parse_size(text: str) -> Size:
+    """Read WIDTHxHEIGHT.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    match = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", text.lower())
+    if not match:
+        raise ValueError(f"{text!r} is no size; give width and height in pixels, for example 1280x720")
+    return Size((int(match[1]), int(match[2])))
+
+
+def _time(kind: type, tokens: Sequence[Token]) -> Time:
+    return parse_time(tokens[0].value)
+
+
+def _size(kind: type, tokens: Sequence[Token]) -> Size:
+    return parse_size(tokens[0].value)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """How to track; what is not given is the tracker's default.
+
+    Attributes:
+        model: landmark network: the name of a shipped one, or an .onnx or .pt2 file.
+        runtime: what runs the networks; auto goes by the file.
+        detect_every: frames from one look for new faces to the next.
+        detect_size: longer side in pixels of the picture that the detector sees; more finds smaller faces.
+        max_faces: follow at most so many faces.
+        smooth: light calms the points without visible lag, strong more so, none leaves them raw.
+        threads: threads for each network.
+    """
+
+    model: str | None = None
+    runtime: Literal["auto", "onnx", "torch"] | None = None
+    detect_every: int | None = None
+    detect_size: int | None = None
+    max_faces: int | None = None
+    smooth: Literal["none", "light", "strong"] | None = None
+    threads: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, by their names in ``TrackerOptions``."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def tracker(self) -> Tracker:
+        """Load the networks."""
+        from ..realtime.pipeline import tracker_options
+        from ..realtime.tracker import Tracker
+
+        return Tracker(tracker_options(self.given()))
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the results go, as ``open_sinks`` takes it."""
+
+    out: Path | None = None
+    landmarks: Path | None = None
+    show: bool = False
+    force: bool = False
+
+
+def track(
+    source: str,
+    /,
+    *,
+    out: Path | None = None,
+    landmarks: Path | None = None,
+    show: bool = False,
+    force: bool = False,
+    start: Annotated[Time | None, Parameter(converter=_time)] = None,
+    end: Annotated[Time | None, Parameter(converter=_time)] = None,
+    size: Annotated[Size | None, Parameter(converter=_size, n_tokens=1)] = None,
+    fps: float | None = None,
+    timeout: float = 10.0,
+    tracking: Tracking = Tracking(),
+) -> None:
+    """Track the faces of SOURCE, and print a table of what was found and how long it took.
+
+    Ctrl-C ends it early and leaves every file readable.
+
+    Args:
+        source: a video file, an image, a folder of images, a camera's number, a URL, or pattern: (a moving
+            picture that needs no file).
+        out: annotated video (.mp4, .mov, .mkv) with the sound of the source, or an image where SOURCE is one.
+        landmarks: file for the points of every frame: .jsonl, .csv or .parquet.
+        show: show the result in a window; q closes it.
+        force: replace files that exist.
+        start: begin at this time, in seconds or [HH:]MM:SS.
+        end: stop at this time, in seconds or [HH:]MM:SS.
+        size: ask a camera or pattern for pictures of this size, for example 1280x720.
+        fps: ask a camera or pattern for so many frames a second.
+        timeout: seconds to wait for a camera or URL.
+    """
+    reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout}
+    run(source, Outputs(out, landmarks, show, force), tracking, reading)
+
+
+def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, Any] | None = None) -> Summary:
+    """Track ``source`` into ``outputs`` and print the table; an error or Ctrl-C is raised after it.
+
+    Everything is checked and opened before the first frame is read.
+    """
+    from ..realtime.pipeline import Pipeline
+    from ..realtime.sinks import open_sinks
+    from ..realtime.sources import open_source
+    from .report import Summary
+
+    summary = Summary()
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source, **reading or {}))
+        sinks = stack.enter_context(open_sinks(info=opened.info, **asdict(outputs)))
+        pipeline = stack.enter_context(Pipeline(opened, tracking.tracker()))
+        trouble = _follow(pipeline, sinks, summary)
+    summary.print()
+    if trouble is not None:
+        raise trouble
+    return summary
+
+
+def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary) -> BaseException | None:
+    """Run to the end, or to the trouble that is returned: the results so far are still wanted."""
+    from .report import progress
+
+    begin = monotonic()
+    try:
+        with progress(pipeline.info) as bar:
+            for frame, faces in pipeline:
+                with pipeline.timings.measure("write"):
+                    sinks.write(frame, faces)
+                summary.add(faces)
+                bar.advance()
+                if sinks.stopped:
+                    break
+    except (KeyboardInterrupt, NasionError) as stopped:
+        return stopped
+    finally:
+        summary.finish(monotonic() - begin, pipeline.dropped, pipeline.timings.summary())
+    return None
