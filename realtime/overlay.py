@@ -6,7 +6,6 @@ import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -97,8 +96,8 @@ def _draw_lines(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
         return
     start = [a for run in scheme.lines for a in run[:-1]]
     end = [b for run in scheme.lines for b in run[1:]]
-    alpha = _LINE_ALPHA * np.minimum(_alpha(face)[start], _alpha(face)[end])
-    middle = (face.points[start] + face.points[end]) / 2
+    alpha = np.minimum(_alpha(face)[start], _alpha(face)[end]) * np.float32(_LINE_ALPHA)
+    middle = (face.points[start] + face.points[end]) * np.float32(0.5)
     colours = _mixed(image, middle, pen.colour, alpha)
     fixed = _fixed(face.points)
     for i in _finite(middle):
@@ -111,7 +110,7 @@ def _draw_dots(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
     fixed = _fixed(face.points).tolist()
     # The faintest first: where dots meet, the surer one lies on top.
     order = sorted(_finite(face.points), key=lambda i: float(alpha[i]))
-    # A dark rim keeps the dots visible on any skin and background; the dots of a small face have no room for one.
+    # A dark rim keeps the dots visible on any skin and background; a small face has no room for one.
     rim = pen.dot + min(0.8, pen.dot / 3)
     for radius, colour, strength in ((rim, _BLACK, 0.6), (pen.dot, pen.colour, 1.0)):
         colours = _mixed(image, face.points, colour, strength * alpha)
@@ -135,7 +134,7 @@ def _draw_label(canvas: Image, face: Face, pen: _Pen) -> None:
 
 
 def _mixed(image: Image, points: FloatArray, colour: Colour, alpha: FloatArray) -> list[list[float]]:
-    """``colour`` mixed, by ``alpha`` (n,), into the pixels of ``image`` at ``points`` (n, 2): cv2 draws opaque only."""
+    """``colour`` mixed by ``alpha`` (n,) into the pixels at ``points`` (n, 2): cv2 draws opaque only."""
     limit = np.array(image.shape[1::-1]) - 1
     x, y = np.clip(np.nan_to_num(points), 0, limit).astype(int).T
     under = image[y, x].astype(np.float32)
@@ -144,7 +143,8 @@ def _mixed(image: Image, points: FloatArray, colour: Colour, alpha: FloatArray) 
 
 
 def _alpha(face: Face) -> FloatArray:
-    return np.clip(_FAINT + (1 - _FAINT) * face.confidence, _FAINT, 1).astype(np.float32)
+    alpha: FloatArray = np.clip(_FAINT + (1 - _FAINT) * face.confidence, _FAINT, 1).astype(np.float32)
+    return alpha
 
 
 def _finite(points: FloatArray) -> list[int]:
@@ -154,5 +154,6 @@ def _finite(points: FloatArray) -> list[int]:
 
 def _fixed(points: FloatArray) -> NDArray[np.int32]:
     """Points in the 1/16 pixels that cv2 takes."""
-    bounded: NDArray[Any] = np.clip(np.nan_to_num(points), -_REACH, _REACH)
-    return np.rint(bounded * (1 << _SHIFT)).astype(np.int32)
+    bounded = np.clip(np.nan_to_num(points), -_REACH, _REACH)
+    fixed: NDArray[np.int32] = np.rint(bounded * (1 << _SHIFT)).astype(np.int32)
+    return fixed

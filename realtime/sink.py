@@ -1,0 +1,65 @@
+"""What every output has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from ..engines.errors import SinkError
+from .faces import Face, Frame
+
+
+class Sink(Protocol):
+    """Takes frames in order, with the faces in them; a context manager that keeps what was written.
+
+    A file is opened, and one that was there before replaced, when the first frame arrives. Closing twice does
+    nothing; writing after that raises SinkError.
+    """
+
+    @property
+    def stopped(self) -> bool:
+        """True once the user wants no more frames."""
+        return False
+
+    def write(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Write one frame.
+
+        Raises:
+            SinkError: it cannot be written, or the sink is closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish what was written."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+@contextmanager
+def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what the system says about ``path``, OSError or ``errors``, into a SinkError."""
+    kinds: tuple[type[Exception], ...] = (OSError, *errors)
+    try:
+        yield
+    except kinds as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SinkError(
+            f"cannot write {str(path)!r}: {reason}; check the folder, its rights and the space left"
+        ) from error
+
+
+def closed(path: Path) -> SinkError:
+    """The error of writing to ``path`` after closing."""
+    return SinkError(f"{str(path)!r} is closed; open it again")

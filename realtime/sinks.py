@@ -1,0 +1,139 @@
+"""Outputs of a run: all are checked before any work starts, then opened together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..engines.errors import SinkError
+from .faces import Face, Frame
+from .landmark_sinks import CsvSink, JsonLinesSink, ParquetSink
+from .sink import Sink
+from .source import SourceInfo
+from .video_sink import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageSink, VideoSink
+from .window_sink import WindowSink
+
+__all__ = [
+    "CsvSink",
+    "ImageSink",
+    "JsonLinesSink",
+    "ParquetSink",
+    "Sink",
+    "Sinks",
+    "VideoSink",
+    "WindowSink",
+    "open_sinks",
+]
+
+_LANDMARKS: dict[str, Callable[[Path], Sink]] = {
+    ".jsonl": JsonLinesSink,
+    ".csv": CsvSink,
+    ".parquet": ParquetSink,
+}
+
+
+class Sinks(Sink):
+    """Several sinks as one; closes them all, whatever one of them raises."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        """Own ``sinks``."""
+        self._sinks = tuple(sinks)
+
+    @property
+    def stopped(self) -> bool:
+        """True once the user wants no more frames."""
+        return any(sink.stopped for sink in self._sinks)
+
+    def write(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Write the frame to each."""
+        for sink in self._sinks:
+            sink.write(frame, faces)
+
+    def close(self) -> None:
+        """Close all; the first error is raised when all are closed."""
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
+
+
+def open_sinks(
+    *,
+    out: str | Path | None = None,
+    landmarks: str | Path | None = None,
+    show: bool = False,
+    info: SourceInfo,
+    force: bool = False,
+) -> Sinks:
+    """Check all outputs and return them as one sink. Nothing is written before the first frame.
+
+    Args:
+        out: annotated video (.mp4, .mov, .mkv), or image (.png, .jpg, .jpeg) where the source is one image.
+        landmarks: .jsonl, .csv or .parquet file.
+        show: open a window.
+        info: of the source; its sound goes into the video.
+        force: replace files that exist.
+
+    Raises:
+        SinkError: an output cannot be written, exists already, or is the source or the other output.
+        MissingExtra: a .parquet file without pyarrow.
+    """
+    paths = {"--out": out, "--landmarks": landmarks}
+    wanted = {option: Path(path) for option, path in paths.items() if path is not None}
+    sinks: list[Sink] = []
+    if out is not None:
+        sinks.append(_pictures(wanted["--out"], info))
+    if landmarks is not None:
+        sinks.append(_landmarks(wanted["--landmarks"]))
+    for option, path in wanted.items():
+        _check_place(option, path, info, force=force)
+    if len(wanted) == 2 and _same(*wanted.values()):
+        raise SinkError(f"--out and --landmarks are both {str(out)!r}; give them different names")
+    if show:
+        sinks.append(WindowSink(f"nasion: {info.name}"))
+    return Sinks(sinks)
+
+
+def _pictures(path: Path, info: SourceInfo) -> Sink:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return VideoSink(path, info)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        allowed = ", ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)
+        raise SinkError(f"--out {str(path)!r} has suffix {path.suffix!r}; allowed: {allowed}")
+    if info.frames != 1:
+        raise SinkError(
+            f"--out {str(path)!r} is an image, but {info.name!r} is not a single one; "
+            f"give a video: {', '.join(VIDEO_SUFFIXES)}"
+        )
+    return ImageSink(path)
+
+
+def _landmarks(path: Path) -> Sink:
+    if path.suffix.lower() not in _LANDMARKS:
+        allowed = ", ".join(_LANDMARKS)
+        raise SinkError(f"--landmarks {str(path)!r} has suffix {path.suffix!r}; allowed: {allowed}")
+    return _LANDMARKS[path.suffix.lower()](path)
+
+
+def _check_place(option: str, path: Path, info: SourceInfo, *, force: bool) -> None:
+    if not path.parent.is_dir():
+        raise SinkError(f"{option} {str(path)!r}: there is no folder {str(path.parent)!r}; create it first")
+    # An image has no sound and so no path; there, and for a folder, its name is its path.
+    if any(_same(path, source) for source in (info.path, Path(info.name)) if source):
+        raise SinkError(f"{option} {str(path)!r} is the source itself; give another name")
+    if path.is_dir():
+        raise SinkError(f"{option} {str(path)!r} is a folder; give the name of a file")
+    if path.exists() and not force:
+        raise SinkError(
+            f"{option} {str(path)!r} already exists; give another name, or replace it with --force"
+        )
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SinkError(f"{option} {str(path)!r} may not be written by this user; give another name")
+
+
+def _same(a: Path, b: Path) -> bool:
+    """Whether both are one file, by whatever name."""
+    if a.exists() and b.exists():
+        return a.samefile(b)
+    return a.resolve() == b.resolve()

@@ -1,0 +1,187 @@
+"""The annotated video, every frame at its own time, with the sound of its source; or one annotated image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+from ..engines.errors import SinkError
+from .faces import Face, Frame, Image
+from .overlay import draw
+from .sink import Sink, closed, writing
+from .sound import open_sound
+from .source import SourceInfo
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+_TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame rate
+_USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
+
+# A killed process leaves an MP4 in fragments, playable but for the last second or two; closing turns it into
+# an ordinary one, in which all players can seek. Matroska needs no such help. Without delay_moov there is no
+# edit list, and the picture starts late by the two frames that the encoder reorders.
+_MP4_OPTIONS = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
+
+
+class VideoSink(Sink):
+    """H.264 with faces drawn in.
+
+    The first frame's time becomes 0 and the others keep their distance from it, so that a variable frame rate
+    stays one. An odd width or height, which H.264 in 4:2:0 cannot have, gets one more column or row that
+    repeats the last: no pixel is lost and points stay where they are. A frame of another size than the first
+    is fitted into it with black bars.
+
+    The file is opened, and one that was there before replaced, when the first frame arrives.
+    """
+
+    def __init__(self, path: Path, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast") -> None:
+        """Check that ``path`` can be encoded; ``info`` names the file whose sound is kept.
+
+        Args:
+            path: its suffix, .mp4, .mov or .mkv, chooses the container.
+            info: of the source that the frames come from.
+            crf: x264's quality, 0 (lossless) to 51; 20 hides its traces from most eyes.
+            preset: x264's speed, ``ultrafast`` to ``veryslow``.
+
+        Raises:
+            SinkError: another suffix, or no H.264 encoder in the installed PyAV.
+        """
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            raise SinkError(
+                f"video {str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(VIDEO_SUFFIXES)}"
+            )
+        if "libx264" not in av.codecs_available:
+            raise SinkError(
+                f"video {str(path)!r} needs H.264, which this PyAV lacks; install it with: pip install av"
+            )
+        self._path, self._info = path, info
+        self._options = {"crf": str(crf), "preset": preset, "g": "60"}
+        self._file: _VideoFile | None = None
+        self._is_closed = False
+
+    def write(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Encode one frame.
+
+        Raises:
+            SinkError: the file cannot be written, or the sink is closed.
+        """
+        if self._is_closed:
+            raise closed(self._path)
+        with writing(self._path, FFmpegError):
+            if self._file is None:
+                self._file = _VideoFile(self._path, self._info, frame, self._options)
+            self._file.write(draw(frame.image, faces), frame.time)
+
+    def close(self) -> None:
+        """Finish the file; calling it again does nothing."""
+        self._is_closed = True
+        if self._file is not None:
+            file, self._file = self._file, None
+            with writing(self._path, FFmpegError):
+                file.close()
+
+
+class ImageSink(Sink):
+    """One annotated picture."""
+
+    def __init__(self, path: Path) -> None:
+        """Write to ``path`` when the frame arrives; its suffix, .png, .jpg or .jpeg, chooses the format."""
+        self._path = path
+        self._is_written = self._is_closed = False
+
+    def write(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Write the picture; there is room for one only."""
+        if self._is_closed:
+            raise closed(self._path)
+        if self._is_written:
+            raise SinkError(f"{str(self._path)!r} holds one image and the source has more; give a video")
+        self._is_written = True
+        _, encoded = cv2.imencode(self._path.suffix.lower(), draw(frame.image, faces))
+        with writing(self._path):
+            self._path.write_bytes(encoded.tobytes())
+
+    def close(self) -> None:
+        """Nothing is open."""
+        self._is_closed = True
+
+
+class _VideoFile:
+    """A video that is being written."""
+
+    def __init__(self, path: Path, info: SourceInfo, first: Frame, options: dict[str, str]) -> None:
+        self._start = first.time
+        self._size = first.width, first.height
+        self._rate = info.rate or _USUAL_RATE
+        self._last, self._step = -1, max(1, round(1 / self._rate / _TIME_BASE))
+        mp4 = path.suffix.lower() != ".mkv"
+        self._output = av.open(str(path), "w", options=_MP4_OPTIONS if mp4 else {})
+        self._stream = self._add_stream(options)
+        self._sound = open_sound(info.path, self._output, suffix=path.suffix.lower(), start=first.time)
+
+    def _add_stream(self, options: dict[str, str]) -> VideoStream:
+        stream = self._output.add_stream("libx264", rate=self._rate, options=options, time_base=_TIME_BASE)
+        width, height = self._size
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        # Say how the colours are coded, as most players guess it anyway: BT.709 for HD, BT.601 below.
+        self._matrix = Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
+        stream.codec_context.colorspace = int(self._matrix)
+        stream.codec_context.color_range = int(ColorRange.MPEG)
+        return stream
+
+    def write(self, image: Image, time: float) -> None:
+        """Encode ``image``, seen at ``time`` of the source."""
+        pts = max(round((time - self._start) / _TIME_BASE), self._last + 1)
+        if self._last >= 0:
+            self._step = pts - self._last
+        self._last = pts
+        self._encode(image, pts)
+        if self._sound is not None:
+            self._sound.write_until(float(pts * _TIME_BASE))
+
+    def _encode(self, image: Image, pts: int) -> None:
+        image = _pad_even(_fit(image, *self._size))
+        picture = VideoFrame.from_ndarray(image, format="bgr24").reformat(
+            format="yuv420p", dst_colorspace=self._matrix, dst_color_range=ColorRange.MPEG
+        )
+        picture.pts, picture.time_base = pts, _TIME_BASE
+        self._output.mux(self._stream.encode(picture))
+
+    def close(self) -> None:
+        """Write what the encoder still holds, the rest of the sound, and the index."""
+        try:
+            self._output.mux(self._stream.encode(None))
+            if self._sound is not None:
+                self._sound.write_until(float((self._last + self._step) * _TIME_BASE))
+        finally:
+            if self._sound is not None:
+                self._sound.close()
+            self._output.close()
+
+
+def _fit(image: Image, width: int, height: int) -> Image:
+    """``image`` in the middle of a black picture of that size, as large as it will go."""
+    if image.shape[1::-1] == (width, height):
+        return image
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    fitted = np.zeros((height, width, 3), np.uint8)
+    x, y = (width - size[0]) // 2, (height - size[1]) // 2
+    fitted[y : y + size[1], x : x + size[0]] = resized
+    return fitted
+
+
+def _pad_even(image: Image) -> Image:
+    height, width = image.shape[:2]
+    if width % 2 == height % 2 == 0:
+        return image
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
