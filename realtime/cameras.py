@@ -1,0 +1,144 @@
+"""Cameras of this machine, through OpenCV."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..engines.errors import SourceError
+from .background import BackgroundSource
+from .source import Cut, FrameSource, Pictures, SourceInfo
+
+_log = logging.getLogger(__name__)
+_quiet_lock = threading.Lock()
+_PROBED = 4  # camera numbers tried where the system does not list its cameras
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera that opens: its number and the size in pixels it delivers unasked."""
+
+    number: int
+    width: int
+    height: int
+
+
+def list_cameras() -> list[Camera]:
+    """The cameras that can be opened now; quiet, and quick where there is none."""
+    found = []
+    for number in _numbers():
+        capture = _open_device(number)
+        try:
+            if capture.isOpened():
+                found.append(Camera(number, *_size_of(capture)))
+        finally:
+            capture.release()
+    return found
+
+
+def open_camera(
+    number: int, cut: Cut, *, size: tuple[int, int] | None, fps: float | None, timeout: float
+) -> BackgroundSource:
+    """Open a camera; ``size`` and ``fps`` are asked of it, and what it makes of them is logged.
+
+    Raises:
+        SourceError: it is not there, not free, or silent for ``timeout`` seconds.
+    """
+    return BackgroundSource(lambda: _open(number, cut, size, fps), f"camera {number}", timeout)
+
+
+def _open(number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None) -> FrameSource:
+    capture = _open_device(number)
+    if not capture.isOpened():
+        capture.release()
+        raise SourceError(_not_opened(number))
+    _ask(capture, size, fps)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    info = SourceInfo(
+        f"camera {number}", 0, 0, Fraction(rate).limit_denominator(1001) if rate > 0 else None, live=True
+    )
+    source = FrameSource(_grab(capture, number), info, cut)
+    if size and size != (source.info.width, source.info.height):
+        _log.warning(
+            "camera %d: asked for %dx%d, gives %dx%d", number, *size, source.info.width, source.info.height
+        )
+    return source
+
+
+def _ask(capture: cv2.VideoCapture, size: tuple[int, int] | None, fps: float | None) -> None:
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, where the driver allows it
+    if size:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
+    if fps:
+        capture.set(cv2.CAP_PROP_FPS, fps)
+
+
+def _grab(capture: cv2.VideoCapture, number: int) -> Pictures:
+    first = None
+    try:
+        while True:
+            ok, image = capture.read()
+            now = time.perf_counter()
+            if not ok:
+                raise SourceError(
+                    f"camera {number}: it stopped giving pictures; check its cable and that no other program "
+                    "took it"
+                )
+            first = now if first is None else first
+            yield np.ascontiguousarray(image, np.uint8), now - first
+    finally:
+        capture.release()
+
+
+def _open_device(number: int) -> cv2.VideoCapture:
+    """Try a camera without the complaints that OpenCV prints."""
+    # On Linux only V4L2 has cameras; asking for any backend tries files and streams of that name as well.
+    backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
+    with _quiet_opencv():
+        return cv2.VideoCapture(number, backend)
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    with _quiet_lock:  # the level is one for the whole process
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(0)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+
+
+def _numbers() -> list[int]:
+    """Numbers that may be cameras."""
+    if sys.platform != "linux":
+        return list(range(_PROBED))
+    names = (re.fullmatch(r"video([0-9]+)", path.name) for path in Path("/dev").glob("video*"))
+    return sorted(int(name[1]) for name in names if name)
+
+
+def _size_of(capture: cv2.VideoCapture) -> tuple[int, int]:
+    return int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+
+
+def _not_opened(number: int) -> str:
+    text = f"camera {number} cannot be opened; "
+    if sys.platform == "linux":
+        here = ", ".join(f"{n} (/dev/video{n})" for n in _numbers())
+        text += f"cameras that this system lists: {here or 'none'}; "
+    return text + (
+        "plug it in, close other programs that use it, allow this one to use it (on Linux: the group "
+        "'video'), and see what works with: nasion doctor"
+    )

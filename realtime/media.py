@@ -1,0 +1,259 @@
+"""Video files and network streams, decoded by FFmpeg through PyAV."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from ..engines.errors import SourceError
+from .faces import Image
+from .source import Cut, FrameSource, Pictures, SourceInfo
+from .timestamps import Clock
+
+_log = logging.getLogger(__name__)
+
+# Containers whose header states the length, so that a file cut short can be told from one that ends. Others
+# take it from the last packet that is there.
+_LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi")
+_LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+_USUAL_RATE = Fraction(25)  # where a file does not say
+_USUAL_BASE = Fraction(1, 90000)
+
+
+def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = None) -> FrameSource:
+    """Open a video file or, with a ``timeout``, a network stream.
+
+    Args:
+        location: absolute path, or URL.
+        name: what to call it in messages, free of passwords.
+        cut: the part that is wanted; a file is entered by seeking.
+        timeout: seconds without any data after which a stream counts as dead; None for a file.
+
+    Raises:
+        SourceError: it does not answer, is no video, cannot be decoded, or has nothing in the cut.
+    """
+    reader = _Reader(location, name, timeout)
+    if reader.info.live and cut.start is not None:
+        reader.close()
+        raise SourceError(
+            f"{name}: a live source has no place {cut.start:g} s to start from; leave start out"
+        )
+    return FrameSource(reader.pictures(cut.start or 0.0), reader.info, cut)
+
+
+class _Reader:
+    """Decodes the video stream of a container; ``pictures`` closes it when it ends."""
+
+    def __init__(self, location: str, name: str, timeout: float | None) -> None:
+        self._location, self._name, self._timeout = location, name, timeout
+        self._open()
+        self._restamp()
+        self._convert = VideoReformatter()
+        self._seen = Fraction(0)  # end of the last packet of any stream: sound may outlast the picture
+        self._time = 0.0
+        self._damaged = 0
+        self._damaged_now = False
+
+    def close(self) -> None:
+        """Close the file or connection."""
+        self._container.close()
+
+    def pictures(self, start: float) -> Pictures:
+        """Upright BGR pictures from ``start`` seconds on, with their times."""
+        try:
+            for frame, time in self._enter(start):
+                if time >= start:
+                    yield self._picture(frame), time
+        finally:
+            self.close()
+            if self._damaged:
+                _log.warning("%s: %d damaged packets were skipped", self._name, self._damaged)
+
+    def _open(self) -> None:
+        self._container = _open_container(self._location, self._name, self._timeout)
+        try:
+            self._stream = _video_of(self._container, self._name)
+            local = Path(self._location) if self._timeout is None else None
+            self.info = _info(self._container, self._stream, self._location, self._name, local)
+        except BaseException:
+            self.close()
+            raise
+        # Threads by frame hold back a frame each: right for a file, wrong for a camera.
+        self._stream.thread_type = "SLICE" if self.info.live else "AUTO"
+        self._base = self._stream.time_base or _USUAL_BASE
+        # AVI counts packets and has no presentation times; the ones made up for it jump about.
+        self._only_dts = self._container.format.name == "avi"
+
+    def _restamp(self) -> None:
+        self._clock = Clock(1 / (self.info.rate or _USUAL_RATE), self._base)
+
+    def _enter(self, start: float) -> Iterator[tuple[VideoFrame, float]]:
+        """Frames with times, from somewhat before ``start``; from the first, where seeking does not work."""
+        frames = self._timed()
+        first = next(frames, None)  # it tells the time that the others count from
+        if first and first[1] < start and self._clock.origin is not None:
+            for target in _steps_back(start):
+                if not self._seek(self._clock.origin + target):
+                    break
+                frames = self._timed()
+                first = next(frames, None)
+                if first and first[1] <= start:
+                    break
+            if not (first and first[1] <= start):
+                self.close()
+                self._open()
+                self._restamp()
+                frames, first = self._timed(), None
+        if first:
+            yield first
+        yield from frames
+
+    def _seek(self, stamp: Fraction) -> bool:
+        try:
+            self._container.seek(int(stamp / self._base), stream=self._stream)
+        except av.FFmpegError as error:
+            _log.info("%s: cannot seek (%s); reading from the start", self._name, _reason(error))
+            return False
+        self._clock.rewind()
+        return True
+
+    def _timed(self) -> Iterator[tuple[VideoFrame, float]]:
+        for frame in self._decode():
+            self._time = self._clock.stamp(None if self._only_dts else frame.pts, frame.dts)
+            yield frame, self._time
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        """All frames that can be decoded, then an error if they are not all that there should be."""
+        broken, some = None, False
+        try:
+            for packet in self._container.demux():
+                self._note_end(packet)
+                if packet.stream.index == self._stream.index and packet.size:
+                    frames = self._decode_one(packet)
+                    some = some or bool(frames)
+                    yield from frames
+        except av.FFmpegError as error:
+            broken = _reason(error)
+        yield from self._decode_one(None)  # what the decoder still holds
+        if broken or (some and self._cut_short()):  # no frame at all: it was a seek past the end
+            raise SourceError(self._broken_off(broken))
+
+    def _decode_one(self, packet: Any) -> list[VideoFrame]:
+        try:
+            frames = self._stream.decode(packet)
+        except EOFError:
+            return []
+        except av.FFmpegError as error:
+            self._damaged += 1
+            self._damaged_now = True
+            _log.debug("%s: packet after %.3f s is damaged (%s)", self._name, self._time, _reason(error))
+            return []
+        self._damaged_now = self._damaged_now and not frames
+        return frames
+
+    def _note_end(self, packet: Any) -> None:
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None:
+            self._seen = max(self._seen, (stamp + (packet.duration or 0)) * packet.time_base)
+
+    def _cut_short(self) -> bool:
+        """Whether the end came long before the header says, or in the middle of damage."""
+        container = self._container
+        if self.info.live or not container.format.name.startswith(_LENGTH_IN_HEADER):
+            return False
+        length = Fraction(container.duration or 0, av.time_base)
+        missing = Fraction(container.start_time or 0, av.time_base) + length - self._seen
+        return self._damaged_now or missing > max(Fraction(1, 2), length / 50)
+
+    def _broken_off(self, reason: str | None) -> str:
+        text = f"{self._name}: broken off at {self._time:.2f} s"
+        if self.info.duration is not None:
+            text += f" of {self.info.duration:.2f} s"
+        cause = "the file is truncated or damaged" if self.info.path else "the connection was lost"
+        return f"{text} ({reason or cause}); all frames before were read and what was written of them is kept"
+
+    def _picture(self, frame: VideoFrame) -> Image:
+        image: Any = self._convert.reformat(frame, format="bgr24").to_ndarray()
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        return upright(image, None if matrix is None else np.frombuffer(matrix, np.int32))
+
+
+def _steps_back(start: float) -> Iterator[Fraction]:
+    """``start`` and ever earlier times: what a seek hits may still begin too late."""
+    back = 0
+    while start - back > 0:
+        yield Fraction(start) - back
+        back = 2 * back + 1
+
+
+def upright(image: Image, matrix: Any) -> Image:
+    """Turn and mirror an image as its display matrix (9 numbers, as in FFmpeg) says; C-contiguous."""
+    if matrix is not None:
+        a, b, _, c, d = (int(value) for value in matrix[:5])  # x' = a x + c y, y' = b x + d y
+        if abs(b) > abs(a):
+            image, a, d = np.asarray(cv2.transpose(image), np.uint8), c, b
+        if a < 0 or d < 0:
+            image = np.asarray(cv2.flip(image, -1 if a < 0 and d < 0 else int(a < 0)), np.uint8)
+    return np.ascontiguousarray(image)
+
+
+def _open_container(location: str, name: str, timeout: float | None) -> InputContainer:
+    options = {"rtsp_transport": "tcp"} if location.lower().startswith("rtsp") else {}
+    try:
+        return av.open(location, timeout=timeout, container_options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        reason = _reason(error)
+    # Raised here and not above: the original error holds the whole URL, and would be chained.
+    if timeout is None:
+        raise SourceError(f"{name}: cannot be read as a video ({reason}); give a whole video or image file")
+    raise SourceError(
+        f"{name}: no video from there ({reason}); check that the address is right, that it is switched on "
+        "and reachable from here, and the user and password in it"
+    )
+
+
+def _reason(error: av.FFmpegError) -> str:
+    """The error without its file name, which may hold a password."""
+    if isinstance(error, av.ExitError):
+        return "it does not answer"
+    return error.strerror or type(error).__name__
+
+
+def _video_of(container: InputContainer, name: str) -> VideoStream:
+    """The first video stream that is not the cover picture of a song."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if container.format.name == "tty" or not (streams or container.streams.audio):
+        raise SourceError(f"{name}: no video in it, or damaged; give a whole video or image file")
+    if not streams:
+        raise SourceError(f"{name}: it has sound but no picture; give a file with a video stream")
+    if streams[0].codec_context is None:
+        raise SourceError(f"{name}: its codec is unknown to this build of FFmpeg; convert it to H.264 first")
+    return streams[0]
+
+
+def _info(
+    container: InputContainer, stream: VideoStream, location: str, name: str, path: Path | None
+) -> SourceInfo:
+    """What the headers say; width and height come with the first frame."""
+    duration = None
+    if stream.duration is not None and stream.time_base:
+        duration = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        duration = container.duration / av.time_base
+    rate = stream.average_rate or stream.guessed_rate or None
+    if path is None and (duration is None or location.split("://")[0].lower() in _LIVE_SCHEMES):
+        return SourceInfo(name, 0, 0, rate, live=True)
+    frames = stream.frames or (round(duration * rate) if duration and rate else None)
+    return SourceInfo(name, 0, 0, rate, frames, duration, path=path)

@@ -1,0 +1,184 @@
+"""What every source is: frames in order, an account of itself, and an end that another thread can bring."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from ..engines.errors import SourceError
+from .faces import Frame, Image
+
+# An upright BGR picture and its time in seconds.
+Pictures = Generator[tuple[Image, float], None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source says of itself.
+
+    Attributes:
+        name: what to call it in a message; never holds a password.
+        width: pixels from left to right of the first frame, upright.
+        height: pixels from top to bottom of the first frame, upright.
+        rate: frames per second, on average where they vary; None where unknown.
+        frames: how many frames will come, an estimate; None where unknown.
+        duration: seconds that will come, an estimate; None where unknown.
+        live: frames come when they will (camera, stream, paced pattern), and are lost if nobody takes them.
+        path: the media file whose sound a video of the result may keep.
+    """
+
+    name: str
+    width: int
+    height: int
+    rate: Fraction | None = None
+    frames: int | None = None
+    duration: float | None = None
+    live: bool = False
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of a source that is wanted: ``start <= time < end``, seconds; None means no bound."""
+
+    start: float | None = None
+    end: float | None = None
+
+    def of(self, info: SourceInfo) -> SourceInfo:
+        """The account of a source that is cut so."""
+        if info.duration is None or (self.start is None and self.end is None):
+            return info
+        end = info.duration if self.end is None else min(self.end, info.duration)
+        duration = max(end - (self.start or 0.0), 0.0)
+        frames = None if info.rate is None else max(round(duration * info.rate), 1)
+        return replace(info, frames=frames, duration=duration)
+
+
+class Source(Protocol):
+    """Frames of one video, in order: an iterator and a context manager.
+
+    Times strictly increase, ``index`` counts the frames yielded from 0. An error while reading is a
+    ``SourceError``, after the last good frame.
+    """
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the source says of itself."""
+        ...
+
+    def __iter__(self) -> Self:
+        """Return itself: each frame comes once."""
+        ...
+
+    def __next__(self) -> Frame:
+        """Read the next frame."""
+        ...
+
+    def close(self) -> None:
+        """Free everything; from another thread it ends a blocked read. Iterating then just ends."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        ...
+
+
+class FrameSource:
+    """A source over a generator of pictures, which frees what it holds when it is closed.
+
+    The first picture is read at once: a file that cannot be decoded is found out before any work starts.
+    """
+
+    def __init__(
+        self, pictures: Pictures, info: SourceInfo, cut: Cut, *, closing: threading.Event | None = None
+    ) -> None:
+        """Take over ``pictures``; width and height of ``info`` come from the first of them.
+
+        Args:
+            pictures: pictures with strictly increasing times.
+            info: of the whole source, before the cut.
+            cut: the part that is wanted.
+            closing: set by ``close`` for a generator that waits.
+
+        Raises:
+            SourceError: no picture lies in the cut.
+        """
+        self._pictures, self._cut, self._index = pictures, cut, 0
+        self._closing = closing or threading.Event()
+        self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread
+        self._first: tuple[Image, float] | None = self._begin(info)
+        height, width = self._first[0].shape[:2]
+        self.info = cut.of(replace(info, width=width, height=height))
+
+    def _begin(self, info: SourceInfo) -> tuple[Image, float]:
+        start, end = self._cut.start or 0.0, self._cut.end
+        last = None
+        for picture in self._pictures:
+            last = picture[1]
+            if last < start:
+                continue
+            if end is None or last < end:
+                return picture
+            break
+        self._pictures.close()
+        raise SourceError(_nothing(info, self._cut, last))
+
+    def __iter__(self) -> Self:
+        """Return itself: each frame comes once."""
+        return self
+
+    def __next__(self) -> Frame:
+        """Read the next frame.
+
+        Raises:
+            StopIteration: the source has ended or was closed.
+            SourceError: it broke off.
+        """
+        with self._lock:
+            if self._closing.is_set():
+                raise StopIteration
+            picture, self._first = self._first or next(self._pictures), None
+            image, time = picture
+            if self._cut.end is not None and time >= self._cut.end:
+                self._pictures.close()
+                raise StopIteration
+            self._index += 1
+            return Frame(image, time, self._index - 1)
+
+    def close(self) -> None:
+        """Free everything; calling it again does nothing."""
+        self._closing.set()
+        with self._lock:
+            self._first = None
+            self._pictures.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def _nothing(info: SourceInfo, cut: Cut, last: float | None) -> str:
+    """Why no picture was found."""
+    if cut.start is None and cut.end is None:
+        return f"{info.name}: no frame in it can be decoded; it is damaged or empty"
+    if last is not None and last >= (cut.start or 0.0):
+        return f"{info.name}: no frame lies between {cut.start or 0.0:g} s and {cut.end:g} s; widen the cut"
+    length = f"lasts {info.duration:.2f} s" if info.duration is not None else "ends before"
+    return f"{info.name}: start is {cut.start:g} s, but it {length}; give an earlier start"

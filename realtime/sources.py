@@ -1,0 +1,186 @@
+"""Where frames come from: a file, a camera, a network stream, images, or the pattern made here."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from ..engines.errors import SourceError
+from .background import BackgroundSource
+from .camera_motion import CameraMotion
+from .cameras import Camera, list_cameras, open_camera
+from .media import open_media
+from .source import Cut, FrameSource, Pictures, Source, SourceInfo
+from .stills import IMAGE_SUFFIXES, open_folder, open_image
+
+__all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "redact"]
+
+URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+_PATTERN = "pattern:"
+_KINDS = "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...) or pattern:"
+_SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
+
+
+def open_source(
+    source: str | int | Path,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    timeout: float = 10.0,
+) -> Source:
+    """Open anything that gives frames, and read its first one.
+
+    Args:
+        source: path of a video, an image or a folder of images; number of a camera; URL; or ``pattern:``,
+            the moving test picture (``pattern:live`` comes at the pace of a camera;
+            ``pattern:?seconds=5&seed=1`` sets its length and course). A string of digits is a camera.
+        start: seconds at which to begin: the first frame has this time or a later one. Not for live sources.
+        end: seconds before which to stop.
+        size: (width, height) in pixels asked of a camera or pattern.
+        fps: frames per second asked of a camera or pattern.
+        timeout: seconds to wait for a camera or stream, to open and for each frame.
+
+    Raises:
+        SourceError: it cannot be opened, or an argument does not fit it.
+    """
+    _check(start, end, size, fps, timeout)
+    cut = Cut(start, end)
+    text = str(source).strip()
+    if isinstance(source, int) or (isinstance(source, str) and text.isascii() and text.isdigit()):
+        return _camera(int(source), cut, size, fps, timeout)
+    if isinstance(source, str) and text.startswith(_PATTERN):
+        return _pattern(text, cut, size, fps)
+    _refuse(size=size, fps=fps)
+    if isinstance(source, str) and "://" in text:
+        return _url(text, cut, timeout)
+    if not text:
+        raise SourceError(f"the source is empty; {_KINDS}")
+    return _path(Path(source), cut)
+
+
+def redact(url: str) -> str:
+    """The URL without what may be secret: user and password, the query, and ``password=`` within the path.
+
+    What stands before the last ``@`` is taken as user and password, because in a password any sign may occur.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    _, at, place = rest.rpartition("@")
+    place, mark, _ = place.partition("#")[0].partition("?")
+    place = _SECRET.sub(r"\1***", place)
+    return f"{scheme}://{'***@' if at else ''}{place}{'?***' if mark else ''}"
+
+
+def _check(
+    start: float | None, end: float | None, size: tuple[int, int] | None, fps: float | None, timeout: float
+) -> None:
+    """Refuse numbers that fit no source."""
+    for name, seconds in (("start", start), ("end", end)):
+        if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+            raise SourceError(f"{name} is {seconds}; it must be a number of seconds, 0 or more")
+    if end is not None and end <= (start or 0.0):
+        raise SourceError(f"end is {end:g} s and start is {start or 0.0:g} s; end must come after start")
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise SourceError(f"size is {size}; it must be (width, height) in pixels, for example (640, 480)")
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise SourceError(f"fps is {fps}; it must be a number of frames per second above 0")
+    if not (math.isfinite(timeout) and timeout > 0):
+        raise SourceError(f"timeout is {timeout}; it must be a number of seconds above 0")
+
+
+def _refuse(**asked: object) -> None:
+    for name, value in asked.items():
+        if value is not None:
+            raise SourceError(f"{name} is {value}, but only a camera or pattern: takes it; leave {name} out")
+
+
+def _no_start(name: str, cut: Cut) -> None:
+    if cut.start is not None:
+        raise SourceError(
+            f"{name}: a live source has no place {cut.start:g} s to start from; leave start out"
+        )
+
+
+def _camera(
+    number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None, timeout: float
+) -> BackgroundSource:
+    if number < 0:
+        raise SourceError(
+            f"camera {number} does not exist; cameras count from 0; see them with: nasion doctor"
+        )
+    _no_start(f"camera {number}", cut)
+    return open_camera(number, cut, size=size, fps=fps, timeout=timeout)
+
+
+def _url(url: str, cut: Cut, timeout: float) -> BackgroundSource:
+    name = redact(url)
+    scheme = url.split("://")[0].lower()
+    if scheme not in URL_SCHEMES:
+        raise SourceError(
+            f"{name}: {scheme}:// is not supported; allowed: {', '.join(URL_SCHEMES)}; or a path"
+        )
+    if not re.match(r"[^/?#]", url.split("://", 1)[1].rpartition("@")[2]):
+        raise SourceError(f"{name}: the URL names no host; write for example rtsp://192.168.1.20/stream")
+    return BackgroundSource(lambda: open_media(url, name, cut, timeout=timeout), name, timeout)
+
+
+def _path(path: Path, cut: Cut) -> FrameSource:
+    if path.is_dir():
+        return open_folder(path, cut)
+    if not path.exists():
+        raise SourceError(f"{str(path)!r} does not exist; {_KINDS}")
+    if not path.is_file():
+        raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return open_image(path, cut)
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty (0 bytes); give a whole video or image file")
+    # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+    return open_media(str(path.absolute()), str(path), cut)
+
+
+def _pattern(text: str, cut: Cut, size: tuple[int, int] | None, fps: float | None) -> FrameSource:
+    live, seconds, seed = _pattern_options(text)
+    if live:
+        _no_start(text, cut)
+    rate = Fraction(30) if fps is None else Fraction(fps).limit_denominator(1001)
+    motion = CameraMotion(size or (640, 360), rate=rate, seconds=seconds, seed=seed)
+    info = SourceInfo(text, 0, 0, rate, motion.frames, float(motion.frames / rate), live)
+    closing = threading.Event()
+    return FrameSource(
+        _render(motion, cut.start or 0.0, closing if live else None), info, cut, closing=closing
+    )
+
+
+def _pattern_options(text: str) -> tuple[bool, float, int]:
+    """Whether live, seconds and seed from ``pattern:[live][?seconds=S&seed=N]``."""
+    mode, _, query = text.removeprefix(_PATTERN).partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    try:
+        seconds, seed = float(options.pop("seconds", "10")), int(options.pop("seed", "0"))
+        if mode in ("", "live") and not options and 0 < seconds < 1e6 and seed >= 0:
+            return mode == "live", seconds, seed
+    except ValueError:
+        seconds = math.nan
+    raise SourceError(
+        f"{text!r} is no pattern; allowed: pattern: or pattern:live, then ?seconds=5&seed=1 if wanted"
+    )
+
+
+def _render(motion: CameraMotion, start: float, pace: threading.Event | None) -> Pictures:
+    """Frames of the pattern from ``start`` on; with ``pace`` each when it is due, until that is set."""
+    begun = time.monotonic()
+    for index in range(math.floor(start * motion.rate), motion.frames):
+        due = float(index / motion.rate)
+        image = motion.render(index)
+        if pace and pace.wait(max(begun + due - time.monotonic(), 0.0)):
+            return
+        yield image, due

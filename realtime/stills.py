@@ -1,0 +1,92 @@
+"""Images as a source: one, or a folder of them in natural order at 25 frames a second."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..engines.errors import SourceError
+from .faces import Image
+from .source import Cut, FrameSource, Pictures, SourceInfo
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
+FOLDER_RATE = Fraction(25)
+
+_log = logging.getLogger(__name__)
+
+
+def read_image(path: Path) -> Image:
+    """Read an image as upright BGR uint8 (h, w, 3), whatever its depth, channels and orientation tag.
+
+    Raises:
+        SourceError: the file is missing, not to be opened, or no image.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise SourceError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its rights"
+        ) from error
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:
+        raise SourceError(f"{path}: OpenCV cannot decode it ({error.err}); save it anew as PNG") from error
+    if image is None:
+        state = "damaged or no image" if data.size else "empty (0 bytes)"
+        raise SourceError(f"{path}: the file is {state}; allowed: {', '.join(IMAGE_SUFFIXES)}")
+    return np.ascontiguousarray(image, np.uint8)
+
+
+def open_image(path: Path, cut: Cut) -> FrameSource:
+    """One image: one frame at time 0.
+
+    Raises:
+        SourceError: it cannot be read, or the cut leaves it out.
+    """
+    pictures = ((read_image(path), 0.0) for _ in range(1))
+    return FrameSource(pictures, SourceInfo(str(path), 0, 0, FOLDER_RATE, 1, float(1 / FOLDER_RATE)), cut)
+
+
+def open_folder(folder: Path, cut: Cut) -> FrameSource:
+    """All images of a folder in natural order (2 before 10), at 25 frames a second; sizes may differ.
+
+    An image that cannot be decoded is logged and left out; the others keep their times.
+
+    Raises:
+        SourceError: no image in it can be read, or the cut leaves all out.
+    """
+    try:
+        paths = sorted(filter(_is_image, folder.iterdir()), key=lambda path: natural_order(path.name))
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be listed ({error.strerror}); check its rights") from error
+    if not paths:
+        raise SourceError(f"{folder}: the folder has no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
+    info = SourceInfo(str(folder), 0, 0, FOLDER_RATE, len(paths), float(len(paths) / FOLDER_RATE))
+    return FrameSource(_read_all(paths, cut.start or 0.0), info, cut)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _read_all(paths: Sequence[Path], start: float) -> Pictures:
+    for number, path in enumerate(paths):
+        time = float(number / FOLDER_RATE)
+        if time < start:
+            continue
+        try:
+            yield read_image(path), time
+        except SourceError as error:
+            _log.warning("left out: %s", error)
+
+
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """Sort key by which ``frame2`` comes before ``frame10``."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], name
