@@ -37,7 +37,7 @@ from .targets import gaussian_targets
 SHARES = {"300w": 0.54, "aflw68": 0.20, "ytf68": 0.10, "wider": 0.04, "nobody": 0.12}
 # YouTube Faces' labels are whole pixels with a noisy outline: they count less, and through a correction of their own.
 SET_WEIGHT = {"300w": 1.0, "aflw68": 1.0, "ytf68": 0.4}
-HIDDEN_ERROR = 12.0  # crop pixels that a self-occluded point is taken to be wrong by, for the confidence only
+HIDDEN_ERROR = 10.0  # crop pixels that a self-occluded point is taken to be wrong by, for the confidence only
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,11 +284,11 @@ def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
     known, cell = batch["known"], size / out["maps"].shape[-1]
     inside = ((batch["points"] > 0) & (batch["points"] < size - 1)).all(dim=2)
     cells = (batch["points"] - offset.detach() + 0.5) / cell - 0.5
-    target = gaussian_targets(cells, out["maps"].shape[2], out["maps"].shape[3], sigma=1.0)
+    target = gaussian_targets(cells, out["maps"].shape[2], out["maps"].shape[3], sigma=0.7)
     distance = error.detach().norm(dim=2)
     distance = torch.where(batch["hidden"] > 0, HIDDEN_ERROR, distance)
     return {
-        "points": masked_mean(log_l1(error, scale=1.5).sum(dim=2), known),
+        "points": masked_mean(log_l1(error, scale=1.3).sum(dim=2), known),
         "maps": 0.1 * masked_mean(spatial_cross_entropy(out["maps"], *target), known * inside),
         "confidence": 0.1 * masked_mean(laplace_nll(distance, out["log_scale"]), known + 0.3 * batch["hidden"]),
         "presence": 0.3 * functional.binary_cross_entropy_with_logits(out["presence"], batch["presence"]),

@@ -81,9 +81,9 @@ FACE_DETECTOR = Recipe(
     schedule=Schedule(steps=60_000, batch=16, rate=2e-3, validate_every=1500),
 )
 
-# An error of 10 % of the inter-ocular distance of a frontal face, in pixels of a 128 px crop of margin 1.35: the
+# An error of 10 % of the inter-ocular distance of a frontal face, in pixels of a 112 px crop of margin 1.35: the
 # distance is about 0.59 of the longer side of the points' box (median over 300W's training part).
-LANDMARK_TOLERANCE = 0.1 * 0.59 * 128 / 1.35
+LANDMARK_TOLERANCE = 0.1 * 0.59 * 112 / 1.35
 
 
 def _prepare_landmarks(root: Path, seed: int) -> Prepared:
@@ -113,7 +113,7 @@ def _wrap_landmarks(network: nn.Module) -> nn.Module:
 
 LANDMARKS_68 = Recipe(
     name="landmarks-68",
-    spec=Spec(task="landmarks", name="landmarks-68", size=(128, 128), landmarks=68, crop_margin=1.35, threshold=0.5),
+    spec=Spec(task="landmarks", name="landmarks-68", size=(112, 112), landmarks=68, crop_margin=1.35, threshold=0.5),
     build=_build_encoder_decoder,
     wrap=_wrap_landmarks,
     prepare=_prepare_landmarks,

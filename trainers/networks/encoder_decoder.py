@@ -21,13 +21,15 @@ class EncoderDecoderConfig:
 
     Attributes:
         landmarks: number of points.
-        size: side of the square crop in pixels; a multiple of 32.
+        size: side of the square crop in pixels; a multiple of 16.
         widths: channels at strides 2, 4, 8, 16 and 32.
+        map_stride: pixels of the crop to one cell of the maps, 4 or 8.
     """
 
     landmarks: int = 68
-    size: int = 128
-    widths: tuple[int, int, int, int, int] = (16, 32, 48, 80, 96)
+    size: int = 112
+    widths: tuple[int, int, int, int, int] = (16, 24, 56, 96, 128)
+    map_stride: int = 8
 
 
 class Reading(nn.Module):
@@ -62,26 +64,26 @@ class EncoderDecoder(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(conv_bn(a, b, stride=2), ResidualBlock(b)) for a, b in zip(widths, widths[1:], strict=False)
         )
-        self.lifts = nn.ModuleList(
-            nn.Conv2d(b, a, 1) for a, b in zip(widths[1:], widths[2:], strict=False)
-        )
-        self.refine = ResidualBlock(widths[1])
-        self.maps = nn.Conv2d(widths[1], config.landmarks, 1)
+        last = {4: 1, 8: 2}[config.map_stride]
+        self.lifts = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths[last:], widths[last + 1 :], strict=False))
+        self.maps = nn.Conv2d(widths[last], config.landmarks, 1)
         self.reading = Reading(config.landmarks, widths[-1])
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
-        """Return ``points`` (B,n,2) in crop pixels, ``maps`` (B,n,S/4,S/4), ``log_scale`` (B,n), ``presence`` (B,)."""
+        """Return ``points`` (B,n,2) in crop pixels, ``maps`` (B,n,h,w), ``log_scale`` (B,n), ``presence`` (B,)."""
         x, taps = self.stem(crops), []
         for stage in self.stages:
             x = stage(x)
             taps.append(x)
         features = x.mean(dim=(2, 3))
-        for lift, tap in zip(reversed(self.lifts), reversed(taps[:-1]), strict=True):
-            x = tap + functional.interpolate(lift(x), scale_factor=2.0, mode="nearest")
-        maps = self.maps(self.refine(x))
+        for lift, tap in zip(reversed(self.lifts), reversed(taps[:-1]), strict=False):
+            height, width = tap.shape[2:]
+            # a stride of 2 halves 7 cells to 4: cell j is centred on cell 2j, so the surplus is at the end
+            x = tap + functional.interpolate(lift(x), scale_factor=2.0, mode="nearest")[:, :, :height, :width]
+        maps = self.maps(x)
         cells, spread = spatial_moments(maps)
         log_scale, presence = self.reading(features, spread)
-        return {"points": (cells + 0.5) * 4 - 0.5, "maps": maps, "log_scale": log_scale, "presence": presence}
+        return {"points": (cells + 0.5) * self.config.map_stride - 0.5, "maps": maps, "log_scale": log_scale, "presence": presence}
 
 
 class LandmarkExport(nn.Module):
