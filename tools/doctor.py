@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any, Literal
+from typing import Literal
 
 from ..engines.errors import NasionError
 
@@ -167,18 +167,18 @@ def _runtimes() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    zoo: Any = importlib.import_module("nasion.engines.zoo")
-    if not getattr(zoo, "models", None):
-        yield Finding("model", "zoo", "broken", "no models", "install nasion again")
-        return
-    for name, card in zoo.models().items():
+    from ..engines.zoo import models
+
+    cards = models()
+    if not cards:
+        yield Finding("model", "any", "broken", "none shipped", "install nasion again")
+    for name, card in cards.items():
         try:
             card.check()
             yield Finding("model", name, "ok", f"SHA-256 {card.sha256[:12]}… holds")
         except NasionError as error:
-            yield Finding(
-                "model", name, "broken", str(error), "pip install --force-reinstall --no-deps nasion"
-            )
+            remedy = "pip install --force-reinstall --no-deps nasion"
+            yield Finding("model", name, "broken", str(error), remedy)
 
 
 def _gpu() -> Iterator[Finding]:
@@ -219,9 +219,9 @@ def _has_screen() -> bool:
 def _cameras() -> Iterator[Finding]:
     from ..realtime.sources import list_cameras
 
-    cameras = list(list_cameras())
+    cameras = list_cameras()
     for camera in cameras:
-        yield Finding("camera", str(camera), "ok", "")
+        yield Finding("camera", str(camera.number), "ok", f"{camera.width}x{camera.height}")
     if not cameras:
         yield Finding("camera", "any", "absent", "none found", "plug one in; or try: nasion track pattern:")
 

@@ -1,0 +1,146 @@
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+from nasion.engines import zoo
+from nasion.engines.errors import ModelError
+from nasion.realtime import sources
+from nasion.realtime.sources import Camera
+from nasion.tools import doctor as module
+from nasion.tools.doctor import Finding, doctor, examine
+
+
+def named(findings, topic):
+    return {finding.name: finding for finding in findings if finding.topic == topic}
+
+
+def test_everything_is_looked_at():
+    findings = examine()
+    topics = {finding.topic for finding in findings}
+    assert topics >= {"system", "package", "runtime", "model", "GPU", "display", "camera", "codec"}
+    assert named(findings, "package")["numpy"].found == metadata.version("numpy")
+    assert named(findings, "runtime")["onnx"].state == "ok"
+    assert named(findings, "codec")["h264"].state == "ok"
+    assert all(finding.remedy for finding in findings if finding.state == "broken")
+
+
+def test_json_carries_every_finding(capsys, monkeypatch):
+    monkeypatch.setattr(module, "examine", lambda: [Finding("system", "Python", "ok", "3.11")])
+    doctor(json=True)
+    expected = [{"topic": "system", "name": "Python", "state": "ok", "found": "3.11", "remedy": ""}]
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_the_table_puts_the_remedy_below_and_keeps_brackets(capsys, monkeypatch):
+    finding = Finding("package", "pyarrow", "absent", "not installed", "pip install 'nasion[parquet]'")
+    monkeypatch.setattr(module, "examine", lambda: [finding])
+    doctor()
+    printed = capsys.readouterr().out
+    assert "not installed" in printed
+    assert "→ pip install 'nasion[parquet]'" in printed
+
+
+def test_only_what_tracking_needs_makes_it_fail(monkeypatch, capsys):
+    monkeypatch.setattr(module, "examine", lambda: [Finding("GPU", "NVIDIA", "absent", "none")])
+    doctor()
+    monkeypatch.setattr(module, "examine", lambda: [Finding("package", "av", "broken", "not installed")])
+    with pytest.raises(SystemExit) as end:
+        doctor()
+    assert end.value.code == 1
+
+
+def test_a_missing_optional_package_is_named_with_its_extra(monkeypatch):
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    packages = named(module._packages(), "package")
+    assert packages["pyarrow"].state == "absent"
+    assert "pip install 'nasion[parquet]'" in packages["pyarrow"].remedy
+    assert "pip install 'nasion[train]'" in packages["torch"].remedy
+
+
+def test_a_missing_needed_package_is_broken(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    found = module._needed("av", "av")
+    assert (found.state, found.remedy) == ("broken", "pip install av")
+
+
+def test_an_opencv_without_its_libraries_is_broken_with_the_remedy(tmp_path, monkeypatch):
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    found = module._needed("cv2", "opencv-python")
+    assert found.state == "broken"
+    assert "apt-get install libgl1" in found.remedy
+
+
+def test_two_opencv_wheels_are_pointed_out(monkeypatch):
+    both = {"cv2": ["opencv-python", "opencv-python-headless"]}
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: both)
+    (found,) = module._several_opencvs()
+    assert "pip uninstall -y opencv-python opencv-python-headless" in found.remedy
+
+
+def test_a_gpu_is_named_where_there_is_one_and_missed_by_nobody(monkeypatch):
+    def smi(*_, **__):
+        return subprocess.CompletedProcess([], 0, "NVIDIA L4, 550.1, 23034 MiB\n", "")
+
+    monkeypatch.setattr(subprocess, "run", smi)
+    (found,) = module._gpu()
+    assert (found.state, found.found) == ("ok", "NVIDIA L4, 550.1, 23034 MiB")
+
+    def no_smi(*_, **__):
+        raise FileNotFoundError("nvidia-smi")
+
+    monkeypatch.setattr(subprocess, "run", no_smi)
+    (found,) = module._gpu()
+    assert found.state == "absent"
+    assert "CPU" in found.remedy
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a screen")
+def test_a_missing_display_says_what_to_do(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    (found,) = module._display()
+    assert found.state == "absent"
+    assert "--show" in found.remedy
+
+
+def test_a_damaged_model_is_broken(monkeypatch):
+    class Card:
+        sha256 = "0" * 64
+
+        def check(self):
+            raise ModelError("points.onnx: SHA-256 differs")
+
+    monkeypatch.setattr(zoo, "models", lambda: {"points": Card()})
+    (found,) = module._models()
+    assert (found.state, found.found) == ("broken", "points.onnx: SHA-256 differs")
+
+
+def test_an_installation_without_models_is_broken(monkeypatch):
+    monkeypatch.setattr(zoo, "models", dict)
+    (found,) = module._models()
+    assert (found.state, found.found) == ("broken", "none shipped")
+
+
+def test_cameras_are_listed_with_their_sizes(monkeypatch):
+    monkeypatch.setattr(sources, "list_cameras", lambda: [Camera(2, 640, 480)])
+    (found,) = module._cameras()
+    assert (found.name, found.state, found.found) == ("2", "ok", "640x480")
+
+
+def test_a_check_that_fails_does_not_hide_the_others(monkeypatch):
+    def fails():
+        raise ImportError("no cameras here")
+
+    fails.__name__ = "_cameras"
+    monkeypatch.setattr(module, "_cameras", fails)
+    findings = examine()
+    assert named(findings, "cameras")["cameras"].found == "no cameras here"
+    assert named(findings, "codec")["h264"].state == "ok"
