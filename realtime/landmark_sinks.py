@@ -17,7 +17,7 @@ from .sink import Sink, closed, writing
 
 Row = list[Any]
 
-_ROW_GROUP = 1000  # rows of Parquet held in memory: some 2 MB at 68 points
+_ROW_GROUP = 1000  # rows of Parquet held in memory: some 10 MB at 68 points
 
 
 def record(frame: Frame, faces: Sequence[Face]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class JsonLinesSink(Sink):
 class _Table(Sink):
     """Rows of one width, a face each; a frame without faces is a row with frame and time alone.
 
-    How many points there are shows with the first face: rows before it wait for it in memory.
+    How many columns there are shows with the first face; the rows before it, which are short, wait in memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,11 +102,15 @@ class _Table(Sink):
 
     def close(self) -> None:
         """Write what waits, and finish the file."""
+        if self._is_closed:
+            return
         self._is_closed = True
         with writing(self._path):
-            if self._waiting:
-                self._put(self._points or 0)
-            self._finish()
+            try:
+                if self._waiting:
+                    self._put(self._points or 0)
+            finally:
+                self._finish()
 
     def _padded(self, points: int) -> list[Row]:
         width = len(_columns(points))
@@ -161,7 +165,7 @@ class CsvSink(_Table):
 
 
 class ParquetSink(_Table):
-    """Parquet, in the columns of the CSV; closing writes the index, without which it cannot be read."""
+    """Parquet in the columns of the CSV. Closing writes the index, without which nothing can be read."""
 
     def __init__(self, path: Path) -> None:
         """Write to ``path`` from the first frame on.

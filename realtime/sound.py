@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.filter import Graph
@@ -80,9 +81,7 @@ class Sound:
     ) -> None:
         """Add the stream; ``start`` is the moment, seconds on the source's clock, that becomes 0."""
         self._source, self._stream, self._output, self._start = source, stream, output, start
-        # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no such thing and
-        # would delay the picture instead.
-        self._early = suffix != ".mkv"
+        self._is_mp4 = suffix != ".mkv"
         codec = stream.codec_context.codec.canonical_name
         if codec in output.supported_codecs and codec in _COPIED.get(suffix, {codec}):
             self._target = output.add_stream_from_template(stream)
@@ -120,9 +119,11 @@ class Sound:
         last = None
         try:
             for packet in packets:
-                length = (packet.duration or 0) * packet.time_base
                 begin = _begin(packet)
-                if (begin + length < 0 if self._early else begin < 0) or (last is not None and begin <= last):
+                # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no such thing
+                # and would delay the picture instead.
+                kept_from = -(packet.duration or 0) * packet.time_base if self._is_mp4 else 0
+                if begin < kept_from or (last is not None and begin <= last):
                     continue
                 last = begin
                 packet.stream = self._target
@@ -131,11 +132,15 @@ class Sound:
             _log.warning("%s: its sound breaks off (%s)", self._source.name, error)
 
     def _copied(self) -> Iterator[Packet[AudioStream]]:
+        # AAC of a transport stream has a header in each packet. Matroska takes it off by itself, MP4 in fragments
+        # does not.
+        aac = self._stream.codec_context.codec.canonical_name == "aac"
+        bare = BitStreamFilterContext("aac_adtstoasc", self._stream) if aac and self._is_mp4 else None
         for packet in self._source.demux(self._stream):
             if packet.pts is not None:
                 packet.pts -= round(self._start / packet.time_base)
                 packet.dts = packet.pts
-                yield packet
+                yield from bare.filter(packet) if bare else [packet]
 
     def _encoded(self) -> Iterator[Packet[AudioStream]]:
         for frame in self._resampled():

@@ -26,10 +26,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame rate
 _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
 
-# A killed process leaves an MP4 in fragments, playable but for the last second or two; closing turns it into
-# an ordinary one, in which all players can seek. Matroska needs no such help. Without delay_moov there is no
-# edit list, and the picture starts late by the two frames that the encoder reorders.
-_MP4_OPTIONS = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
+# A killed process leaves all but the last second or two. An MP4 is then in fragments; closing turns it into
+# an ordinary one, in which all players can seek. Without delay_moov it would have no edit list, and show its
+# picture late, by the two frames that the encoder reorders.
+_MP4 = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
+_MATROSKA = {"cluster_time_limit": "1000", "flush_packets": "1"}
 
 
 class VideoSink(Sink):
@@ -120,12 +121,14 @@ class _VideoFile:
     def __init__(self, path: Path, info: SourceInfo, first: Frame, options: dict[str, str]) -> None:
         self._start = first.time
         self._size = first.width, first.height
-        self._rate = info.rate or _USUAL_RATE
+        self._rate = (info.rate or _USUAL_RATE).limit_denominator(10_000)
         self._last, self._step = -1, max(1, round(1 / self._rate / _TIME_BASE))
-        mp4 = path.suffix.lower() != ".mkv"
-        self._output = av.open(str(path), "w", options=_MP4_OPTIONS if mp4 else {})
+        suffix = path.suffix.lower()
+        self._output = av.open(str(path), "w", options=_MATROSKA if suffix == ".mkv" else _MP4)
         self._stream = self._add_stream(options)
-        self._sound = open_sound(info.path, self._output, suffix=path.suffix.lower(), start=first.time)
+        self._sound = open_sound(info.path, self._output, suffix=suffix, start=first.time)
+        # At once: FFmpeg crashes when a header that failed, for want of space, is followed by anything else.
+        self._output.start_encoding()
 
     def _add_stream(self, options: dict[str, str]) -> VideoStream:
         stream = self._output.add_stream("libx264", rate=self._rate, options=options, time_base=_TIME_BASE)
