@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
@@ -33,6 +34,7 @@ class BackgroundSource:
             target=_read, args=(opener, opened, self._frames), name="nasion-source", daemon=True
         )
         self._thread.start()
+        weakref.finalize(self, self._frames.cancel)  # dropped without close(): let the thread end as well
         try:
             self.info = opened.result(timeout)
         except TimeoutError:

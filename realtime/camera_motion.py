@@ -72,6 +72,7 @@ class CameraMotion:
             )
         self.size, self.rate = size, rate
         self.frames = max(round(seconds * rate), 1)
+        self._unit = min(size[0] / 640, size[1] / 360)  # the motion is laid out for 640 x 360
         self._seed, self._seconds = seed, float(self.frames / rate)
         random = np.random.default_rng(seed)
         self._phases = random.uniform(0, 2 * np.pi, 12)
@@ -84,7 +85,7 @@ class CameraMotion:
         """The true motion of a frame: (2, 3) from pixels of the photograph to pixels of the frame."""
         u = self._course[index]
         width, height = self.size
-        unit = min(width / 640, height / 360)
+        unit = self._unit
         scale = unit * 0.98 * math.exp(0.17 * self._wave(0, u, 5.3) + 0.06 * self._wave(1, u, 2.1))
         angle = math.radians(8 * self._wave(2, u, 4.7) + 4 * self._wave(3, u, 1.9))
         x = (width - 1) / 2 + unit * (85 * self._wave(4, u, 6.1) + 25 * self._wave(5, u, 2.3))
@@ -112,7 +113,8 @@ class CameraMotion:
         if abs(offset := self._cover_at(index)) < 2 * _MARGIN:
             scene = _put(self._cover, scene.copy(), offset)
         back = np.array([[1, 0, -_MARGIN], [0, 1, -_MARGIN], [0, 0, 1]], np.float32)
-        view = _sample(scene, self.transform(index) @ back, self.size)
+        finer = max(int(1 / self._unit), 1)
+        view = _sample(scene, self.transform(index) @ back, self.size, finer)
         return self._expose(view, index)
 
     def _plan_course(self) -> FloatArray:
@@ -188,17 +190,13 @@ def _put(cover: Image, scene: Image, offset: float) -> Image:
     return scene
 
 
-def _sample(scene: Image, matrix: FloatArray, size: tuple[int, int]) -> Image:
-    """Warp, from a reduced scene where the frame is much smaller, so that fine texture does not alias."""
-    scale = math.hypot(matrix[0, 0], matrix[1, 0])
-    if scale < 0.6:
-        height, width = scene.shape[:2]
-        small = (max(round(width * scale), 1), max(round(height * scale), 1))
-        scene = np.asarray(cv2.resize(scene, small, interpolation=cv2.INTER_AREA), np.uint8)
-        x, y = width / small[0], height / small[1]
-        matrix = matrix @ np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]], np.float32)
-    warped = cv2.warpAffine(scene, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(warped, np.uint8)
+def _sample(scene: Image, matrix: FloatArray, size: tuple[int, int], finer: int) -> Image:
+    """Warp to a frame ``finer`` times as large and average down, so that fine texture does not alias."""
+    shift = (finer - 1) / 2
+    matrix = matrix * np.float32(finer) + np.array([[0, 0, shift], [0, 0, shift]], np.float32)
+    large = (size[0] * finer, size[1] * finer)
+    view = cv2.warpAffine(scene, matrix, large, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(view if finer == 1 else cv2.resize(view, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def write_clip(path: str | Path, motion: CameraMotion) -> None:

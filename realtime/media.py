@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 # Containers whose header states the length, so that a file cut short can be told from one that ends. Others
 # take it from the last packet that is there.
 _LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi")
-_LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+_LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _USUAL_RATE = Fraction(25)  # where a file does not say
 _USUAL_BASE = Fraction(1, 90000)
 
@@ -173,9 +173,8 @@ class _Reader:
         container = self._container
         if self.info.live or not container.format.name.startswith(_LENGTH_IN_HEADER):
             return False
-        length = Fraction(container.duration or 0, av.time_base)
-        missing = Fraction(container.start_time or 0, av.time_base) + length - self._seen
-        return self._damaged_now or missing > max(Fraction(1, 2), length / 50)
+        end = Fraction(container.duration or 0, av.time_base)  # at least: the first packet may come after 0
+        return self._damaged_now or end - self._seen > max(Fraction(1, 2), end / 50)
 
     def _broken_off(self, reason: str | None) -> str:
         text = f"{self._name}: broken off at {self._time:.2f} s"
@@ -247,13 +246,19 @@ def _info(
     container: InputContainer, stream: VideoStream, location: str, name: str, path: Path | None
 ) -> SourceInfo:
     """What the headers say; width and height come with the first frame."""
-    duration = None
-    if stream.duration is not None and stream.time_base:
-        duration = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        duration = container.duration / av.time_base
+    duration = _duration(container, stream)
     rate = stream.average_rate or stream.guessed_rate or None
     if path is None and (duration is None or location.split("://")[0].lower() in _LIVE_SCHEMES):
         return SourceInfo(name, 0, 0, rate, live=True)
     frames = stream.frames or (round(duration * rate) if duration and rate else None)
     return SourceInfo(name, 0, 0, rate, frames, duration, path=path)
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if container.duration is None:
+        return None
+    late = max(container.start_time or 0, 0) if container.format.name.startswith("matroska") else 0
+    # Matroska as FFmpeg writes it counts from 0, not from the first packet.
+    return (container.duration - (late if late < container.duration else 0)) / av.time_base

@@ -20,7 +20,7 @@ from .stills import IMAGE_SUFFIXES, open_folder, open_image
 
 __all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "redact"]
 
-URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _PATTERN = "pattern:"
 _KINDS = "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...) or pattern:"
 _SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
