@@ -120,8 +120,8 @@ class Sound:
         try:
             for packet in packets:
                 begin = _begin(packet)
-                # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no such thing
-                # and would delay the picture instead.
+                # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no such
+                # thing and would delay the picture instead.
                 kept_from = -(packet.duration or 0) * packet.time_base if self._is_mp4 else 0
                 if begin < kept_from or (last is not None and begin <= last):
                     continue
@@ -132,8 +132,8 @@ class Sound:
             _log.warning("%s: its sound breaks off (%s)", self._source.name, error)
 
     def _copied(self) -> Iterator[Packet[AudioStream]]:
-        # AAC of a transport stream has a header in each packet. Matroska takes it off by itself, MP4 in fragments
-        # does not.
+        # AAC of a transport stream has a header in each packet. Matroska takes it off by itself, MP4 in
+        # fragments does not.
         aac = self._stream.codec_context.codec.canonical_name == "aac"
         bare = BitStreamFilterContext("aac_adtstoasc", self._stream) if aac and self._is_mp4 else None
         for packet in self._source.demux(self._stream):

@@ -326,10 +326,10 @@ from nasion.realtime.source import SourceInfo
 
 folder = Path(sys.argv[1])
 info = SourceInfo("clip", 64, 48, Fraction(25))
-sinks = [open_sinks(out=folder / name, info=info) for name in ("a.mp4", "a.mov", "a.mkv")]
+sinks = [open_sinks(out=folder / name, info=info) for name in ("a.mp4", "a.mkv")]
 sinks += [open_sinks(landmarks=folder / name, info=info) for name in ("a.jsonl", "a.csv")]
 face = Face(1, np.zeros(4, np.float32), 1, np.zeros((68, 2), np.float32), np.zeros(68, np.float32))
-for i in range(300):
+for i in range(150):
     for sink in sinks:
         sink.write(Frame(np.full((48, 64, 3), i % 255, np.uint8), i / 25, i), [face])
 print("written", flush=True)
@@ -346,9 +346,9 @@ def test_a_killed_process_leaves_files_that_can_be_read(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "written\n"
         process.kill()
-    assert frames_in(tmp_path / "a.jsonl") == frames_in(tmp_path / "a.csv") == 300
-    for suffix in VIDEOS:  # 12 s, of which the encoder and the last fragment hold back a few
-        assert frames_in(tmp_path / f"a{suffix}") > 200
+    assert frames_in(tmp_path / "a.jsonl") == frames_in(tmp_path / "a.csv") == 150
+    for suffix in (".mp4", ".mkv"):  # 6 s, of which the encoder and the last fragment hold back two
+        assert frames_in(tmp_path / f"a{suffix}") >= 80
 
 
 # ---- open_sinks --------------------------------------------------------------------------------------
