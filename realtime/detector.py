@@ -1,0 +1,102 @@
+"""Frame in, boxes and scores of the faces out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..engines.errors import ModelError, NasionError
+from ..engines.runtime import Runtime
+from .faces import FloatArray, Image
+from .geometry import to_tensor
+
+OVERLAP = 0.45  # boxes with a greater intersection over union show the same face
+SMALLEST = (
+    64  # the longer side of a tiny picture is enlarged to this, so that the network has something to see
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The faces that the detector sees in one frame, best first.
+
+    Attributes:
+        boxes: (n, 4) float32: x0, y0, x1, y1 in pixels of the frame, forehead to chin; may reach beyond it.
+        scores: (n,) float32 in 0..1.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+
+    def __len__(self) -> int:
+        """Number of faces."""
+        return len(self.scores)
+
+
+class Detector:
+    """Finds faces in a whole picture. Keeps no state, so that several threads may share one."""
+
+    def __init__(self, runtime: Runtime, *, size: int | None = None, threshold: float | None = None) -> None:
+        """Use a loaded detector network, which stays the caller's to close.
+
+        Args:
+            runtime: the network.
+            size: longer side, in pixels, of the picture that the network sees: more finds smaller faces and
+                costs time with its square; None for what the network was made for.
+            threshold: score at or above which a face counts as found; None for the network's own.
+
+        Raises:
+            ModelError: the network is no detector.
+            NasionError: a size or threshold that cannot be.
+        """
+        spec = runtime.spec
+        if spec.task != "detector":
+            raise ModelError(f"model {spec.name!r} finds {spec.task}, not faces; give a detector")
+        if size is not None and size < spec.stride:
+            raise NasionError(f"detector size {size} is too small; at least {spec.stride} pixels")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise NasionError(f"detector threshold {threshold} is not within 0..1")
+        self._runtime, self._spec = runtime, spec
+        self.size = max(spec.size) if size is None else size
+        self.threshold = spec.threshold if threshold is None else threshold
+
+    def detect(self, image: Image) -> Detections:
+        """Find the faces of a BGR picture."""
+        canvas, ratio = _fit(image, self.size, self._spec.stride)
+        spec = self._spec
+        outputs = self._runtime(to_tensor([canvas], spec.mean, spec.std, rgb=spec.channels == "rgb"))
+        boxes, scores = outputs["boxes"][0], outputs["scores"][0]
+        sure = (scores >= self.threshold) & np.isfinite(boxes).all(axis=1)
+        boxes, scores = _one_each(boxes[sure], scores[sure])
+        return Detections((boxes + np.float32(0.5)) * ratio - np.float32(0.5), scores)
+
+
+def _fit(image: Image, size: int, stride: int) -> tuple[Image, FloatArray]:
+    """The picture within ``size`` pixels, filled up with black on the right and below to whole strides.
+
+    Also (4,): pixels of the picture in a pixel of the result, for x, y, x, y.
+    """
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    scale = min(size, max(longer, min(size, SMALLEST))) / longer
+    wide, high = max(round(width * scale), 1), max(round(height * scale), 1)
+    small, halved = image, 1
+    # Halving is cheap and blends all pixels, so that a linear resize by at most two does not alias.
+    while 2 * wide <= small.shape[1] and 2 * high <= small.shape[0]:
+        even = small[: small.shape[0] // 2 * 2, : small.shape[1] // 2 * 2]
+        small = np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        halved *= 2
+    x, y = halved * small.shape[1] / wide, halved * small.shape[0] / high
+    canvas = np.zeros((-(-high // stride) * stride, -(-wide // stride) * stride, 3), np.uint8)
+    canvas[:high, :wide] = cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR)
+    return canvas, np.array([x, y, x, y], np.float32)
+
+
+def _one_each(boxes: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Non-maximum suppression: the best box of each face, best first."""
+    corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, OVERLAP)
+    chosen = np.array(kept, np.intp).ravel()
+    return boxes[chosen], scores[chosen]

@@ -1,0 +1,91 @@
+"""What a tracker can be told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from ..engines.errors import NasionError
+from ..engines.runtime import RuntimeName
+from .smoother import Strength
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerOptions:
+    """The settings of a tracker.
+
+    Attributes:
+        model: landmark network: the name of a shipped one or a file; it decides how many points a face has.
+            None for ``landmarks-68``.
+        detector: face detector: the name of a shipped one or a file. None for ``face-detector``.
+        runtime: what runs the networks that were named; ``auto`` goes by the file.
+        detect_every: frames from one look for new faces to the next. Fewer find a newcomer sooner and cost
+            more time; faces already found are followed in every frame all the same, and one that is lost is
+            looked for at once.
+        detect_size: longer side, in pixels, of the picture that the detector sees. More finds smaller faces
+            and costs time with its square. None for what the detector was made for.
+        max_faces: most faces followed at a time: those that are already, then the largest. None for no
+            limit.
+        smooth: how much the points are calmed. ``none`` leaves them as the network gives them; ``light``
+            halves the jitter and lags by a fraction of a frame; ``strong`` leaves a quarter and lags more.
+        threads: threads that a network may use; 0 leaves it to the runtime. More answer sooner and cost more
+            CPU time.
+        keep: seconds for which a face out of sight keeps its identity. More bridges longer occlusions, and
+            takes a newcomer at the same place for the one who left.
+    """
+
+    model: str | Path | None = None
+    detector: str | Path | None = None
+    runtime: RuntimeName = "auto"
+    detect_every: int = 15
+    detect_size: int | None = None
+    max_faces: int | None = None
+    smooth: Strength = "light"
+    threads: int = 1
+    keep: float = 1.5
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            NasionError: one is not allowed.
+        """
+        _one_of("runtime", self.runtime, get_args(RuntimeName))
+        _one_of("smooth", self.smooth, get_args(Strength))
+        _whole("detect_every", self.detect_every, least=1)
+        _whole("threads", self.threads, least=0)
+        if self.detect_size is not None:
+            _whole("detect_size", self.detect_size, least=32)
+        if self.max_faces is not None:
+            _whole("max_faces", self.max_faces, least=1)
+        if not isinstance(self.keep, int | float) or not 0 <= self.keep < math.inf:
+            raise NasionError(f"keep={self.keep!r} is not allowed; give seconds from 0")
+        for name, model in (("model", self.model), ("detector", self.detector)):
+            if model is not None and (not isinstance(model, str | Path) or not str(model)):
+                raise NasionError(
+                    f"{name}={model!r} is not allowed; give a model's name or the path of a file"
+                )
+
+    def but(self, **changes: Any) -> TrackerOptions:
+        """The same with some values changed.
+
+        Raises:
+            NasionError: there is no such option, or its value is not allowed.
+        """
+        allowed = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in allowed:
+                raise NasionError(f"option {name!r} is unknown; allowed: {', '.join(allowed)}")
+        return replace(self, **changes)
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise NasionError(f"{name}={value!r} is not allowed; choose from {', '.join(allowed)}")
+
+
+def _whole(name: str, value: object, *, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise NasionError(f"{name}={value!r} is not allowed; give a whole number from {least}")

@@ -1,0 +1,252 @@
+"""One frame in, faces out. No threads: ``pipeline.py`` runs the three stages in several."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ..engines.errors import NasionError
+from ..engines.runtime import Runtime, open_runtime
+from ..engines.zoo import model_path
+from .aligner import Aligner, region_of_box
+from .cuts import CutDetector
+from .detector import Detections, Detector
+from .faces import Face, Frame, Image
+from .geometry import Region, box_of
+from .identity import Identities, Look
+from .options import TrackerOptions as TrackerOptions
+from .smoother import Smoother
+
+SMALLEST = 8.0  # pixels: a smaller region shows no face
+# The detector is asked in the very frame in which a face is lost, and after so many more without it.
+ASK_AFTER = (0, 1, 2, 4, 8)
+# A face that comes and goes would have it asked all the time: five times, and once more each five frames.
+ASK_CREDIT, ASK_REFILL = 5.0, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What ``Tracker.search`` has to say of a frame.
+
+    Attributes:
+        cut: the frame is the first of a new shot.
+        detections: what the detector sees; None where it did not look.
+    """
+
+    cut: bool
+    detections: Detections | None
+
+
+class Tracker:
+    """Follows the faces of one video::
+
+        with Tracker() as tracker:
+            faces = tracker.update(Frame(image=picture, time=seconds, index=number))
+
+    ``update`` is ``smooth`` of ``follow`` of ``search``. Each of the three keeps its own state and may run in
+    a thread of its own, as long as each gets the frames in order.
+    """
+
+    def __init__(self, options: TrackerOptions | None = None, **overrides: Any) -> None:
+        """Load the networks.
+
+        Args:
+            options: all settings; None for the defaults.
+            **overrides: single settings by name, such as ``max_faces=1``.
+
+        Raises:
+            NasionError: a setting is unknown or not allowed, or a network cannot be loaded.
+        """
+        options = (options or TrackerOptions()).but(**overrides)
+        with ExitStack() as opened:
+            detector = opened.enter_context(_open(options.detector, "face-detector", options))
+            aligner = opened.enter_context(_open(options.model, "landmarks-68", options))
+            self._begin(detector, aligner, options)
+            self._opened = opened.pop_all()
+
+    @classmethod
+    def from_networks(
+        cls, detector: Runtime, aligner: Runtime, options: TrackerOptions | None = None, **overrides: Any
+    ) -> Self:
+        """A tracker over networks that are loaded already and stay the caller's to close.
+
+        Several trackers, for several videos, may share them.
+        """
+        tracker = cls.__new__(cls)
+        tracker._opened = ExitStack()
+        tracker._begin(detector, aligner, (options or TrackerOptions()).but(**overrides))
+        return tracker
+
+    def _begin(self, detector: Runtime, aligner: Runtime, options: TrackerOptions) -> None:
+        self.options = options
+        self.networks = {"detector": detector, "landmarks": aligner}
+        self._detector = Detector(detector, size=options.detect_size)
+        self._aligner = Aligner(aligner)
+        # of search
+        self._cuts = CutDetector()
+        self._until_search = 0
+        # of follow
+        self._identities = Identities(keep=options.keep, max_faces=options.max_faces)
+        self._since_look = 0
+        self._credit = ASK_CREDIT
+        # of smooth
+        self._smoother = Smoother(options.smooth)
+
+    def update(self, frame: Frame) -> list[Face]:
+        """The faces of the next frame, by age of identity.
+
+        Raises:
+            NasionError: that is no frame of BGR bytes.
+        """
+        return self.smooth(frame, self.follow(frame, self.search(frame)))
+
+    def search(self, frame: Frame) -> Sighting:
+        """First stage: is this a new shot, and, on schedule, which faces does the detector see.
+
+        Raises:
+            NasionError: that is no frame of BGR bytes.
+        """
+        check_frame(frame)
+        cut = self._cuts.update(frame.image)
+        if cut or self._until_search == 0:
+            self._until_search = self.options.detect_every
+        due = self._until_search == self.options.detect_every
+        self._until_search -= 1
+        return Sighting(cut, self._detector.detect(frame.image) if due else None)
+
+    def follow(self, frame: Frame, sighting: Sighting) -> list[Face]:
+        """Second stage: the faces followed and found, with raw points."""
+        if sighting.cut:
+            self._identities.clear()
+        self._follow_known(frame)
+        detections = sighting.detections
+        self._since_look += 1
+        self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
+        if detections is None and self._must_ask():
+            detections = self._detector.detect(frame.image)
+        if detections is not None:
+            self._since_look = 0
+            self._meet(frame, detections)
+        self._identities.forget(frame.time)
+        return [person.face for person in self._identities.in_sight]
+
+    def smooth(self, frame: Frame, faces: list[Face]) -> list[Face]:
+        """Third stage: the same faces, calmed."""
+        return self._smoother.smooth(faces, time=frame.time)
+
+    def reset(self) -> None:
+        """Begin a new video: forget all faces. Their identities are not given again."""
+        self._cuts.reset()
+        self._until_search = 0
+        self._identities.clear()
+        self._since_look, self._credit = 0, ASK_CREDIT
+        self._smoother.reset()
+
+    def close(self) -> None:
+        """Free the networks that this tracker has loaded; calling it again does nothing."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _follow_known(self, frame: Frame) -> None:
+        """Look for each face at its last place, all in one batch."""
+        expected = self._identities.next_frame()
+        looks = self._look(frame.image, [person.look.region for person in expected])
+        for person, look in zip(expected, looks, strict=True):
+            if look is not None:
+                person.seen(look, frame.time)
+        self._identities.part()
+
+    def _must_ask(self) -> bool:
+        """Whether the detector is to be asked although the schedule brought nothing."""
+        identities = self._identities
+        if identities.room <= 0:
+            return False
+        if not identities.in_sight and self._since_look >= max(1, self.options.detect_every // 3):
+            return True
+        if self._credit < 1 or not any(person.misses - 1 in ASK_AFTER for person in identities.people):
+            return False
+        self._credit -= 1
+        return True
+
+    def _meet(self, frame: Frame, detections: Detections) -> None:
+        """Confirm what the detector sees beyond the faces in sight, and give it identities."""
+        image = frame.image
+        regions = [region_of_box(box) for box in detections.boxes]
+        strangers = self._identities.strangers([region for region in regions if _usable(region, image)])
+        while strangers and (room := self._identities.room) > 0:
+            batch, strangers = strangers[:room], strangers[room:]
+            # Twice, because the second crop, around the points and upright, is what following will see.
+            rough = self._look(image, batch, least=self._aligner.threshold / 2)
+            looks = self._look(image, [look.region for look in rough if look is not None])
+            self._identities.meet([look for look in looks if look is not None], frame.time)
+
+    def _look(self, image: Image, regions: list[Region], *, least: float | None = None) -> list[Look | None]:
+        """The face in each region, or None where presence is below ``least`` (None for the network's own)."""
+        if not regions:
+            return []
+        least = self._aligner.threshold if least is None else least
+        found = self._aligner.align(image, regions)
+        looks: list[Look | None] = []
+        for points, confidence, presence in zip(
+            found.points, found.confidence, found.presence.tolist(), strict=True
+        ):
+            region = self._aligner.region_of(points)
+            there = presence >= least and _usable(region, image)
+            looks.append(Look(points, confidence, presence, box_of(points), region) if there else None)
+        return looks
+
+
+def check_frame(frame: Frame) -> None:
+    """See that a frame is one.
+
+    Raises:
+        NasionError: it is something else, or its picture is not BGR bytes.
+    """
+    if not isinstance(frame, Frame):
+        raise NasionError(
+            f"the tracker was given a {type(frame).__name__}; "
+            "give a nasion.Frame(image=picture, time=seconds, index=number)"
+        )
+    image = frame.image
+    if not isinstance(image, np.ndarray):
+        raise NasionError(f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise NasionError(
+            f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape "
+            "(height, width, 3), of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)"
+        )
+    if not math.isfinite(frame.time):
+        raise NasionError(f"the time of a frame is {frame.time}; give seconds since the start of the video")
+
+
+def _usable(region: Region, image: Image) -> bool:
+    """Whether a face may be there: finite, not tiny, not many times the picture, not wholly outside."""
+    height, width = image.shape[:2]
+    half = region.side / 2
+    return (
+        math.isfinite(region.x + region.y + region.side + region.angle)
+        and SMALLEST <= region.side <= 4 * max(width, height)
+        and -half < region.x < width + half
+        and -half < region.y < height + half
+    )
+
+
+def _open(model: str | Path | None, shipped: str, options: TrackerOptions) -> Runtime:
+    """Load a network. The shipped one runs in what ships, whatever is asked for another."""
+    runtime = "auto" if model is None else options.runtime
+    return open_runtime(model_path(model or shipped), runtime=runtime, threads=options.threads)
