@@ -18,7 +18,10 @@ RuntimeName = Literal["auto", "onnx", "torch"]
 Outputs = dict[str, NDArray[np.float32]]
 
 # file suffix -> runtime; the torch module is imported by name so that nothing else ever loads torch
-_MODULES = {"onnx": ("runtime_onnx", "OnnxRuntime", ".onnx"), "torch": ("runtime_torch", "TorchRuntime", ".pt2")}
+_MODULES = {
+    "onnx": ("runtime_onnx", "OnnxRuntime", ".onnx"),
+    "torch": ("runtime_torch", "TorchRuntime", ".pt2"),
+}
 
 
 class Runtime(Protocol):

@@ -34,7 +34,7 @@ class TorchRuntime:
         extra = {METADATA_KEY: ""}
         try:
             self._module: Any = torch.export.load(path, extra_files=extra).module()
-        except Exception as error:  # noqa: BLE001 - torch raises many unrelated types here
+        except Exception as error:
             raise ModelError(f"{path}: torch cannot load it ({error}); export it again") from error
         if not extra[METADATA_KEY]:
             raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")

@@ -51,7 +51,11 @@ class AlignmentData:
     @classmethod
     def read(cls, root: Path) -> tuple[AlignmentData, AlignmentData]:
         """Training and validation part of ``root``'s training data."""
-        faces, wider, negatives = (read_300w(root), read_aflw68(root), read_ytf68(root)), read_wider(root), read_negatives(root)
+        faces, wider, negatives = (
+            (read_300w(root), read_aflw68(root), read_ytf68(root)),
+            read_wider(root),
+            read_negatives(root),
+        )
         parts = [split_validation(len(s)) for s in (*faces, wider, negatives)]
 
         def part(k: int) -> AlignmentData:
@@ -184,14 +188,14 @@ class AlignmentSamples(Dataset[Item]):
 
     def _background(self, rng: Generator) -> tuple[Image, Region]:
         image = self._read(self.data.negatives[rng.integers(len(self.data.negatives))])
-        return image, _random_region(rng, image)
+        return image, augment.random_region(rng, image)
 
     def _between_faces(self, rng: Generator) -> tuple[Image, Region]:
         """A part of a WIDER picture that holds no annotated face: shoulders, hands, things that people stand among."""
         for _ in range(20):
             i = int(rng.integers(len(self.data.wider)))
             image, boxes = self._read(self.data.wider.files[i]), self.data.wider.boxes[i]
-            region = _random_region(rng, image)
+            region = augment.random_region(rng, image)
             half = region.side * 0.5
             corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
             overlap = np.minimum(boxes[:, 2:], corners[2:]) - np.maximum(boxes[:, :2], corners[:2])
@@ -214,12 +218,6 @@ class AlignmentSamples(Dataset[Item]):
             x, y = region.x + np.cos(direction) * far, region.y + np.sin(direction) * far
             return image, Region(x, y, region.side * rng.uniform(0.15, 0.33), region.angle)
         return image, Region(region.x, region.y, region.side * rng.uniform(3.2, 5), region.angle)  # far too wide
-
-
-def _random_region(rng: Generator, image: Image) -> Region:
-    height, width = image.shape[:2]
-    side = float(np.exp(rng.uniform(np.log(24), np.log(min(height, width)))))
-    return Region(rng.uniform(0, width), rng.uniform(0, height), side, rng.uniform(-1, 1))
 
 
 def annotated(points: FloatArray) -> FloatArray:

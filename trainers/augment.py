@@ -16,7 +16,13 @@ from ..realtime.geometry import Region, region_of_points
 
 
 def jitter_region(
-    rng: Generator, points: FloatArray, *, margin: float, angle: float = 0.0, shift: float = 0.08, scale: float = 0.12
+    rng: Generator,
+    points: FloatArray,
+    *,
+    margin: float,
+    angle: float = 0.0,
+    shift: float = 0.08,
+    scale: float = 0.12,
 ) -> Region:
     """The crop of a face as following or a detector would place it: shifted, scaled and turned a little.
 
@@ -28,6 +34,13 @@ def jitter_region(
     side = region.side * float(np.exp(rng.normal(0, scale)))
     dx, dy = rng.normal(0, shift, 2) * region.side
     return Region(region.x + dx, region.y + dy, side, region.angle)
+
+
+def random_region(rng: Generator, image: Image) -> Region:
+    """A square anywhere in a picture, turned by up to a radian."""
+    height, width = image.shape[:2]
+    side = float(np.exp(rng.uniform(np.log(24), np.log(min(height, width)))))
+    return Region(rng.uniform(0, width), rng.uniform(0, height), side, rng.uniform(-1, 1))
 
 
 def colour(rng: Generator, image: Image) -> Image:

@@ -43,9 +43,7 @@ class LandmarkSet:
     def pick(self, indices: Sequence[int] | NDArray[np.intp]) -> LandmarkSet:
         """The subset at ``indices``."""
         chosen = np.asarray(indices, np.intp)
-        return LandmarkSet(
-            self.name, tuple(self.files[i] for i in chosen), self.points[chosen], self.yaw[chosen]
-        )
+        return LandmarkSet(self.name, tuple(self.files[i] for i in chosen), self.points[chosen], self.yaw[chosen])
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,11 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def _crowd(self, rng: Generator) -> tuple[Image, FloatArray, FloatArray]:
         i = int(rng.integers(len(self.data.wider)))
-        image, boxes, invalid = self._read(self.data.wider.files[i]), self.data.wider.boxes[i], self.data.wider.invalid[i]
+        image, boxes, invalid = (
+            self._read(self.data.wider.files[i]),
+            self.data.wider.boxes[i],
+            self.data.wider.invalid[i],
+        )
         if len(boxes):
             box = boxes[rng.integers(len(boxes))]
             wanted = np.exp(rng.uniform(np.log(13), np.log(190)))
@@ -256,7 +260,6 @@ def _within(centres: Tensor, boxes: Tensor) -> Tensor:
     """Which centres (N,2) lie inside any of boxes (K,4)."""
     low, high = centres[None] > boxes[:, None, :2], centres[None] < boxes[:, None, 2:]
     return (low & high).all(dim=2).any(dim=0)
-
 
 
 def validate_detector(model: nn.Module, spec: Spec, data: DetectionData) -> dict[str, float]:

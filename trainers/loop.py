@@ -122,7 +122,10 @@ def _start(model: nn.Module, schedule: Schedule, folder: Path) -> State:
     grouped: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in model.parameters():
         grouped[parameter.ndim > 1].append(parameter)
-    groups = [{"params": grouped[True], "weight_decay": schedule.decay}, {"params": grouped[False], "weight_decay": 0.0}]
+    groups = [
+        {"params": grouped[True], "weight_decay": schedule.decay},
+        {"params": grouped[False], "weight_decay": 0.0},
+    ]
     state = State(model, copy.deepcopy(model).eval().requires_grad_(False), torch.optim.AdamW(groups, lr=schedule.rate))
     latest = folder / "latest.pt"
     if latest.is_file():
@@ -140,7 +143,11 @@ def _start(model: nn.Module, schedule: Schedule, folder: Path) -> State:
 
 
 def _batches(
-    samples: Dataset[Any], schedule: Schedule, step: int, collate: Callable[[list[Any]], Any] | None, workers: int
+    samples: Dataset[Any],
+    schedule: Schedule,
+    step: int,
+    collate: Callable[[list[Any]], Any] | None,
+    workers: int,
 ) -> Iterator[Any]:
     order = range(step * schedule.batch, schedule.steps * schedule.batch)
     return iter(DataLoader(samples, schedule.batch, sampler=order, collate_fn=collate, num_workers=workers))

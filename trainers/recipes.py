@@ -54,7 +54,10 @@ def _prepare_detector(root: Path, seed: int) -> Prepared:
     training, held = DetectionData.read(root)
     spec = FACE_DETECTOR.spec
     return Prepared(
-        DetectionSamples(training, seed=seed), detection_losses, collate, lambda m: validate_detector(m, spec, held)
+        DetectionSamples(training, seed=seed),
+        detection_losses,
+        collate,
+        lambda m: validate_detector(m, spec, held),
     )
 
 
@@ -92,7 +95,10 @@ def _prepare_landmarks(root: Path, seed: int) -> Prepared:
     training, held = AlignmentData.read(root)
     spec = LANDMARKS_68.spec
     return Prepared(
-        AlignmentSamples(training, spec, seed=seed), alignment_losses, None, lambda m: validate_alignment(m, spec, held)
+        AlignmentSamples(training, spec, seed=seed),
+        alignment_losses,
+        None,
+        lambda m: validate_alignment(m, spec, held),
     )
 
 

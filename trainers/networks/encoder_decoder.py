@@ -83,7 +83,12 @@ class EncoderDecoder(nn.Module):
         maps = self.maps(x)
         cells, spread = spatial_moments(maps)
         log_scale, presence = self.reading(features, spread)
-        return {"points": (cells + 0.5) * self.config.map_stride - 0.5, "maps": maps, "log_scale": log_scale, "presence": presence}
+        return {
+            "points": (cells + 0.5) * self.config.map_stride - 0.5,
+            "maps": maps,
+            "log_scale": log_scale,
+            "presence": presence,
+        }
 
 
 class LandmarkExport(nn.Module):

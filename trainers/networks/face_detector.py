@@ -72,9 +72,7 @@ class FaceDetector(nn.Module):
 
 def cell_centres(height: int, width: int, stride: int, device: torch.device) -> Tensor:
     """(height*width, 2) x, y of the cells' centres in input pixels (half-pixel convention)."""
-    y, x = torch.meshgrid(
-        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
     return (torch.stack([x.flatten(), y.flatten()], dim=1) + 0.5) * stride - 0.5
 
 

@@ -1,0 +1,57 @@
+"""What more than one test file needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; tests that need it say so where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("real data (../shared/data) is not beside this checkout")
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Networks of a few channels gain nothing from a second thread, and lose much where the machine is busy."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An untrained landmark network and detector, small, as .onnx and .pt2, written by our own export."""
+    import torch
+
+    from nasion.trainers.export import write_model
+    from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, LandmarkExport
+    from nasion.trainers.networks.face_detector import DetectorConfig, DetectorExport, FaceDetector
+    from nasion.trainers.recipes import FACE_DETECTOR, LANDMARKS_68
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    landmarks = LandmarkExport(EncoderDecoder(EncoderDecoderConfig(widths=(8, 8, 8, 8, 8))), 5.0).eval()
+    detector = DetectorExport(FaceDetector(DetectorConfig((8, 8), (8, 8, 8), 8))).eval()
+    files = {}
+    for name, network, recipe in (
+        ("landmarks", landmarks, LANDMARKS_68),
+        ("detector", detector, FACE_DETECTOR),
+    ):
+        for suffix in (".onnx", ".pt2"):
+            files[name + suffix] = folder / (name + suffix)
+            write_model(network, recipe.spec, files[name + suffix])
+    return files

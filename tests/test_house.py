@@ -1,0 +1,101 @@
+"""The rules of the house: imports run one way, the wheel holds what it should, the docs tell the truth."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import nasion
+
+from .conftest import ROOT
+
+DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
+
+
+def test_imports_run_one_way_and_the_runtime_never_imports_torch() -> None:
+    code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_public_name_exists_and_has_a_docstring() -> None:
+    assert set(nasion.__all__) <= set(dir(nasion))
+    for name in nasion.__all__:
+        assert getattr(nasion, name).__doc__, name
+
+
+def test_an_unknown_public_name_lists_those_there_are() -> None:
+    with pytest.raises(AttributeError, match="public names: .*Tracker"):
+        nasion.Detector  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--quiet",
+        "--wheel-dir",
+        str(folder),
+        str(ROOT),
+    ]
+    subprocess.run(command, check=True)
+    (file,) = folder.glob("*.whl")
+    assert file.name.endswith("-py3-none-any.whl"), "pure Python: pip compiles nothing"
+    return zipfile.ZipFile(file).namelist()
+
+
+def test_the_wheel_has_no_top_level_name_but_nasion(wheel: list[str]) -> None:
+    assert {name.split("/")[0] for name in wheel if ".dist-info" not in name} == {"nasion"}
+
+
+def test_the_wheel_holds_models_photograph_licence_and_types(wheel: list[str]) -> None:
+    expected = {
+        "nasion/py.typed",
+        "nasion/engines/zoo/face-detector.onnx",
+        "nasion/engines/zoo/face-detector.json",
+        "nasion/engines/zoo/landmarks-68.onnx",
+        "nasion/engines/zoo/landmarks-68.json",
+        "nasion/realtime/tracker.py",
+        "nasion/trainers/loop.py",
+        "nasion/tools/main.py",
+    }
+    assert expected <= set(wheel)
+    assert [name for name in wheel if name.startswith("nasion/realtime/photographs/")]
+    assert [name for name in wheel if name.endswith("licenses/LICENSE")]
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_every_link_in_the_docs_leads_somewhere(page: Path) -> None:
+    broken = [target for target in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
+    assert not broken
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_every_python_example_in_the_docs_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nasion.realtime.camera_motion import CameraMotion, write_clip
+
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    if blocks:
+        write_clip(tmp_path / "video.mp4", CameraMotion(seconds=0.5))
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), {})
+
+
+def test_every_command_in_the_readme_is_one_of_ours() -> None:
+    from nasion.tools.main import app
+
+    named = set(re.findall(r"^nasion ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert "demo" in named
+    assert named <= set(app)
