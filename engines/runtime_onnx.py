@@ -7,12 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import onnxruntime as ort
+import onnxruntime
 from numpy.typing import NDArray
 
 from .errors import ModelError
 from .runtime import Outputs
 from .spec import METADATA_KEY, Spec
+
+_ort: Any = onnxruntime  # its names are not declared to type checkers
 
 
 class OnnxRuntime:
@@ -24,14 +26,14 @@ class OnnxRuntime:
         Raises:
             ModelError: the file cannot be parsed or carries no spec.
         """
-        options = ort.SessionOptions()
+        options = _ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Waiting threads that spin double the CPU time of a small network (docs/benchmarks.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session: Any = _ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); export or download it again") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -67,4 +69,4 @@ class OnnxRuntime:
 
 def describe() -> str:
     """Version and providers, for ``nasion doctor``."""
-    return f"works: ONNX Runtime {ort.__version__} ({', '.join(ort.get_available_providers())})"
+    return f"works: ONNX Runtime {_ort.__version__} ({', '.join(_ort.get_available_providers())})"

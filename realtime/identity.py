@@ -19,7 +19,7 @@ SAME = 0.5  # overlap of the boxes of two faces: both lie on one (two real ones 
 # A face seen again is taken for one that was lost if it lies within NEAR + ROAM x seconds gone, in sides of
 # the lost face's region (1.35 faces), and is at most LIKE times larger or smaller: people walk past a camera
 # at one to two faces a second.
-NEAR, ROAM, LIKE = 0.5, 1.2, 1.8
+NEAR, ROAM, LIKE = 0.6, 1.2, 1.8
 LEAP = 0.15  # sides of a region: of two faces on one, that which leapt so much further is the wrong one
 
 

@@ -56,13 +56,13 @@ def track(
         the
             first frame. An error while reading is raised by the loop, after the last good frame.
     """
-    tracker = Tracker(tracker_options(options))
+    chosen = tracker_options(options)
+    opened = open_source(source, start=start, end=end, size=size, fps=fps, timeout=timeout)
     try:
-        opened = open_source(source, start=start, end=end, size=size, fps=fps, timeout=timeout)
+        return Pipeline(opened, Tracker(chosen))
     except BaseException:
-        tracker.close()
+        opened.close()
         raise
-    return Pipeline(opened, tracker)
 
 
 def tracker_options(options: dict[str, Any]) -> TrackerOptions:

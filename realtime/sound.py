@@ -81,11 +81,12 @@ class Sound:
     ) -> None:
         """Add the stream; ``start`` is the moment, seconds on the source's clock, that becomes 0."""
         self._source, self._stream, self._output, self._start = source, stream, output, start
-        self._is_mp4 = suffix != ".mkv"
         codec = stream.codec_context.codec.canonical_name
         if codec in output.supported_codecs and codec in _COPIED.get(suffix, {codec}):
             self._target = output.add_stream_from_template(stream)
-            packets = self._copied()
+            # AAC of a transport stream has a header in each packet. Matroska takes it off by itself, MP4 in
+            # fragments does not.
+            packets = self._copied(unframe=codec == "aac" and suffix != ".mkv")
         else:
             self._target = output.add_stream("aac", rate=_aac_rate(stream.sample_rate))
             self._target.layout = "mono" if stream.channels == 1 else "stereo"
@@ -120,10 +121,8 @@ class Sound:
         try:
             for packet in packets:
                 begin = _begin(packet)
-                # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no such
-                # thing and would delay the picture instead.
-                kept_from = -(packet.duration or 0) * packet.time_base if self._is_mp4 else 0
-                if begin < kept_from or (last is not None and begin <= last):
+                # A packet that begins before 0 would delay the picture, because no file begins before 0.
+                if begin < 0 or (last is not None and begin <= last):
                     continue
                 last = begin
                 packet.stream = self._target
@@ -131,11 +130,8 @@ class Sound:
         except FFmpegError as error:
             _log.warning("%s: its sound breaks off (%s)", self._source.name, error)
 
-    def _copied(self) -> Iterator[Packet[AudioStream]]:
-        # AAC of a transport stream has a header in each packet. Matroska takes it off by itself, MP4 in
-        # fragments does not.
-        aac = self._stream.codec_context.codec.canonical_name == "aac"
-        bare = BitStreamFilterContext("aac_adtstoasc", self._stream) if aac and self._is_mp4 else None
+    def _copied(self, *, unframe: bool) -> Iterator[Packet[AudioStream]]:
+        bare = BitStreamFilterContext("aac_adtstoasc", self._stream) if unframe else None
         for packet in self._source.demux(self._stream):
             if packet.pts is not None:
                 packet.pts -= round(self._start / packet.time_base)

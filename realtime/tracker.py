@@ -72,7 +72,7 @@ class Tracker:
 
     @classmethod
     def from_networks(
-        cls, detector: Runtime, aligner: Runtime, options: TrackerOptions | None = None, **overrides: Any
+        cls, detector: Runtime, aligner: Runtime, options: TrackerOptions | None = None, /, **overrides: Any
     ) -> Self:
         """A tracker over networks that are loaded already and stay the caller's to close.
 
@@ -85,6 +85,7 @@ class Tracker:
 
     def _begin(self, detector: Runtime, aligner: Runtime, options: TrackerOptions) -> None:
         self.options = options
+        self._closed = False
         self.networks = {"detector": detector, "landmarks": aligner}
         self._detector = Detector(detector, size=options.detect_size)
         self._aligner = Aligner(aligner)
@@ -110,8 +111,10 @@ class Tracker:
         """First stage: is this a new shot, and, on schedule, which faces does the detector see.
 
         Raises:
-            NasionError: that is no frame of BGR bytes.
+            NasionError: that is no frame of BGR bytes, or the tracker is closed.
         """
+        if self._closed:
+            raise NasionError("this tracker is closed; make a new one")
         check_frame(frame)
         cut = self._cuts.update(frame.image)
         if cut or self._until_search == 0:
@@ -150,6 +153,7 @@ class Tracker:
 
     def close(self) -> None:
         """Free the networks that this tracker has loaded; calling it again does nothing."""
+        self._closed = True
         self._opened.close()
 
     def __enter__(self) -> Self:

@@ -27,9 +27,13 @@ _TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame
 _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
 
 # A killed process leaves all but the last second or two. An MP4 is then in fragments; closing turns it into
-# an ordinary one, in which all players can seek. Without delay_moov it would have no edit list, and show its
-# picture late, by the two frames that the encoder reorders.
-_MP4 = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
+# an ordinary one, in which all players can seek. Frames are stored in the order of decoding: negative offsets
+# let the first begin at 0. (An edit list would too, but with fragments FFmpeg before 8.1 spoils the file.)
+_MP4 = {
+    "movflags": "hybrid_fragmented+negative_cts_offsets",
+    "frag_duration": "1000000",
+    "flush_packets": "1",
+}
 _MATROSKA = {"cluster_time_limit": "1000", "flush_packets": "1"}
 
 

@@ -45,7 +45,7 @@ class WindowSink(Sink):
         if self._is_stopped:
             return
         if not self._is_shown:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.resizeWindow(self._title, frame.width, frame.height)
             self._is_shown = True
         cv2.imshow(self._title, draw(frame.image, faces))
@@ -60,7 +60,10 @@ class WindowSink(Sink):
         self._is_shown = False
 
     def _is_visible(self) -> bool:
-        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # Qt forgets a window that was closed
+            return False
 
 
 def _require_display() -> None:

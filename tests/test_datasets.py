@@ -73,7 +73,7 @@ def test_wrong_places_say_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="missing; expected WIDER FACE"):
         read_wider(tmp_path)
     (tmp_path / "negatives" / "train").mkdir(parents=True)
-    with pytest.raises(DataError, match="holds no .jpg file"):
+    with pytest.raises(DataError, match=r"holds no \.jpg file"):
         read_negatives(tmp_path)
     with pytest.raises(DataError, match="picture is missing"):
         read_image(tmp_path / "none.jpg")

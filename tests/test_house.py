@@ -31,7 +31,7 @@ def test_every_public_name_exists_and_has_a_docstring() -> None:
 
 
 def test_an_unknown_public_name_lists_those_there_are() -> None:
-    with pytest.raises(AttributeError, match="public names: .*Tracker"):
+    with pytest.raises(AttributeError, match=r"public names: .*Tracker"):
         nasion.Detector  # noqa: B018
 
 

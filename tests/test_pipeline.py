@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nasion.realtime.sources import SourceInfo
 
 from nasion.engines.errors import NasionError, SourceError
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.pipeline import Pipeline, track
+from nasion.realtime.sources import SourceInfo
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 IMAGE.flags.writeable = False
@@ -365,9 +365,7 @@ def test_the_threads_cost_little():
 
 
 def test_an_unknown_option_is_named_with_those_allowed_before_anything_is_opened():
-    with pytest.raises(
-        NasionError, match=r"option 'detect_evry' is unknown; did you mean 'detect_every'\?"
-    ) as error:
+    with pytest.raises(NasionError, match=r"option 'detect_evry' is unknown; did you mean 'detect_every'\?") as error:
         track("nowhere.mp4", detect_evry=5)
     assert "start, end, size, fps, timeout" in str(error.value)
     assert "max_faces" in str(error.value)

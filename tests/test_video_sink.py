@@ -308,7 +308,8 @@ def test_packets_are_copied_where_the_container_takes_them(
     assert before is not None
     assert after is not None
     assert after.codec == before.codec
-    assert b"".join(after.packets) == b"".join(before.packets)
+    assert len(before.packets) - len(after.packets) <= 1  # the run-up of an encoder, which lies before 0
+    assert b"".join(before.packets).endswith(b"".join(after.packets))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,13 @@ class FakeScreen:
         self.shown: list[str] = []
         self.key = -1
         self.visible = 1.0
+        self.forgotten = False
         self.destroyed = 0
+
+    def property(self, title: str, which: int) -> float:
+        if self.forgotten:
+            raise cv2.error("NULL window")
+        return self.visible
 
     def destroy(self, title: str) -> None:
         self.destroyed += 1
@@ -44,7 +50,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> FakeScreen:
     monkeypatch.setattr(cv2, "resizeWindow", lambda title, width, height: None)
     monkeypatch.setattr(cv2, "imshow", lambda title, image: fake.shown.append(title))
     monkeypatch.setattr(cv2, "waitKey", lambda delay: fake.key)
-    monkeypatch.setattr(cv2, "getWindowProperty", lambda title, which: fake.visible)
+    monkeypatch.setattr(cv2, "getWindowProperty", fake.property)
     monkeypatch.setattr(cv2, "destroyWindow", fake.destroy)
     return fake
 
@@ -73,9 +79,12 @@ def test_another_key_does_not(screen: FakeScreen) -> None:
         assert not sink.stopped
 
 
-def test_closing_the_window_ends_the_run_and_it_does_not_come_back(screen: FakeScreen) -> None:
+@pytest.mark.parametrize(("visible", "forgotten"), [(0.0, False), (-1.0, False), (1.0, True)])
+def test_closing_the_window_ends_the_run_and_it_does_not_come_back(
+    screen: FakeScreen, visible: float, forgotten: bool
+) -> None:
     with WindowSink() as sink:
-        screen.visible = 0.0
+        screen.visible, screen.forgotten = visible, forgotten
         sink.write(FRAME, [])
         assert sink.stopped
         sink.write(FRAME, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..engines.errors import SinkError
-from .track import Outputs, Tracking, run
+from .track import DEFAULTS, Outputs, run
 
 
 def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
@@ -18,7 +18,7 @@ def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
     clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
     _prepare(out, (clip, tracked, faces), force=force)
     _render(clip)
-    run(str(clip), Outputs(tracked, faces, force=force), Tracking())
+    run(str(clip), Outputs(tracked, faces, force=force), DEFAULTS)
     print(f"\n{tracked} shows the result; {faces} holds the points.")
 
 

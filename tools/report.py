@@ -159,9 +159,13 @@ class Summary:
 def stage_table(stages: Mapping[str, StageTime]) -> Table:
     """Milliseconds a frame, one row a stage."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("ms a frame", "median", "p95", "mean", "CPU mean"):
-        table.add_column(heading, justify="left" if heading == "ms a frame" else "right")
+    table.add_column("ms a frame")
+    for clock in ("wall", "CPU"):
+        for figure in ("median", "p95", "mean"):
+            table.add_column(f"{clock} {figure}", justify="right")
     for name, stage in stages.items():
-        values = (stage.wall.median, stage.wall.p95, stage.wall.mean, stage.cpu.mean)
+        values = [
+            value for clock in (stage.wall, stage.cpu) for value in (clock.median, clock.p95, clock.mean)
+        ]
         table.add_row(name, *(f"{value:.2f}" for value in values))
     return table

@@ -70,15 +70,17 @@ class Tracking:
 
     Attributes:
         model: landmark network: the name of a shipped one, or an .onnx or .pt2 file.
+        detector: face detector: the name of a shipped one, or a file.
         runtime: what runs the networks; auto goes by the file.
         detect_every: frames from one look for new faces to the next.
         detect_size: longer side in pixels of the picture that the detector sees; more finds smaller faces.
         max_faces: follow at most so many faces.
         smooth: light calms the points without visible lag, strong more so, none leaves them raw.
-        threads: threads for each network.
+        threads: threads for each network and for OpenCV.
     """
 
     model: str | None = None
+    detector: str | None = None
     runtime: Literal["auto", "onnx", "torch"] | None = None
     detect_every: int | None = None
     detect_size: int | None = None
@@ -90,12 +92,15 @@ class Tracking:
         """The options that were given, by their names in ``TrackerOptions``."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def tracker(self) -> Tracker:
-        """Load the networks."""
+    def tracker(self, **changes: Any) -> Tracker:
+        """Load the networks, with some options changed."""
         from ..realtime.pipeline import tracker_options
         from ..realtime.tracker import Tracker
 
-        return Tracker(tracker_options(self.given()))
+        return Tracker(tracker_options({**self.given(), **changes}))
+
+
+DEFAULTS = Tracking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ def track(
     size: Annotated[Size | None, Parameter(converter=_size, n_tokens=1)] = None,
     fps: float | None = None,
     timeout: float = 10.0,
-    tracking: Tracking = Tracking(),
+    tracking: Tracking = DEFAULTS,
 ) -> None:
     """Track the faces of SOURCE, and print a table of what was found and how long it took.
 
@@ -149,11 +154,14 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
 
     Everything is checked and opened before the first frame is read.
     """
+    import cv2
+
     from ..realtime.pipeline import Pipeline
     from ..realtime.sinks import open_sinks
     from ..realtime.sources import open_source
     from .report import Summary
 
+    cv2.setNumThreads(tracking.threads or 1)  # of no use to small pictures, and spinning threads cost CPU time
     summary = Summary()
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, **reading or {}))

@@ -307,7 +307,8 @@ def validate_alignment(model: WithCorrection, spec: Spec, data: AlignmentData) -
         figures[f"nme_{chosen.name}"] = round(float(nme(each).mean()), 5)
         present.append(out["presence"])
         if chosen.name != "ytf68":
-            errors.append(each), scales.append(out["log_scale"])
+            errors.append(each)
+            scales.append(out["log_scale"])
     nobody = _predict(model, [samples._nobody(rng).image for _ in range(400)])["presence"]
     known = ~np.isnan(np.concatenate(errors))
     wrong = np.concatenate(errors)[known] > 0.1

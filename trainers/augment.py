@@ -79,7 +79,7 @@ def motion_blur(rng: Generator, image: Image) -> Image:
 def compress(rng: Generator, image: Image) -> Image:
     """JPEG at a low quality."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 70))])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR).astype(np.uint8, copy=False)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
 def lower_resolution(rng: Generator, image: Image) -> Image:
@@ -95,8 +95,9 @@ def noise(rng: Generator, image: Image) -> Image:
     grain = rng.integers(0, 2**31)
     field = np.empty(image.shape, np.int16)
     cv2.setRNGSeed(int(grain))
-    cv2.randn(field, 0, float(rng.uniform(3, 16)))
-    return np.clip(image + field, 0, 255).astype(np.uint8)
+    cv2.randn(field, np.zeros(3), np.full(3, rng.uniform(3, 16)))
+    noisy: Image = np.clip(image + field, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def occlude(rng: Generator, image: Image) -> Image:

@@ -104,7 +104,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return self._decoded[path]
 
     def _window(self, rng: Generator, image: Image, *, at: FloatArray, scale: float) -> FloatArray:
-        """Transform that shows ``image`` at ``scale`` with the place ``at`` somewhere inside, mirrored half the time."""
+        """Transform that shows ``image`` at ``scale`` with the place ``at`` somewhere inside; half are mirrored."""
         height, width = image.shape[:2]
         stretch = np.exp(rng.normal(0, 0.05))
         sx, sy = scale * stretch, scale / stretch
@@ -133,9 +133,9 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             box = boxes[rng.integers(len(boxes))]
             wanted = np.exp(rng.uniform(np.log(13), np.log(190)))
             scale = float(np.clip(wanted / max(float((box[2:] - box[:2]).max()), 4.0), 0.3, 3.0))
-            at = (box[:2] + box[2:]) / 2
+            at = _centre(box)
         else:
-            scale, at = float(rng.uniform(0.5, 1.5)), np.array(image.shape[1::-1], np.float32) / 2
+            scale, at = float(rng.uniform(0.5, 1.5)), np.array(image.shape[1::-1], np.float32) / np.float32(2)
         matrix = self._window(rng, image, at=at, scale=scale)
         return warp(image, matrix, self.size), _map_boxes(boxes, matrix), invalid.astype(np.float32)
 
@@ -146,7 +146,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         image, box = self._read(chosen.files[i]), face_box(chosen.points[i])
         wanted = np.exp(rng.uniform(np.log(20), np.log(210)))
         scale = float(np.clip(wanted / (box[2:] - box[:2]).max(), 0.1, 2.5))
-        matrix = self._window(rng, image, at=(box[:2] + box[2:]) / 2, scale=scale)
+        matrix = self._window(rng, image, at=_centre(box), scale=scale)
         canvas, _, _ = self._nobody(rng)
         if rng.random() < 0.5:
             canvas[:] = rng.integers(0, 256) if rng.random() < 0.5 else 0
@@ -170,11 +170,16 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return clipped[there].astype(np.float32), counts[there].astype(np.float32)
 
 
+def _centre(boxes: FloatArray) -> FloatArray:
+    """Centres (..., 2) of boxes (..., 4)."""
+    return (boxes[..., :2] + boxes[..., 2:]) * np.float32(0.5)
+
+
 def _map_boxes(boxes: FloatArray, matrix: FloatArray) -> FloatArray:
     """Boxes (k,4) moved by a transform; turned ones keep their size."""
     if not len(boxes):
         return np.zeros((0, 4), np.float32)
-    centres = transform((boxes[:, :2] + boxes[:, 2:]) / 2, matrix)
+    centres = transform(_centre(boxes), matrix)
     back = invert(matrix)
     scale = 1 / np.sqrt(abs(np.linalg.det(back[:, :2])))
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * scale

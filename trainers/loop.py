@@ -185,11 +185,11 @@ def _follow(state: State, schedule: Schedule) -> None:
     keep = min(schedule.average, (1 + state.step) / (10 + state.step))
     for mean, value in zip(state.average.parameters(), state.model.parameters(), strict=True):
         mean.lerp_(value, 1 - keep)
-    for mean, value in zip(state.average.buffers(), state.model.buffers(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - keep)
+    for statistic, current in zip(state.average.buffers(), state.model.buffers(), strict=True):
+        if statistic.is_floating_point():
+            statistic.lerp_(current, 1 - keep)
         else:
-            mean.copy_(value)
+            statistic.copy_(current)
 
 
 def _checkpoint(

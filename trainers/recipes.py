@@ -90,16 +90,15 @@ LANDMARK_TOLERANCE = 0.1 * 0.59 * 112 / 1.35
 
 
 def _prepare_landmarks(root: Path, seed: int) -> Prepared:
-    from .alignment import AlignmentData, AlignmentSamples, alignment_losses, validate_alignment
+    from .alignment import AlignmentData, AlignmentSamples, WithCorrection, alignment_losses, validate_alignment
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        assert isinstance(network, WithCorrection)
+        return validate_alignment(network, spec, held)
 
     training, held = AlignmentData.read(root)
     spec = LANDMARKS_68.spec
-    return Prepared(
-        AlignmentSamples(training, spec, seed=seed),
-        alignment_losses,
-        None,
-        lambda m: validate_alignment(m, spec, held),
-    )
+    return Prepared(AlignmentSamples(training, spec, seed=seed), alignment_losses, None, validate)
 
 
 def _build_encoder_decoder() -> nn.Module:

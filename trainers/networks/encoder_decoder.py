@@ -7,6 +7,7 @@ member of a mobile family, is the default (docs/models.md has the comparison).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -62,10 +63,10 @@ class EncoderDecoder(nn.Module):
         widths = config.widths
         self.stem = conv_bn(3, widths[0], stride=2)
         self.stages = nn.ModuleList(
-            nn.Sequential(conv_bn(a, b, stride=2), ResidualBlock(b)) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(conv_bn(a, b, stride=2), ResidualBlock(b)) for a, b in pairwise(widths)
         )
         last = {4: 1, 8: 2}[config.map_stride]
-        self.lifts = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths[last:], widths[last + 1 :], strict=False))
+        self.lifts = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths[last:]))
         self.maps = nn.Conv2d(widths[last], config.landmarks, 1)
         self.reading = Reading(config.landmarks, widths[-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class FaceDetector(nn.Module):
         self.stem = nn.Sequential(conv_bn(3, first, stride=2), conv_bn(first, second, stride=2))
         widths = (second, *config.stages)
         self.stages = nn.ModuleList(
-            nn.Sequential(conv_bn(a, b, stride=2), ResidualBlock(b)) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(conv_bn(a, b, stride=2), ResidualBlock(b)) for a, b in pairwise(widths)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(width, config.neck, 1) for width in config.stages)
         self.tower = nn.Sequential(conv_bn(config.neck, config.neck), conv_bn(config.neck, config.neck))

@@ -186,7 +186,8 @@ class SDHRNet(nn.Module):
             if branch:
                 share = functional.interpolate(share, scale_factor=2.0**branch, mode="bilinear", align_corners=False)
             total = share if total is None else total + share
-        assert total is not None and mix.bias is not None
+        assert total is not None
+        assert mix.bias is not None
         mixed = functional.relu(self.head["norm"](total + mix.bias[:, None, None]))
         out: Tensor = self.head["maps"](mixed)
         return out
