@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.engines.errors import NasionError, SourceError
+from nasion.engines.errors import ModelError, NasionError, SourceError
+from nasion.engines.zoo import models
+from nasion.realtime import pipeline
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.pipeline import Pipeline, track
-from nasion.realtime.sources import SourceInfo
+from nasion.realtime.sources import SourceInfo, open_source
+from nasion.realtime.tracker import Tracker
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 IMAGE.flags.writeable = False
@@ -369,3 +372,37 @@ def test_an_unknown_option_is_named_with_those_allowed_before_anything_is_opened
         track("nowhere.mp4", detect_evry=5)
     assert "start, end, size, fps, timeout" in str(error.value)
     assert "max_faces" in str(error.value)
+
+
+def test_a_wrong_value_is_refused_before_anything_is_opened():
+    with pytest.raises(NasionError, match="detect_every=0 is not allowed"):
+        track("nowhere.mp4", detect_every=0)
+
+
+def test_a_missing_source_is_an_error_of_the_call_and_not_of_the_loop():
+    with pytest.raises(SourceError, match=r"'nowhere\.mp4' does not exist"):
+        track("nowhere.mp4")
+
+
+def test_a_missing_model_is_an_error_of_the_call_and_closes_the_source(monkeypatch):
+    source = FakeSource()
+    monkeypatch.setattr(pipeline, "open_source", lambda *_, **__: source)
+    with pytest.raises(ModelError, match="'nothing' is neither a file nor shipped"):
+        track("some.mp4", model="nothing", detector="nothing")
+    assert source.closed == 1
+
+
+def test_track_gives_what_the_shipped_tracker_gives_frame_by_frame():
+    if not models():
+        pytest.skip("no models are shipped yet")
+    pattern = "pattern:?seconds=1.5"
+    with open_source(pattern) as source, Tracker(detect_every=7) as tracker:
+        expected = [(frame.index, tracker.update(frame)) for frame in source]
+    got = [(frame.index, faces) for frame, faces in track(pattern, detect_every=7)]
+    assert [index for index, _ in got] == [index for index, _ in expected]
+    assert sum(len(faces) for _, faces in got) >= 40
+    for (_, faces), (_, same) in zip(got, expected, strict=True):
+        assert [face.id for face in faces] == [face.id for face in same]
+        for face, twin in zip(faces, same, strict=True):
+            np.testing.assert_array_equal(face.points, twin.points)
+            np.testing.assert_array_equal(face.confidence, twin.confidence)

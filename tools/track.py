@@ -161,7 +161,7 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
     from ..realtime.sources import open_source
     from .report import Summary
 
-    cv2.setNumThreads(tracking.threads or 1)  # of no use to small pictures, and spinning threads cost CPU time
+    cv2.setNumThreads(tracking.threads or 1)  # more would spin: CPU time for nothing
     summary = Summary()
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, **reading or {}))

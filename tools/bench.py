@@ -1,0 +1,163 @@
+"""``nasion bench``: what the tracker costs on a clip, stage by stage, in wall and CPU time."""
+
+from __future__ import annotations
+
+import hashlib
+import json as json_module
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..engines.errors import NasionError, SinkError
+from .track import DEFAULTS, Tracking
+
+if TYPE_CHECKING:
+    from .measurement import Clip, Measurement
+
+_PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av", "onnxruntime", "torch")
+
+
+def bench(
+    clip: Path,
+    /,
+    *,
+    repeat: int = 3,
+    frames: int | None = None,
+    json: Path | None = None,
+    force: bool = False,
+    tracking: Tracking = DEFAULTS,
+) -> None:
+    """Measure the speed of the tracker on CLIP, with one thread and with all, or with --threads.
+
+    Args:
+        clip: a video file; decoded into memory beforehand, at most 1500 frames or 2 GB.
+        repeat: passes over the clip.
+        frames: take so many frames from its beginning, however much memory they need.
+        json: write all figures, with machine and versions, to this file.
+        force: replace that file.
+    """
+    from .measurement import load, measure
+
+    _check(repeat, frames, json, force=force)
+    loaded = load(clip, frames)
+    print(f"{clip.name}: {loaded}", flush=True)
+    results = []
+    for threads in _thread_counts(tracking):
+        results.append(measure(loaded, tracking, threads=threads, repeat=repeat))
+        _print(results[-1])
+    if peak := peak_memory():
+        print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
+    if json is not None:
+        text = json_module.dumps(report(loaded, results, repeat=repeat), indent=2, default=str)
+        json.write_text(text + "\n", encoding="utf-8")
+        print(f"{json} holds all figures")
+
+
+def _check(repeat: int, frames: int | None, json: Path | None, *, force: bool) -> None:
+    for name, value in (("--repeat", repeat), ("--frames", frames)):
+        if value is not None and value < 1:
+            raise NasionError(f"{name} is {value}; it must be at least 1")
+    if json is None:
+        return
+    if not json.parent.is_dir():
+        raise SinkError(f"--json {str(json)!r}: there is no folder {str(json.parent)!r}; create it first")
+    if json.exists() and not force:
+        raise SinkError(f"--json {str(json)!r} already exists; give another name, or replace it with --force")
+
+
+def _thread_counts(tracking: Tracking) -> list[int]:
+    if tracking.threads is not None:
+        return [tracking.threads]
+    return sorted({1, cores()})
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _print(result: Measurement) -> None:
+    from rich.console import Console
+
+    from .report import stage_table
+
+    console = Console()
+    console.print(f"\n[bold]{result.threads} thread{'s' if result.threads != 1 else ''}[/]")
+    for name, network in result.networks.items():
+        console.print(
+            f"{name}: {network['model']}, {network['provider']}, {network['threads']} threads, "
+            f"{network['cores_busy']} cores busy, {network['calls_per_frame']} calls a frame",
+            highlight=False,
+        )
+    console.print(stage_table(result.costs))
+    console.print(
+        f"{result.fps:.0f} FPS; through the threads with decoding {result.threaded['fps']:.0f} FPS, "
+        f"{result.threaded['cpu']:.2f} ms of CPU time a frame; a face in {result.found:.1%} of frames",
+        highlight=False,
+    )
+
+
+def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[str, Any]:
+    """All figures and what they depend on, for JSON."""
+    first = clip.frames[0]
+    return {
+        "clip": {
+            "name": clip.path.name,
+            "sha256": hashlib.sha256(clip.path.read_bytes()).hexdigest(),
+            "frames": len(clip.frames),
+            "whole": clip.whole,
+            "size": [first.width, first.height],
+        },
+        "command": " ".join(["nasion", *sys.argv[1:]]),
+        "repeat": repeat,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "peak_memory_bytes": peak_memory(),
+        "decoded_bytes": clip.bytes,
+        "units": "milliseconds a frame unless named otherwise",
+        "results": [asdict(result) for result in results],
+    }
+
+
+def machine() -> Mapping[str, Any]:
+    """Processor, cores and system."""
+    return {"cpu": _cpu_model(), "cores": cores(), "system": platform.platform()}
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> Mapping[str, str]:
+    """Version of everything that the figures depend on."""
+    from .. import __version__
+
+    found = {"nasion": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory() -> int:
+    """Most memory that this process has held so far, in bytes; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
