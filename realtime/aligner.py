@@ -54,9 +54,8 @@ class Aligner:
         if spec.task != "landmarks":
             raise ModelError(f"model {spec.name!r} is a {spec.task}; give a landmark model")
         if spec.size[0] != spec.size[1]:
-            raise ModelError(
-                f"model {spec.name!r} takes crops of {spec.size[0]}x{spec.size[1]}; give a square one"
-            )
+            width, height = spec.size
+            raise ModelError(f"model {spec.name!r} takes crops of {width}x{height} pixels; give a square one")
         self._runtime, self._spec = runtime, spec
         self._scheme = scheme_of(spec.landmarks)
         self.landmarks, self.threshold = spec.landmarks, spec.threshold

@@ -59,8 +59,8 @@ class OneEuro:
         A repeated time, or one that jumps back a little, counts as the step before. After more than
         ``FORGET`` seconds, forward or back, the points pass as they are.
         """
-        step = time - self._time
-        self._time = time
+        step = float(time) - self._time  # a numpy float64 would turn all that follows into float64
+        self._time = float(time)
         if self._points is None or abs(step) > FORGET:
             self._points, self._speed, self._step = points.copy(), np.zeros_like(points), 0.0
             return points
@@ -69,9 +69,7 @@ class OneEuro:
             return self._points.copy()
         setting = self._setting
         change = points - self._points
-        self._speed = self._speed + _weight(setting.speed_cutoff, step) * (
-            change / (step * size) - self._speed
-        )
+        self._speed = self._speed + _weight(setting.speed_cutoff, step) * (change / (step * size) - self._speed)
         pace = np.sqrt(np.square(self._speed).sum(axis=1, keepdims=True))
         cutoff = setting.cutoff + setting.beta * pace
         weight = 1 / (1 + 1 / (2 * math.pi * step * cutoff))
