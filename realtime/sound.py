@@ -81,12 +81,13 @@ class Sound:
     ) -> None:
         """Add the stream; ``start`` is the moment, seconds on the source's clock, that becomes 0."""
         self._source, self._stream, self._output, self._start = source, stream, output, start
+        self._is_mp4 = suffix != ".mkv"
         codec = stream.codec_context.codec.canonical_name
         if codec in output.supported_codecs and codec in _COPIED.get(suffix, {codec}):
             self._target = output.add_stream_from_template(stream)
             # AAC of a transport stream has a header in each packet. Matroska takes it off by itself, MP4 in
             # fragments does not.
-            packets = self._copied(unframe=codec == "aac" and suffix != ".mkv")
+            packets = self._copied(unframe=codec == "aac" and self._is_mp4)
         else:
             self._target = output.add_stream("aac", rate=_aac_rate(stream.sample_rate))
             self._target.layout = "mono" if stream.channels == 1 else "stereo"
@@ -121,8 +122,10 @@ class Sound:
         try:
             for packet in packets:
                 begin = _begin(packet)
-                # A packet that begins before 0 would delay the picture, because no file begins before 0.
-                if begin < 0 or (last is not None and begin <= last):
+                # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no such
+                # thing and would delay the picture instead.
+                earliest = -(packet.duration or 0) * packet.time_base if self._is_mp4 else 0
+                if begin < earliest or (last is not None and begin <= last):
                     continue
                 last = begin
                 packet.stream = self._target

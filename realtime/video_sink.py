@@ -27,13 +27,10 @@ _TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame
 _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
 
 # A killed process leaves all but the last second or two. An MP4 is then in fragments; closing turns it into
-# an ordinary one, in which all players can seek. Frames are stored in the order of decoding: negative offsets
-# let the first begin at 0. (An edit list would too, but with fragments FFmpeg before 8.1 spoils the file.)
-_MP4 = {
-    "movflags": "hybrid_fragmented+negative_cts_offsets",
-    "frag_duration": "1000000",
-    "flush_packets": "1",
-}
+# an ordinary one, in which all players can seek. (Before 8.1 FFmpeg spoils the file by that, so there the
+# fragments stay.) Without delay_moov there is no edit list, by which picture and sound begin at 0 together.
+_FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
+_MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
 _MATROSKA = {"cluster_time_limit": "1000", "flush_packets": "1"}
 
 
@@ -61,13 +58,9 @@ class VideoSink(Sink):
             SinkError: another suffix, or no H.264 encoder in the installed PyAV.
         """
         if path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise SinkError(
-                f"video {str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(VIDEO_SUFFIXES)}"
-            )
+            raise SinkError(f"video {str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(VIDEO_SUFFIXES)}")
         if "libx264" not in av.codecs_available:
-            raise SinkError(
-                f"video {str(path)!r} needs H.264, which this PyAV lacks; install it with: pip install av"
-            )
+            raise SinkError(f"video {str(path)!r} needs H.264, which this PyAV lacks; install it with: pip install av")
         self._path, self._info = path, info
         self._options = {"crf": str(crf), "preset": preset, "g": "60"}
         self._file: _VideoFile | None = None

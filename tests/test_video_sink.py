@@ -125,6 +125,8 @@ def test_faces_are_drawn_where_they_are(tmp_path: Path) -> None:
 
 
 def test_the_finished_mp4_is_an_ordinary_one(tmp_path: Path) -> None:
+    if av.library_versions["libavformat"] < (62, 12, 0):
+        pytest.skip("FFmpeg before 8.1 cannot turn fragments into an ordinary file")
     write(tmp_path / "out.mp4", [index / 25 for index in range(100)])
     data = (tmp_path / "out.mp4").read_bytes()
     assert b"moov" in data
@@ -308,8 +310,7 @@ def test_packets_are_copied_where_the_container_takes_them(
     assert before is not None
     assert after is not None
     assert after.codec == before.codec
-    assert len(before.packets) - len(after.packets) <= 1  # the run-up of an encoder, which lies before 0
-    assert b"".join(before.packets).endswith(b"".join(after.packets))
+    assert b"".join(after.packets) == b"".join(before.packets)
 
 
 @pytest.mark.parametrize(
