@@ -18,6 +18,7 @@ from nasion.realtime.source import SourceInfo
 from nasion.tools import report
 from nasion.tools.main import import_remedy
 from nasion.tools.main import main as nasion
+from nasion.tools.shield import Shield
 from nasion.tools.track import Tracking, parse_size, parse_time
 
 COMMANDS = ("track", "demo", "bench", "doctor", "train", "evaluate", "export")
@@ -270,6 +271,33 @@ def test_ctrl_c_ends_cleanly_with_readable_files_and_the_table(tmp_path):
     assert re.search(rf"frames +{len(rows)}\b", printed)
     with sources.open_source(out) as source:
         assert sum(1 for _ in source) == len(rows)
+
+
+def test_ctrl_c_waits_for_the_end_of_a_write():
+    done = []
+    with Shield() as shield:
+        with pytest.raises(KeyboardInterrupt), shield.up():  # noqa: PT012
+            signal.raise_signal(signal.SIGINT)
+            done.append("written")
+        assert done == ["written"]
+        with shield.up():
+            done.append("again")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    done = []
+    with Shield() as shield, pytest.raises(KeyboardInterrupt), shield.up():  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        done.append("held")
+        signal.raise_signal(signal.SIGINT)
+        done.append("never")
+    assert done == ["held"]
+
+
+def test_ctrl_c_between_writes_is_raised_at_once():
+    with Shield(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter, Token
 
 from ..engines.errors import NasionError
+from .shield import Shield
 
 if TYPE_CHECKING:
     from ..realtime.pipeline import Pipeline
@@ -161,20 +162,21 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
     from ..realtime.sources import open_source
     from .report import Summary
 
-    cv2.setNumThreads(tracking.threads or 1)  # more would spin: CPU time for nothing
+    cv2.setNumThreads(tracking.threads or 1)  # its own default is all cores
     summary = Summary()
-    with ExitStack() as stack:
+    with Shield() as shield, ExitStack() as stack:
         opened = stack.enter_context(open_source(source, **reading or {}))
         sinks = stack.enter_context(open_sinks(info=opened.info, **asdict(outputs)))
         pipeline = stack.enter_context(Pipeline(opened, tracking.tracker()))
-        trouble = _follow(pipeline, sinks, summary)
+        trouble = _follow(pipeline, sinks, summary, shield)
+        trouble = _close(stack, shield) or trouble
     summary.print()
     if trouble is not None:
         raise trouble
     return summary
 
 
-def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary) -> BaseException | None:
+def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, shield: Shield) -> BaseException | None:
     """Run to the end, or to the trouble that is returned: the results so far are still wanted."""
     from .report import progress
 
@@ -182,9 +184,9 @@ def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary) -> BaseException
     try:
         with progress(pipeline.info) as bar:
             for frame, faces in pipeline:
-                with pipeline.timings.measure("write"):
+                with shield.up(), pipeline.timings.measure("write"):
                     sinks.write(frame, faces)
-                summary.add(faces)
+                    summary.add(faces)
                 bar.advance()
                 if sinks.stopped:
                     break
@@ -192,4 +194,14 @@ def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary) -> BaseException
         return stopped
     finally:
         summary.finish(monotonic() - begin, pipeline.dropped, pipeline.timings.summary())
+    return None
+
+
+def _close(stack: ExitStack, shield: Shield) -> KeyboardInterrupt | None:
+    """Finish the files, even if Ctrl-C is pressed meanwhile."""
+    try:
+        with shield.up():
+            stack.close()
+    except KeyboardInterrupt as interrupt:
+        return interrupt
     return None
