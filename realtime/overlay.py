@@ -115,9 +115,7 @@ def _draw_dots(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
     for radius, colour, strength in ((rim, _BLACK, 0.6), (pen.dot, pen.colour, 1.0)):
         colours = _mixed(image, face.points, colour, strength * alpha)
         for i in order:
-            cv2.circle(
-                canvas, fixed[i], round(radius * (1 << _SHIFT)), colours[i], cv2.FILLED, cv2.LINE_AA, _SHIFT
-            )
+            cv2.circle(canvas, fixed[i], round(radius * (1 << _SHIFT)), colours[i], cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_label(canvas: Image, face: Face, pen: _Pen) -> None:

@@ -125,9 +125,7 @@ def _check_place(option: str, path: Path, info: SourceInfo, *, force: bool) -> N
     if path.is_dir():
         raise SinkError(f"{option} {str(path)!r} is a folder; give the name of a file")
     if path.exists() and not force:
-        raise SinkError(
-            f"{option} {str(path)!r} already exists; give another name, or replace it with --force"
-        )
+        raise SinkError(f"{option} {str(path)!r} already exists; give another name, or replace it with --force")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise SinkError(f"{option} {str(path)!r} may not be written by this user; give another name")
 

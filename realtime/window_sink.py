@@ -67,9 +67,7 @@ class WindowSink(Sink):
 
 
 def _require_display() -> None:
-    gui = [
-        line.split()[-1] for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")
-    ]
+    gui = [line.split()[-1] for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")]
     if gui == ["NONE"]:
         raise SinkError(
             "this OpenCV has no windows; to use --show: "

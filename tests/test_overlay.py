@@ -65,15 +65,11 @@ def test_without_faces_the_copy_equals_the_picture(grey: Image) -> None:
 @pytest.mark.parametrize("offset", [0.0, 0.25, 0.5, 0.75])
 def test_dots_are_drawn_between_pixels(grey: Image, offset: float) -> None:
     point = np.array([[100 + offset, 80 + offset]], np.float32)
-    corners = np.array(
-        [[20, 20], [300, 220]], np.float32
-    )  # a large face has a large dot, which can be measured
+    corners = np.array([[20, 20], [300, 220]], np.float32)  # a large face has a large dot, which can be measured
     face = Face(1, box_of(corners), 0.9, point, np.ones(1, np.float32))
     drawn = draw(grey, [face], box=False, label=False).astype(int)
     weight = np.abs(drawn - 120).sum(axis=2)
-    centre = [
-        (weight.sum(axis=axis) * np.arange(weight.shape[1 - axis])).sum() / weight.sum() for axis in (0, 1)
-    ]
+    centre = [(weight.sum(axis=axis) * np.arange(weight.shape[1 - axis])).sum() / weight.sum() for axis in (0, 1)]
     assert centre == pytest.approx(point[0].tolist(), abs=0.1)
 
 

@@ -85,8 +85,7 @@ def records_in(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             rows: list[dict[str, Any]] = [
-                {name: json.loads(text) if text else None for name, text in row.items()}
-                for row in csv.DictReader(file)
+                {name: json.loads(text) if text else None for name, text in row.items()} for row in csv.DictReader(file)
             ]
     else:
         rows = pyarrow.parquet.read_table(path).to_pylist()
@@ -188,9 +187,7 @@ def test_a_folder_is_no_file(path: Path) -> None:
         open_for(path, force=True)
 
 
-def test_a_folder_without_write_rights_is_found_out_at_once(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_write_rights_is_found_out_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda place, mode: place != path.parent)
     with pytest.raises(SinkError, match="may not be written by this user"):
         open_for(path)
@@ -200,9 +197,7 @@ def test_a_full_disk_is_said_to_be_full(path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system to play the full disk")
     path.symlink_to("/dev/full")
-    with pytest.raises(
-        SinkError, match=r"cannot write '.*result.*': (.* )?No space left on device; check the folder"
-    ):
+    with pytest.raises(SinkError, match=r"cannot write '.*result.*': (.* )?No space left on device; check the folder"):
         write(path, a_run([1] * length(path, 30)), force=True)
 
 
@@ -303,14 +298,10 @@ def test_faces_of_two_schemes_do_not_fit_into_one_table(tmp_path: Path, suffix: 
     assert frames_in(tmp_path / f"faces{suffix}") == 1
 
 
-def test_parquet_without_pyarrow_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     video = tmp_path / "out.mp4"
-    with pytest.raises(
-        MissingExtra, match=r"a \.parquet file needs pyarrow.* pip install 'nasion\[parquet\]'"
-    ):
+    with pytest.raises(MissingExtra, match=r"a \.parquet file needs pyarrow.* pip install 'nasion\[parquet\]'"):
         open_sinks(out=video, landmarks=tmp_path / "faces.parquet", info=INFO)
     assert list(tmp_path.iterdir()) == []
 

@@ -163,7 +163,5 @@ print("end")
 
 def test_a_real_window_opens_and_closes(display: str) -> None:
     environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT / "src")}
-    shown = subprocess.run(
-        [sys.executable, "-c", _SHOW], env=environment, capture_output=True, text=True, timeout=120
-    )
+    shown = subprocess.run([sys.executable, "-c", _SHOW], env=environment, capture_output=True, text=True, timeout=120)
     assert shown.stdout.split() == ["False", "False", "False", "end"], shown.stderr
