@@ -31,9 +31,7 @@ _FAST = (0.34, 0.56)
 _OCCLUSION = 0.68  # its middle
 _STILL = (0.80, 0.97)
 _COVERED, _SLIDE = 0.7, 0.4  # seconds that the face is wholly covered, and that the cover takes to come or go
-_MARGIN = (
-    420  # pixels of the photograph's edge drawn out on each side, so that the view never leaves the picture
-)
+_MARGIN = 420  # pixels of the photograph's edge drawn out on each side, so that the view never leaves the picture
 _SOUND_RATE = 48000
 
 
@@ -67,9 +65,7 @@ class CameraMotion:
             SourceError: the photograph cannot be read, or a number is not above 0.
         """
         if min(size) < 1 or rate <= 0 or not 0 < seconds < math.inf:
-            raise SourceError(
-                f"a pattern of {size} pixels, {rate} fps and {seconds} s cannot be; all must be above 0"
-            )
+            raise SourceError(f"a pattern of {size} pixels, {rate} fps and {seconds} s cannot be; all must be above 0")
         self.size, self.rate = size, rate
         self.frames = max(round(seconds * rate), 1)
         self._unit = min(size[0] / 640, size[1] / 360)  # the motion is laid out for 640 x 360
@@ -167,9 +163,7 @@ def _draw_out(photograph: Image) -> Image:
 def _cloth(random: np.random.Generator) -> Image:
     """A blotched and striped cover, larger than the face: texture, but nothing like eyes or a mouth."""
     width, height = int(FACE[2] - FACE[0]) + 130, int(FACE[3] - FACE[1]) + 110
-    blotches = cv2.resize(
-        random.uniform(40, 190, (16, 16, 3)), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    blotches = cv2.resize(random.uniform(40, 190, (16, 16, 3)), (width, height), interpolation=cv2.INTER_CUBIC)
     stripes = 22 * np.sign(np.sin(np.add.outer(np.arange(height), np.arange(width)) / 5.0))
     return np.asarray(np.clip(blotches + stripes[:, :, None], 0, 255), np.uint8)
 

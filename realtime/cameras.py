@@ -65,14 +65,10 @@ def _open(number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None
         raise SourceError(_not_opened(number))
     _ask(capture, size, fps)
     rate = capture.get(cv2.CAP_PROP_FPS)
-    info = SourceInfo(
-        f"camera {number}", 0, 0, Fraction(rate).limit_denominator(1001) if rate > 0 else None, live=True
-    )
+    info = SourceInfo(f"camera {number}", 0, 0, Fraction(rate).limit_denominator(1001) if rate > 0 else None, live=True)
     source = FrameSource(_grab(capture, number), info, cut)
     if size and size != (source.info.width, source.info.height):
-        _log.warning(
-            "camera %d: asked for %dx%d, gives %dx%d", number, *size, source.info.width, source.info.height
-        )
+        _log.warning("camera %d: asked for %dx%d, gives %dx%d", number, *size, source.info.width, source.info.height)
     return source
 
 
@@ -93,8 +89,7 @@ def _grab(capture: cv2.VideoCapture, number: int) -> Pictures:
             now = time.perf_counter()
             if not ok:
                 raise SourceError(
-                    f"camera {number}: it stopped giving pictures; check its cable and that no other program "
-                    "took it"
+                    f"camera {number}: it stopped giving pictures; check its cable and that no other program took it"
                 )
             first = now if first is None else first
             yield np.ascontiguousarray(image, np.uint8), now - first

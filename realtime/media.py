@@ -49,9 +49,7 @@ def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = No
     reader = _Reader(location, name, timeout)
     if reader.info.live and cut.start is not None:
         reader.close()
-        raise SourceError(
-            f"{name}: a live source has no place {cut.start:g} s to start from; leave start out"
-        )
+        raise SourceError(f"{name}: a live source has no place {cut.start:g} s to start from; leave start out")
     return FrameSource(reader.pictures(cut.start or 0.0), reader.info, cut)
 
 
@@ -63,10 +61,10 @@ class _Reader:
         self._open()
         self._restamp()
         self._convert = VideoReformatter()
-        self._seen = Fraction(0)  # end of the last packet of any stream: sound may outlast the picture
+        self._ends: dict[int, int] = {}  # of the last packet of each stream: sound may outlast the picture
         self._time = 0.0
-        self._damaged = 0
-        self._damaged_now = False
+        self._damaged = 0  # packets skipped
+        self._begun = self._damaged_now = False
 
     def close(self) -> None:
         """Close the file or connection."""
@@ -138,18 +136,16 @@ class _Reader:
 
     def _decode(self) -> Iterator[VideoFrame]:
         """All frames that can be decoded, then an error if they are not all that there should be."""
-        broken, some = None, False
+        broken, self._begun, self._damaged_now = None, False, False
         try:
             for packet in self._container.demux():
                 self._note_end(packet)
                 if packet.stream.index == self._stream.index and packet.size:
-                    frames = self._decode_one(packet)
-                    some = some or bool(frames)
-                    yield from frames
+                    yield from self._decode_one(packet)
         except av.FFmpegError as error:
             broken = _reason(error)
         yield from self._decode_one(None)  # what the decoder still holds
-        if broken or (some and self._cut_short()):  # no frame at all: it was a seek past the end
+        if broken or (self._begun and self._cut_short()):  # not begun: it was a seek past the end
             raise SourceError(self._broken_off(broken))
 
     def _decode_one(self, packet: Any) -> list[VideoFrame]:
@@ -158,25 +154,30 @@ class _Reader:
         except EOFError:
             return []
         except av.FFmpegError as error:
-            self._damaged += 1
-            self._damaged_now = True
-            _log.debug("%s: packet after %.3f s is damaged (%s)", self._name, self._time, _reason(error))
+            # Before the first frame it is no damage: a recording or a seek may begin between two key frames.
+            self._damaged += self._begun
+            self._damaged_now = self._begun
+            _log.debug("%s: packet after %.3f s skipped (%s)", self._name, self._time, _reason(error))
             return []
+        self._begun = self._begun or bool(frames)
         self._damaged_now = self._damaged_now and not frames
         return frames
 
     def _note_end(self, packet: Any) -> None:
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is not None:
-            self._seen = max(self._seen, (stamp + (packet.duration or 0)) * packet.time_base)
+            index, end = packet.stream.index, stamp + (packet.duration or 0)
+            self._ends[index] = max(self._ends.get(index, end), end)
 
     def _cut_short(self) -> bool:
         """Whether the end came long before the header says, or in the middle of damage."""
         container = self._container
         if self.info.live or not container.format.name.startswith(_LENGTH_IN_HEADER):
             return False
-        end = Fraction(container.duration or 0, av.time_base)  # at least: the first packet may come after 0
-        return self._damaged_now or end - self._seen > max(Fraction(1, 2), end / 50)
+        end = (container.duration or 0) / av.time_base  # at least: the first packet may come after 0
+        streams = container.streams
+        seen = max((last * (streams[i].time_base or 0) for i, last in self._ends.items()), default=end)
+        return self._damaged_now or end - seen > max(0.5, end / 50)
 
     def _broken_off(self, reason: str | None) -> str:
         text = f"{self._name}: broken off at {self._time:.2f} s"
@@ -245,9 +246,7 @@ def _video_of(container: InputContainer, name: str) -> VideoStream:
     return streams[0]
 
 
-def _info(
-    container: InputContainer, stream: VideoStream, location: str, name: str, path: Path | None
-) -> SourceInfo:
+def _info(container: InputContainer, stream: VideoStream, location: str, name: str, path: Path | None) -> SourceInfo:
     """What the headers say; width and height come with the first frame."""
     duration = _duration(container, stream)
     rate = stream.average_rate or stream.guessed_rate or None

@@ -104,18 +104,12 @@ def _refuse(**asked: object) -> None:
 
 def _no_start(name: str, cut: Cut) -> None:
     if cut.start is not None:
-        raise SourceError(
-            f"{name}: a live source has no place {cut.start:g} s to start from; leave start out"
-        )
+        raise SourceError(f"{name}: a live source has no place {cut.start:g} s to start from; leave start out")
 
 
-def _camera(
-    number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None, timeout: float
-) -> BackgroundSource:
+def _camera(number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None, timeout: float) -> BackgroundSource:
     if number < 0:
-        raise SourceError(
-            f"camera {number} does not exist; cameras count from 0; see them with: nasion doctor"
-        )
+        raise SourceError(f"camera {number} does not exist; cameras count from 0; see them with: nasion doctor")
     _no_start(f"camera {number}", cut)
     return open_camera(number, cut, size=size, fps=fps, timeout=timeout)
 
@@ -124,9 +118,7 @@ def _url(url: str, cut: Cut, timeout: float) -> BackgroundSource:
     name = redact(url)
     scheme = url.split("://")[0].lower()
     if scheme not in URL_SCHEMES:
-        raise SourceError(
-            f"{name}: {scheme}:// is not supported; allowed: {', '.join(URL_SCHEMES)}; or a path"
-        )
+        raise SourceError(f"{name}: {scheme}:// is not supported; allowed: {', '.join(URL_SCHEMES)}; or a path")
     if not re.match(r"[^/?#]", url.split("://", 1)[1].rpartition("@")[2]):
         raise SourceError(f"{name}: the URL names no host; write for example rtsp://192.168.1.20/stream")
     return BackgroundSource(lambda: open_media(url, name, cut, timeout=timeout), name, timeout)
@@ -155,9 +147,7 @@ def _pattern(text: str, cut: Cut, size: tuple[int, int] | None, fps: float | Non
     motion = CameraMotion(size or (640, 360), rate=rate, seconds=seconds, seed=seed)
     info = SourceInfo(text, 0, 0, rate, motion.frames, float(motion.frames / rate), live)
     closing = threading.Event()
-    return FrameSource(
-        _render(motion, cut.start or 0.0, closing if live else None), info, cut, closing=closing
-    )
+    return FrameSource(_render(motion, cut.start or 0.0, closing if live else None), info, cut, closing=closing)
 
 
 def _pattern_options(text: str) -> tuple[bool, float, int]:
@@ -170,9 +160,7 @@ def _pattern_options(text: str) -> tuple[bool, float, int]:
             return mode == "live", seconds, seed
     except ValueError:
         seconds = math.nan
-    raise SourceError(
-        f"{text!r} is no pattern; allowed: pattern: or pattern:live, then ?seconds=5&seed=1 if wanted"
-    )
+    raise SourceError(f"{text!r} is no pattern; allowed: pattern: or pattern:live, then ?seconds=5&seed=1 if wanted")
 
 
 def _render(motion: CameraMotion, start: float, pace: threading.Event | None) -> Pictures:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-# By how much a frame follows one of the same timestamp: a tick of Matroska, the coarsest clock in wide use.
-NUDGE = Fraction(1, 1000)
-# A timestamp that goes back further than this, seconds, belongs to another clock: files strung together, say.
-JUMP = Fraction(1, 4)
+# Milliseconds by which a frame follows one of the same timestamp: a tick of Matroska, the coarsest clock around.
+NUDGE = 1
+# A timestamp that goes back further than this, milliseconds, is of another clock: files strung together, say.
+JUMP = 250
 _NEVER = -(1 << 63)
 
 
@@ -25,16 +25,20 @@ class Clock:
             step: average time between two frames in seconds.
             time_base: seconds that a timestamp of 1 stands for.
         """
-        self._step, self._base = step, time_base
-        self._origin: Fraction | None = None
-        self._time: Fraction | None = None
+        # All times are whole numbers of 1 / _unit seconds, in which timestamps and milliseconds are exact:
+        # fractions would cost a tenth of what decoding costs.
+        self._unit, self._tick = 1000 * time_base.denominator, 1000 * time_base.numerator
+        self._millisecond = time_base.denominator
+        self._step = round(step * self._unit)
+        self._origin: int | None = None
+        self._time: int | None = None
         self._last = {"pts": _NEVER, "dts": _NEVER}
         self._faults = {"pts": 0, "dts": 0}
 
     @property
     def origin(self) -> Fraction | None:
         """Timestamp of time 0 in seconds; None as long as no frame had one."""
-        return self._origin
+        return None if self._origin is None else Fraction(self._origin, self._unit)
 
     def rewind(self) -> None:
         """The next frame may lie anywhere: the reader has moved."""
@@ -43,19 +47,19 @@ class Clock:
 
     def stamp(self, pts: int | None, dts: int | None) -> float:
         """Seconds of the next frame from its presentation and decoding timestamps."""
-        expected = Fraction(0) if self._time is None else self._time + self._step
+        expected = 0 if self._time is None else self._time + self._step
         value = self._choose(pts, dts)
-        self._time = expected if value is None else self._place(value * self._base, expected)
-        return float(self._time)
+        self._time = expected if value is None else self._place(value * self._tick, expected)
+        return self._time / self._unit
 
-    def _place(self, stamp: Fraction, expected: Fraction) -> Fraction:
+    def _place(self, stamp: int, expected: int) -> int:
         if self._origin is None:
             self._origin = stamp - expected
         time = stamp - self._origin
         if self._time is None or time > self._time:
             return time
-        if self._time - time <= JUMP:
-            return self._time + NUDGE
+        if self._time - time <= JUMP * self._millisecond:
+            return self._time + NUDGE * self._millisecond
         self._origin = stamp - expected
         return expected
 

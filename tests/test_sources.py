@@ -192,9 +192,7 @@ def test_an_ended_source_stays_ended(opener: Opener, kind: str) -> None:
         assert list(source) == []
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc, which is Linux's"
-)
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc, which is Linux's")
 def test_leaving_early_leaves_no_thread_and_no_file_behind(opener: Opener, kind: str) -> None:
     def open_files() -> int:
         return len(os.listdir("/proc/self/fd"))
@@ -212,15 +210,11 @@ def test_leaving_early_leaves_no_thread_and_no_file_behind(opener: Opener, kind:
 
 def test_a_cut_keeps_the_times_and_counts_anew(opener: Opener, kind: str) -> None:
     if kind in LIVE:
-        with pytest.raises(
-            SourceError, match=r"a live source has no place .* to start from; leave start out"
-        ):
+        with pytest.raises(SourceError, match=r"a live source has no place .* to start from; leave start out"):
             opener(start=0.1)
         return
     if kind == "image":
-        with pytest.raises(
-            SourceError, match=r"start is 0\.1 s, but it lasts 0\.04 s; give an earlier start"
-        ):
+        with pytest.raises(SourceError, match=r"start is 0\.1 s, but it lasts 0\.04 s; give an earlier start"):
             opener(start=0.1)
         return
     with opener() as source:
@@ -248,9 +242,7 @@ def test_size_and_rate_are_taken_where_they_can_be(opener: Opener, kind: str) ->
         return
     with pytest.raises(SourceError, match=r"size is \(64, 48\), but only a camera or pattern: takes it"):
         opener(size=(64, 48))
-    with pytest.raises(
-        SourceError, match=r"fps is 50, but only a camera or pattern: takes it; leave fps out"
-    ):
+    with pytest.raises(SourceError, match=r"fps is 50, but only a camera or pattern: takes it; leave fps out"):
         opener(fps=50)
 
 
@@ -276,9 +268,7 @@ def test_numbers_that_make_no_sense_are_refused(opener: Opener, wrong: dict[str,
 
 
 def test_what_does_not_exist_is_named_with_what_may_be_given(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError, match=r"'no-such\.mp4' does not exist; give a video file, an image, a folder"
-    ):
+    with pytest.raises(SourceError, match=r"'no-such\.mp4' does not exist; give a video file, an image, a folder"):
         open_source("no-such.mp4")
     with pytest.raises(SourceError, match="the source is empty; give a video file"):
         open_source("  ")
@@ -462,9 +452,7 @@ def test_a_server_that_never_answers_is_given_up_after_the_timeout(caplog: pytes
         place = f"127.0.0.1:{server.getsockname()[1]}/stream"
         for scheme in ("rtsp", "http", "rtmp"):
             begun = time.monotonic()
-            with pytest.raises(
-                SourceError, match=rf"{scheme}://\*\*\*@{place}: no video from there"
-            ) as caught:
+            with pytest.raises(SourceError, match=rf"{scheme}://\*\*\*@{place}: no video from there") as caught:
                 open_source(f"{scheme}://user:{PASSWORD}@{place}", timeout=0.4)
             assert 0.3 < time.monotonic() - begun < 3
             assert PASSWORD not in whole_text(caught.value)
@@ -475,9 +463,7 @@ def test_a_server_that_never_answers_is_given_up_after_the_timeout(caplog: pytes
 def test_a_refused_connection_is_named_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    refused = (
-        rf"rtsp://\*\*\*@127\.0\.0\.1:{port}/live: no video from there \(Connection refused\); check that"
-    )
+    refused = rf"rtsp://\*\*\*@127\.0\.0\.1:{port}/live: no video from there \(Connection refused\); check that"
     with caplog.at_level(logging.DEBUG), pytest.raises(SourceError, match=refused) as caught:
         open_source(f"rtsp://user:{PASSWORD}@127.0.0.1:{port}/live", timeout=5)
     assert PASSWORD not in whole_text(caught.value)
@@ -543,9 +529,7 @@ def test_a_camera_is_asked_for_size_and_rate_and_its_answer_is_logged(
 
 
 def test_a_camera_that_cannot_be_opened_says_what_to_do(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(
-        SourceError, match=r"camera 63 cannot be opened; .*close other programs .* nasion doctor"
-    ):
+    with pytest.raises(SourceError, match=r"camera 63 cannot be opened; .*close other programs .* nasion doctor"):
         open_source(63)
     with pytest.raises(SourceError, match="camera -1 does not exist; cameras count from 0"):
         open_source(-1)
