@@ -266,6 +266,7 @@ def test_ctrl_c_ends_cleanly_with_readable_files_and_the_table(tmp_path):
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert errors.splitlines()[-1] == "nasion: stopped by Ctrl-C"
     assert "Traceback" not in errors
     rows = [json.loads(line) for line in landmarks.read_text().splitlines()]
     assert re.search(rf"frames +{len(rows)}\b", printed)
@@ -333,6 +334,13 @@ def test_an_opencv_without_its_libraries_is_explained_by_the_command(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("nasion: OpenCV needs the system library libGL.so.1")
     assert "apt-get install libgl1" in done.stderr
+
+
+def test_the_demo_starts_no_work_over_files_that_exist(fake_tracker, tmp_path):
+    (tmp_path / "faces.jsonl").write_text("mine")
+    with pytest.raises(SystemExit, match=r"faces\.jsonl already exists; .* replace it with --force"):
+        nasion(["demo", "--out", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["faces.jsonl"]
 
 
 def test_the_demo_makes_a_clip_tracks_it_and_prints_the_table(tmp_path):

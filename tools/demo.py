@@ -15,6 +15,7 @@ def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
         out: folder for clip.mp4, tracked.mp4 and faces.jsonl.
         force: replace them where they exist.
     """
+    DEFAULTS.tracker().close()  # what is missing shows before the clip is made
     clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
     _prepare(out, (clip, tracked, faces), force=force)
     _render(clip)
@@ -31,9 +32,7 @@ def _prepare(folder: Path, files: tuple[Path, ...], *, force: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SinkError(
-            f"cannot make the folder {str(folder)!r}: {error.strerror}; give another with --out"
-        ) from error
+        raise SinkError(f"cannot make the folder {str(folder)!r}: {error.strerror}; give another with --out") from error
 
 
 def _render(clip: Path) -> None:

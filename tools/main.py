@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except KeyboardInterrupt:
+        print("nasion: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     except NasionError as error:
         sys.exit(f"nasion: {error}")
