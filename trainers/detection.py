@@ -129,13 +129,12 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             self.data.wider.boxes[i],
             self.data.wider.invalid[i],
         )
-        if len(boxes):
+        if len(boxes) and rng.random() < 0.85:
             box = boxes[rng.integers(len(boxes))]
-            wanted = np.exp(rng.uniform(np.log(13), np.log(190)))
-            scale = float(np.clip(wanted / max(float((box[2:] - box[:2]).max()), 4.0), 0.3, 3.0))
-            at = _centre(box)
-        else:
-            scale, at = float(rng.uniform(0.5, 1.5)), np.array(image.shape[1::-1], np.float32) / np.float32(2)
+            wanted = np.exp(rng.uniform(np.log(13), np.log(235)))
+            scale, at = float(np.clip(wanted / max(float((box[2:] - box[:2]).max()), 4.0), 0.3, 3.0)), _centre(box)
+        else:  # what people stand among, which is what a detector mistakes for them
+            scale, at = float(rng.uniform(0.5, 1.5)), rng.uniform(0, 1, 2).astype(np.float32) * image.shape[1::-1]
         matrix = self._window(rng, image, at=at, scale=scale)
         return warp(image, matrix, self.size), _map_boxes(boxes, matrix), invalid.astype(np.float32)
 
@@ -144,7 +143,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         chosen = self.data.portraits[rng.choice(3, p=(0.4, 0.4, 0.2))]
         i = int(rng.integers(len(chosen)))
         image, box = self._read(chosen.files[i]), face_box(chosen.points[i])
-        wanted = np.exp(rng.uniform(np.log(20), np.log(210)))
+        wanted = np.exp(rng.uniform(np.log(20), np.log(250)))
         scale = float(np.clip(wanted / (box[2:] - box[:2]).max(), 0.1, 2.5))
         matrix = self._window(rng, image, at=_centre(box), scale=scale)
         canvas, _, _ = self._nobody(rng)
