@@ -122,12 +122,12 @@ def roll(points: FloatArray, scheme: LandmarkScheme) -> float:
 
 def region_of_points(points: FloatArray, *, margin: float, angle: float = 0.0) -> Region:
     """The square around points (n, 2), turned upright by ``angle``, ``margin`` times their longer extent."""
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos, sin = math.cos(angle), math.sin(angle)
     upright = points @ np.array([[cos, -sin], [sin, cos]], np.float32)
-    low, high = upright.min(axis=0), upright.max(axis=0)
-    x, y = (low + high) / 2
-    side = max(float((high - low).max()) * margin, 1.0)
-    return Region(float(cos * x - sin * y), float(sin * x + cos * y), side, angle)
+    (left, top), (right, bottom) = upright.min(axis=0).tolist(), upright.max(axis=0).tolist()
+    x, y = (left + right) / 2, (top + bottom) / 2
+    side = max(max(right - left, bottom - top) * margin, 1.0)
+    return Region(cos * x - sin * y, sin * x + cos * y, side, angle)
 
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -138,15 +138,11 @@ def iou(a: FloatArray, b: FloatArray) -> FloatArray:
     area_a = np.clip(a[:, 2:] - a[:, :2], 0, None).prod(axis=1)
     area_b = np.clip(b[:, 2:] - b[:, :2], 0, None).prod(axis=1)
     union = area_a[:, None] + area_b[None, :] - overlap
-    ratio: FloatArray = np.divide(
-        overlap, union, out=np.zeros_like(overlap, dtype=np.float32), where=union > 0
-    )
+    ratio: FloatArray = np.divide(overlap, union, out=np.zeros_like(overlap, dtype=np.float32), where=union > 0)
     return ratio
 
 
-def to_tensor(
-    crops: Sequence[Image], mean: Sequence[float], std: Sequence[float], *, rgb: bool
-) -> FloatArray:
+def to_tensor(crops: Sequence[Image], mean: Sequence[float], std: Sequence[float], *, rgb: bool) -> FloatArray:
     """Stack BGR crops of one size into (B, 3, H, W) float32, normalised as the spec says."""
     height, width = crops[0].shape[:2]
     tensor = np.empty((len(crops), 3, height, width), np.float32)
