@@ -34,7 +34,7 @@ from .targets import gaussian_targets
 
 # How often each kind of crop is drawn. 300W defines the points; AFLW brings the large poses; YouTube Faces brings
 # video; the rest teaches presence.
-SHARES = {"300w": 0.54, "aflw68": 0.20, "ytf68": 0.10, "wider": 0.04, "nobody": 0.12}
+SHARES = {"300w": 0.62, "aflw68": 0.21, "ytf68": 0.07, "wider": 0.02, "nobody": 0.08}
 # YouTube Faces' labels are whole pixels with a noisy outline: they count less, and through a correction of their own.
 SET_WEIGHT = {"300w": 1.0, "aflw68": 1.0, "ytf68": 0.4}
 HIDDEN_ERROR = 10.0  # crop pixels that a self-occluded point is taken to be wrong by, for the confidence only
@@ -129,10 +129,10 @@ class AlignmentSamples(Dataset[Item]):
         if mirrored := rng.random() < 0.5:
             matrix = np.stack([-matrix[0], matrix[1]])
             matrix[0, 2] += self.size - 1
-        image = augment.look(rng, warp(self._read(chosen.files[i]), matrix, self.size))
-        if rng.random() < 0.25:
+        image = augment.look(rng, warp(self._read(chosen.files[i]), matrix, self.size), strength=0.7)
+        if rng.random() < 0.15:
             image = augment.occlude(rng, image)
-        if rng.random() < 0.08:
+        if rng.random() < 0.05:
             image = augment.cut_off(rng, image)
         moved = transform(points, matrix)
         moved = moved[list(IBUG_68.flip)] if mirrored else moved
