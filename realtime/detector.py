@@ -13,9 +13,7 @@ from .faces import FloatArray, Image
 from .geometry import to_tensor
 
 OVERLAP = 0.45  # boxes with a greater intersection over union show the same face
-SMALLEST = (
-    64  # the longer side of a tiny picture is enlarged to this, so that the network has something to see
-)
+SMALLEST = 64  # the longer side of a tiny picture is enlarged to this, so that the network has something to see
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,7 @@ from .faces import Face, FloatArray
 from .geometry import Region, iou
 
 MISSES = 2  # frames in a row without a face, after which it is followed no more
-EXPLAINED = (
-    0.3  # overlap (IoU) of a detection's region with that of a face in sight: the detector sees that face
-)
+EXPLAINED = 0.3  # overlap (IoU) of a detection's region with that of a face in sight: the detector sees that face
 SAME = 0.5  # overlap of the boxes of two faces: both lie on one (two real ones hide each other long before)
 # A face seen again is taken for one that was lost if it lies within NEAR + ROAM x seconds gone, in sides of
 # the lost face's region (1.35 faces), and is at most LIKE times larger or smaller: people walk past a camera

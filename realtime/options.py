@@ -64,9 +64,7 @@ class TrackerOptions:
             raise NasionError(f"keep={self.keep!r} is not allowed; give seconds from 0")
         for name, model in (("model", self.model), ("detector", self.detector)):
             if model is not None and (not isinstance(model, str | Path) or not str(model)):
-                raise NasionError(
-                    f"{name}={model!r} is not allowed; give a model's name or the path of a file"
-                )
+                raise NasionError(f"{name}={model!r} is not allowed; give a model's name or the path of a file")
 
     def but(self, **changes: Any) -> TrackerOptions:
         """The same with some values changed.

@@ -206,9 +206,7 @@ class Pipeline:
     def _spawn(self, name: str, items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:
         # Every thread is joined by close(). As daemons they let the interpreter come as far as its exit
         # handlers, which call it, when a script ends with a pipeline still open.
-        thread = threading.Thread(
-            target=_pump, args=(items, inlet, outlet), name=f"nasion-{name}", daemon=True
-        )
+        thread = threading.Thread(target=_pump, args=(items, inlet, outlet), name=f"nasion-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -258,9 +256,7 @@ def _searched(tracker: Stages, frames: Iterable[Frame], timings: Timings) -> Ite
         yield frame, sighting
 
 
-def _followed(
-    tracker: Stages, sightings: Iterable[tuple[Frame, Sighting]], timings: Timings
-) -> Iterator[Tracked]:
+def _followed(tracker: Stages, sightings: Iterable[tuple[Frame, Sighting]], timings: Timings) -> Iterator[Tracked]:
     for frame, sighting in sightings:
         with timings.measure("follow"):
             faces = tracker.follow(frame, sighting)
@@ -274,9 +270,7 @@ def _smoothed(tracker: Stages, followed: Iterable[Tracked], timings: Timings) ->
         yield frame, calm
 
 
-def _shut_down(
-    channels: list[Channel[Any]], threads: list[threading.Thread], source: Source, tracker: Stages
-) -> None:
+def _shut_down(channels: list[Channel[Any]], threads: list[threading.Thread], source: Source, tracker: Stages) -> None:
     for channel in channels:
         channel.cancel()
     try:

@@ -206,9 +206,7 @@ class Tracker:
         least = self._aligner.threshold if least is None else least
         found = self._aligner.align(image, regions)
         looks: list[Look | None] = []
-        for points, confidence, presence in zip(
-            found.points, found.confidence, found.presence.tolist(), strict=True
-        ):
+        for points, confidence, presence in zip(found.points, found.confidence, found.presence.tolist(), strict=True):
             region = self._aligner.region_of(points)
             there = presence >= least and _usable(region, image)
             looks.append(Look(points, confidence, presence, box_of(points), region) if there else None)

@@ -147,6 +147,20 @@ class DiscAligner(FakeRuntime):
         return points.astype(np.float32), float(np.clip(round_and_full, 0, 1) ** 2) * right_size
 
 
+class Script(FakeRuntime):
+    """A landmark network that finds the template in every crop, with one presence after the other."""
+
+    def __init__(self, *presence: float) -> None:
+        super().__init__(Spec("landmarks", "script", (128, 128), landmarks=68, crop_margin=MARGIN))
+        self._presence = list(presence)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        self.batches.append(images.shape)
+        presence = np.full(len(images), self._presence.pop(0), np.float32)
+        points = np.stack([TEMPLATE * 64 / MARGIN + 63.5] * len(images))
+        return {"points": points, "confidence": np.ones((len(images), 68), np.float32), "presence": presence}
+
+
 class Constant(FakeRuntime):
     """Answers the same to everything, for each picture of the batch."""
 

@@ -8,9 +8,9 @@ import pytest
 from nasion.engines.errors import NasionError
 from nasion.engines.spec import Spec
 from nasion.engines.zoo import models
-from nasion.realtime.camera_motion import CameraMotion, write_clip
 from nasion.realtime.pipeline import tracker_options
 from nasion.realtime.sources import open_source
+from nasion.realtime.sources.camera_motion import CameraMotion, write_clip
 from nasion.realtime.tracker import Tracker
 from nasion.tools import measurement
 from nasion.tools.main import main as nasion

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import SourceError
-from nasion.realtime.camera_motion import FACE, PHOTOGRAPH, CameraMotion, write_clip
 from nasion.realtime.faces import FloatArray, Image
 from nasion.realtime.geometry import transform
 from nasion.realtime.sources import open_source
-from nasion.realtime.stills import read_image
+from nasion.realtime.sources.camera_motion import FACE, PHOTOGRAPH, CameraMotion, write_clip
+from nasion.realtime.sources.stills import read_image
 
 CORNERS = np.array([(x, y) for x in FACE[::2] for y in FACE[1::2]], np.float32)
 DOTS = np.array([(x, y) for x in (180, 230, 280) for y in (80, 135, 190)], np.float32)

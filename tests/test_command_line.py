@@ -14,7 +14,7 @@ from nasion.engines.errors import SourceError
 from nasion.engines.zoo import models
 from nasion.realtime import sources
 from nasion.realtime.faces import Face
-from nasion.realtime.source import SourceInfo
+from nasion.realtime.sources import SourceInfo
 from nasion.tools import report
 from nasion.tools.main import import_remedy
 from nasion.tools.main import main as nasion

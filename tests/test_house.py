@@ -71,7 +71,7 @@ def test_the_wheel_holds_models_photograph_licence_and_types(wheel: list[str]) -
         "nasion/tools/main.py",
     }
     assert expected <= set(wheel)
-    assert [name for name in wheel if name.startswith("nasion/realtime/photographs/")]
+    assert [name for name in wheel if name.startswith("nasion/realtime/sources/photographs/")]
     assert [name for name in wheel if name.endswith("licenses/LICENSE")]
 
 
@@ -83,7 +83,7 @@ def test_every_link_in_the_docs_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_every_python_example_in_the_docs_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nasion.realtime.camera_motion import CameraMotion, write_clip
+    from nasion.realtime.sources.camera_motion import CameraMotion, write_clip
 
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)

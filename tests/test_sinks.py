@@ -21,7 +21,7 @@ import pytest
 from nasion.engines.errors import MissingExtra, SinkError
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.sinks import Sink, Sinks, open_sinks
-from nasion.realtime.source import SourceInfo
+from nasion.realtime.sources import SourceInfo
 
 ROOT = Path(__file__).parents[1]
 INFO = SourceInfo("clip", 64, 48, Fraction(25), None, None)
@@ -313,7 +313,7 @@ from pathlib import Path
 import numpy as np
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.sinks import open_sinks
-from nasion.realtime.source import SourceInfo
+from nasion.realtime.sources import SourceInfo
 
 folder = Path(sys.argv[1])
 info = SourceInfo("clip", 64, 48, Fraction(25))

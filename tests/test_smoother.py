@@ -5,10 +5,10 @@ import pytest
 from OneEuroFilter import OneEuroFilter
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.camera_motion import FACE, CameraMotion
 from nasion.realtime.faces import Face
 from nasion.realtime.geometry import box_of, transform
 from nasion.realtime.smoother import FORGET, SETTINGS, OneEuro, Setting, Smoother
+from nasion.realtime.sources.camera_motion import FACE, CameraMotion
 
 from .fake_networks import TEMPLATE
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasion.realtime.timestamps import Clock
+from nasion.realtime.sources.timestamps import Clock
 
 STAMPS = st.lists(st.none() | st.integers(-(10**9), 10**9), max_size=60)
 

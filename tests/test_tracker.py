@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import ModelError, NasionError
+from nasion.engines.spec import Spec
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.tracker import Tracker, TrackerOptions
 
@@ -18,10 +19,13 @@ from .fake_networks import (
     GREEN,
     RED,
     SIZE,
+    TEMPLATE,
     YELLOW,
+    Constant,
     Disc,
     DiscAligner,
     DiscDetector,
+    Script,
     backdrop,
     draw,
     frame,
@@ -136,6 +140,52 @@ def test_a_face_that_is_covered_for_a_while_keeps_its_identity(hidden):
     assert seen[4 : 4 + hidden] == [[]] * hidden
     assert seen[-1] == [1]
     assert [2] not in seen
+
+
+def test_a_face_that_flickers_does_not_have_the_detector_asked_in_every_frame():
+    detector = DiscDetector()
+    tracker = Tracker.from_networks(detector, DiscAligner(), detect_every=1000)
+    other = Disc(GREEN, 220, 120)
+    scenes = [[other, Disc(RED, 80, 120)] if i % 2 else [other] for i in range(100)]
+    play(tracker, [other, Disc(RED, 80, 120)], *scenes)
+    assert len(detector.batches) <= 1 + 5 + 100 / 5
+
+
+def test_a_doubtful_first_look_is_followed_by_a_second_and_that_one_counts():
+    def found(*presence):
+        seen = DiscDetector()
+        return ids(Tracker.from_networks(seen, Script(*presence)).update(frame(0, Disc(RED, 160, 120))))
+
+    assert found(0.3, 0.9) == [1]
+    assert found(0.9, 0.3) == []
+    assert found(0.1, 0.9) == []
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [100, 100, 104, 105],  # a face of four pixels
+        [-3000, -3000, 3000, 3000],
+        [500, 100, 560, 160],  # wholly beside the picture
+        [100, -200, 160, -140],
+    ],
+)
+def test_boxes_in_which_no_face_can_be_are_not_even_looked_at(box):
+    detector = Constant(Spec("detector", "one", (320, 320), stride=32), boxes=[box], scores=[0.9])
+    aligner = Script()
+    assert Tracker.from_networks(detector, aligner).update(frame(0)) == []
+    assert aligner.batches == []
+
+
+def test_points_that_run_out_of_all_measure_are_a_face_no_more():
+    for factor in (0.01, 50.0, np.nan, np.inf):
+        wild = Constant(
+            Spec("landmarks", "wild", (128, 128), landmarks=68),
+            points=TEMPLATE * 40 * factor + 63.5,
+            confidence=np.ones(68),
+            presence=1.0,
+        )
+        assert Tracker.from_networks(DiscDetector(), wild).update(frame(0, Disc(RED, 160, 120))) == []
 
 
 def test_a_face_that_jumps_is_found_again_in_the_same_frame():

@@ -13,9 +13,8 @@ import pytest
 
 from nasion.engines.errors import SinkError
 from nasion.realtime.faces import Face, Frame, Image
-from nasion.realtime.source import SourceInfo
-from nasion.realtime.sources import open_source
-from nasion.realtime.video_sink import ImageSink, VideoSink
+from nasion.realtime.sinks.video import ImageSink, VideoSink
+from nasion.realtime.sources import SourceInfo, open_source
 
 VIDEOS = (".mp4", ".mov", ".mkv")
 TICK = {".mp4": 1 / 90_000, ".mov": 1 / 90_000, ".mkv": 1 / 1000}

@@ -15,8 +15,8 @@ from nasion.engines.errors import SinkError
 from nasion.realtime import window_sink
 from nasion.realtime.faces import Frame
 from nasion.realtime.sinks import open_sinks
-from nasion.realtime.source import SourceInfo
-from nasion.realtime.window_sink import WindowSink
+from nasion.realtime.sinks.window import WindowSink
+from nasion.realtime.sources import SourceInfo
 
 ROOT = Path(__file__).parents[1]
 INFO = SourceInfo("clip", 64, 48)
@@ -149,7 +149,7 @@ import cv2
 import numpy as np
 from nasion.realtime.faces import Frame
 from nasion.realtime.sinks import open_sinks
-from nasion.realtime.source import SourceInfo
+from nasion.realtime.sources import SourceInfo
 
 with open_sinks(show=True, info=SourceInfo("clip", 64, 48)) as sinks:
     for i in range(3):

@@ -36,7 +36,7 @@ def _prepare(folder: Path, files: tuple[Path, ...], *, force: bool) -> None:
 
 
 def _render(clip: Path) -> None:
-    from ..realtime.camera_motion import CameraMotion, write_clip
+    from ..realtime.sources.camera_motion import CameraMotion, write_clip
 
     print(f"making {clip}")
     write_clip(clip, CameraMotion())

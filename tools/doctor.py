@@ -66,9 +66,7 @@ def examine() -> list[Finding]:
         try:
             findings += list(check())
         except (NasionError, ImportError, OSError) as error:
-            findings.append(
-                Finding(topic, topic, "broken", str(error), "mend the packages named above first")
-            )
+            findings.append(Finding(topic, topic, "broken", str(error), "mend the packages named above first"))
     return findings
 
 
@@ -211,9 +209,7 @@ def _display() -> Iterator[Finding]:
 
 
 def _has_screen() -> bool:
-    return not sys.platform.startswith("linux") or any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
-    )
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _cameras() -> Iterator[Finding]:

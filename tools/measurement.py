@@ -233,7 +233,5 @@ def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float,
         tracked = sum(1 for _ in islice(pipeline, len(clip.frames)))
         seconds, spent = perf_counter() - begin, process_time() - cpu
     if tracked != len(clip.frames):
-        raise NasionError(
-            f"{clip.path} gave {tracked} frames, and {len(clip.frames)} before; has it changed?"
-        )
+        raise NasionError(f"{clip.path} gave {tracked} frames, and {len(clip.frames)} before; has it changed?")
     return seconds, spent

@@ -14,7 +14,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ..realtime.faces import Face
-    from ..realtime.source import SourceInfo
+    from ..realtime.sources import SourceInfo
     from ..realtime.timing import StageTime
 
 PLAIN_EVERY = 10.0
@@ -164,8 +164,6 @@ def stage_table(stages: Mapping[str, StageTime]) -> Table:
         for figure in ("median", "p95", "mean"):
             table.add_column(f"{clock} {figure}", justify="right")
     for name, stage in stages.items():
-        values = [
-            value for clock in (stage.wall, stage.cpu) for value in (clock.median, clock.p95, clock.mean)
-        ]
+        values = [value for clock in (stage.wall, stage.cpu) for value in (clock.median, clock.p95, clock.mean)]
         table.add_row(name, *(f"{value:.2f}" for value in values))
     return table

@@ -14,12 +14,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
-from ..engines.errors import SinkError
-from .faces import Face, Frame, Image
-from .overlay import draw
-from .sink import Sink, closed, writing
+from ...engines.errors import SinkError
+from ..faces import Face, Frame, Image
+from ..overlay import draw
+from ..sources.base import SourceInfo
+from .base import Sink, closed, writing
 from .sound import open_sound
-from .source import SourceInfo
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -19,8 +19,8 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from ..engines.errors import SourceError
-from .faces import FloatArray, Image
+from ...engines.errors import SourceError
+from ..faces import FloatArray, Image
 from .stills import read_image
 
 PHOTOGRAPH = Path(__file__).with_name("photographs") / "astronaut.png"

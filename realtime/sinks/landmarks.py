@@ -11,9 +11,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..engines.errors import MissingExtra, SinkError
-from .faces import Face, Frame
-from .sink import Sink, closed, writing
+from ...engines.errors import MissingExtra, SinkError
+from ..faces import Face, Frame
+from .base import Sink, closed, writing
 
 Row = list[Any]
 

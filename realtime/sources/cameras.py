@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..engines.errors import SourceError
+from ...engines.errors import SourceError
 from .background import BackgroundSource
-from .source import Cut, FrameSource, Pictures, SourceInfo
+from .base import Cut, FrameSource, Pictures, SourceInfo
 
 _log = logging.getLogger(__name__)
 _quiet_lock = threading.Lock()

@@ -10,12 +10,12 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from ..engines.errors import SourceError
+from ...engines.errors import SourceError
 from .background import BackgroundSource
+from .base import Cut, FrameSource, Pictures, Source, SourceInfo
 from .camera_motion import CameraMotion
 from .cameras import Camera, list_cameras, open_camera
 from .media import open_media
-from .source import Cut, FrameSource, Pictures, Source, SourceInfo
 from .stills import IMAGE_SUFFIXES, open_folder, open_image
 
 __all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "redact"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from ..engines.errors import SourceError
-from .faces import Frame, Image
+from ...engines.errors import SourceError
+from ..faces import Frame, Image
 
 # An upright BGR picture and its time in seconds.
 Pictures = Generator[tuple[Image, float], None, None]

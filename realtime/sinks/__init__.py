@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..engines.errors import SinkError
-from .faces import Face, Frame
-from .landmark_sinks import CsvSink, JsonLinesSink, ParquetSink
-from .sink import Sink
-from .source import SourceInfo
-from .video_sink import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageSink, VideoSink
-from .window_sink import WindowSink
+from ...engines.errors import SinkError
+from ..faces import Face, Frame
+from ..sources.base import SourceInfo
+from .base import Sink
+from .landmarks import CsvSink, JsonLinesSink, ParquetSink
+from .video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageSink, VideoSink
+from .window import WindowSink
 
 __all__ = [
     "CsvSink",

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from ..engines.errors import SinkError
-from .faces import Face, Frame
+from ...engines.errors import SinkError
+from ..faces import Face, Frame
 
 
 class Sink(Protocol):

@@ -17,9 +17,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from ..engines.errors import SourceError
-from .faces import Image
-from .source import Cut, FrameSource, Pictures, SourceInfo
+from ...engines.errors import SourceError
+from ..faces import Image
+from .base import Cut, FrameSource, Pictures, SourceInfo
 from .timestamps import Clock
 
 _log = logging.getLogger(__name__)

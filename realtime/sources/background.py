@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
-from ..engines.errors import SourceError
-from .channels import Channel
-from .faces import Frame
-from .source import Source, SourceInfo
+from ...engines.errors import SourceError
+from ..channels import Channel
+from ..faces import Frame
+from .base import Source, SourceInfo
 
 
 class BackgroundSource:

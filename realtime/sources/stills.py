@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..engines.errors import SourceError
-from .faces import Image
-from .source import Cut, FrameSource, Pictures, SourceInfo
+from ...engines.errors import SourceError
+from ..faces import Image
+from .base import Cut, FrameSource, Pictures, SourceInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
 FOLDER_RATE = Fraction(25)

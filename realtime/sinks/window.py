@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import cv2
 
-from ..engines.errors import SinkError
-from .faces import Face, Frame
-from .overlay import draw
-from .sink import Sink
+from ...engines.errors import SinkError
+from ..faces import Face, Frame
+from ..overlay import draw
+from .base import Sink
 
 _ESCAPE = 27
 # Qt ends the whole process when it cannot reach the display, so another process tries first.
