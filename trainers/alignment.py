@@ -37,6 +37,7 @@ from .targets import gaussian_targets
 SHARES = {"300w": 0.62, "aflw68": 0.21, "ytf68": 0.07, "wider": 0.02, "nobody": 0.08}
 # YouTube Faces' labels are whole pixels with a noisy outline: they count less, and through a correction of their own.
 SET_WEIGHT = {"300w": 1.0, "aflw68": 1.0, "ytf68": 0.4}
+SIGMA = 5.6  # crop pixels, of the Gaussians that the maps are asked to resemble
 HIDDEN_ERROR = 10.0  # crop pixels that a self-occluded point is taken to be wrong by, for the confidence only
 
 
@@ -282,7 +283,7 @@ def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
     known, cell = batch["known"], size / out["maps"].shape[-1]
     inside = ((batch["points"] > 0) & (batch["points"] < size - 1)).all(dim=2)
     cells = (batch["points"] - offset.detach() + 0.5) / cell - 0.5
-    target = gaussian_targets(cells, out["maps"].shape[2], out["maps"].shape[3], sigma=0.7)
+    target = gaussian_targets(cells, out["maps"].shape[2], out["maps"].shape[3], sigma=SIGMA / cell)
     distance = error.detach().norm(dim=2)
     distance = torch.where(batch["hidden"] > 0, HIDDEN_ERROR, distance)
     return {

@@ -84,21 +84,44 @@ FACE_DETECTOR = Recipe(
     schedule=Schedule(steps=60_000, batch=16, rate=2e-3, validate_every=1500),
 )
 
-# An error of 10 % of the inter-ocular distance of a frontal face, in pixels of a 112 px crop of margin 1.35: the
-# distance is about 0.59 of the longer side of the points' box (median over 300W's training part).
-LANDMARK_TOLERANCE = 0.1 * 0.59 * 112 / 1.35
+# The inter-ocular distance of a frontal face is about 0.59 of the longer side of its points' box (median over 300W's
+# training part).
+INTER_OCULAR = 0.59
 
 
-def _prepare_landmarks(root: Path, seed: int) -> Prepared:
-    from .alignment import AlignmentData, AlignmentSamples, WithCorrection, alignment_losses, validate_alignment
+def _landmark_spec(name: str, size: int) -> Spec:
+    return Spec(task="landmarks", name=name, size=(size, size), landmarks=68, crop_margin=1.35, threshold=0.5)
 
-    def validate(network: nn.Module) -> dict[str, float]:
+
+def tolerance(spec: Spec) -> float:
+    """Crop pixels that are 10 % of the inter-ocular distance of a frontal face in a well-placed crop."""
+    return 0.1 * INTER_OCULAR * spec.size[0] / spec.crop_margin
+
+
+def _landmark_recipe(name: str, size: int, build: Callable[[], nn.Module], steps: int) -> Recipe:
+    """A landmark network over the same data, losses and schedule as all others."""
+    spec = _landmark_spec(name, size)
+
+    def prepare(root: Path, seed: int) -> Prepared:
+        from .alignment import AlignmentData, AlignmentSamples, WithCorrection, alignment_losses, validate_alignment
+
+        training, held = AlignmentData.read(root)
+
+        def validate(network: nn.Module) -> dict[str, float]:
+            assert isinstance(network, WithCorrection)
+            return validate_alignment(network, spec, held)
+
+        return Prepared(AlignmentSamples(training, spec, seed=seed), alignment_losses, None, validate)
+
+    def wrap(network: nn.Module) -> nn.Module:
+        from .alignment import WithCorrection
+        from .networks.encoder_decoder import LandmarkExport
+
         assert isinstance(network, WithCorrection)
-        return validate_alignment(network, spec, held)
+        return LandmarkExport(network.network, tolerance(spec))
 
-    training, held = AlignmentData.read(root)
-    spec = LANDMARKS_68.spec
-    return Prepared(AlignmentSamples(training, spec, seed=seed), alignment_losses, None, validate)
+    schedule = Schedule(steps=steps, batch=32, rate=2e-3, validate_every=2000)
+    return Recipe(name, spec, build, wrap, prepare, "criterion", schedule)
 
 
 def _build_encoder_decoder() -> nn.Module:
@@ -108,25 +131,22 @@ def _build_encoder_decoder() -> nn.Module:
     return WithCorrection(EncoderDecoder())
 
 
-def _wrap_landmarks(network: nn.Module) -> nn.Module:
+def _build_slim_sd_hrnet() -> nn.Module:
+    """SD-HRNet's WFLW graph with a thin stem, narrow branches and one block an encoder, for 96 px crops.
+
+    As large as the CPU time of the encoder-decoder allows, so that the two can be compared.
+    """
     from .alignment import WithCorrection
-    from .networks.encoder_decoder import LandmarkExport
+    from .networks.sd_hrnet import SDHRNet, SDHRNetConfig
 
-    assert isinstance(network, WithCorrection)
-    return LandmarkExport(network.network, LANDMARK_TOLERANCE)
+    slim = SDHRNetConfig(landmarks=68, size=96, stem=(16, 16), widths=(16, 24, 48, 96), blocks=1)
+    return WithCorrection(SDHRNet(slim))
 
 
-LANDMARKS_68 = Recipe(
-    name="landmarks-68",
-    spec=Spec(task="landmarks", name="landmarks-68", size=(112, 112), landmarks=68, crop_margin=1.35, threshold=0.5),
-    build=_build_encoder_decoder,
-    wrap=_wrap_landmarks,
-    prepare=_prepare_landmarks,
-    criterion="criterion",
-    schedule=Schedule(steps=60_000, batch=32, rate=2e-3, validate_every=2000),
-)
+LANDMARKS_68 = _landmark_recipe("landmarks-68", 112, _build_encoder_decoder, 60_000)
+LANDMARKS_68_SD_HRNET = _landmark_recipe("landmarks-68-sd-hrnet", 96, _build_slim_sd_hrnet, 60_000)
 
-RECIPES = {recipe.name: recipe for recipe in (FACE_DETECTOR, LANDMARKS_68)}
+RECIPES = {recipe.name: recipe for recipe in (FACE_DETECTOR, LANDMARKS_68, LANDMARKS_68_SD_HRNET)}
 
 
 def recipe_named(name: str) -> Recipe:
