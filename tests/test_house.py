@@ -99,3 +99,10 @@ def test_every_command_in_the_readme_is_one_of_ours() -> None:
     named = set(re.findall(r"^nasion ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert "demo" in named
     assert named <= set(app)
+
+
+def test_every_figure_in_the_docs_is_the_one_that_was_measured() -> None:
+    result = subprocess.run(
+        [sys.executable, "docs/figures.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
