@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+
 from nasion.engines.runtime import open_runtime
 from nasion.tools.bench import machine, versions
 from nasion.trainers.export import load_trained, write_model

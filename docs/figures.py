@@ -88,7 +88,7 @@ def detector() -> str:
         "faces of 24 px and more",
         "AP at IoU 0.5",
         f"recall at {figures['threshold']}",
-        "faceless pictures with an alarm",
+        "faceless pictures alarmed",
     ]
     return table(head, rows) + where(measured)
 
@@ -107,8 +107,8 @@ def speed() -> str:
         name = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
         head += [f"{name}: CPU mean", "wall median", "wall p95"]
     lines = "".join(
-        f"\n{result['threads']} thread{'s' if result['threads'] > 1 else ''}: {result['fps']:.0f} FPS on decoded frames, "
-        f"{result['threaded']['fps']:.0f} FPS from the file through the threads."
+        f"\n{result['threads']} thread{'s' if result['threads'] > 1 else ''}: {result['fps']:.0f} FPS on decoded "
+        f"frames, {result['threaded']['fps']:.0f} FPS from the file through the threads."
         for result in report["results"]
     )
     return table(head, rows) + lines + "\n" + where(report)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import nasion
 import numpy as np
 import pytest
+
+import nasion
 from nasion.realtime.faces import Face, FloatArray, Frame, Image
 from nasion.realtime.geometry import invert, transform
 from nasion.realtime.sources.camera_motion import CameraMotion
@@ -66,7 +67,7 @@ def jitter(run: Run) -> float:
 
 
 def lag(run: Run) -> float:
-    """Frames by which the points trail the true motion: the delay at which they would sit stillest on the photograph."""
+    """Frames by which the points trail the true motion: the delay at which they sit stillest on the photograph."""
     frames = [i for i in run.alone if i > 3]
     place = np.median([run.on_photograph(i) for i in frames], axis=0)
 

@@ -76,7 +76,7 @@ def _wrap_detector(network: nn.Module) -> nn.Module:
 
 FACE_DETECTOR = Recipe(
     name="face-detector",
-    spec=Spec(task="detector", name="face-detector", size=(480, 480), stride=32, threshold=0.5),
+    spec=Spec(task="detector", name="face-detector", size=(384, 384), stride=32, threshold=0.5),
     build=_build_detector,
     wrap=_wrap_detector,
     prepare=_prepare_detector,
