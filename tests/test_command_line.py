@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from nasion.engines.errors import SourceError
-from nasion.engines.zoo import models
 from nasion.realtime import sources
 from nasion.realtime.faces import Face
 from nasion.realtime.sources import SourceInfo
@@ -344,8 +343,6 @@ def test_the_demo_starts_no_work_over_files_that_exist(fake_tracker, tmp_path):
 
 
 def test_the_demo_makes_a_clip_tracks_it_and_prints_the_table(tmp_path):
-    if not models():
-        pytest.skip("no models are shipped yet")
     done = run("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import ModelError, NasionError, SourceError
-from nasion.engines.zoo import models
 from nasion.realtime import pipeline
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.pipeline import Pipeline, track
@@ -393,8 +392,6 @@ def test_a_missing_model_is_an_error_of_the_call_and_closes_the_source(monkeypat
 
 
 def test_track_gives_what_the_shipped_tracker_gives_frame_by_frame():
-    if not models():
-        pytest.skip("no models are shipped yet")
     pattern = "pattern:?seconds=1.5"
     with open_source(pattern) as source, Tracker(detect_every=7) as tracker:
         expected = [(frame.index, tracker.update(frame)) for frame in source]

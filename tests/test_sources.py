@@ -24,9 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasion.engines.errors import SourceError
-from nasion.realtime import cameras
 from nasion.realtime.faces import Frame
-from nasion.realtime.sources import Camera, Source, list_cameras, open_source, redact
+from nasion.realtime.sources import Camera, Source, cameras, list_cameras, open_source, redact
 
 from .media_samples import SIZE, number_of, picture, write_video
 

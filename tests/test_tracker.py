@@ -33,7 +33,8 @@ from .fake_networks import (
 
 
 def make(**options):
-    return Tracker.from_networks(DiscDetector(), DiscAligner(), **options)
+    options = {"detect_every": 15, **options}
+    return Tracker.from_networks(DiscDetector(), DiscAligner(), **{"detect_every": 15, **options})
 
 
 def play(tracker, *scenes):
