@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from .closing import Closing
 from .errors import ModelError
 from .runtime import Outputs
 from .spec import METADATA_KEY, Spec
@@ -17,7 +17,7 @@ from .spec import METADATA_KEY, Spec
 _ort: Any = onnxruntime  # its names are not declared to type checkers
 
 
-class OnnxRuntime:
+class OnnxRuntime(Closing):
     """An ONNX file in ONNX Runtime on the CPU; implements ``engines.runtime.Runtime``."""
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
@@ -55,16 +55,6 @@ class OnnxRuntime:
     def close(self) -> None:
         """Free the session."""
         self._session = None
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def describe() -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .closing import Closing
 from .errors import MissingExtra, ModelError
 from .runtime import Outputs
 from .spec import METADATA_KEY, Spec
@@ -19,7 +19,7 @@ except ImportError as missing:
     raise MissingExtra("torch", "train", "the torch runtime") from missing
 
 
-class TorchRuntime:
+class TorchRuntime(Closing):
     """A ``.pt2`` program in torch on the CPU; implements ``engines.runtime.Runtime``.
 
     ``threads`` holds for the whole process, because torch has one pool only.
@@ -55,16 +55,6 @@ class TorchRuntime:
     def close(self) -> None:
         """Free the program."""
         self._module = None
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def describe() -> str:

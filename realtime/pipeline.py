@@ -9,9 +9,9 @@ from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from time import perf_counter, thread_time
-from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from .channels import Channel
 from .faces import Face, Frame
@@ -106,7 +106,7 @@ class Stages(Protocol):
         ...
 
 
-class Pipeline:
+class Pipeline(Closing):
     """Threads for capture, search, follow and smooth over one source; iterate over it to get the results.
 
     What comes out is what ``Tracker.update`` would give for the same frames. Of a file every frame comes out,
@@ -179,16 +179,6 @@ class Pipeline:
         """Stop the threads, wait for them and close source and tracker; calling it again does nothing."""
         with self._lock:
             self._stop()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _start(self) -> None:
         with self._lock:

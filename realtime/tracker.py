@@ -6,11 +6,11 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from ..engines.runtime import Runtime, open_runtime
 from ..engines.zoo import model_path
@@ -43,7 +43,7 @@ class Sighting:
     detections: Detections | None
 
 
-class Tracker:
+class Tracker(Closing):
     """Follows the faces of one video::
 
         with Tracker() as tracker:
@@ -155,16 +155,6 @@ class Tracker:
         """Free the networks that this tracker has loaded; calling it again does nothing."""
         self._closed = True
         self._opened.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _follow_known(self, frame: Frame) -> None:
         """Look for each face at its last place, all in one batch."""

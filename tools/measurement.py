@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from ..realtime.timing import StageTime, Timings
 from .track import Tracking
@@ -70,7 +70,7 @@ def load(path: Path, most: int | None = None) -> Clip:
         return Clip(path, frames, next(source, None) is None)
 
 
-class Watched:
+class Watched(Closing):
     """A runtime that adds up the time of its calls; implements ``engines.runtime.Runtime``.
 
     Attributes:
@@ -112,16 +112,6 @@ class Watched:
     def close(self) -> None:
         """Close the runtime."""
         self._runtime.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 
 from ..engines.spec import Spec
 from ..realtime.faces import IBUG_68, FloatArray, Image
@@ -20,9 +19,9 @@ from . import augment
 from .datasets import (
     DetectionSet,
     LandmarkSet,
+    SampleStream,
     read_300w,
     read_aflw68,
-    read_image,
     read_negatives,
     read_wider,
     read_ytf68,
@@ -94,20 +93,17 @@ class _Crop:
     corrected: FloatArray | None = None
 
 
-class AlignmentSamples(Dataset[Item]):
+class AlignmentSamples(SampleStream[Item]):
     """Crop number i of an endless, reproducible stream: always the same for one seed."""
 
     def __init__(self, data: AlignmentData, spec: Spec, *, seed: int = 0) -> None:
         """Draw from ``data`` crops as ``spec`` describes them."""
-        self.data, self.size, self.margin, self.seed = data, spec.size[0], spec.crop_margin, seed
-        self._decoded: dict[Path, Image] = {}
-
-    def __len__(self) -> int:
-        return 1 << 40
+        super().__init__(seed)
+        self.data, self.size, self.margin = data, spec.size[0], spec.crop_margin
 
     def __getitem__(self, index: int) -> Item:
         """The crop and what is known of it."""
-        rng = np.random.default_rng([self.seed, index])
+        rng = self.generator(index)
         kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
         if kind == "nobody":
             crop = self._nobody(rng)
@@ -117,11 +113,6 @@ class AlignmentSamples(Dataset[Item]):
             crop = self._face(rng, next(s for s in self.data.faces if s.name == kind))
         return as_item(crop)
 
-    def _read(self, path: Path) -> Image:
-        if path not in self._decoded:
-            self._decoded[path] = read_image(path)
-        return self._decoded[path]
-
     def _face(self, rng: Generator, chosen: LandmarkSet) -> _Crop:
         i = int(rng.integers(len(chosen)))
         points, angle = chosen.points[i], face_angle(chosen.points[i])
@@ -130,7 +121,7 @@ class AlignmentSamples(Dataset[Item]):
         if mirrored := rng.random() < 0.5:
             matrix = np.stack([-matrix[0], matrix[1]])
             matrix[0, 2] += self.size - 1
-        image = augment.look(rng, warp(self._read(chosen.files[i]), matrix, self.size), strength=0.7)
+        image = augment.look(rng, warp(self.picture(chosen.files[i]), matrix, self.size), strength=0.7)
         if rng.random() < 0.15:
             image = augment.occlude(rng, image)
         if rng.random() < 0.05:
@@ -159,7 +150,7 @@ class AlignmentSamples(Dataset[Item]):
         box = boxes[rng.integers(len(boxes))]
         brows = np.array([box[0], box[1] + 0.2 * (box[3] - box[1])], np.float32)
         region = augment.jitter_region(rng, np.stack([brows, box[2:]]), margin=self.margin, shift=0.05)
-        image = augment.look(rng, warp(self._read(self.data.wider.files[i]), region.to_crop(self.size), self.size))
+        image = augment.look(rng, warp(self.picture(self.data.wider.files[i]), region.to_crop(self.size), self.size))
         return _Crop(image, present=True)
 
     def _nobody(self, rng: Generator) -> _Crop:
@@ -176,7 +167,7 @@ class AlignmentSamples(Dataset[Item]):
         region = region_of_points(annotated(chosen.points[i]), margin=self.margin)
         half = 0.5 * region.side * rng.uniform(0.75, 1.1)
         x, y = round(region.x), round(region.y)
-        image = self._read(chosen.files[i]).copy()
+        image = self.picture(chosen.files[i]).copy()
         x0, y0, x1, y1 = max(0, x - int(half)), max(0, y - int(half)), x + int(half), y + int(half)
         hole = image[y0:y1, x0:x1]
         cover, place = self._background(rng)
@@ -188,14 +179,14 @@ class AlignmentSamples(Dataset[Item]):
         return image, region
 
     def _background(self, rng: Generator) -> tuple[Image, Region]:
-        image = self._read(self.data.negatives[rng.integers(len(self.data.negatives))])
+        image = self.picture(self.data.negatives[rng.integers(len(self.data.negatives))])
         return image, augment.random_region(rng, image)
 
     def _between_faces(self, rng: Generator) -> tuple[Image, Region]:
         """A part of a WIDER picture that holds no annotated face: shoulders, hands, things that people stand among."""
         for _ in range(20):
             i = int(rng.integers(len(self.data.wider)))
-            image, boxes = self._read(self.data.wider.files[i]), self.data.wider.boxes[i]
+            image, boxes = self.picture(self.data.wider.files[i]), self.data.wider.boxes[i]
             region = augment.random_region(rng, image)
             half = region.side * 0.5
             corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
@@ -207,7 +198,7 @@ class AlignmentSamples(Dataset[Item]):
     def _misplaced(self, rng: Generator) -> tuple[Image, Region]:
         chosen = self.data.faces[int(rng.integers(len(self.data.faces)))]
         i = int(rng.integers(len(chosen)))
-        image = self._read(chosen.files[i])
+        image = self.picture(chosen.files[i])
         region = region_of_points(annotated(chosen.points[i]), margin=self.margin)
         direction, draw = rng.uniform(0, 2 * np.pi), rng.random()
         if draw < 0.6:  # beside the face
@@ -327,7 +318,7 @@ def _plain_crop(rng: Generator, samples: AlignmentSamples, chosen: LandmarkSet, 
     dx, dy = rng.normal(0, 0.03, 2) * region.side
     region = Region(region.x + dx, region.y + dy, region.side * float(np.exp(rng.normal(0, 0.04))), region.angle)
     matrix = region.to_crop(samples.size)
-    return warp(samples._read(chosen.files[i]), matrix, samples.size), transform(points, matrix)
+    return warp(samples.picture(chosen.files[i]), matrix, samples.size), transform(points, matrix)
 
 
 def _predict(model: nn.Module, crops: tuple[Image, ...] | list[Image]) -> dict[str, FloatArray]:

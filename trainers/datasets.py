@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from ..engines.errors import NasionError
 from ..realtime.faces import FloatArray, Image
+
+T = TypeVar("T")
 
 
 class DataError(NasionError):
@@ -85,6 +89,28 @@ def read_image(path: Path) -> Image:
     if image is None:
         raise DataError(f"{path}: {'not a picture that can be decoded' if path.is_file() else 'picture is missing'}")
     return image.astype(np.uint8, copy=False)
+
+
+class SampleStream(Dataset[T]):
+    """An endless stream of samples: sample i is always the same for one seed, whoever draws it and when."""
+
+    def __init__(self, seed: int) -> None:
+        """Begin the stream of ``seed``."""
+        self.seed = seed
+        self._decoded: dict[Path, Image] = {}
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def generator(self, index: int) -> np.random.Generator:
+        """The source of all chance in sample ``index``."""
+        return np.random.default_rng([self.seed, index])
+
+    def picture(self, path: Path) -> Image:
+        """A decoded picture, kept for the next time; not to be changed."""
+        if path not in self._decoded:
+            self._decoded[path] = read_image(path)
+        return self._decoded[path]
 
 
 def read_pts(path: Path, *, count: int = 68) -> FloatArray:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from ..engines.spec import Spec
 from ..realtime.faces import FloatArray, Image
@@ -19,9 +18,9 @@ from . import augment
 from .datasets import (
     DetectionSet,
     LandmarkSet,
+    SampleStream,
     read_300w,
     read_aflw68,
-    read_image,
     read_negatives,
     read_wider,
     read_ytf68,
@@ -69,7 +68,7 @@ def face_box(points: FloatArray) -> FloatArray:
     return np.concatenate([low, high]).astype(np.float32)
 
 
-class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class DetectionSamples(SampleStream[tuple[Tensor, Tensor, Tensor]]):
     """Picture number i of an endless, reproducible stream: always the same for one seed.
 
     An item is a picture (3,S,S) in 0..1, its boxes (K,4) and, per box, whether it counts (K,).
@@ -77,15 +76,12 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __init__(self, data: DetectionData, *, size: int = 256, seed: int = 0) -> None:
         """Draw from ``data``; pictures have ``size`` x ``size`` pixels."""
-        self.data, self.size, self.seed = data, size, seed
-        self._decoded: dict[Path, Image] = {}
-
-    def __len__(self) -> int:
-        return 1 << 40
+        super().__init__(seed)
+        self.data, self.size = data, size
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Picture, boxes, counts."""
-        rng = np.random.default_rng([self.seed, index])
+        rng = self.generator(index)
         draw = rng.random()
         if draw < 0.64:
             image, boxes, invalid = self._crowd(rng)
@@ -97,11 +93,6 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         boxes, counts = self._clip(boxes, invalid)
         tensor = to_tensor([image], (0, 0, 0), (255, 255, 255), rgb=True)[0]
         return torch.from_numpy(tensor), torch.from_numpy(boxes), torch.from_numpy(counts)
-
-    def _read(self, path: Path) -> Image:
-        if path not in self._decoded:
-            self._decoded[path] = read_image(path)
-        return self._decoded[path]
 
     def _window(self, rng: Generator, image: Image, *, at: FloatArray, scale: float) -> FloatArray:
         """Transform that shows ``image`` at ``scale`` with the place ``at`` somewhere inside; half are mirrored."""
@@ -125,7 +116,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def _crowd(self, rng: Generator) -> tuple[Image, FloatArray, FloatArray]:
         i = int(rng.integers(len(self.data.wider)))
         image, boxes, invalid = (
-            self._read(self.data.wider.files[i]),
+            self.picture(self.data.wider.files[i]),
             self.data.wider.boxes[i],
             self.data.wider.invalid[i],
         )
@@ -142,7 +133,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         """A labelled portrait laid over a picture without a face, or over a flat shade."""
         chosen = self.data.portraits[rng.choice(3, p=(0.4, 0.4, 0.2))]
         i = int(rng.integers(len(chosen)))
-        image, box = self._read(chosen.files[i]), face_box(chosen.points[i])
+        image, box = self.picture(chosen.files[i]), face_box(chosen.points[i])
         wanted = np.exp(rng.uniform(np.log(20), np.log(250)))
         scale = float(np.clip(wanted / (box[2:] - box[:2]).max(), 0.1, 2.5))
         matrix = self._window(rng, image, at=_centre(box), scale=scale)
@@ -154,7 +145,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return shown, _map_boxes(box[None], matrix), np.zeros(1, np.float32)
 
     def _nobody(self, rng: Generator) -> tuple[Image, FloatArray, FloatArray]:
-        image = self._read(self.data.negatives[rng.integers(len(self.data.negatives))])
+        image = self.picture(self.data.negatives[rng.integers(len(self.data.negatives))])
         at = rng.uniform(0, 1, 2).astype(np.float32) * image.shape[1::-1]
         matrix = self._window(rng, image, at=at, scale=float(np.exp(rng.uniform(np.log(0.7), np.log(2.5)))))
         return warp(image, matrix, self.size), np.zeros((0, 4), np.float32), np.zeros(0, np.float32)

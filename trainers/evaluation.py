@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ..engines.closing import Closing
 from ..engines.runtime import Outputs, Runtime
 from ..engines.spec import Spec
 from ..realtime.aligner import Aligner
@@ -51,7 +51,7 @@ OWN_SIZE = 1 << 14  # a detector size that no picture of the sets reaches: nothi
 LOWEST_SCORE = 0.02
 
 
-class ModuleRuntime:
+class ModuleRuntime(Closing):
     """A module in training behind the interface of ``engines.runtime.Runtime``.
 
     So validation runs the tracker's own detector and aligner.
@@ -69,15 +69,6 @@ class ModuleRuntime:
         return {name: value.numpy() for name, value in self.module(torch.from_numpy(images)).items()}
 
     def close(self) -> None:
-        """Nothing to free."""
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
         """Nothing to free."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from ..engines.closing import Closing
 
 
-class Record:
+class Record(Closing):
     """Appends to ``record.jsonl`` in the run's folder; every line is complete when written."""
 
     def __init__(self, folder: Path) -> None:
@@ -26,16 +27,6 @@ class Record:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:

@@ -6,16 +6,16 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Self
 
+from ...engines.closing import Closing
 from ...engines.errors import SourceError
 from ..channels import Channel
 from ..faces import Frame
 from .base import Source, SourceInfo
 
 
-class BackgroundSource:
+class BackgroundSource(Closing):
     """A camera or stream behind a thread: ``close`` from any thread ends a read at once.
 
     The thread alone touches the device. One that is blocked in it when the source is closed ends as soon as
@@ -64,16 +64,6 @@ class BackgroundSource:
         """Let go of the thread; calling it again does nothing."""
         self._frames.cancel()
         self._thread.join(0.5)  # mostly it ends at once; one blocked in a silent device is not waited for
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def _read(opener: Callable[[], Source], opened: Future[SourceInfo], frames: Channel[Frame]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from ...engines.closing import Closing
 from ...engines.errors import SourceError
 from ..faces import Frame, Image
 
@@ -94,7 +95,7 @@ class Source(Protocol):
         ...
 
 
-class FrameSource:
+class FrameSource(Closing):
     """A source over a generator of pictures, which frees what it holds when it is closed.
 
     The first picture is read at once: a file that cannot be decoded is found out before any work starts.
@@ -162,16 +163,6 @@ class FrameSource:
         with self._lock:
             self._first = None
             self._pictures.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def _nothing(info: SourceInfo, cut: Cut, last: float | None) -> str:
