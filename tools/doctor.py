@@ -110,7 +110,6 @@ _PACKAGES: dict[str, tuple[str, str | None]] = {
     "torch": ("torch", "train"),
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
-    "matplotlib": ("matplotlib", "train"),
 }
 _PURPOSES = {"parquet": "Parquet output", "train": "training and the torch runtime"}
 
