@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from nasion.engines.errors import NasionError
 from nasion.realtime.faces import IBUG_68
 from nasion.realtime.geometry import Region, region_of_points, transform
+from nasion.tools.train import train as command_train
 from nasion.trainers import augment
 from nasion.trainers.alignment import (
     AlignmentData,
@@ -33,6 +35,7 @@ from nasion.trainers.loop import Schedule, train
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
 from nasion.trainers.recipes import FACE_DETECTOR, LANDMARKS_68, recipe_named
+from nasion.trainers.record import read_record
 
 from .labelled import cartoon, face_shape, write_data
 
@@ -246,3 +249,14 @@ def test_an_unknown_recipe_lists_those_there_are() -> None:
     with pytest.raises(Exception, match=r"'x' is unknown; allowed: .*face-detector.*landmarks-68"):
         recipe_named("x")
     assert replace(LANDMARKS_68.spec, name="y").landmarks == 68
+
+
+def test_the_command_trains_stops_and_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for steps in (2, 2):
+        command_train("face-detector", data=data, out=tmp_path, steps=steps, batch=2, threads=1)
+    assert "2 steps" in capsys.readouterr().out
+    kinds = [report["kind"] for report in read_record(tmp_path / "record.jsonl")]
+    assert kinds == ["start", "validate", "start", "validate"]
+    assert (tmp_path / "best.pt").is_file()
+    with pytest.raises(NasionError, match="choose another --out"):
+        command_train("face-detector", data=data, out=tmp_path, steps=3, batch=2)

@@ -31,12 +31,15 @@ def train(
         threads: for torch (default: all cores).
         workers: processes that prepare samples (default: none).
     """
+    import logging
+
     import cv2
     import torch
 
     from ..trainers.loop import train as run
     from ..trainers.recipes import recipe_named
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = recipe_named(recipe)
     if threads:
         torch.set_num_threads(threads)

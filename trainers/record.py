@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 from ..engines.closing import Closing
 
+log = logging.getLogger(__name__)
+
 
 class Record(Closing):
-    """Appends to ``record.jsonl`` in the run's folder; every line is complete when written."""
+    """Appends to ``record.jsonl`` in the run's folder, and to the log; every line is complete when written."""
 
     def __init__(self, folder: Path) -> None:
         """Open or continue the record in ``folder``."""
@@ -21,8 +24,10 @@ class Record(Closing):
 
     def write(self, kind: str, **values: Any) -> None:
         """Add one report with the time of day."""
-        self._file.write(json.dumps({"kind": kind, "at": round(time.time(), 1), **values}) + "\n")
+        line = json.dumps({"kind": kind, "at": round(time.time(), 1), **values})
+        self._file.write(line + "\n")
         self._file.flush()
+        log.info("%s", line)
 
     def close(self) -> None:
         """Close the file."""
