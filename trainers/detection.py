@@ -83,9 +83,9 @@ class DetectionSamples(SampleStream[tuple[Tensor, Tensor, Tensor]]):
         """Picture, boxes, counts."""
         rng = self.generator(index)
         draw = rng.random()
-        if draw < 0.64:
+        if draw < 0.52:
             image, boxes, invalid = self._crowd(rng)
-        elif draw < 0.84:
+        elif draw < 0.80:
             image, boxes, invalid = self._portrait(rng)
         else:
             image, boxes, invalid = self._nobody(rng)
@@ -134,7 +134,7 @@ class DetectionSamples(SampleStream[tuple[Tensor, Tensor, Tensor]]):
         chosen = self.data.portraits[rng.choice(3, p=(0.4, 0.4, 0.2))]
         i = int(rng.integers(len(chosen)))
         image, box = self.picture(chosen.files[i]), face_box(chosen.points[i])
-        wanted = np.exp(rng.uniform(np.log(20), np.log(250)))
+        wanted = rng.uniform(100, 250) if rng.random() < 0.5 else np.exp(rng.uniform(np.log(20), np.log(130)))
         scale = float(np.clip(wanted / (box[2:] - box[:2]).max(), 0.1, 2.5))
         matrix = self._window(rng, image, at=_centre(box), scale=scale)
         canvas, _, _ = self._nobody(rng)
