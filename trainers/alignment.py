@@ -121,8 +121,8 @@ class AlignmentSamples(SampleStream[Item]):
         if mirrored := rng.random() < 0.5:
             matrix = np.stack([-matrix[0], matrix[1]])
             matrix[0, 2] += self.size - 1
-        image = augment.look(rng, warp(self.picture(chosen.files[i]), matrix, self.size), strength=0.7)
-        if rng.random() < 0.15:
+        image = augment.look(rng, warp(self.picture(chosen.files[i]), matrix, self.size), strength=0.5)
+        if rng.random() < 0.1:
             image = augment.occlude(rng, image)
         if rng.random() < 0.05:
             image = augment.cut_off(rng, image)
@@ -278,7 +278,7 @@ def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
     distance = error.detach().norm(dim=2)
     distance = torch.where(batch["hidden"] > 0, HIDDEN_ERROR, distance)
     return {
-        "points": masked_mean(log_l1(error, scale=1.3).sum(dim=2), known),
+        "points": masked_mean(2.5 * log_l1(error, scale=4.0).sum(dim=2), known),
         "maps": 0.1 * masked_mean(spatial_cross_entropy(out["maps"], *target), known * inside),
         "confidence": 0.1 * masked_mean(laplace_nll(distance, out["log_scale"]), known + 0.3 * batch["hidden"]),
         "presence": 0.3 * functional.binary_cross_entropy_with_logits(out["presence"], batch["presence"]),
