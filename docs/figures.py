@@ -62,11 +62,13 @@ def landmarks() -> str:
 
 def presence() -> str:
     measured = read(ZOO / "landmarks-68.json")["measured"]
-    shown = measured["presence"]
+    shown, alarms = measured["presence"], measured["negatives"]
+    tracked = f"{alarms['with_a_tracked_face']} of {alarms['faceless_pictures']}"
     rows = [
         ["presence: labelled faces against background, AUC", f"{shown['auc']:.4f}"],
         ["labelled faces kept at the threshold, %", f"{shown['faces_kept_percent']:.2f}"],
         ["squares of background kept, %", f"{shown['background_kept_percent']:.2f}"],
+        ["faceless pictures in which the tracker reports a face", tracked],
         *(
             [f"confidence: foretells a point error above 10 %, {name}, AUC", f"{measured[key]['confidence_auc']:.3f}"]
             for key, name in (("300w", "HELEN"), ("ytf68", "YouTube Faces"), ("aflw68", "AFLW-68"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-Set = Literal["detector", "300w", "ytf68", "aflw68", "presence"]
-ALL: tuple[Set, ...] = ("detector", "300w", "ytf68", "aflw68", "presence")
+from cyclopts import Parameter
+
+Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives"]
+ALL: tuple[Set, ...] = get_args(Set)
 
 
 def evaluate(
@@ -16,7 +19,7 @@ def evaluate(
     data: Path,
     model: str = "landmarks-68",
     detector: str = "face-detector",
-    json_file: Path | None = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
     card: bool = False,
 ) -> None:
     """Measure detector, landmarks, presence and confidence on the test parts; misses count as failures.
@@ -26,14 +29,15 @@ def evaluate(
         data: folder that holds 300w, aflw68, ytf68, wider and negatives.
         model: landmark network, by shipped name or file.
         detector: detector network, by shipped name or file.
-        json_file: also write the figures, with command, machine, versions and date.
+        json_file: also write the figures, with command, machine, versions and date, to this file.
         card: also write the figures into the cards of the networks, for those who ship them.
     """
     from ..engines.zoo import model_path
 
-    measured = {name: _measure(name, data, model, detector) for name in sets or ALL}
+    chosen = sets or list(ALL)
+    measured = {name: _measure(name, data, model, detector) for name in chosen}
     print(json.dumps(measured, indent=1))
-    report = _provenance(data) | {
+    report = _provenance(chosen) | {
         "model": Path(model).name,
         "detector": Path(detector).name,
         "measured": measured,
@@ -43,7 +47,7 @@ def evaluate(
     if card:
         for network, of_detector in ((detector, True), (model, False)):
             part = {name: value for name, value in measured.items() if (name == "detector") == of_detector}
-            _add_to_card(model_path(network).with_suffix(".json"), _provenance(data) | part)
+            _add_to_card(model_path(network).with_suffix(".json"), _provenance(chosen) | part)
 
 
 def _measure(name: Set, data: Path, model: str, detector: str) -> dict[str, Any]:
@@ -60,18 +64,19 @@ def _measure(name: Set, data: Path, model: str, detector: str) -> dict[str, Any]
         "300w": evaluation.evaluate_300w,
         "ytf68": evaluation.evaluate_ytf68,
         "aflw68": evaluation.evaluate_aflw68,
+        "negatives": evaluation.evaluate_negatives,
     }[name]
     with Tracker(model=model, detector=detector, smooth="none") as tracker:
         return through_tracker(tracker, data)
 
 
-def _provenance(data: Path) -> dict[str, Any]:
+def _provenance(chosen: Sequence[Set]) -> dict[str, Any]:
     import datetime
 
     from .bench import machine, versions
 
     return {
-        "command": "nasion evaluate --data DATA",
+        "command": f"nasion evaluate {' '.join(chosen)} --data DATA",
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "versions": versions(),

@@ -215,6 +215,16 @@ def presence_auc(runtime: Runtime, root: Path) -> dict[str, float]:
     }
 
 
+def evaluate_negatives(tracker: Tracker, root: Path) -> dict[str, Any]:
+    """In how many faceless pictures the tracker, detector and presence together, reports a face."""
+    files = read_negatives(root, test=True)
+    alarms = 0
+    for file in files:
+        tracker.reset()
+        alarms += bool(tracker.update(Frame(read_image(file), 0.0, 0)))
+    return {"faceless_pictures": len(files), "with_a_tracked_face": alarms}
+
+
 def evaluate_detector(runtime: Runtime, root: Path) -> dict[str, Any]:
     """WIDER's test part at the pictures' own size and at the default size, and false alarms on faceless pictures."""
     data, negatives = read_wider(root, test=True), read_negatives(root, test=True)
