@@ -22,6 +22,7 @@ from nasion.trainers.evaluation import (
     score,
 )
 
+from .conftest import ROOT
 from .labelled import write_data
 
 
@@ -107,19 +108,28 @@ def test_the_command_writes_what_it_measured_and_where(data: Path, tmp_path: Pat
     assert written.keys() >= {"machine", "versions", "date", "command", "model", "detector"}
 
 
-def test_the_cards_meet_the_bars_that_they_were_released_under() -> None:
-    """The figures on the cards are measured on the test parts by ``nasion evaluate --card``."""
+# Bars that the shipped networks do not meet yet; docs/models.md names each.
+OPEN_BARS: set[str] = set()
+
+
+def test_the_shipped_networks_meet_their_bars() -> None:
+    """By the figures on the cards, measured on the test parts by ``nasion evaluate --card``."""
     detector, landmarks = (zoo.models()[name].measured for name in ("face-detector", "landmarks-68"))
     own = detector["detector"]["own_size"]
-    assert own["average_precision"] >= 0.80
-    assert own["recall"] >= 0.70
-    assert own["pictures_with_false_alarm"] / own["faceless_pictures"] < 1 / 50
-    assert landmarks["300w"]["nme_percent"] <= 3.3
-    assert landmarks["300w"]["found_percent"] >= 99
-    assert landmarks["ytf68"]["corrected"]["nme_percent"] <= 4.6
-    assert landmarks["ytf68"]["found_percent"] >= 97
-    bars = {"yaw_0": 2.9, "yaw_20": 3.2, "yaw_45": 3.4, "yaw_75": 4.4}
-    assert {band: landmarks["aflw68"][band]["nme_percent"] <= bar for band, bar in bars.items()} == dict.fromkeys(
-        bars, True
-    )
-    assert min(landmarks[name]["confidence_auc"] for name in ("300w", "ytf68", "aflw68")) >= 0.75
+    met = {
+        "average precision": own["average_precision"] >= 0.80,
+        "recall": own["recall"] >= 0.70,
+        "false alarms": own["pictures_with_false_alarm"] / own["faceless_pictures"] < 1 / 50,
+        "HELEN error": landmarks["300w"]["nme_percent"] <= 3.3,
+        "HELEN found": landmarks["300w"]["found_percent"] >= 99,
+        "YouTube Faces error": landmarks["ytf68"]["corrected"]["nme_percent"] <= 4.6,
+        "YouTube Faces found": landmarks["ytf68"]["found_percent"] >= 97,
+        "presence": landmarks["presence"]["auc"] >= 0.99,
+    }
+    for band, bar in {"0": 2.9, "20": 3.2, "45": 3.4, "75": 4.4}.items():
+        met[f"AFLW-68 error from {band} degrees"] = landmarks["aflw68"][f"yaw_{band}"]["nme_percent"] <= bar
+    for name in ("300w", "ytf68", "aflw68"):
+        met[f"confidence on {name}"] = landmarks[name]["confidence_auc"] >= 0.75
+    assert {name for name, reached in met.items() if not reached} == OPEN_BARS
+    page = (ROOT / "docs" / "models.md").read_text()
+    assert all(name in page for name in OPEN_BARS)
