@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 from ..engines.errors import ModelError
 from ..engines.runtime import Runtime
 from .faces import FloatArray, Image, scheme_of
-from .geometry import Region, invert, region_of_points, to_tensor, transform, warp
+from .geometry import Region, invert, region_of_points, roll, to_tensor, transform, warp
 
 # From a detector's box (forehead to chin) to the region of the landmarks (brows to chin): the centre lies lower
 # by BOX_DOWN of the box's height, and the crop's side is BOX_SCALE times the box's longer side. Means over 630
@@ -59,7 +58,7 @@ class Aligner:
             width, height = spec.size
             raise ModelError(f"model {spec.name!r} takes crops of {width}x{height} pixels; give a square one")
         self._runtime, self._spec = runtime, spec
-        self._eyes = _between_eyes(spec.landmarks)
+        self._scheme = scheme_of(spec.landmarks)
         self.landmarks, self.threshold = spec.landmarks, spec.threshold
 
     def align(self, image: Image, regions: Sequence[Region]) -> Alignments:
@@ -77,8 +76,7 @@ class Aligner:
 
     def region_of(self, points: FloatArray) -> Region:
         """Where to look for a face next whose points (n, 2) were just found: around them, upright."""
-        x, y = (self._eyes @ points).tolist()
-        angle = math.atan2(y, x)
+        angle = 0.0 if self._scheme is None else roll(points, self._scheme)
         return region_of_points(points, margin=self._spec.crop_margin, angle=angle)
 
     def _batch(self, image: Image, regions: Sequence[Region]) -> Alignments:
@@ -91,19 +89,6 @@ class Aligner:
         confidence = outputs["confidence"]
         presence = outputs["presence"] if "presence" in outputs else confidence.mean(axis=1)
         return Alignments(np.stack(points), confidence, presence)
-
-
-def _between_eyes(landmarks: int) -> FloatArray:
-    """Weights (n,) that make n points the line from the left eye to the right; all 0 where no eyes are known.
-
-    One product instead of two means: the roll of every face in every frame costs a tenth.
-    """
-    weights = np.zeros(landmarks, np.float32)
-    scheme = scheme_of(landmarks)
-    if scheme is not None:
-        weights[list(scheme.left_eye)] = -1 / len(scheme.left_eye)
-        weights[list(scheme.right_eye)] = 1 / len(scheme.right_eye)
-    return weights
 
 
 def region_of_box(box: FloatArray) -> Region:

@@ -63,6 +63,7 @@ class LandmarkScheme:
         name: the usual name of the scheme.
         count: number of points.
         left_eye, right_eye: points whose mean is the eye's centre; left and right as seen in the picture.
+        mouth: points whose mean is the mouth's centre.
         outer_corners: the two points of the inter-ocular distance.
         flip: (count,) index of the point that each becomes in a mirrored picture.
         lines: runs of points joined when drawn; a run whose last point repeats its first is closed.
@@ -72,6 +73,7 @@ class LandmarkScheme:
     count: int
     left_eye: tuple[int, ...]
     right_eye: tuple[int, ...]
+    mouth: tuple[int, ...]
     outer_corners: tuple[int, int]
     flip: tuple[int, ...]
     lines: tuple[tuple[int, ...], ...]
@@ -89,6 +91,7 @@ IBUG_68 = LandmarkScheme(
     count=68,
     left_eye=tuple(range(36, 42)),
     right_eye=tuple(range(42, 48)),
+    mouth=tuple(range(48, 68)),
     outer_corners=(36, 45),
     flip=_mirror(
         68,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -115,9 +116,24 @@ def box_of(points: FloatArray) -> FloatArray:
 
 
 def roll(points: FloatArray, scheme: LandmarkScheme) -> float:
-    """Angle of the line between the eyes, radians, clockwise in the picture."""
-    left, right = points[list(scheme.left_eye)].mean(axis=0), points[list(scheme.right_eye)].mean(axis=0)
-    return float(np.arctan2(right[1] - left[1], right[0] - left[0]))
+    """Angle by which a face is turned clockwise in the picture, radians.
+
+    From the line between the eyes and the line from the eyes down to the mouth, each as long as it is: in profile the
+    eyes fall together and only the second says anything.
+    """
+    (ex, ey), (mx, my) = (roll_weights(scheme) @ points).tolist()
+    return math.atan2(ey - mx, ex + my)
+
+
+@cache
+def roll_weights(scheme: LandmarkScheme) -> FloatArray:
+    """(2, n) weights that take points to the way from left to right eye, and to that from the eyes to the mouth."""
+    weights = np.zeros((2, scheme.count), np.float32)
+    left, right, mouth = list(scheme.left_eye), list(scheme.right_eye), list(scheme.mouth)
+    weights[0, right], weights[0, left] = 1 / len(right), -1 / len(left)
+    weights[1, right], weights[1, left] = -0.5 / len(right), -0.5 / len(left)
+    weights[1, mouth] += 1 / len(mouth)
+    return weights
 
 
 def region_of_points(points: FloatArray, *, margin: float, angle: float = 0.0) -> Region:

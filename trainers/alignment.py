@@ -218,9 +218,10 @@ def annotated(points: FloatArray) -> FloatArray:
 
 
 def face_angle(points: FloatArray) -> float:
-    """Roll of a face in radians; 0 where an eye is not annotated."""
-    angle = roll(points, IBUG_68)
-    return angle if np.isfinite(angle) else 0.0
+    """Roll of a face in radians; 0 where a part of eyes or mouth is not annotated."""
+    needed = [*IBUG_68.left_eye, *IBUG_68.right_eye, *IBUG_68.mouth]
+    angle = roll(np.nan_to_num(points), IBUG_68) if np.isfinite(points[needed]).all() else 0.0
+    return angle
 
 
 def as_item(crop: _Crop) -> Item:

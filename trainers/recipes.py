@@ -94,7 +94,7 @@ INTER_OCULAR = 0.59
 
 
 def _landmark_spec(name: str, size: int) -> Spec:
-    return Spec(task="landmarks", name=name, size=(size, size), landmarks=68, crop_margin=1.25, threshold=0.5)
+    return Spec(task="landmarks", name=name, size=(size, size), landmarks=68, crop_margin=1.2, threshold=0.5)
 
 
 def tolerance(spec: Spec) -> float:
