@@ -136,7 +136,14 @@ def networks() -> str:
 def comparison() -> str:
     report = read(BENCH / "landmark-networks.json")
     rows = [
-        [run["network"], run["crop"], f"{run['cpu_ms']:.2f}", f"{run['parameters']:,}", f"{run['minutes']:.0f}"]
+        [
+            run["network"],
+            run["crop"],
+            f"{run['cpu_ms']:.2f}",
+            f"{run['parameters']:,}",
+            f"{run['minutes']:.0f}",
+            f"{run['steps']:,}",
+        ]
         + [f"{100 * run['validation'][key]:.2f}" for key in ("nme_300w", "nme_aflw68", "nme_ytf68")]
         for run in report["runs"]
     ]
