@@ -51,8 +51,13 @@ def landmarks() -> str:
         row("the same after a constant offset per point", measured["ytf68"]["corrected"]),
         row("AFLW-68 test, box size", measured["aflw68"]),
         *(
-            row(f"yaw {band.removeprefix('yaw_')}° and more", measured["aflw68"][band])
-            for band in ("yaw_0", "yaw_20", "yaw_45", "yaw_75")
+            row(f"of these, turned by {degrees}", measured["aflw68"][band])
+            for band, degrees in (
+                ("yaw_0", "less than 20°"),
+                ("yaw_20", "20–45°"),
+                ("yaw_45", "45–75°"),
+                ("yaw_75", "75° and more"),
+            )
         ),
     ]
     return table(["set", "faces", "found %", "NME %", "failures at 10 % (misses count), %", "AUC 10"], rows) + where(
@@ -153,6 +158,7 @@ def comparison() -> str:
         "CPU ms a crop, 1 thread",
         "parameters",
         "minutes trained",
+        "steps",
         "300W %",
         "AFLW-68 %",
         "YTF %",
