@@ -16,14 +16,13 @@ from nasion.realtime.geometry import Region, region_of_points, transform
 from nasion.tools.train import train as command_train
 from nasion.trainers import augment
 from nasion.trainers.alignment import (
-    AlignmentData,
     AlignmentSamples,
     WithCorrection,
     alignment_losses,
     validate_alignment,
 )
+from nasion.trainers.datasets import TrainingData
 from nasion.trainers.detection import (
-    DetectionData,
     DetectionSamples,
     assign,
     collate,
@@ -48,13 +47,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alignment(data: Path) -> tuple[AlignmentData, AlignmentData]:
-    return AlignmentData.read(data)
+def alignment(data: Path) -> tuple[TrainingData, TrainingData]:
+    return TrainingData.read(data)
 
 
 @pytest.fixture(scope="module")
-def detection(data: Path) -> tuple[DetectionData, DetectionData]:
-    return DetectionData.read(data)
+def detection(data: Path) -> tuple[TrainingData, TrainingData]:
+    return TrainingData.read(data)
 
 
 def test_the_cartoon_face_is_its_own_mirror_image() -> None:
@@ -62,14 +61,14 @@ def test_the_cartoon_face_is_its_own_mirror_image() -> None:
     np.testing.assert_allclose(mirrored, face_shape(), atol=1e-6)
 
 
-def test_training_and_validation_share_no_picture(alignment: tuple[AlignmentData, AlignmentData]) -> None:
+def test_training_and_validation_share_no_picture(alignment: tuple[TrainingData, TrainingData]) -> None:
     training, held = alignment
     for ours, theirs in zip(training.faces, held.faces, strict=True):
         assert not set(ours.files) & set(theirs.files)
     assert not set(training.negatives) & set(held.negatives)
 
 
-def test_no_test_picture_is_ever_drawn(alignment: tuple[AlignmentData, AlignmentData]) -> None:
+def test_no_test_picture_is_ever_drawn(alignment: tuple[TrainingData, TrainingData]) -> None:
     samples = AlignmentSamples(alignment[0], LANDMARKS_68.spec)
     for i in range(60):
         samples[i]
@@ -78,7 +77,7 @@ def test_no_test_picture_is_ever_drawn(alignment: tuple[AlignmentData, Alignment
 
 
 def test_a_sample_is_the_same_whenever_it_is_drawn(
-    alignment: tuple[AlignmentData, AlignmentData], detection: tuple[DetectionData, DetectionData]
+    alignment: tuple[TrainingData, TrainingData], detection: tuple[TrainingData, TrainingData]
 ) -> None:
     for make in (
         lambda: AlignmentSamples(alignment[0], LANDMARKS_68.spec),
@@ -91,7 +90,7 @@ def test_a_sample_is_the_same_whenever_it_is_drawn(
         assert all(torch.equal(x, y) for x, y in pairs)
 
 
-def test_labelled_points_stay_on_their_features(alignment: tuple[AlignmentData, AlignmentData]) -> None:
+def test_labelled_points_stay_on_their_features(alignment: tuple[TrainingData, TrainingData]) -> None:
     """The lips of a cartoon are red: the crop must be red where the label says that the lower lip is."""
     samples = AlignmentSamples(alignment[0], LANDMARKS_68.spec)
     redness = []
@@ -108,7 +107,7 @@ def test_labelled_points_stay_on_their_features(alignment: tuple[AlignmentData, 
 
 
 def test_negatives_carry_no_points_and_say_that_nobody_is_there(
-    alignment: tuple[AlignmentData, AlignmentData],
+    alignment: tuple[TrainingData, TrainingData],
 ) -> None:
     samples = AlignmentSamples(alignment[0], LANDMARKS_68.spec)
     items = [samples[i] for i in range(120)]
@@ -160,7 +159,7 @@ def test_every_look_keeps_shape_and_type_and_changes_the_picture(change) -> None
     assert (image == before).all()
 
 
-def test_boxes_lie_around_their_faces(detection: tuple[DetectionData, DetectionData]) -> None:
+def test_boxes_lie_around_their_faces(detection: tuple[TrainingData, TrainingData]) -> None:
     samples = DetectionSamples(detection[0], size=128)
     drawn = [samples[i] for i in range(80)]
     with_face = [(image, boxes) for image, boxes, counts in drawn if counts.sum()]
@@ -184,7 +183,7 @@ def test_cells_near_a_face_stand_for_it_and_no_others_do() -> None:
     assert float(quality[index == 0].max()) > 0.5
 
 
-def test_a_picture_without_faces_still_teaches(detection: tuple[DetectionData, DetectionData]) -> None:
+def test_a_picture_without_faces_still_teaches(detection: tuple[TrainingData, TrainingData]) -> None:
     model = FaceDetector(DetectorConfig((8, 8), (8, 8, 8), 8))
     batch = (torch.rand(2, 3, 64, 64), [torch.zeros(0, 4)] * 2, [torch.zeros(0)] * 2)
     parts = detection_losses(model, batch)
@@ -192,7 +191,7 @@ def test_a_picture_without_faces_still_teaches(detection: tuple[DetectionData, D
     assert float(parts["box"].detach()) == 0
 
 
-def test_the_detector_learns_cartoons(detection: tuple[DetectionData, DetectionData], tmp_path: Path) -> None:
+def test_the_detector_learns_cartoons(detection: tuple[TrainingData, TrainingData], tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, samples = (
         FaceDetector(DetectorConfig((8, 12), (16, 16, 16), 16)),
@@ -209,7 +208,7 @@ def test_the_detector_learns_cartoons(detection: tuple[DetectionData, DetectionD
 
 
 def test_the_landmark_network_overfits_eight_faces(
-    alignment: tuple[AlignmentData, AlignmentData], tmp_path: Path
+    alignment: tuple[TrainingData, TrainingData], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     model = WithCorrection(EncoderDecoder(EncoderDecoderConfig(widths=(8, 16, 24, 32, 32))))
@@ -231,7 +230,7 @@ def test_the_landmark_network_overfits_eight_faces(
     assert after < 0.5 * before
 
 
-def test_validation_names_every_figure(alignment: tuple[AlignmentData, AlignmentData]) -> None:
+def test_validation_names_every_figure(alignment: tuple[TrainingData, TrainingData]) -> None:
     model = WithCorrection(EncoderDecoder(EncoderDecoderConfig(widths=(8, 8, 8, 8, 8)))).eval()
     figures = validate_alignment(model, LANDMARKS_68.spec, alignment[1])
     assert figures.keys() == {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -17,15 +16,9 @@ from ..realtime.faces import IBUG_68, FloatArray, Image
 from ..realtime.geometry import Region, region_of_points, roll, to_tensor, transform, warp
 from . import augment
 from .datasets import (
-    DetectionSet,
     LandmarkSet,
     SampleStream,
-    read_300w,
-    read_aflw68,
-    read_negatives,
-    read_wider,
-    read_ytf68,
-    split_validation,
+    TrainingData,
 )
 from .losses import laplace_nll, log_l1, masked_mean, spatial_cross_entropy
 from .metrics import box_size, inter_ocular, nme, point_errors, roc_auc
@@ -38,34 +31,6 @@ SHARES = {"300w": 0.62, "aflw68": 0.21, "ytf68": 0.07, "wider": 0.02, "nobody": 
 SET_WEIGHT = {"300w": 1.0, "aflw68": 1.0, "ytf68": 0.4}
 SIGMA = 5.6  # crop pixels, of the Gaussians that the maps are asked to resemble
 HIDDEN_ERROR = 10.0  # crop pixels that a self-occluded point is taken to be wrong by, for the confidence only
-
-
-@dataclass(frozen=True, slots=True)
-class AlignmentData:
-    """All pictures for training the landmark network."""
-
-    faces: tuple[LandmarkSet, ...]
-    wider: DetectionSet
-    negatives: tuple[Path, ...]
-
-    @classmethod
-    def read(cls, root: Path) -> tuple[AlignmentData, AlignmentData]:
-        """Training and validation part of ``root``'s training data."""
-        faces, wider, negatives = (
-            (read_300w(root), read_aflw68(root), read_ytf68(root)),
-            read_wider(root),
-            read_negatives(root),
-        )
-        parts = [split_validation(len(s)) for s in (*faces, wider, negatives)]
-
-        def part(k: int) -> AlignmentData:
-            return cls(
-                tuple(s.pick(p[k]) for s, p in zip(faces, parts, strict=False)),
-                wider.pick(parts[3][k].tolist()),
-                tuple(negatives[i] for i in parts[4][k]),
-            )
-
-        return part(0), part(1)
 
 
 class Item(TypedDict):
@@ -96,7 +61,7 @@ class _Crop:
 class AlignmentSamples(SampleStream[Item]):
     """Crop number i of an endless, reproducible stream: always the same for one seed."""
 
-    def __init__(self, data: AlignmentData, spec: Spec, *, seed: int = 0) -> None:
+    def __init__(self, data: TrainingData, spec: Spec, *, seed: int = 0) -> None:
         """Draw from ``data`` crops as ``spec`` describes them."""
         super().__init__(seed)
         self.data, self.size, self.margin = data, spec.size[0], spec.crop_margin
@@ -287,7 +252,7 @@ def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def validate_alignment(model: WithCorrection, spec: Spec, data: AlignmentData) -> dict[str, float]:
+def validate_alignment(model: WithCorrection, spec: Spec, data: TrainingData) -> dict[str, float]:
     """NME on the held-out part of each training set, and AUC of confidence and presence, crops lightly jittered."""
     rng, samples = np.random.default_rng(1), AlignmentSamples(data, spec)
     figures, errors, scales, present = {}, [], [], []

@@ -248,3 +248,38 @@ def split_validation(count: int, *, every: int = 12) -> tuple[NDArray[np.intp], 
     indices = np.arange(count)
     held = indices % every == every - 1
     return indices[~held], indices[held]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """All pictures that the shipped networks learn from.
+
+    Attributes:
+        faces: the labelled faces of 300W, AFLW and YouTube Faces, in this order.
+        wider: crowds with boxes.
+        negatives: pictures without a face.
+    """
+
+    faces: tuple[LandmarkSet, ...]
+    wider: DetectionSet
+    negatives: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, root: Path) -> tuple[TrainingData, TrainingData]:
+        """Training and validation part of the training data in ``root``.
+
+        Raises:
+            DataError: a set is missing or malformed.
+        """
+        faces = (read_300w(root), read_aflw68(root), read_ytf68(root))
+        wider, negatives = read_wider(root), read_negatives(root)
+        parts = [split_validation(len(data)) for data in (wider, negatives, *faces)]
+
+        def part(k: int) -> TrainingData:
+            return cls(
+                tuple(data.pick(indices[k]) for data, indices in zip(faces, parts[2:], strict=True)),
+                wider.pick(parts[0][k].tolist()),
+                tuple(negatives[i] for i in parts[1][k]),
+            )
+
+        return part(0), part(1)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import cv2
 import numpy as np
 import torch
@@ -16,49 +13,17 @@ from ..realtime.faces import FloatArray, Image
 from ..realtime.geometry import invert, to_tensor, transform, warp
 from . import augment
 from .datasets import (
-    DetectionSet,
-    LandmarkSet,
     SampleStream,
-    read_300w,
-    read_aflw68,
-    read_negatives,
-    read_wider,
-    read_ytf68,
-    split_validation,
+    TrainingData,
 )
 from .evaluation import ModuleRuntime, detect_faces, highest_scores
 from .losses import box_overlap, quality_focal
 from .metrics import average_precision, recall_at
 from .networks.face_detector import STRIDES, DetectorExport, FaceDetector, cell_centres
 
-# WIDER's boxes begin at the hair line, the 68 points at the brows: measured on faces that carry both.
+# WIDER's boxes begin at the hair line, the 68 points at the brows: by eye, on portraits drawn with both.
 FOREHEAD = 0.24
 SMALLEST = 9.0  # a face below this many pixels of the training picture is neither a face nor background
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionData:
-    """All pictures for training the detector, decoded lazily."""
-
-    wider: DetectionSet
-    portraits: tuple[LandmarkSet, ...]
-    negatives: tuple[Path, ...]
-
-    @classmethod
-    def read(cls, root: Path) -> tuple[DetectionData, DetectionData]:
-        """Training and validation part of ``root``'s training data."""
-        wider, negatives = read_wider(root), read_negatives(root)
-        portraits = (read_300w(root), read_aflw68(root), read_ytf68(root))
-        parts = [split_validation(len(s)) for s in (wider, negatives, *portraits)]
-
-        def part(k: int) -> DetectionData:
-            return cls(
-                wider.pick(parts[0][k].tolist()),
-                tuple(s.pick(p[k]) for s, p in zip(portraits, parts[2:], strict=True)),
-                tuple(negatives[i] for i in parts[1][k]),
-            )
-
-        return part(0), part(1)
 
 
 def face_box(points: FloatArray) -> FloatArray:
@@ -74,7 +39,7 @@ class DetectionSamples(SampleStream[tuple[Tensor, Tensor, Tensor]]):
     An item is a picture (3,S,S) in 0..1, its boxes (K,4) and, per box, whether it counts (K,).
     """
 
-    def __init__(self, data: DetectionData, *, size: int = 256, seed: int = 0) -> None:
+    def __init__(self, data: TrainingData, *, size: int = 256, seed: int = 0) -> None:
         """Draw from ``data``; pictures have ``size`` x ``size`` pixels."""
         super().__init__(seed)
         self.data, self.size = data, size
@@ -131,7 +96,7 @@ class DetectionSamples(SampleStream[tuple[Tensor, Tensor, Tensor]]):
 
     def _portrait(self, rng: Generator) -> tuple[Image, FloatArray, FloatArray]:
         """A labelled portrait laid over a picture without a face, or over a flat shade."""
-        chosen = self.data.portraits[rng.choice(3, p=(0.4, 0.4, 0.2))]
+        chosen = self.data.faces[rng.choice(3, p=(0.4, 0.4, 0.2))]
         i = int(rng.integers(len(chosen)))
         image, box = self.picture(chosen.files[i]), face_box(chosen.points[i])
         wanted = rng.uniform(100, 250) if rng.random() < 0.5 else np.exp(rng.uniform(np.log(20), np.log(130)))
@@ -257,7 +222,7 @@ def _within(centres: Tensor, boxes: Tensor) -> Tensor:
     return (low & high).all(dim=2).any(dim=0)
 
 
-def validate_detector(model: nn.Module, spec: Spec, data: DetectionData) -> dict[str, float]:
+def validate_detector(model: nn.Module, spec: Spec, data: TrainingData) -> dict[str, float]:
     """Average precision (IoU 0.5, faces of 24 px and more) and false alarms on the held-out part of the training data.
 
     ``missed_precision`` is 1 less the average precision, the figure to minimise.

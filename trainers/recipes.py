@@ -49,9 +49,10 @@ class Recipe:
 
 
 def _prepare_detector(root: Path, seed: int) -> Prepared:
-    from .detection import DetectionData, DetectionSamples, collate, detection_losses, validate_detector
+    from .datasets import TrainingData
+    from .detection import DetectionSamples, collate, detection_losses, validate_detector
 
-    training, held = DetectionData.read(root)
+    training, held = TrainingData.read(root)
     spec = FACE_DETECTOR.spec
     return Prepared(
         DetectionSamples(training, seed=seed),
@@ -107,9 +108,10 @@ def _landmark_recipe(name: str, size: int, build: Callable[[], nn.Module], steps
     spec = _landmark_spec(name, size)
 
     def prepare(root: Path, seed: int) -> Prepared:
-        from .alignment import AlignmentData, AlignmentSamples, WithCorrection, alignment_losses, validate_alignment
+        from .alignment import AlignmentSamples, WithCorrection, alignment_losses, validate_alignment
+        from .datasets import TrainingData
 
-        training, held = AlignmentData.read(root)
+        training, held = TrainingData.read(root)
 
         def validate(network: nn.Module) -> dict[str, float]:
             assert isinstance(network, WithCorrection)

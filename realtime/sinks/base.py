@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
 
+from ...engines.closing import Closing
 from ...engines.errors import SinkError
 from ..faces import Face, Frame
 
 
-class Sink(Protocol):
+class Sink(Closing):
     """Takes frames in order, with the faces in them; a context manager that keeps what was written.
 
     A file is opened, and one that was there before replaced, when the first frame arrives. Closing twice does
@@ -24,27 +24,13 @@ class Sink(Protocol):
         """True once the user wants no more frames."""
         return False
 
+    @abstractmethod
     def write(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Write one frame.
 
         Raises:
             SinkError: it cannot be written, or the sink is closed.
         """
-        ...
-
-    def close(self) -> None:
-        """Finish what was written."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 @contextmanager
