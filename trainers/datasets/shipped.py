@@ -1,0 +1,46 @@
+"""What the shipped networks learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .aflw import read_aflw68
+from .base import DetectionSet, LandmarkSet, split_validation
+from .ibug import read_300w, read_ytf68
+from .wider import read_negatives, read_wider
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """All pictures that the shipped networks learn from.
+
+    Attributes:
+        faces: the labelled faces of 300W, AFLW and YouTube Faces, in this order.
+        wider: crowds with boxes.
+        negatives: pictures without a face.
+    """
+
+    faces: tuple[LandmarkSet, ...]
+    wider: DetectionSet
+    negatives: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, root: Path) -> tuple[TrainingData, TrainingData]:
+        """Training and validation part of the training data in ``root``.
+
+        Raises:
+            DataError: a set is missing or malformed.
+        """
+        faces = (read_300w(root), read_aflw68(root), read_ytf68(root))
+        wider, negatives = read_wider(root), read_negatives(root)
+        parts = [split_validation(len(data)) for data in (wider, negatives, *faces)]
+
+        def part(k: int) -> TrainingData:
+            return cls(
+                tuple(data.pick(indices[k]) for data, indices in zip(faces, parts[2:], strict=True)),
+                wider.pick(parts[0][k].tolist()),
+                tuple(negatives[i] for i in parts[1][k]),
+            )
+
+        return part(0), part(1)
