@@ -1,9 +1,58 @@
-"""What a network is asked to predict, made from annotations."""
+"""What a network is asked to predict, made from annotations.
+
+Points are in cells of the map, the first cell's centre at (0, 0). A point with a NaN is not annotated: it leaves no trace.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+
+def _upper_and_lower(first: int, last: int, lower: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The two lines of an eye or a lip between the same two corners."""
+    return tuple(range(first, last + 1)), (first, *lower, last)
+
+
+# Curves along which boundary maps are drawn, per number of landmarks (networks.md section 6; 21 and 106 by analogy).
+BOUNDARIES: dict[int, tuple[tuple[int, ...], ...]] = {
+    19: ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11), (12, 13, 14)),
+    21: ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11), (13, 14, 15)),
+    29: (
+        *((0, 4, 2), (0, 5, 2), (1, 6, 3), (1, 7, 3)),
+        *((8, 12, 10), (8, 13, 10), (9, 14, 11), (9, 15, 11)),
+        (18, 21, 19),
+        *((22, middle, 23) for middle in (24, 25, 26, 27)),
+    ),
+    68: (
+        *(tuple(range(17)), tuple(range(17, 22)), tuple(range(22, 27))),
+        *(tuple(range(27, 31)), tuple(range(31, 36))),
+        *_upper_and_lower(36, 39, (41, 40)),
+        *_upper_and_lower(42, 45, (47, 46)),
+        *_upper_and_lower(48, 54, (59, 58, 57, 56, 55)),
+        *_upper_and_lower(60, 64, (67, 66, 65)),
+    ),
+    98: (
+        *(tuple(range(33)), tuple(range(33, 38)), tuple(range(42, 47))),
+        *(tuple(range(51, 55)), tuple(range(55, 60))),
+        *_upper_and_lower(60, 64, (67, 66, 65)),
+        *_upper_and_lower(68, 72, (75, 74, 73)),
+        *_upper_and_lower(76, 82, (87, 86, 85, 84, 83)),
+        *_upper_and_lower(88, 92, (95, 94, 93)),
+    ),
+    106: (
+        *(tuple(range(33)), tuple(range(33, 38)), tuple(range(42, 47))),
+        *(tuple(range(51, 55)), tuple(range(55, 66))),
+        *_upper_and_lower(66, 70, (73, 72, 71)),
+        *_upper_and_lower(75, 79, (82, 81, 80)),
+        *_upper_and_lower(84, 90, (95, 94, 93, 92, 91)),
+        *_upper_and_lower(96, 100, (103, 102, 101)),
+    ),
+}
+
+_STEPS = 4  # straight pieces of a drawn curve between two landmarks
 
 
 def gaussian_targets(cells: Tensor, height: int, width: int, *, sigma: float) -> tuple[Tensor, Tensor]:
@@ -22,3 +71,154 @@ def gaussian_targets(cells: Tensor, height: int, width: int, *, sigma: float) ->
     across = (-((x - cells[..., :1]) ** 2) / (2 * sigma**2)).softmax(dim=2)
     down = (-((y - cells[..., 1:]) ** 2) / (2 * sigma**2)).softmax(dim=2)
     return across, down
+
+
+def gaussian_maps(
+    cells: Tensor,
+    height: int,
+    width: int,
+    *,
+    sigma: float,
+    window: int | None = None,
+    rounded: bool = False,
+    known: Tensor | None = None,
+) -> Tensor:
+    """One Gaussian of height 1 per point, as heat maps are usually drawn.
+
+    Args:
+        cells: (B, n, 2) x, y in cells of the map.
+        height, width: size of the map.
+        sigma: standard deviation in cells.
+        window: odd side in cells of the square around the nearest cell outside which the map is 0; None: no bound.
+        rounded: centre the Gaussian on the nearest cell, as much published code does, instead of on the point.
+        known: (B, n), 0 where a point is not annotated.
+
+    Returns:
+        (B, n, height, width); all 0 for a point that is not annotated.
+    """
+    points, known = _known(cells, known)
+    nearest = _nearest(points)
+    centre = nearest if rounded else points
+    factors = []
+    for axis, size in ((0, width), (1, height)):
+        at = torch.arange(size, device=cells.device, dtype=points.dtype)
+        factor = torch.exp(-((at - centre[..., axis, None]) ** 2) / (2 * sigma**2))
+        if window is not None:
+            factor = factor * ((at - nearest[..., axis, None]).abs() <= window // 2)
+        factors.append(factor)
+    across, down = factors
+    return (down * known[..., None])[..., :, None] * across[..., None, :]
+
+
+def class_map(cells: Tensor, height: int, width: int, *, radius: float = 0.0, known: Tensor | None = None) -> Tensor:
+    """The class of every cell: 0 background, i + 1 landmark i; where two meet, the later one wins.
+
+    Args:
+        cells: (B, n, 2) x, y in cells of the map.
+        height, width: size of the map.
+        radius: a landmark owns its nearest cell and all whose centres lie within ``radius`` cells of it.
+        known: (B, n), 0 where a point is not annotated.
+
+    Returns:
+        (B, height, width) int64; points outside the map own nothing there.
+    """
+    points, known = _known(cells, known)
+    nearest, reach = _nearest(points), int(radius) + 1
+    steps = torch.arange(-reach, reach + 1, device=cells.device, dtype=points.dtype)
+    offsets = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(-1, 2)
+    at = nearest[:, :, None] + offsets  # (B, n, k, 2)
+    own = (at - points[:, :, None]).square().sum(dim=3) <= radius**2
+    own = (own | (offsets == 0).all(dim=1)) & (known[..., None] > 0)
+    x, y = at[..., 0], at[..., 1]
+    own &= (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    place = torch.where(own, y * width + x, 0).long().flatten(1)
+    number = torch.arange(1, cells.shape[1] + 1, device=cells.device)[:, None]
+    classes = torch.zeros(len(cells), height * width, dtype=torch.int64, device=cells.device)
+    classes = classes.scatter_reduce(1, place, (number * own).flatten(1), "amax")
+    return classes.view(-1, height, width)
+
+
+def boundary_maps(
+    cells: Tensor,
+    height: int,
+    width: int,
+    *,
+    curves: Sequence[Sequence[int]],
+    sigma: float = 1.0,
+    merged: bool = False,
+) -> Tensor:
+    """Ridges of height 1 along smooth curves through landmarks: ``exp(-d^2 / 2 sigma^2)`` up to d = 3 sigma.
+
+    Args:
+        cells: (B, n, 2) x, y in cells of the map.
+        height, width: size of the map.
+        curves: P runs of landmarks, see ``BOUNDARIES``.
+        sigma: standard deviation in cells.
+        merged: one map of all curves instead of one each.
+
+    Returns:
+        (B, P or 1, height, width); a curve with a landmark that is not annotated is not drawn.
+    """
+    distance = torch.stack([_distance(spline(cells[:, list(curve)]), height, width) for curve in curves], dim=1)
+    if merged:
+        distance = distance.amin(dim=1, keepdim=True)
+    ridge = torch.exp(-distance / (2 * sigma**2))
+    return torch.where(distance < 9 * sigma**2, ridge, 0).to(cells.dtype)
+
+
+def spline(points: Tensor, *, steps: int = _STEPS) -> Tensor:
+    """Sample the interpolating spline of degree min(3, m - 1) through points, its parameter the length of the chords.
+
+    The cubic one has no knot at the second and the last but one point ("not a knot", as common spline fits do).
+
+    Args:
+        points: (B, m, 2), m at least 2.
+        steps: samples from one point to the next.
+
+    Returns:
+        (B, (m - 1) steps + 1, 2) float64; NaN for a curve with a NaN.
+    """
+    count = points.shape[1]
+    missing = ~points.isfinite().all(dim=2).all(dim=1)
+    through = points.nan_to_num().double()
+    chord = (through[:, 1:] - through[:, :-1]).norm(dim=2)
+    chord = chord.clamp_min(1e-6) + 1e-3 * chord.sum(dim=1, keepdim=True)  # points that coincide stay apart
+    at = torch.cat([torch.zeros_like(chord[:, :1]), chord.cumsum(dim=1)], dim=1)
+    at = at / at[:, -1:]
+    knots = at[:, 2 : count - 2]
+    coefficients = torch.linalg.solve(_powers(at, knots, min(3, count - 1)), through)
+    part = torch.arange(steps * (count - 1) + 1, device=points.device, dtype=torch.float64) / steps
+    before = part.long().clamp_max(count - 2)
+    fine = at[:, before] + (part - before) * (at[:, before + 1] - at[:, before])
+    curve: Tensor = _powers(fine, knots, min(3, count - 1)) @ coefficients
+    return curve.masked_fill(missing[:, None, None], torch.nan)
+
+
+def _powers(at: Tensor, knots: Tensor, degree: int) -> Tensor:
+    """Powers of the parameter (B, k) up to ``degree`` and a truncated cube per knot (B, q): (B, k, degree + 1 + q)."""
+    powers = at[..., None] ** torch.arange(degree + 1, device=at.device)
+    return torch.cat([powers, (at[..., None] - knots[:, None]).clamp_min(0) ** 3], dim=2)
+
+
+def _distance(curve: Tensor, height: int, width: int) -> Tensor:
+    """Squared distance (B, height, width) of every cell from a polyline (B, k, 2); infinite where it is NaN."""
+    line = curve.float()
+    start, along = line[:, :-1, :, None, None], (line[:, 1:] - line[:, :-1])[..., None, None]
+    x = torch.arange(width, device=line.device) - start[:, :, 0]
+    y = torch.arange(height, device=line.device)[:, None] - start[:, :, 1]
+    part = (x * along[:, :, 0] + y * along[:, :, 1]) / along.square().sum(dim=2).clamp_min(1e-12)
+    part = part.clamp(0, 1)
+    apart = (x - part * along[:, :, 0]).square() + (y - part * along[:, :, 1]).square()
+    return apart.amin(dim=1).nan_to_num(nan=torch.inf)
+
+
+def _known(cells: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Points without NaN, and the mask (B, n) of those that are annotated."""
+    finite = cells.isfinite().all(dim=2)
+    mask = finite if known is None else finite & (known > 0)
+    return cells.nan_to_num(), mask.to(cells.dtype)
+
+
+def _nearest(points: Tensor) -> Tensor:
+    """The nearest cell, halves up (``round`` would go to the even one)."""
+    return (points + 0.5).floor()

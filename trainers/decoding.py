@@ -1,0 +1,65 @@
+"""From maps to points, batched and exportable. Points are in cells of the map, the first cell's centre at (0, 0)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .networks.blocks import spatial_moments
+
+
+def arg_max(maps: Tensor, *, quarter: bool = True) -> tuple[Tensor, Tensor]:
+    """The highest cell of each map.
+
+    Args:
+        maps: (B, n, H, W).
+        quarter: move each coordinate a quarter of a cell towards the higher neighbour (Newell et al. 2016); at the
+            edge of the map, or between equal neighbours, it stays.
+
+    Returns:
+        points (B, n, 2) and the map's value there (B, n).
+    """
+    height, width = maps.shape[2:]
+    flat = maps.flatten(2)
+    peak, place = flat.max(dim=2)
+    x, y = place % width, place // width
+    if not quarter:
+        return torch.stack([x, y], dim=2).to(maps.dtype), peak
+
+    def lean(position: Tensor, size: int, step: int) -> Tensor:
+        """Sign of the slope along one axis, 0 at the edge."""
+        inside = (position > 0) & (position < size - 1)
+        after = flat.gather(2, torch.where(inside, place + step, place)[..., None])
+        before = flat.gather(2, torch.where(inside, place - step, place)[..., None])
+        return (after - before)[..., 0].sign()
+
+    shift = torch.stack([lean(x, width, 1), lean(y, height, width)], dim=2)
+    return torch.stack([x, y], dim=2) + 0.25 * shift, peak
+
+
+def soft_arg_max(logits: Tensor, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Mean and spread of a spatial softmax of logits (B, n, H, W): points (B, n, 2) and cells (B, n), differentiable.
+
+    A ``temperature`` above 1 softens the distribution, below 1 it comes closer to the highest cell.
+    """
+    return spatial_moments(logits / temperature)
+
+
+def reweighted(maps: Tensor, *, threshold: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Location reweighting (RDFN eq. 3): the mean of the cells that reach ``threshold``, weighted by their values.
+
+    Args:
+        maps: (B, n, H, W) probabilities.
+        threshold: lowest value that counts; a map without such a cell is read by ``arg_max``.
+
+    Returns:
+        points (B, n, 2) and the map's highest value (B, n).
+    """
+    height, width = maps.shape[2:]
+    highest, peak = arg_max(maps)
+    weight = torch.where(maps >= threshold, maps, 0)
+    x = torch.arange(width, device=maps.device, dtype=maps.dtype)
+    y = torch.arange(height, device=maps.device, dtype=maps.dtype)
+    total = weight.sum(dim=(2, 3)).clamp_min(1e-6)
+    mean = torch.stack([weight.sum(dim=2) @ x, weight.sum(dim=3) @ y], dim=2) / total[..., None]
+    return torch.where((peak >= threshold)[..., None], mean, highest), peak
