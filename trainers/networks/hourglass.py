@@ -1,0 +1,237 @@
+"""The stacked hourglass of AWing (Wang et al. 2019), which CHS builds on: maps of landmarks and of their outline.
+
+A crop is reduced to a quarter by a stem; each of four stacks sees what came before at five resolutions and says where
+the landmarks are. Each stack but the first is told where its predecessor saw the outline of face and features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+OUTLINE = 0.05  # value of the boundary map above which a cell counts as part of the outline (AWing)
+
+
+@dataclass(frozen=True, slots=True)
+class HourglassConfig:
+    """Size of the network; the published one is the default.
+
+    Attributes:
+        landmarks: number of points.
+        size: side of the crop in pixels, a multiple of ``4 * 2**depth``.
+        stacks: hourglasses one after the other.
+        depth: halvings within an hourglass.
+        width: factor on every number of channels.
+    """
+
+    landmarks: int = 98
+    size: int = 256
+    stacks: int = 4
+    depth: int = 4
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a size that cannot be halved so often.
+
+        Raises:
+            ValueError: see above.
+        """
+        step = 4 * 2**self.depth
+        if self.size % step:
+            raise ValueError(f"size {self.size} px; {self.depth} halvings need a multiple of {step}")
+
+
+def scaled(channels: int, width: float) -> int:
+    """``channels`` times ``width``, as the nearest multiple of 4 above 0 (an HPM block splits its outputs so)."""
+    return max(4, 4 * round(channels * width / 4))
+
+
+def norm_relu_conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    """Pre-activation: batch normalisation, ReLU, convolution without bias."""
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+    )
+
+
+class HPM(nn.Module):
+    """Hierarchical, parallel, multi-scale residual block (Bulat and Tzimiropoulos 2017).
+
+    Three 3x3 convolutions in a row, of half, a quarter and a quarter of the outputs, side by side plus the input.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Go from ``inputs`` to ``outputs`` channels; ``outputs`` a multiple of 4."""
+        super().__init__()
+        half, quarter = outputs // 2, outputs // 4
+        self.first = norm_relu_conv(inputs, half)
+        self.second = norm_relu_conv(half, quarter)
+        self.third = norm_relu_conv(quarter, quarter)
+        self.skip = nn.Identity() if inputs == outputs else norm_relu_conv(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H, W)."""
+        a = self.first(x)
+        b = self.second(a)
+        out: Tensor = torch.cat([a, b, self.third(b)], dim=1) + self.skip(x)
+        return out
+
+
+def coordinate_channels(like: Tensor, boundary: Tensor | None = None) -> Tensor:
+    """What tells a convolution where it is (Liu et al. 2018): x and y in -1..1 and the radius in 0..1.
+
+    Args:
+        like: (B, C, H, W), for batch, size and device.
+        boundary: (B, 1, H, W) map of the outline, or None.
+
+    Returns:
+        (B, 3, H, W); with ``boundary`` (B, 5, H, W), the last two x and y on the outline and 0 elsewhere.
+    """
+    batch, _, height, width = like.shape
+    y = torch.linspace(-1, 1, height, device=like.device, dtype=like.dtype)[:, None].expand(height, width)
+    x = torch.linspace(-1, 1, width, device=like.device, dtype=like.dtype)[None].expand(height, width)
+    channels = torch.stack([x, y, (x * x + y * y).sqrt() / 2**0.5])[None].expand(batch, 3, height, width)
+    if boundary is None:
+        return channels
+    on_outline = (boundary > OUTLINE).to(like.dtype)
+    return torch.cat([channels, channels[:, :2] * on_outline], dim=1)
+
+
+class CoordConv(nn.Module):
+    """A convolution that also sees ``coordinate_channels``."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, boundary: bool = False) -> None:
+        """Make the convolution, with bias; ``boundary``: it is told of the outline too."""
+        super().__init__()
+        self.conv = nn.Conv2d(inputs + (5 if boundary else 3), outputs, kernel, stride, kernel // 2)
+
+    def forward(self, x: Tensor, boundary: Tensor | None = None) -> Tensor:
+        """(B, inputs, H, W), and (B, 1, H, W) where the convolution expects an outline, to (B, outputs, H', W')."""
+        out: Tensor = self.conv(torch.cat([x, coordinate_channels(x, boundary)], dim=1))
+        return out
+
+
+class Hourglass(nn.Module):
+    """Down to ``2**-depth`` of the size and up again, with a block across at every level."""
+
+    def __init__(self, width: int, depth: int = 4) -> None:
+        """Make an hourglass that keeps ``width`` channels."""
+        super().__init__()
+        self.across = nn.ModuleList(HPM(width, width) for _ in range(depth))
+        self.down = nn.ModuleList(HPM(width, width) for _ in range(depth))
+        self.inner = HPM(width, width)
+        self.up = nn.ModuleList(HPM(width, width) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) to the same shape; H and W multiples of ``2**depth``."""
+        levels = []
+        for across, down in zip(self.across, self.down, strict=True):
+            levels.append(across(x))
+            x = down(functional.avg_pool2d(x, 2))
+        x = self.inner(x)
+        for level, up in zip(reversed(levels), self.up, strict=True):
+            x = level + functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
+        return x
+
+
+class Stem(nn.Module):
+    """Crop to features at a quarter of its size: AWing's first convolution and three HPM blocks."""
+
+    def __init__(self, width: float = 1.0) -> None:
+        """Make the stem; it ends in ``channels`` channels, 256 at full width."""
+        super().__init__()
+        first, second, third = (scaled(channels, width) for channels in (64, 128, 256))
+        self.channels = third
+        self.entry = Entry(first, second)
+        self.blocks = nn.Sequential(HPM(second, second), HPM(second, third))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, channels, S/4, S/4)."""
+        out: Tensor = self.blocks(self.entry(images))
+        return out
+
+
+class Entry(nn.Module):
+    """The start that AWing and CHS share: coordinate convolution to half the size, one HPM block, average to a quarter."""
+
+    def __init__(self, first: int, second: int) -> None:
+        """``first`` channels at half, ``second`` at a quarter of the size."""
+        super().__init__()
+        self.conv = CoordConv(3, first, 7, 2)
+        self.norm = nn.BatchNorm2d(first)
+        self.block = HPM(first, second)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, second, S/4, S/4)."""
+        x = functional.relu(self.norm(self.conv(images)), inplace=True)
+        return functional.avg_pool2d(self.block(x), 2)
+
+
+class Stack(nn.Module):
+    """One hourglass with its maps, and what it hands to the next."""
+
+    def __init__(self, width: int, maps: int, depth: int, *, first: bool, last: bool) -> None:
+        """Read and write ``width`` channels; ``first`` knows of no outline yet, ``last`` hands on nothing."""
+        super().__init__()
+        self.place = CoordConv(width, width, boundary=not first)
+        self.hourglass = Hourglass(width, depth)
+        self.top = nn.Sequential(
+            HPM(width, width), nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
+        self.maps = nn.Conv2d(width, maps, 1)
+        self.back = None if last else nn.ModuleList([nn.Conv2d(width, width, 1), nn.Conv2d(maps, width, 1)])
+
+    def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Features (B, width, H, W) and the maps of the stack before to the next features and these maps."""
+        boundary = None if before is None else before[:, -1:]
+        top = self.top(self.hourglass(self.place(x, boundary)))
+        maps: Tensor = self.maps(top)
+        if self.back is not None:
+            x = x + self.back[0](top) + self.back[1](maps)
+        return x, maps
+
+
+class HourglassStacks(nn.Module):
+    """Features at a quarter of the crop to the maps of every stack: one a landmark, then the outline."""
+
+    def __init__(self, features: int, config: HourglassConfig) -> None:
+        """Read ``features`` channels and keep them throughout."""
+        super().__init__()
+        self.stacks = nn.ModuleList(
+            Stack(
+                features,
+                config.landmarks + 1,
+                config.depth,
+                first=number == 0,
+                last=number == config.stacks - 1,
+            )
+            for number in range(config.stacks)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, features, h, w) to one (B, landmarks + 1, h, w) a stack, peaks of about 1."""
+        outputs: list[Tensor] = []
+        for stack in self.stacks:
+            x, maps = stack(x, outputs[-1] if outputs else None)
+            outputs.append(maps)
+        return outputs
+
+
+class StackedHourglass(nn.Module):
+    """AWing's network: crop (B,3,S,S) in 0..1 to maps (B, landmarks + 1, S/4, S/4), one set a stack."""
+
+    def __init__(self, config: HourglassConfig | None = None) -> None:
+        """Build with ``config``'s widths."""
+        super().__init__()
+        self.config = config = config or HourglassConfig()
+        self.stem = Stem(config.width)
+        self.stacks = HourglassStacks(self.stem.channels, config)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The maps of every stack, the last one's the best."""
+        out: list[Tensor] = self.stacks(self.stem(images))
+        return out
