@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
-    """Convolution without bias, batch normalisation and, unless told otherwise, ReLU."""
+def conv_bn(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True, bias: bool = False
+) -> nn.Sequential:
+    """Convolution (``bias`` only where published counts have one), batch normalisation and, unless told otherwise, ReLU."""
     layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias),
         nn.BatchNorm2d(outputs),
     ]
     if relu:

@@ -1,0 +1,128 @@
+"""Deep alignment network (Kowalski et al. 2017) as the PWC study built it: three stages, each aligns and corrects.
+
+The published count leaves the batch normalisation of the concatenated input out. Shapes, mean shape, warps and maps all
+live in the pixels of the one crop.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .blocks import conv_bn
+from .pwc import PWCConfig, dense, grey, halving
+
+_GROUPS = (64, 128, 256, 512)
+
+
+class Corrector(nn.Module):
+    """One stage's network: an image to a change of all points, and the features that led to it."""
+
+    def __init__(self, config: PWCConfig, inputs: int) -> None:
+        """Build for images of ``inputs`` channels."""
+        super().__init__()
+        widths = [inputs, *(config.scaled(channels) for channels in _GROUPS)]
+        self.body = nn.Sequential(
+            *(
+                nn.Sequential(conv_bn(a, b, bias=True), conv_bn(b, b, bias=True), halving())
+                for a, b in zip(widths, widths[1:], strict=False)
+            )
+        )
+        cells, self.landmarks = math.ceil(config.size / 16) ** 2, config.landmarks
+        self.features = nn.Sequential(
+            nn.Flatten(), nn.Dropout(0.5), dense(widths[-1] * cells, config.scaled(256))
+        )
+        self.change = nn.Linear(config.scaled(256), 2 * config.landmarks)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,C,S,S) to changes (B,n,2) in pixels and features (B,256), times the width."""
+        features = self.features(self.body(image))
+        return self.change(features).reshape(-1, self.landmarks, 2), features
+
+
+class DAN(nn.Module):
+    """Crop (B,3,S,S), RGB in 0..1, to points in ``stages`` steps, beginning at a mean shape."""
+
+    mean_shape: Tensor
+
+    def __init__(self, config: PWCConfig | None = None, *, stages: int = 3) -> None:
+        """Build; ``config.size`` is even, 112 in the paper. ``start_from`` sets the mean shape."""
+        super().__init__()
+        config = config or PWCConfig(size=112)
+        self.half = config.size // 2
+        self.stages = nn.ModuleList(Corrector(config, 1 if stage == 0 else 3) for stage in range(stages))
+        self.connections = nn.ModuleList(
+            nn.Sequential(nn.Linear(config.scaled(256), self.half**2), nn.ReLU()) for _ in range(stages - 1)
+        )
+        turn = torch.arange(config.landmarks) * (2 * math.pi / config.landmarks)
+        circle = torch.stack([turn.cos(), turn.sin()], dim=1) * (0.3 * config.size) + (config.size - 1) / 2
+        self.register_buffer("mean_shape", circle)
+
+    @torch.no_grad()
+    def start_from(self, shape: Tensor) -> None:
+        """Take ``shape`` (n,2), crop pixels, as the mean shape."""
+        self.mean_shape.copy_(shape)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Points (B,n,2) in crop pixels."""
+        image = grey(images)
+        change, features = self.stages[0](image)
+        shape = self.mean_shape + change
+        for connection, stage in zip(self.connections, list(self.stages)[1:], strict=True):
+            turn, shift = similarity(shape, self.mean_shape)
+            aligned = shape @ turn.mT + shift
+            image_of_features = connection(features).reshape(-1, 1, self.half, self.half)
+            inputs = [
+                turned(image, turn, shift),
+                nearness(aligned, image.shape[2], image.shape[3]),
+                functional.interpolate(image_of_features, scale_factor=2.0, mode="nearest"),
+            ]
+            change, features = stage(torch.cat(inputs, dim=1))
+            shape = (aligned + change - shift) @ inverse(turn).mT
+        return shape
+
+
+def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation, scale and shift that take ``source`` (B,n,2) closest to ``target`` (n,2) (least squares).
+
+    Returns:
+        turn (B,2,2) and shift (B,1,2): a row ``p`` goes to ``p @ turn.mT + shift``.
+    """
+    from_mean, to_mean = source.mean(dim=1, keepdim=True), target.mean(dim=0)
+    a, b = source - from_mean, target - to_mean
+    size = (a * a).sum(dim=(1, 2)).clamp_min(1e-6)
+    cos = (a * b).sum(dim=(1, 2)) / size
+    sin = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(dim=1) / size
+    turn = torch.stack([cos, -sin, sin, cos], dim=1).reshape(-1, 2, 2)
+    return turn, to_mean - from_mean @ turn.mT
+
+
+def inverse(turn: Tensor) -> Tensor:
+    """Inverse (B,2,2) of rotations with scale: the transpose over the squared scale."""
+    square = (turn[:, 0] ** 2).sum(dim=1).clamp_min(1e-6)
+    return turn.mT / square[:, None, None]
+
+
+def turned(image: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
+    """Image (B,C,H,W) moved by a similarity, bilinear, zero outside."""
+    height, width = image.shape[2:]
+    back = inverse(turn)
+    y = torch.arange(height, device=image.device, dtype=image.dtype)
+    x = torch.arange(width, device=image.device, dtype=image.dtype)
+    pixels = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=2).reshape(1, -1, 2)
+    source = (pixels - shift) @ back.mT
+    grid = (2 * source + 1) / source.new_tensor([width, height]) - 1  # half-pixel rule: align_corners=False
+    return functional.grid_sample(image, grid.reshape(-1, height, width, 2), align_corners=False)
+
+
+def nearness(points: Tensor, height: int, width: int) -> Tensor:
+    """``1 / (1 + distance to the nearest point)`` at each pixel: points (B,n,2) to (B,1,H,W)."""
+    x = torch.arange(width, device=points.device, dtype=points.dtype)
+    y = torch.arange(height, device=points.device, dtype=points.dtype)
+    across, down = (x - points[..., :1]) ** 2, (y - points[..., 1:]) ** 2
+    square = (down[..., :, None] + across[..., None, :]).amin(dim=1, keepdim=True)
+    # the root's slope is endless at 0, where a point lies on a pixel
+    return 1 / (1 + square.clamp_min(1e-6).sqrt())
