@@ -1,4 +1,4 @@
-"""The two things that travel through the pipeline, and the schemes by which points are numbered."""
+"""The two things that travel through the pipeline. The schemes by which points are numbered are handed on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, WFLW_98, LandmarkScheme, scheme_of
+
+__all__ = [
+    "AFLW_19",
+    "AFLW_21",
+    "COFW_29",
+    "IBUG_68",
+    "JD_106",
+    "SCHEMES",
+    "WFLW_98",
+    "Face",
+    "FloatArray",
+    "Frame",
+    "Image",
+    "LandmarkScheme",
+    "scheme_of",
+]
 
 FloatArray = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -53,74 +71,3 @@ class Face:
     score: float
     points: FloatArray
     confidence: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class LandmarkScheme:
-    """How the points of a face are numbered (0-based throughout).
-
-    Attributes:
-        name: the usual name of the scheme.
-        count: number of points.
-        left_eye, right_eye: points whose mean is the eye's centre; left and right as seen in the picture.
-        mouth: points whose mean is the mouth's centre.
-        outer_corners: the two points of the inter-ocular distance.
-        flip: (count,) index of the point that each becomes in a mirrored picture.
-        lines: runs of points joined when drawn; a run whose last point repeats its first is closed.
-    """
-
-    name: str
-    count: int
-    left_eye: tuple[int, ...]
-    right_eye: tuple[int, ...]
-    mouth: tuple[int, ...]
-    outer_corners: tuple[int, int]
-    flip: tuple[int, ...]
-    lines: tuple[tuple[int, ...], ...]
-
-
-def _mirror(count: int, *pairs: tuple[int, int]) -> tuple[int, ...]:
-    order = list(range(count))
-    for a, b in pairs:
-        order[a], order[b] = b, a
-    return tuple(order)
-
-
-IBUG_68 = LandmarkScheme(
-    name="ibug-68",
-    count=68,
-    left_eye=tuple(range(36, 42)),
-    right_eye=tuple(range(42, 48)),
-    mouth=tuple(range(48, 68)),
-    outer_corners=(36, 45),
-    flip=_mirror(
-        68,
-        *((i, 16 - i) for i in range(8)),  # jaw
-        *((17 + i, 26 - i) for i in range(5)),  # brows
-        *((31 + i, 35 - i) for i in range(2)),  # nostrils
-        *((36 + i, 45 - i) for i in range(4)),  # eyes: upper lids and corners
-        *((41 - i, 46 + i) for i in range(2)),  # eyes: lower lids
-        *((48 + i, 54 - i) for i in range(3)),  # outer lip, upper
-        *((59 - i, 55 + i) for i in range(2)),  # outer lip, lower
-        *((60 + i, 64 - i) for i in range(2)),  # inner lip, upper
-        (67, 65),
-    ),
-    lines=(
-        tuple(range(17)),
-        tuple(range(17, 22)),
-        tuple(range(22, 27)),
-        tuple(range(27, 31)),
-        tuple(range(31, 36)),
-        (*range(36, 42), 36),
-        (*range(42, 48), 42),
-        (*range(48, 60), 48),
-        (*range(60, 68), 60),
-    ),
-)
-
-SCHEMES = {scheme.count: scheme for scheme in (IBUG_68,)}
-
-
-def scheme_of(points: int) -> LandmarkScheme | None:
-    """The scheme with that many points, or None where only dots can be drawn."""
-    return SCHEMES.get(points)

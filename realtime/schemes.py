@@ -1,0 +1,211 @@
+"""The schemes by which the points of a face are numbered: 19, 21, 29, 68, 98 and 106 points, 0-based throughout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkScheme:
+    """How the points of a face are numbered. Left and right are as seen in the picture; of a pair, left comes first.
+
+    Attributes:
+        name: the usual name of the scheme.
+        count: number of points.
+        left_eye, right_eye: points whose mean is the eye's centre.
+        mouth: points whose mean is the mouth's centre.
+        outer_corners: the two points of the inter-ocular distance.
+        pupils: the two groups of points whose means are the ends of the inter-pupil distance.
+        flip: (count,) index of the point that each becomes in a mirrored picture.
+        lines: runs of points joined when drawn; a run whose last point repeats its first is closed.
+    """
+
+    name: str
+    count: int
+    left_eye: tuple[int, ...]
+    right_eye: tuple[int, ...]
+    mouth: tuple[int, ...]
+    outer_corners: tuple[int, int]
+    pupils: tuple[tuple[int, ...], tuple[int, ...]]
+    flip: tuple[int, ...]
+    lines: tuple[tuple[int, ...], ...]
+
+
+def _mirror(count: int, *pairs: tuple[int, int]) -> tuple[int, ...]:
+    order = list(range(count))
+    for a, b in pairs:
+        order[a], order[b] = b, a
+    return tuple(order)
+
+
+def _facing(a: int, b: int, count: int) -> list[tuple[int, int]]:
+    """Pairs of two runs that mirror each other: one climbs from ``a`` while the other falls from ``b``."""
+    return [(a + i, b - i) for i in range(count)]
+
+
+def _run(first: int, last: int, *, closed: bool = False) -> tuple[int, ...]:
+    points = tuple(range(first, last + 1))
+    return (*points, first) if closed else points
+
+
+AFLW_19 = LandmarkScheme(
+    name="aflw-19",
+    count=19,
+    left_eye=_run(6, 8),
+    right_eye=_run(9, 11),
+    mouth=_run(15, 17),
+    outer_corners=(6, 11),
+    pupils=((7,), (10,)),
+    flip=_mirror(19, *_facing(0, 5, 3), *_facing(6, 11, 3), (12, 14), (15, 17)),
+    lines=tuple(_run(i, i + 2) for i in range(0, 18, 3)),
+)
+
+# AFLW as it was published: the 19 with the left ear before the nose and the right ear after it.
+AFLW_21 = LandmarkScheme(
+    name="aflw-21",
+    count=21,
+    left_eye=_run(6, 8),
+    right_eye=_run(9, 11),
+    mouth=_run(17, 19),
+    outer_corners=(6, 11),
+    pupils=((7,), (10,)),
+    flip=_mirror(21, *_facing(0, 5, 3), *_facing(6, 11, 3), (12, 16), (13, 15), (17, 19)),
+    lines=(*(_run(i, i + 2) for i in range(0, 12, 3)), _run(13, 15), _run(17, 19)),
+)
+
+COFW_29 = LandmarkScheme(
+    name="cofw-29",
+    count=29,
+    left_eye=(8, 10, 12, 13),
+    right_eye=(9, 11, 14, 15),
+    mouth=_run(22, 27),
+    outer_corners=(8, 9),
+    pupils=((16,), (17,)),
+    flip=_mirror(
+        29,
+        *((i, i + 1) for i in (0, 2, 8, 10, 16, 18, 22)),  # ends of brows, corners of eyes, pupils, nostrils, mouth
+        *((i, i + 2) for i in (4, 5, 12, 13)),  # upper and lower middle of brows and eyes
+    ),
+    lines=(
+        (0, 4, 2, 5, 0),
+        (1, 6, 3, 7, 1),
+        (8, 12, 10, 13, 8),
+        (9, 14, 11, 15, 9),
+        (18, 21, 19),
+        (20, 21),
+        *((22, middle, 23) for middle in (24, 25, 26, 27)),
+    ),
+)
+
+IBUG_68 = LandmarkScheme(
+    name="ibug-68",
+    count=68,
+    left_eye=_run(36, 41),
+    right_eye=_run(42, 47),
+    mouth=_run(48, 67),
+    outer_corners=(36, 45),
+    pupils=(_run(36, 41), _run(42, 47)),
+    flip=_mirror(
+        68,
+        *_facing(0, 16, 8),  # jaw
+        *_facing(17, 26, 5),  # brows
+        *_facing(31, 35, 2),  # nostrils
+        *_facing(36, 45, 4),  # eyes: upper lids and corners
+        *_facing(40, 47, 2),  # eyes: lower lids
+        *_facing(48, 54, 3),  # outer lip, upper
+        *_facing(55, 59, 2),  # outer lip, lower
+        *_facing(60, 64, 2),  # inner lip, upper
+        (65, 67),
+    ),
+    lines=(
+        _run(0, 16),
+        _run(17, 21),
+        _run(22, 26),
+        _run(27, 30),
+        _run(31, 35),
+        _run(36, 41, closed=True),
+        _run(42, 47, closed=True),
+        _run(48, 59, closed=True),
+        _run(60, 67, closed=True),
+    ),
+)
+
+WFLW_98 = LandmarkScheme(
+    name="wflw-98",
+    count=98,
+    left_eye=_run(60, 67),
+    right_eye=_run(68, 75),
+    mouth=_run(76, 95),
+    outer_corners=(60, 72),
+    pupils=((96,), (97,)),
+    flip=_mirror(
+        98,
+        *_facing(0, 32, 16),  # jaw
+        *_facing(33, 46, 5),  # brows: upper edge
+        *_facing(38, 50, 4),  # brows: lower edge
+        *_facing(55, 59, 2),  # nostrils
+        *_facing(60, 72, 5),  # eyes: upper lids and corners
+        *_facing(65, 75, 3),  # eyes: lower lids
+        *_facing(76, 82, 3),  # outer lip, upper
+        *_facing(83, 87, 2),  # outer lip, lower
+        *_facing(88, 92, 2),  # inner lip, upper
+        (93, 95),
+        (96, 97),
+    ),
+    lines=(
+        _run(0, 32),
+        _run(33, 41, closed=True),
+        _run(42, 50, closed=True),
+        _run(51, 54),
+        _run(55, 59),
+        _run(60, 67, closed=True),
+        _run(68, 75, closed=True),
+        _run(76, 87, closed=True),
+        _run(88, 95, closed=True),
+    ),
+)
+
+# The order of JD-landmark and LaPa; other sets of 106 points use another. 74 and 83 are the middles of the eyes'
+# openings, 104 and 105 the pupils.
+JD_106 = LandmarkScheme(
+    name="jd-106",
+    count=106,
+    left_eye=_run(66, 73),
+    right_eye=_run(75, 82),
+    mouth=_run(84, 103),
+    outer_corners=(66, 79),
+    pupils=((104,), (105,)),
+    flip=_mirror(
+        106,
+        *_facing(0, 32, 16),  # jaw
+        *_facing(33, 46, 5),  # brows: upper edge
+        *_facing(38, 50, 4),  # brows: lower edge
+        *_facing(55, 65, 5),  # nose
+        *_facing(66, 79, 5),  # eyes: upper lids and corners
+        *_facing(71, 82, 3),  # eyes: lower lids
+        (74, 83),
+        *_facing(84, 90, 3),  # outer lip, upper
+        *_facing(91, 95, 2),  # outer lip, lower
+        *_facing(96, 100, 2),  # inner lip, upper
+        (101, 103),
+        (104, 105),
+    ),
+    lines=(
+        _run(0, 32),
+        _run(33, 41, closed=True),
+        _run(42, 50, closed=True),
+        _run(51, 54),
+        _run(55, 65),
+        _run(66, 73, closed=True),
+        _run(75, 82, closed=True),
+        _run(84, 95, closed=True),
+        _run(96, 103, closed=True),
+    ),
+)
+
+SCHEMES = {scheme.count: scheme for scheme in (AFLW_19, AFLW_21, COFW_29, IBUG_68, WFLW_98, JD_106)}
+
+
+def scheme_of(points: int) -> LandmarkScheme | None:
+    """The scheme with that many points, or None where only dots can be drawn."""
+    return SCHEMES.get(points)
