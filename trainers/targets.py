@@ -1,6 +1,6 @@
 """What a network is asked to predict, made from annotations.
 
-Points are in cells of the map, the first cell's centre at (0, 0). A point with a NaN is not annotated: it leaves no trace.
+Points are in cells of the map, the first cell's centre at (0, 0). A point with a NaN is not annotated: no trace of it.
 """
 
 from __future__ import annotations
