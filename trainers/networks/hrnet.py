@@ -1,0 +1,258 @@
+"""HRNet (Wang et al. 2019): branches of four resolutions side by side, exchanged after every module.
+
+HRNetV2-W18 is SD-HRNet's teacher; ``HRNetTrunk(W48_STAGE3)`` is the backbone of RHT-H. Parameters have the names
+of the public code, so that its state dicts load as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...engines.errors import ModelError
+from .blocks import conv_bn
+
+IGNORED = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "head.")  # other tasks' last layers
+
+
+@dataclass(frozen=True, slots=True)
+class HRNetConfig:
+    """Size of the network.
+
+    Attributes:
+        landmarks: number of points, one map each.
+        widths: channels of the branches at strides 4, 8, 16, ...; their number is the number of stages.
+        modules: exchange modules of stage 2, stage 3, ...
+        blocks: residual blocks of a branch in a module.
+        stem: channels of the stem; stage 1 has four times as many.
+        bottlenecks: residual blocks of stage 1.
+        single: the last module gives its finest branch only (as a backbone of RHT-H).
+    """
+
+    landmarks: int = 68
+    widths: tuple[int, ...] = (18, 36, 72, 144)
+    modules: tuple[int, ...] = (1, 4, 3)
+    blocks: int = 4
+    stem: int = 64
+    bottlenecks: int = 4
+    single: bool = False
+
+
+W18 = HRNetConfig()
+W48_STAGE3 = HRNetConfig(widths=(48, 96, 192), modules=(1, 4), single=True)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and an identity."""
+
+    def __init__(self, width: int) -> None:
+        """Make a block that keeps ``width`` channels."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) to the same shape."""
+        inner = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        return functional.relu(x + self.bn2(self.conv2(inner)), inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolution around an identity, or a projection where the width changes."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        """Go from ``inputs`` to four times ``width`` channels."""
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = conv_bn(inputs, outputs, 1, relu=False) if inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, 4 width, H, W)."""
+        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = functional.relu(self.bn2(self.conv2(y)), inplace=True)
+        skip = x if self.downsample is None else self.downsample(x)
+        return functional.relu(skip + self.bn3(self.conv3(y)), inplace=True)
+
+
+def _lower(inputs: int, outputs: int, steps: int) -> nn.Sequential:
+    """Halve ``steps`` times; the last convolution changes the width and has no ReLU."""
+    halvings = [conv_bn(inputs, inputs, stride=2) for _ in range(steps - 1)]
+    return nn.Sequential(*halvings, conv_bn(inputs, outputs, stride=2, relu=False))
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """Bilinear, half-pixel rule (align_corners False)."""
+    return functional.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
+class Exchange(nn.Module):
+    """One module: residual blocks on each branch, then every branch receives the sum of all."""
+
+    def __init__(self, widths: tuple[int, ...], blocks: int, *, single: bool) -> None:
+        """Make a module over ``widths``; ``single`` fuses into the finest branch only."""
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Sequential(*(BasicBlock(w) for _ in range(blocks))) for w in widths)
+        targets = widths[:1] if single else widths
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(self._way(j, i, a, b) for j, a in enumerate(widths)) for i, b in enumerate(targets)
+        )
+
+    @staticmethod
+    def _way(source: int, target: int, inputs: int, outputs: int) -> nn.Module:
+        if source == target:
+            return nn.Identity()
+        if source > target:
+            return conv_bn(inputs, outputs, 1, relu=False)
+        return _lower(inputs, outputs, target - source)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """One tensor a branch, before and after."""
+        features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
+        return [self._fuse(i, features) for i in range(len(self.fuse_layers))]
+
+    def _fuse(self, target: int, features: list[Tensor]) -> Tensor:
+        ways, total = self.fuse_layers[target], features[target]
+        assert isinstance(ways, nn.ModuleList)
+        for source, (way, x) in enumerate(zip(ways, features, strict=True)):
+            if source != target:
+                y = way(x)
+                total = total + (upsample(y, 2 ** (source - target)) if source > target else y)
+        return functional.relu(total)
+
+
+class HRNetTrunk(nn.Module):
+    """Crop (B,3,S,S) to one tensor a branch, the finest at stride 4."""
+
+    def __init__(self, config: HRNetConfig) -> None:
+        """Build stem, bottlenecks and stages of ``config``."""
+        super().__init__()
+        self.widths, stem = config.widths, config.stem
+        self.conv1 = nn.Conv2d(3, stem, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.conv2 = nn.Conv2d(stem, stem, 3, 2, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(stem)
+        wide = 4 * stem
+        self.layer1 = nn.Sequential(*(Bottleneck(wide if i else stem, stem) for i in range(config.bottlenecks)))
+        finest, second = config.widths[:2]
+        self.transition1 = nn.ModuleList([conv_bn(wide, finest), nn.Sequential(conv_bn(wide, second, stride=2))])
+        for stage, count in enumerate(config.modules, start=2):
+            last = stage == len(config.modules) + 1
+            modules = [
+                Exchange(config.widths[:stage], config.blocks, single=config.single and last and i == count - 1)
+                for i in range(count)
+            ]
+            self.add_module(f"stage{stage}", nn.Sequential(*modules))
+            if not last:
+                new = nn.Sequential(conv_bn(config.widths[stage - 1], config.widths[stage], stride=2))
+                self.add_module(f"transition{stage}", nn.ModuleDict({str(stage): new}))
+        self.stages = len(config.modules)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B,3,S,S), S a multiple of 32, to the branches, finest first."""
+        x = functional.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = self.layer1(functional.relu(self.bn2(self.conv2(x)), inplace=True))
+        features = [way(x) for way in self.transition1]
+        for stage in range(2, self.stages + 2):
+            if stage > 2:
+                features = [*features, self.get_submodule(f"transition{stage - 1}.{stage - 1}")(features[-1])]
+            features = self.get_submodule(f"stage{stage}")(features)
+        return features
+
+
+def mix_branches(mix: nn.Conv2d, features: list[Tensor], factors: list[int], *, reordered: bool) -> Tensor:
+    """Bring every branch to the finest resolution and mix them by a 1x1 convolution.
+
+    The convolution is linear and pointwise: ``reordered``, each branch's share of it runs at the branch's own
+    resolution and is upsampled after, which gives the same for a fraction of the multiplications.
+
+    Args:
+        mix: over the concatenated branches.
+        features: one tensor a branch.
+        factors: of upsampling, one a branch; 1 for the finest.
+        reordered: False is the published order.
+    """
+    if not reordered:
+        wide = [upsample(x, f) if f > 1 else x for x, f in zip(features, factors, strict=True)]
+        out: Tensor = mix(torch.cat(wide, dim=1))
+        return out
+    weights = mix.weight.split([x.shape[1] for x in features], dim=1)
+    shares = [functional.conv2d(x, w) for x, w in zip(features, weights, strict=True)]
+    total = torch.stack([upsample(x, f) if f > 1 else x for x, f in zip(shares, factors, strict=True)]).sum(0)
+    assert mix.bias is not None
+    return total + mix.bias[:, None, None]
+
+
+def start_near_zero(maps: nn.Conv2d) -> nn.Conv2d:
+    """The last layer, its maps all but zero at first: where most of a target is."""
+    nn.init.normal_(maps.weight, std=0.001)
+    assert maps.bias is not None
+    nn.init.zeros_(maps.bias)
+    return maps
+
+
+class HRNet(nn.Module):
+    """HRNetV2: all branches at the finest resolution, mixed by a 1x1 convolution, then one map per landmark.
+
+    Attributes:
+        reordered: run the head per branch (``mix_branches``); the same result.
+    """
+
+    def __init__(self, config: HRNetConfig = W18) -> None:
+        """Build trunk and head."""
+        super().__init__()
+        self.config, self.reordered = config, False
+        self.trunk = HRNetTrunk(config)
+        width = sum(config.widths)
+        last = start_near_zero(nn.Conv2d(width, config.landmarks, 1))
+        self.head = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B,3,S,S) to maps (B, landmarks, S/4, S/4)."""
+        features = self.trunk(images)
+        mix, *rest = self.head
+        assert isinstance(mix, nn.Conv2d)
+        mixed = mix_branches(mix, features, [2**i for i in range(len(features))], reordered=self.reordered)
+        out: Tensor = nn.Sequential(*rest)(mixed)
+        return out
+
+
+def load_public_weights(trunk: HRNetTrunk, path: Path) -> None:
+    """Load an HRNet state dict of the public code (ImageNet, faces or poses) into a trunk, its last layers left out.
+
+    Raises:
+        ModelError: the file cannot be read, or its trunk is another one.
+    """
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # the unpickler's own type is private
+        raise ModelError(f"{path}: cannot be read as a state dict ({type(error).__name__}: {error})") from error
+    weights = {name.removeprefix("module."): value for name, value in saved.get("state_dict", saved).items()}
+    own = trunk.state_dict()
+    weights = {name: w for name, w in weights.items() if not name.startswith(IGNORED) and not _beyond(name, trunk)}
+    odd = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    lacking = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
+    if odd or lacking:
+        raise ModelError(
+            f"{path}: not the weights of this HRNet; {len(odd)} do not fit {odd[:3]}, {len(lacking)} are missing "
+            f"{lacking[:3]}; give the state dict of the public HRNet code of the same width"
+        )
+    trunk.load_state_dict(weights, strict=False)
+
+
+def _beyond(name: str, trunk: HRNetTrunk) -> bool:
+    """Is the parameter one of a later stage, or of the exchange that a ``single`` trunk ends before."""
+    last = trunk.stages + 1
+    later = tuple(part for n in range(last, 5) for part in (f"transition{n}.", f"stage{n + 1}."))
+    return name.startswith(later) or (name.startswith(f"stage{last}.") and ".fuse_layers." in name)
