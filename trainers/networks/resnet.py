@@ -1,0 +1,149 @@
+"""ResNet-50 (He et al. 2016) as the papers use it: as many groups as wanted, with the inner features in reach.
+
+Parameter names are those of the public torchvision model, so that its ImageNet weights load for those who have them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...engines.errors import ModelError
+
+EXPANSION = 4
+BLOCKS = (3, 4, 6, 3)
+Taps = tuple[Tensor, Tensor, Tensor]
+
+
+def scaled(channels: int, width: float) -> int:
+    """``channels`` times ``width``, a multiple of 4 and at least 4."""
+    return max(4, 4 * round(channels * width / 4))
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3 (which takes the stride), 1x1 up, identity or projection around them."""
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
+        """Go from ``inputs`` to 4 x ``planes`` channels."""
+        super().__init__()
+        outputs = EXPANSION * planes
+        self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def taps(self, x: Tensor) -> Taps:
+        """What each of the three convolutions says, after its ReLU; the third after the sum."""
+        around = x if self.downsample is None else self.downsample(x)
+        first = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        second = functional.relu(self.bn2(self.conv2(first)), inplace=True)
+        third = functional.relu(self.bn3(self.conv3(second)) + around, inplace=True)
+        return first, second, third
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, 4 planes, H / stride, W / stride)."""
+        return self.taps(x)[2]
+
+
+class ResNet50(nn.Module):
+    """The stem and the first ``groups`` groups; strides 4, 8, 16 and 32."""
+
+    def __init__(self, *, groups: int = 4, width: float = 1.0) -> None:
+        """Build with all channels times ``width``."""
+        super().__init__()
+        base = scaled(64, width)
+        self.groups = groups
+        self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
+        inputs = base
+        for i, count in enumerate(BLOCKS[:groups]):
+            planes, stride = base << i, 1 if i == 0 else 2
+            first = Bottleneck(inputs, planes, stride)
+            inputs = EXPANSION * planes
+            rest = (Bottleneck(inputs, planes) for _ in range(count - 1))
+            setattr(self, f"layer{i + 1}", nn.Sequential(first, *rest))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels that each group puts out."""
+        return tuple(EXPANSION * self.conv1.out_channels << i for i in range(self.groups))
+
+    @property
+    def tap_channels(self) -> tuple[tuple[int, int, int], ...]:
+        """Channels of the three taps of each group."""
+        return tuple((c // EXPANSION, c // EXPANSION, c) for c in self.channels)
+
+    def group(self, number: int) -> nn.Sequential:
+        """Group ``number``, from 1: ``layer1`` and so on."""
+        return cast(nn.Sequential, getattr(self, f"layer{number}"))
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Images (B,3,H,W), ImageNet-normalised, to (B, 64 x width, H/4, W/4)."""
+        x = functional.relu(self.bn1(self.conv1(images)), inplace=True)
+        return functional.max_pool2d(x, 3, 2, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What each group puts out, the finest first."""
+        x, out = self.stem(images), []
+        for number in range(1, self.groups + 1):
+            x = self.group(number)(x)
+            out.append(x)
+        return tuple(out)
+
+    def taps(self, images: Tensor) -> tuple[Taps, ...]:
+        """The three taps of the last bottleneck of each group, the finest group first."""
+        x, out = self.stem(images), []
+        for number in range(1, self.groups + 1):
+            *before, last = self.group(number)
+            for block in before:
+                x = block(x)
+            taps = cast(Bottleneck, last).taps(x)
+            out.append(taps)
+            x = taps[2]
+        return tuple(out)
+
+
+def load_backbone(network: nn.Module, file: Path) -> None:
+    """Load public ImageNet weights into ``network``; entries it has no use for (classifier, later groups) are left.
+
+    Raises:
+        ModelError: the file is missing, no state dict, or lacks entries of ``network`` or has them in other shapes.
+    """
+    state = _state_dict(file)
+    wanted = network.state_dict()
+    for name, tensor in wanted.items():
+        if name.endswith("num_batches_tracked"):  # absent from files of old; no part of the function
+            continue
+        if name not in state:
+            raise ModelError(f"{file}: has no entry {name!r}; expected the state dict of torchvision's resnet50")
+        if state[name].shape != tensor.shape:
+            raise ModelError(
+                f"{file}: {name!r} has shape {tuple(state[name].shape)}, the network {tuple(tensor.shape)}; "
+                "public weights fit the published width only: leave out --width"
+            )
+    network.load_state_dict({name: state.get(name, tensor) for name, tensor in wanted.items()})
+
+
+def _state_dict(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file; --backbone-weights wants torchvision's resnet50 state dict")
+    try:
+        content: Any = torch.load(file, weights_only=True, map_location="cpu")
+    except Exception as error:  # the unpickler's own type is private
+        raise ModelError(f"{file}: cannot be read as weights ({type(error).__name__}: {error})") from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict):
+        raise ModelError(f"{file}: holds a {type(content).__name__}; expected the state dict of torchvision's resnet50")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
