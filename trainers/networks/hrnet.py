@@ -240,7 +240,7 @@ def load_public_weights(trunk: HRNetTrunk, path: Path) -> None:
         raise ModelError(f"{path}: cannot be read as a state dict ({type(error).__name__}: {error})") from error
     weights = {name.removeprefix("module."): value for name, value in saved.get("state_dict", saved).items()}
     own = trunk.state_dict()
-    weights = {name: w for name, w in weights.items() if not name.startswith(IGNORED) and not _beyond(name, trunk)}
+    weights = {name: w for name, w in weights.items() if name in own or not _beyond(name, trunk)}
     odd = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
     lacking = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
     if odd or lacking:
@@ -252,7 +252,7 @@ def load_public_weights(trunk: HRNetTrunk, path: Path) -> None:
 
 
 def _beyond(name: str, trunk: HRNetTrunk) -> bool:
-    """Is the parameter one of a later stage, or of the exchange that a ``single`` trunk ends before."""
+    """Is the parameter one of a head, of a later stage, or of the exchange that a ``single`` trunk leaves out."""
     last = trunk.stages + 1
     later = tuple(part for n in range(last, 5) for part in (f"transition{n}.", f"stage{n + 1}."))
-    return name.startswith(later) or (name.startswith(f"stage{last}.") and ".fuse_layers." in name)
+    return name.startswith((*IGNORED, *later)) or (name.startswith(f"stage{last}.") and ".fuse_layers." in name)
