@@ -1,0 +1,309 @@
+"""RHT, the reference heatmap transformer (Wan et al. 2023): landmarks with the help of a face whose landmarks are known.
+
+A backbone with a transformer on top reads the target. Beside it, at half its resolution, a branch compares the target
+with a reference face and brings the reference's maps over: cell by cell from wherever the two look most alike (soft
+transformation), and as a whole by one affine map (hard transformation). A decoder joins all three at three scales.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .blocks import conv_bn
+from .hrnet import start_near_zero
+from .transformer import Backbone, TransBackbone, scaled
+
+Scales = tuple[Tensor, Tensor, Tensor]  # coarsest first: strides 4, 2 and 1 of the branch, 256, 128 and 64 channels
+
+WIDTHS = (256, 128, 64)
+_AROUND = tuple((dy, dx) for dy in range(3) for dx in range(3))  # the cells of a 3x3 patch
+
+
+@dataclass(frozen=True, slots=True)
+class RHTConfig:
+    """Size and parts of the network.
+
+    Attributes:
+        landmarks: number of points.
+        boundaries: number of boundary maps beside the landmarks' own; 0 for none.
+        backbone: what reads the target.
+        encoder: a transformer on top of the backbone.
+        stm: soft transformation of the reference's maps.
+        htm: hard transformation of the reference's maps.
+        fusion: join target and reference at three scales; else they are added up at the coarsest.
+        size: side of the crop in pixels, a multiple of 64; the branch sees half of it.
+        width: factor on every number of channels.
+    """
+
+    landmarks: int = 68
+    boundaries: int = 13
+    backbone: Backbone = "resnet50"
+    encoder: bool = True
+    stm: bool = True
+    htm: bool = True
+    fusion: bool = True
+    size: int = 256
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a size whose branch cannot be halved as often as needed.
+
+        Raises:
+            ValueError: see above.
+        """
+        if self.size <= 0 or self.size % 64:
+            raise ValueError(f"size {self.size} px; RHT halves it six times: use a multiple of 64")
+
+    @property
+    def maps(self) -> int:
+        """Maps that go in with the reference and come out for the target."""
+        return self.landmarks + self.boundaries
+
+    def channels(self, count: int) -> int:
+        """``count`` times ``width``, as the nearest multiple of 8 above 0."""
+        return scaled(count, self.width)
+
+
+class Reference(NamedTuple):
+    """What the branch knows of the reference face: ``keys`` (R,256,c,c) of its image, ``values`` of its maps.
+
+    R is 1, one reference for all targets, or the number of targets.
+    """
+
+    keys: Tensor
+    values: Scales
+
+
+class Outcome(NamedTuple):
+    """Maps (B, maps, S/2, S/2), and the transferred features they came from; None where a part is left out.
+
+    ``attention`` holds (B,1,h,w) a scale: how alike the best-matching places are, -1..1.
+    """
+
+    maps: Tensor
+    soft: Scales | None
+    hard: Scales | None
+    attention: Scales | None
+
+
+def halve(images: Tensor) -> Tensor:
+    """The same crop at half the size: by the half-pixel rule each pixel is the mean of four."""
+    return functional.avg_pool2d(images, 2)
+
+
+# --- comparing and transferring
+
+
+def neighbourhoods(x: Tensor) -> Tensor:
+    """(B,C,h,w) to the 3x3 patch around each cell as one vector of length 1: (B, 9C, h w); outside is 0."""
+    height, width = x.shape[2:]
+    padded = functional.pad(x, (1, 1, 1, 1))
+    patches = torch.cat([padded[:, :, dy : dy + height, dx : dx + width] for dy, dx in _AROUND], dim=1)
+    return functional.normalize(patches.flatten(2), dim=1)
+
+
+def best_matches(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Where in the reference each patch of the target is found again (eq. 1 and 2).
+
+    Args:
+        query: (B,C,h,w) features of the target.
+        keys: (R,C,h,w) features of the reference, R 1 or B.
+
+    Returns:
+        place (B, h, w), the reference's cell counted row by row, and correlation with it (B, 1, h, w).
+    """
+    correlation = neighbourhoods(query).transpose(1, 2) @ neighbourhoods(keys)
+    attention, place = correlation.max(dim=2)
+    shape = query.shape[2:]
+    return place.unflatten(1, shape), attention.unflatten(1, shape)[:, None]
+
+
+def gather_patches(values: Tensor, place: Tensor) -> Tensor:
+    """Lay the chosen 3x3 patches side by side, summed where they overlap, over 9: Unfold, gather and Fold in one.
+
+    Cell p is covered by the patches around its nine neighbours, so it is the mean of nine cells of ``values``, one for
+    each shift: nine gathers, where Fold would become an operator that engines lack.
+
+    Args:
+        values: (R,C,h,w), R 1 or B.
+        place: (B,h,w) cell of ``values`` at the middle of each patch, counted row by row.
+
+    Returns:
+        (B,C,h,w).
+    """
+    count, _, height, width = values.shape
+    rows = functional.pad(values, (1, 1, 1, 1)).flatten(2).transpose(1, 2)  # the first row is padding: nothing but 0
+    start = torch.arange(count, device=values.device)[:, None, None] * rows.shape[1]
+    corner = place // width * (width + 2) + place % width + start
+    rows = rows.flatten(0, 1)
+    total = torch.zeros((), device=values.device, dtype=values.dtype)
+    for dy, dx in _AROUND:
+        moved = functional.pad(corner + (dy * (width + 2) + dx), (1, 1, 1, 1))
+        chosen = moved[:, 2 - dy : 2 - dy + height, 2 - dx : 2 - dx + width]
+        total = total + rows.index_select(0, chosen.flatten())
+    return (total / 9).unflatten(0, (-1, height * width)).transpose(1, 2).unflatten(2, (height, width))
+
+
+def transfer(values: Scales, place: Tensor) -> Scales:
+    """``gather_patches`` at all three scales: a patch of a finer one is the same cells, four or sixteen pixels each."""
+    cells = [functional.pixel_unshuffle(value, 2**i) if i else value for i, value in enumerate(values)]
+    parts = gather_patches(torch.cat(cells, dim=1), place).split([cell.shape[1] for cell in cells], dim=1)
+    return parts[0], functional.pixel_shuffle(parts[1], 2), functional.pixel_shuffle(parts[2], 4)
+
+
+def soften(values: Scales, place: Tensor, attention: Tensor) -> tuple[Scales, Scales]:
+    """The soft transformation (eq. 3): transferred features times attention, and the attention of each scale."""
+    moved = transfer(values, place)
+    wide = [
+        functional.interpolate(attention, scale_factor=float(factor), mode="bicubic", align_corners=False)
+        for factor in (2, 4)
+    ]
+    weights = (attention, wide[0], wide[1])
+    return (moved[0] * weights[0], moved[1] * weights[1], moved[2] * weights[2]), weights
+
+
+class HardTransform(nn.Module):
+    """One affine map from target to reference, read off both faces' features; it starts as the identity."""
+
+    def __init__(self, config: RHTConfig) -> None:
+        """Build the localisation network."""
+        super().__init__()
+        wide, narrow = config.channels(128), config.channels(64)
+        side = 4 if config.size % 128 == 0 else 2
+        self.look = nn.Sequential(
+            conv_bn(2 * config.channels(256), wide, stride=2),
+            conv_bn(wide, narrow, stride=2),
+            nn.AvgPool2d(config.size // 32 // side),
+            nn.Flatten(),
+            nn.Linear(narrow * side * side, wide),
+            nn.ReLU(inplace=True),
+        )
+        self.matrix = nn.Linear(wide, 6)
+        nn.init.zeros_(self.matrix.weight)
+        with torch.no_grad():
+            self.matrix.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]))
+
+    def forward(self, query: Tensor, reference: Reference) -> Scales:
+        """Features of the target (B,256,h,w) to the reference's values laid over it."""
+        keys = reference.keys.expand_as(query)
+        matrix = self.matrix(self.look(torch.cat([query, keys], dim=1))).unflatten(1, (2, 3))
+        coarse, middle, fine = (warp_features(value, matrix) for value in reference.values)
+        return coarse, middle, fine
+
+
+def warp_features(values: Tensor, matrix: Tensor) -> Tensor:
+    """Sample (R,C,h,w) bilinearly at ``matrix`` (B,2,3) times each cell, both in -1..1 over the map; outside is 0."""
+    shape = [matrix.shape[0], *values.shape[1:]]
+    grid = functional.affine_grid(matrix, shape, align_corners=False)
+    return functional.grid_sample(values.expand(shape), grid, align_corners=False)
+
+
+# --- the parts
+
+
+class Extractor(nn.Module):
+    """Image or maps of the branch to features at its strides 4, 2 and 1."""
+
+    def __init__(self, inputs: int, config: RHTConfig) -> None:
+        """Read ``inputs`` planes."""
+        super().__init__()
+        coarse, middle, fine = (config.channels(width) for width in WIDTHS)
+        self.fine = conv_bn(inputs, fine)
+        self.middle = nn.Sequential(conv_bn(fine, fine), nn.MaxPool2d(2), conv_bn(fine, middle))
+        self.coarse = nn.Sequential(conv_bn(middle, middle), nn.MaxPool2d(2), conv_bn(middle, coarse))
+
+    def forward(self, x: Tensor) -> Scales:
+        """(B, inputs, s, s), s half of the crop, to 256, 128 and 64 channels at s/4, s/2 and s."""
+        fine = self.fine(x)
+        middle = self.middle(fine)
+        return self.coarse(middle), middle, fine
+
+
+class Decoder(nn.Module):
+    """The target's features and what was transferred, joined at each scale (MSFFM, eq. 5 and 6), to maps.
+
+    A ReLU follows each transposed convolution: without one the three scales would be a single linear map.
+    """
+
+    def __init__(self, config: RHTConfig) -> None:
+        """Expect one transferred set for each transformation that ``config`` has."""
+        super().__init__()
+        widths = [config.channels(width) for width in WIDTHS]
+        sources = 1 + config.stm + config.htm
+        self.joins = (
+            nn.ModuleList(nn.Conv2d(sources * width, width, 3, padding=1) for width in widths)
+            if config.fusion
+            else None
+        )
+        self.lifts = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in pairwise(widths))
+        self.maps = start_near_zero(nn.Conv2d(widths[-1], config.maps, 1))
+
+    def forward(self, x: Tensor, transferred: list[Scales]) -> Tensor:
+        """(B,256,S/8,S/8) and the transferred features to (B, maps, S/2, S/2)."""
+        for scale in range(len(WIDTHS)):
+            parts = [features[scale] for features in transferred]
+            if self.joins is not None:
+                x = x + self.joins[scale](torch.cat([*parts, x], dim=1))
+            elif scale == 0:
+                x = torch.stack([*parts, x]).sum(dim=0)
+            if scale < len(self.lifts):
+                x = functional.relu(self.lifts[scale](x))
+        out: Tensor = self.maps(x)
+        return out
+
+
+class RHT(nn.Module):
+    """Crop and reference face to maps of landmarks and boundaries at half the crop's size."""
+
+    def __init__(self, config: RHTConfig | None = None) -> None:
+        """Build the parts that ``config`` asks for."""
+        super().__init__()
+        self.config = config = config or RHTConfig()
+        self.backbone = TransBackbone(config.backbone, size=config.size, width=config.width, encoder=config.encoder)
+        # what a finer backbone gives is brought to the coarsest scale, where eq. 5 wants it
+        self.adapter: nn.Module = nn.Identity()
+        if self.backbone.stride == 4:
+            self.adapter = nn.Conv2d(self.backbone.channels, config.channels(256), 3, 2, 1)
+        self.decoder = Decoder(config)
+        self.image_extractor = self.map_extractor = self.hard = None
+        if config.stm or config.htm:
+            self.image_extractor = Extractor(3, config)
+            self.map_extractor = Extractor(config.maps, config)
+        if config.htm:
+            self.hard = HardTransform(config)
+
+    def remember(self, image: Tensor, maps: Tensor) -> Reference:
+        """What ``forward`` needs of reference faces.
+
+        Args:
+            image: (R,3,S/2,S/2), normalised like the crops.
+            maps: (R, maps, S/2, S/2), Gaussians of its landmarks and its boundaries.
+
+        Raises:
+            ValueError: the network has neither transformation, so that no reference can serve it.
+        """
+        if self.image_extractor is None or self.map_extractor is None:
+            raise ValueError("this RHT has neither soft nor hard transformation: it takes no reference")
+        values: Scales = self.map_extractor(maps)
+        return Reference(self.image_extractor(image)[0], values)
+
+    def forward(self, images: Tensor, reference: Reference | None = None) -> Outcome:
+        """Normalised crops (B,3,S,S); ``reference`` is needed by the transformations, others ignore it."""
+        features = self.adapter(self.backbone(images))
+        if self.image_extractor is None:
+            return Outcome(self.decoder(features, []), None, None, None)
+        assert reference is not None, "a reference is needed: see remember()"
+        query = self.image_extractor(halve(images))[0]
+        soft = hard = attention = None
+        if self.config.stm:
+            soft, attention = soften(reference.values, *best_matches(query, reference.keys))
+        if self.hard is not None:
+            hard = self.hard(query, reference)
+        transferred = [part for part in (hard, soft) if part is not None]
+        return Outcome(self.decoder(features, transferred), soft, hard, attention)
