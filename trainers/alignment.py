@@ -20,8 +20,10 @@ from .datasets import (
     SampleStream,
     TrainingData,
 )
+from .learner import Learner, device_of
 from .losses import laplace_nll, log_l1, masked_mean, spatial_cross_entropy
 from .metrics import box_size, inter_ocular, nme, point_errors, roc_auc
+from .networks.encoder_decoder import LandmarkExport
 from .targets import gaussian_targets
 
 # How often each kind of crop is drawn. 300W defines the points; AFLW brings the large poses; YouTube Faces brings
@@ -30,6 +32,9 @@ SHARES = {"300w": 0.62, "aflw68": 0.21, "ytf68": 0.07, "wider": 0.02, "nobody": 
 # YouTube Faces' labels are whole pixels with a noisy outline: they count less, and through a correction of their own.
 SET_WEIGHT = {"300w": 1.0, "aflw68": 1.0, "ytf68": 0.4}
 SIGMA = 5.6  # crop pixels, of the Gaussians that the maps are asked to resemble
+# The inter-ocular distance of a frontal face is about 0.59 of the longer side of its points' box (median over 300W's
+# training part).
+INTER_OCULAR = 0.59
 HIDDEN_ERROR = 10.0  # crop pixels that a self-occluded point is taken to be wrong by, for the confidence only
 
 
@@ -206,17 +211,22 @@ def as_item(crop: _Crop) -> Item:
     }
 
 
-class WithCorrection(nn.Module):
+def tolerance(spec: Spec) -> float:
+    """Crop pixels that are 10 % of the inter-ocular distance of a frontal face in a well-placed crop."""
+    return 0.1 * INTER_OCULAR * spec.size[0] / spec.crop_margin
+
+
+class WithCorrection(Learner):
     """A landmark network in training, with the offset by which YouTube Faces' labels differ from 300W's.
 
     The offset is one vector per point of an upright face of unit size, mirror-symmetric, learned along and left out of
     the export: so the labels of one set do not bend the points on another.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        """Train ``network``."""
+    def __init__(self, network: nn.Module, spec: Spec) -> None:
+        """Train ``network`` on crops as ``spec`` describes them."""
         super().__init__()
-        self.network = network
+        self.network, self.spec = network, spec
         self.offset = nn.Parameter(torch.zeros(IBUG_68.count, 2))
 
     def correction(self) -> Tensor:
@@ -224,15 +234,23 @@ class WithCorrection(nn.Module):
         mirrored = self.offset[list(IBUG_68.flip)] * self.offset.new_tensor([-1.0, 1.0])
         return (self.offset + mirrored) / 2
 
-    def forward(self, crops: Tensor) -> dict[str, Tensor]:
-        """As the network."""
-        out: dict[str, Tensor] = self.network(crops)
+    def losses(self, batch: Item, turn: str) -> dict[str, Tensor]:
+        """See ``alignment_losses``."""
+        return alignment_losses(self, batch)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Points, confidence and presence."""
+        out: dict[str, Tensor] = self.exported()(images)
         return out
+
+    def exported(self) -> LandmarkExport:
+        """The network as it is shipped."""
+        return LandmarkExport(self.network, tolerance(self.spec))
 
 
 def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
     """Coordinates, heatmaps, confidence and presence."""
-    out = model(batch["image"])
+    out = model.network(batch["image"])
     size = batch["image"].shape[-1]
     # labels of a corrected set are moved to where 300W would have put them
     offset = model.correction() @ batch["corrected"].transpose(1, 2)
@@ -252,13 +270,15 @@ def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def validate_alignment(model: WithCorrection, spec: Spec, data: TrainingData) -> dict[str, float]:
+def validate_alignment(learner: nn.Module, spec: Spec, data: TrainingData) -> dict[str, float]:
     """NME on the held-out part of each training set, and AUC of confidence and presence, crops lightly jittered."""
+    assert isinstance(learner, WithCorrection)
+    network = learner.network
     rng, samples = np.random.default_rng(1), AlignmentSamples(data, spec)
     figures, errors, scales, present = {}, [], [], []
     for chosen in data.faces:
         crops, truth = zip(*(_plain_crop(rng, samples, chosen, i) for i in range(len(chosen))), strict=True)
-        out = _predict(model, crops)
+        out = _predict(network, crops)
         points = np.stack(truth)
         norm = box_size(points) if chosen.name == "aflw68" else inter_ocular(points)
         each = point_errors(out["points"], points, norm)
@@ -267,7 +287,7 @@ def validate_alignment(model: WithCorrection, spec: Spec, data: TrainingData) ->
         if chosen.name != "ytf68":
             errors.append(each)
             scales.append(out["log_scale"])
-    nobody = _predict(model, [samples._nobody(rng).image for _ in range(400)])["presence"]
+    nobody = _predict(network, [samples._nobody(rng).image for _ in range(400)])["presence"]
     known = ~np.isnan(np.concatenate(errors))
     wrong = np.concatenate(errors)[known] > 0.1
     found = np.concatenate(present)
@@ -288,8 +308,9 @@ def _plain_crop(rng: Generator, samples: AlignmentSamples, chosen: LandmarkSet, 
 
 
 def _predict(model: nn.Module, crops: tuple[Image, ...] | list[Image]) -> dict[str, FloatArray]:
-    outputs = []
+    outputs, device = [], device_of(model)
     for at in range(0, len(crops), 64):
-        out = model(torch.from_numpy(to_tensor(crops[at : at + 64], (0, 0, 0), (255, 255, 255), rgb=True)))
-        outputs.append({name: out[name].numpy() for name in ("points", "log_scale", "presence")})
+        images = torch.from_numpy(to_tensor(crops[at : at + 64], (0, 0, 0), (255, 255, 255), rgb=True))
+        out = model(images.to(device))
+        outputs.append({name: out[name].cpu().numpy() for name in ("points", "log_scale", "presence")})
     return {name: np.concatenate([out[name] for out in outputs]) for name in outputs[0]}

@@ -6,10 +6,12 @@ Geometry uses the run-time warp (``realtime/geometry.py``). Everything draws fro
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from ..realtime.faces import FloatArray, Image
 from ..realtime.geometry import Region, region_of_points
@@ -141,3 +143,133 @@ def look(rng: Generator, image: Image, *, strength: float = 1.0) -> Image:
         if rng.random() < share * strength:
             image = change(rng, image)
     return image
+
+
+Look = Callable[[Generator, Image], Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How the crops of a face are changed before a network sees them; as it stands, not at all.
+
+    Attributes:
+        rotation: largest turn either way, degrees, uniform.
+        rotation_share: share of crops that are turned.
+        scale: smallest and largest size of the face in the crop, over that in the plain crop, uniform.
+        shift: largest shift of the crop in x and in y, as a part of its side, uniform.
+        flip: share of crops that are mirrored.
+        occlusion_share: share of crops over which a rectangle of one shade is laid.
+        occlusion_area: smallest and largest part of the crop that it covers, uniform. What is annotated under it stays
+            annotated and counts as visible, as if it were.
+        grey: share of crops without colour.
+        blur: share of crops out of focus.
+        looks: changes of appearance of which each crop gets one, all equally likely.
+    """
+
+    rotation: float = 0.0
+    rotation_share: float = 1.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: float = 0.0
+    flip: float = 0.0
+    occlusion_share: float = 0.0
+    occlusion_area: tuple[float, float] = (0.0, 0.0)
+    grey: float = 0.0
+    blur: float = 0.0
+    looks: tuple[Look, ...] = ()
+
+    def place(self, rng: Generator, region: Region, size: int) -> tuple[bool, FloatArray]:
+        """Whether the crop is mirrored, and the transform (2,3) of the picture to a crop of ``size`` pixels."""
+        turned = rng.random() < self.rotation_share
+        angle = np.radians(rng.uniform(-self.rotation, self.rotation)) if turned else 0.0
+        dx, dy = rng.uniform(-self.shift, self.shift, 2) * region.side
+        side = region.side / rng.uniform(*self.scale)
+        matrix = Region(region.x + dx, region.y + dy, side, region.angle + angle).to_crop(size)
+        mirrored = bool(rng.random() < self.flip)
+        return mirrored, mirror(matrix, size) if mirrored else matrix
+
+    def appearance(self, rng: Generator, image: Image) -> Image:
+        """Change how a crop looks, and lay something over it."""
+        if rng.random() < self.grey:
+            image = grey(rng, image)
+        if rng.random() < self.blur:
+            image = soft_blur(rng, image)
+        if rng.random() < self.occlusion_share:
+            image = erase(rng, image, area=self.occlusion_area)
+        return self.looks[int(rng.integers(len(self.looks)))](rng, image) if self.looks else image
+
+
+def mirror(matrix: FloatArray, size: int) -> FloatArray:
+    """A transform (2,3) to a crop of ``size`` pixels, followed by its mirror image."""
+    mirrored = np.stack([-matrix[0], matrix[1]])
+    mirrored[0, 2] += size - 1
+    return mirrored
+
+
+def erase(rng: Generator, image: Image, *, area: tuple[float, float]) -> Image:
+    """A rectangle of one shade over a part of the picture between ``area``'s bounds, 0.3 to 3.3 times as high as wide.
+
+    It lies wholly inside (random erasing, Zhong et al. 2020).
+    """
+    height, width = image.shape[:2]
+    covered = rng.uniform(*area) * height * width
+    aspect = float(np.exp(rng.uniform(np.log(0.3), np.log(1 / 0.3))))
+    h = min(height, round((covered * aspect) ** 0.5))
+    w = min(width, round(covered / max(h, 1)))
+    x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+    out = image.copy()
+    out[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+    return out
+
+
+def same(rng: Generator, image: Image) -> Image:
+    """The picture as it is."""
+    return image
+
+
+def grey(rng: Generator, image: Image) -> Image:
+    """Without colour."""
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
+
+
+def contrast(rng: Generator, image: Image) -> Image:
+    """Levels spread from, or drawn to, their mean by up to a half."""
+    gain = rng.uniform(0.5, 1.5)
+    return _through(image, np.repeat((np.arange(256)[:, None] - image.mean()) * gain + image.mean(), 3, axis=1))
+
+
+def tint(rng: Generator, image: Image) -> Image:
+    """Each channel brighter or darker by up to a third."""
+    return _through(image, np.arange(256)[:, None] * rng.uniform(0.67, 1.33, 3))
+
+
+def gamma(rng: Generator, image: Image) -> Image:
+    """Power law of 0.5 to 2 on the levels."""
+    power = float(np.exp(rng.uniform(np.log(0.5), np.log(2))))
+    return _through(image, np.repeat(255 * (np.arange(256)[:, None] / 255) ** power, 3, axis=1))
+
+
+def equalise(rng: Generator, image: Image) -> Image:
+    """Histogram equalisation of the brightness."""
+    planes = cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb)
+    planes[:, :, 0] = cv2.equalizeHist(planes[:, :, 0])
+    return cv2.cvtColor(planes, cv2.COLOR_YCrCb2BGR).astype(np.uint8, copy=False)
+
+
+def lighting(rng: Generator, image: Image) -> Image:
+    """Light from one side: a gain that runs from 0.4 to 1.6 across the picture at most, in any direction."""
+    height, width = image.shape[:2]
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.6)
+    x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
+    slope = np.clip(np.cos(angle) * x[None] + np.sin(angle) * y[:, None], -1, 1)
+    lit: Image = np.clip(image * (1 + strength * slope[:, :, None]), 0, 255).astype(np.uint8)
+    return lit
+
+
+def _through(image: Image, levels: NDArray[np.float64]) -> Image:
+    """Replace the levels of each channel by a table (256,3)."""
+    table = np.clip(levels, 0, 255).astype(np.uint8).reshape(256, 1, 3)
+    return cv2.LUT(image, table).astype(np.uint8, copy=False)
+
+
+CHS_LOOKS: tuple[Look, ...] = (noise, grey, contrast, tint, gamma, equalise, compress, lighting, same)
+"""The nine of the heatmap-guided selective feature attention (CHS), in the paper's order."""

@@ -17,6 +17,7 @@ from .datasets import (
     TrainingData,
 )
 from .evaluation import ModuleRuntime, detect_faces, highest_scores
+from .learner import Learner
 from .losses import box_overlap, quality_focal
 from .metrics import average_precision, recall_at
 from .networks.face_detector import STRIDES, DetectorExport, FaceDetector, cell_centres
@@ -222,13 +223,35 @@ def _within(centres: Tensor, boxes: Tensor) -> Tensor:
     return (low & high).all(dim=2).any(dim=0)
 
 
-def validate_detector(model: nn.Module, spec: Spec, data: TrainingData) -> dict[str, float]:
+class DetectorLearner(Learner):
+    """The face detector in training."""
+
+    def __init__(self, network: FaceDetector, spec: Spec, shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+        """Train ``network``; it is exported with ``shifts``."""
+        super().__init__()
+        self.network, self.spec, self.shifts = network, spec, shifts
+
+    def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+        """See ``detection_losses``."""
+        return detection_losses(self.network, batch)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``boxes`` (B,N,4) and ``scores`` (B,N)."""
+        out: dict[str, Tensor] = self.exported()(images)
+        return out
+
+    def exported(self) -> DetectorExport:
+        """The network as it is shipped."""
+        return DetectorExport(self.network, self.shifts)
+
+
+def validate_detector(learner: nn.Module, spec: Spec, data: TrainingData) -> dict[str, float]:
     """Average precision (IoU 0.5, faces of 24 px and more) and false alarms on the held-out part of the training data.
 
     ``missed_precision`` is 1 less the average precision, the figure to minimise.
     """
-    assert isinstance(model, FaceDetector)
-    with ModuleRuntime(DetectorExport(model), spec) as runtime:
+    assert isinstance(learner, DetectorLearner)
+    with ModuleRuntime(DetectorExport(learner.network), spec) as runtime:
         results = detect_faces(runtime, data.wider)
         alarms = highest_scores(runtime, data.negatives)
     precision = average_precision(results)

@@ -31,6 +31,7 @@ from .datasets import (
     read_wider,
     read_ytf68,
 )
+from .learner import device_of
 from .metrics import (
     YAW_BANDS,
     Found,
@@ -66,7 +67,8 @@ class ModuleRuntime(Closing):
     @torch.no_grad()
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
         """Run images (B,3,H,W)."""
-        return {name: value.numpy() for name, value in self.module(torch.from_numpy(images)).items()}
+        out = self.module(torch.from_numpy(images).to(device_of(self.module)))
+        return {name: value.cpu().numpy() for name, value in out.items()}
 
     def close(self) -> None:
         """Nothing to free."""

@@ -1,76 +1,99 @@
-"""The training loop: plain functions over a model, an endless stream of samples and a dict of named losses."""
+"""The training loop: plain functions over a learner, an endless stream of samples and a dict of named losses."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..engines.errors import NasionError
-from .record import Record
+from . import checkpoint, processes
+from .checkpoint import TrainingError
+from .learner import Learner
+from .record import Means, Record
+from .schedule import Optimiser as Optimiser
+from .schedule import Schedule as Schedule
+from .stopping import Stopping
 
 log = logging.getLogger(__name__)
 
-Losses = Callable[[Any, Any], dict[str, Tensor]]
 Validate = Callable[[nn.Module], dict[str, float]]
+Watch = Callable[["State", float, dict[str, float]], None]
+Precision = Literal["fp32", "bf16"]
 
+SAVE_EVERY = 300.0
+"""Seconds after which a checkpoint is written, whatever the step."""
 
-class TrainingError(NasionError):
-    """A run that cannot start, resume or go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How long and how fast a network learns.
-
-    Attributes:
-        steps: optimiser steps of the whole run.
-        batch: samples a step.
-        rate: peak learning rate of AdamW; warmed up over ``warmup`` steps, then a cosine down to a hundredth.
-        decay: weight decay of the weights with more than one dimension.
-        average: decay of the exponential moving average of the weights, which is what is validated and kept.
-        clip: largest norm of the gradient.
-        validate_every, report_every: in steps.
-        seed: of the initial weights and the samples.
-    """
-
-    steps: int
-    batch: int
-    rate: float
-    decay: float = 0.01
-    warmup: int = 300
-    average: float = 0.9995
-    clip: float = 5.0
-    validate_every: int = 2000
-    report_every: int = 100
-    seed: int = 0
+_COUNTERS = ("turns", "step", "seconds", "best", "validated", "waited")
 
 
 @dataclass(slots=True)
 class State:
-    """All that changes during a run; a checkpoint holds just this."""
+    """All that changes during a run; ``latest.pt`` holds just this.
 
-    model: nn.Module
-    average: nn.Module
-    optimiser: torch.optim.Optimizer
+    Attributes:
+        learner: being trained.
+        average: what is validated and kept: the moving average of ``learner``, or itself.
+        optimisers: by turn.
+        turns: steps done, by turn.
+        step: steps done.
+        seconds: training time, without that of earlier processes' validation after a stop.
+        best: lowest criterion so far.
+        validated: step of the last validation.
+        waited: validations since the best one.
+        means: losses since the last report.
+    """
+
+    learner: Learner
+    average: Learner
+    optimisers: dict[str, torch.optim.Optimizer]
+    turns: dict[str, int]
     step: int = 0
     seconds: float = 0.0
     best: float = math.inf
+    validated: int = 0
+    waited: int = 0
+    means: Means = field(default_factory=Means)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What stays the same from the first step to the last."""
+
+    schedule: Schedule
+    folder: Path
+    record: Record
+    validate: Validate | None
+    criterion: str
+    minutes: float | None
+    device: torch.device
+    precision: Precision
+    description: dict[str, Any]
+    watch: Watch | None
+
+    def progress(self, state: State) -> float:
+        """Part of the run that is over, 0..1."""
+        by_time = state.seconds / (60 * self.minutes) if self.minutes else 0.0
+        return max(state.step / self.schedule.steps, by_time)
+
+    def over(self, state: State) -> bool:
+        """Whether there is nothing left to do."""
+        patience = self.schedule.patience
+        return self.progress(state) >= 1 or (patience is not None and state.waited >= patience)
 
 
 def train(
-    model: nn.Module,
+    learner: Learner,
     samples: Dataset[Any],
-    losses: Losses,
     schedule: Schedule,
     folder: Path,
     *,
@@ -79,67 +102,89 @@ def train(
     criterion: str = "loss",
     minutes: float | None = None,
     workers: int = 0,
+    device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
     description: dict[str, Any] | None = None,
+    watch: Watch | None = None,
 ) -> State:
     """Train, or go on where ``folder``'s checkpoint ends.
 
+    Under torchrun (see ``processes.joined``) each process draws its share of each batch, and the first one writes.
+    A checkpoint is written with each validation, every five minutes, and on Ctrl-C or SIGTERM.
+
     Args:
-        model: called by ``losses`` only.
+        learner: moved to ``device``.
         samples: item i is the i-th sample of the whole run, so that a resumed run sees what an unbroken one would.
-        losses: model and batch to named losses, which are added.
         schedule: steps, rates, seeds.
         folder: receives ``record.jsonl``, ``latest.pt`` and ``best.pt``.
         collate: list of samples to batch.
-        validate: averaged model to named figures; ``criterion`` names the one to minimise for ``best.pt``.
+        validate: learner to named figures; ``criterion`` names the one to minimise for ``best.pt``.
         criterion: see ``validate``.
         minutes: a budget of training time; the learning rate then follows time instead of steps where that ends first.
         workers: processes that prepare samples.
-        description: stored in each checkpoint, for export.
+        device: where to train.
+        precision: ``bf16`` computes what torch's autocast deems safe in bfloat16.
+        description: stored in each checkpoint: recipe and options, for ``load_trained``.
+        watch: called after each step with the state, the part of the run that is over, and the step's losses.
 
     Raises:
-        TrainingError: a loss is not finite (its parts are named), or the checkpoint belongs to another schedule.
+        TrainingError: a loss is not finite (its parts are named), the checkpoint belongs to another schedule, a turn
+            has no optimiser, or the batch cannot be shared by the processes.
+        KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
-    state = _start(model, schedule, folder)
-    with Record(folder) as record:
-        record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, **(description or {}))
-        batches = _batches(samples, schedule, state.step, collate, workers)
-        clock, carried = time.monotonic(), state.seconds
-        model.train()
-        while (progress := _progress(state, schedule, minutes)) < 1:
-            rate = _rate(state.step, progress, schedule)
-            parts = _step(state, next(batches), losses, schedule, rate)
-            state.step += 1
-            state.seconds = carried + time.monotonic() - clock
-            if state.step % schedule.report_every == 0:
-                record.write("train", step=state.step, seconds=round(state.seconds, 1), rate=rate, **parts)
-            if state.step % schedule.validate_every == 0:
-                _checkpoint(state, schedule, folder, record, validate, criterion, description)
-        _checkpoint(state, schedule, folder, record, validate, criterion, description)
+    device = torch.device(device)
+    learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = _start(learner, schedule, folder)
+    with Record(folder, silent=processes.rank() > 0) as record, Stopping() as stopping:
+        about = description or {}
+        run = _Run(schedule, folder, record, validate, criterion, minutes, device, precision, about, watch)
+        record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, **about)
+        _steps(state, run, _batches(samples, schedule, state.step, collate, workers), stopping)
     return state
 
 
-def _start(model: nn.Module, schedule: Schedule, folder: Path) -> State:
-    grouped: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for parameter in model.parameters():
-        grouped[parameter.ndim > 1].append(parameter)
-    groups = [
-        {"params": grouped[True], "weight_decay": schedule.decay},
-        {"params": grouped[False], "weight_decay": 0.0},
-    ]
-    state = State(model, copy.deepcopy(model).eval().requires_grad_(False), torch.optim.AdamW(groups, lr=schedule.rate))
-    latest = folder / "latest.pt"
-    if latest.is_file():
-        saved = torch.load(latest, weights_only=True)
-        if saved["schedule"] != asdict(schedule):
+def _start(learner: Learner, schedule: Schedule, folder: Path) -> State:
+    average = copy.deepcopy(learner).eval().requires_grad_(False) if schedule.average else learner
+    optimisers = {each.turn: each.over(learner.trained(each.turn)) for each in schedule.optimisers}
+    state = State(learner, average, optimisers, dict.fromkeys(optimisers, 0))
+    if (folder / "latest.pt").is_file():
+        _resume(state, schedule, folder / "latest.pt")
+    return state
+
+
+def _resume(state: State, schedule: Schedule, path: Path) -> None:
+    saved = checkpoint.load(path)
+    if saved["schedule"] != asdict(schedule):
+        raise TrainingError(
+            f"{path} was trained with {saved['schedule']}, asked for is {asdict(schedule)}; "
+            "choose another --out, or the same settings to go on"
+        )
+    checkpoint.fill(state.learner, saved["model"])
+    if state.average is not state.learner:
+        checkpoint.fill(state.average, saved["average"])
+    for turn, optimiser in state.optimisers.items():
+        optimiser.load_state_dict(saved["optimisers"][turn])
+    state.means = Means(saved["means"])
+    for name in _COUNTERS:
+        setattr(state, name, saved[name])
+    log.info("resuming %s at step %d", path, state.step)
+
+
+class _Share(Sampler[int]):
+    """Which samples this process draws: its part of each batch from step ``first`` on."""
+
+    def __init__(self, schedule: Schedule, first: int) -> None:
+        if schedule.batch % processes.size():
             raise TrainingError(
-                f"{latest} was trained with {saved['schedule']}, asked for is {asdict(schedule)}; "
-                "choose another --out, or the same settings to go on"
+                f"a batch of {schedule.batch} cannot be shared by {processes.size()} processes; "
+                f"choose a --batch that is a multiple of {processes.size()}"
             )
-        for part in ("model", "average", "optimiser"):
-            getattr(state, part).load_state_dict(saved[part])
-        state.step, state.seconds, state.best = saved["step"], saved["seconds"], saved["best"]
-        log.info("resuming %s at step %d", latest, state.step)
-    return state
+        self.schedule, self.first, self.size = schedule, first, schedule.batch // processes.size()
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.first, self.schedule.steps):
+            begin = step * self.schedule.batch + processes.rank() * self.size
+            yield from range(begin, begin + self.size)
 
 
 def _batches(
@@ -149,81 +194,160 @@ def _batches(
     collate: Callable[[list[Any]], Any] | None,
     workers: int,
 ) -> Iterator[Any]:
-    order = range(step * schedule.batch, schedule.steps * schedule.batch)
-    return iter(DataLoader(samples, schedule.batch, sampler=order, collate_fn=collate, num_workers=workers))
+    share = _Share(schedule, step)
+    loader = DataLoader(
+        samples, share.size, sampler=share, collate_fn=collate, num_workers=workers, worker_init_fn=_without_signals
+    )
+    return iter(loader)
 
 
-def _progress(state: State, schedule: Schedule, minutes: float | None) -> float:
-    by_time = state.seconds / (60 * minutes) if minutes else 0.0
-    return max(state.step / schedule.steps, by_time)
+def _without_signals(_: int) -> None:
+    """Ctrl-C in a terminal reaches every process: those that only prepare samples leave it to the one that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _rate(step: int, progress: float, schedule: Schedule) -> float:
-    warm = min(1.0, (step + 1) / schedule.warmup)
-    return schedule.rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+def _steps(state: State, run: _Run, batches: Iterator[Any], stopping: Stopping) -> None:
+    module = processes.shared(_Losses(state.learner), run.device)
+    begin, saved = time.monotonic() - state.seconds, time.monotonic()
+    state.learner.train()
+    while True:
+        state.seconds, stop = processes.agreed(time.monotonic() - begin, stopping.asked, run.device)
+        if stop:
+            _save_latest(state, run)
+            stopping.leave()
+        if state.step > state.validated and (run.over(state) or state.step % run.schedule.validate_every == 0):
+            _validate(state, run)
+            saved = time.monotonic()
+        if run.over(state):
+            return
+        _step(state, run, module, next(batches))
+        if time.monotonic() - saved > SAVE_EVERY:
+            _save_latest(state, run)
+            saved = time.monotonic()
 
 
-def _step(state: State, batch: Any, losses: Losses, schedule: Schedule, rate: float) -> dict[str, float]:
-    for group in state.optimiser.param_groups:
+class _Losses(nn.Module):
+    """The losses as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, batch: Any, turn: str) -> dict[str, Tensor]:
+        return self.learner.losses(batch, turn)
+
+
+def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
+    learner, schedule, progress = state.learner, run.schedule, run.progress(state)
+    turn = learner.turn(state.step)
+    settings = next((each for each in schedule.optimisers if each.turn == turn), None)
+    if settings is None:
+        raise TrainingError(f"the schedule has no optimiser for turn {turn!r}, only for {', '.join(state.optimisers)}")
+    rate = settings.rate_at(progress, state.turns[turn])
+    for group in state.optimisers[turn].param_groups:
         group["lr"] = rate
-    parts = losses(state.model, batch)
-    total = torch.stack(list(parts.values())).sum()
-    values = {name: float(value.detach()) for name, value in parts.items()}
-    if not math.isfinite(float(total.detach())):
+    processes.seed(schedule.seed, state.step)
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+        parts = module(_moved(batch, run.device), turn)
+    total = torch.stack([part.float() for part in parts.values()])
+    values = dict(zip(parts, total.tolist(), strict=True))
+    if not math.isfinite(sum(values.values())):
         raise TrainingError(f"step {state.step}: the loss is not finite: {values}; lower the rate or look at the data")
-    state.optimiser.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(state.model.parameters(), schedule.clip)
-    state.optimiser.step()
+    learner.zero_grad(set_to_none=True)
+    total.sum().backward()  # type: ignore[no-untyped-call]
+    if schedule.clip is not None:
+        nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip)
+    state.optimisers[turn].step()
     _follow(state, schedule)
-    return {name: round(value, 5) for name, value in values.items()}
+    _note(state, run, turn, rate, values)
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """Tensors of a batch on ``device``, pictures with their channels last."""
+    if isinstance(batch, Tensor):
+        layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
+        return batch.to(device, non_blocking=True, memory_format=layout)
+    if isinstance(batch, dict):
+        return {name: _moved(value, device) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)([_moved(value, device) for value in batch])
+    return batch
 
 
 @torch.no_grad()
 def _follow(state: State, schedule: Schedule) -> None:
     """Move the averaged weights; the average forgets its start faster while the run is young."""
-    keep = min(schedule.average, (1 + state.step) / (10 + state.step))
-    for mean, value in zip(state.average.parameters(), state.model.parameters(), strict=True):
+    if state.average is state.learner:
+        return
+    done = state.step + 1
+    keep = min(schedule.average, (1 + done) / (10 + done))
+    for mean, value in zip(state.average.parameters(), state.learner.parameters(), strict=True):
         mean.lerp_(value, 1 - keep)
-    for statistic, current in zip(state.average.buffers(), state.model.buffers(), strict=True):
+    for statistic, current in zip(state.average.buffers(), state.learner.buffers(), strict=True):
         if statistic.is_floating_point():
             statistic.lerp_(current, 1 - keep)
         else:
             statistic.copy_(current)
 
 
-def _checkpoint(
-    state: State,
-    schedule: Schedule,
-    folder: Path,
-    record: Record,
-    validate: Validate | None,
-    criterion: str,
-    description: dict[str, Any] | None,
-) -> None:
-    figures = validate(state.average) if validate else {}
+def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, float]) -> None:
+    """Count the step, and tell those who want to know."""
+    state.step += 1
+    state.turns[turn] += 1
+    state.learner.on_step(state.step)
+    state.means.add(values)
+    if state.step % run.schedule.reporting == 0:
+        run.record.write("train", step=state.step, seconds=round(state.seconds, 1), rate=rate, **state.means.take())
+    if run.watch:
+        run.watch(state, run.progress(state), values)
+
+
+def _validate(state: State, run: _Run) -> None:
+    """Validate on the first process; keep the weights where they are the best so far."""
+    try:
+        figures = processes.told(_figures(state, run))
+    except BaseException:
+        _save_latest(state, run)
+        raise
     if figures:
-        record.write("validate", step=state.step, seconds=round(state.seconds, 1), **figures)
-    improved = figures.get(criterion, math.inf) < state.best or not figures
-    state.best = min(state.best, figures.get(criterion, math.inf))
+        run.record.write("validate", step=state.step, seconds=round(state.seconds, 1), **figures)
+        if run.criterion not in figures:
+            raise TrainingError(f"validation says {', '.join(figures)}, but not the criterion {run.criterion!r}")
+    value = figures.get(run.criterion, math.inf)
+    improved = value < state.best or not figures
+    state.best, state.waited = min(value, state.best), 0 if improved else state.waited + 1
+    state.validated = state.step
+    _save_latest(state, run)
+    if improved and processes.rank() == 0:
+        weights = {"average": checkpoint.kept(state.average), "step": state.step, "figures": figures}
+        checkpoint.save(weights | {"description": _description(state, run)}, run.folder / "best.pt")
+
+
+@torch.no_grad()
+def _figures(state: State, run: _Run) -> dict[str, float]:
+    if run.validate is None or processes.rank() > 0:
+        return {}
+    state.average.eval()
+    try:
+        return run.validate(state.average)
+    finally:
+        state.learner.train()
+
+
+def _save_latest(state: State, run: _Run) -> None:
+    if processes.rank() > 0:
+        return
     saved = {
-        "model": state.model.state_dict(),
-        "average": state.average.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-        "step": state.step,
-        "seconds": state.seconds,
-        "best": state.best,
-        "schedule": asdict(schedule),
-        "description": description or {},
-        "figures": figures,
+        "model": checkpoint.kept(state.learner),
+        "average": checkpoint.kept(state.average),
+        "optimisers": {turn: optimiser.state_dict() for turn, optimiser in state.optimisers.items()},
+        "means": state.means.sums,
+        "schedule": asdict(run.schedule),
+        "description": _description(state, run),
+        "figures": {},
     }
-    _save(saved, folder / "latest.pt")
-    if improved:
-        _save({key: saved[key] for key in ("average", "step", "description", "figures")}, folder / "best.pt")
+    checkpoint.save(saved | {name: getattr(state, name) for name in _COUNTERS}, run.folder / "latest.pt")
 
 
-def _save(content: dict[str, Any], path: Path) -> None:
-    """Write beside and rename, so that a stop in between never leaves half a checkpoint."""
-    beside = path.with_suffix(".part")
-    torch.save(content, beside)
-    beside.replace(path)
+def _description(state: State, run: _Run) -> dict[str, Any]:
+    return run.description | {"structure": state.learner.structure()}

@@ -2,17 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..engines.errors import NasionError
+from ..engines.errors import ModelError, NasionError
 from ..engines.spec import Spec
-from .loop import Losses, Schedule, Validate
+from . import checkpoint
+from .augment import Augmentation
+from .learner import Learner
+from .loop import Schedule, Validate
+
+log = logging.getLogger(__name__)
+
+# each with RECIPES, a tuple
+_SYSTEMS = ("shipped", "sd_hrnet", "pwc", "chs", "rdfn", "rht")
+
+# Points a face of the sets that have others than 68.
+_LANDMARKS = {"aflw": 19, "aflw-frontal": 19, "aflw21": 21, "cofw": 29, "wflw": 98}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may vary of a recipe; None leaves it at the recipe's own.
+
+    Attributes:
+        set: data set to learn from, as ``read_set`` names it.
+        size: side of the crop in pixels.
+        width: channels over those of the paper.
+        seed: of the samples; the initial weights follow torch's own, set from the same number.
+        start: checkpoint of an earlier stage.
+        teacher: checkpoint of the network to learn from.
+        backbone_weights: public weights of the backbone.
+        budget: million MACs that pruning may leave.
+        structure: what a checkpoint says of the network's form (``Learner.structure``); never set by a user.
+    """
+
+    set: str = "300w"
+    size: int | None = None
+    width: float | None = None
+    seed: int = 0
+    start: Path | None = None
+    teacher: Path | None = None
+    backbone_weights: Path | None = None
+    budget: float | None = None
+    structure: Mapping[str, Any] | None = None
+
+    @property
+    def landmarks(self) -> int:
+        """Points a face of ``set``."""
+        return _LANDMARKS.get(self.set, 68)
+
+    def described(self) -> dict[str, Any]:
+        """Plain data for a checkpoint, without ``structure``, which the learner tells."""
+        values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        del values["structure"]
+        return values
+
+    @classmethod
+    def of_checkpoint(cls, description: Mapping[str, Any]) -> Options:
+        """The options that build the network of a checkpoint, whose weights need no other file."""
+        known = {field.name for field in fields(cls)}
+        given = {name: value for name, value in description.get("options", {}).items() if name in known}
+        structure = description.get("structure") or None
+        return replace(cls(**given), start=None, teacher=None, backbone_weights=None, structure=structure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +81,6 @@ class Prepared:
     """A recipe with its data read: all that the loop needs."""
 
     samples: Dataset[Any]
-    losses: Losses
     collate: Callable[[list[Any]], Any] | None
     validate: Validate
 
@@ -31,136 +91,127 @@ class Recipe:
 
     Attributes:
         name: what ``nasion train`` calls it.
-        spec: what the exported file will say about itself.
-        build: the untrained network.
-        wrap: a trained network as it is exported, decoding inside.
-        prepare: data folder and seed to samples, losses and validation.
+        summary: one line on what it is.
+        build: options to the untrained learner.
+        prepare: learner, data folder and options to samples and validation.
         criterion: the validation figure whose minimum marks the best checkpoint.
-        schedule: defaults of the run.
+        schedule: defaults of the run, or what makes them from the options.
+        paper: short name of the paper (a row of ``published``), None where there is none.
     """
 
     name: str
-    spec: Spec
-    build: Callable[[], nn.Module]
-    wrap: Callable[[nn.Module], nn.Module]
-    prepare: Callable[[Path, int], Prepared]
+    summary: str
+    build: Callable[[Options], Learner]
+    prepare: Callable[[Learner, Path, Options], Prepared]
     criterion: str
-    schedule: Schedule
+    schedule: Schedule | Callable[[Options], Schedule]
+    paper: str | None = None
+
+    def schedule_for(self, options: Options) -> Schedule:
+        """Defaults of the run with these options."""
+        return self.schedule if isinstance(self.schedule, Schedule) else self.schedule(options)
 
 
-def _prepare_detector(root: Path, seed: int) -> Prepared:
-    from .datasets import TrainingData
-    from .detection import DetectionSamples, collate, detection_losses, validate_detector
+def prepare_faces(augmentation: Augmentation) -> Callable[[Learner, Path, Options], Prepared]:
+    """The usual ``prepare`` of networks that take crops of faces.
 
-    training, held = TrainingData.read(root)
-    spec = FACE_DETECTOR.spec
-    return Prepared(
-        DetectionSamples(training, seed=seed),
-        detection_losses,
-        collate,
-        lambda m: validate_detector(m, spec, held),
-    )
-
-
-def _build_detector() -> nn.Module:
-    from .networks.face_detector import FaceDetector
-
-    return FaceDetector()
-
-
-def _wrap_detector(network: nn.Module) -> nn.Module:
-    from .networks.face_detector import DetectorExport, FaceDetector
-
-    assert isinstance(network, FaceDetector)
-    return DetectorExport(network, DETECTOR_SHIFTS)
-
-
-# Logits at strides 8, 16 and 32. On the 450 training pictures without a face hardly a box of 100 px and more scored
-# above 0.25, smaller ones up to 0.5; with these, held-out faces of all sizes pass the threshold alike.
-DETECTOR_SHIFTS = (0.0, 0.0, 1.1)
-
-FACE_DETECTOR = Recipe(
-    name="face-detector",
-    spec=Spec(task="detector", name="face-detector", size=(384, 384), stride=32, threshold=0.42),
-    build=_build_detector,
-    wrap=_wrap_detector,
-    prepare=_prepare_detector,
-    criterion="missed_precision",
-    schedule=Schedule(steps=60_000, batch=16, rate=2e-3, validate_every=1500),
-)
-
-# The inter-ocular distance of a frontal face is about 0.59 of the longer side of its points' box (median over 300W's
-# training part).
-INTER_OCULAR = 0.59
-
-
-def _landmark_spec(name: str, size: int) -> Spec:
-    return Spec(task="landmarks", name=name, size=(size, size), landmarks=68, crop_margin=1.2, threshold=0.5)
-
-
-def tolerance(spec: Spec) -> float:
-    """Crop pixels that are 10 % of the inter-ocular distance of a frontal face in a well-placed crop."""
-    return 0.1 * INTER_OCULAR * spec.size[0] / spec.crop_margin
-
-
-def _landmark_recipe(name: str, size: int, build: Callable[[], nn.Module], steps: int) -> Recipe:
-    """A landmark network over the same data, losses and schedule as all others."""
-    spec = _landmark_spec(name, size)
-
-    def prepare(root: Path, seed: int) -> Prepared:
-        from .alignment import AlignmentSamples, WithCorrection, alignment_losses, validate_alignment
-        from .datasets import TrainingData
-
-        training, held = TrainingData.read(root)
-
-        def validate(network: nn.Module) -> dict[str, float]:
-            assert isinstance(network, WithCorrection)
-            return validate_alignment(network, spec, held)
-
-        return Prepared(AlignmentSamples(training, spec, seed=seed), alignment_losses, None, validate)
-
-    def wrap(network: nn.Module) -> nn.Module:
-        from .alignment import WithCorrection
-        from .networks.encoder_decoder import LandmarkExport
-
-        assert isinstance(network, WithCorrection)
-        return LandmarkExport(network.network, tolerance(spec))
-
-    schedule = Schedule(steps=steps, batch=32, rate=2e-3, validate_every=2000)
-    return Recipe(name, spec, build, wrap, prepare, "criterion", schedule)
-
-
-def _build_encoder_decoder() -> nn.Module:
-    from .alignment import WithCorrection
-    from .networks.encoder_decoder import EncoderDecoder
-
-    return WithCorrection(EncoderDecoder())
-
-
-def _build_slim_sd_hrnet() -> nn.Module:
-    """SD-HRNet's WFLW graph with a thin stem, narrow branches and one block an encoder, for 96 px crops.
-
-    As large as the CPU time of the encoder-decoder allows, so that the two can be compared.
+    Samples are crops of the training part of ``options.set``, less every twelfth picture, which validates.
     """
-    from .alignment import WithCorrection
-    from .networks.sd_hrnet import SDHRNet, SDHRNetConfig
 
-    slim = SDHRNetConfig(landmarks=68, size=96, stem=(16, 16), widths=(16, 24, 48, 96), blocks=1)
-    return WithCorrection(SDHRNet(slim))
+    def prepare(learner: Learner, root: Path, options: Options) -> Prepared:
+        from .datasets import read_set, split_validation
+        from .samples import FaceSamples, validate_points
+
+        data, spec = read_set(options.set, root, part="train"), learner.spec
+        if data.points.shape[1] != spec.landmarks:
+            raise NasionError(
+                f"{options.set} has {data.points.shape[1]} points a face, the network {spec.landmarks}; "
+                "choose another --set, or another recipe"
+            )
+        training, held = (data.pick(indices) for indices in split_validation(len(data)))
+        samples = FaceSamples(training, spec, augmentation, seed=options.seed)
+        return Prepared(samples, None, lambda network: validate_points(network, held, spec))
+
+    return prepare
 
 
-LANDMARKS_68 = _landmark_recipe("landmarks-68", 112, _build_encoder_decoder, 60_000)
-LANDMARKS_68_SD_HRNET = _landmark_recipe("landmarks-68-sd-hrnet", 96, _build_slim_sd_hrnet, 60_000)
-
-RECIPES = {recipe.name: recipe for recipe in (FACE_DETECTOR, LANDMARKS_68, LANDMARKS_68_SD_HRNET)}
+@cache
+def all_recipes() -> dict[str, Recipe]:
+    """Every recipe by name, those of the shipped networks first."""
+    found: dict[str, Recipe] = {}
+    for system in _SYSTEMS:
+        if find_spec(f"{__package__}.systems.{system}") is None:
+            continue
+        try:
+            module = import_module(f"{__package__}.systems.{system}")
+        except ImportError as error:
+            log.warning("recipes of %s left out: %s", system, error)
+            continue
+        found |= {recipe.name: recipe for recipe in module.RECIPES}
+    return found
 
 
 def recipe_named(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        NasionError: there is none; the message lists them.
+        NasionError: there is none; the message lists them all, a line each.
     """
-    if name not in RECIPES:
-        raise NasionError(f"recipe {name!r} is unknown; allowed: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    recipes = all_recipes()
+    if name not in recipes:
+        wide = max(map(len, recipes))
+        lines = "\n".join(f"  {each.name:{wide}}  {each.summary}" for each in recipes.values())
+        raise NasionError(f"recipe {name!r} is unknown; allowed:\n{lines}")
+    return recipes[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A checkpoint made ready: the recipe it came from and the learner with its weights, not training.
+
+    Attributes:
+        recipe, options: what built it.
+        learner: with the averaged weights.
+        step: at which the checkpoint was written.
+        figures: of its validation.
+    """
+
+    recipe: Recipe
+    options: Options
+    learner: Learner
+    step: int
+    figures: dict[str, float]
+
+    @property
+    def spec(self) -> Spec:
+        """What the network says of itself."""
+        return self.learner.spec
+
+    @property
+    def network(self) -> nn.Module:
+        """The module that is exported."""
+        return self.learner.exported().eval()
+
+
+def load_trained(path: Path) -> Trained:
+    """Read ``best.pt`` or ``latest.pt`` of a run.
+
+    Raises:
+        ModelError: the file is missing or no checkpoint of ours.
+    """
+    try:
+        saved = checkpoint.load(path)
+        description = saved["description"]
+        recipe, options = recipe_named(str(description.get("recipe"))), Options.of_checkpoint(description)
+        learner = recipe.build(options)
+        checkpoint.fill(learner, _fitting(saved["average"], learner))
+    except checkpoint.TrainingError as error:
+        raise ModelError(str(error)) from error
+    return Trained(recipe, options, learner.eval(), saved["step"], saved["figures"])
+
+
+def _fitting(weights: dict[str, Tensor], learner: Learner) -> dict[str, Tensor]:
+    """Weights of the first detectors, which were saved without the learner around them, by their present names."""
+    if weights.keys() & learner.state_dict().keys():
+        return weights
+    return {f"network.{name}": value for name, value in weights.items()}

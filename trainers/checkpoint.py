@@ -1,0 +1,69 @@
+"""What a run leaves on disk: ``latest.pt`` to go on from, ``best.pt`` to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..engines.errors import NasionError
+from .learner import Learner, without
+
+
+class TrainingError(NasionError):
+    """A run that cannot start, resume or go on."""
+
+
+def kept(learner: Learner) -> dict[str, Tensor]:
+    """The weights of ``learner`` that belong into a checkpoint."""
+    return without(learner.state_dict(), learner.borrowed)
+
+
+def fill(learner: Learner, weights: dict[str, Tensor]) -> None:
+    """Load what ``kept`` returned; borrowed submodules keep what they have.
+
+    Raises:
+        TrainingError: the weights are those of another network.
+    """
+    expected = kept(learner).keys()
+    missing, unknown = sorted(expected - weights.keys()), sorted(weights.keys() - expected)
+    if missing or unknown:
+        raise TrainingError(
+            f"the weights do not fit {type(learner).__name__}: missing {_some(missing)}, unknown {_some(unknown)}; "
+            "they come from another recipe, or from other options of it"
+        )
+    try:
+        learner.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # sizes that differ
+        raise TrainingError(f"the weights do not fit {type(learner).__name__}: {error}") from error
+
+
+def _some(names: list[str]) -> str:
+    return "none" if not names else ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write beside and rename, so that a stop in between never leaves half a checkpoint."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    torch.save(content, beside)
+    beside.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; plain data only, no code is run.
+
+    Raises:
+        TrainingError: the file is missing or no checkpoint.
+    """
+    if not path.is_file():
+        raise TrainingError(f"checkpoint {str(path)!r} is not a file; nasion train writes RUN/best.pt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler's own types are private
+        raise TrainingError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+    if not isinstance(content, dict) or "average" not in content or "description" not in content:
+        raise TrainingError(f"{path}: not a checkpoint of nasion train")
+    return content

@@ -1,0 +1,121 @@
+"""Crops of labelled faces: the endless stream that the systems of the papers learn from, and their validation."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from ..engines.spec import Spec
+from ..realtime.faces import FloatArray, Image
+from ..realtime.geometry import Region, region_of_points, to_tensor, transform, warp
+from .augment import Augmentation
+from .datasets import LandmarkSet, SampleStream
+from .learner import device_of
+from .metrics import box_size, failure_rate, nme, point_errors
+
+
+class FaceItem(TypedDict):
+    """One crop, or a batch of them.
+
+    ``image`` (3,S,S) float32, normalised as the spec says; ``points`` (n,2) in crop pixels, 0 where not annotated;
+    ``known`` (n,) 1 where annotated, else 0; ``visible`` (n,) 1 visible or not said, 0 occluded.
+    """
+
+    image: Tensor
+    points: Tensor
+    known: Tensor
+    visible: Tensor
+
+
+class FaceSamples(SampleStream[FaceItem]):
+    """Face number i of an endless, reproducible stream: always the same for one seed.
+
+    Each run of ``len(data)`` items shows every face once, in an order of its own.
+    """
+
+    def __init__(self, data: LandmarkSet, spec: Spec, augmentation: Augmentation, *, seed: int = 0) -> None:
+        """Draw crops of ``data`` as ``spec`` describes them, changed as ``augmentation`` says."""
+        super().__init__(seed)
+        self.data, self.spec, self.augmentation = data, spec, augmentation
+        self._epoch, self._order = -1, np.zeros(0, np.intp)
+
+    def __getitem__(self, index: int) -> FaceItem:
+        """The crop and what is known of it."""
+        return self.draw(self.generator(index), self.face(index))
+
+    def face(self, index: int) -> int:
+        """Which face of the set sample ``index`` shows."""
+        epoch, place = divmod(index, len(self.data))
+        if epoch != self._epoch:
+            # a word of its own: no sample's generator may repeat the one that shuffles
+            self._order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.data))
+            self._epoch = epoch
+        return int(self._order[place])
+
+    def draw(self, rng: np.random.Generator, face: int) -> FaceItem:
+        """An augmented crop of face number ``face`` of the set."""
+        points, size = self.data.points[face], self.spec.size[0]
+        mirrored, matrix = self.augmentation.place(rng, self._region(points), size)
+        image = warp(self.picture(self.data.files[face]), matrix, size)
+        image = self.augmentation.appearance(rng, image)
+        order = list(self.data.scheme.flip) if mirrored else list(range(len(points)))
+        return self.item(image, transform(points, matrix)[order], self._visible(face)[order])
+
+    def crop(self, face: int) -> FaceItem:
+        """The plain crop of face number ``face`` of the set, as validation and tests use it."""
+        points, size = self.data.points[face], self.spec.size[0]
+        matrix = self._region(points).to_crop(size)
+        image = warp(self.picture(self.data.files[face]), matrix, size)
+        return self.item(image, transform(points, matrix), self._visible(face))
+
+    def item(self, image: Image, points: FloatArray, visible: FloatArray) -> FaceItem:
+        """Arrays to tensors: BGR crop (S,S,3), points (n,2) with NaN where not annotated, visibility (n,)."""
+        spec, known = self.spec, np.isfinite(points).all(axis=1)
+        return {
+            "image": torch.from_numpy(to_tensor([image], spec.mean, spec.std, rgb=spec.channels == "rgb")[0]),
+            "points": torch.from_numpy(np.where(known[:, None], points, 0).astype(np.float32)),
+            "known": torch.from_numpy(known.astype(np.float32)),
+            "visible": torch.from_numpy(np.nan_to_num(visible, nan=1.0).astype(np.float32)),
+        }
+
+    def _region(self, points: FloatArray) -> Region:
+        return region_of_points(points[np.isfinite(points).all(axis=1)], margin=self.spec.crop_margin)
+
+    def _visible(self, face: int) -> FloatArray:
+        if self.data.visible is None:
+            return np.ones(self.data.points.shape[1], np.float32)
+        return self.data.visible[face]
+
+
+@torch.no_grad()
+def predict_points(learner: nn.Module, samples: FaceSamples, *, batch: int = 32) -> tuple[FloatArray, FloatArray]:
+    """Points that ``learner`` finds on the plain crops and those annotated, both (N,n,2) crop pixels.
+
+    What is not annotated is NaN in the latter.
+    """
+    device, found, truth = device_of(learner), [], []
+    for at in range(0, len(samples.data), batch):
+        crops = default_collate([samples.crop(i) for i in range(at, min(at + batch, len(samples.data)))])
+        found.append(learner(crops["image"].to(device))["points"].float().cpu().numpy())
+        known = crops["known"][:, :, None] > 0
+        truth.append(torch.where(known, crops["points"], torch.nan).numpy())
+    return np.concatenate(found), np.concatenate(truth)
+
+
+def validate_points(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
+    """Error on plain crops of ``held``: ``nme`` and the failure rate ``fr`` at 0.1, both fractions.
+
+    Normalised by the distance of the outer eye corners; by the size of the points' box for sets where those are not
+    always annotated.
+    """
+    found, truth = predict_points(learner, FaceSamples(held, spec, Augmentation()))
+    a, b = held.scheme.outer_corners
+    norm = np.linalg.norm(truth[:, a] - truth[:, b], axis=1)
+    if not np.isfinite(norm).all():
+        norm = box_size(truth)
+    errors = nme(point_errors(found, truth, norm.astype(np.float32)))
+    return {"nme": round(float(errors.mean()), 5), "fr": round(failure_rate(errors), 4)}
