@@ -10,7 +10,7 @@ from torch.nn import functional
 def conv_bn(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True, bias: bool = False
 ) -> nn.Sequential:
-    """Convolution (``bias`` only where published counts have one), batch normalisation and, unless told otherwise, ReLU."""
+    """Convolution, batch normalisation and, unless told otherwise, ReLU; ``bias`` where published counts have one."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias),
         nn.BatchNorm2d(outputs),

@@ -7,6 +7,7 @@ live in the pixels of the one crop.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +27,10 @@ class Corrector(nn.Module):
         super().__init__()
         widths = [inputs, *(config.scaled(channels) for channels in _GROUPS)]
         self.body = nn.Sequential(
-            *(
-                nn.Sequential(conv_bn(a, b, bias=True), conv_bn(b, b, bias=True), halving())
-                for a, b in zip(widths, widths[1:], strict=False)
-            )
+            *(nn.Sequential(conv_bn(a, b, bias=True), conv_bn(b, b, bias=True), halving()) for a, b in pairwise(widths))
         )
         cells, self.landmarks = math.ceil(config.size / 16) ** 2, config.landmarks
-        self.features = nn.Sequential(
-            nn.Flatten(), nn.Dropout(0.5), dense(widths[-1] * cells, config.scaled(256))
-        )
+        self.features = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), dense(widths[-1] * cells, config.scaled(256)))
         self.change = nn.Linear(config.scaled(256), 2 * config.landmarks)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,20 +105,28 @@ def inverse(turn: Tensor) -> Tensor:
 def turned(image: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
     """Image (B,C,H,W) moved by a similarity, bilinear, zero outside."""
     height, width = image.shape[2:]
-    back = inverse(turn)
-    y = torch.arange(height, device=image.device, dtype=image.dtype)
-    x = torch.arange(width, device=image.device, dtype=image.dtype)
-    pixels = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=2).reshape(1, -1, 2)
-    source = (pixels - shift) @ back.mT
+    source = (_pixels(image, height, width) - shift) @ inverse(turn).mT
     grid = (2 * source + 1) / source.new_tensor([width, height]) - 1  # half-pixel rule: align_corners=False
     return functional.grid_sample(image, grid.reshape(-1, height, width, 2), align_corners=False)
 
 
 def nearness(points: Tensor, height: int, width: int) -> Tensor:
     """``1 / (1 + distance to the nearest point)`` at each pixel: points (B,n,2) to (B,1,H,W)."""
-    x = torch.arange(width, device=points.device, dtype=points.dtype)
-    y = torch.arange(height, device=points.device, dtype=points.dtype)
-    across, down = (x - points[..., :1]) ** 2, (y - points[..., 1:]) ** 2
-    square = (down[..., :, None] + across[..., None, :]).amin(dim=1, keepdim=True)
-    # the root's slope is endless at 0, where a point lies on a pixel
-    return 1 / (1 + square.clamp_min(1e-6).sqrt())
+    pixels = _pixels(points, height, width)
+    with torch.no_grad():
+        # The nearest of all is found by a product of matrices, which is three times as fast to train as the minimum
+        # over all distances; |p - s|^2 is ordered as |s|^2 / 2 - p.s, from the middle lest large numbers cancel.
+        middle = pixels.mean(dim=0)
+        centred = points - middle
+        nearer = (pixels - middle) @ centred.mT - (centred * centred).sum(dim=2)[:, None] / 2
+        nearest = nearer.argmax(dim=2)
+    chosen = points.gather(1, nearest[..., None].expand(-1, -1, 2))
+    distance = torch.linalg.vector_norm(pixels - chosen, dim=2)
+    return 1 / (1 + distance.reshape(-1, 1, height, width))
+
+
+def _pixels(like: Tensor, height: int, width: int) -> Tensor:
+    """x and y of every pixel, row by row: (H*W,2)."""
+    x = torch.arange(width, device=like.device, dtype=like.dtype)
+    y = torch.arange(height, device=like.device, dtype=like.dtype)
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=2).reshape(-1, 2)
