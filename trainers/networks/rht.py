@@ -1,4 +1,4 @@
-"""RHT, the reference heatmap transformer (Wan et al. 2023): landmarks with the help of a face whose landmarks are known.
+"""RHT, the reference heatmap transformer (Wan et al. 2023): one face known helps to find the landmarks of another.
 
 A backbone with a transformer on top reads the target. Beside it, at half its resolution, a branch compares the target
 with a reference face and brings the reference's maps over: cell by cell from wherever the two look most alike (soft
