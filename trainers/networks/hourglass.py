@@ -7,6 +7,7 @@ the landmarks are. Each stack but the first is told where its predecessor saw th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -139,36 +140,25 @@ class Hourglass(nn.Module):
 
 
 class Stem(nn.Module):
-    """Crop to features at a quarter of its size: AWing's first convolution and three HPM blocks."""
+    """Crop to features at a quarter of its size: a coordinate convolution, an HPM block, averaging, more HPM blocks."""
 
-    def __init__(self, width: float = 1.0) -> None:
-        """Make the stem; it ends in ``channels`` channels, 256 at full width."""
+    def __init__(self, channels: tuple[int, ...] = (64, 128, 128, 256), *, width: float = 1.0) -> None:
+        """``channels`` times ``width`` after the convolution, the block before the averaging, and each block after."""
         super().__init__()
-        first, second, third = (scaled(channels, width) for channels in (64, 128, 256))
-        self.channels = third
-        self.entry = Entry(first, second)
-        self.blocks = nn.Sequential(HPM(second, second), HPM(second, third))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, channels, S/4, S/4)."""
-        out: Tensor = self.blocks(self.entry(images))
-        return out
-
-
-class Entry(nn.Module):
-    """The start that AWing and CHS share: coordinate convolution to half the size, one HPM block, average to a quarter."""
-
-    def __init__(self, first: int, second: int) -> None:
-        """``first`` channels at half, ``second`` at a quarter of the size."""
-        super().__init__()
+        first, second, *rest = (scaled(count, width) for count in channels)
+        self.channels = (second, *rest)[-1]
         self.conv = CoordConv(3, first, 7, 2)
         self.norm = nn.BatchNorm2d(first)
         self.block = HPM(first, second)
+        self.levels = nn.ModuleList(HPM(a, b) for a, b in pairwise((second, *rest)))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, second, S/4, S/4)."""
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) to the features (B, C, S/4, S/4) after each block behind the averaging, the deepest last."""
         x = functional.relu(self.norm(self.conv(images)), inplace=True)
-        return functional.avg_pool2d(self.block(x), 2)
+        levels = [functional.avg_pool2d(self.block(x), 2)]
+        for level in self.levels:
+            levels.append(level(levels[-1]))
+        return levels[1:]
 
 
 class Stack(nn.Module):
@@ -228,10 +218,10 @@ class StackedHourglass(nn.Module):
         """Build with ``config``'s widths."""
         super().__init__()
         self.config = config = config or HourglassConfig()
-        self.stem = Stem(config.width)
+        self.stem = Stem(width=config.width)
         self.stacks = HourglassStacks(self.stem.channels, config)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps of every stack, the last one's the best."""
-        out: list[Tensor] = self.stacks(self.stem(images))
+        out: list[Tensor] = self.stacks(self.stem(images)[-1])
         return out
