@@ -10,7 +10,7 @@ import numpy as np
 from ..engines.errors import ModelError
 from ..engines.runtime import Runtime
 from .faces import FloatArray, Image, scheme_of
-from .geometry import Region, invert, region_of_points, roll, to_tensor, transform, warp
+from .geometry import Region, places_of, to_tensor, warp
 
 # From a detector's box (forehead to chin) to the region of the landmarks (brows to chin): the centre lies lower
 # by BOX_DOWN of the box's height, and the crop's side is BOX_SCALE times the box's longer side. Means over 630
@@ -74,21 +74,20 @@ class Aligner:
             np.concatenate([empty.presence, *(part.presence for part in found)]),
         )
 
-    def region_of(self, points: FloatArray) -> Region:
-        """Where to look for a face next whose points (n, 2) were just found: around them, upright."""
-        angle = 0.0 if self._scheme is None else roll(points, self._scheme)
-        return region_of_points(points, margin=self._spec.crop_margin, angle=angle)
+    def places_of(self, points: FloatArray) -> tuple[FloatArray, list[Region]]:
+        """Boxes (k, 4) around k faces (k, n, 2) just found, and where to look for each next: around it, upright."""
+        return places_of(points, self._scheme, margin=self._spec.crop_margin)
 
     def _batch(self, image: Image, regions: Sequence[Region]) -> Alignments:
         spec, size = self._spec, self._spec.size[0]
-        to_crop = [region.to_crop(size) for region in regions]
-        crops = [warp(image, matrix, size) for matrix in to_crop]
+        crops = [warp(image, region.to_crop(size), size) for region in regions]
         outputs = self._runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
-        back = [invert(matrix) for matrix in to_crop]
-        points = [transform(of_crop, matrix) for of_crop, matrix in zip(outputs["points"], back, strict=True)]
+        # (k, 3, 2), so that one product of rows (x, y) and one sum map the points of all crops
+        back = np.array([region.to_frame(size).T for region in regions])
+        points = outputs["points"] @ back[:, :2] + back[:, 2:]
         confidence = outputs["confidence"]
         presence = outputs["presence"] if "presence" in outputs else confidence.mean(axis=1)
-        return Alignments(np.stack(points), confidence, presence)
+        return Alignments(points, confidence, presence)
 
 
 def region_of_box(box: FloatArray) -> Region:

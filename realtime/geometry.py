@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import cos, sin
 
 import cv2
 import numpy as np
@@ -37,12 +38,25 @@ class Region:
     def to_crop(self, size: int) -> FloatArray:
         """Transform (2, 3) from pixels of the frame to pixels of a ``size`` x ``size`` crop."""
         scale = size / self.side
-        cos, sin = np.cos(self.angle) * scale, np.sin(self.angle) * scale
+        c, s = cos(self.angle) * scale, sin(self.angle) * scale
         centre = (size - 1) / 2
         return np.array(
             [
-                [cos, sin, centre - cos * self.x - sin * self.y],
-                [-sin, cos, centre + sin * self.x - cos * self.y],
+                [c, s, centre - c * self.x - s * self.y],
+                [-s, c, centre + s * self.x - c * self.y],
+            ],
+            np.float32,
+        )
+
+    def to_frame(self, size: int) -> FloatArray:
+        """Transform (2, 3) from pixels of a ``size`` x ``size`` crop to pixels of the frame: ``to_crop`` undone."""
+        scale = self.side / size
+        c, s = cos(self.angle) * scale, sin(self.angle) * scale
+        centre = (size - 1) / 2
+        return np.array(
+            [
+                [c, -s, self.x - (c - s) * centre],
+                [s, c, self.y - (s + c) * centre],
             ],
             np.float32,
         )
@@ -111,8 +125,16 @@ def _resize(x: float, y: float, *, back: bool) -> FloatArray:
 
 
 def box_of(points: FloatArray) -> FloatArray:
-    """Tightest box (4,) around points (n, 2)."""
-    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+    """Tightest box (..., 4) around points (..., n, 2)."""
+    return _bounds(points).reshape(*points.shape[:-2], 4)
+
+
+def _bounds(points: FloatArray) -> FloatArray:
+    """Least and greatest (..., 2, d) of points (..., n, d)."""
+    bounds = np.empty((*points.shape[:-2], 2, points.shape[-1]), np.float32)
+    np.minimum.reduce(points, axis=-2, out=bounds[..., 0, :])
+    np.maximum.reduce(points, axis=-2, out=bounds[..., 1, :])
+    return bounds
 
 
 def roll(points: FloatArray, scheme: LandmarkScheme) -> float:
@@ -121,7 +143,11 @@ def roll(points: FloatArray, scheme: LandmarkScheme) -> float:
     From the line between the eyes and the line from the eyes down to the mouth, each as long as it is: in profile the
     eyes fall together and only the second says anything.
     """
-    (ex, ey), (mx, my) = (roll_weights(scheme) @ points).tolist()
+    return _turn((roll_weights(scheme) @ points).tolist())
+
+
+def _turn(ways: Sequence[Sequence[float]]) -> float:
+    (ex, ey), (mx, my) = ways
     return math.atan2(ey - mx, ex + my)
 
 
@@ -138,12 +164,29 @@ def roll_weights(scheme: LandmarkScheme) -> FloatArray:
 
 def region_of_points(points: FloatArray, *, margin: float, angle: float = 0.0) -> Region:
     """The square around points (n, 2), turned upright by ``angle``, ``margin`` times their longer extent."""
-    cos, sin = math.cos(angle), math.sin(angle)
-    upright = points @ np.array([[cos, -sin], [sin, cos]], np.float32)
-    (left, top), (right, bottom) = upright.min(axis=0).tolist(), upright.max(axis=0).tolist()
+    rotation = np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]], np.float32)
+    return _region(box_of(points @ rotation).tolist(), margin, angle)
+
+
+def _region(upright: Sequence[float], margin: float, angle: float) -> Region:
+    """The region whose box is ``upright`` once the frame has been turned back by ``angle``."""
+    left, top, right, bottom = upright
     x, y = (left + right) / 2, (top + bottom) / 2
     side = max(max(right - left, bottom - top) * margin, 1.0)
-    return Region(cos * x - sin * y, sin * x + cos * y, side, angle)
+    return Region(cos(angle) * x - sin(angle) * y, sin(angle) * x + cos(angle) * y, side, angle)
+
+
+def places_of(points: FloatArray, scheme: LandmarkScheme | None, *, margin: float) -> tuple[FloatArray, list[Region]]:
+    """Boxes (k, 4) around the points (k, n, 2) of k faces, and their upright regions as of ``region_of_points``.
+
+    In as few calls as may be, whatever k, because this runs for every frame. Without a scheme nothing is turned.
+    """
+    turns = [_turn(ways) for ways in (roll_weights(scheme) @ points).tolist()] if scheme else [0.0] * len(points)
+    rotations = np.array([[[cos(a), -sin(a)], [sin(a), cos(a)]] for a in turns], np.float32).reshape(-1, 2, 2)
+    bounds = _bounds(np.concatenate([points, points @ rotations], axis=2))
+    upright = bounds[:, :, 2:].reshape(-1, 4).tolist()
+    regions = [_region(box, margin, angle) for box, angle in zip(upright, turns, strict=True)]
+    return bounds[:, :, :2].reshape(-1, 4), regions
 
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -162,11 +205,11 @@ def to_tensor(crops: Sequence[Image], mean: Sequence[float], std: Sequence[float
     """Stack BGR crops of one size into (B, 3, H, W) float32, normalised as the spec says."""
     height, width = crops[0].shape[:2]
     tensor = np.empty((len(crops), 3, height, width), np.float32)
+    scales = [np.float32(1 / value) for value in std]
     for crop, planes in zip(crops, tensor, strict=True):
-        for plane, channel in zip(planes[::-1] if rgb else planes, cv2.split(crop), strict=True):
-            plane[...] = channel
-    scale: FloatArray = np.divide(1, std, dtype=np.float32)[:, None, None]
-    tensor *= scale
+        channels = cv2.split(crop)
+        for plane, channel, scale in zip(planes, channels[::-1] if rgb else channels, scales, strict=True):
+            np.multiply(channel, scale, out=plane)
     if any(mean):
-        tensor -= np.array(mean, np.float32)[:, None, None] * scale
+        tensor -= np.divide(mean, std, dtype=np.float32)[:, None, None]
     return tensor

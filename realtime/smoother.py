@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -69,17 +69,14 @@ class OneEuro:
             return self._points.copy()
         setting = self._setting
         change = points - self._points
-        self._speed = self._speed + _weight(setting.speed_cutoff, step) * (change / (step * size) - self._speed)
-        pace = np.sqrt(np.square(self._speed).sum(axis=1, keepdims=True))
-        cutoff = setting.cutoff + setting.beta * pace
-        weight = 1 / (1 + 1 / (2 * math.pi * step * cutoff))
-        self._points = self._points + weight * change
+        # of a first-order low-pass filter, with w = 2 pi x step x cutoff: w / (1 + w) is the newest value's share
+        circle = 2 * math.pi * step
+        share = circle * setting.speed_cutoff / (1 + circle * setting.speed_cutoff)
+        self._speed = (1 - share) * self._speed + (share / (step * size)) * change
+        pace = np.hypot(self._speed[:, :1], self._speed[:, 1:])
+        weight = circle * setting.cutoff + (circle * setting.beta) * pace
+        self._points = self._points + change * (weight / (1 + weight))
         return self._points.copy()  # the caller may do with it what he likes
-
-
-def _weight(cutoff: float, step: float) -> float:
-    """Share of the newest value in a first-order low-pass filter."""
-    return 1 / (1 + 1 / (2 * math.pi * step * cutoff))
 
 
 class Smoother:
@@ -105,7 +102,7 @@ class Smoother:
             one_euro = self._filters[face.id][0] if face.id in self._filters else OneEuro(self._setting)
             points = one_euro(face.points, time=time, size=max(face_size(face), 1.0))
             self._filters[face.id] = one_euro, time
-            smoothed.append(replace(face, points=points, box=box_of(points)))
+            smoothed.append(Face(face.id, box_of(points), face.score, points, face.confidence))
         if len(self._filters) > len(faces):
             recent = {key: value for key, value in self._filters.items() if abs(time - value[1]) <= FORGET}
             self._filters = recent

@@ -18,7 +18,7 @@ from .aligner import Aligner, region_of_box
 from .cuts import CutDetector
 from .detector import Detections, Detector
 from .faces import Face, Frame, Image
-from .geometry import Region, box_of
+from .geometry import Region
 from .identity import Identities, Look
 from .options import TrackerOptions as TrackerOptions
 from .smoother import Smoother
@@ -195,12 +195,9 @@ class Tracker(Closing):
             return []
         least = self._aligner.threshold if least is None else least
         found = self._aligner.align(image, regions)
-        looks: list[Look | None] = []
-        for points, confidence, presence in zip(found.points, found.confidence, found.presence.tolist(), strict=True):
-            region = self._aligner.region_of(points)
-            there = presence >= least and _usable(region, image)
-            looks.append(Look(points, confidence, presence, box_of(points), region) if there else None)
-        return looks
+        boxes, places = self._aligner.places_of(found.points)
+        seen = zip(found.points, found.confidence, found.presence.tolist(), boxes, places, strict=True)
+        return [Look(*look) if look[2] >= least and _usable(look[4], image) else None for look in seen]
 
 
 def check_frame(frame: Frame) -> None:

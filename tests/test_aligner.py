@@ -8,7 +8,7 @@ from nasion.engines.errors import ModelError
 from nasion.engines.spec import Spec
 from nasion.realtime.aligner import BOX_DOWN, BOX_SCALE, Aligner, region_of_box
 from nasion.realtime.faces import IBUG_68
-from nasion.realtime.geometry import Region, invert, roll, to_tensor, transform, warp
+from nasion.realtime.geometry import Region, box_of, invert, roll, to_tensor, transform, warp
 
 from .fake_networks import GREEN, RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, backdrop, draw
 
@@ -71,7 +71,8 @@ def test_the_next_region_holds_the_points_with_a_margin_and_turns_them_upright()
     for angle in (-0.6, 0.0, 0.4, 2.5):
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
         points = TEMPLATE @ turn * 40 + np.float32([150, 100])
-        region = aligner.region_of(points)
+        boxes, (region,) = aligner.places_of(points[None])
+        np.testing.assert_array_equal(boxes[0], box_of(points))
         assert region.angle == pytest.approx(angle, abs=1e-4)
         assert region.side == pytest.approx(80 * 1.35, rel=1e-3)
         upright = transform(points, region.to_crop(128))
@@ -80,7 +81,8 @@ def test_the_next_region_holds_the_points_with_a_margin_and_turns_them_upright()
 
 def test_of_a_scheme_that_is_not_known_the_next_region_is_not_turned():
     aligner = Aligner(Constant(SPEC, points=np.zeros((2, 2)), confidence=[1, 1]))
-    assert aligner.region_of(np.float32([[0, 0], [10, 30]])) == Region(5, 15, 30)
+    boxes, regions = aligner.places_of(np.float32([[[0, 0], [10, 30]]]))
+    assert (boxes.tolist(), regions) == ([[0, 0, 10, 30]], [Region(5, 15, 30)])
 
 
 def test_the_region_of_a_box_lies_lower_than_the_box_because_the_brows_do():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from nasion.realtime.geometry import (
     box_of,
     invert,
     iou,
+    places_of,
     region_of_points,
     roll,
     to_tensor,
@@ -40,6 +43,7 @@ def test_a_transform_undone_leads_back(region: Region) -> None:
     points = np.array([[0, 0], [30, -10], [7, 99]], np.float32)
     matrix = region.to_crop(112)
     np.testing.assert_allclose(transform(transform(points, matrix), invert(matrix)), points, atol=0.05)
+    np.testing.assert_allclose(transform(transform(points, matrix), region.to_frame(112)), points, atol=0.05)
 
 
 @settings(deadline=None)
@@ -69,6 +73,17 @@ def test_the_upright_crop_of_a_turned_face_is_the_crop_of_the_upright_face() -> 
     b = region_of_points(turned, margin=1.35, angle=0.5)
     np.testing.assert_allclose(transform(upright, a.to_crop(112)), transform(turned, b.to_crop(112)), atol=0.01)
     assert a.side == pytest.approx(1.35 * (box_of(upright)[2:] - box_of(upright)[:2]).max())
+
+
+@given(st.lists(regions, max_size=3))
+def test_the_places_of_many_faces_are_those_of_each(places: list[Region]) -> None:
+    faces = [transform(face_shape() * 112, place.to_frame(112)) for place in places]
+    boxes, found = places_of(np.array(faces, np.float32).reshape(-1, 68, 2), IBUG_68, margin=1.2)
+    assert len(boxes) == len(found) == len(places)
+    for points, box, region in zip(faces, boxes, found, strict=True):
+        expected = region_of_points(points, margin=1.2, angle=roll(points, IBUG_68))
+        np.testing.assert_array_equal(box, box_of(points))
+        np.testing.assert_allclose(astuple(region), astuple(expected), rtol=1e-3, atol=1e-3)
 
 
 def test_outside_the_picture_is_black() -> None:

@@ -78,14 +78,14 @@ class EncoderDecoder(nn.Module):
             taps.append(x)
         features = x.mean(dim=(2, 3))
         for lift, tap in zip(reversed(self.lifts), reversed(taps[:-1]), strict=False):
-            height, width = tap.shape[2:]
-            # a stride of 2 halves 7 cells to 4: cell j is centred on cell 2j, so the surplus is at the end
-            x = tap + functional.interpolate(lift(x), scale_factor=2.0, mode="nearest")[:, :, :height, :width]
+            # a stride of 2 halves 7 cells to 4: nearest sampling takes cell j twice, and the last one once
+            x = tap + functional.interpolate(lift(x), size=tap.shape[2:], mode="nearest")
         maps = self.maps(x)
         cells, spread = spatial_moments(maps)
         log_scale, presence = self.reading(features, spread)
+        stride = self.config.map_stride
         return {
-            "points": (cells + 0.5) * self.config.map_stride - 0.5,
+            "points": cells * stride + (stride - 1) / 2,
             "maps": maps,
             "log_scale": log_scale,
             "presence": presence,
@@ -107,5 +107,5 @@ class LandmarkExport(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """``points`` (B,n,2) in crop pixels, ``confidence`` (B,n) and ``presence`` (B,) in 0..1."""
         out = self.network(images)
-        confidence = 1 - torch.exp(-self.tolerance * torch.exp(-out["log_scale"]))
+        confidence = 1 - torch.exp(-self.tolerance / out["log_scale"].exp())
         return {"points": out["points"], "confidence": confidence, "presence": out["presence"].sigmoid()}
