@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -72,16 +71,10 @@ class CutDetector:
 
 def _thumbnail(image: Image) -> _Thumbnail:
     """From few pixels, in few calls: this runs for every frame, and finds nothing in nearly all of them."""
-    height, width = image.shape[:2]
-    down, right = max(height // _HEIGHT, 1), max(width // (2 * _WIDTH), 1)
-    sparse = np.ascontiguousarray(image[down // 2 :: down, right // 2 :: right, 1])
-    small = cv2.resize(sparse, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
-    pixels: FloatArray = np.subtract(small, cv2.mean(small)[0], dtype=np.float32)
-    return _Thumbnail(pixels, _deviation(pixels))
-
-
-def _deviation(centred: FloatArray) -> float:
-    return math.sqrt(np.vdot(centred, centred) / centred.size)
+    small = cv2.resize(image, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_NEAREST)
+    mean, deviation = cv2.meanStdDev(small)
+    pixels: FloatArray = np.subtract(small[:, :, 1], mean[1, 0], dtype=np.float32)
+    return _Thumbnail(pixels, float(deviation[1, 0]))
 
 
 def _correlation(a: _Thumbnail, b: _Thumbnail) -> float:

@@ -205,11 +205,10 @@ def to_tensor(crops: Sequence[Image], mean: Sequence[float], std: Sequence[float
     """Stack BGR crops of one size into (B, 3, H, W) float32, normalised as the spec says."""
     height, width = crops[0].shape[:2]
     tensor = np.empty((len(crops), 3, height, width), np.float32)
-    scales = [np.float32(1 / value) for value in std]
     for crop, planes in zip(crops, tensor, strict=True):
-        channels = cv2.split(crop)
-        for plane, channel, scale in zip(planes, channels[::-1] if rgb else channels, scales, strict=True):
-            np.multiply(channel, scale, out=plane)
+        planes[...] = crop.transpose(2, 0, 1)[::-1 if rgb else 1]
     if any(mean):
-        tensor -= np.divide(mean, std, dtype=np.float32)[:, None, None]
+        tensor -= np.array(mean, np.float32)[:, None, None]
+    if any(value != 1 for value in std):
+        tensor *= np.divide(1, std, dtype=np.float32)[:, None, None]
     return tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
@@ -179,6 +179,8 @@ def _costs(
 
 def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timings: Timings) -> bool:
     """Track one frame and record its times; whether it shows a face."""
+    # A frame reaches the tracker just written by a decoder, not from a corner of memory where it has lain for minutes.
+    frame = replace(frame, image=frame.image.copy())
     within = _within(networks)
     marks = [_now()]
     sighting = tracker.search(frame)
@@ -188,17 +190,17 @@ def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timing
     faces = tracker.smooth(frame, raw)
     marks.append(_now())
     for stage, begin, end in zip(("search", "follow", "smooth"), marks, marks[1:], strict=False):
-        timings.add(stage, *(end - begin))
-    whole, within = marks[-1] - marks[0], _within(networks) - within
+        timings.add(stage, *np.subtract(end, begin))
+    whole, within = np.subtract(marks[-1], marks[0]), _within(networks) - within
     timings.add("networks", *within)
     timings.add("pipeline", *(whole - within))
     timings.add("end to end", *whole)
     return bool(faces)
 
 
-def _now() -> NDArray[np.float64]:
+def _now() -> tuple[float, float]:
     """Wall and CPU clock of the process."""
-    return np.array([perf_counter(), process_time()])
+    return perf_counter(), process_time()
 
 
 def _within(networks: Collection[Watched]) -> NDArray[np.float64]:
