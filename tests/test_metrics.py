@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from nasion.realtime.faces import SCHEMES
 from nasion.trainers.metrics import (
     Found,
+    MetricError,
     area_under_curve,
     average_precision,
     box_size,
+    by_subset,
+    draw_error_curves,
+    error_curve,
+    eye_points,
     failure_rate,
+    figures,
     inter_ocular,
+    lengths,
     match,
+    mean_and_deviation,
     nme,
     point_errors,
     recall_at,
@@ -48,6 +59,83 @@ def test_a_face_that_was_missed_is_a_failure_and_adds_no_area() -> None:
     errors = np.array([0.0, 0.05, 0.2, np.nan], np.float32)
     assert failure_rate(errors) == pytest.approx(0.5)
     assert area_under_curve(errors) == pytest.approx((1 + 0.5) / 4)
+
+
+def test_every_scheme_has_the_two_eye_distances_and_they_are_not_the_same_points() -> None:
+    rng = np.random.default_rng(0)
+    for count, scheme in SCHEMES.items():
+        points = rng.normal(size=(4, count, 2)).astype(np.float32)
+        a, b = scheme.outer_corners
+        np.testing.assert_allclose(
+            lengths(points, "io"), np.hypot(*(points[:, a] - points[:, b]).T), rtol=1e-5, err_msg=scheme.name
+        )
+        left, right = (points[:, list(group)].mean(axis=1) for group in scheme.pupils)
+        np.testing.assert_allclose(lengths(points, "ip"), np.hypot(*(left - right).T), rtol=1e-5)
+        assert set(scheme.outer_corners) <= set(eye_points(scheme))
+    assert eye_points(SCHEMES[68]) == tuple(range(36, 48))
+
+
+def test_box_and_diagonal_are_of_the_points_or_of_the_boxes_given() -> None:
+    points = np.array([[[0, 0], [3, 4], [np.nan, np.nan]]], np.float32)
+    assert lengths(points, "box")[0] == pytest.approx(12**0.5)
+    assert lengths(points, "diag")[0] == pytest.approx(5)
+    boxes = np.array([[10, 10, 15, 22]], np.float32)
+    assert lengths(points, "box", boxes)[0] == pytest.approx(60**0.5)
+    assert lengths(points, "diag", boxes)[0] == pytest.approx(13)
+
+
+def test_a_number_of_points_without_a_scheme_has_no_eyes_but_a_box() -> None:
+    points = np.zeros((1, 5, 2), np.float32)
+    with pytest.raises(MetricError, match=r"no scheme has 5 points, known are 19, .* measure by box or diag"):
+        lengths(points, "io")
+    assert lengths(points, "diag")[0] == 0
+
+
+def test_figures_are_percent_and_count_the_missing_as_failures() -> None:
+    seen = figures(np.array([0.02, 0.05, 0.09, np.nan], np.float32))
+    assert seen["nme"] == pytest.approx(16 / 3)
+    assert (seen["fr_8"], seen["fr_10"]) == (50, 25)
+    assert seen["auc_7"] == pytest.approx(100 * (5 + 2) / 7 / 4)
+    assert seen["auc_10"] == pytest.approx(100 * (8 + 5 + 1) / 10 / 4)
+
+
+def test_subsets_are_reported_beside_the_whole() -> None:
+    errors = np.array([0.02, 0.04, 0.12], np.float32)
+    masks = {"common": np.array([True, True, False]), "none": np.zeros(3, bool), "full": np.zeros(3, bool)}
+    table = by_subset(errors, masks)
+    assert table.keys() == {"full", "common"}
+    assert table["full"]["faces"] == 3
+    assert table["full"]["nme"] == pytest.approx(6)
+    assert table["common"] == {"faces": 2, **figures(errors[:2])}
+
+
+def test_mean_and_deviation_over_trainings() -> None:
+    assert mean_and_deviation([3.0, 4.0, 5.0]) == (4.0, 1.0)
+    assert mean_and_deviation([3.0]) == (3.0, 0.0)
+
+
+def test_the_area_under_the_error_curve_is_the_auc() -> None:
+    errors = np.array([0.01, 0.03, 0.03, 0.2, np.nan], np.float32)
+    error, share = error_curve(errors)
+    assert (error[0], share[0], error[-1], share[-1]) == (0, 0, np.float32(0.1), np.float32(0.6))
+    area = float((np.diff(error) * share[:-1]).sum()) / 0.1
+    assert area == pytest.approx(area_under_curve(errors))
+    assert error_curve(np.array([], np.float32))[1].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("ending", "start"), [(".svg", b"<?xml"), (".png", b"\x89PNG")])
+def test_curves_are_drawn_to_the_kind_of_picture_that_the_name_says(ending: str, start: bytes, tmp_path: Path) -> None:
+    file = tmp_path / f"ced{ending}"
+    draw_error_curves({"ours": np.array([0.02, 0.05]), "theirs": np.array([0.03, np.nan])}, file, title="300w")
+    assert file.read_bytes().startswith(start)
+    if ending == ".svg":
+        assert file.read_text().count("line2d_") > 4
+
+
+def test_curves_of_another_ending_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(MetricError, match=r"ced\.gif: curves are drawn as \.svg or \.png"):
+        draw_error_curves({}, tmp_path / "ced.gif")
+    assert not list(tmp_path.iterdir())
 
 
 def test_roc_auc_orders_and_counts_ties_half() -> None:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..realtime.faces import IBUG_68, FloatArray
+from ..engines.errors import NasionError
+from ..realtime.faces import SCHEMES, FloatArray, LandmarkScheme
 from ..realtime.geometry import iou
 
+Norm = Literal["io", "ip", "box", "diag"]
+"""What errors are divided by: the distance of the outer eye corners, that of the pupils, the square root of width
+times height of the box, or its diagonal."""
+
+NORMS: tuple[Norm, ...] = get_args(Norm)
 YAW_BANDS = ((0.0, 20.0), (20.0, 45.0), (45.0, 75.0), (75.0, 181.0))
+
+
+class MetricError(NasionError):
+    """Results that cannot be measured or drawn as asked."""
+
+
+# --- landmarks
 
 
 def point_errors(predicted: FloatArray, truth: FloatArray, norm: FloatArray) -> FloatArray:
@@ -26,18 +41,73 @@ def nme(errors: FloatArray) -> FloatArray:
     return mean
 
 
+def lengths(points: FloatArray, norm: Norm, boxes: FloatArray | None = None) -> FloatArray:
+    """What the errors of each face are divided by (N,), in pixels.
+
+    Args:
+        points: (N, n, 2) annotated points, NaN where not annotated.
+        norm: which length.
+        boxes: (N, 4) x0, y0, x1, y1 for ``box`` and ``diag``; None: the box around the annotated points.
+
+    Returns:
+        NaN for a face that lacks a point on which the length rests.
+
+    Raises:
+        MetricError: there is no scheme with that many points, so that nobody knows where the eyes are.
+    """
+    if norm == "box":
+        return box_size(points) if boxes is None else _extent(boxes).prod(axis=1) ** 0.5
+    if norm == "diag":
+        extent = _points_extent(points) if boxes is None else _extent(boxes)
+        return np.hypot(extent[:, 0], extent[:, 1])
+    return inter_ocular(points) if norm == "io" else inter_pupil(points)
+
+
 def inter_ocular(points: FloatArray) -> FloatArray:
-    """Distance of the outer eye corners (N,) of points (N, 68, 2) (300W's norm, points 36 and 45)."""
-    a, b = IBUG_68.outer_corners
+    """Distance of the outer eye corners (N,) of points (N, n, 2) of any scheme."""
+    a, b = scheme_for(points).outer_corners
     distance: FloatArray = np.linalg.norm(points[:, a] - points[:, b], axis=1)
+    return distance
+
+
+def inter_pupil(points: FloatArray) -> FloatArray:
+    """Distance of the pupils (N,) of points (N, n, 2) of any scheme; where it has none, of the eyes' centres."""
+    left, right = (points[:, list(group)].mean(axis=1) for group in scheme_for(points).pupils)
+    distance: FloatArray = np.linalg.norm(left - right, axis=1)
     return distance
 
 
 def box_size(points: FloatArray) -> FloatArray:
     """Square root of width times height of the box of annotated points (N,) (AFLW's norm)."""
-    extent = np.nanmax(points, axis=1) - np.nanmin(points, axis=1)
-    size: FloatArray = np.sqrt(extent.prod(axis=1))
+    size: FloatArray = _points_extent(points).prod(axis=1) ** 0.5
     return size
+
+
+def eye_points(scheme: LandmarkScheme) -> tuple[int, ...]:
+    """The points of both eyes (12 of the 68), over which errors are reported apart."""
+    return scheme.left_eye + scheme.right_eye
+
+
+def scheme_for(points: FloatArray) -> LandmarkScheme:
+    """The scheme of points (N, n, 2).
+
+    Raises:
+        MetricError: there is none with that many points.
+    """
+    found = SCHEMES.get(points.shape[1])
+    if found is None:
+        known = ", ".join(map(str, sorted(SCHEMES)))
+        raise MetricError(f"no scheme has {points.shape[1]} points, known are {known}; measure by box or diag instead")
+    return found
+
+
+def _points_extent(points: FloatArray) -> FloatArray:
+    extent: FloatArray = np.nanmax(points, axis=1) - np.nanmin(points, axis=1)
+    return extent
+
+
+def _extent(boxes: FloatArray) -> FloatArray:
+    return boxes[:, 2:] - boxes[:, :2]
 
 
 def failure_rate(errors: FloatArray, *, threshold: float = 0.1) -> float:
@@ -52,6 +122,82 @@ def area_under_curve(errors: FloatArray, *, threshold: float = 0.1) -> float:
     """
     below = np.where(errors <= threshold, threshold - errors, 0.0)
     return float(below.mean() / threshold)
+
+
+def figures(errors: FloatArray) -> dict[str, float]:
+    """What papers report of faces (N,) with these errors, in percent; NaN, a face not found, counts as a failure.
+
+    ``nme`` is the mean over the faces found; ``fr_8`` and ``fr_10`` the share of errors above 8 and 10 %; ``auc_7`` and
+    ``auc_10`` the area under the curve up to 7 and 10 %.
+    """
+    found = errors[~np.isnan(errors)]
+    measured = {
+        "nme": float(found.mean()) if len(found) else float("nan"),
+        "fr_8": failure_rate(errors, threshold=0.08),
+        "fr_10": failure_rate(errors, threshold=0.10),
+        "auc_7": area_under_curve(errors, threshold=0.07),
+        "auc_10": area_under_curve(errors, threshold=0.10),
+    }
+    return {name: 100 * value for name, value in measured.items()}
+
+
+def by_subset(errors: FloatArray, subsets: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, float]]:
+    """``figures`` of all faces (N,), called "full", and of each subset with a face in it; ``faces`` counts them."""
+    masks = {"full": np.ones(len(errors), bool), **{name: mask for name, mask in subsets.items() if name != "full"}}
+    return {name: {"faces": int(mask.sum()), **figures(errors[mask])} for name, mask in masks.items() if mask.any()}
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (of a sample, so over one less than there are) of repeated trainings; 0 for one."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), spread
+
+
+def error_curve(errors: FloatArray, *, limit: float = 0.1) -> tuple[FloatArray, FloatArray]:
+    """Cumulative error distribution (CED, ECDF) of faces (N,) as the corners of its steps.
+
+    Returns:
+        error (k,) from 0 to ``limit``, and the share (k,) of all faces at or below it; NaN, a face not found, never is.
+    """
+    inside = np.sort(errors[errors <= limit])
+    error = np.concatenate([[0.0], inside, [limit]])
+    share = np.concatenate([[0.0], np.arange(1, len(inside) + 1), [len(inside)]]) / max(len(errors), 1)
+    return error.astype(np.float32), share.astype(np.float32)
+
+
+def draw_error_curves(
+    curves: Mapping[str, FloatArray], file: Path, *, limit: float = 0.1, title: str = "", norm: str = "NME"
+) -> None:
+    """Draw the cumulative error distribution of each named set of errors (N,).
+
+    Args:
+        curves: name in the legend to the errors of its faces.
+        file: ending in .svg or .png.
+        limit: largest error shown.
+        title: above the picture.
+        norm: what to call the errors.
+
+    Raises:
+        MetricError: the file ends otherwise, or matplotlib is not installed.
+    """
+    if file.suffix not in (".svg", ".png"):
+        raise MetricError(f"{file}: curves are drawn as .svg or .png")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MetricError("curves need matplotlib: pip install matplotlib") from error
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, errors in curves.items():
+        x, y = error_curve(errors, limit=limit)
+        axes.step(100 * x, 100 * y, where="post", label=name, linewidth=1.2)
+    axes.set(xlim=(0, 100 * limit), ylim=(0, 100), xlabel=f"{norm} [%]", ylabel="faces [%]", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize="small")
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+# --- confidence and detection
 
 
 def roc_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from nasion.trainers.published import PAPERS, SIZES, SYSTEMS, printed, published
+from nasion.trainers.tables import TABLES
+
+
+def test_a_system_is_looked_up_by_set() -> None:
+    found = {result.subset: result for result in published("sd-hrnet", "300w")}
+    assert {subset: result.value for subset, result in found.items()} == {
+        "common": 2.93,
+        "challenging": 5.32,
+        "full": 3.40,
+    }
+    assert found["challenging"].spread == 0.05
+    assert found["full"].source == "sd-hrnet, table 2"
+    assert {result.norm for result in found.values()} == {"io"}
+
+
+def test_several_tables_of_one_set_come_together() -> None:
+    full = {(r.measure, r.norm): r.value for r in published("chs", "cofw")}
+    assert full[("nme", "ip")] == 4.56
+    assert full[("auc_10", "io")] == 68.33
+    assert full[("fr_10", "io")] == 0
+
+
+def test_nothing_printed_is_an_empty_answer() -> None:
+    assert published("landmarks-68", "300w") == ()
+    assert published("pwc", "wflw") == ()
+
+
+def test_every_row_has_a_value_for_each_subset_and_no_number_is_there_twice() -> None:
+    seen = set()
+    for table in TABLES:
+        assert table.paper in PAPERS
+        for name, values in (*table.rows.items(), *table.spread.items()):
+            assert len(values) == len(table.subsets), (table.number, name)
+        for row in table.rows:
+            keys = {(row, table.set, subset, table.measure, table.norm) for subset in table.subsets}
+            assert not keys & seen, (table.number, row)
+            seen |= keys
+        assert table.spread.keys() <= table.rows.keys()
+
+
+def test_all_numbers_are_percent() -> None:
+    for table in TABLES:
+        for values in table.rows.values():
+            low, high = {"nme": (0.5, 30), "fr_10": (0, 15), "auc_7": (50, 90), "auc_10": (30, 80)}[table.measure]
+            assert all(low <= value <= high for value in values), (table.paper, table.number)
+
+
+def test_a_full_set_lies_between_its_parts() -> None:
+    for table in TABLES:
+        if "common" in table.subsets:
+            assert all(common < full < challenging for common, challenging, full in table.rows.values())
+
+
+def test_the_full_set_of_300w_is_the_mean_of_its_554_and_135_faces() -> None:
+    """A slip in typing would show here."""
+    for system in ("chs", "rdfn", "sd-hrnet", "hrsupernet", "rht-h", "awing"):
+        common, challenging, full = (r.value for r in published(system, "300w")[-3:] if r.measure == "nme")
+        assert (554 * common + 135 * challenging) / 689 == pytest.approx(full, abs=0.025), system
+
+
+def test_the_total_of_the_pwc_study_is_the_mean_over_its_sets() -> None:
+    faces = {"helen": 330, "lfpw": 224, "ibug": 135, "indoor": 300, "outdoor": 300}
+    for system in (name for name in SYSTEMS if name.startswith("pwc")):
+        parts = [*published(system, "300w"), *published(system, "300w-private")]
+        total = published(system, "300w+300w-private")[0].value
+        assert sum(faces[r.subset] * r.value for r in parts) / 1289 == pytest.approx(total, abs=0.011), system
+
+
+def test_printed_figures_know_how_exact_they_are() -> None:
+    assert printed("24.15 M") == (24_150_000, pytest.approx(5_000))
+    assert printed("4.3 G") == (4.3e9, pytest.approx(5e7))
+    assert printed("82,947,658") == (82_947_658, 0.5)
+    assert all(printed(size.parameters) for size in SIZES.values() if size.parameters)
