@@ -99,7 +99,8 @@ def write_data(root: Path, *, each: int = 13) -> Path:
         points[:, :4] = np.nan  # a part of the jaw is self-occluded
         names = np.array([f"face{i:02}" for i in range(each)])
         yaw = np.linspace(-85, 85, each, dtype=np.float32)
-        np.savez(root / "aflw68" / f"{part}.npz", name=names, yaw=yaw, points=points)
+        seen = np.where(np.isnan(points[..., 0]), 0, 2).astype(np.uint8)
+        np.savez(root / "aflw68" / f"{part}.npz", name=names, yaw=yaw, points=points, visibility=seen)
         boxes = _face_boxes(write_faces(rng, root / "wider" / part / "e", each, 128))
         (root / "wider" / f"{part}_bbx_gt.txt").write_text(
             "".join(

@@ -25,6 +25,7 @@ _COMMANDS = {
     "demo": "Make a short clip, track it and show what comes out.",
     "bench": "Measure the speed of the tracker on a clip.",
     "doctor": "Say what is installed, what works here and what to do about the rest.",
+    "data": "Look at data sets as they were downloaded.",
     "train": "Train a network.",
     "evaluate": "Measure the error of a network on a test set.",
     "export": "Write a trained network to a file that the tracker runs.",

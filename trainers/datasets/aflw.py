@@ -1,21 +1,194 @@
-"""AFLW with several annotations."""
+"""AFLW with its several annotations: 19 points, 68 points of MERL-RAV, and those on crops."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .base import DataError, LandmarkSet, existing_folder
+from ...realtime.faces import FloatArray
+from .base import DataError, LandmarkSet, Layout, existing_folder, existing_picture, unknown_yaw
+from .ibug import annotations, read_pts_values
+from .matlab import read_mat
+
+AFLW = Layout(
+    "aflw",
+    ("aflw", "aflw19"),
+    {"train": ("AFLWinfo_release.mat",), "test": ("AFLWinfo_release.mat",)},
+    "AFLWinfo_release.mat with nameList, data, bbox, mask_new and ra, and the pictures in flickr/0, 2 and 3",
+)
+AFLW_TRAINED_ON = 20_000
+"""The first so many faces, in the order of ``ra``, train; the rest tests."""
+
+MERL_RAV = Layout(
+    "merl-rav",
+    ("merlravorganized", "merlravlabels", "merlrav", "merlravdataset"),
+    {part: (f"frontal/{part}set", f"merl_rav_*/frontal/{part}set") for part in ("train", "test")},
+    "merl_rav_organized with frontal, left, lefthalf, right and righthalf, each with trainset and testset of NAME.pts "
+    "beside NAME.jpg; or merl_rav_labels with the same folders, and beside it aflw/flickr/0, 2 and 3",
+)
+POSES = ("frontal", "left", "lefthalf", "right", "righthalf")
+
+AFLW68 = Layout(
+    "aflw68",
+    ("aflw68",),
+    {"train": ("train.npz",), "test": ("test.npz",)},
+    "folders train and test of NAME.jpg, and train.npz and test.npz with name (n,), yaw (n,) in degrees, "
+    "points (n,68,2) and visibility (n,68)",
+)
+YAW_BANDS = {"yaw-0-20": (0, 20), "yaw-20-45": (20, 45), "yaw-45-75": (45, 75), "yaw-75-90": (75, np.inf)}
+
+
+def read_aflw(root: Path, *, test: bool = False) -> LandmarkSet:
+    """AFLW with 19 points: 20,000 faces to train, 4,386 to test, with the subsets ``full`` and ``frontal``.
+
+    All points are annotated; ``visible`` tells which can be seen. Coordinates are taken as they stand in the file.
+
+    Raises:
+        DataError: a file is missing or an array has another shape.
+        MissingExtra: scipy is not installed.
+    """
+    home = AFLW.home(root, "test" if test else "train")
+    table = home / "AFLWinfo_release.mat"
+    arrays = _aflw_arrays(table)
+    order = arrays["ra"].astype(np.intp).ravel() - 1
+    chosen = order[AFLW_TRAINED_ON:] if test else order[:AFLW_TRAINED_ON]
+    pictures, names = _flickr(home, table), arrays["nameList"]
+    visible = arrays["mask_new"][chosen].astype(np.float32)
+    frontal = (visible == 1).all(axis=1)
+    return LandmarkSet(
+        "aflw",
+        tuple(existing_picture(pictures / names[i], named_by=f"{table}, row {i + 1},") for i in chosen),
+        np.stack([arrays["data"][chosen, :19], arrays["data"][chosen, 19:]], axis=2).astype(np.float32),
+        unknown_yaw(len(chosen)),
+        visible=visible,
+        boxes=arrays["bbox"][chosen][:, [0, 2, 1, 3]].astype(np.float32),  # left, right, top, bottom in the file
+        subsets={"full": np.ones(len(chosen), bool), "frontal": frontal} if test else {"frontal": frontal},
+    )
+
+
+def read_aflw_frontal(root: Path, *, test: bool = False) -> LandmarkSet:
+    """Those faces of AFLW of which all 19 points can be seen."""
+    data = read_aflw(root, test=test)
+    kept = data.pick(np.flatnonzero(data.subsets["frontal"]))
+    return LandmarkSet("aflw-frontal", kept.files, kept.points, kept.yaw, kept.visible, kept.boxes)
+
+
+def _aflw_arrays(table: Path) -> dict[str, NDArray[Any]]:
+    found = read_mat(table, "nameList", "data", "bbox", "mask_new", "ra")
+    count = len(found["data"])
+    shapes = {
+        "nameList": (count, 1),
+        "data": (count, 38),
+        "bbox": (count, 4),
+        "mask_new": (count, 19),
+        "ra": (1, count),
+    }
+    for name, shape in shapes.items():
+        if found[name].shape != shape:
+            raise DataError(f"{table}: {name} is {found[name].shape}; expected {shape}")
+    if sorted(found["ra"].ravel()) != list(range(1, count + 1)):
+        raise DataError(f"{table}: ra is not an order of the {count} faces; expected each of 1 to {count} once")
+    names = [cell.item() if cell.size == 1 else "" for cell in found["nameList"].ravel()]
+    return found | {"nameList": np.array(names)}
+
+
+def _flickr(home: Path, asked_by: Path) -> Path:
+    """The folder of AFLW's pictures, which holds the folders 0, 2 and 3."""
+    for place in ("flickr", "data/flickr", "aflw/data/flickr", "images", "."):
+        if any((home / place / name).is_dir() for name in ("0", "2", "3")):
+            return home / place
+    raise DataError(f"{asked_by}: AFLW's pictures are missing; expected flickr/0, flickr/2 and flickr/3 in {home}")
+
+
+def read_merl_rav(root: Path, *, test: bool = False) -> LandmarkSet:
+    """MERL-RAV: 68 points on AFLW's pictures, the subsets by pose, ``half-profile`` and ``profile``.
+
+    A point written (-x, -y) is occluded by something and lies at (x, y); (-1, -1) is occluded by the face itself and
+    not annotated: NaN here. As in other ``.pts`` files the first pixel is taken to be 1.
+
+    Raises:
+        DataError: a file is missing or malformed.
+    """
+    home, part = _merl_rav_home(root, test), "testset" if test else "trainset"
+    files = [(pose, file) for pose in POSES for file in _labels(home / pose / part)]
+    values = np.stack([_signed_points(file) for _, file in files])
+    hidden = (values == -1).all(axis=2)
+    points = np.where(hidden[..., None], np.nan, np.abs(values) - 1).astype(np.float32)
+    visible = np.where(hidden, np.nan, (values >= 0).all(axis=2)).astype(np.float32)
+    poses = np.array([pose for pose, _ in files])
+    groups = {pose: (pose,) for pose in POSES} | {
+        "half-profile": ("lefthalf", "righthalf"),
+        "profile": ("left", "right"),
+    }
+    subsets = {name: np.isin(poses, group) for name, group in groups.items()}
+    pictures = tuple(_merl_rav_pictures(home, [file for _, file in files]))
+    return LandmarkSet("merl-rav", pictures, points, unknown_yaw(len(files)), visible=visible, subsets=subsets)
+
+
+def _merl_rav_home(root: Path, test: bool) -> Path:
+    home = MERL_RAV.home(root, "test" if test else "train")
+    inner = [home / name for name in ("merl_rav_organized", "merl_rav_labels") if (home / name).is_dir()]
+    return inner[0] if inner else home
+
+
+def _labels(folder: Path) -> list[Path]:
+    return annotations(folder / "labels" if (folder / "labels").is_dir() else folder)
+
+
+def _signed_points(path: Path) -> FloatArray:
+    """The numbers (68, 2) of a file; both of a point bear the same sign."""
+    values = read_pts_values(path)
+    mixed = np.flatnonzero((values[:, 0] < 0) != (values[:, 1] < 0))
+    if len(mixed):
+        x, y = values[mixed[0]].tolist()
+        raise DataError(
+            f"{path}: point {mixed[0] + 1} is ({x:g}, {y:g}); expected (x, y) where it can be seen, (-x, -y) where "
+            "something occludes it, (-1, -1) where the face itself does"
+        )
+    return values
+
+
+def _merl_rav_pictures(home: Path, files: list[Path]) -> Iterator[Path]:
+    """The picture of each label: beside it, or AFLW's own, of whose several faces ``_1``, ``_2`` … is one."""
+    if files[0].with_suffix(".jpg").is_file():
+        for file in files:
+            yield existing_picture(file.with_suffix(".jpg"), named_by=str(file))
+        return
+    folder = next((place for place in (home.parent / "aflw", home / "aflw") if place.is_dir()), None)
+    if folder is None:
+        raise DataError(f"{home}: no pictures beside the labels; expected {MERL_RAV.tree}")
+    known = {picture.stem: picture for picture in _flickr(folder, home).glob("*/*.jpg")}
+    for file in files:
+        stem = file.stem.split("_")[0]
+        if stem not in known:
+            raise DataError(f"{folder}: {stem}.jpg is missing; {file} asks for it")
+        yield known[stem]
 
 
 def read_aflw68(root: Path, *, test: bool = False) -> LandmarkSet:
-    """AFLW with MERL-RAV points: a folder of pictures and an ``.npz`` of name, yaw and points beside it."""
+    """AFLW with MERL-RAV points on crops: pictures, and an ``.npz`` of name, yaw, points and visibility beside them.
+
+    Raises:
+        DataError: a file is missing or lacks an array.
+    """
     part = "test" if test else "train"
-    folder, table = root / "aflw68" / part, root / "aflw68" / f"{part}.npz"
-    if not table.is_file():
-        raise DataError(f"{table}: missing; expected arrays name (n,), yaw (n,), points (n,68,2)")
+    home = AFLW68.home(root, "test" if test else "train")
+    table, folder = home / f"{part}.npz", existing_folder(home / part, expected=f"expected {AFLW68.tree}")
     with np.load(table) as arrays:
-        names, yaw, points = arrays["name"], arrays["yaw"], arrays["points"]
-    files = tuple(existing_folder(folder) / f"{name}.jpg" for name in names)
-    return LandmarkSet("aflw68", files, points.astype(np.float32), yaw.astype(np.float32))
+        lacking = {"name", "yaw", "points", "visibility"} - set(arrays)
+        if lacking:
+            raise DataError(f"{table}: lacks {', '.join(sorted(lacking))}; expected {AFLW68.tree}")
+        names, yaw, points, seen = (arrays[name] for name in ("name", "yaw", "points", "visibility"))
+    files = tuple(existing_picture(folder / f"{name}.jpg", named_by=str(table)) for name in names)
+    return LandmarkSet(
+        "aflw68",
+        files,
+        points.astype(np.float32),
+        yaw.astype(np.float32),
+        visible=np.where(seen == 0, np.nan, seen == 2).astype(np.float32),
+        subsets={name: (np.abs(yaw) >= low) & (np.abs(yaw) < high) for name, (low, high) in YAW_BANDS.items()},
+    )

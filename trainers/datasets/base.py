@@ -1,21 +1,20 @@
-"""What every reader of a data set shares: the sets, the error, pictures and the endless stream of samples."""
+"""What every reader of a data set shares: the sets, where they lie, and the error."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from ...engines.errors import NasionError
-from ...realtime.faces import FloatArray, Image, LandmarkScheme, scheme_of
+from ...realtime.faces import FloatArray, LandmarkScheme, scheme_of
 
-T = TypeVar("T")
+Part = Literal["train", "test"]
 
 
 class DataError(NasionError):
@@ -28,7 +27,7 @@ class LandmarkSet:
 
     Attributes:
         name: name of the set, as ``read_set`` knows it.
-        files: where each picture lies.
+        files: where each picture lies; a path that goes on below a file names a picture within it (``pictures.py``).
         points: (N, n, 2) float32, pixels of the picture, 0-based; NaN where a point is not annotated.
         yaw: (N,) float32 degrees, NaN where unknown.
         visible: (N, n) float32, 1 visible, 0 occluded, NaN not annotated; None where the set does not say.
@@ -102,38 +101,61 @@ class DetectionSet:
         )
 
 
-def read_image(path: Path) -> Image:
-    """Read a picture as BGR uint8.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a set lies, as it was published.
 
-    Raises:
-        DataError: the file is missing or no picture.
+    Attributes:
+        name: name of the set.
+        folders: names under which people keep it, the first that is there counts; in small letters and digits, for
+            capitals, spaces and marks between words don't matter.
+        marks: for each part, paths (or patterns) within the folder of which at least one is there.
+        tree: what is expected where, for a message.
+        named: the folder must bear one of the names, for its content alone does not tell it from others.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if image is None:
-        raise DataError(f"{path}: {'not a picture that can be decoded' if path.is_file() else 'picture is missing'}")
-    return image.astype(np.uint8, copy=False)
+
+    name: str
+    folders: tuple[str, ...]
+    marks: Mapping[Part, tuple[str, ...]]
+    tree: str
+    named: bool = False
+
+    def find(self, root: Path, part: Part) -> Path | None:
+        """The folder of this set with that part: within ``root`` or ``root`` itself; None where it is not there.
+
+        Raises:
+            DataError: ``root`` is no folder.
+        """
+        kept = [
+            folder for folder in existing_folder(root).iterdir() if folder.is_dir() and _plain(folder) in self.folders
+        ]
+        kept.sort(key=lambda folder: (self.folders.index(_plain(folder)), folder.name))
+        if not self.named or _plain(root) in self.folders:
+            kept.append(root)
+        return next((folder for folder in kept if self.holds(folder, part)), None)
+
+    def holds(self, folder: Path, part: Part) -> bool:
+        """Whether one of the marks of that part is in ``folder``."""
+        return any(next(folder.glob(mark), None) is not None for mark in self.marks.get(part, ()))
+
+    def home(self, root: Path, part: Part) -> Path:
+        """The folder of this set with that part.
+
+        Raises:
+            DataError: it is not there; the message says what was expected.
+        """
+        if part not in self.marks:
+            raise DataError(f"{self.name} has no part {part!r}; it has {', '.join(self.marks)}")
+        found = self.find(root, part)
+        if found is None:
+            raise DataError(
+                f"{root}: holds no {part} part of {self.name}; expected there or in a folder {self.name!r}: {self.tree}"
+            )
+        return found
 
 
-class SampleStream(Dataset[T]):
-    """An endless stream of samples: sample i is always the same for one seed, whoever draws it and when."""
-
-    def __init__(self, seed: int) -> None:
-        """Begin the stream of ``seed``."""
-        self.seed = seed
-        self._decoded: dict[Path, Image] = {}
-
-    def __len__(self) -> int:
-        return 1 << 40
-
-    def generator(self, index: int) -> np.random.Generator:
-        """The source of all chance in sample ``index``."""
-        return np.random.default_rng([self.seed, index])
-
-    def picture(self, path: Path) -> Image:
-        """A decoded picture, kept for the next time; not to be changed."""
-        if path not in self._decoded:
-            self._decoded[path] = read_image(path)
-        return self._decoded[path]
+def _plain(folder: Path) -> str:
+    return re.sub(r"[\W_]", "", folder.resolve().name.lower())
 
 
 def unknown_yaw(count: int) -> FloatArray:
@@ -141,10 +163,25 @@ def unknown_yaw(count: int) -> FloatArray:
     return np.full(count, np.nan, np.float32)
 
 
-def existing_folder(path: Path) -> Path:
-    """``path``, if it is a folder."""
+def existing_folder(path: Path, *, expected: str = "give the folder that holds the set, or several sets") -> Path:
+    """``path``, if it is a folder.
+
+    Raises:
+        DataError: it is none; the message ends with what is ``expected``.
+    """
     if not path.is_dir():
-        raise DataError(f"{path}: not a folder; point --data at the folder that holds 300w, aflw68, wider …")
+        raise DataError(f"{path}: not a folder; {expected}")
+    return path
+
+
+def existing_picture(path: Path, *, named_by: str) -> Path:
+    """``path``, if it is a file.
+
+    Raises:
+        DataError: it is none; ``named_by`` says which annotation asks for it.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: picture is missing; {named_by} asks for it")
     return path
 
 

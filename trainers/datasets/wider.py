@@ -7,49 +7,93 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import DataError, DetectionSet, existing_folder
+from .base import DataError, DetectionSet, Layout, existing_folder, existing_picture
+
+WIDER = Layout(
+    "wider",
+    ("wider", "widerface"),
+    {
+        "train": ("train_bbx_gt.txt", "wider_face_split/wider_face_train_bbx_gt.txt"),
+        "test": ("test_bbx_gt.txt", "wider_face_split/wider_face_val_bbx_gt.txt"),
+    },
+    "wider_face_split/wider_face_train_bbx_gt.txt and …_val_bbx_gt.txt with WIDER_train/images and WIDER_val/images, "
+    "or train_bbx_gt.txt and test_bbx_gt.txt with folders train and test",
+)
+NEGATIVES = Layout(
+    "negatives",
+    ("negatives",),
+    {"train": ("train",), "test": ("test",)},
+    "folders train and test of pictures without faces, NAME.jpg",
+    named=True,
+)
+_FIELDS = "x y w h blur expression illumination invalid occlusion pose"
 
 
 def read_wider(root: Path, *, test: bool = False) -> DetectionSet:
-    """WIDER FACE in its own text format: name, count, then ``x y w h`` and six attributes a line.
+    """WIDER FACE in its own text format; its validation part is the one to test on, for its test part has no boxes.
 
     Raises:
         DataError: a picture is missing or a line malformed.
     """
-    part = "test" if test else "train"
-    table, folder = root / "wider" / f"{part}_bbx_gt.txt", root / "wider" / part
-    if not table.is_file():
-        raise DataError(f"{table}: missing; expected WIDER FACE's list of name, count and boxes")
+    table, folder = _wider_place(root, test)
     files, boxes, invalid = [], [], []
-    for name, rows in _wider_entries(table):
+    for line, name, rows in _wider_entries(table):
         values = np.array(rows, np.float32).reshape(-1, 10)
         corners = np.concatenate([values[:, :2], values[:, :2] + values[:, 2:4]], axis=1)
-        files.append(folder / name)
+        files.append(existing_picture(folder / name, named_by=f"{table}, line {line},"))
         boxes.append(corners - np.float32(0.5))
         invalid.append(values[:, 7] > 0)
     return DetectionSet("wider", tuple(files), tuple(boxes), tuple(invalid))
 
 
-def _wider_entries(table: Path) -> Iterator[tuple[str, list[list[float]]]]:
+def _wider_place(root: Path, test: bool) -> tuple[Path, Path]:
+    """The list and the folder of its pictures: as published, or ``train`` and ``test`` beside their lists."""
+    part = "test" if test else "train"
+    home = WIDER.home(root, part)
+    published = "val" if test else "train"
+    table = home / "wider_face_split" / f"wider_face_{published}_bbx_gt.txt"
+    if table.is_file():
+        return table, existing_folder(home / f"WIDER_{published}" / "images", expected=f"expected {WIDER.tree}")
+    return home / f"{part}_bbx_gt.txt", existing_folder(home / part, expected=f"expected {WIDER.tree}")
+
+
+def _wider_entries(table: Path) -> Iterator[tuple[int, str, list[list[float]]]]:
+    """Line number, name and rows of each picture; a picture without a face has one row of zeros, which is none."""
     lines = table.read_text().splitlines()
     at = 0
     while at < len(lines):
-        name = lines[at].strip()
-        try:
-            count = int(lines[at + 1])
-            rows = [[float(v) for v in lines[at + 2 + i].split()] for i in range(max(count, 1))]
-        except (IndexError, ValueError):
-            raise DataError(f"{table}, line {at + 1}: {name!r} is not followed by a count and its boxes") from None
+        name, count = lines[at].strip(), _count(table, at + 2, lines[at + 1 : at + 2])
+        rows = [_row(table, at + 3 + i, lines[at + 2 + i : at + 3 + i]) for i in range(max(count, 1))]
+        yield at + 1, name, rows[:count]
         at += 2 + len(rows)
-        wrong = next((i for i, row in enumerate(rows) if len(row) != 10), None)
-        if wrong is not None:
-            raise DataError(f"{table}, line {at - len(rows) + wrong + 1}: expected x y w h and six attributes")
-        yield name, rows[:count]
+
+
+def _count(table: Path, number: int, line: list[str]) -> int:
+    if not line or not line[0].strip().isdigit():
+        found = repr(line[0]) if line else "nothing"
+        raise DataError(f"{table}, line {number}: found {found}; expected the number of boxes after a picture's name")
+    return int(line[0])
+
+
+def _row(table: Path, number: int, line: list[str]) -> list[float]:
+    try:
+        values = [float(field) for field in line[0].split()] if line else []
+    except ValueError:
+        values = []
+    if len(values) != 10:
+        found = repr(line[0]) if line else "nothing"
+        raise DataError(f"{table}, line {number}: found {found}; expected ten numbers {_FIELDS}")
+    return values
 
 
 def read_negatives(root: Path, *, test: bool = False) -> tuple[Path, ...]:
-    """Pictures without a face."""
-    folder = existing_folder(root / "negatives" / ("test" if test else "train"))
+    """Pictures without a face.
+
+    Raises:
+        DataError: there are none.
+    """
+    part = "test" if test else "train"
+    folder = NEGATIVES.home(root, part) / part
     files = tuple(sorted(folder.glob("*.jpg")))
     if not files:
         raise DataError(f"{folder}: holds no .jpg file; expected pictures without faces")

@@ -1,0 +1,127 @@
+"""``nasion data``: look at data sets as they were downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from ..engines.errors import SinkError
+
+if TYPE_CHECKING:
+    from ..realtime.faces import Image
+    from ..trainers.datasets import LandmarkSet, Part
+    from ..trainers.datasets.sheet import Counts
+
+data = App(name="data", help="Look at data sets as they were downloaded.")
+
+ROWS = 2  # of pictures on the sheet, for each part of a set
+
+
+@data.command
+def check(
+    path: Path,
+    *,
+    set_: Annotated[str | None, Parameter(name="--set")] = None,
+    out: Path | None = None,
+    decode: bool = False,
+) -> None:
+    """Read data sets, count what is in them, and draw a sheet of faces with their points.
+
+    Args:
+        path: a data set, or a folder that holds several.
+        set_: name of the set (default: all that are recognised); a wrong one lists them all.
+        out: file for the sheet, .jpg or .png. Red points are occluded, blue boxes come with the set.
+        decode: also decode every picture and count the points that lie outside of theirs.
+    """
+    from rich.console import Console
+
+    if out is not None and (out.suffix.lower() not in (".jpg", ".png") or not out.parent.is_dir()):
+        raise SinkError(f"{out}: cannot be written; give a file .jpg or .png in a folder that exists")
+    report = _Report(decode=decode, draw=out is not None)
+    for name, part in _chosen(path, set_):
+        report.add(name, path, part)
+    Console().print(report.table)
+    if out is not None:
+        _write(out, report.blocks)
+
+
+def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
+    """Which sets and parts to read.
+
+    Raises:
+        DataError: the name is wrong, or nothing is there that is known.
+    """
+    from ..trainers.datasets import DataError, layout_of, recognised
+
+    if name is None:
+        found = recognised(path)
+        if not found:
+            raise DataError(
+                f"{path}: no data set is recognised here; 'nasion data check {path} --set NAME' says what it lacks"
+            )
+        return found
+    layout = layout_of(name)
+    parts: list[Part] = [part for part in layout.marks if layout.find(path, part) is not None]
+    if not parts:
+        layout.home(path, next(iter(layout.marks)))  # says what is expected
+    return [(name, part) for part in parts]
+
+
+class _Report:
+    """A table of counts and the pictures of the sheet, both growing by one part of a set at a time."""
+
+    def __init__(self, *, decode: bool, draw: bool) -> None:
+        from rich.table import Table
+
+        self.table = Table(box=None, pad_edge=False)
+        self.blocks: list[Image] = []
+        self._decode, self._draw = decode, draw
+        for name in ("set", "part", "subset"):
+            self.table.add_column(name)
+        for name in ("faces", "pictures", "points", "missing", "occluded", "boxes", *(["outside"] if decode else [])):
+            self.table.add_column(name, justify="right")
+
+    def add(self, name: str, path: Path, part: Part) -> None:
+        """Read a part of a set and take note of it."""
+        from ..trainers.datasets import read_set
+
+        if name in ("wider", "negatives"):
+            self._add_pictures(name, path, part)
+        else:
+            self._add_faces(read_set(name, path, part=part), part)
+
+    def _add_faces(self, found: LandmarkSet, part: Part) -> None:
+        from ..trainers.datasets import sheet
+
+        self._row(found.name, part, "", sheet.count(found), sheet.outside(found) if self._decode else None)
+        for name in found.subsets:
+            self._row("", "", name, sheet.count(sheet.subset(found, name)), None)
+        if self._draw:
+            cells = list(sheet.face_cells(found, ROWS * sheet.COLUMNS))
+            self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
+
+    def _add_pictures(self, name: str, path: Path, part: Part) -> None:
+        from ..trainers.datasets import read_negatives, read_wider, sheet
+
+        test = part == "test"
+        found = read_wider(path, test=test) if name == "wider" else sheet.without_faces(read_negatives(path, test=test))
+        boxes = sum(len(each) for each in found.boxes)
+        self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
+        if self._draw:
+            cells = list(sheet.picture_cells(found, ROWS * sheet.COLUMNS))
+            self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} pictures, {boxes} boxes", cells))
+
+    def _row(self, name: str, part: str, subset: str, counts: Counts, outside: int | None) -> None:
+        figures = ["–" if figure is None else f"{figure:,}" for figure in astuple(counts)]
+        self.table.add_row(name, part, subset, *figures, *([f"{outside:,}"] if outside is not None else []))
+
+
+def _write(path: Path, blocks: list[Image]) -> None:
+    import cv2
+    import numpy as np
+
+    if not cv2.imwrite(str(path), np.concatenate(blocks)):
+        raise SinkError(f"{path}: could not be written")

@@ -1,0 +1,99 @@
+"""All labelled sets by name, and which of them lie in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .aflw import AFLW, AFLW68, MERL_RAV, read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
+from .base import DataError, LandmarkSet, Layout, Part
+from .cofw import COFW, COFW68, read_cofw, read_cofw68
+from .ibug import (
+    MASKED_300W,
+    VW300,
+    W300,
+    W300_PRIVATE,
+    YTF68,
+    read_300vw,
+    read_300w,
+    read_300w_private,
+    read_masked_300w,
+    read_ytf68,
+)
+from .wflw import WFLW, read_wflw
+from .wider import NEGATIVES, WIDER
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A set that can be read by name.
+
+    Attributes:
+        layout: where it lies.
+        read: reads the part from the folder.
+        landmarks: how many points a face has.
+    """
+
+    layout: Layout
+    read: Callable[[Path, Part], LandmarkSet]
+    landmarks: int
+
+
+def _both(read: Callable[..., LandmarkSet]) -> Callable[[Path, Part], LandmarkSet]:
+    return lambda root, part: read(root, test=part == "test")
+
+
+SETS: dict[str, Entry] = {
+    "300w": Entry(W300, _both(read_300w), 68),
+    "300w-private": Entry(W300_PRIVATE, lambda root, _: read_300w_private(root), 68),
+    "masked300w": Entry(MASKED_300W, lambda root, _: read_masked_300w(root), 68),
+    "300vw": Entry(VW300, _both(read_300vw), 68),
+    "ytf68": Entry(YTF68, _both(read_ytf68), 68),
+    "aflw": Entry(AFLW, _both(read_aflw), 19),
+    "aflw-frontal": Entry(AFLW, _both(read_aflw_frontal), 19),
+    "aflw68": Entry(AFLW68, _both(read_aflw68), 68),
+    "merl-rav": Entry(MERL_RAV, _both(read_merl_rav), 68),
+    "cofw": Entry(COFW, _both(read_cofw), 29),
+    "cofw68": Entry(COFW68, lambda root, _: read_cofw68(root), 68),
+    "wflw": Entry(WFLW, _both(read_wflw), 98),
+}
+
+
+LAYOUTS: dict[str, Layout] = {name: entry.layout for name, entry in SETS.items()} | {
+    layout.name: layout for layout in (WIDER, NEGATIVES)
+}
+
+
+def layout_of(name: str) -> Layout:
+    """Where a set lies, those for the detector included.
+
+    Raises:
+        DataError: there is no set of that name.
+    """
+    if name not in LAYOUTS:
+        raise DataError(f"no data set is called {name!r}; known: {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def read_set(name: str, root: Path, *, part: Part) -> LandmarkSet:
+    """Read a part of a set by name, from the folder that holds it or from one that holds several sets.
+
+    Raises:
+        DataError: there is no such set or part, or a file is missing or malformed.
+        MissingExtra: the package that reads its files is not installed.
+    """
+    if name not in SETS:
+        raise DataError(f"no set of labelled faces is called {name!r}; known: {', '.join(SETS)}")
+    SETS[name].layout.home(root, part)  # some readers know one part only
+    return SETS[name].read(root, part)
+
+
+def recognised(root: Path) -> list[tuple[str, Part]]:
+    """Names and parts of the sets that lie in a folder, or are it; of AFLW's two names the first.
+
+    Raises:
+        DataError: ``root`` is no folder.
+    """
+    names = [name for name in LAYOUTS if name != "aflw-frontal"]
+    return [(name, part) for name in names for part in LAYOUTS[name].marks if LAYOUTS[name].find(root, part)]
