@@ -7,7 +7,7 @@ and each stage of the cascaded coordinate regression (CCR) corrects the stage be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -172,18 +172,3 @@ class CHS(nn.Module):
             before = cells[-1].detach() if routing == "task" else cells[-1]
             cells.append(before + stage(levels, guide, before))
         return Cascade(maps, cells, peak)
-
-
-def cut(network: CHS, stages: int) -> CHS:
-    """The same network with its first ``stages`` stages of regression only, sharing their weights (figure 6).
-
-    Raises:
-        ValueError: it has fewer.
-    """
-    if not 0 <= stages <= network.config.stages:
-        raise ValueError(f"{stages} stages asked for; the network has {network.config.stages}, allowed: 0 to that")
-    with torch.device("meta"):
-        shorter = CHS(replace(network.config, stages=stages))
-    kept = {name: value for name, value in network.state_dict(keep_vars=True).items() if name in shorter.state_dict()}
-    shorter.load_state_dict(kept, assign=True)
-    return shorter.train(network.training)

@@ -1,0 +1,181 @@
+"""CHS: what its network learns from, the paper's recipe, and its ablations by name.
+
+Paper: "Heatmap-Guided Selective Feature Attention for Robust Cascaded Face Alignment" (So and Han 2023).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...engines.spec import Spec
+from .. import checkpoint
+from ..augment import CHS_LOOKS, Augmentation
+from ..learner import Learner
+from ..loop import Optimiser, Schedule
+from ..losses import AdaptiveWeights, adaptive_wing, awing_weight, log_wing, masked_mean
+from ..networks.chs import CHS, Cascade, CHSConfig
+from ..recipes import Options, Recipe, prepare_faces
+from ..samples import FaceItem
+from ..targets import BOUNDARIES, boundary_maps, gaussian_maps
+
+Weighting = Literal["both", "adaptive", "fixed", "none"]
+
+SIGMA = 1.75  # cells; the reference drawing of AWing makes it a quarter of its window, though it is called 1
+WINDOW = 7  # cells
+UNIT = 256  # the regression loss counts pixels of the paper's crop, whatever the size of ours
+LAST_STAGE = 3.0  # fixed weight of the last regression stage; all others are 1
+
+
+class CHSLearner(Learner):
+    """The network with its losses: adaptive Wing on the maps of every stack, log-only Wing on every stage's points."""
+
+    def __init__(self, network: CHS, spec: Spec, weighting: Weighting = "both") -> None:
+        """Train ``network``; ``weighting`` of its tasks: learned, fixed, the product of both, or all equal."""
+        super().__init__()
+        self.network, self.spec = network, spec
+        stages = network.config.stages
+        names = ("maps", *(f"stage{number}" for number in range(1, stages + 1)))
+        self.fixed = dict.fromkeys(names, 1.0)
+        if stages and weighting in ("both", "fixed"):
+            self.fixed[names[-1]] = LAST_STAGE
+        learned = stages > 0 and weighting in ("both", "adaptive")
+        self.adaptive = AdaptiveWeights(names, alpha=self.fixed) if learned else None
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``points`` (B,n,2) in crop pixels after the last stage; ``confidence`` (B,n), the peaks of the maps."""
+        cascade: Cascade = self.network(images)
+        cell = images.shape[-1] / cascade.maps[-1].shape[-1]
+        return {"points": (cascade.cells[-1] + 0.5) * cell - 0.5, "confidence": cascade.peak.clamp(0, 1)}
+
+    def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
+        """``maps`` and ``stage1`` to the last, weighted."""
+        cascade: Cascade = self.network(batch["image"])
+        side = cascade.maps[-1].shape[-1]
+        cells = (batch["points"] + 0.5) * side / batch["image"].shape[-1] - 0.5
+        # what lies outside the crop, no stage could see; its map is empty
+        inside = ((cells > -0.5) & (cells < side - 0.5)).all(dim=2)
+        parts = {"maps": maps_loss(cascade.maps, cells, batch["known"])}
+        for number, found in enumerate(cascade.cells[1:], 1):
+            error = log_wing((found.float() - cells) * UNIT / side).mean(dim=2)
+            parts[f"stage{number}"] = masked_mean(error, batch["known"] * inside)
+        if self.adaptive is not None:
+            return self.adaptive(parts)
+        return {name: self.fixed[name] * value for name, value in parts.items()}
+
+
+def maps_loss(maps: list[Tensor], cells: Tensor, known: Tensor) -> Tensor:
+    """Adaptive Wing loss with its weight map, mean over cells, summed over the stacks.
+
+    Args:
+        maps: of each stack (B, n + 1, h, w), the outline last.
+        cells: (B, n, 2) true points in cells.
+        known: (B, n) 1 where annotated. The outline counts only where every point is.
+    """
+    height, width = maps[-1].shape[2:]
+    points = gaussian_maps(cells, height, width, sigma=SIGMA, window=WINDOW, known=known)
+    outline = boundary_maps(cells, height, width, curves=BOUNDARIES[cells.shape[1]], merged=True)
+    targets = torch.cat([points, outline], dim=1)
+    counted = torch.cat([known, known.amin(dim=1, keepdim=True)], dim=1)
+    weight = awing_weight(targets)
+    losses = [(adaptive_wing(each.float(), targets) * weight).mean(dim=(2, 3)) for each in maps]
+    return torch.stack([masked_mean(loss, counted) for loss in losses]).sum()
+
+
+AUGMENTATION = Augmentation(
+    rotation=50.0,
+    scale=(0.85, 1.15),
+    shift=25 / 256,
+    flip=0.5,
+    occlusion_share=1.0,
+    occlusion_area=(0.0, 0.25),  # a patch of up to half the crop's side
+    looks=CHS_LOOKS,
+)
+
+EPOCHS = 335  # the last drop is at 330; the paper does not say when it ends
+DROPS = (120, 200, *range(240, 331, 5))
+IMAGES, BATCH = 3148, 10
+
+SCHEDULE = Schedule(
+    steps=EPOCHS * IMAGES // BATCH,
+    batch=BATCH,
+    optimisers=(Optimiser("sgd", rate=1e-2, decay=5e-4, momentum=0.9, drops=tuple((e / EPOCHS, 0.75) for e in DROPS)),),
+)
+
+
+def _learner(options: Options, name: str, weighting: Weighting, changes: dict[str, Any]) -> CHSLearner:
+    config = CHSConfig(
+        landmarks=options.landmarks,
+        size=options.size or 256,
+        width=1.0 if options.width is None else options.width,
+        **changes,
+    )
+    spec = Spec(
+        task="landmarks",
+        name=name,
+        size=(config.size, config.size),
+        landmarks=config.landmarks,
+        crop_margin=1.25,  # the boxes that the paper crops by come with the data sets; ours follow the points
+    )
+    learner = CHSLearner(CHS(config), spec, weighting)
+    if options.start is not None:
+        begin_from(learner, options.start)
+    return learner
+
+
+def begin_from(learner: CHSLearner, path: Path) -> None:
+    """Take the network's weights from a checkpoint of the same make; stages that it has beyond ours are cut off.
+
+    Raises:
+        TrainingError: the file cannot be read, or is of another make.
+    """
+    stages = learner.network.config.stages
+
+    def belongs(name: str) -> bool:
+        part, *rest = name.split(".")
+        return part == "network" and (rest[0] != "stages" or int(rest[1]) < stages)
+
+    theirs = {name: value for name, value in checkpoint.load(path)["average"].items() if belongs(name)}
+    own = {name: value for name, value in learner.state_dict().items() if not name.startswith("network.")}
+    checkpoint.fill(learner, theirs | own)
+
+
+def _recipe(name: str, summary: str, weighting: Weighting = "both", **changes: Any) -> Recipe:
+    return Recipe(
+        name,
+        summary,
+        lambda options: _learner(options, name, weighting, changes),
+        prepare_faces(AUGMENTATION),
+        "nme",
+        SCHEDULE,
+        "chs",
+    )
+
+
+_CUT = "; with --start and --steps 0 cut from a longer cascade (table 9)"
+
+RECIPES: tuple[Recipe, ...] = (
+    _recipe("chs", "selective features and four stages of regression"),
+    _recipe("chs-awing", "AWing's four hourglasses alone (tables 6, 9)", attention="none", stages=0),
+    _recipe("chs-sf", "hourglasses with selective features (tables 6, 9)", stages=0),
+    _recipe("chs-6ccr", "six stages of regression (table 6)", stages=6),
+    _recipe("chs-2ccr", f"two stages (table 6){_CUT}", stages=2),
+    _recipe("chs-1ccr", f"one stage{_CUT}", stages=1),
+    _recipe("chs-0ccr", f"no stage{_CUT}", stages=0),
+    _recipe("chs-fixed", "task weights fixed, not learned (table 6)", "fixed"),
+    _recipe("chs-adaptive", "task weights learned, not fixed (table 6)", "adaptive"),
+    _recipe("chs-plain", "regression without selective features (tables 6, 7)", attention="none"),
+    _recipe("chs-plain-fixed", "the same, task weights fixed (table 6)", "fixed", attention="none"),
+    _recipe("chs-plain-adaptive", "the same, task weights learned (table 6)", "adaptive", attention="none"),
+    _recipe("chs-plain-unweighted", "the same, tasks weighted alike (table 6)", "none", attention="none"),
+    _recipe("chs-cbam", "CBAM on the deepest level (table 7)", attention="cbam", guided=False),
+    _recipe("chs-sk", "selective kernel on the deepest level (table 7)", attention="sk", guided=False),
+    _recipe("chs-sdfl", "SDFL's attention on every level (table 7)", attention="sdfl", guided=False),
+    _recipe("chs-unguided", "selective features without the maps (table 7)", guided=False),
+    _recipe("chs-sdfl-guided", "SDFL's attention guided by the maps (table 7)", attention="sdfl"),
+    _recipe("chs-task", "no gradient from task to task (table 8)", routing="task"),
+    _recipe("chs-full", "gradient from every task to the one before (table 8)", routing="full"),
+)
