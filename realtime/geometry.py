@@ -126,14 +126,15 @@ def _resize(x: float, y: float, *, back: bool) -> FloatArray:
 
 def box_of(points: FloatArray) -> FloatArray:
     """Tightest box (..., 4) around points (..., n, 2)."""
-    return _bounds(points).reshape(*points.shape[:-2], 4)
+    # numpy reduces along the last axis in half the time
+    return _bounds(np.ascontiguousarray(points.swapaxes(-1, -2))).reshape(*points.shape[:-2], 4)
 
 
-def _bounds(points: FloatArray) -> FloatArray:
-    """Least and greatest (..., 2, d) of points (..., n, d)."""
-    bounds = np.empty((*points.shape[:-2], 2, points.shape[-1]), np.float32)
-    np.minimum.reduce(points, axis=-2, out=bounds[..., 0, :])
-    np.maximum.reduce(points, axis=-2, out=bounds[..., 1, :])
+def _bounds(rows: FloatArray) -> FloatArray:
+    """Least and greatest (..., 2, d) of rows (..., d, n)."""
+    bounds = np.empty((*rows.shape[:-2], 2, rows.shape[-2]), np.float32)
+    np.minimum.reduce(rows, axis=-1, out=bounds[..., 0, :])
+    np.maximum.reduce(rows, axis=-1, out=bounds[..., 1, :])
     return bounds
 
 
@@ -182,8 +183,9 @@ def places_of(points: FloatArray, scheme: LandmarkScheme | None, *, margin: floa
     In as few calls as may be, whatever k, because this runs for every frame. Without a scheme nothing is turned.
     """
     turns = [_turn(ways) for ways in (roll_weights(scheme) @ points).tolist()] if scheme else [0.0] * len(points)
-    rotations = np.array([[[cos(a), -sin(a)], [sin(a), cos(a)]] for a in turns], np.float32).reshape(-1, 2, 2)
-    bounds = _bounds(np.concatenate([points, points @ rotations], axis=2))
+    # rows of x and y as they are, and of x and y turned back
+    rows = np.array([[[1, 0], [0, 1], [cos(a), sin(a)], [-sin(a), cos(a)]] for a in turns], np.float32)
+    bounds = _bounds(rows.reshape(-1, 4, 2) @ points.swapaxes(1, 2))
     upright = bounds[:, :, 2:].reshape(-1, 4).tolist()
     regions = [_region(box, margin, angle) for box, angle in zip(upright, turns, strict=True)]
     return bounds[:, :, :2].reshape(-1, 4), regions

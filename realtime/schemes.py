@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object a scheme: compared and hashed by identity
 class LandmarkScheme:
     """How the points of a face are numbered. Left and right are as seen in the picture; of a pair, left comes first.
 
