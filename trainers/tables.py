@@ -119,12 +119,12 @@ TABLES: tuple[Table, ...] = (
     Table(
         *("chs", "table 6", "300w", "nme", "ip", _FULL),
         {
-            "chs-hourglass": (4.44,),
+            "chs-awing": (4.44,),
             "chs-sf": (4.24,),
-            "chs-ccr": (4.20,),
-            "chs-ccr-adaptive": (4.18,),
-            "chs-ccr-fixed": (4.15,),
-            "chs-ccr-both": (4.14,),
+            "chs-plain-unweighted": (4.20,),
+            "chs-plain-adaptive": (4.18,),
+            "chs-plain-fixed": (4.15,),
+            "chs-plain": (4.14,),
             "chs-adaptive": (4.12,),
             "chs-fixed": (4.11,),
             "chs-2ccr": (4.12,),
@@ -134,21 +134,22 @@ TABLES: tuple[Table, ...] = (
     Table(
         *("chs", "table 7", "300w", "nme", "ip", _FULL),
         {
-            "chs-no-attention": (4.14,),
             "chs-cbam": (4.17,),
             "chs-sk": (4.17,),
             "chs-sdfl": (4.17,),
-            "chs-sf-unguided": (4.15,),
+            "chs-unguided": (4.15,),
             "chs-sdfl-guided": (4.13,),
         },
     ),
     Table(
-        *("chs", "table 8", "300w", "nme", "ip", ("full", "heat maps")),
-        {"chs-task-wise": (4.11, 4.22), "chs-fully": (4.11, 4.24), "chs-ccr-routing": (4.07, 4.21)},
+        *("chs", "table 8", "300w", "nme", "ip", ("heat maps",)),
+        {"chs-task": (4.22,), "chs-full": (4.24,), "chs": (4.21,)},
+        note="before the regression",
     ),
+    Table("chs", "table 8", "300w", "nme", "ip", _FULL, {"chs-task": (4.11,), "chs-full": (4.11,)}),
     Table(
         *("chs", "table 9", "wflw", "nme", "io", _FULL),
-        {"chs-2": (4.04,), "chs-1": (4.05,), "chs-0": (4.06,), "chs-sf": (4.27,)},
+        {"chs-2ccr": (4.04,), "chs-1ccr": (4.05,), "chs-0ccr": (4.06,), "chs-sf": (4.27,)},
     ),
     # --- RDFN: boxes from its own detector, or (gt) tight around the points
     Table(
@@ -249,55 +250,71 @@ TABLES: tuple[Table, ...] = (
     Table(
         "rht", "table IX", "aflw", "nme", "diag", _FULL, {"rht-r-no-boundary": (1.23,), "rht-h-no-boundary": (1.16,)}
     ),
-    # --- SD-HRNet: the two students are trained together; sd-hrnet is the first
+    # --- SD-HRNet: the two students are trained together; -2 is the second
     Table(
         *("sd-hrnet", "table 2", "300w", "nme", "io", _300W),
         {
-            "hrnet": (2.87, 5.15, 3.32),
-            "hrsupernet": (3.00, 5.28, 3.45),
-            "s-hrnet": (3.02, 5.44, 3.50),
-            "sd-hrnet": (2.93, 5.32, 3.40),
-            "sd-hrnet-2": (2.94, 5.33, 3.41),
+            "sd-hrnet-teacher": (2.87, 5.15, 3.32),
+            "sd-hrnet-supernet": (3.00, 5.28, 3.45),
+            "sd-hrnet-slim": (3.02, 5.44, 3.50),
+            "sd-hrnet-distil": (2.93, 5.32, 3.40),
+            "sd-hrnet-distil-2": (2.94, 5.33, 3.41),
         },
-        {"sd-hrnet": (0.01, 0.05, 0.01), "sd-hrnet-2": (0.01, 0.02, 0.01)},
+        {"sd-hrnet-distil": (0.01, 0.05, 0.01), "sd-hrnet-distil-2": (0.01, 0.02, 0.01)},
     ),
     Table(
         *("sd-hrnet", "table 3", "masked300w", "nme", "io", _300W),
         {
-            "hrsupernet": (14.03, 20.52, 15.30),
-            "s-hrnet": (19.18, 29.37, 21.17),
-            "sd-hrnet": (6.43, 11.05, 7.34),
-            "sd-hrnet-2": (6.23, 10.72, 7.11),
+            "sd-hrnet-supernet": (14.03, 20.52, 15.30),
+            "sd-hrnet-slim": (19.18, 29.37, 21.17),
+            "sd-hrnet-distil": (6.43, 11.05, 7.34),
+            "sd-hrnet-distil-2": (6.23, 10.72, 7.11),
         },
-        {"sd-hrnet": (0.25, 0.51, 0.28), "sd-hrnet-2": (0.23, 0.25, 0.20)},
+        {"sd-hrnet-distil": (0.25, 0.51, 0.28), "sd-hrnet-distil-2": (0.23, 0.25, 0.20)},
     ),
     Table(
         *("sd-hrnet", "table 4", "cofw", "nme", "io", _FULL),
-        {"hrnet": (3.45,), "hrsupernet": (3.74,), "s-hrnet": (3.69,), "sd-hrnet": (3.61,), "sd-hrnet-2": (3.63,)},
-        {"sd-hrnet": (0.02,), "sd-hrnet-2": (0.03,)},
+        {
+            "sd-hrnet-teacher": (3.45,),
+            "sd-hrnet-supernet": (3.74,),
+            "sd-hrnet-slim": (3.69,),
+            "sd-hrnet-distil": (3.61,),
+            "sd-hrnet-distil-2": (3.63,),
+        },
+        {"sd-hrnet-distil": (0.02,), "sd-hrnet-distil-2": (0.03,)},
     ),
     Table(
         *("sd-hrnet", "table 4", "cofw", "fr_10", "io", _FULL),
-        {"hrnet": (0.19,), "hrsupernet": (0.59,), "s-hrnet": (0.20,), "sd-hrnet": (0.12,), "sd-hrnet-2": (0.20,)},
-        {"sd-hrnet": (0.16,), "sd-hrnet-2": (0.17,)},
+        {
+            "sd-hrnet-teacher": (0.19,),
+            "sd-hrnet-supernet": (0.59,),
+            "sd-hrnet-slim": (0.20,),
+            "sd-hrnet-distil": (0.12,),
+            "sd-hrnet-distil-2": (0.20,),
+        },
+        {"sd-hrnet-distil": (0.16,), "sd-hrnet-distil-2": (0.17,)},
     ),
     Table(
         *("sd-hrnet", "table 5", "wflw", "nme", "io", _WFLW),
         {
-            "hrnet": (4.60, 7.94, 4.85, 4.55, 4.29, 5.44, 5.42),
-            "hrsupernet": (4.83, 8.45, 5.10, 4.80, 4.85, 5.79, 5.53),
-            "s-hrnet": (4.98, 8.68, 5.33, 4.86, 4.88, 5.87, 5.70),
-            "sd-hrnet": (4.93, 8.63, 5.31, 4.81, 4.76, 5.73, 5.56),
-            "sd-hrnet-2": (4.96, 8.66, 5.35, 4.82, 4.81, 5.76, 5.61),
+            "sd-hrnet-teacher": (4.60, 7.94, 4.85, 4.55, 4.29, 5.44, 5.42),
+            "sd-hrnet-supernet": (4.83, 8.45, 5.10, 4.80, 4.85, 5.79, 5.53),
+            "sd-hrnet-slim": (4.98, 8.68, 5.33, 4.86, 4.88, 5.87, 5.70),
+            "sd-hrnet-distil": (4.93, 8.63, 5.31, 4.81, 4.76, 5.73, 5.56),
+            "sd-hrnet-distil-2": (4.96, 8.66, 5.35, 4.82, 4.81, 5.76, 5.61),
         },
         {
-            "sd-hrnet": (0.01, 0.03, 0.05, 0.03, 0.02, 0.02, 0.03),
-            "sd-hrnet-2": (0.03, 0.10, 0.04, 0.05, 0.04, 0.04, 0.06),
+            "sd-hrnet-distil": (0.01, 0.03, 0.05, 0.03, 0.02, 0.02, 0.03),
+            "sd-hrnet-distil-2": (0.03, 0.10, 0.04, 0.05, 0.04, 0.04, 0.06),
         },
     ),
     Table(
         *("sd-hrnet", "table 6", "300w", "nme", "io", _FULL),
-        {"sd-hrnet-teacher": (3.46,), "sd-hrnet-peer": (3.44,), "sd-hrnet-masks": (3.39,)},
+        {
+            "sd-hrnet-table6-teacher": (3.46,),
+            "sd-hrnet-table6-peer": (3.44,),
+            "sd-hrnet-table6-masks": (3.39,),
+        },
         note="the whole, 3.39, is 3.40 in table 2",
     ),
 )
