@@ -39,7 +39,7 @@ class TrackerOptions:
     model: str | Path | None = None
     detector: str | Path | None = None
     runtime: RuntimeName = "auto"
-    detect_every: int = 30
+    detect_every: int = 45
     detect_size: int | None = None
     max_faces: int | None = None
     smooth: Strength = "light"

@@ -19,10 +19,10 @@ def export(checkpoint: Path, *, out: Annotated[Path, Parameter(alias="-o")], car
     from ..trainers.export import example, load_trained, worst_difference, write_card, write_model
 
     trained = load_trained(checkpoint)
-    spec = trained.recipe.spec
+    spec = trained.spec
     write_model(trained.network, spec, out)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {spec.task}, input {spec.size[0]}x{spec.size[1]}")
-    for name, difference in worst_difference(trained.network, out, example(spec, batch=3, seed=1)).items():
+    for name, difference in worst_difference(trained.network, spec, out, example(spec, batch=3, seed=1)).items():
         print(f"  {name}: worst difference from torch {difference:.2g}")
     if card:
         print(f"  card: {write_card(trained, out)}")

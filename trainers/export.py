@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from ..engines.errors import ModelError
 from ..engines.runtime import open_runtime
 from ..engines.spec import METADATA_KEY, Spec
-from .recipes import Recipe, recipe_named
+from .recipes import Options, Trained, load_trained
+
+__all__ = ["Trained", "example", "load_trained", "worst_difference", "write_card", "write_model"]
 
 LICENCE = (
     "Weights: research and evaluation, as the terms of the training data ask (300W, AFLW, YouTube Faces and WIDER FACE "
@@ -29,40 +32,12 @@ DATA = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A checkpoint made ready: the recipe it came from and the network as it is exported."""
-
-    recipe: Recipe
-    network: nn.Module
-    step: int
-    figures: dict[str, float]
-
-
-def load_trained(checkpoint: Path) -> Trained:
-    """Read ``best.pt`` or ``latest.pt`` of a run.
-
-    Raises:
-        ModelError: the file is missing or no checkpoint of ours.
-    """
-    if not checkpoint.is_file():
-        raise ModelError(f"checkpoint {str(checkpoint)!r} is not a file; nasion train writes RUN/best.pt")
-    try:
-        saved = torch.load(checkpoint, weights_only=True)
-        recipe = recipe_named(saved["description"]["recipe"])
-        network = recipe.build()
-        network.load_state_dict(saved["average"])
-    except (KeyError, RuntimeError, TypeError, OSError, EOFError, ValueError) as error:
-        raise ModelError(f"{checkpoint}: not a checkpoint of nasion train ({error})") from error
-    except Exception as error:  # the unpickler's own type is private
-        raise ModelError(f"{checkpoint}: cannot be read ({type(error).__name__}: {error})") from error
-    return Trained(recipe, recipe.wrap(network).eval(), saved["step"], saved["figures"])
-
-
 def example(spec: Spec, *, batch: int = 2, seed: int = 0) -> Tensor:
-    """Random images (batch,3,H,W) of the size that ``spec`` asks for."""
+    """Random images (batch,3,H,W) of the size and normalisation that ``spec`` asks for."""
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.random((batch, 3, spec.size[1], spec.size[0]), np.float32))
+    levels = 255 * torch.from_numpy(rng.random((batch, 3, spec.size[1], spec.size[0]), np.float32))
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (spec.mean, spec.std))
+    return (levels - mean) / std
 
 
 def write_model(network: nn.Module, spec: Spec, path: Path) -> None:
@@ -73,6 +48,7 @@ def write_model(network: nn.Module, spec: Spec, path: Path) -> None:
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise ModelError(f"{path}: suffix {path.suffix!r}; allowed: .onnx, .pt2")
+    network, spec = absorb_std(network.eval(), spec)
     sample = example(spec) if spec.stride == 1 else example(spec)[:, :, : 2 * spec.stride, : 3 * spec.stride]
     program = torch.export.export(network, (sample,), dynamic_shapes=(_dynamic(spec),), strict=False)
     if path.suffix == ".pt2":
@@ -81,12 +57,31 @@ def write_model(network: nn.Module, spec: Spec, path: Path) -> None:
     onnx_program = torch.onnx.export(program, dynamo=True, input_names=["images"], verbose=False)
     assert onnx_program is not None
     model = onnx_program.model_proto
-    for output, name in zip(model.graph.output, _output_names(spec), strict=True):
+    with torch.no_grad():
+        names = list(network(sample))
+    for output, name in zip(model.graph.output, names, strict=True):
         _rename(model, output.name, name)
     _strip(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.to_json()
     path.write_bytes(model.SerializeToString())
+
+
+def absorb_std(network: nn.Module, spec: Spec) -> tuple[nn.Module, Spec]:
+    """The same network for pixels of 0..255: the division by ``spec.std`` goes into its first convolution.
+
+    One pass less over every crop at run time. A network that subtracts a mean, or looks at its pixels otherwise than
+    by a convolution of three planes, stays as it is.
+    """
+    first = next((name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or any(spec.mean) or network.get_submodule(first).in_channels != 3:
+        return network, spec
+    network = copy.deepcopy(network)
+    weight = network.get_submodule(first).weight
+    assert isinstance(weight, nn.Parameter)
+    with torch.no_grad():
+        weight /= torch.tensor(spec.std).reshape(1, 3, 1, 1)
+    return network, replace(spec, std=(1.0, 1.0, 1.0))
 
 
 def _dynamic(spec: Spec) -> dict[int, Any]:
@@ -95,10 +90,6 @@ def _dynamic(spec: Spec) -> dict[int, Any]:
         dimensions[2] = spec.stride * torch.export.Dim("rows", min=1, max=256)
         dimensions[3] = spec.stride * torch.export.Dim("columns", min=1, max=256)
     return dimensions
-
-
-def _output_names(spec: Spec) -> tuple[str, ...]:
-    return ("boxes", "scores") if spec.task == "detector" else ("points", "confidence", "presence")
 
 
 def _strip(model: Any) -> None:
@@ -117,10 +108,16 @@ def _rename(model: Any, old: str, new: str) -> None:
         output.name = new if output.name == old else output.name
 
 
-def worst_difference(network: nn.Module, path: Path, images: Tensor) -> dict[str, float]:
-    """Largest absolute difference of each output between torch and the written file, in that output's own unit."""
+def worst_difference(network: nn.Module, spec: Spec, path: Path, images: Tensor) -> dict[str, float]:
+    """Largest absolute difference of each output between torch and the written file, in that output's own unit.
+
+    ``images`` are normalised as ``spec`` says, which is the network's; the file may ask for another normalisation.
+    """
     with open_runtime(path) as runtime, torch.no_grad():
-        ours, theirs = network(images), runtime(images.numpy())
+        mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
+        asked = (np.array(values, np.float32).reshape(3, 1, 1) for values in (runtime.spec.mean, runtime.spec.std))
+        levels = images.numpy() * std + mean
+        ours, theirs = network(images), runtime((levels - next(asked)) / next(asked))
     return {name: float(np.abs(ours[name].numpy() - theirs[name]).max()) for name in ours}
 
 
@@ -129,16 +126,16 @@ def write_card(trained: Trained, path: Path) -> Path:
     card_path, content = path.with_suffix(".json"), path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     before = json.loads(card_path.read_text()) if card_path.is_file() else {}
-    spec = trained.recipe.spec
+    spec = trained.spec
     card = {
         "name": spec.name,
         "file": path.name,
         "sha256": sha256,
         "bytes": len(content),
         "licence": LICENCE,
-        "data": DATA[spec.task],
+        "data": _data(trained),
         "recipe": {
-            "command": f"nasion train {trained.recipe.name} --data DATA",
+            "command": _command(trained),
             "steps": trained.step,
             "parameters": sum(p.numel() for p in trained.network.parameters()),
             "validation": trained.figures,
@@ -147,3 +144,18 @@ def write_card(trained: Trained, path: Path) -> Path:
     }
     card_path.write_text(json.dumps(card, indent=1) + "\n")
     return card_path
+
+
+def _data(trained: Trained) -> str:
+    """What the network learned from, for people."""
+    if trained.recipe.paper is None:
+        return DATA[trained.spec.task]
+    return f"{trained.options.set}, its training part less every twelfth picture"
+
+
+def _command(trained: Trained) -> str:
+    """The command that trains such a network, with the options that differ from the recipe's own."""
+    defaults = Options().described()
+    chosen = {name: value for name, value in trained.options.described().items() if value != defaults[name]}
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()]
+    return " ".join([f"nasion train {trained.recipe.name} --data DATA", *words])
