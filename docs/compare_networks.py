@@ -31,9 +31,9 @@ def main() -> None:
         runtimes = []
         for i, run in enumerate(trained):
             file = Path(folder) / f"{i}.onnx"
-            write_model(run.network, run.recipe.spec, file)
+            write_model(run.network, run.spec, file)
             runtimes.append(stack.enter_context(open_runtime(file, threads=1)))
-        crops = [np.random.default_rng(0).random((1, 3, *run.recipe.spec.size), np.float32) for run in trained]
+        crops = [np.random.default_rng(0).random((1, 3, *run.spec.size), np.float32) for run in trained]
         times: list[list[float]] = [[] for _ in runs]
         for _ in range(ROUNDS):
             for runtime, crop, spent in zip(runtimes, crops, times, strict=True):
@@ -50,7 +50,7 @@ def main() -> None:
         "runs": [
             {
                 "network": run.recipe.name,
-                "crop": f"{run.recipe.spec.size[0]} px",
+                "crop": f"{run.spec.size[0]} px",
                 "cpu_ms": round(float(np.min(spent)), 4),
                 "cpu_ms_median": round(float(np.median(spent)), 4),
                 "parameters": sum(p.numel() for p in run.network.parameters()),

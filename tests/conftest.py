@@ -47,18 +47,18 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from nasion.trainers.export import write_model
     from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, LandmarkExport
     from nasion.trainers.networks.face_detector import DetectorConfig, DetectorExport, FaceDetector
-    from nasion.trainers.recipes import FACE_DETECTOR, LANDMARKS_68
+    from nasion.trainers.systems.shipped import DETECTOR_SPEC, landmark_spec
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     landmarks = LandmarkExport(EncoderDecoder(EncoderDecoderConfig(widths=(8, 8, 8, 8, 8))), 5.0).eval()
     detector = DetectorExport(FaceDetector(DetectorConfig((8, 8), (8, 8, 8), 8))).eval()
     files = {}
-    for name, network, recipe in (
-        ("landmarks", landmarks, LANDMARKS_68),
-        ("detector", detector, FACE_DETECTOR),
+    for name, network, spec in (
+        ("landmarks", landmarks, landmark_spec("landmarks-68", 112)),
+        ("detector", detector, DETECTOR_SPEC),
     ):
         for suffix in (".onnx", ".pt2"):
             files[name + suffix] = folder / (name + suffix)
-            write_model(network, recipe.spec, files[name + suffix])
+            write_model(network, spec, files[name + suffix])
     return files

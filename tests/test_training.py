@@ -10,10 +10,8 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from nasion.engines.errors import NasionError
 from nasion.realtime.faces import IBUG_68
 from nasion.realtime.geometry import Region, region_of_points, transform
-from nasion.tools.train import train as command_train
 from nasion.trainers import augment
 from nasion.trainers.alignment import (
     AlignmentSamples,
@@ -24,21 +22,28 @@ from nasion.trainers.alignment import (
 from nasion.trainers.datasets import TrainingData
 from nasion.trainers.detection import (
     DetectionSamples,
+    DetectorLearner,
     assign,
     collate,
     detection_losses,
     grid_of,
     validate_detector,
 )
-from nasion.trainers.loop import Schedule, train
+from nasion.trainers.loop import Optimiser, Schedule, train
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
-from nasion.trainers.recipes import FACE_DETECTOR, LANDMARKS_68, recipe_named
-from nasion.trainers.record import read_record
+from nasion.trainers.systems.shipped import DETECTOR_SPEC, landmark_spec
 
 from .labelled import cartoon, face_shape, write_data
 
 CPU = torch.device("cpu")
+SPEC = landmark_spec("landmarks-68", 112)
+QUICK = Schedule(steps=80, batch=8, optimisers=(Optimiser(rate=5e-3, warmup=10),), average=0.9, clip=5.0)
+
+
+def tiny_aligner(*widths: int) -> WithCorrection:
+    config = EncoderDecoderConfig(widths=widths or (8, 8, 8, 8, 8))  # type: ignore[arg-type]
+    return WithCorrection(EncoderDecoder(config), SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def test_training_and_validation_share_no_picture(alignment: tuple[TrainingData,
 
 
 def test_no_test_picture_is_ever_drawn(alignment: tuple[TrainingData, TrainingData]) -> None:
-    samples = AlignmentSamples(alignment[0], LANDMARKS_68.spec)
+    samples = AlignmentSamples(alignment[0], SPEC)
     for i in range(60):
         samples[i]
     assert samples._decoded
@@ -80,7 +85,7 @@ def test_a_sample_is_the_same_whenever_it_is_drawn(
     alignment: tuple[TrainingData, TrainingData], detection: tuple[TrainingData, TrainingData]
 ) -> None:
     for make in (
-        lambda: AlignmentSamples(alignment[0], LANDMARKS_68.spec),
+        lambda: AlignmentSamples(alignment[0], SPEC),
         lambda: DetectionSamples(detection[0], size=96),
     ):
         first, second = make(), make()
@@ -92,7 +97,7 @@ def test_a_sample_is_the_same_whenever_it_is_drawn(
 
 def test_labelled_points_stay_on_their_features(alignment: tuple[TrainingData, TrainingData]) -> None:
     """The lips of a cartoon are red: the crop must be red where the label says that the lower lip is."""
-    samples = AlignmentSamples(alignment[0], LANDMARKS_68.spec)
+    samples = AlignmentSamples(alignment[0], SPEC)
     redness = []
     for i in range(200):
         item = samples[i]
@@ -109,7 +114,7 @@ def test_labelled_points_stay_on_their_features(alignment: tuple[TrainingData, T
 def test_negatives_carry_no_points_and_say_that_nobody_is_there(
     alignment: tuple[TrainingData, TrainingData],
 ) -> None:
-    samples = AlignmentSamples(alignment[0], LANDMARKS_68.spec)
+    samples = AlignmentSamples(alignment[0], SPEC)
     items = [samples[i] for i in range(120)]
     nobody = [item for item in items if item["presence"] == 0]
     assert 4 < len(nobody) < 40
@@ -117,7 +122,7 @@ def test_negatives_carry_no_points_and_say_that_nobody_is_there(
 
 
 def test_a_learned_correction_is_mirror_symmetric() -> None:
-    model = WithCorrection(EncoderDecoder(EncoderDecoderConfig(widths=(8, 8, 8, 8, 8))))
+    model = tiny_aligner()
     torch.nn.init.normal_(model.offset)
     offset = model.correction()
     torch.testing.assert_close(offset[list(IBUG_68.flip)] * torch.tensor([-1.0, 1.0]), offset)
@@ -199,11 +204,11 @@ def test_the_detector_learns_cartoons(detection: tuple[TrainingData, TrainingDat
     )
     batch = collate([samples[i] for i in range(1000, 1016)])
     before = sum(float(part.detach()) for part in detection_losses(model, batch).values())
-    schedule = Schedule(steps=80, batch=6, rate=5e-3, warmup=10, average=0.9)
-    state = train(model, samples, detection_losses, schedule, tmp_path, collate=collate)
+    learner = DetectorLearner(model, DETECTOR_SPEC)
+    state = train(learner, samples, replace(QUICK, batch=6), tmp_path, collate=collate)
     after = sum(float(part.detach()) for part in detection_losses(model, batch).values())
     assert after < 0.8 * before
-    figures = validate_detector(state.average, FACE_DETECTOR.spec, detection[1])
+    figures = validate_detector(state.average, DETECTOR_SPEC, detection[1])
     assert figures["average_precision"] == pytest.approx(1 - figures["missed_precision"], abs=1e-3)
 
 
@@ -211,8 +216,8 @@ def test_the_landmark_network_overfits_eight_faces(
     alignment: tuple[TrainingData, TrainingData], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    model = WithCorrection(EncoderDecoder(EncoderDecoderConfig(widths=(8, 16, 24, 32, 32))))
-    samples = AlignmentSamples(alignment[0], LANDMARKS_68.spec)
+    model = tiny_aligner(8, 16, 24, 32, 32)
+    samples = AlignmentSamples(alignment[0], SPEC)
     eight = [item for item in (samples[i] for i in range(40)) if item["known"].min() > 0][:8]
     batch = default_collate(eight)
 
@@ -223,16 +228,15 @@ def test_the_landmark_network_overfits_eight_faces(
         def __len__(self) -> int:
             return 1 << 40
 
-    schedule = Schedule(steps=80, batch=8, rate=5e-3, warmup=10, average=0.9)
     before = float(alignment_losses(model, batch)["points"].detach())
-    state = train(model, Eight(), alignment_losses, schedule, tmp_path)
-    after = float(alignment_losses(state.model, batch)["points"].detach())  # type: ignore[arg-type]
+    state = train(model, Eight(), QUICK, tmp_path)
+    after = float(state.learner.losses(batch, "all")["points"].detach())
     assert after < 0.5 * before
 
 
 def test_validation_names_every_figure(alignment: tuple[TrainingData, TrainingData]) -> None:
-    model = WithCorrection(EncoderDecoder(EncoderDecoderConfig(widths=(8, 8, 8, 8, 8)))).eval()
-    figures = validate_alignment(model, LANDMARKS_68.spec, alignment[1])
+    model = tiny_aligner().eval()
+    figures = validate_alignment(model, SPEC, alignment[1])
     assert figures.keys() == {
         "nme_300w",
         "nme_aflw68",
@@ -242,20 +246,3 @@ def test_validation_names_every_figure(alignment: tuple[TrainingData, TrainingDa
         "criterion",
     }
     assert all(np.isfinite(value) for value in figures.values())
-
-
-def test_an_unknown_recipe_lists_those_there_are() -> None:
-    with pytest.raises(Exception, match=r"'x' is unknown; allowed: .*face-detector.*landmarks-68"):
-        recipe_named("x")
-    assert replace(LANDMARKS_68.spec, name="y").landmarks == 68
-
-
-def test_the_command_trains_stops_and_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for steps in (2, 2):
-        command_train("face-detector", data=data, out=tmp_path, steps=steps, batch=2, threads=1)
-    assert "2 steps" in capsys.readouterr().out
-    kinds = [report["kind"] for report in read_record(tmp_path / "record.jsonl")]
-    assert kinds == ["start", "validate", "start", "validate"]
-    assert (tmp_path / "best.pt").is_file()
-    with pytest.raises(NasionError, match="choose another --out"):
-        command_train("face-detector", data=data, out=tmp_path, steps=3, batch=2)

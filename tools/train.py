@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..trainers.loop import State, Watch
+    from ..trainers.recipes import Options, Recipe
+
+RECORD_LOG = "nasion.trainers"
 
 
 def train(
@@ -15,52 +31,214 @@ def train(
     steps: int | None = None,
     batch: int | None = None,
     seed: int = 0,
+    seeds: int | None = None,
     threads: int = 0,
     workers: int = 0,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    set_: Annotated[str, Parameter(name="--set")] = "300w",
+    size: int | None = None,
+    width: float | None = None,
+    start: Path | None = None,
+    teacher: Path | None = None,
+    backbone_weights: Path | None = None,
+    budget: float | None = None,
 ) -> None:
     """Train a network, or go on where the run in OUT stopped.
 
+    Ctrl-C writes a checkpoint first. On many GPUs: torchrun --nproc-per-node N -m nasion.tools.main train RECIPE ...
+
     Args:
         recipe: name of the recipe; a wrong one lists them all.
-        data: folder that holds 300w, aflw68, ytf68, wider and negatives.
-        out: folder of the run (default runs/RECIPE); receives record.jsonl, latest.pt and best.pt.
-        minutes: budget of training time; the learning rate follows it where it ends before the steps.
+        data: folder that holds the data sets, each under its own name: 300w, wflw, wider ...
+        out: folder of the run (default runs/RECIPE); receives record.jsonl, latest.pt, best.pt and curve.svg.
+        minutes: budget of training time; the learning rate follows it where it ends before the steps. A recipe may
+            have a faster schedule for it.
         steps: optimiser steps of the whole run (default: the recipe's).
-        batch: samples a step (default: the recipe's).
+        batch: samples a step (default: the recipe's), over all processes.
         seed: of initial weights and samples.
+        seeds: train this many times, with seeds 0, 1, ..., in folders of their own; prints mean and deviation.
         threads: for torch (default: all cores).
         workers: processes that prepare samples (default: none).
+        device: auto (a GPU where there is one), cpu or cuda:N.
+        precision: bf16 computes in bfloat16 what is safe in it.
+        set_: data set to learn from, for the recipes of the papers.
+        size: side of the crop in pixels (default: the recipe's).
+        width: channels over those of the paper (default: the recipe's).
+        start: checkpoint of the stage before, for recipes that have one.
+        teacher: checkpoint of the network to learn from, for recipes that distil.
+        backbone_weights: public weights of the backbone (default: from scratch).
+        budget: million multiply-accumulates that pruning may leave.
     """
-    import logging
-
     import cv2
     import torch
 
-    from ..trainers.loop import train as run
-    from ..trainers.recipes import recipe_named
+    from ..trainers.processes import joined
+    from ..trainers.recipes import Options, recipe_named
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = recipe_named(recipe)
     if threads:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    torch.manual_seed(seed)
-    changes = {name: value for name, value in (("steps", steps), ("batch", batch)) if value is not None}
-    schedule = replace(chosen.schedule, seed=seed, **changes)
-    folder = out or Path("runs") / recipe
-    prepared = chosen.prepare(data, seed)
-    network = chosen.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = run(
-        network,
-        prepared.samples,
-        prepared.losses,
-        schedule,
-        folder,
-        collate=prepared.collate,
-        validate=prepared.validate,
-        criterion=chosen.criterion,
+    options = Options(
+        set=set_,
+        size=size,
+        width=width,
+        seed=seed,
+        start=start,
+        teacher=teacher,
+        backbone_weights=backbone_weights,
+        budget=budget,
         minutes=minutes,
-        workers=workers,
-        description={"recipe": recipe},
     )
-    print(f"{folder}: {state.step} steps, {state.seconds / 60:.1f} minutes, best {chosen.criterion} {state.best:.4f}")
+    folder = out or Path("runs") / recipe
+    with joined(device_named(device)) as place:
+        job = Job(chosen, data, minutes, steps, batch, workers, place, precision)
+        if seeds is None:
+            job.run(options, folder)
+            return
+        results = [job.run(replace(options, seed=k), folder / f"seed-{k}") for k in range(seeds)]
+        if job.speaks:
+            print("\n".join(spread(results)))
+
+
+def device_named(name: str) -> torch.device:
+    """The device that a user means.
+
+    Raises:
+        NasionError: there is none of that name.
+    """
+    import torch
+
+    from ..engines.errors import NasionError
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise NasionError(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise NasionError(f"device {name!r}: torch sees {torch.cuda.device_count()} GPUs here; allowed: auto, cpu")
+    return torch.device(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What several runs of one command share."""
+
+    recipe: Recipe
+    data: Path
+    minutes: float | None
+    steps: int | None
+    batch: int | None
+    workers: int
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        from ..trainers.processes import rank
+
+        return rank() == 0
+
+    def run(self, options: Options, folder: Path) -> dict[str, float]:
+        """Train once; returns the figures of the best checkpoint."""
+        import torch
+
+        from ..trainers import checkpoint
+        from ..trainers.curves import draw_curves
+        from ..trainers.loop import train as loop
+
+        changes = {name: value for name, value in (("steps", self.steps), ("batch", self.batch)) if value is not None}
+        schedule = replace(self.recipe.schedule_for(options), seed=options.seed, **changes)
+        torch.manual_seed(options.seed)
+        learner = self.recipe.build(options)
+        prepared = self.recipe.prepare(learner, self.data, options)
+        with watching(self.recipe.name, silent=not self.speaks) as watch:
+            state = loop(
+                learner,
+                prepared.samples,
+                schedule,
+                folder,
+                collate=prepared.collate,
+                validate=prepared.validate,
+                criterion=self.recipe.criterion,
+                minutes=self.minutes,
+                workers=self.workers,
+                device=self.device,
+                precision=self.precision,
+                description={"recipe": self.recipe.name, "options": options.described()},
+                watch=watch,
+            )
+        if not self.speaks:
+            return {}
+        draw_curves(folder)
+        taken = f"{state.step} steps, {state.seconds / 60:.1f} minutes"
+        print(f"{folder}: {taken}, best {self.recipe.criterion} {state.best:.4f}")
+        figures: dict[str, float] = checkpoint.load(folder / "best.pt")["figures"]
+        return figures
+
+
+def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """A line for each figure: mean and standard deviation (n - 1) over the runs."""
+    yield f"{len(results)} seeds, mean ± standard deviation:"
+    for name in results[0]:
+        values = [result[name] for result in results]
+        deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
+        yield f"  {name}: {statistics.mean(values):.5f} ± {deviation:.5f}"
+
+
+@contextmanager
+def watching(name: str, stream: TextIO | None = None, *, silent: bool = False) -> Iterator[Watch | None]:
+    """A bar with losses and time left on a terminal; elsewhere the reports themselves, a line each."""
+    stream, log = stream or sys.stderr, logging.getLogger(RECORD_LOG)
+    if silent:
+        yield None
+        return
+    if not stream.isatty():
+        with _logged(log, logging.StreamHandler(stream), logging.DEBUG):
+            yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("step {task.fields[step]:,}  {task.fields[losses]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=stream), refresh_per_second=4) as bars:
+        task = bars.add_task(name, total=1.0, step=0, losses="")
+
+        def watch(state: State, part: float, losses: Mapping[str, float]) -> None:
+            told = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
+            bars.update(task, completed=part, step=state.step, losses=told)
+
+        with _logged(log, _Above(bars.console.print), logging.INFO):
+            yield watch
+
+
+class _Above(logging.Handler):
+    """Prints lines of the log above a bar."""
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _logged(log: logging.Logger, handler: logging.Handler, level: int) -> Iterator[None]:
+    """``log`` goes to ``handler`` for a while."""
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)

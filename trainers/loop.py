@@ -48,7 +48,7 @@ class State:
         step: steps done.
         seconds: training time, without that of earlier processes' validation after a stop.
         best: lowest criterion so far.
-        validated: step of the last validation.
+        validated: step of the last validation, -1 before the first.
         waited: validations since the best one.
         means: losses since the last report.
     """
@@ -60,7 +60,7 @@ class State:
     step: int = 0
     seconds: float = 0.0
     best: float = math.inf
-    validated: int = 0
+    validated: int = -1
     waited: int = 0
     means: Means = field(default_factory=Means)
 
@@ -83,7 +83,8 @@ class _Run:
     def progress(self, state: State) -> float:
         """Part of the run that is over, 0..1."""
         by_time = state.seconds / (60 * self.minutes) if self.minutes else 0.0
-        return max(state.step / self.schedule.steps, by_time)
+        by_steps = state.step / self.schedule.steps if self.schedule.steps else 1.0
+        return max(by_steps, by_time)
 
     def over(self, state: State) -> bool:
         """Whether there is nothing left to do."""
@@ -134,30 +135,32 @@ def train(
     """
     device = torch.device(device)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = _start(learner, schedule, folder)
+    about = description or {}
+    state = _start(learner, schedule, folder, about)
     with Record(folder, silent=processes.rank() > 0) as record, Stopping() as stopping:
-        about = description or {}
         run = _Run(schedule, folder, record, validate, criterion, minutes, device, precision, about, watch)
         record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, **about)
         _steps(state, run, _batches(samples, schedule, state.step, collate, workers), stopping)
     return state
 
 
-def _start(learner: Learner, schedule: Schedule, folder: Path) -> State:
+def _start(learner: Learner, schedule: Schedule, folder: Path, description: dict[str, Any]) -> State:
     average = copy.deepcopy(learner).eval().requires_grad_(False) if schedule.average else learner
     optimisers = {each.turn: each.over(learner.trained(each.turn)) for each in schedule.optimisers}
     state = State(learner, average, optimisers, dict.fromkeys(optimisers, 0))
     if (folder / "latest.pt").is_file():
-        _resume(state, schedule, folder / "latest.pt")
+        _resume(state, folder / "latest.pt", {"schedule": asdict(schedule)} | description)
     return state
 
 
-def _resume(state: State, schedule: Schedule, path: Path) -> None:
+def _resume(state: State, path: Path, asked: dict[str, Any]) -> None:
     saved = checkpoint.load(path)
-    if saved["schedule"] != asdict(schedule):
+    before = {name: saved["description"].get(name) for name in asked} | {"schedule": saved["schedule"]}
+    if before != asked:
+        differ = {name for name in asked if before[name] != asked[name]}
         raise TrainingError(
-            f"{path} was trained with {saved['schedule']}, asked for is {asdict(schedule)}; "
-            "choose another --out, or the same settings to go on"
+            f"{path} was trained with { {name: before[name] for name in differ} }, asked for is "
+            f"{ {name: asked[name] for name in differ} }; choose another --out, or the same settings to go on"
         )
     checkpoint.fill(state.learner, saved["model"])
     if state.average is not state.learner:
@@ -215,7 +218,8 @@ def _steps(state: State, run: _Run, batches: Iterator[Any], stopping: Stopping) 
         if stop:
             _save_latest(state, run)
             stopping.leave()
-        if state.step > state.validated and (run.over(state) or state.step % run.schedule.validate_every == 0):
+        due = run.over(state) or (state.step > 0 and state.step % run.schedule.validate_every == 0)
+        if due and state.step != state.validated:
             _validate(state, run)
             saved = time.monotonic()
         if run.over(state):

@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: one JSON Lines file, one object a report, and its curves."""
+"""What a run leaves behind for people: one JSON Lines file, one object a report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Record(Closing):
         line = json.dumps({"kind": kind, "at": round(time.time(), 1), **values})
         self._file.write(line + "\n")
         self._file.flush()
-        log.info("%s", line)
+        log.log(logging.DEBUG if kind == "train" else logging.INFO, "%s", line)
 
     def close(self) -> None:
         """Close the file."""

@@ -59,7 +59,7 @@ class Schedule:
     """How long and how fast a network learns.
 
     Attributes:
-        steps: optimiser steps of the whole run, those of all turns together.
+        steps: optimiser steps of the whole run, those of all turns together; 0 validates and keeps what was built.
         batch: samples a step, over all processes.
         optimisers: one for each turn of the learner.
         average: decay of the exponential moving average of the weights, which is then what is validated and kept; 0

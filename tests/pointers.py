@@ -1,0 +1,29 @@
+"""The smallest learner that points at a face: pooled colours and one linear layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nasion.engines.spec import Spec
+from nasion.trainers.learner import Learner
+from nasion.trainers.samples import FaceItem
+
+
+class Pointer(Learner):
+    """Points of a face from a crop reduced to 4 x 4 cells."""
+
+    def __init__(self, *, landmarks: int = 68, size: int = 32) -> None:
+        super().__init__()
+        self.spec = Spec(task="landmarks", name="pointer", size=(size, size), landmarks=landmarks, crop_margin=1.3)
+        self.linear = nn.Linear(48, 2 * landmarks)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        side = self.spec.size[0]
+        cells = nn.functional.avg_pool2d(images, side // 4).flatten(1)
+        points = (self.linear(cells).unflatten(1, (-1, 2)) + 0.5) * side
+        return {"points": points, "confidence": torch.ones_like(points[..., 0])}
+
+    def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
+        error = (self(batch["image"])["points"] - batch["points"]).norm(dim=2)
+        return {"points": (error * batch["known"]).mean() / self.spec.size[0]}
