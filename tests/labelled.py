@@ -16,24 +16,68 @@ from nasion.realtime.faces import FloatArray, Image
 PARTS_300W = ("helen/trainset", "lfpw/trainset", "afw", "helen/testset")
 
 
-def face_shape() -> FloatArray:
-    """68 points (68,2) of a plain face in a unit square."""
-    turn = np.linspace(np.pi, 0, 17)
-    jaw = np.stack([0.5 + 0.5 * np.cos(turn), 0.3 + 0.7 * np.sin(turn)], axis=1)
-    brows = [
-        [x, 0.12 - 0.04 * np.sin(np.pi * i / 4)]
-        for x0 in (0.12, 0.58)
-        for i, x in enumerate(np.linspace(x0, x0 + 0.3, 5))
-    ]
-    nose = [[0.5, y] for y in np.linspace(0.25, 0.5, 4)] + [[x, 0.57] for x in np.linspace(0.4, 0.6, 5)]
-    eyes = [
-        [x + 0.09 * np.cos(a), 0.28 + 0.04 * np.sin(a)]
-        for x in (0.28, 0.72)
-        for a in np.radians([180, 240, 300, 0, 60, 120])
-    ]
-    mouth = [[0.5 + 0.18 * np.cos(a), 0.75 + 0.08 * np.sin(a)] for a in np.radians(180 + 30 * np.arange(12))]
-    inner = [[0.5 + 0.12 * np.cos(a), 0.75 + 0.03 * np.sin(a)] for a in np.radians(180 + 45 * np.arange(8))]
-    return np.array([*jaw, *brows, *nose, *eyes, *mouth, *inner], np.float32)
+def face_shape(landmarks: int = 68) -> FloatArray:
+    """The points (landmarks, 2) of a plain, symmetric face in a unit square, in the order of its scheme."""
+    rows: list[list[float]] = {19: _points_19, 21: _points_21, 29: _points_29}.get(landmarks, lambda: [])()
+    return np.array(rows or _dense_points(landmarks), np.float32)
+
+
+def _dense_points(landmarks: int) -> list[list[float]]:
+    """68, 98 or 106 points: jaw, brows, nose, eyes, mouth, pupils."""
+    fine = landmarks > 68
+    brows = _brow(0.12, 1, fine=fine) + _brow(0.58, -1, fine=fine)
+    bridge = [[0.5, y] for y in np.linspace(0.25, 0.5, 4)]
+    nostrils = [[x, 0.57] for x in np.linspace(0.4, 0.6, 5)]
+    flank = [[0.44, 0.3], [0.42, 0.42], [0.38, 0.54]]
+    nose = flank + nostrils + [[1 - x, y] for x, y in reversed(flank)] if landmarks == 106 else nostrils
+    eyes = [_ring(x, 0.28, 0.09, 0.04, 8 if fine else 6) for x in (0.28, 0.72)]
+    if landmarks == 106:
+        eyes = [[*eye, [x, 0.28]] for eye, x in zip(eyes, (0.28, 0.72), strict=True)]
+    mouth = _ring(0.5, 0.75, 0.18, 0.08, 12) + _ring(0.5, 0.75, 0.12, 0.03, 8)
+    pupils = [[0.28, 0.275], [0.72, 0.275]] if fine else []
+    return [*_jaw(33 if fine else 17), *brows, *bridge, *nose, *eyes[0], *eyes[1], *mouth, *pupils]
+
+
+def _jaw(count: int) -> list[list[float]]:
+    turn = np.linspace(np.pi, 0, count)
+    return np.stack([0.5 + 0.5 * np.cos(turn), 0.3 + 0.7 * np.sin(turn)], axis=1).tolist()
+
+
+def _ring(x: float, y: float, width: float, height: float, count: int) -> list[list[float]]:
+    """Points of an ellipse, from its left end over the top."""
+    turn = np.pi + 2 * np.pi * np.arange(count) / count
+    return np.stack([x + width * np.cos(turn), y + height * np.sin(turn)], axis=1).tolist()
+
+
+def _brow(x: float, side: int, *, fine: bool) -> list[list[float]]:
+    """Five points from left to right; if ``fine`` four more below, so that the brow's outline goes on clockwise."""
+    upper = [[x + 0.075 * i, 0.12 - 0.04 * np.sin(np.pi * i / 4)] for i in range(5)]
+    lower = [[a, b + 0.03] for a, b in reversed(upper[1:] if side > 0 else upper[:-1])]
+    return upper + lower if fine else upper
+
+
+def _points_19() -> list[list[float]]:
+    points = _points_21()
+    return [*points[:12], *points[13:16], *points[17:]]
+
+
+def _points_21() -> list[list[float]]:
+    """Three points a brow, eye, nose and mouth, both ears, chin."""
+    brows = [[x + dx, 0.1] for x in (0.27, 0.73) for dx in (-0.15, 0, 0.15)]
+    eyes = [[x + dx, 0.28] for x in (0.28, 0.72) for dx in (-0.09, 0, 0.09)]
+    nose = [[0.01, 0.4], [0.4, 0.57], [0.5, 0.5], [0.6, 0.57], [0.99, 0.4]]
+    return [*brows, *eyes, *nose, [0.32, 0.75], [0.5, 0.75], [0.68, 0.75], [0.5, 1.0]]
+
+
+def _points_29() -> list[list[float]]:
+    """COFW goes to and fro between left and right."""
+    left = {0: (0.12, 0.12), 2: (0.42, 0.12), 4: (0.27, 0.08), 5: (0.27, 0.13), 8: (0.19, 0.28), 10: (0.37, 0.28)}
+    left |= {12: (0.28, 0.24), 13: (0.28, 0.32), 16: (0.28, 0.28), 18: (0.4, 0.57), 22: (0.32, 0.75)}
+    right = {4: 6, 5: 7, 12: 14, 13: 15}
+    middle = {20: 0.5, 21: 0.58, 24: 0.67, 25: 0.72, 26: 0.78, 27: 0.83, 28: 1.0}
+    points = dict(left) | {i: (0.5, y) for i, y in middle.items()}
+    points |= {right.get(i, i + 1): (1 - x, y) for i, (x, y) in left.items()}
+    return [list(points[i]) for i in range(29)]
 
 
 def draw_face(image: Image, points: FloatArray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def read_aflw_frontal(root: Path, *, test: bool = False) -> LandmarkSet:
     """Those faces of AFLW of which all 19 points can be seen."""
     data = read_aflw(root, test=test)
     kept = data.pick(np.flatnonzero(data.subsets["frontal"]))
-    return LandmarkSet("aflw-frontal", kept.files, kept.points, kept.yaw, kept.visible, kept.boxes)
+    return replace(kept, name="aflw-frontal", subsets={})
 
 
 def _aflw_arrays(table: Path) -> dict[str, NDArray[Any]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...realtime.faces import FloatArray
 from .base import DataError, LandmarkSet, Layout, Part, existing_folder, unknown_yaw
+from .matlab import read_mat
 
 W300 = Layout(
     "300w",
@@ -141,14 +142,16 @@ def read_300w(root: Path, *, test: bool = False) -> LandmarkSet:
     """300W: ``helen/trainset``, ``lfpw/trainset`` and ``afw``; for ``test`` what is there of the 689 test pictures.
 
     Subsets of the test part: ``helen``, ``lfpw``, ``ibug``, and, where all their folders are there, ``common``,
-    ``challenging`` and ``full``.
+    ``challenging`` and ``full``. Boxes are those of iBUG's detector, where its ``Bounding Boxes`` lie beside.
     """
-    if not test:
+    if test:
+        home = W300.home(root, "test")
+        places = {"helen": home / "helen/testset", "lfpw": home / "lfpw/testset", "ibug": home / "ibug"}
+        data = _by_origin("300w", {name: folder for name, folder in places.items() if folder.is_dir()})
+    else:
         home = W300.home(root, "train")
-        return read_pts_folders("300w", [home / part for part in ("helen/trainset", "lfpw/trainset", "afw")])
-    home = W300.home(root, "test")
-    places = {"helen": home / "helen/testset", "lfpw": home / "lfpw/testset", "ibug": home / "ibug"}
-    return _by_origin("300w", {name: folder for name, folder in places.items() if folder.is_dir()})
+        data = read_pts_folders("300w", [home / part for part in ("helen/trainset", "lfpw/trainset", "afw")])
+    return replace(data, boxes=_detector_boxes(home, data.files))
 
 
 def read_300w_private(root: Path) -> LandmarkSet:
@@ -201,13 +204,42 @@ def _frame_number(annotation: Path) -> int:
     return int(annotation.stem)
 
 
+def _detector_boxes(home: Path, files: Sequence[Path]) -> FloatArray | None:
+    """The box of iBUG's detector for each picture, from one file of boxes a folder; None where there are none."""
+    tables = next((home / name for name in ("Bounding Boxes", "Bounding_Boxes") if (home / name).is_dir()), None)
+    if tables is None:
+        return None
+    folders = dict.fromkeys(file.parent for file in files)
+    known = {key: box for folder in folders for key, box in _boxes_of(tables, folder, home)}
+    lacking = next((file for file in files if _box_key(file) not in known), None)
+    if lacking is not None:
+        raise DataError(f"{tables}: has no box for {lacking}; expected bb_detector for each picture")
+    return np.stack([known[_box_key(file)] for file in files])
+
+
+def _boxes_of(tables: Path, folder: Path, home: Path) -> Iterator[tuple[Path, FloatArray]]:
+    """Pictures of a folder and their boxes, which count the first pixel as 1."""
+    table = tables / f"bounding_boxes_{'_'.join(folder.relative_to(home).parts)}.mat"
+    found = read_mat(table, "bounding_boxes", plain=True)["bounding_boxes"]
+    for entry in found if isinstance(found, list | np.ndarray) else [found]:
+        try:
+            yield _box_key(folder / entry["imgName"]), np.asarray(entry["bb_detector"], np.float32).reshape(4) - 1
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DataError(f"{table}: {error}; expected structs of imgName and bb_detector, x0 y0 x1 y1") from error
+
+
+def _box_key(picture: Path) -> Path:
+    """Spaces in names differ between the pictures and the list."""
+    return picture.parent / picture.stem.replace(" ", "")
+
+
 def _joined(name: str, folders: Mapping[str, Path]) -> LandmarkSet:
     """All faces of ``folders``, each of which is a subset of that name."""
     parts = [read_pts_folders(name, [folder]) for folder in folders.values()]
     origin = np.repeat(np.array(list(folders)), [len(part) for part in parts])
     points = np.concatenate([part.points for part in parts])
     files = tuple(file for part in parts for file in part.files)
-    subsets = {label: _mask(origin, [label]) for label in folders}
+    subsets = {label: origin == label for label in folders}
     return LandmarkSet(name, files, points, unknown_yaw(len(files)), subsets=subsets)
 
 
@@ -217,8 +249,4 @@ def _by_origin(name: str, folders: Mapping[str, Path]) -> LandmarkSet:
     groups = {"common": COMMON, "challenging": CHALLENGING, "full": COMMON + CHALLENGING}
     complete = {label: parts for label, parts in groups.items() if set(parts) <= set(folders)}
     joined = {label: np.any([data.subsets[part] for part in parts], axis=0) for label, parts in complete.items()}
-    return LandmarkSet(name, data.files, data.points, data.yaw, subsets={**data.subsets, **joined})
-
-
-def _mask(origin: NDArray[np.str_], names: Iterable[str]) -> NDArray[np.bool_]:
-    return np.isin(origin, list(names))
+    return replace(data, subsets={**data.subsets, **joined})

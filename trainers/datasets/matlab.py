@@ -11,8 +11,8 @@ from ...engines.errors import MissingExtra
 from .base import DataError
 
 
-def read_mat(path: Path, *names: str) -> dict[str, Any]:
-    """The variables ``names`` of a MATLAB file up to version 7.
+def read_mat(path: Path, *names: str, plain: bool = False) -> dict[str, Any]:
+    """The variables ``names`` of a MATLAB file up to version 7; ``plain`` turns cells and structs into lists and dicts.
 
     Raises:
         DataError: the file is missing or damaged, or lacks one of them.
@@ -26,7 +26,7 @@ def read_mat(path: Path, *names: str) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path}: missing; {expected}")
     try:
-        found: dict[str, Any] = loadmat(str(path), variable_names=names)
+        found: dict[str, Any] = loadmat(str(path), variable_names=names, simplify_cells=plain)
     except Exception as error:  # scipy has no common base for what a damaged file makes it raise
         raise DataError(f"{path}: cannot be read ({error}); {expected}") from error
     lacking = [name for name in names if name not in found]
