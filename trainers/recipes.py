@@ -18,6 +18,7 @@ from ..engines.errors import ModelError, NasionError
 from ..engines.spec import Spec
 from . import checkpoint
 from .augment import Augmentation
+from .datasets import LandmarkSet
 from .learner import Learner
 from .loop import Schedule, Validate
 
@@ -43,6 +44,7 @@ class Options:
         teacher: checkpoint of the network to learn from.
         backbone_weights: public weights of the backbone.
         budget: million MACs that pruning may leave.
+        minutes: of training, where they are limited: a recipe may then have another schedule than the paper's.
         structure: what a checkpoint says of the network's form (``Learner.structure``); never set by a user.
     """
 
@@ -54,6 +56,7 @@ class Options:
     teacher: Path | None = None
     backbone_weights: Path | None = None
     budget: float | None = None
+    minutes: float | None = None
     structure: Mapping[str, Any] | None = None
 
     @property
@@ -112,10 +115,13 @@ class Recipe:
         return self.schedule if isinstance(self.schedule, Schedule) else self.schedule(options)
 
 
-def prepare_faces(augmentation: Augmentation) -> Callable[[Learner, Path, Options], Prepared]:
+def prepare_faces(
+    augmentation: Augmentation, validate: Callable[[nn.Module, LandmarkSet, Spec], dict[str, float]] | None = None
+) -> Callable[[Learner, Path, Options], Prepared]:
     """The usual ``prepare`` of networks that take crops of faces.
 
-    Samples are crops of the training part of ``options.set``, less every twelfth picture, which validates.
+    Samples are crops of the training part of ``options.set``, less every twelfth picture, which validates: by
+    ``validate``, or ``validate_points``.
     """
 
     def prepare(learner: Learner, root: Path, options: Options) -> Prepared:
@@ -130,7 +136,7 @@ def prepare_faces(augmentation: Augmentation) -> Callable[[Learner, Path, Option
             )
         training, held = (data.pick(indices) for indices in split_validation(len(data)))
         samples = FaceSamples(training, spec, augmentation, seed=options.seed)
-        return Prepared(samples, None, lambda network: validate_points(network, held, spec))
+        return Prepared(samples, None, lambda network: (validate or validate_points)(network, held, spec))
 
     return prepare
 

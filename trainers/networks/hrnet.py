@@ -187,7 +187,7 @@ def mix_branches(mix: nn.Conv2d, features: list[Tensor], factors: list[int], *, 
         wide = [upsample(x, f) if f > 1 else x for x, f in zip(features, factors, strict=True)]
         out: Tensor = mix(torch.cat(wide, dim=1))
         return out
-    weights = mix.weight.split([x.shape[1] for x in features], dim=1)
+    weights = torch.split(mix.weight, [x.shape[1] for x in features], dim=1)
     shares = [functional.conv2d(x, w) for x, w in zip(features, weights, strict=True)]
     total = torch.stack([upsample(x, f) if f > 1 else x for x, f in zip(shares, factors, strict=True)]).sum(0)
     assert mix.bias is not None

@@ -2,12 +2,13 @@
 
 Paper: "SD-HRNet: Slimming and Distilling High-Resolution Network for Efficient Face Alignment". Stage 1 is one encoder
 at stride 4; stages 2 to 9 hold up to four branches at strides 4 to 32; stage 10 only aggregates. Which branch feeds
-which is the graph: the released COFW and WFLW graphs are here. Supernet, slimming and distillation are not yet.
+which is the graph: all that can be (the supernet), or what slimming left of it (``slimming.py``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,32 @@ from torch.nn import functional
 
 from .blocks import conv_bn, spatial_moments
 from .encoder_decoder import Reading
+from .hrnet import BasicBlock, mix_branches, start_near_zero, upsample
 
 # One dict a stage, from stage 2 on: branch -> the branches of the stage before that feed it.
 Graph = tuple[dict[int, tuple[int, ...]], ...]
 
+ALL: tuple[int, ...] = (0, 1, 2, 3)
+SUPERNET: Graph = (dict.fromkeys(ALL, (0,)), *(dict.fromkeys(ALL, ALL) for _ in range(8)))
+# HRNet's own layout as a supernet (figure 6): its modules of 2, 3, 3, 3, 3, 4, 4 and 4 branches, and the last exchange.
+HRNET: Graph = tuple(
+    {branch: tuple(range(before)) for branch in range(after)}
+    for before, after in ((1, 2), (2, 3), (3, 3), (3, 3), (3, 3), (3, 4), (4, 4), (4, 4), (4, 4))
+)
+
+# The released graphs. COFW's and WFLW's have the published counts; 300W's has 0.869 million parameters where the paper
+# says 0.98, so it is taken to be of another pruning run.
+W300_GRAPH: Graph = (
+    {0: (0,), 1: (0,), 3: (0,)},
+    {0: (0, 3), 1: (0, 1, 3), 3: (1, 3)},
+    {0: (0, 1), 1: (0, 1, 3)},
+    {0: (0,), 1: (1,)},
+    {0: (0, 1), 1: (1,)},
+    {0: (0, 1), 1: (0, 1), 2: (1,)},
+    {0: (0, 1, 2), 1: (0, 1, 2), 2: (2,)},
+    {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2)},
+    {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 2), 3: (2,)},
+)
 COFW_GRAPH: Graph = (
     {0: (0,), 1: (0,), 2: (0,)},
     {0: (0,), 2: (1,), 3: (1, 2)},
@@ -52,8 +75,9 @@ class SDHRNetConfig:
         size: side of the crop in pixels, a multiple of 32.
         stem: channels of the two stem convolutions; the published ones are 64.
         widths: channels of the four branches.
-        blocks: light blocks in each encoder.
+        blocks: units in each encoder.
         graph: which branch feeds which.
+        unit: of the encoders: light blocks, or HRNet's residual ones (figure 6).
     """
 
     landmarks: int = 98
@@ -62,6 +86,7 @@ class SDHRNetConfig:
     widths: tuple[int, int, int, int] = (18, 36, 72, 144)
     blocks: int = 4
     graph: Graph = field(default=WFLW_GRAPH)
+    unit: Literal["light", "residual"] = "light"
 
 
 class LightBlock(nn.Module):
@@ -83,14 +108,26 @@ class LightBlock(nn.Module):
         return out
 
 
+def encoder(width: int, config: SDHRNetConfig) -> nn.Sequential:
+    """The units of one block."""
+    unit = {"light": LightBlock, "residual": BasicBlock}[config.unit]
+    return nn.Sequential(*(unit(width) for _ in range(config.blocks)))
+
+
 class Transform(nn.Module):
-    """One aggregation operator from a branch to another, times its importance factor."""
+    """One aggregation operator from a branch to another, times its importance factor.
+
+    Attributes:
+        importance: the factor; every one starts at 1.
+        up: factor of upsampling, after the 1x1 convolution.
+        folded: the factor is in the batch normalisation already.
+    """
 
     def __init__(self, source: int, target: int, inputs: int, outputs: int, *, first: bool) -> None:
         """Go from branch ``source`` to ``target``; ``first`` is stage 2, whose only source is the stem's encoder."""
         super().__init__()
         self.importance = nn.Parameter(torch.ones(()))
-        self.up = 1
+        self.up, self.folded = 1, False
         steps = target - source
         if steps == 0:
             self.body: nn.Module = conv_bn(inputs, outputs, relu=False) if first else nn.Identity()
@@ -103,13 +140,25 @@ class Transform(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features of the source branch to those of the target."""
         x = self.body(x)
-        if self.up > 1:
-            x = functional.interpolate(x, scale_factor=float(self.up), mode="bilinear", align_corners=False)
-        return self.importance * x
+        x = x if self.folded else self.importance * x  # before upsampling, where it is linear too but larger
+        return upsample(x, self.up) if self.up > 1 else x
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Move the factor into the batch normalisation before it; an identity has none and keeps its factor."""
+        norms = [module for module in self.body.modules() if isinstance(module, nn.BatchNorm2d)]
+        if norms and not self.folded:
+            norms[-1].weight.mul_(self.importance)
+            norms[-1].bias.mul_(self.importance)
+            self.folded = True
 
 
 class Stage(nn.Module):
-    """Aggregation into each branch of a stage, then its encoder."""
+    """Aggregation into each branch of a stage, then its encoder.
+
+    Attributes:
+        plain: branches after whose aggregation no ReLU comes: those fed by an identity alone.
+    """
 
     def __init__(
         self,
@@ -123,40 +172,42 @@ class Stage(nn.Module):
         """Build the branches that ``wiring`` names; ``before`` gives the width of each branch of the stage before."""
         super().__init__()
         self.wiring = wiring
+        self.plain = set() if first else {target for target, sources in wiring.items() if sources == (target,)}
         self.transforms = nn.ModuleDict()
         self.encoders = nn.ModuleDict()
         for target, sources in wiring.items():
             width = config.widths[target]
             for source in sources:
                 self.transforms[f"{source}-{target}"] = Transform(source, target, before[source], width, first=first)
-            light = [] if last else [LightBlock(width) for _ in range(config.blocks)]
-            self.encoders[str(target)] = nn.Sequential(*light)
+            self.encoders[str(target)] = nn.Sequential() if last else encoder(width, config)
 
     def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
         """Branch number to features, before and after."""
         out = {}
         for target, sources in self.wiring.items():
-            total = (
-                torch.stack([self.transforms[f"{s}-{target}"](features[s]) for s in sources]).sum(0)
-                if len(sources) > 1
-                else self.transforms[f"{sources[0]}-{target}"](features[sources[0]])
-            )
-            if sources != (target,):
+            total = self.transforms[f"{sources[0]}-{target}"](features[sources[0]])
+            for source in sources[1:]:
+                total = total + self.transforms[f"{source}-{target}"](features[source])
+            if target not in self.plain:
                 total = functional.relu(total)
             out[target] = self.encoders[str(target)](total)
         return out
 
 
-class SDHRNet(nn.Module):
-    """Crop (B,3,S,S) to one map per landmark at stride 4, read by soft-argmax."""
+class GraphNetwork(nn.Module):
+    """Stem, stages and head of a graph; those who inherit say what is read off the maps.
 
-    def __init__(self, config: SDHRNetConfig | None = None) -> None:
+    Attributes:
+        reordered: run the head per branch (``mix_branches``); the same result for fewer multiplications.
+    """
+
+    def __init__(self, config: SDHRNetConfig) -> None:
         """Build the graph of ``config``."""
         super().__init__()
-        self.config = config = config or SDHRNetConfig()
+        self.config, self.reordered = config, False
         first, second = config.stem
         self.stem = nn.Sequential(conv_bn(3, first, stride=2), conv_bn(first, second, stride=2))
-        self.encoder = nn.Sequential(*(LightBlock(second) for _ in range(config.blocks)))
+        self.encoder = encoder(second, config)
         before, stages = {0: second}, []
         for number, wiring in enumerate(config.graph):
             last = number == len(config.graph) - 1
@@ -172,31 +223,72 @@ class SDHRNet(nn.Module):
                 "maps": nn.Conv2d(width, config.landmarks, 1),
             }
         )
-        self.reading = Reading(config.landmarks, width)
+
+    def features(self, images: Tensor) -> dict[int, Tensor]:
+        """(B,3,S,S) to the branches of the last stage."""
+        features = {0: self.encoder(self.stem(images))}
+        for stage in self.stages:
+            features = stage(features)
+        return features
 
     def maps(self, features: dict[int, Tensor]) -> Tensor:
-        """The head. Its first convolution is linear and pointwise, so each branch's share of it runs at the branch's
-        own resolution before upsampling: the same result for a fraction of the multiplications."""
-        mix, at, total = self.head["mix"], 0, None
+        """The head: one map a landmark at stride 4."""
+        mix = self.head["mix"]
         assert isinstance(mix, nn.Conv2d)
-        for branch in self.branches:
-            x = features[branch]
-            share = functional.conv2d(x, mix.weight[:, at : at + x.shape[1]])
-            at += x.shape[1]
-            if branch:
-                share = functional.interpolate(share, scale_factor=2.0**branch, mode="bilinear", align_corners=False)
-            total = share if total is None else total + share
-        assert total is not None
-        assert mix.bias is not None
-        mixed = functional.relu(self.head["norm"](total + mix.bias[:, None, None]))
-        out: Tensor = self.head["maps"](mixed)
+        branches = [features[branch] for branch in self.branches]
+        mixed = mix_branches(mix, branches, [2**branch for branch in self.branches], reordered=self.reordered)
+        out: Tensor = self.head["maps"](functional.relu(self.head["norm"](mixed)))
         return out
+
+    def transforms(self) -> dict[tuple[int, int, int], Transform]:
+        """The aggregation operators by (position in the graph, target, source)."""
+        return {
+            (number, target, source): transform
+            for number, stage in enumerate(self.stages)
+            if isinstance(stage, Stage)
+            for target, sources in stage.wiring.items()
+            for source in sources
+            if isinstance(transform := stage.transforms[f"{source}-{target}"], Transform)
+        }
+
+    def fold(self) -> None:
+        """Move the importance factors into the batch normalisations, for export: the same result, fewer operators."""
+        for transform in self.transforms().values():
+            transform.fold()
+
+
+class SHRNet(GraphNetwork):
+    """Crop (B,3,S,S) to one map per landmark at stride 4: the supernet, or what slimming left of it."""
+
+    def __init__(self, config: SDHRNetConfig) -> None:
+        """Build the graph of ``config``."""
+        super().__init__(config)
+        last = self.head["maps"]
+        assert isinstance(last, nn.Conv2d)
+        start_near_zero(last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (B, landmarks, S/4, S/4)."""
+        return self.maps(self.features(images))
+
+
+class SDHRNet(GraphNetwork):
+    """Crop (B,3,S,S) to one map per landmark at stride 4, read by soft-argmax."""
+
+    def __init__(self, config: SDHRNetConfig | None = None) -> None:
+        """Build the graph of ``config``."""
+        super().__init__(config or SDHRNetConfig())
+        self.reordered = True
+        first = self.stages[0]
+        assert isinstance(first, Stage)
+        first.plain = {0} & set(first.wiring)  # as the networks that were trained with it know it
+        mix = self.head["mix"]
+        assert isinstance(mix, nn.Conv2d)
+        self.reading = Reading(self.config.landmarks, mix.out_channels)
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
         """Return ``points`` (B,n,2) in crop pixels, ``maps`` (B,n,h,w), ``log_scale`` (B,n), ``presence`` (B,)."""
-        features = {0: self.encoder(self.stem(crops))}
-        for stage in self.stages:
-            features = stage(features)
+        features = self.features(crops)
         maps = self.maps(features)
         cells, spread = spatial_moments(maps)
         pooled = torch.cat([features[branch].mean(dim=(2, 3)) for branch in self.branches], dim=1)
@@ -204,9 +296,10 @@ class SDHRNet(nn.Module):
         return {"points": (cells + 0.5) * 4 - 0.5, "maps": maps, "log_scale": log_scale, "presence": presence}
 
 
-def published_count(network: SDHRNet) -> int:
-    """Parameters as the paper counts them for a slimmed graph: stem in, head, importance factors and ours out."""
-    skipped = ("head.", "reading.")
+def published_count(network: GraphNetwork, *, stem: bool = True) -> int:
+    """Parameters as the paper counts them: head and importance factors out; of a slimmed graph the stem is in, of the
+    supernet it is out. What we add to read the maps is out too."""
+    skipped = ("head.", "reading.") if stem else ("head.", "reading.", "stem.")
     return sum(
         parameter.numel()
         for name, parameter in network.named_parameters()

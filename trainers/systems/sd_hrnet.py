@@ -1,0 +1,326 @@
+"""SD-HRNet: teacher, supernet, slimming, distillation; the ablations of table 6 and figure 6.
+
+Paper: "SD-HRNet: Slimming and Distilling High-Resolution Network for Efficient Face Alignment"; docs/papers/sd-hrnet.md
+says how it was read.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ...engines.errors import NasionError
+from ...engines.spec import Spec
+from ..augment import Augmentation
+from ..networks.hrnet import W18, HRNet, HRNetConfig, load_public_weights
+from ..networks.sd_hrnet import COFW_GRAPH, HRNET, SUPERNET, W300_GRAPH, WFLW_GRAPH, Graph, SDHRNetConfig, SHRNet
+from ..networks.slimming import Costs, from_plain, inherit, prune
+from ..recipes import Options, Recipe, load_trained, prepare_faces
+from ..schedule import Optimiser, Schedule
+from .distilling import DistilLearner, SlimLearner, SupernetLearner, validate_students
+from .heat_maps import MapsLearner, validate_maps
+
+log = logging.getLogger(__name__)
+
+SIZE = 256  # side of the paper's crop, pixels
+EPOCHS = 60
+AUGMENTATION = Augmentation(rotation=30.0, scale=(0.75, 1.25), flip=0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the paper sets for a data set.
+
+    Attributes:
+        faces: training images of the published set.
+        batch: samples a step.
+        sigma: standard deviation of the targets, cells of a 64 x 64 map.
+        rate: of the weights.
+        importance_rate: of the importance factors.
+        threshold: below which a factor is pruned.
+        peer, teacher: weights of the two distillation losses.
+    """
+
+    faces: int
+    batch: int
+    sigma: float
+    rate: float
+    importance_rate: float
+    threshold: float
+    peer: float
+    teacher: float
+
+    @property
+    def steps(self) -> int:
+        """Steps of one pass over the data."""
+        return math.ceil(self.faces / self.batch)
+
+
+SETTINGS = {
+    "300w": Setting(3148, 16, 1.0, 1e-4, 1.8e-4, 0.0017, 4.0, 1.0),
+    "cofw": Setting(1345, 16, 1.5, 1e-4, 3.5e-4, 0.0042, 3.0, 0.1),
+    "wflw": Setting(7500, 32, 1.5, 2e-4, 1.8e-4, 0.002, 0.3, 0.1),
+}
+
+
+def setting_of(options: Options) -> Setting:
+    """The paper's values for the data set; 300W's for a set that it does not have."""
+    return SETTINGS.get(options.set, SETTINGS["300w"])
+
+
+def spec_of(name: str, options: Options, size: int | None = None) -> Spec:
+    """Square crops 1.25 times the points' box, normalised as ImageNet's; ``size`` where the user gives none.
+
+    Raises:
+        NasionError: four branches cannot halve that size.
+    """
+    side = options.size or size or SIZE
+    if side % 32:
+        raise NasionError(f"size {side} is not a multiple of 32, which four branches need; try 128 or 256")
+    return Spec(
+        task="landmarks",
+        name=name,
+        size=(side, side),
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        landmarks=options.landmarks,
+        crop_margin=1.25,
+    )
+
+
+def sigma_of(options: Options, spec: Spec) -> float:
+    """Of the targets, in cells: as large on the face as the paper's, whatever the size of the crop."""
+    return setting_of(options).sigma * spec.size[0] / SIZE
+
+
+def _scaled(options: Options, *channels: int) -> tuple[int, ...]:
+    return tuple(max(2, round(each * (options.width or 1.0))) for each in channels)
+
+
+# --- networks
+
+
+def build_teacher(options: Options) -> MapsLearner:
+    """HRNetV2-W18, from scratch or from public weights."""
+    spec = spec_of("hrnet-w18", options)
+    (stem,) = _scaled(options, W18.stem)
+    network = HRNet(HRNetConfig(options.landmarks, _scaled(options, *W18.widths), stem=stem))
+    network.reordered = True
+    if options.backbone_weights:
+        load_public_weights(network.trunk, options.backbone_weights)
+    return MapsLearner(network, spec, sigma=sigma_of(options, spec))
+
+
+def graph_config(options: Options, graph: Graph) -> SDHRNetConfig:
+    """The paper's widths over ``graph``, times what the user asks for."""
+    first, second, *branches = _scaled(options, 64, 64, 18, 36, 72, 144)
+    a, b, c, d = branches
+    return SDHRNetConfig(options.landmarks, options.size or SIZE, (first, second), (a, b, c, d), graph=graph)
+
+
+def _supernet(graph: Graph, unit: str = "light") -> Callable[[Options], SupernetLearner]:
+    def build(options: Options) -> SupernetLearner:
+        spec, setting = spec_of("hrsupernet", options), setting_of(options)
+        config = graph_config(options, graph)
+        network = SHRNet(replace(config, unit="residual") if unit == "residual" else config)
+        network.reordered = True
+        passes = CUT_PASSES if options.minutes else (setting.steps, setting.steps)
+        return SupernetLearner(network, spec, sigma=sigma_of(options, spec), passes=passes)
+
+    return build
+
+
+def start_network(options: Options, stage: str) -> tuple[SHRNet, Spec]:
+    """The network of ``options.start``, and what it says of itself.
+
+    Raises:
+        NasionError: none is given, or it is of another kind.
+    """
+    if options.start is None:
+        raise NasionError(f"{stage} goes on from an earlier stage; give --start RUN/best.pt")
+    learner = load_trained(options.start).learner
+    if not isinstance(learner, MapsLearner) or not isinstance(learner.network, SHRNet):
+        raise NasionError(
+            f"{options.start} holds a {type(learner).__name__}; {stage} starts from a supernet or slim net"
+        )
+    if learner.spec.landmarks != options.landmarks:
+        raise NasionError(
+            f"{options.start} finds {learner.spec.landmarks} points, {options.set} has {options.landmarks}; "
+            "choose another --set"
+        )
+    return learner.network, learner.spec
+
+
+def _slimmed(options: Options, network: SHRNet) -> SHRNet:
+    """A supernet pruned to the budget, or at the paper's threshold where the user sets none; a slim net as it is."""
+    whole = Costs(network).of(network.config.graph)
+    if options.budget is None and network.config.graph not in (SUPERNET, HRNET):
+        return network
+    threshold = setting_of(options).threshold if options.budget is None else None
+    slim = prune(network, threshold=threshold, budget=options.budget)
+    log.info(
+        "slimmed from %d operators and %.0f MMAC to %d and %.0f (head left out, crops of 256 px)",
+        *(len(network.transforms()), whole, len(slim.transforms()), Costs(slim).of(slim.config.graph)),
+    )
+    return slim
+
+
+def _form(options: Options, stage: str) -> tuple[SHRNet, Spec]:
+    """The slim network of a checkpoint's description, or the one that ``options.start`` leads to."""
+    if options.structure:
+        network = SHRNet(from_plain(options.structure["config"]))
+        return network, spec_of("s-hrnet", options, options.structure["size"])
+    network, spec = start_network(options, stage)
+    return _slimmed(options, network), spec_of("s-hrnet", options, spec.size[0])
+
+
+def build_slim(options: Options) -> SlimLearner:
+    """A pruned supernet, to be trained further."""
+    network, spec = _form(options, "sd-hrnet-slim")
+    return SlimLearner(network, spec, sigma=sigma_of(options, spec))
+
+
+def _released(graph: Graph) -> Callable[[Options], SlimLearner]:
+    """One of the released graphs, from scratch or with the weights of a supernet."""
+
+    def build(options: Options) -> SlimLearner:
+        if options.structure or options.start is None:
+            size = options.structure["size"] if options.structure else None
+            config = from_plain(options.structure["config"]) if options.structure else graph_config(options, graph)
+            network, spec = SHRNet(config), spec_of("s-hrnet", options, size)
+        else:
+            supernet, start = start_network(options, "a released graph")
+            network, spec = inherit(supernet, graph), spec_of("s-hrnet", options, start.size[0])
+        return SlimLearner(network, spec, sigma=sigma_of(options, spec))
+
+    return build
+
+
+def _distilled(*, teacher: bool = True, peer: bool = True, masks: bool = True) -> Callable[[Options], DistilLearner]:
+    """Two students and a teacher, or what table 6 leaves of them."""
+
+    def build(options: Options) -> DistilLearner:
+        network, spec = _form(options, "distillation")
+        setting = setting_of(options)
+        learner = DistilLearner(
+            network,
+            spec,
+            sigma=sigma_of(options, spec),
+            peer=setting.peer if peer else 0.0,
+            teacher=setting.teacher if teacher else 0.0,
+            masks=masks,
+        )
+        if teacher and not options.structure:
+            learner.teacher = _teacher(options, spec)
+        return learner
+
+    return build
+
+
+def _teacher(options: Options, spec: Spec) -> HRNet:
+    if options.teacher is None:
+        raise NasionError("distillation learns from a trained network; give --teacher RUN/best.pt of sd-hrnet-teacher")
+    learner = load_trained(options.teacher).learner
+    if not isinstance(learner, MapsLearner) or not isinstance(learner.network, HRNet):
+        raise NasionError(f"{options.teacher} holds a {type(learner).__name__}; give one of sd-hrnet-teacher")
+    if learner.spec.size != spec.size or learner.spec.landmarks != spec.landmarks:
+        ours, theirs = (f"{each.landmarks} points at {each.size[0]} px" for each in (spec, learner.spec))
+        raise NasionError(f"{options.teacher} finds {theirs}, the students {ours}; their maps must be alike")
+    return learner.network
+
+
+# --- schedules
+
+
+CUT_PASSES = (20, 60)  # steps of the importance factors, then of the weights, where minutes are limited
+
+
+def _weights(
+    options: Options, rate: float, drops: tuple[tuple[float, float], ...], decay: float, turn: str
+) -> Optimiser:
+    """Adam as in the paper; where minutes are limited, ten times faster and by a cosine that ends with them."""
+    if options.minutes:
+        return Optimiser("adam", rate=10 * rate, decay=0.0, warmup=100, turn=turn)
+    return Optimiser("adam", rate=rate, decay=decay, drops=drops, turn=turn)
+
+
+def _schedule(options: Options, steps: int, *optimisers: Optimiser) -> Schedule:
+    setting = setting_of(options)
+    every, average = (200, 0.99) if options.minutes else (setting.steps, 0.0)
+    return Schedule(steps, setting.batch, optimisers, average=average, validate_every=every)
+
+
+def teacher_schedule(options: Options) -> Schedule:
+    """Adam at 1e-4, a tenth after half and again after five sixths of 60 epochs (HRNet's own)."""
+    drops = ((30 / EPOCHS, 0.1), (50 / EPOCHS, 0.1))
+    return _schedule(options, EPOCHS * setting_of(options).steps, _weights(options, 1e-4, drops, 0.0, "all"))
+
+
+def slim_schedule(options: Options) -> Schedule:
+    """60 epochs of Adam, a tenth after 40 and after 50."""
+    setting = setting_of(options)
+    return _schedule(options, EPOCHS * setting.steps, _paper_weights(options, "all"))
+
+
+def _paper_weights(options: Options, turn: str) -> Optimiser:
+    drops = ((40 / EPOCHS, 0.1), (50 / EPOCHS, 0.1))
+    return _weights(options, setting_of(options).rate, drops, 4e-5, turn)
+
+
+def supernet_schedule(options: Options) -> Schedule:
+    """60 epochs of two passes: one steps the importance factors at a constant rate, one the weights."""
+    setting = setting_of(options)
+    factors = Optimiser("adam", rate=setting.importance_rate, decay=0.0, drops=(), turn="importance")
+    if options.minutes:
+        factors = replace(factors, rate=3e-3)
+    return _schedule(options, 2 * EPOCHS * setting.steps, factors, _paper_weights(options, "weights"))
+
+
+# --- recipes
+
+_PREPARE = prepare_faces(AUGMENTATION, validate_maps)
+_PREPARE_STUDENTS = prepare_faces(AUGMENTATION, validate_students)
+
+
+def _recipe(
+    name: str,
+    summary: str,
+    build: Callable[[Options], MapsLearner],
+    schedule: Callable[[Options], Schedule],
+) -> Recipe:
+    return Recipe(name, summary, build, _PREPARE, "nme", schedule, "sd-hrnet")
+
+
+def _distil(name: str, summary: str, build: Callable[[Options], DistilLearner]) -> Recipe:
+    return Recipe(name, summary, build, _PREPARE_STUDENTS, "nme", slim_schedule, "sd-hrnet")
+
+
+RECIPES = (
+    _recipe("sd-hrnet-teacher", "HRNetV2-W18, the teacher", build_teacher, teacher_schedule),
+    _recipe("sd-hrnet-supernet", "supernet with importance factors", _supernet(SUPERNET), supernet_schedule),
+    _recipe("sd-hrnet-slim", "the supernet of --start, pruned to --budget MMAC", build_slim, slim_schedule),
+    _recipe("sd-hrnet-300w", "the graph released for 300W", _released(W300_GRAPH), slim_schedule),
+    _recipe("sd-hrnet-cofw", "the graph released for COFW", _released(COFW_GRAPH), slim_schedule),
+    _recipe("sd-hrnet-wflw", "the graph released for WFLW", _released(WFLW_GRAPH), slim_schedule),
+    _distil("sd-hrnet-distil", "two students of --start and the teacher of --teacher", _distilled()),
+    _distil("sd-hrnet-table6-none", "table 6: no distillation", _distilled(teacher=False, peer=False, masks=False)),
+    _distil("sd-hrnet-table6-teacher", "table 6: teacher only", _distilled(peer=False, masks=False)),
+    _distil("sd-hrnet-table6-peer", "table 6: teacher and peer, no masks", _distilled(masks=False)),
+    _recipe(
+        "sd-hrnet-fig6-hrnet", "figure 6: HRNet's layout as supernet, light blocks", _supernet(HRNET), supernet_schedule
+    ),
+    _recipe(
+        "sd-hrnet-fig6-hrnet-residual",
+        "figure 6: HRNet's layout as supernet, residual units",
+        _supernet(HRNET, "residual"),
+        supernet_schedule,
+    ),
+    _recipe(
+        "sd-hrnet-fig6-residual",
+        "figure 6: the supernet with residual units",
+        _supernet(SUPERNET, "residual"),
+        supernet_schedule,
+    ),
+)
