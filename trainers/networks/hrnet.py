@@ -6,6 +6,7 @@ of the public code, so that its state dicts load as they are.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,10 +189,10 @@ def mix_branches(mix: nn.Conv2d, features: list[Tensor], factors: list[int], *, 
         out: Tensor = mix(torch.cat(wide, dim=1))
         return out
     weights = torch.split(mix.weight, [x.shape[1] for x in features], dim=1)
-    shares = [functional.conv2d(x, w) for x, w in zip(features, weights, strict=True)]
-    total = torch.stack([upsample(x, f) if f > 1 else x for x, f in zip(shares, factors, strict=True)]).sum(0)
-    assert mix.bias is not None
-    return total + mix.bias[:, None, None]
+    biases = [mix.bias] + [None] * (len(features) - 1)
+    shares = [functional.conv2d(x, w, b) for x, w, b in zip(features, weights, biases, strict=True)]
+    first, *others = (upsample(x, f) if f > 1 else x for x, f in zip(shares, factors, strict=True))
+    return functools.reduce(torch.add, others, first)
 
 
 def start_near_zero(maps: nn.Conv2d) -> nn.Conv2d:
