@@ -2,47 +2,53 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import Tensor
 
 from nasion.engines.errors import ModelError
 from nasion.engines.runtime import open_runtime
 from nasion.tools.export import export
-from nasion.trainers.export import load_trained
-from nasion.trainers.loop import Schedule, train
-from nasion.trainers.recipes import LANDMARKS_68
+from nasion.trainers import checkpoint as files
+from nasion.trainers import recipes
+from nasion.trainers.augment import Augmentation
+from nasion.trainers.export import absorb_std, example, worst_difference, write_model
+from nasion.trainers.loop import Schedule
+from nasion.trainers.recipes import Options, Recipe, all_recipes, prepare_faces
+
+from .pointers import Pointer
+
+POINTER = Recipe(
+    "pointer",
+    "points somewhere",
+    lambda options: Pointer(landmarks=options.landmarks, size=options.size or 32),
+    prepare_faces(Augmentation()),
+    "nme",
+    Schedule(steps=1, batch=1),
+    "none",
+)
 
 
-class Nothing(Dataset[Tensor]):
-    def __getitem__(self, index: int) -> Tensor:
-        return torch.zeros(1)
+def written(path: Path, recipe: Recipe, options: Options) -> Path:
+    """A checkpoint of a recipe that learned nothing, as nasion train leaves it."""
+    torch.manual_seed(1)
+    learner = recipe.build(options)
+    description = {"recipe": recipe.name, "options": options.described(), "structure": learner.structure()}
+    saved = {"average": files.kept(learner), "description": description, "step": 7, "figures": {"nme": 0.5}}
+    files.save(saved, path)
+    return path
 
-    def __len__(self) -> int:
-        return 1 << 40
+
+def differences(printed: str) -> list[float]:
+    return [float(line.rsplit(" ", 1)[1]) for line in printed.splitlines() if "worst difference" in line]
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the landmark recipe that learned nothing, as nasion train leaves it."""
-    folder = tmp_path_factory.mktemp("run")
-    torch.manual_seed(1)
-
-    def losses(model: nn.Module, _: Tensor) -> dict[str, Tensor]:
-        return {"none": sum(p.sum() for p in model.parameters()) * 0}  # type: ignore[dict-item]
-
-    train(
-        LANDMARKS_68.build(),
-        Nothing(),
-        losses,
-        Schedule(1, 1, 1e-3),
-        folder,
-        description={"recipe": "landmarks-68"},
-    )
-    return folder / "best.pt"
+    return written(tmp_path_factory.mktemp("run") / "best.pt", all_recipes()["landmarks-68"], Options())
 
 
 def test_a_checkpoint_becomes_a_file_that_agrees_with_torch(
@@ -50,12 +56,12 @@ def test_a_checkpoint_becomes_a_file_that_agrees_with_torch(
 ) -> None:
     out = tmp_path / "landmarks.onnx"
     export(checkpoint, out=out, card=True)
-    printed = capsys.readouterr().out
-    differences = [float(line.rsplit(" ", 1)[1]) for line in printed.splitlines() if "worst difference" in line]
-    assert len(differences) == 3
-    assert max(differences) < 1e-3
+    found = differences(capsys.readouterr().out)
+    assert len(found) == 3
+    assert max(found) < 1e-3
+    spec = recipes.load_trained(checkpoint).spec
     with open_runtime(out) as runtime:
-        assert runtime.spec == LANDMARKS_68.spec
+        assert runtime.spec == replace(spec, std=(1.0, 1.0, 1.0))
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert card["bytes"] == out.stat().st_size <= 4_000_000
@@ -63,17 +69,48 @@ def test_a_checkpoint_becomes_a_file_that_agrees_with_torch(
     assert card["recipe"]["parameters"] > 100_000
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_any_learner_is_exported_with_its_own_outputs_and_options(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = all_recipes()
+    monkeypatch.setattr(recipes, "all_recipes", lambda: known | {"pointer": POINTER})
+    out = tmp_path / f"pointer{suffix}"
+    export(written(tmp_path / "best.pt", POINTER, Options(set="wflw", size=48)), out=out, card=True)
+    found = differences(capsys.readouterr().out)
+    assert len(found) == 2, "points and confidence; no presence"
+    assert max(found) < 1e-3
+    with open_runtime(out) as runtime:
+        assert (runtime.spec.landmarks, runtime.spec.size) == (98, (48, 48))
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["recipe"]["command"] == "nasion train pointer --data DATA --set wflw --size 48"
+    assert card["data"].startswith("wflw, its training part")
+    assert card["recipe"]["validation"] == {"nme": 0.5}
+
+
+def test_normalisation_with_a_mean_stays_in_the_file(tmp_path: Path) -> None:
+    learner = Pointer().eval()
+    learner.spec = replace(learner.spec, mean=(100.0, 110.0, 120.0), std=(50.0, 60.0, 70.0))
+    write_model(learner, learner.spec, tmp_path / "x.onnx")
+    with open_runtime(tmp_path / "x.onnx") as runtime:
+        assert runtime.spec == learner.spec
+    found = worst_difference(learner, learner.spec, tmp_path / "x.onnx", example(learner.spec, batch=3))
+    assert max(found.values()) < 1e-3
+
+
+def test_the_division_by_255_moves_into_the_first_convolution_only_where_that_is_the_only_way_in() -> None:
+    class Twice(Pointer):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            out = super().forward(images)
+            return out | {"points": out["points"] + images.mean()}
+
+    plain, twice = Pointer().eval(), Twice().eval()
+    assert absorb_std(plain, plain.spec)[1].std == (1.0, 1.0, 1.0)
+    network, spec = absorb_std(twice, twice.spec)
+    assert network is twice
+    assert spec == twice.spec
+
+
 def test_a_format_that_we_do_not_write_is_named(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"suffix '\.tflite'; allowed: \.onnx, \.pt2"):
         export(checkpoint, out=tmp_path / "x.tflite")
-
-
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is not a file"):
-        load_trained(tmp_path / "none.pt")
-    (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(ModelError, match=r"broken\.pt"):
-        load_trained(tmp_path / "broken.pt")
-    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(ModelError, match="not a checkpoint of nasion train"):
-        load_trained(tmp_path / "other.pt")

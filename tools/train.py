@@ -16,7 +16,7 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     import torch
 
-    from ..trainers.loop import State, Watch
+    from ..trainers.loop import Schedule, State, Watch
     from ..trainers.recipes import Options, Recipe
 
 RECORD_LOG = "nasion.trainers"
@@ -142,6 +142,11 @@ class Job:
 
         return rank() == 0
 
+    def _schedule(self, options: Options) -> Schedule:
+        own = self.recipe.schedule_for(options)
+        steps = own.steps if self.steps is None else self.steps
+        return replace(own, seed=options.seed, steps=steps, batch=self.batch or own.batch)
+
     def run(self, options: Options, folder: Path) -> dict[str, float]:
         """Train once; returns the figures of the best checkpoint."""
         import torch
@@ -150,8 +155,7 @@ class Job:
         from ..trainers.curves import draw_curves
         from ..trainers.loop import train as loop
 
-        changes = {name: value for name, value in (("steps", self.steps), ("batch", self.batch)) if value is not None}
-        schedule = replace(self.recipe.schedule_for(options), seed=options.seed, **changes)
+        schedule = self._schedule(options)
         torch.manual_seed(options.seed)
         learner = self.recipe.build(options)
         prepared = self.recipe.prepare(learner, self.data, options)

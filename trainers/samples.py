@@ -6,6 +6,7 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -74,7 +75,7 @@ class FaceSamples(SampleStream[FaceItem]):
 
     def item(self, image: Image, points: FloatArray, visible: FloatArray) -> FaceItem:
         """Arrays to tensors: BGR crop (S,S,3), points (n,2) with NaN where not annotated, visibility (n,)."""
-        spec, known = self.spec, np.isfinite(points).all(axis=1)
+        spec, known = self.spec, annotated(points)
         return {
             "image": torch.from_numpy(to_tensor([image], spec.mean, spec.std, rgb=spec.channels == "rgb")[0]),
             "points": torch.from_numpy(np.where(known[:, None], points, 0).astype(np.float32)),
@@ -83,12 +84,19 @@ class FaceSamples(SampleStream[FaceItem]):
         }
 
     def _region(self, points: FloatArray) -> Region:
-        return region_of_points(points[np.isfinite(points).all(axis=1)], margin=self.spec.crop_margin)
+        return region_of_points(points[annotated(points)], margin=self.spec.crop_margin)
 
     def _visible(self, face: int) -> FloatArray:
         if self.data.visible is None:
             return np.ones(self.data.points.shape[1], np.float32)
-        return self.data.visible[face]
+        visible: FloatArray = self.data.visible[face]
+        return visible
+
+
+def annotated(points: FloatArray) -> NDArray[np.bool_]:
+    """Which of the points (n,2) carry an annotation (n,)."""
+    marked: NDArray[np.bool_] = np.isfinite(points[:, 0])
+    return marked
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ class Optimiser:
         groups = [group for group in groups if group["params"]]
         if self.kind == "sgd":
             return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum)
-        return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.kind](groups, lr=self.rate)
+        return (torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW)(groups, lr=self.rate)
 
 
 @dataclass(frozen=True, slots=True)
