@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasion.trainers.counting import multiply_accumulates, parameters
+from nasion.trainers.counting import multiply_accumulates, parameters, tally
 
 
 class Small(nn.Module):
@@ -37,6 +37,14 @@ def test_multiply_accumulates_are_counted_by_hand() -> None:
     assert multiply_accumulates(Small(), SHAPE, convention="thop") == body + up + mix + LAST + extra
 
 
+def test_one_run_counts_by_all_conventions() -> None:
+    counted = tally(Small(), SHAPE, left_out=("mix",))
+    head = 16 * 32 * 4 * 5
+    assert counted.no_head == counted.mac - head
+    assert counted.mac == multiply_accumulates(Small(), SHAPE)
+    assert counted.thop == multiply_accumulates(Small(), SHAPE, convention="thop")
+
+
 def test_products_without_a_module_count_and_so_does_attention() -> None:
     class Attending(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -53,6 +61,20 @@ def test_a_module_that_runs_twice_counts_twice() -> None:
     assert parameters(both) == 20
 
 
+def test_normalising_and_upsampling_are_not_computed_but_keep_their_shapes() -> None:
+    class Rising(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)), nn.Conv2d(2, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = functional.interpolate(self.first(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+            out: Tensor = self.last(functional.interpolate(x, size=(3, 5)))
+            return out
+
+    assert multiply_accumulates(Rising(), (1, 1, 4, 6)) == 4 * 6 * 2 + 3 * 5 * 2
+
+
 def test_parameters_can_leave_parts_out_by_name() -> None:
     network = Small()
     head = (4 * 5 + 5) + (5 * 2 + 2)
@@ -64,7 +86,7 @@ def test_parameters_can_leave_parts_out_by_name() -> None:
 
 def test_counting_leaves_the_network_where_and_as_it_was() -> None:
     network = Small().train()
-    multiply_accumulates(network, SHAPE, convention="thop")
+    multiply_accumulates(network, SHAPE)
     assert network.training
     assert {str(weight.device) for weight in network.parameters()} == {"cpu"}
     assert not any(module._forward_hooks for module in network.modules())

@@ -28,6 +28,7 @@ _COMMANDS = {
     "data": "Look at data sets as they were downloaded.",
     "train": "Train a network.",
     "evaluate": "Measure the error of a network on a test set.",
+    "networks": "Count the networks of the papers and compare with what the papers print.",
     "export": "Write a trained network to a file that the tracker runs.",
 }
 for _name, _help in _COMMANDS.items():
