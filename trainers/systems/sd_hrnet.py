@@ -91,8 +91,8 @@ def spec_of(name: str, options: Options, size: int | None = None) -> Spec:
 
 
 def sigma_of(options: Options, spec: Spec) -> float:
-    """Of the targets, in cells: as large on the face as the paper's, whatever the size of the crop."""
-    return setting_of(options).sigma * spec.size[0] / SIZE
+    """Of the targets, in cells: as large on the face as the paper's, but never so narrow as to fall between cells."""
+    return max(setting_of(options).sigma * spec.size[0] / SIZE, 1.0)
 
 
 def _scaled(options: Options, *channels: int) -> tuple[int, ...]:
