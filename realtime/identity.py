@@ -149,8 +149,7 @@ class Identities:
 
         It counts as lost, not as dead, for its owner may be behind the other.
         """
-        present = self.in_sight
-        if len(present) < 2:
+        if len(self.people) < 2 or len(present := self.in_sight) < 2:
             return
         overlap = iou(*(np.stack([person.look.box for person in present]),) * 2)
         for i, j in np.argwhere(np.triu(overlap, 1) > SAME).tolist():

@@ -168,11 +168,13 @@ class Tracker(Closing):
     def _must_ask(self) -> bool:
         """Whether the detector is to be asked although the schedule brought nothing."""
         identities = self._identities
-        if identities.room <= 0:
+        lost = any(person.misses - 1 in ASK_AFTER for person in identities.people)
+        alone = self._since_look >= max(1, self.options.detect_every // 3) and not identities.in_sight
+        if not (lost or alone) or identities.room <= 0:
             return False
-        if not identities.in_sight and self._since_look >= max(1, self.options.detect_every // 3):
+        if alone:
             return True
-        if self._credit < 1 or not any(person.misses - 1 in ASK_AFTER for person in identities.people):
+        if self._credit < 1:
             return False
         self._credit -= 1
         return True
