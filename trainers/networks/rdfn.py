@@ -1,0 +1,182 @@
+"""RDFN (Lin and Liang 2023): a picture in, faces with their landmarks out, by one network.
+
+ResNet-50 to stride 16 -> boxes (a light region proposal head, greedy non-maximum suppression) -> features of each box
+from nine taps -> score maps -> points. All shapes are fixed by the input's, so that every engine can run it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..decoding import arg_max, reweighted
+from ..losses import box_overlap
+from .blocks import conv_bn
+from .face_detector import cell_centres
+from .region_head import CELLS, MAP, STRIDES, LandmarkHead, RDFNConfig, depthwise
+from .resnet import ResNet50, scaled
+from .roi_align import roi_align_levels
+
+SCALES = (160.0, 208.0, 256.0)  # sides of the anchors in pixels, where the picture's shorter side is 256
+RATIOS = (0.5, 1.0, 2.0)  # height over width
+ANCHORS = len(SCALES) * len(RATIOS)
+LARGEST_GROWTH = math.log(1000 / 16)  # of a box over its anchor, as in Faster R-CNN: exp must not overflow
+
+
+def anchor_boxes(height: int, width: int, size: int, device: torch.device) -> Tensor:
+    """Reference boxes (height x width x 9, 4) of a map of stride 16, pixels of the image."""
+    centres = cell_centres(height, width, STRIDES[-1], device)
+    sides = [(scale * size / 256, ratio) for scale in SCALES for ratio in RATIOS]
+    half = torch.tensor([(s / math.sqrt(r) / 2, s * math.sqrt(r) / 2) for s, r in sides], device=device)
+    return torch.cat([centres[:, None] - half, centres[:, None] + half], dim=2).reshape(-1, 4)
+
+
+def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Boxes (..., 4) as (tx, ty, tw, th) relative to anchors (..., 4) (Faster R-CNN)."""
+    extent, anchor = boxes[..., 2:] - boxes[..., :2], anchors[..., 2:] - anchors[..., :2]
+    shift = (boxes[..., :2] + boxes[..., 2:] - anchors[..., :2] - anchors[..., 2:]) / 2 / anchor
+    return torch.cat([shift, (extent / anchor).clamp_min(1e-6).log()], dim=-1)
+
+
+def decode_boxes(deltas: Tensor, anchors: Tensor) -> Tensor:
+    """What ``encode_boxes`` undoes."""
+    anchor = anchors[..., 2:] - anchors[..., :2]
+    centre = (anchors[..., :2] + anchors[..., 2:]) / 2 + deltas[..., :2] * anchor
+    half = deltas[..., 2:].clamp_max(LARGEST_GROWTH).exp() * anchor / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def suppress(boxes: Tensor, scores: Tensor, *, count: int, overlap: float) -> tuple[Tensor, Tensor]:
+    """Greedy non-maximum suppression that always gives ``count`` boxes, so that its shape never changes.
+
+    Each round takes the best box left and strikes those whose IoU with it exceeds ``overlap``.
+
+    Args:
+        boxes: (B, N, 4).
+        scores: (B, N) in 0..1.
+        count: rounds.
+        overlap: see above.
+
+    Returns:
+        boxes (B, count, 4) and scores (B, count), best first; a score of 0 where none was left.
+    """
+    chosen, values = [], []
+    for _ in range(count):
+        value, place = scores.max(dim=1, keepdim=True)
+        box = boxes.gather(1, place[..., None].expand(-1, -1, 4))
+        chosen.append(box)
+        values.append(value.clamp_min(0))
+        near = box_overlap(box, boxes)[0] > overlap
+        scores = torch.where(near, -1.0, scores).scatter(1, place, -1.0)  # itself too, even if it has no area
+    return torch.cat(chosen, dim=1), torch.cat(values, dim=1)
+
+
+def enlarged(boxes: Tensor, margin: float) -> Tensor:
+    """Boxes (..., 4) with sides ``margin`` times as long around the same centres."""
+    centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / 2 * margin
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+class DetectionHead(nn.Module):
+    """A separable convolution and, per anchor, two classes and four box parameters."""
+
+    def __init__(self, inputs: int, config: RDFNConfig) -> None:
+        """Build over ``inputs`` channels at stride 16."""
+        super().__init__()
+        self.size = config.size
+        hidden = scaled(config.rpn_width, config.width)
+        self.encode = nn.Sequential(depthwise(inputs, (3, 3), (1, 1)), conv_bn(inputs, hidden, 1))
+        self.classes = nn.Conv2d(hidden, 2 * ANCHORS, 1)
+        self.sides = nn.Conv2d(hidden, 4 * ANCHORS, 1)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B,C,h,w) to logits (B,N,2), box parameters (B,N,4) and anchors (N,4), N = 9 h w.
+
+        Class 1 is a face, class 0 none.
+        """
+        x = self.encode(features)
+        logits = self.classes(x).permute(0, 2, 3, 1).reshape(len(x), -1, 2)
+        deltas = self.sides(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4)
+        return logits, deltas, anchor_boxes(x.shape[2], x.shape[3], self.size, x.device)
+
+
+class RDFN(nn.Module):
+    """Pictures (B,3,H,W), ImageNet-normalised, sides multiples of 16, the shorter one ``config.size``."""
+
+    def __init__(self, config: RDFNConfig | None = None) -> None:
+        """Build as ``config`` says."""
+        super().__init__()
+        self.config = config = config or RDFNConfig()
+        self.backbone = ResNet50(groups=3, width=config.width)
+        self.detector = DetectionHead(self.backbone.channels[-1], config)
+        taps = [channels for group in self.backbone.tap_channels for channels in group]
+        self.head = LandmarkHead(sum(taps) if config.taps == "all" else taps[-1], config)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The nine taps, three of each group; the last one feeds the detector."""
+        return [tap for group in self.backbone.taps(images) for tap in group]
+
+    def propose(self, taps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Boxes (B,K,4) in pixels and scores (B,K) of the best K faces, best first."""
+        logits, deltas, anchors = self.detector(taps[-1])
+        scores = logits.softmax(dim=2)[..., 1]
+        boxes = decode_boxes(deltas, anchors)
+        return suppress(boxes, scores, count=self.config.faces, overlap=self.config.overlap)
+
+    def regions(self, taps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+        """Features (B K, C, 14, 14) inside boxes (B,K,4): each tap L2-normalised at every cell, side by side."""
+        if self.config.taps == "top":  # a plain region-based network neither joins nor normalises
+            (top,) = roi_align_levels(taps[-1:], boxes, size=CELLS, scales=(1 / STRIDES[-1],), samplings=(2,))
+            return top.flatten(0, 1)
+        scales = [1 / stride for stride in STRIDES for _ in range(3)]
+        aligned = roi_align_levels(taps, boxes, size=CELLS, scales=scales, samplings=[2] * len(scales))
+        return torch.cat([functional.normalize(tap.flatten(0, 1), dim=1) for tap in aligned], dim=1)
+
+    def score_maps(self, taps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+        """Logits (B K, n + 1, 120, 120) over the regions of boxes (B,K,4)."""
+        logits: Tensor = self.head(self.regions(taps, enlarged(boxes, self.config.roi_margin)))
+        return logits
+
+    def to_cells(self, points: Tensor, boxes: Tensor) -> Tensor:
+        """Points (..., n, 2) in pixels as cells of the score maps of boxes (..., 4)."""
+        region = enlarged(boxes, self.config.roi_margin)[..., None, :]
+        return (points - region[..., :2]) / (region[..., 2:] - region[..., :2]) * MAP - 0.5
+
+    def locate(self, taps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (B,K,n,2) in pixels and their confidence (B,K,n) in boxes (B,K,4)."""
+        maps = self.score_maps(taps, boxes).softmax(dim=1)[:, 1:]
+        cells, peak = reweighted(maps) if self.config.reweighting else arg_max(maps)
+        cells, peak = cells.unflatten(0, boxes.shape[:2]), peak.unflatten(0, boxes.shape[:2])
+        region = enlarged(boxes, self.config.roi_margin)[:, :, None]
+        return region[..., :2] + (cells + 0.5) / MAP * (region[..., 2:] - region[..., :2]), peak
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """The faces of each picture, best first.
+
+        Returns:
+            ``boxes`` (B,K,4) and ``points`` (B,K,n,2) in pixels, ``scores`` (B,K), ``confidence`` (B,K,n) in 0..1 and
+            ``valid`` (B,K), 1 where there is a face and 0 where the slot is empty and means nothing.
+        """
+        taps = self.features(images)
+        boxes, scores = self.propose(taps)
+        points, confidence = self.locate(taps, boxes)
+        valid = (scores >= self.config.threshold).to(scores.dtype)
+        return {"boxes": boxes, "scores": scores, "points": points, "confidence": confidence, "valid": valid}
+
+
+class HeadAlone(nn.Module):
+    """RDFN without its detector: pictures and boxes in, points out."""
+
+    def __init__(self, network: RDFN) -> None:
+        """Share the backbone and the head of ``network``."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        """Images (B,3,H,W) and boxes (B,K,4) to ``points`` (B,K,n,2) in pixels and ``confidence`` (B,K,n)."""
+        points, confidence = self.network.locate(self.network.features(images), boxes)
+        return {"points": points, "confidence": confidence}
