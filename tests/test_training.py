@@ -30,6 +30,7 @@ from nasion.trainers.detection import (
     validate_detector,
 )
 from nasion.trainers.loop import Optimiser, Schedule, train
+from nasion.trainers.networks.blocks import spatial_moments
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
 from nasion.trainers.systems.shipped import DETECTOR_SPEC, landmark_spec
@@ -246,3 +247,15 @@ def test_validation_names_every_figure(alignment: tuple[TrainingData, TrainingDa
         "criterion",
     }
     assert all(np.isfinite(value) for value in figures.values())
+
+
+def test_coordinates_keep_their_digits_where_the_rest_is_bfloat16() -> None:
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(2, 5, 32, 32)
+    points, spread = spatial_moments(logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+        rounded = spatial_moments(logits)
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16, "afterwards as before"
+    assert torch.equal(rounded[0], points)
+    assert torch.equal(rounded[1], spread)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,53 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from . import checkpoint, processes
+from . import processes
 from .checkpoint import TrainingError
 from .learner import Learner
-from .record import Means, Record
+from .record import Record
 from .schedule import Optimiser as Optimiser
 from .schedule import Schedule as Schedule
+from .state import State, begin, follow, save_best, save_latest
 from .stopping import Stopping
 
-log = logging.getLogger(__name__)
-
 Validate = Callable[[nn.Module], dict[str, float]]
-Watch = Callable[["State", float, dict[str, float]], None]
+Watch = Callable[[State, float, dict[str, float]], None]
 Precision = Literal["fp32", "bf16"]
 
 SAVE_EVERY = 300.0
 """Seconds after which a checkpoint is written, whatever the step."""
-
-_COUNTERS = ("turns", "step", "seconds", "best", "validated", "waited")
-
-
-@dataclass(slots=True)
-class State:
-    """All that changes during a run; ``latest.pt`` holds just this.
-
-    Attributes:
-        learner: being trained.
-        average: what is validated and kept: the moving average of ``learner``, or itself.
-        optimisers: by turn.
-        turns: steps done, by turn.
-        step: steps done.
-        seconds: training time, without that of earlier processes' validation after a stop.
-        best: lowest criterion so far.
-        validated: step of the last validation, -1 before the first.
-        waited: validations since the best one.
-        means: losses since the last report.
-    """
-
-    learner: Learner
-    average: Learner
-    optimisers: dict[str, torch.optim.Optimizer]
-    turns: dict[str, int]
-    step: int = 0
-    seconds: float = 0.0
-    best: float = math.inf
-    validated: int = -1
-    waited: int = 0
-    means: Means = field(default_factory=Means)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +76,8 @@ def train(
 ) -> State:
     """Train, or go on where ``folder``'s checkpoint ends.
 
-    Under torchrun (see ``processes.joined``) each process draws its share of each batch, and the first one writes.
+    Under torchrun (see ``processes.joined``) each process draws its share of each batch; the first one writes, and
+    reports the losses of its share.
     A checkpoint is written with each validation, every five minutes, and on Ctrl-C or SIGTERM.
 
     Args:
@@ -136,41 +103,12 @@ def train(
     device = torch.device(device)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     about = description or {}
-    state = _start(learner, schedule, folder, about)
+    state = begin(learner, schedule, folder / "latest.pt", about)
     with Record(folder, silent=processes.rank() > 0) as record, Stopping() as stopping:
         run = _Run(schedule, folder, record, validate, criterion, minutes, device, precision, about, watch)
         record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, **about)
-        _steps(state, run, _batches(samples, schedule, state.step, collate, workers), stopping)
+        _steps(state, run, _batches(samples, run, state.step, collate, workers), stopping)
     return state
-
-
-def _start(learner: Learner, schedule: Schedule, folder: Path, description: dict[str, Any]) -> State:
-    average = copy.deepcopy(learner).eval().requires_grad_(False) if schedule.average else learner
-    optimisers = {each.turn: each.over(learner.trained(each.turn)) for each in schedule.optimisers}
-    state = State(learner, average, optimisers, dict.fromkeys(optimisers, 0))
-    if (folder / "latest.pt").is_file():
-        _resume(state, folder / "latest.pt", {"schedule": asdict(schedule)} | description)
-    return state
-
-
-def _resume(state: State, path: Path, asked: dict[str, Any]) -> None:
-    saved = checkpoint.load(path)
-    before = {name: saved["description"].get(name) for name in asked} | {"schedule": saved["schedule"]}
-    if before != asked:
-        differ = {name for name in asked if before[name] != asked[name]}
-        raise TrainingError(
-            f"{path} was trained with { {name: before[name] for name in differ} }, asked for is "
-            f"{ {name: asked[name] for name in differ} }; choose another --out, or the same settings to go on"
-        )
-    checkpoint.fill(state.learner, saved["model"])
-    if state.average is not state.learner:
-        checkpoint.fill(state.average, saved["average"])
-    for turn, optimiser in state.optimisers.items():
-        optimiser.load_state_dict(saved["optimisers"][turn])
-    state.means = Means(saved["means"])
-    for name in _COUNTERS:
-        setattr(state, name, saved[name])
-    log.info("resuming %s at step %d", path, state.step)
 
 
 class _Share(Sampler[int]):
@@ -192,14 +130,20 @@ class _Share(Sampler[int]):
 
 def _batches(
     samples: Dataset[Any],
-    schedule: Schedule,
+    run: _Run,
     step: int,
     collate: Callable[[list[Any]], Any] | None,
     workers: int,
 ) -> Iterator[Any]:
-    share = _Share(schedule, step)
+    share = _Share(run.schedule, step)
     loader = DataLoader(
-        samples, share.size, sampler=share, collate_fn=collate, num_workers=workers, worker_init_fn=_without_signals
+        samples,
+        share.size,
+        sampler=share,
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=_without_signals,
+        pin_memory=run.device.type == "cuda",
     )
     return iter(loader)
 
@@ -262,7 +206,7 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     if schedule.clip is not None:
         nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip)
     state.optimisers[turn].step()
-    _follow(state, schedule)
+    follow(state, schedule.average)
     _note(state, run, turn, rate, values)
 
 
@@ -276,22 +220,6 @@ def _moved(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, list | tuple):
         return type(batch)([_moved(value, device) for value in batch])
     return batch
-
-
-@torch.no_grad()
-def _follow(state: State, schedule: Schedule) -> None:
-    """Move the averaged weights; the average forgets its start faster while the run is young."""
-    if state.average is state.learner:
-        return
-    done = state.step + 1
-    keep = min(schedule.average, (1 + done) / (10 + done))
-    for mean, value in zip(state.average.parameters(), state.learner.parameters(), strict=True):
-        mean.lerp_(value, 1 - keep)
-    for statistic, current in zip(state.average.buffers(), state.learner.buffers(), strict=True):
-        if statistic.is_floating_point():
-            statistic.lerp_(current, 1 - keep)
-        else:
-            statistic.copy_(current)
 
 
 def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, float]) -> None:
@@ -319,12 +247,13 @@ def _validate(state: State, run: _Run) -> None:
             raise TrainingError(f"validation says {', '.join(figures)}, but not the criterion {run.criterion!r}")
     value = figures.get(run.criterion, math.inf)
     improved = value < state.best or not figures
-    state.best, state.waited = min(value, state.best), 0 if improved else state.waited + 1
-    state.validated = state.step
+    if improved:
+        state.best = value
+    state.waited = 0 if improved else state.waited + 1
+    state.validated, state.figures = state.step, figures
     _save_latest(state, run)
     if improved and processes.rank() == 0:
-        weights = {"average": checkpoint.kept(state.average), "step": state.step, "figures": figures}
-        checkpoint.save(weights | {"description": _description(state, run)}, run.folder / "best.pt")
+        save_best(state, run.description, run.folder)
 
 
 @torch.no_grad()
@@ -339,19 +268,5 @@ def _figures(state: State, run: _Run) -> dict[str, float]:
 
 
 def _save_latest(state: State, run: _Run) -> None:
-    if processes.rank() > 0:
-        return
-    saved = {
-        "model": checkpoint.kept(state.learner),
-        "average": checkpoint.kept(state.average),
-        "optimisers": {turn: optimiser.state_dict() for turn, optimiser in state.optimisers.items()},
-        "means": state.means.sums,
-        "schedule": asdict(run.schedule),
-        "description": _description(state, run),
-        "figures": {},
-    }
-    checkpoint.save(saved | {name: getattr(state, name) for name in _COUNTERS}, run.folder / "latest.pt")
-
-
-def _description(state: State, run: _Run) -> dict[str, Any]:
-    return run.description | {"structure": state.learner.structure()}
+    if processes.rank() == 0:
+        save_latest(state, run.schedule, run.description, run.folder)

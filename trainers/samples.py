@@ -75,7 +75,7 @@ class FaceSamples(SampleStream[FaceItem]):
 
     def item(self, image: Image, points: FloatArray, visible: FloatArray) -> FaceItem:
         """Arrays to tensors: BGR crop (S,S,3), points (n,2) with NaN where not annotated, visibility (n,)."""
-        spec, known = self.spec, annotated(points)
+        spec, known = self.spec, marked(points)
         return {
             "image": torch.from_numpy(to_tensor([image], spec.mean, spec.std, rgb=spec.channels == "rgb")[0]),
             "points": torch.from_numpy(np.where(known[:, None], points, 0).astype(np.float32)),
@@ -84,7 +84,7 @@ class FaceSamples(SampleStream[FaceItem]):
         }
 
     def _region(self, points: FloatArray) -> Region:
-        return region_of_points(points[annotated(points)], margin=self.spec.crop_margin)
+        return region_of_points(points[marked(points)], margin=self.spec.crop_margin)
 
     def _visible(self, face: int) -> FloatArray:
         if self.data.visible is None:
@@ -93,10 +93,10 @@ class FaceSamples(SampleStream[FaceItem]):
         return visible
 
 
-def annotated(points: FloatArray) -> NDArray[np.bool_]:
+def marked(points: FloatArray) -> NDArray[np.bool_]:
     """Which of the points (n,2) carry an annotation (n,)."""
-    marked: NDArray[np.bool_] = np.isfinite(points[:, 0])
-    return marked
+    finite: NDArray[np.bool_] = np.isfinite(points[:, 0])
+    return finite
 
 
 @torch.no_grad()

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Compute a function of tensors in float32 also where autocast would take bfloat16.
+
+    For coordinates: bfloat16 has eight binary digits, fewer than a crop has pixels.
+    """
+
+    @wraps(function)
+    def full(*args: P.args, **kwargs: P.kwargs) -> R:
+        kinds = {value.device.type for value in args if isinstance(value, Tensor)}
+        if not any(torch.is_autocast_enabled(kind) for kind in kinds):
+            return function(*args, **kwargs)
+        lifted: Any = [value.float() if isinstance(value, Tensor) else value for value in args]
+        with torch.autocast(kinds.pop(), enabled=False):
+            return function(*lifted, **kwargs)
+
+    return full
 
 
 def conv_bn(
@@ -34,6 +59,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
+@in_full_precision
 def spatial_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread of a spatial softmax: differentiable coordinates (soft-argmax).
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .blocks import conv_bn
+from .blocks import conv_bn, in_full_precision
 from .pwc import PWCConfig, dense, grey, halving
 
 _GROUPS = (64, 128, 256, 512)
@@ -69,7 +69,7 @@ class DAN(nn.Module):
         shape = self.mean_shape + change
         for connection, stage in zip(self.connections, list(self.stages)[1:], strict=True):
             turn, shift = similarity(shape, self.mean_shape)
-            aligned = shape @ turn.mT + shift
+            aligned = moved(shape, turn, shift)
             image_of_features = connection(features).reshape(-1, 1, self.half, self.half)
             inputs = [
                 turned(image, turn, shift),
@@ -77,10 +77,17 @@ class DAN(nn.Module):
                 functional.interpolate(image_of_features, scale_factor=2.0, mode="nearest"),
             ]
             change, features = stage(torch.cat(inputs, dim=1))
-            shape = (aligned + change - shift) @ inverse(turn).mT
+            shape = moved(aligned + change - shift, inverse(turn))
         return shape
 
 
+@in_full_precision
+def moved(points: Tensor, turn: Tensor, shift: Tensor | float = 0.0) -> Tensor:
+    """Points (B,n,2) after a similarity."""
+    return points @ turn.mT + shift
+
+
+@in_full_precision
 def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation, scale and shift that take ``source`` (B,n,2) closest to ``target`` (n,2) (least squares).
 
@@ -102,6 +109,7 @@ def inverse(turn: Tensor) -> Tensor:
     return turn.mT / square[:, None, None]
 
 
+@in_full_precision
 def turned(image: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
     """Image (B,C,H,W) moved by a similarity, bilinear, zero outside."""
     height, width = image.shape[2:]
@@ -110,6 +118,7 @@ def turned(image: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
     return functional.grid_sample(image, grid.reshape(-1, height, width, 2), align_corners=False)
 
 
+@in_full_precision
 def nearness(points: Tensor, height: int, width: int) -> Tensor:
     """``1 / (1 + distance to the nearest point)`` at each pixel: points (B,n,2) to (B,1,H,W)."""
     pixels = _pixels(points, height, width)
