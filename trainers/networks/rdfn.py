@@ -104,21 +104,27 @@ class DetectionHead(nn.Module):
         return logits, deltas, anchor_boxes(x.shape[2], x.shape[3], self.size, x.device)
 
 
-class RDFN(nn.Module):
-    """Pictures (B,3,H,W), ImageNet-normalised, sides multiples of 16, the shorter one ``config.size``."""
+class Trunk(nn.Module):
+    """ResNet-50 to stride 16, for pictures (B,3,H,W), ImageNet-normalised, sides multiples of 16."""
 
-    def __init__(self, config: RDFNConfig | None = None) -> None:
+    def __init__(self, config: RDFNConfig) -> None:
         """Build as ``config`` says."""
         super().__init__()
-        self.config = config = config or RDFNConfig()
+        self.config = config
         self.backbone = ResNet50(groups=3, width=config.width)
-        self.detector = DetectionHead(self.backbone.channels[-1], config)
-        taps = [channels for group in self.backbone.tap_channels for channels in group]
-        self.head = LandmarkHead(sum(taps) if config.taps == "all" else taps[-1], config)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The nine taps, three of each group; the last one feeds the detector."""
         return [tap for group in self.backbone.taps(images) for tap in group]
+
+
+class RegionDetector(Trunk):
+    """The half of RDFN that finds boxes: pictures whose shorter side has ``config.size`` pixels in, boxes out."""
+
+    def __init__(self, config: RDFNConfig) -> None:
+        """Build as ``config`` says."""
+        super().__init__(config)
+        self.detector = DetectionHead(self.backbone.channels[-1], config)
 
     def propose(self, taps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes (B,K,4) in pixels and scores (B,K) of the best K faces, best first."""
@@ -126,6 +132,21 @@ class RDFN(nn.Module):
         scores = logits.softmax(dim=2)[..., 1]
         boxes = decode_boxes(deltas, anchors)
         return suppress(boxes, scores, count=self.config.faces, overlap=self.config.overlap)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``boxes`` (B,K,4) in pixels and ``scores`` (B,K), best first; a score of 0 is an empty slot."""
+        boxes, scores = self.propose(self.features(images))
+        return {"boxes": boxes, "scores": scores}
+
+
+class RegionLandmarks(Trunk):
+    """The half of RDFN that finds landmarks inside boxes."""
+
+    def __init__(self, config: RDFNConfig) -> None:
+        """Build as ``config`` says."""
+        super().__init__(config)
+        taps = [channels for group in self.backbone.tap_channels for channels in group]
+        self.head = LandmarkHead(sum(taps) if config.taps == "all" else taps[-1], config)
 
     def regions(self, taps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         """Features (B K, C, 14, 14) inside boxes (B,K,4): each tap L2-normalised at every cell, side by side."""
@@ -154,6 +175,10 @@ class RDFN(nn.Module):
         region = enlarged(boxes, self.config.roi_margin)[:, :, None]
         return region[..., :2] + (cells + 0.5) / MAP * (region[..., 2:] - region[..., :2]), peak
 
+
+class RDFN(RegionDetector, RegionLandmarks):
+    """The whole: pictures in, faces out."""
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """The faces of each picture, best first.
 
@@ -171,8 +196,8 @@ class RDFN(nn.Module):
 class HeadAlone(nn.Module):
     """RDFN without its detector: pictures and boxes in, points out."""
 
-    def __init__(self, network: RDFN) -> None:
-        """Share the backbone and the head of ``network``."""
+    def __init__(self, network: RegionLandmarks) -> None:
+        """Use the backbone and the head of ``network``."""
         super().__init__()
         self.network = network
 
