@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .errors import ModelError
 
 METADATA_KEY = "nasion.spec"
-Task = Literal["detector", "landmarks"]
+Task = Literal["detector", "landmarks", "faces"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +20,19 @@ class Spec:
     """Description of one network file.
 
     Attributes:
-        task: ``detector`` (image in; ``boxes`` (B,N,4) in input pixels and ``scores`` (B,N) out) or
+        task: ``detector`` (image in; ``boxes`` (B,N,4) in input pixels and ``scores`` (B,N) out),
             ``landmarks`` (crop in; ``points`` (B,n,2) in crop pixels, ``confidence`` (B,n) in 0..1 and, where the
-            network has it, ``presence`` (B,) in 0..1 out).
+            network has it, ``presence`` (B,) in 0..1 out) or ``faces`` (image in, faces out: ``boxes`` (B,K,4),
+            ``scores`` (B,K), ``points`` (B,K,n,2), ``confidence`` (B,K,n) and ``valid`` (B,K), 0 in empty slots).
         name: short name of the model, for tables and logs.
-        size: (width, height) of the input in pixels; for a detector the default, any multiple of ``stride`` works.
+        size: (width, height) of the input in pixels; for a detector the default, any multiple of ``stride`` works;
+            for ``faces`` the shorter side should be as long as here, the longer one any multiple of ``stride``.
         channels: colour order of the three input planes.
         mean: subtracted from each plane, in the 0..255 range.
         std: divides each plane after ``mean``.
         stride: input sides must be multiples of this (1 for a fixed size).
         landmarks: number of points of the scheme (0 for a detector).
-        crop_margin: side of the crop over the longer side of the box of the points (landmarks only).
+        crop_margin: side of the crop over the longer side of the box of the points (task ``landmarks`` only).
         threshold: score or presence at or above which a face counts as found.
     """
 
