@@ -101,11 +101,11 @@ def test_figures_are_percent_and_count_the_missing_as_failures() -> None:
 
 def test_subsets_are_reported_beside_the_whole() -> None:
     errors = np.array([0.02, 0.04, 0.12], np.float32)
-    masks = {"common": np.array([True, True, False]), "none": np.zeros(3, bool), "full": np.zeros(3, bool)}
+    masks = {"common": np.array([True, True, False]), "none": np.zeros(3, bool)}
     table = by_subset(errors, masks)
-    assert table.keys() == {"full", "common"}
-    assert table["full"]["faces"] == 3
-    assert table["full"]["nme"] == pytest.approx(6)
+    assert table.keys() == {"all", "common"}
+    assert table["all"]["faces"] == 3
+    assert table["all"]["nme"] == pytest.approx(6)
     assert table["common"] == {"faces": 2, **figures(errors[:2])}
 
 

@@ -17,6 +17,7 @@ from nasion.trainers.published import SIZES
 GAPS = {
     "chs-2ccr": (0.0, -0.04),
     "chs": (-0.004, -0.03),
+    "rdfn-fused": (0.0, -0.75),
     "sd-hrnet-teacher": (2.8, 0.0),
     "sd-hrnet-supernet": (0.0, 4.6),  # 1.25 G is that of 17 to 19 points
     "sd-hrnet-300w": (-11.3, 1.3),  # the released graph is of another pruning run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -127,11 +128,12 @@ def area_under_curve(errors: FloatArray, *, threshold: float = 0.1) -> float:
 def figures(errors: FloatArray) -> dict[str, float]:
     """What papers report of faces (N,) with these errors, in percent; NaN, a face not found, counts as a failure.
 
-    ``nme`` is the mean over the faces found; ``fr_8`` and ``fr_10`` the share of errors above 8 and 10 %; ``auc_7`` and
-    ``auc_10`` the area under the curve up to 7 and 10 %.
+    ``found`` is the share of faces found and ``nme`` the mean over these; ``fr_8`` and ``fr_10`` the share of errors
+    above 8 and 10 %; ``auc_7`` and ``auc_10`` the area under the curve up to 7 and 10 %.
     """
     found = errors[~np.isnan(errors)]
     measured = {
+        "found": len(found) / len(errors),
         "nme": float(found.mean()) if len(found) else float("nan"),
         "fr_8": failure_rate(errors, threshold=0.08),
         "fr_10": failure_rate(errors, threshold=0.10),
@@ -142,8 +144,8 @@ def figures(errors: FloatArray) -> dict[str, float]:
 
 
 def by_subset(errors: FloatArray, subsets: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, float]]:
-    """``figures`` of all faces (N,), called "full", and of each subset with a face in it; ``faces`` counts them."""
-    masks = {"full": np.ones(len(errors), bool), **{name: mask for name, mask in subsets.items() if name != "full"}}
+    """``figures`` of all faces (N,), called "all", and of each subset with a face in it; ``faces`` counts them."""
+    masks = {"all": np.ones(len(errors), bool), **subsets}
     return {name: {"faces": int(mask.sum()), **figures(errors[mask])} for name, mask in masks.items() if mask.any()}
 
 
@@ -165,6 +167,20 @@ def error_curve(errors: FloatArray, *, limit: float = 0.1) -> tuple[FloatArray, 
     return error.astype(np.float32), share.astype(np.float32)
 
 
+def check_drawing(file: Path) -> None:
+    """See that curves can be drawn to ``file``, before work is put into them.
+
+    Raises:
+        MetricError: it ends neither in .svg nor in .png, its folder is missing, or matplotlib is not installed.
+    """
+    if file.suffix not in (".svg", ".png"):
+        raise MetricError(f"{file}: curves are drawn as .svg or .png")
+    if not file.absolute().parent.is_dir():
+        raise MetricError(f"{file}: its folder does not exist; make it first")
+    if find_spec("matplotlib") is None:
+        raise MetricError("curves need matplotlib: pip install matplotlib")
+
+
 def draw_error_curves(
     curves: Mapping[str, FloatArray], file: Path, *, limit: float = 0.1, title: str = "", norm: str = "NME"
 ) -> None:
@@ -178,14 +194,11 @@ def draw_error_curves(
         norm: what to call the errors.
 
     Raises:
-        MetricError: the file ends otherwise, or matplotlib is not installed.
+        MetricError: see ``check_drawing``.
     """
-    if file.suffix not in (".svg", ".png"):
-        raise MetricError(f"{file}: curves are drawn as .svg or .png")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MetricError("curves need matplotlib: pip install matplotlib") from error
+    check_drawing(file)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, errors in curves.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -102,6 +102,29 @@ def _rht(backbone: str) -> Preset:
     return Preset(68, ((1, 3, 256, 256), (1, 3, 128, 128), (1, 81, 128, 128)), lambda: _WithReference(backbone))
 
 
+class _UpToBoxes(nn.Module):
+    """RDFN's backbone and detector, of which alone the paper's multiply-accumulates can be."""
+
+    def __init__(self, network: Any) -> None:
+        """Take these parts of a whole network."""
+        super().__init__()
+        self.backbone, self.detector = network.backbone, network.detector
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures to the logits of the anchors."""
+        logits: Tensor = self.detector(self.backbone.taps(images)[-1][-1])[0]
+        return logits
+
+
+def _rdfn(preset: str) -> Preset:
+    def build() -> nn.Module:
+        rdfn, config = _network("rdfn"), _network("region_head").PRESETS[preset]
+        made: nn.Module = rdfn.RDFN(replace(config, faces=1))
+        return made
+
+    return Preset(68, ((1, 3, 256, 256),), build, lambda: _UpToBoxes(build()))
+
+
 PRESETS: dict[str, Preset] = {
     "pwc": _pwc("MapNetwork", background=True),
     "pwc-heatmap": _pwc("MapNetwork", background=True),
@@ -115,6 +138,8 @@ PRESETS: dict[str, Preset] = {
     "chs-1ccr": _chs(1),
     "chs-2ccr": _chs(2),
     "chs": _chs(4),
+    "rdfn": _rdfn("paper_counts"),
+    "rdfn-fused": _rdfn("fused"),
     "sd-hrnet-teacher": Preset(68, ((1, 3, 256, 256),), _teacher),
     "sd-hrnet-supernet": _sd_hrnet("SUPERNET", 68),
     "sd-hrnet-300w": _sd_hrnet("W300_GRAPH", 68),

@@ -101,6 +101,26 @@ class Result:
     source: str
 
 
+FACES: dict[str, dict[str, int]] = {
+    "300w": {"full": 689, "common": 554, "challenging": 135, "helen": 330, "lfpw": 224, "ibug": 135},
+    "300w-private": {"full": 600, "indoor": 300, "outdoor": 300},
+    "masked300w": {"full": 689, "common": 554, "challenging": 135},
+    "cofw": {"full": 507},
+    "cofw68": {"full": 507},
+    "aflw": {"full": 4386},
+    "aflw-frontal": {"full": 1314},
+    "wflw": {
+        "full": 2500,
+        "pose": 326,
+        "expression": 314,
+        "illumination": 698,
+        "make-up": 206,
+        "occlusion": 736,
+        "blur": 773,
+    },
+}
+"""Faces of the published test parts, by set and subset."""
+
 SYSTEMS: tuple[str, ...] = tuple(dict.fromkeys(row for table in TABLES for row in table.rows))
 
 # Recipes that are a printed row under another name, or that stand beside further rows when their own has no number.
