@@ -22,7 +22,7 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def full(*args: P.args, **kwargs: P.kwargs) -> R:
-        kinds = {value.device.type for value in args if isinstance(value, Tensor)}
+        kinds = {value.device.type for value in args if isinstance(value, Tensor)} - {"meta"}  # which knows no autocast
         if not any(torch.is_autocast_enabled(kind) for kind in kinds):
             return function(*args, **kwargs)
         lifted: Any = [value.float() if isinstance(value, Tensor) else value for value in args]
