@@ -21,7 +21,7 @@ W300 = Layout(
 )
 W300_PRIVATE = Layout(
     "300w-private",
-    ("300wprivate", "300w"),
+    ("300wprivate", "300w", "data300w"),
     {"test": ("01_Indoor", "02_Outdoor")},
     "01_Indoor and 02_Outdoor, each NAME.pts beside NAME.png",
 )

@@ -67,10 +67,12 @@ class PictureReader(Closing):
         return image.astype(np.uint8, copy=False)
 
     def _open(self, path: Path) -> cv2.VideoCapture:
-        # A forked process must not share the parent's open file: both would move its one position.
+        # A forked process must not share the parent's open file, for both would move its one position; and it could
+        # not close a decoder with threads, for they stayed with the parent.
         if self._video is None or self._opened != (os.getpid(), path):
             self.close()
-            self._video, self._opened = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), (os.getpid(), path)
+            self._video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+            self._opened = os.getpid(), path
             if not self._video.isOpened():
                 self.close()
                 raise DataError(f"{path}: not a video that can be decoded")
