@@ -1,56 +1,239 @@
-"""``nasion evaluate``: any networks of ours on the labelled test sets, through the tracker itself."""
+"""``nasion evaluate``: any networks of ours on the labelled test sets."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
-Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives"]
-ALL: tuple[Set, ...] = get_args(Set)
+from ..engines.errors import NasionError
+
+if TYPE_CHECKING:
+    from ..engines.runtime import Runtime
+    from ..realtime.faces import FloatArray
+    from ..trainers.comparison import Line, Model
+    from ..trainers.datasets import LandmarkSet
+    from ..trainers.evaluation import Located
+
+Product = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives"]
+PRODUCT: tuple[Product, ...] = get_args(Product)
+OF_NETWORKS = {"detector", "presence", "negatives"}  # not sets of labelled faces
+
+NAMES = {"nme": "NME", "nme_eyes": "NME of the eyes", "fr_8": "FR 8 %", "fr_10": "FR 10 %"}
+NAMES |= {"auc_7": "AUC 7 %", "auc_10": "AUC 10 %"}
 
 
 def evaluate(
-    sets: list[Set] | None = None,
+    sets: list[str] | None = None,
     *,
     data: Path,
-    model: str = "landmarks-68",
-    detector: str = "face-detector",
+    model: list[str] | None = None,
+    detector: str | None = None,
+    paper: str | None = None,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+    plot: Path | None = None,
     card: bool = False,
+    device: str = "auto",
 ) -> None:
-    """Measure detector, landmarks, presence and confidence on the test parts; misses count as failures.
+    """Measure networks on the test parts of data sets, and put what comes out beside the papers' figures.
+
+    Without --model, or with --card: what ships, through the tracker. Detector, landmarks in whole pictures, presence
+    and false alarms are measured; misses count as failures.
+
+    With --model: any landmark network on any set, in crops around the annotated points as in the papers, or with
+    --detector in those that our detector and the tracker make.
 
     Args:
-        sets: what to measure (default: all).
-        data: folder that holds 300w, aflw68, ytf68, wider and negatives.
-        model: landmark network, by shipped name or file.
+        sets: what to measure (default: all that ships is measured by; 300w for --model).
+        data: folder that holds the sets, each under its own name.
+        model: landmark network: best.pt of nasion train or its folder, a file of nasion export, or a shipped name.
+            Several times: the same network trained with other seeds; reported are mean and standard deviation.
         detector: detector network, by shipped name or file.
+        paper: recipe whose published figures stand beside ours (default: the network's own).
         json_file: also write the figures, with command, machine, versions and date, to this file.
+        plot: also draw the cumulative error curves, as .svg or .png.
         card: also write the figures into the cards of the networks, for those who ship them.
+        device: for checkpoints: auto (a GPU where there is one), cpu or cuda:N.
     """
-    from ..engines.zoo import model_path
-
-    chosen = sets or list(ALL)
-    measured = {name: _measure(name, data, model, detector) for name in chosen}
-    print(json.dumps(measured, indent=1))
-    report = _provenance(chosen) | {
-        "model": Path(model).name,
-        "detector": Path(detector).name,
-        "measured": measured,
-    }
+    if model is None or card or (sets and set(sets) <= OF_NETWORKS):
+        if plot or paper:
+            raise NasionError("--plot and --paper are for a network that --model names; what ships has no paper")
+        report = _product(sets, data, (model or ["landmarks-68"])[0], detector or "face-detector", card=card)
+    else:
+        report = Comparison(data, detector, paper, device).run(model, sets or ["300w"], plot)
     if json_file:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
+
+
+# --- any network, as papers measure
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How networks are compared with their papers; fields as the options of ``evaluate``."""
+
+    data: Path
+    detector: str | None
+    paper: str | None
+    device: str
+
+    def run(self, names: Sequence[str], sets: Sequence[str], plot: Path | None) -> dict[str, Any]:
+        """Measure, print and draw; returns the report."""
+        from ..trainers.comparison import opened
+        from ..trainers.datasets import read_set
+        from ..trainers.metrics import check_drawing, draw_error_curves
+        from .train import device_named
+
+        read = {name: read_set(name, self.data, part="test") for name in sets}  # before anything takes long
+        if plot:
+            check_drawing(plot)
+        measured: dict[str, Any] = {}
+        curves: dict[str, tuple[str, FloatArray]] = {}
+        with ExitStack() as open_networks:
+            device = device_named(self.device)
+            models = [open_networks.enter_context(opened(name, device=device)) for name in names]
+            system, detector = self._system(models), self._open_detector(open_networks)
+            for name, faces in read.items():
+                located = [self._locate(model, detector, faces) for model in models]
+                measured[name] = self._measure(system, faces, located)
+                curves |= _curves(models, faces, located)
+        if plot:
+            norms = {label: norm for label, (norm, _) in curves.items()}
+            title = f"{system}, divided by {', '.join(sorted(set(norms.values())))}"
+            draw_error_curves({label: errors for label, (_, errors) in curves.items()}, plot, title=title)
+        chosen = [*sets, *(f"--model {_short(name)}" for name in names)]
+        chosen += [f"--detector {_short(self.detector)}"] if self.detector else []
+        about = [{"model": _short(model.name), **model.about} for model in models]
+        return _provenance(chosen) | {"system": system, "models": about, "measured": measured}
+
+    def _system(self, models: Sequence[Model]) -> str:
+        """The row of the papers' tables that the networks belong to."""
+        if self.paper:
+            return self._known(self.paper)
+        systems = list(dict.fromkeys(model.system for model in models))
+        if len(systems) > 1:
+            raise NasionError(
+                f"the networks are of different recipes: {', '.join(systems)}; mean and deviation are over seeds "
+                "of one: measure each recipe by a command of its own"
+            )
+        return systems[0]
+
+    @staticmethod
+    def _known(name: str) -> str:
+        from ..trainers.published import ROWS, SYSTEMS
+
+        if name not in SYSTEMS and name not in ROWS:
+            raise NasionError(f"no paper prints results of {name!r}; there are {', '.join(SYSTEMS)}")
+        return name
+
+    def _open_detector(self, networks: ExitStack) -> Runtime | None:
+        from ..engines.runtime import open_runtime
+        from ..engines.zoo import model_path
+
+        return networks.enter_context(open_runtime(model_path(self.detector))) if self.detector else None
+
+    def _locate(self, model: Model, detector: Runtime | None, faces: LandmarkSet) -> Located:
+        from ..trainers.comparison import locate_at_truth, locate_by_detector
+
+        print(f"{_short(model.name)} on {len(faces)} faces of {faces.name}", file=sys.stderr)
+        if detector is None:
+            return locate_at_truth(model.runtime, faces)
+        return locate_by_detector(model.runtime, detector, faces)
+
+    def _measure(self, system: str, faces: LandmarkSet, located: Sequence[Located]) -> dict[str, Any]:
+        """Figures of one set, printed and as the report has them."""
+        from ..trainers.comparison import beside, measure, over_seeds
+        from ..trainers.published import published
+
+        scores = over_seeds([measure(faces, each) for each in located])
+        boxes = f"crops by {_short(self.detector)}" if self.detector else "crops around the annotated points"
+        print(f"\n{faces.name}, test part, {len(faces)} faces, {boxes}; {system}")
+        print(table(beside(faces.name, scores, system)))
+        results = [asdict(result) for result in published(system, faces.name)]
+        return {"faces": len(faces), "crops": boxes, "norms": scores, "published": results}
+
+
+def _curves(
+    models: Sequence[Model], faces: LandmarkSet, located: Sequence[Located]
+) -> dict[str, tuple[str, FloatArray]]:
+    """By the name in the legend: norm, and the errors of the faces."""
+    from ..trainers.comparison import errors_by, faces_errors, usual_norm
+
+    norm = usual_norm(faces)
+    curves: dict[str, tuple[str, FloatArray]] = {}
+    for model, each in zip(models, located, strict=True):
+        errors = errors_by(norm, faces, each)
+        assert errors is not None
+        label = faces.name if len(models) == 1 else f"{faces.name}, {_short(model.name)}"
+        curves[label] = norm, faces_errors(errors)
+    return curves
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Our figures beside the paper's, a line each, in percent."""
+    rows = [("subset", "faces", "figure", "ours", "paper", "gap"), *(_row(line) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligns = ("<", ">", "<", ">", ">", ">")
+    text = (
+        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(row, aligns, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in text)
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    figure, norm = line.figure.split()
+    faces = str(line.faces) if line.same_faces else f"{line.faces} of {line.published_faces}"
+    name, ours = f"{NAMES[figure]} {norm}", _value(line.ours, line.deviation or None)
+    if line.theirs is None:
+        return line.subset, faces, name, ours, "", ""
+    theirs = line.theirs
+    return line.subset, faces, name, ours, _value(theirs.value, theirs.spread), f"{line.ours - theirs.value:+.2f}"
+
+
+def _value(value: float, deviation: float | None) -> str:
+    return f"{value:.2f}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"
+
+
+def _short(name: str | None) -> str:
+    """A name or path for reports: of an absolute path no more than folder and file, the rest is of one machine."""
+    path = Path(name or "")
+    return "/".join(path.parts[-2:]) if path.is_absolute() else str(path)
+
+
+# --- what ships, through the tracker
+
+
+def _product(sets: Sequence[str] | None, data: Path, model: str, detector: str, *, card: bool) -> dict[str, Any]:
+    from ..engines.zoo import model_path
+
+    chosen = [_product_set(name) for name in sets or PRODUCT]
+    measured = {name: _measure_product(name, data, model, detector) for name in chosen}
+    print(json.dumps(measured, indent=1))
+    provenance = _provenance(chosen)
     if card:
         for network, of_detector in ((detector, True), (model, False)):
             part = {name: value for name, value in measured.items() if (name == "detector") == of_detector}
-            _add_to_card(model_path(network).with_suffix(".json"), _provenance(chosen) | part)
+            _add_to_card(model_path(network).with_suffix(".json"), provenance | part)
+    return provenance | {"model": Path(model).name, "detector": Path(detector).name, "measured": measured}
 
 
-def _measure(name: Set, data: Path, model: str, detector: str) -> dict[str, Any]:
+def _product_set(name: str) -> Product:
+    for known in PRODUCT:
+        if name == known:
+            return known
+    raise NasionError(
+        f"what ships is measured by {', '.join(PRODUCT)}, not by {name!r}; name a network with --model for other sets"
+    )
+
+
+def _measure_product(name: Product, data: Path, model: str, detector: str) -> dict[str, Any]:
     from ..engines.runtime import open_runtime
     from ..engines.zoo import model_path
     from ..realtime.tracker import Tracker
@@ -70,7 +253,7 @@ def _measure(name: Set, data: Path, model: str, detector: str) -> dict[str, Any]
         return through_tracker(tracker, data)
 
 
-def _provenance(chosen: Sequence[Set]) -> dict[str, Any]:
+def _provenance(chosen: Sequence[str]) -> dict[str, Any]:
     import datetime
 
     from .bench import machine, versions
@@ -83,7 +266,7 @@ def _provenance(chosen: Sequence[Set]) -> dict[str, Any]:
     }
 
 
-def _add_to_card(path: Path, measured: dict[str, Any]) -> None:
+def _add_to_card(path: Path, measured: Mapping[str, Any]) -> None:
     card = json.loads(path.read_text())
     card["measured"] = card["measured"] | measured
     path.write_text(json.dumps(card, indent=1) + "\n")

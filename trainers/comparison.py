@@ -1,0 +1,245 @@
+"""Networks on the public test sets, measured as papers do and put beside what they print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..engines.errors import ModelError
+from ..engines.runtime import Runtime, open_runtime
+from ..engines.zoo import model_path
+from ..realtime.faces import FloatArray
+from ..realtime.geometry import Region, region_of_points, to_tensor, transform, warp
+from ..realtime.tracker import Tracker
+from .datasets import LandmarkSet, read_images
+from .evaluation import Located, ModuleRuntime, locate
+from .metrics import NORMS, MetricError, Norm, by_subset, eye_points, lengths, mean_and_deviation, nme, point_errors
+from .published import FACES, Result, published
+
+BATCH = 16  # crops that go through a network together
+
+Scores = dict[Norm, dict[str, dict[str, float]]]
+"""Figures by norm, by subset, by name; see ``metrics.figures``, and ``nme_eyes`` over the points of the eyes."""
+
+
+# --- networks
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network ready to be measured.
+
+    Attributes:
+        name: as it was asked for.
+        system: recipe or model name, by which ``published`` knows it.
+        runtime: runs it.
+        about: what a report should say of it.
+    """
+
+    name: str
+    system: str
+    runtime: Runtime
+    about: dict[str, Any]
+
+
+@contextmanager
+def opened(name: str, *, device: torch.device | str = "cpu") -> Iterator[Model]:
+    """A checkpoint of ``nasion train`` (or its folder), a file that ``nasion export`` wrote, or a shipped network.
+
+    Raises:
+        ModelError: it is none of these, or a network that finds no landmarks.
+    """
+    path = Path(name)
+    path = path / "best.pt" if path.is_dir() else path
+    model = _checkpoint(name, path, device) if path.suffix == ".pt" else _file(name, path)
+    with model.runtime:
+        if model.runtime.spec.task != "landmarks":
+            raise ModelError(f"model {name!r} is a {model.runtime.spec.task}; give a network that finds landmarks")
+        yield model
+
+
+def _checkpoint(name: str, path: Path, device: torch.device | str) -> Model:
+    from .recipes import load_trained
+
+    trained = load_trained(path)
+    about = {"recipe": trained.recipe.name, "options": trained.options.described(), "step": trained.step}
+    runtime = ModuleRuntime(trained.network.to(device), trained.spec)
+    return Model(name, trained.recipe.name, runtime, about)
+
+
+def _file(name: str, path: Path) -> Model:
+    runtime = open_runtime(path if path.is_file() else model_path(name))
+    return Model(name, runtime.spec.name, runtime, {"provider": runtime.provider})
+
+
+# --- where the points are
+
+
+def locate_at_truth(runtime: Runtime, data: LandmarkSet) -> Located:
+    """Points in the crops that the annotation gives: squares around its points by the network's margin, not turned.
+
+    Raises:
+        ModelError: the network has another number of points than the set.
+    """
+    _check_points(runtime, data)
+    points, confidence = [], []
+    images = read_images(data.files)
+    for start in range(0, len(data), BATCH):
+        regions = [_region(face, runtime) for face in data.points[start : start + BATCH]]
+        size, spec = runtime.spec.size[0], runtime.spec
+        crops = [warp(image, region.to_crop(size), size) for region, image in zip(regions, images, strict=False)]
+        outputs = runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
+        for face, region in zip(outputs["points"], regions, strict=True):
+            points.append(transform(face, region.to_frame(size)))
+        confidence.append(outputs["confidence"])
+    return Located(np.stack(points), np.concatenate(confidence))
+
+
+def _region(points: FloatArray, runtime: Runtime) -> Region:
+    return region_of_points(points[~np.isnan(points[:, 0])], margin=runtime.spec.crop_margin)
+
+
+def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet) -> Located:
+    """Points of the labelled face as the tracker finds it in the whole picture, NaN where it does not.
+
+    Raises:
+        ModelError: the network has another number of points than the set.
+    """
+    _check_points(runtime, data)
+    with Tracker.from_networks(detector, runtime, smooth="none") as tracker:
+        return locate(tracker, data)
+
+
+def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
+    ours, theirs = runtime.spec.landmarks, data.points.shape[1]
+    if ours != theirs:
+        raise ModelError(f"model {runtime.spec.name!r} finds {ours} points, the set {data.name} has {theirs}")
+
+
+# --- how far off they are
+
+
+def measure(data: LandmarkSet, located: Located) -> Scores:
+    """Figures by every norm that each face of the set has: of all faces ("all", or "full" of the published number).
+
+    Box and diagonal are of the boxes that come with the set, or else of those around its points.
+    """
+    scores: Scores = {}
+    for norm in NORMS:
+        errors = errors_by(norm, data, located)
+        if errors is not None:
+            scores[norm] = _figures(errors, data)
+    return scores
+
+
+def errors_by(norm: Norm, data: LandmarkSet, located: Located) -> FloatArray | None:
+    """Errors (N, n) over a length of each face, NaN where not annotated or found; None where a face has no length."""
+    try:
+        size = lengths(data.points, norm, data.boxes)
+    except MetricError:  # a number of points of which nobody knows where the eyes are
+        return None
+    return point_errors(located.points, data.points, size) if (size > 0).all() else None
+
+
+def faces_errors(errors: FloatArray) -> FloatArray:
+    """NME of each face (N,) from errors (N, n), NaN where it was not found."""
+    means = np.full(len(errors), np.nan, np.float32)
+    seen = ~np.isnan(errors).all(axis=1)
+    means[seen] = nme(errors[seen])
+    return means
+
+
+def _figures(errors: FloatArray, data: LandmarkSet) -> dict[str, dict[str, float]]:
+    parts = {name: mask for name, mask in data.subsets.items() if name != "full"}
+    complete = "full" in data.subsets or len(data) == FACES.get(data.name, {}).get("full")
+    table = by_subset(faces_errors(errors), parts)
+    eyes = by_subset(faces_errors(errors[:, list(eye_points(data.scheme))]), parts)
+    return {
+        "full" if name == "all" and complete else name: {**row, "nme_eyes": eyes[name]["nme"]}
+        for name, row in table.items()
+    }
+
+
+def usual_norm(data: LandmarkSet) -> Norm:
+    """The norm that a set is reported by where no paper says: eye corners where every face has them, else the box."""
+    return "io" if np.isfinite(lengths(data.points, "io")).all() else "box"
+
+
+def over_seeds(each: Sequence[Scores]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """Mean, standard deviation and single values of each figure over the same network trained several times."""
+    first = each[0]
+    return {
+        norm: {
+            subset: {
+                figure: _spread([scores[norm][subset][figure] for scores in each]) for figure in first[norm][subset]
+            }
+            for subset in first[norm]
+        }
+        for norm in first
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    mean, deviation = mean_and_deviation(values)
+    return {"mean": round(mean, 4), "deviation": round(deviation, 4), "each": [round(value, 4) for value in values]}
+
+
+# --- beside the paper
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure of ours, beside the paper's where there is one.
+
+    Attributes:
+        subset: part of the set.
+        figure: such as "nme io".
+        faces: how many of ours it rests on.
+        ours, deviation: percent, over the trainings measured.
+        theirs: what the paper prints; None for nothing.
+        published_faces: how many the published part has; None where unknown.
+    """
+
+    subset: str
+    figure: str
+    faces: int
+    ours: float
+    deviation: float
+    theirs: Result | None
+    published_faces: int | None
+
+    @property
+    def same_faces(self) -> bool:
+        """Whether ours are as many faces as the paper's, as far as is known."""
+        return self.published_faces in (None, self.faces)
+
+
+def beside(name: str, scores: Mapping[str, Any], system: str) -> list[Line]:
+    """Figures of one set (``over_seeds``), subset by subset: those that the paper prints, and the usual ones.
+
+    Args:
+        name: of the set.
+        scores: ours.
+        system: recipe or row of ``published``.
+    """
+    theirs: dict[tuple[str, str, str], Result] = {(r.subset, r.norm, r.measure): r for r in published(system, name)}
+    usual = "io" if "io" in scores else "box"
+    lines = []
+    for subset in scores[usual]:
+        for norm, table in scores.items():
+            for figure in ("nme", "nme_eyes", "fr_8", "fr_10", "auc_7", "auc_10"):
+                result = theirs.get((subset, norm, figure))
+                if result or (norm == usual and figure in ("nme", "nme_eyes", "fr_10", "auc_10")):
+                    lines.append(_line(name, subset, f"{figure} {norm}", table[subset], figure, result))
+    return lines
+
+
+def _line(name: str, subset: str, label: str, row: Mapping[str, Any], figure: str, result: Result | None) -> Line:
+    ours, expected = row[figure], FACES.get(name, {}).get(subset)
+    return Line(subset, label, int(row["faces"]["mean"]), ours["mean"], ours["deviation"], result, expected)
