@@ -239,6 +239,16 @@ def test_a_turn_without_an_optimiser_is_named(tmp_path: Path) -> None:
         run(tmp_path, Schedule(steps=3, batch=1), InTurns())
 
 
+def test_minutes_may_be_added_to_a_run(tmp_path: Path) -> None:
+    short, long = ({"recipe": "a", "options": {"set": "x", "minutes": value}} for value in (0.001, None))
+    schedule = replace(SCHEDULE, steps=300)
+    first = run(tmp_path, schedule, minutes=0.001, description=short)
+    assert first.step < 300
+    assert run(tmp_path, schedule, description=long).step == 300
+    with pytest.raises(TrainingError, match="'set': 'y'"):
+        run(tmp_path, schedule, description={"recipe": "a", "options": {"set": "y", "minutes": None}})
+
+
 class WithTeacher(LineLearner):
     """Its teacher comes from elsewhere."""
 

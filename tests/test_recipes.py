@@ -123,6 +123,11 @@ def test_a_set_with_other_points_than_the_network_is_named(data: Path) -> None:
         POINTER.prepare(learner, data, Options())
 
 
+def test_an_unknown_set_is_named_before_anything_is_built() -> None:
+    with pytest.raises(NasionError, match=r"set 'x' is unknown; allowed: 300w, .*wflw"):
+        POINTER.build(Options(set="x"))
+
+
 def test_devices_are_checked_before_anything_is_read() -> None:
     assert command.device_named("cpu") == torch.device("cpu")
     assert command.device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -159,25 +159,28 @@ class Job:
         torch.manual_seed(options.seed)
         learner = self.recipe.build(options)
         prepared = self.recipe.prepare(learner, self.data, options)
-        with watching(self.recipe.name, silent=not self.speaks) as watch:
-            state = loop(
-                learner,
-                prepared.samples,
-                schedule,
-                folder,
-                collate=prepared.collate,
-                validate=prepared.validate,
-                criterion=self.recipe.criterion,
-                minutes=self.minutes,
-                workers=self.workers,
-                device=self.device,
-                precision=self.precision,
-                description={"recipe": self.recipe.name, "options": options.described()},
-                watch=watch,
-            )
+        try:
+            with watching(self.recipe.name, silent=not self.speaks) as watch:
+                state = loop(
+                    learner,
+                    prepared.samples,
+                    schedule,
+                    folder,
+                    collate=prepared.collate,
+                    validate=prepared.validate,
+                    criterion=self.recipe.criterion,
+                    minutes=self.minutes,
+                    workers=self.workers,
+                    device=self.device,
+                    precision=self.precision,
+                    description={"recipe": self.recipe.name, "options": options.described()},
+                    watch=watch,
+                )
+        finally:  # what was learned before a stop is worth a look
+            if self.speaks and (folder / "record.jsonl").is_file():
+                draw_curves(folder)
         if not self.speaks:
             return {}
-        draw_curves(folder)
         taken = f"{state.step} steps, {state.seconds / 60:.1f} minutes"
         print(f"{folder}: {taken}, best {self.recipe.criterion} {state.best:.4f}")
         figures: dict[str, float] = checkpoint.load(folder / "best.pt")["figures"]

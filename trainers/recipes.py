@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +18,6 @@ from .augment import Augmentation
 from .datasets import LandmarkSet
 from .learner import Learner
 from .loop import Schedule, Validate
-
-log = logging.getLogger(__name__)
-
-# each with RECIPES, a tuple
-_SYSTEMS = ("shipped", "sd_hrnet", "pwc", "chs", "rdfn", "rht")
-
-# Points a face of the sets that have others than 68.
-_LANDMARKS = {"aflw": 19, "aflw-frontal": 19, "aflw21": 21, "cofw": 29, "wflw": 98}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +50,16 @@ class Options:
 
     @property
     def landmarks(self) -> int:
-        """Points a face of ``set``."""
-        return _LANDMARKS.get(self.set, 68)
+        """Points a face of ``set``.
+
+        Raises:
+            NasionError: there is no such set.
+        """
+        from .datasets.catalogue import SETS
+
+        if self.set not in SETS:
+            raise NasionError(f"set {self.set!r} is unknown; allowed: {', '.join(SETS)}")
+        return SETS[self.set].landmarks
 
     def described(self) -> dict[str, Any]:
         """Plain data for a checkpoint, without ``structure``, which the learner tells."""
@@ -144,17 +141,10 @@ def prepare_faces(
 @cache
 def all_recipes() -> dict[str, Recipe]:
     """Every recipe by name, those of the shipped networks first."""
-    found: dict[str, Recipe] = {}
-    for system in _SYSTEMS:
-        if find_spec(f"{__package__}.systems.{system}") is None:
-            continue
-        try:
-            module = import_module(f"{__package__}.systems.{system}")
-        except ImportError as error:
-            log.warning("recipes of %s left out: %s", system, error)
-            continue
-        found |= {recipe.name: recipe for recipe in module.RECIPES}
-    return found
+    from .systems import chs, pwc, rdfn, rht, sd_hrnet, shipped  # they import this module themselves
+
+    systems = (shipped, sd_hrnet, pwc, chs, rdfn, rht)
+    return {recipe.name: recipe for system in systems for recipe in system.RECIPES}
 
 
 def recipe_named(name: str) -> Recipe:

@@ -73,12 +73,17 @@ def begin(learner: Learner, schedule: Schedule, path: Path, description: Mapping
 
 def _check(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     before = {name: saved["description"].get(name) for name in asked} | {"schedule": saved["schedule"]}
-    differ = [name for name in asked if before[name] != asked[name]]
+    differ = [name for name in asked if _fixed(before[name]) != _fixed(asked[name])]
     if differ:
         was, now = ({name: values[name] for name in differ} for values in (before, asked))
         raise TrainingError(
             f"{path} was trained with {was}, asked for is {now}; choose another --out, or the same settings to go on"
         )
+
+
+def _fixed(settings: Any) -> Any:
+    """What may not change from one part of a run to the next: all but the minutes, which may be added to."""
+    return {**settings, "minutes": None} if isinstance(settings, Mapping) else settings
 
 
 def _resume(state: State, saved: Mapping[str, Any]) -> None:
