@@ -211,8 +211,19 @@ def test_aflw68_names_what_its_table_lacks(tmp_path: Path) -> None:
     np.savez(table, name=np.array(["a"]), yaw=np.zeros(1), points=np.zeros((1, 68, 2)))
     with pytest.raises(DataError, match=r"train\.npz: lacks visibility; expected"):
         read_aflw68(tmp_path)
+    np.savez(table, name=np.array(["a"]), yaw=np.zeros(1), points=np.zeros((1, 68, 2)), visibility=np.zeros((1, 21)))
+    with pytest.raises(DataError, match=r"visibility is \(1, 21\); expected .*visibility \(n,68\)"):
+        read_aflw68(tmp_path)
     np.savez(table, name=np.array(["a"]), yaw=np.zeros(1), points=np.zeros((1, 68, 2)), visibility=np.zeros((1, 68)))
     with pytest.raises(DataError, match=r"a\.jpg: picture is missing; .*train\.npz asks for it"):
+        read_aflw68(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no table", b"PK\x03\x04 cut short"])
+def test_a_damaged_table_of_aflw68_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "aflw68" / "train").mkdir(parents=True)
+    (tmp_path / "aflw68" / "train.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.npz: cannot be read \(.*\); expected folders train and test"):
         read_aflw68(tmp_path)
 
 

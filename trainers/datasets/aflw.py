@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...realtime.faces import FloatArray
-from .base import DataError, LandmarkSet, Layout, existing_folder, existing_picture, unknown_yaw
-from .ibug import annotations, read_pts_values
+from .base import DataError, LandmarkSet, Layout, Part, existing_folder, existing_picture, unknown_yaw
+from .ibug import labels_in, read_pts_values
 from .matlab import read_mat
 
 AFLW = Layout(
@@ -137,7 +138,7 @@ def _merl_rav_home(root: Path, test: bool) -> Path:
 
 
 def _labels(folder: Path) -> list[Path]:
-    return annotations(folder / "labels" if (folder / "labels").is_dir() else folder)
+    return labels_in(folder / "labels" if (folder / "labels").is_dir() else folder)
 
 
 def _signed_points(path: Path) -> FloatArray:
@@ -176,14 +177,10 @@ def read_aflw68(root: Path, *, test: bool = False) -> LandmarkSet:
     Raises:
         DataError: a file is missing or lacks an array.
     """
-    part = "test" if test else "train"
-    home = AFLW68.home(root, "test" if test else "train")
+    part: Part = "test" if test else "train"
+    home = AFLW68.home(root, part)
     table, folder = home / f"{part}.npz", existing_folder(home / part, expected=f"expected {AFLW68.tree}")
-    with np.load(table) as arrays:
-        lacking = {"name", "yaw", "points", "visibility"} - set(arrays)
-        if lacking:
-            raise DataError(f"{table}: lacks {', '.join(sorted(lacking))}; expected {AFLW68.tree}")
-        names, yaw, points, seen = (arrays[name] for name in ("name", "yaw", "points", "visibility"))
+    names, yaw, points, seen = _aflw68_arrays(table)
     files = tuple(existing_picture(folder / f"{name}.jpg", named_by=str(table)) for name in names)
     return LandmarkSet(
         "aflw68",
@@ -193,3 +190,20 @@ def read_aflw68(root: Path, *, test: bool = False) -> LandmarkSet:
         visible=np.where(seen == 0, np.nan, seen == 2).astype(np.float32),
         subsets={name: (np.abs(yaw) >= low) & (np.abs(yaw) < high) for name, (low, high) in YAW_BANDS.items()},
     )
+
+
+def _aflw68_arrays(table: Path) -> list[NDArray[Any]]:
+    """Name, yaw, points and visibility of each face."""
+    wanted = {"name": (), "yaw": (), "points": (68, 2), "visibility": (68,)}
+    try:
+        with np.load(table) as arrays:
+            found = {name: arrays[name] for name in wanted if name in arrays}
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise DataError(f"{table}: cannot be read ({error}); expected {AFLW68.tree}") from error
+    lacking = [name for name in wanted if name not in found]
+    if lacking:
+        raise DataError(f"{table}: lacks {', '.join(lacking)}; expected {AFLW68.tree}")
+    for name, shape in wanted.items():
+        if found[name].shape != (len(found["name"]), *shape):
+            raise DataError(f"{table}: {name} is {found[name].shape}; expected {AFLW68.tree}")
+    return [found[name] for name in wanted]

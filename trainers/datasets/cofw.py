@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...realtime.faces import FloatArray
-from .base import DataError, LandmarkSet, Layout, unknown_yaw
+from .base import DataError, LandmarkSet, Layout, Part, unknown_yaw
 from .matlab import open_hdf5, read_mat
 
 # The grey release has the same content under names without "_color".
@@ -36,7 +36,7 @@ def read_cofw(root: Path, *, test: bool = False) -> LandmarkSet:
         DataError: a file is missing or lacks an array.
         MissingExtra: h5py is not installed.
     """
-    part = "test" if test else "train"
+    part: Part = "test" if test else "train"
     home = COFW.home(root, part)
     path = next(home / name for name in _FILES[part] if (home / name).is_file())
     pictures, phis, boxes = _NAMES[part]

@@ -107,12 +107,12 @@ def read_pts_folders(name: str, folders: Sequence[Path]) -> LandmarkSet:
     Raises:
         DataError: a folder is missing or empty, or a file is malformed.
     """
-    files = [file for folder in folders for file in annotations(folder)]
+    files = [file for folder in folders for file in labels_in(folder)]
     points = np.stack([read_pts(file) for file in files])
     return LandmarkSet(name, tuple(picture_beside(file) for file in files), points, unknown_yaw(len(files)))
 
 
-def annotations(folder: Path) -> list[Path]:
+def labels_in(folder: Path) -> list[Path]:
     """The ``.pts`` files of a folder, by name, without those of mirrored copies.
 
     Raises:
@@ -183,7 +183,7 @@ def read_300vw(root: Path, *, test: bool = False) -> LandmarkSet:
     home = VW300.home(root, part)
     category = {f"{video:03}": name for name, videos in VW300_CATEGORIES.items() for video in videos}
     kept = [folder.parent for mark in VW300.marks[part] for folder in sorted(home.glob(mark))]
-    files = [(folder, file) for folder in kept for file in annotations(folder / "annot")]
+    files = [(folder, file) for folder in kept for file in labels_in(folder / "annot")]
     frames = tuple(_video_of(folder) / str(_frame_number(file)) for folder, file in files)
     points = np.stack([read_pts(file) for _, file in files])
     names = np.array([category.get(folder.name, "") for folder, _ in files])

@@ -69,7 +69,8 @@ def face_cells(data: LandmarkSet, wanted: int) -> Iterator[Image]:
     Raises:
         DataError: a picture is missing or cannot be decoded.
     """
-    annotated = np.flatnonzero(np.isfinite(data.points).all(axis=2).any(axis=1))
+    missing: NDArray[np.bool_] = np.isnan(data.points[..., 0] + data.points[..., 1])
+    annotated = np.flatnonzero(~missing.all(axis=1))
     chosen = data.pick(annotated[spread(len(annotated), wanted)])
     for i, image in enumerate(read_images(chosen.files)):
         visible = None if chosen.visible is None else chosen.visible[i]

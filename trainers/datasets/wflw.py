@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import DataError, LandmarkSet, Layout, existing_picture, unknown_yaw
+from .base import DataError, LandmarkSet, Layout, Part, existing_picture, unknown_yaw
 
 _LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test"
 WFLW = Layout(
@@ -25,7 +25,7 @@ def read_wflw(root: Path, *, test: bool = False) -> LandmarkSet:
     Raises:
         DataError: a file is missing or a line malformed.
     """
-    part = "test" if test else "train"
+    part: Part = "test" if test else "train"
     home = WFLW.home(root, part)
     table = home / _LISTS / f"list_98pt_rect_attr_{part}.txt"
     lines = [(i, line.split(maxsplit=206)) for i, line in enumerate(table.read_text().splitlines(), 1) if line.strip()]

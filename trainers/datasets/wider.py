@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import DataError, DetectionSet, Layout, existing_folder, existing_picture
+from .base import DataError, DetectionSet, Layout, Part, existing_folder, existing_picture
 
 WIDER = Layout(
     "wider",
@@ -48,7 +48,7 @@ def read_wider(root: Path, *, test: bool = False) -> DetectionSet:
 
 def _wider_place(root: Path, test: bool) -> tuple[Path, Path]:
     """The list and the folder of its pictures: as published, or ``train`` and ``test`` beside their lists."""
-    part = "test" if test else "train"
+    part: Part = "test" if test else "train"
     home = WIDER.home(root, part)
     published = "val" if test else "train"
     table = home / "wider_face_split" / f"wider_face_{published}_bbx_gt.txt"
@@ -92,7 +92,7 @@ def read_negatives(root: Path, *, test: bool = False) -> tuple[Path, ...]:
     Raises:
         DataError: there are none.
     """
-    part = "test" if test else "train"
+    part: Part = "test" if test else "train"
     folder = NEGATIVES.home(root, part) / part
     files = tuple(sorted(folder.glob("*.jpg")))
     if not files:
