@@ -14,11 +14,11 @@ from nasion.realtime.faces import IBUG_68
 from nasion.realtime.geometry import Region, region_of_points, transform
 from nasion.trainers import augment
 from nasion.trainers.alignment import (
-    AlignmentSamples,
     WithCorrection,
     alignment_losses,
     validate_alignment,
 )
+from nasion.trainers.alignment_samples import AlignmentSamples
 from nasion.trainers.datasets import TrainingData
 from nasion.trainers.detection import (
     DetectionSamples,

@@ -16,8 +16,9 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     import torch
 
-    from ..trainers.loop import Schedule, State, Watch
+    from ..trainers.loop import Schedule, Watch
     from ..trainers.recipes import Options, Recipe
+    from ..trainers.state import State
 
 RECORD_LOG = "nasion.trainers"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from ...engines.spec import Spec
-from ..alignment import AlignmentSamples, WithCorrection, validate_alignment
+from ..alignment import WithCorrection, validate_alignment
+from ..alignment_samples import AlignmentSamples
 from ..datasets import TrainingData
 from ..detection import DetectionSamples, DetectorLearner, collate, validate_detector
 from ..learner import Learner
