@@ -15,18 +15,10 @@ from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
 from nasion.tools.evaluate import evaluate, table
 from nasion.trainers import checkpoint
-from nasion.trainers.comparison import (
-    beside,
-    errors_by,
-    locate_at_truth,
-    locate_by_detector,
-    measure,
-    opened,
-    over_seeds,
-    usual_norm,
-)
+from nasion.trainers.comparison import beside, errors_by, measure, over_seeds, usual_norm
 from nasion.trainers.datasets import LandmarkSet
 from nasion.trainers.evaluation import Located
+from nasion.trainers.locating import Model, locate_at_truth, locate_by_detector, locate_in_pictures, opened
 from nasion.trainers.recipes import Options, recipe_named
 
 from .fake_networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, draw
@@ -107,6 +99,36 @@ def test_a_network_of_other_points_than_the_set_is_refused() -> None:
         locate_at_truth(network, faces())
     with pytest.raises(ModelError, match=r"'small' finds 29 points, the set 300w has 68"):
         locate_by_detector(network, DiscDetector(), faces())
+
+
+class FindsItself(FakeRuntime):
+    """A network that finds a face where it is told, with all points in the box's middle, and an empty slot after it."""
+
+    def __init__(self, *boxes: tuple[float, ...]) -> None:
+        super().__init__(Spec("faces", "whole", (64, 64), stride=16, landmarks=68))
+        self._boxes = list(boxes)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        self.batches.append(images.shape)
+        boxes = np.array([self._boxes.pop(0), (0, 0, 64, 64)], np.float32)[None]
+        middle = (boxes[..., :2] + boxes[..., 2:]) / 2
+        points = middle[:, :, None].repeat(68, axis=2)
+        return {"boxes": boxes, "points": points, "confidence": points[..., 0], "valid": np.float32([[1, 0]])}
+
+
+def test_a_network_that_finds_faces_itself_gets_pictures_and_may_miss(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((150, 150, 3), np.uint8))
+    truth = np.stack([face_shape() * 80 + 30] * 2).astype(np.float32)
+    data = LandmarkSet("x", (tmp_path / "a.png",) * 2, truth, np.full(2, NAN, np.float32))
+    low, high = truth[0].min(axis=0), truth[0].max(axis=0)
+    side = 51.2 * (high - low) / (high - low).max()  # of a picture of 64 pixels the face takes 0.8
+    inside = (*(31.5 - side / 2), *(31.5 + side / 2))
+    model = Model("whole", "whole", FindsItself(inside, (0, 0, 9, 9)), {})
+    located = locate_in_pictures(model, data, boxes=False)
+    assert located.found.tolist() == [True, False]
+    np.testing.assert_allclose(located.points[0], np.tile((low + high) / 2, (68, 1)), atol=0.01)
+    with pytest.raises(ModelError, match=r"'whole' finds faces itself and takes no boxes; .* --detector own"):
+        locate_in_pictures(model, data, boxes=True)
 
 
 # --- measuring
@@ -271,9 +293,35 @@ def test_the_command_measures_a_shipped_network_through_our_detector(
 ) -> None:
     evaluate(["300w", "ytf68"], data=data, model=["landmarks-68"], detector="face-detector", paper="pwc")
     out = capsys.readouterr().out
-    assert "crops by face-detector; pwc" in out
+    assert "faces found by face-detector; pwc" in out
     assert "3.34" in out  # the paper's HELEN
     assert "ytf68, test part" in out
+
+
+def test_a_network_with_a_detector_of_its_own_is_measured_with_and_without_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(write_checkpoint(tmp_path / "run", "rdfn"))
+    evaluate(["300w"], data=data, model=[run], device="cpu")
+    assert "crops around the annotated points; rdfn-gt" in capsys.readouterr().out
+    evaluate(["300w"], data=data, model=[run], detector="own", device="cpu")
+    assert "faces found by own; rdfn\n" in capsys.readouterr().out
+    with pytest.raises(NasionError, match=r"finds faces itself: give --detector own"):
+        evaluate(["300w"], data=data, model=[run], detector="face-detector")
+    with pytest.raises(NasionError, match=r"'landmarks-68' has no detector of its own"):
+        evaluate(["300w"], data=data, model=["landmarks-68"], detector="own")
+
+
+def test_a_report_of_faces_that_were_all_missed_is_valid_json(data: Path, tmp_path: Path) -> None:
+    run, report = str(write_checkpoint(tmp_path / "run")), tmp_path / "r.json"
+    evaluate(["300w"], data=data, model=[run], detector="face-detector", json_file=report, device="cpu")
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    cell = json.loads(report.read_text(), parse_constant=refuse)["measured"]["300w"]["norms"]["io"]["all"]
+    assert cell["found"]["mean"] < 100
+    assert cell["fr_10"]["mean"] > 0
 
 
 def test_what_cannot_be_measured_together_says_so(data: Path, tmp_path: Path) -> None:

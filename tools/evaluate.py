@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,12 +18,14 @@ from ..engines.errors import NasionError
 if TYPE_CHECKING:
     from ..engines.runtime import Runtime
     from ..realtime.faces import FloatArray
-    from ..trainers.comparison import Line, Model
+    from ..trainers.comparison import Line
     from ..trainers.datasets import LandmarkSet
     from ..trainers.evaluation import Located
+    from ..trainers.locating import Model
 
 Product = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives"]
 PRODUCT: tuple[Product, ...] = get_args(Product)
+OWN = "own"
 OF_NETWORKS = {"detector", "presence", "negatives"}  # not sets of labelled faces
 
 NAMES = {"nme": "NME", "nme_eyes": "NME of the eyes", "fr_8": "FR 8 %", "fr_10": "FR 10 %"}
@@ -54,7 +57,7 @@ def evaluate(
         data: folder that holds the sets, each under its own name.
         model: landmark network: best.pt of nasion train or its folder, a file of nasion export, or a shipped name.
             Several times: the same network trained with other seeds; reported are mean and standard deviation.
-        detector: detector network, by shipped name or file.
+        detector: detector network, by shipped name or file; "own" for a network that finds faces itself.
         paper: recipe whose published figures stand beside ours (default: the network's own).
         json_file: also write the figures, with command, machine, versions and date, to this file.
         plot: also draw the cumulative error curves, as .svg or .png.
@@ -68,7 +71,16 @@ def evaluate(
     else:
         report = Comparison(data, detector, paper, device).run(model, sets or ["300w"], plot)
     if json_file:
-        json_file.write_text(json.dumps(report, indent=1) + "\n")
+        json_file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what is not a number, which JSON does not know: errors where no face was found."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # --- any network, as papers measure
@@ -85,8 +97,8 @@ class Comparison:
 
     def run(self, names: Sequence[str], sets: Sequence[str], plot: Path | None) -> dict[str, Any]:
         """Measure, print and draw; returns the report."""
-        from ..trainers.comparison import opened
         from ..trainers.datasets import read_set
+        from ..trainers.locating import opened
         from ..trainers.metrics import check_drawing, draw_error_curves
         from .train import device_named
 
@@ -98,7 +110,7 @@ class Comparison:
         with ExitStack() as open_networks:
             device = device_named(self.device)
             models = [open_networks.enter_context(opened(name, device=device)) for name in names]
-            system, detector = self._system(models), self._open_detector(open_networks)
+            system, detector = self._system(models), self._open_detector(open_networks, models)
             for name, faces in read.items():
                 located = [self._locate(model, detector, faces) for model in models]
                 measured[name] = self._measure(system, faces, located)
@@ -113,7 +125,9 @@ class Comparison:
         return _provenance(chosen) | {"system": system, "models": about, "measured": measured}
 
     def _system(self, models: Sequence[Model]) -> str:
-        """The row of the papers' tables that the networks belong to."""
+        """The row of the papers' tables that the networks belong to; some have one more for true boxes."""
+        from ..trainers.published import SYSTEMS
+
         if self.paper:
             return self._known(self.paper)
         systems = list(dict.fromkeys(model.system for model in models))
@@ -122,7 +136,8 @@ class Comparison:
                 f"the networks are of different recipes: {', '.join(systems)}; mean and deviation are over seeds "
                 "of one: measure each recipe by a command of its own"
             )
-        return systems[0]
+        in_boxes = models[0].whole and self.detector is None
+        return f"{systems[0]}-gt" if in_boxes and f"{systems[0]}-gt" in SYSTEMS else systems[0]
 
     @staticmethod
     def _known(name: str) -> str:
@@ -132,16 +147,24 @@ class Comparison:
             raise NasionError(f"no paper prints results of {name!r}; there are {', '.join(SYSTEMS)}")
         return name
 
-    def _open_detector(self, networks: ExitStack) -> Runtime | None:
+    def _open_detector(self, networks: ExitStack, models: Sequence[Model]) -> Runtime | None:
         from ..engines.runtime import open_runtime
         from ..engines.zoo import model_path
 
-        return networks.enter_context(open_runtime(model_path(self.detector))) if self.detector else None
+        for model in models:
+            if self.detector and model.whole != (self.detector == OWN):
+                has = f"finds faces itself: give --detector {OWN}" if model.whole else "has no detector of its own"
+                raise NasionError(f"model {_short(model.name)!r} {has}, or leave --detector out for true boxes")
+        if self.detector in (None, OWN):
+            return None
+        return networks.enter_context(open_runtime(model_path(self.detector)))
 
     def _locate(self, model: Model, detector: Runtime | None, faces: LandmarkSet) -> Located:
-        from ..trainers.comparison import locate_at_truth, locate_by_detector
+        from ..trainers.locating import locate_at_truth, locate_by_detector, locate_in_pictures
 
         print(f"{_short(model.name)} on {len(faces)} faces of {faces.name}", file=sys.stderr)
+        if model.whole:
+            return locate_in_pictures(model, faces, boxes=self.detector is None)
         if detector is None:
             return locate_at_truth(model.runtime, faces)
         return locate_by_detector(model.runtime, detector, faces)
@@ -152,7 +175,7 @@ class Comparison:
         from ..trainers.published import published
 
         scores = over_seeds([measure(faces, each) for each in located])
-        boxes = f"crops by {_short(self.detector)}" if self.detector else "crops around the annotated points"
+        boxes = f"faces found by {_short(self.detector)}" if self.detector else "crops around the annotated points"
         print(f"\n{faces.name}, test part, {len(faces)} faces, {boxes}; {system}")
         print(table(beside(faces.name, scores, system)))
         results = [asdict(result) for result in published(system, faces.name)]

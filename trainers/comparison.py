@@ -1,125 +1,21 @@
-"""Networks on the public test sets, measured as papers do and put beside what they print."""
+"""Points that a network found on a test set, measured as papers do and put beside what they print."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..engines.errors import ModelError
-from ..engines.runtime import Runtime, open_runtime
-from ..engines.zoo import model_path
 from ..realtime.faces import FloatArray
-from ..realtime.geometry import Region, region_of_points, to_tensor, transform, warp
-from ..realtime.tracker import Tracker
-from .datasets import LandmarkSet, read_images
-from .evaluation import Located, ModuleRuntime, locate
+from .datasets import LandmarkSet
+from .evaluation import Located
 from .metrics import NORMS, MetricError, Norm, by_subset, eye_points, lengths, mean_and_deviation, nme, point_errors
 from .published import FACES, Result, published
 
-BATCH = 16  # crops that go through a network together
-
 Scores = dict[Norm, dict[str, dict[str, float]]]
 """Figures by norm, by subset, by name; see ``metrics.figures``, and ``nme_eyes`` over the points of the eyes."""
-
-
-# --- networks
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A network ready to be measured.
-
-    Attributes:
-        name: as it was asked for.
-        system: recipe or model name, by which ``published`` knows it.
-        runtime: runs it.
-        about: what a report should say of it.
-    """
-
-    name: str
-    system: str
-    runtime: Runtime
-    about: dict[str, Any]
-
-
-@contextmanager
-def opened(name: str, *, device: torch.device | str = "cpu") -> Iterator[Model]:
-    """A checkpoint of ``nasion train`` (or its folder), a file that ``nasion export`` wrote, or a shipped network.
-
-    Raises:
-        ModelError: it is none of these, or a network that finds no landmarks.
-    """
-    path = Path(name)
-    path = path / "best.pt" if path.is_dir() else path
-    model = _checkpoint(name, path, device) if path.suffix == ".pt" else _file(name, path)
-    with model.runtime:
-        if model.runtime.spec.task != "landmarks":
-            raise ModelError(f"model {name!r} is a {model.runtime.spec.task}; give a network that finds landmarks")
-        yield model
-
-
-def _checkpoint(name: str, path: Path, device: torch.device | str) -> Model:
-    from .recipes import load_trained
-
-    trained = load_trained(path)
-    about = {"recipe": trained.recipe.name, "options": trained.options.described(), "step": trained.step}
-    runtime = ModuleRuntime(trained.network.to(device), trained.spec)
-    return Model(name, trained.recipe.name, runtime, about)
-
-
-def _file(name: str, path: Path) -> Model:
-    runtime = open_runtime(path if path.is_file() else model_path(name))
-    return Model(name, runtime.spec.name, runtime, {"provider": runtime.provider})
-
-
-# --- where the points are
-
-
-def locate_at_truth(runtime: Runtime, data: LandmarkSet) -> Located:
-    """Points in the crops that the annotation gives: squares around its points by the network's margin, not turned.
-
-    Raises:
-        ModelError: the network has another number of points than the set.
-    """
-    _check_points(runtime, data)
-    points, confidence = [], []
-    images = read_images(data.files)
-    for start in range(0, len(data), BATCH):
-        regions = [_region(face, runtime) for face in data.points[start : start + BATCH]]
-        size, spec = runtime.spec.size[0], runtime.spec
-        crops = [warp(image, region.to_crop(size), size) for region, image in zip(regions, images, strict=False)]
-        outputs = runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
-        for face, region in zip(outputs["points"], regions, strict=True):
-            points.append(transform(face, region.to_frame(size)))
-        confidence.append(outputs["confidence"])
-    return Located(np.stack(points), np.concatenate(confidence))
-
-
-def _region(points: FloatArray, runtime: Runtime) -> Region:
-    return region_of_points(points[~np.isnan(points[:, 0])], margin=runtime.spec.crop_margin)
-
-
-def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet) -> Located:
-    """Points of the labelled face as the tracker finds it in the whole picture, NaN where it does not.
-
-    Raises:
-        ModelError: the network has another number of points than the set.
-    """
-    _check_points(runtime, data)
-    with Tracker.from_networks(detector, runtime, smooth="none") as tracker:
-        return locate(tracker, data)
-
-
-def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
-    ours, theirs = runtime.spec.landmarks, data.points.shape[1]
-    if ours != theirs:
-        raise ModelError(f"model {runtime.spec.name!r} finds {ours} points, the set {data.name} has {theirs}")
 
 
 # --- how far off they are

@@ -127,6 +127,8 @@ SYSTEMS: tuple[str, ...] = tuple(dict.fromkeys(row for table in TABLES for row i
 ROWS: dict[str, tuple[str, ...]] = {
     "chs-awing": ("chs-awing", "awing"),
     "pwc-hybrid-as-released": ("pwc-hybrid",),
+    "rdfn-head": ("rdfn-gt",),
+    "rdfn-landmarks": ("rdfn",),
     "sd-hrnet-300w": ("sd-hrnet-slim",),
     "sd-hrnet-cofw": ("sd-hrnet-slim",),
     "sd-hrnet-wflw": ("sd-hrnet-slim",),
