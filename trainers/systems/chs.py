@@ -8,18 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...engines.spec import Spec
 from .. import checkpoint
 from ..augment import CHS_LOOKS, Augmentation
+from ..datasets import LandmarkSet
 from ..learner import Learner
 from ..loop import Optimiser, Schedule
 from ..losses import AdaptiveWeights, adaptive_wing, awing_weight, log_wing, masked_mean
 from ..networks.chs import CHS, Cascade, CHSConfig
 from ..recipes import Options, Recipe, prepare_faces
-from ..samples import FaceItem
+from ..samples import FaceItem, FaceSamples, accuracy, predict_points
 from ..targets import BOUNDARIES, boundary_maps, gaussian_maps
 
 Weighting = Literal["both", "adaptive", "fixed", "none"]
@@ -48,8 +50,7 @@ class CHSLearner(Learner):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """``points`` (B,n,2) in crop pixels after the last stage; ``confidence`` (B,n), the peaks of the maps."""
         cascade: Cascade = self.network(images)
-        cell = images.shape[-1] / cascade.maps[-1].shape[-1]
-        return {"points": (cascade.cells[-1] + 0.5) * cell - 0.5, "confidence": cascade.peak.clamp(0, 1)}
+        return {"points": in_pixels(cascade, images)[-1], "confidence": cascade.peak.clamp(0, 1)}
 
     def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
         """``maps`` and ``stage1`` to the last, weighted."""
@@ -65,6 +66,33 @@ class CHSLearner(Learner):
         if self.adaptive is not None:
             return self.adaptive(parts)
         return {name: self.fixed[name] * value for name, value in parts.items()}
+
+
+def in_pixels(cascade: Cascade, images: Tensor) -> list[Tensor]:
+    """Points (B,n,2) in pixels of the crops, from the maps and after each stage."""
+    cell = images.shape[-1] / cascade.maps[-1].shape[-1]
+    return [(cells + 0.5) * cell - 0.5 for cells in cascade.cells]
+
+
+class EveryStage(nn.Module):
+    """The points of all stages, one after the other, from one pass through the network."""
+
+    def __init__(self, learner: CHSLearner) -> None:
+        """Ask ``learner``."""
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``points`` (B, (stages + 1) n, 2) in crop pixels."""
+        return {"points": torch.cat(in_pixels(self.learner.network(images), images), dim=1)}
+
+
+def validate_stages(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
+    """``nme`` and ``fr`` on plain crops, and the error after each part of the cascade: ``nme_maps``, ``nme_stage1``…"""
+    assert isinstance(learner, CHSLearner)
+    found, truth = predict_points(EveryStage(learner), FaceSamples(held, spec, Augmentation()))
+    figures = [accuracy(each, truth, held.scheme) for each in np.split(found, len(learner.fixed), axis=1)]
+    return figures[-1] | {f"nme_{name}": each["nme"] for name, each in zip(learner.fixed, figures, strict=True)}
 
 
 def maps_loss(maps: list[Tensor], cells: Tensor, known: Tensor) -> Tensor:
@@ -148,7 +176,7 @@ def _recipe(name: str, summary: str, weighting: Weighting = "both", **changes: A
         name,
         summary,
         lambda options: _learner(options, name, weighting, changes),
-        prepare_faces(AUGMENTATION),
+        prepare_faces(AUGMENTATION, validate_stages),
         "nme",
         SCHEDULE,
         "chs",
