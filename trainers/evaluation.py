@@ -27,6 +27,7 @@ from .datasets import (
     read_300w,
     read_aflw68,
     read_image,
+    read_images,
     read_negatives,
     read_wider,
     read_ytf68,
@@ -117,9 +118,9 @@ def locate(tracker: Tracker, data: LandmarkSet) -> Located:
     count = data.points.shape[1]
     points = np.full((len(data), count, 2), np.nan, np.float32)
     confidence = np.full((len(data), count), np.nan, np.float32)
-    for i, file in enumerate(data.files):
+    for i, image in enumerate(read_images(data.files)):
         tracker.reset()
-        faces = tracker.update(Frame(read_image(file), 0.0, 0))
+        faces = tracker.update(Frame(image, 0.0, 0))
         truth = box_of(data.points[i][~np.isnan(data.points[i, :, 0])])
         overlaps = [float(iou(box_of(face.points)[None], truth[None])[0, 0]) for face in faces]
         if overlaps and max(overlaps) >= FOUND_OVERLAP:
