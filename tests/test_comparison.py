@@ -13,7 +13,7 @@ import torch
 from nasion.engines import zoo
 from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
-from nasion.tools.evaluate import evaluate, table
+from nasion.tools.evaluate import _finite, evaluate, table
 from nasion.trainers import checkpoint
 from nasion.trainers.comparison import beside, errors_by, measure, over_seeds, usual_norm
 from nasion.trainers.datasets import LandmarkSet
@@ -322,6 +322,7 @@ def test_a_report_of_faces_that_were_all_missed_is_valid_json(data: Path, tmp_pa
     cell = json.loads(report.read_text(), parse_constant=refuse)["measured"]["300w"]["norms"]["io"]["all"]
     assert cell["found"]["mean"] < 100
     assert cell["fr_10"]["mean"] > 0
+    assert _finite({"nme": {"each": [NAN, 1.0]}}) == {"nme": {"each": [None, 1.0]}}
 
 
 def test_what_cannot_be_measured_together_says_so(data: Path, tmp_path: Path) -> None:
