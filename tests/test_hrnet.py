@@ -24,18 +24,16 @@ def count(module: torch.nn.Module) -> int:
 
 
 def test_the_teacher_has_the_parameters_of_hrnet_v2_w18() -> None:
-    with torch.device("meta"):
-        network = HRNet(W18)
+    network = HRNet(W18)
     assert count(network) == 9_654_398
     assert count(network.trunk) == 9_562_260
 
 
 def test_w48_through_stage_3_gives_the_backbone_of_rht_h() -> None:
-    with torch.device("meta"):
-        trunk = HRNetTrunk(W48_STAGE3)
-        (finest,) = trunk(torch.empty(1, 3, 256, 256))
+    trunk = HRNetTrunk(W48_STAGE3).eval()
+    (finest,) = trunk(torch.rand(1, 3, 64, 32))
     assert count(trunk) == 16_842_784 - 48 * 64 - 4 * 33_472, "less the 1x1 and the transformer"
-    assert finest.shape == (1, 48, 64, 64)
+    assert finest.shape == (1, 48, 16, 8)
 
 
 def test_one_map_a_landmark_at_stride_4() -> None:
@@ -72,8 +70,7 @@ def test_public_weights_load_by_name(tmp_path: Path) -> None:
 
 
 def test_the_names_are_those_of_the_public_code() -> None:
-    with torch.device("meta"):
-        names = set(HRNetTrunk(W18).state_dict())
+    names = set(HRNetTrunk(W18).state_dict())
     assert {
         "layer1.0.downsample.0.weight",
         "transition1.1.0.0.weight",
