@@ -213,6 +213,12 @@ def test_our_figures_stand_beside_the_papers_subset_by_subset() -> None:
     assert row.split()[-1] == f"{helen.ours - 3.15:+.2f}"
 
 
+def test_a_subset_that_is_all_there_is_stands_for_it() -> None:
+    data = faces(subsets={"helen": np.ones(3, bool), "lfpw": np.zeros(3, bool)})
+    lines = beside("300w", over_seeds([measure(data, shifted(data, 1, 1, 2))]), "pwc")
+    assert {line.subset for line in lines} == {"helen"}
+
+
 def test_norms_that_only_a_paper_uses_are_shown_where_it_does() -> None:
     data = faces(507, 29, "cofw")
     lines = beside("cofw", over_seeds([measure(data, shifted(data, *[1] * 507))] * 2), "chs")

@@ -233,7 +233,7 @@ def test_transfer_l1_is_the_mean_difference_after_attention() -> None:
 def test_adaptive_weights_settle_where_sigma_is_the_loss() -> None:
     weights = AdaptiveWeights(["heat", "last"], alpha={"last": 3.0})
     losses = {"heat": torch.tensor(2.0), "last": torch.tensor(0.5)}
-    assert {name: float(value) for name, value in weights(losses).items()} == {"heat": 2.0, "last": 1.5}
+    assert {name: value.item() for name, value in weights(losses).items()} == {"heat": 2.0, "last": 1.5}
     with torch.no_grad():
         weights.log_sigma.copy_(torch.log(torch.tensor([2.0, 0.5])))
     out = weights(losses)

@@ -127,13 +127,20 @@ def beside(name: str, scores: Mapping[str, Any], system: str) -> list[Line]:
     theirs: dict[tuple[str, str, str], Result] = {(r.subset, r.norm, r.measure): r for r in published(system, name)}
     usual = "io" if "io" in scores else "box"
     lines = []
-    for subset in scores[usual]:
+    for subset in _telling(scores[usual]):
         for norm, table in scores.items():
             for figure in ("nme", "nme_eyes", "fr_8", "fr_10", "auc_7", "auc_10"):
                 result = theirs.get((subset, norm, figure))
                 if result or (norm == usual and figure in ("nme", "nme_eyes", "fr_10", "auc_10")):
                     lines.append(_line(name, subset, f"{figure} {norm}", table[subset], figure, result))
     return lines
+
+
+def _telling(table: Mapping[str, Any]) -> list[str]:
+    """The subsets, without "all" where one of them is all of it."""
+    faces = {subset: row["faces"]["mean"] for subset, row in table.items()}
+    others = [count for subset, count in faces.items() if subset != "all"]
+    return [subset for subset in faces if subset != "all" or faces["all"] not in others]
 
 
 def _line(name: str, subset: str, label: str, row: Mapping[str, Any], figure: str, result: Result | None) -> Line:

@@ -52,7 +52,7 @@ BOUNDARIES: dict[int, tuple[tuple[int, ...], ...]] = {
     ),
 }
 
-_STEPS = 4  # straight pieces of a drawn curve between two landmarks
+_LONG = 8  # points; between those of a longer run the curve hardly bends, and half as many straight pieces do
 
 
 def gaussian_targets(cells: Tensor, height: int, width: int, *, sigma: float) -> tuple[Tensor, Tensor]:
@@ -159,14 +159,15 @@ def boundary_maps(
     Returns:
         (B, P or 1, height, width); a curve with a landmark that is not annotated is not drawn.
     """
-    distance = torch.stack([_distance(spline(cells[:, list(curve)]), height, width) for curve in curves], dim=1)
+    drawn = (spline(cells[:, list(curve)], steps=2 if len(curve) > _LONG else 4) for curve in curves)
+    distance = torch.stack([_distance(line, height, width) for line in drawn], dim=1)
     if merged:
         distance = distance.amin(dim=1, keepdim=True)
     ridge = torch.exp(-distance / (2 * sigma**2))
     return torch.where(distance < 9 * sigma**2, ridge, 0).to(cells.dtype)
 
 
-def spline(points: Tensor, *, steps: int = _STEPS) -> Tensor:
+def spline(points: Tensor, *, steps: int = 4) -> Tensor:
     """Sample the interpolating spline of degree min(3, m - 1) through points, its parameter the length of the chords.
 
     The cubic one has no knot at the second and the last but one point ("not a knot", as common spline fits do).
