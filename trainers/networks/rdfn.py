@@ -149,18 +149,15 @@ class RegionLandmarks(Trunk):
         self.head = LandmarkHead(sum(taps) if config.taps == "all" else taps[-1], config)
 
     def regions(self, taps: Sequence[Tensor], boxes: Tensor) -> Tensor:
-        """Features (B K, C, 14, 14) inside boxes (B,K,4): each tap L2-normalised at every cell, side by side."""
+        """Features (B K, C, 14, 14) of boxes (B,K,4) with their margin: taps L2-normalised at each cell, side by side."""
+        boxes = enlarged(boxes, self.config.roi_margin)
         if self.config.taps == "top":  # a plain region-based network neither joins nor normalises
             (top,) = roi_align_levels(taps[-1:], boxes, size=CELLS, scales=(1 / STRIDES[-1],), samplings=(2,))
             return top.flatten(0, 1)
         scales = [1 / stride for stride in STRIDES for _ in range(3)]
         aligned = roi_align_levels(taps, boxes, size=CELLS, scales=scales, samplings=[2] * len(scales))
-        return torch.cat([functional.normalize(tap.flatten(0, 1), dim=1) for tap in aligned], dim=1)
-
-    def score_maps(self, taps: Sequence[Tensor], boxes: Tensor) -> Tensor:
-        """Logits (B K, n + 1, 120, 120) over the regions of boxes (B,K,4)."""
-        logits: Tensor = self.head(self.regions(taps, enlarged(boxes, self.config.roi_margin)))
-        return logits
+        joined = torch.cat([functional.normalize(tap.flatten(0, 1), dim=1) for tap in aligned], dim=1)
+        return joined.contiguous(memory_format=torch.channels_last)  # depthwise convolutions take a third of the time
 
     def to_cells(self, points: Tensor, boxes: Tensor) -> Tensor:
         """Points (..., n, 2) in pixels as cells of the score maps of boxes (..., 4)."""
@@ -169,9 +166,10 @@ class RegionLandmarks(Trunk):
 
     def locate(self, taps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Points (B,K,n,2) in pixels and their confidence (B,K,n) in boxes (B,K,4)."""
-        maps = self.score_maps(taps, boxes).softmax(dim=1)[:, 1:]
+        maps = self.head(self.regions(taps, boxes)).softmax(dim=1)[:, 1:]
         cells, peak = reweighted(maps) if self.config.reweighting else arg_max(maps)
-        cells, peak = cells.unflatten(0, boxes.shape[:2]), peak.unflatten(0, boxes.shape[:2])
+        batch, count = boxes.shape[:2]
+        cells, peak = cells.reshape(batch, count, -1, 2), peak.reshape(batch, count, -1)
         region = enlarged(boxes, self.config.roi_margin)[:, :, None]
         return region[..., :2] + (cells + 0.5) / MAP * (region[..., 2:] - region[..., :2]), peak
 

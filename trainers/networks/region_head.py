@@ -128,7 +128,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, 14, 14), weighted."""
-        return x * self.weigh(self.encode(x)).sigmoid()
+        weighted: Tensor = x * self.weigh(self.encode(x)).sigmoid()
+        return weighted
 
 
 class SpatialAttention(nn.Module):
@@ -142,7 +143,8 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, 14, 14), weighted."""
-        return x * self.weigh(self.encode(x)).sigmoid()
+        weighted: Tensor = x * self.weigh(self.encode(x)).sigmoid()
+        return weighted
 
 
 class Encoding(nn.Module):
@@ -201,7 +203,7 @@ class Enlarge(nn.Module):
         self.convolve = nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, 14, 14) to (B, outputs, 120, 120), or a third of that along each side: see ``LandmarkHead``."""
+        """(B, inputs, 14, 14) to (B, outputs, 120, 120), or a third of that along each side."""
         if self.resize:
             x = functional.interpolate(x, size=(MAP // 3, MAP // 3), mode="bilinear", align_corners=False)
         enlarged: Tensor = self.convolve(x)
@@ -225,9 +227,33 @@ class LandmarkHead(nn.Module):
         self.enlarge = Enlarge(self.encoding.channels, narrow, config)
         self.score = nn.Conv2d(narrow, config.landmarks + 1, 1)
 
+    def coarse(self, regions: Tensor) -> Tensor:
+        """(R, C, 14, 14) to logits (R, landmarks + 1, s, s), s being 120, or 40 if they are still to be resized.
+
+        A pointwise convolution and a resize commute; this order has fewer cells to convolve.
+        """
+        logits: Tensor = self.score(self.enlarge(self.encoding(self.attention(regions))))
+        return logits
+
     def forward(self, regions: Tensor) -> Tensor:
         """(R, C, 14, 14) to logits (R, landmarks + 1, 120, 120)."""
-        logits: Tensor = self.score(self.enlarge(self.encoding(self.attention(regions))))
-        if logits.shape[-1] != MAP:  # a pointwise convolution and a resize commute: fewer cells to convolve
+        logits = self.coarse(regions)
+        if logits.shape[-1] != MAP:
             logits = functional.interpolate(logits, size=(MAP, MAP), mode="bilinear", align_corners=False)
         return logits
+
+
+def logits_at(coarse: Tensor, places: Tensor) -> Tensor:
+    """What some cells of the score maps hold, without making all of them.
+
+    Args:
+        coarse: (R, C, s, s) from ``LandmarkHead.coarse``.
+        places: (R, P) int64, row times 120 plus column.
+
+    Returns:
+        (R, C, P).
+    """
+    cells = torch.stack([places % MAP, places // MAP], dim=2).to(coarse.dtype)
+    grid = (cells * 2 + 1) / MAP - 1
+    found = functional.grid_sample(coarse, grid[:, None], padding_mode="border", align_corners=False)
+    return found[:, :, 0]

@@ -1,0 +1,178 @@
+"""RDFN: what its two halves learn from, the paper's two phases, and its ablations by name.
+
+Paper: "Region-Aware Deep Feature-Fused Network for Robust Facial Landmark Localization" (Lin and Liang 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ...engines.errors import NasionError
+from ...engines.spec import Spec, Task
+from .. import checkpoint
+from ..augment import Augmentation
+from ..datasets import LandmarkSet, layout_of, read_negatives, read_set, split_validation
+from ..learner import Learner
+from ..loop import Optimiser, Schedule
+from ..networks.rdfn import RDFN, HeadAlone, RegionDetector, RegionLandmarks
+from ..networks.region_head import PRESETS, RDFNConfig
+from ..networks.resnet import load_backbone
+from ..recipes import Options, Prepared, Recipe, prepare_faces
+from .rdfn_learners import DetectorLearner, HeadLearner, RDFNLearner
+from .whole_pictures import Framing, PictureSamples, validate_boxes, validate_faces
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+MARGIN = 1.2  # of a region over its box: a tight one has its outermost points on its border (docs/papers/rdfn.md)
+CROP_MARGIN = 1.25  # of the crops that the head alone takes
+
+
+def _config(options: Options, changes: dict[str, Any]) -> RDFNConfig:
+    own: dict[str, Any] = {"up": "resize", "roi_margin": MARGIN} | changes
+    config = replace(PRESETS["paper_counts"], landmarks=options.landmarks, **own)
+    size, width = options.size or config.size, config.width if options.width is None else options.width
+    if size % 16:
+        raise NasionError(f"--size {size} cannot be divided by 16, the coarsest stride of RDFN; try {size // 16 * 16}")
+    return replace(config, size=size, width=width)
+
+
+def _spec(name: str, config: RDFNConfig, task: Task) -> Spec:
+    return Spec(
+        task=task,
+        name=name,
+        size=(config.size, config.size),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        stride=1 if task == "landmarks" else 16,
+        landmarks=0 if task == "detector" else config.landmarks,
+        crop_margin=CROP_MARGIN if task == "landmarks" else 1.0,
+        threshold=config.threshold,
+    )
+
+
+def _build(name: str, task: Task, changes: dict[str, Any], *, frozen: bool) -> Callable[[Options], Learner]:
+    def build(options: Options) -> Learner:
+        config = _config(options, changes)
+        spec = _spec(name, config, task)
+        learner: DetectorLearner | RDFNLearner | HeadLearner
+        if task == "detector":
+            learner = DetectorLearner(RegionDetector(config), spec)
+        elif task == "faces":
+            learner = RDFNLearner(RDFN(config), spec, frozen=frozen)
+        else:
+            learner = HeadLearner(RegionLandmarks(config), spec)
+        if options.backbone_weights is not None:
+            load_backbone(learner.network.backbone, options.backbone_weights)
+        if options.start is not None:
+            begin_from(learner, options.start)
+        return learner
+
+    return build
+
+
+def begin_from(learner: Learner, path: Path) -> None:
+    """Take what a checkpoint of any RDFN recipe has of backbone, detector and head; a part that it lacks stays new.
+
+    Raises:
+        TrainingError: the file cannot be read, or one of its parts is of another make.
+    """
+    theirs, own = checkpoint.load(path)["average"], checkpoint.kept(learner)
+
+    def part(name: str) -> str:
+        return ".".join(name.split(".")[:2])
+
+    have, want = {part(name) for name in theirs}, {part(name) for name in own}
+    taken = {name: value for name, value in theirs.items() if part(name) in want}
+    new = {name: value for name, value in own.items() if part(name) not in have}
+    checkpoint.fill(learner, taken | new if have & want else theirs)
+
+
+def _nobody(root: Path) -> tuple[Path, ...]:
+    """Pictures without a face, if there are any beside the data set."""
+    return read_negatives(root) if layout_of("negatives").find(root, "train") else ()
+
+
+def _pictures(learner: Learner, root: Path, options: Options) -> tuple[PictureSamples, PictureSamples]:
+    """Samples for training and for validation, which gets every twelfth picture."""
+    faces, nobody = read_set(options.set, root, part="train"), _nobody(root)
+    parts: list[tuple[LandmarkSet, list[Path]]] = [
+        (faces.pick(of_faces), [nobody[i] for i in of_nobody])
+        for of_faces, of_nobody in zip(split_validation(len(faces)), split_validation(len(nobody)), strict=True)
+    ]
+    training, held = (PictureSamples(*part, learner.spec, Framing(), seed=options.seed) for part in parts)
+    return training, held
+
+
+def _prepare_boxes(learner: Learner, root: Path, options: Options) -> Prepared:
+    training, held = _pictures(learner, root, options)
+    return Prepared(training, None, lambda network: validate_boxes(network, held))
+
+
+def _prepare_whole(learner: Learner, root: Path, options: Options) -> Prepared:
+    assert isinstance(learner, RDFNLearner)
+    if learner.frozen and options.start is None:
+        raise NasionError(
+            "this recipe leaves backbone and detector as they are and needs them trained: "
+            "give --start RUN/best.pt of rdfn-detector"
+        )
+    training, held = _pictures(learner, root, options)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        assert isinstance(network, RDFNLearner)
+        return validate_faces(network, HeadAlone(network.network), held)
+
+    return Prepared(training, None, validate)
+
+
+# Rotation as in the paper; a crop cannot be scaled by 0.5 or 2 and still show a face that fills it.
+_ON_CROPS = Augmentation(rotation=30.0, scale=(0.85, 1.1), shift=0.04, flip=0.5)
+
+
+def _schedule(options: Options) -> Schedule:
+    """The paper's; where minutes are limited, and with them public weights of no use, one that learns from scratch."""
+    if options.minutes is None:
+        paper = Optimiser("sgd", rate=1e-3, decay=5e-4, drops=((1 / 3, 0.1), (2 / 3, 0.1)))
+        return Schedule(steps=150_000, batch=2, optimisers=(paper,), validate_every=5000)
+    quick = Optimiser(rate=2e-3, decay=0.01, warmup=100)
+    return Schedule(steps=60_000, batch=16, optimisers=(quick,), average=0.998, clip=5.0, validate_every=500)
+
+
+def _recipe(name: str, summary: str, task: Task = "faces", *, frozen: bool = False, **changes: Any) -> Recipe:
+    prepare = {"detector": _prepare_boxes, "faces": _prepare_whole, "landmarks": prepare_faces(_ON_CROPS)}[task]
+    criterion = {"detector": "missed_precision", "faces": "nme_lost", "landmarks": "nme"}[task]
+    return Recipe(name, summary, _build(name, task, changes, frozen=frozen), prepare, criterion, _schedule, "rdfn")
+
+
+_PLAIN: dict[str, Any] = {"encoding": "stacked", "reweighting": False}
+
+RECIPES: tuple[Recipe, ...] = (
+    _recipe("rdfn-detector", "phase 1: backbone and boxes", "detector"),
+    _recipe("rdfn-landmarks", "phase 2: landmarks, all else frozen; needs --start", frozen=True),
+    _recipe("rdfn", "boxes and landmarks together, from scratch or from --start"),
+    _recipe("rdfn-head", "the landmark head alone, on crops", "landmarks"),
+    _recipe(
+        "rdfn-fused",
+        "attention as worded, maps from all of the fusion",
+        rpn_width=128,
+        attn_factor="ds_ds",
+        up_input="concat",
+    ),
+    _recipe("rdfn-deconv", "the deconvolution as published, which leaves gaps", up="deconv"),
+    _recipe("rdfn-stacked", "stacked encoding instead of fusion", encoding="stacked"),
+    _recipe("rdfn-dense", "dense encoding instead of fusion", encoding="dense"),
+    _recipe(
+        "rdfn-baseline",
+        "top tap, stacked encoding, highest cell (figure 5)",
+        taps="top",
+        channel_attention=False,
+        spatial_attention=False,
+        **_PLAIN,
+    ),
+    _recipe("rdfn-gca", "nine taps and channel attention (figure 5)", spatial_attention=False, **_PLAIN),
+    _recipe("rdfn-gsa", "and spatial attention (figure 5)", **_PLAIN),
+    _recipe("rdfn-wff", "and fused encoding (figure 5); with location reweighting it is rdfn", reweighting=False),
+)

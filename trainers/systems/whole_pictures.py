@@ -1,0 +1,276 @@
+"""Whole pictures with a face, for networks that find it themselves: their endless stream, and their validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...engines.spec import Spec
+from ...realtime.faces import FloatArray, Image
+from ...realtime.geometry import Region, box_of, iou, region_of_points, to_tensor, transform, warp
+from ..augment import look, mirror
+from ..datasets import LandmarkSet, SampleStream
+from ..learner import device_of
+from ..metrics import Found, average_precision, box_size, failure_rate, inter_ocular, nme, point_errors, recall_at
+
+LOST = 0.3
+"""The error that a face counts with in the figure to minimise if it was not found, or found further off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How pictures are made of labelled faces; the defaults are RDFN's as far as its paper states them.
+
+    Attributes:
+        fill: smallest and largest part of the picture's side that the face's longer side takes, uniform. The paper
+            scales whole pictures by 0.5, 1 and 2; most of such faces would lie beyond its own anchors.
+        angles: degrees, one of which a picture is turned by.
+        spread: standard deviation around that, degrees; 0 in the paper.
+        flip: share of mirrored pictures; 0 in the paper.
+        nobody: share of pictures without a face.
+        look: how often appearance is changed, see ``augment.look``; 0 in the paper.
+        rois: boxes for the landmark head in each picture.
+        shift, scale: how far these lie off: shift of the centre as a part of the side and change of the side's
+            logarithm, each uniform either way.
+    """
+
+    fill: tuple[float, float] = (0.6, 1.0)
+    angles: tuple[float, ...] = (-30.0, 0.0, 30.0)
+    spread: float = 4.0
+    flip: float = 0.5
+    nobody: float = 0.15
+    look: float = 0.5
+    rois: int = 1
+    shift: float = 0.08
+    scale: float = 0.12
+
+
+class PictureItem(TypedDict):
+    """One picture with one face or none, or a batch of them; coordinates in pixels.
+
+    ``image`` (3,S,S) float32, normalised; ``present`` () 1 with a face, else 0; ``box`` (4,) tight around the points;
+    ``rois`` (R,4) boxes for the landmark head, anywhere if there is no face; ``points`` (n,2), 0 where not annotated;
+    ``known`` (n,) 1 where annotated.
+    """
+
+    image: Tensor
+    present: Tensor
+    box: Tensor
+    rois: Tensor
+    points: Tensor
+    known: Tensor
+
+
+class PictureSamples(SampleStream[PictureItem]):
+    """Picture number i of an endless, reproducible stream: always the same for one seed."""
+
+    def __init__(
+        self, data: LandmarkSet, nobody: Sequence[Path], spec: Spec, framing: Framing | None = None, *, seed: int = 0
+    ) -> None:
+        """Draw faces of ``data`` and pictures without a face, as ``spec`` wants them."""
+        super().__init__(seed)
+        self.data, self.nobody, self.spec, self.size = data, nobody, spec, spec.size[0]
+        self.framing = framing or Framing()
+
+    def __getitem__(self, index: int) -> PictureItem:
+        """The picture and what is known of it."""
+        rng = self.generator(index)
+        empty = np.full(self.data.points.shape[1:], np.nan, np.float32)
+        if self.nobody and rng.random() < self.framing.nobody:
+            return self._item(rng, self._background(rng), empty)
+        return self._item(rng, *self._portrait(rng))
+
+    def plain(self, face: int) -> tuple[Image, FloatArray]:
+        """Face number ``face`` for validation, BGR (S,S,3) and its points: upright, 0.8 of the picture, off centre."""
+        points, rng = self.data.points[face], np.random.default_rng([face])
+        region = _placed(rng, points, fill=0.8, angle=0.0)
+        matrix = region.to_crop(self.size)
+        return warp(self.picture(self.data.files[face]), matrix, self.size), transform(points, matrix)
+
+    def background(self, number: int) -> Image:
+        """Picture without a face number ``number`` for validation, BGR (S,S,3)."""
+        return self._window(np.random.default_rng([number]), self.nobody[number])
+
+    def tensor(self, image: Image) -> Tensor:
+        """A BGR picture (S,S,3), normalised as the spec says."""
+        spec = self.spec
+        return torch.from_numpy(to_tensor([image], spec.mean, spec.std, rgb=spec.channels == "rgb")[0])
+
+    def _portrait(self, rng: Generator) -> tuple[Image, FloatArray]:
+        """An augmented face; what lies outside its picture is black, or a picture without a face."""
+        framing, size = self.framing, self.size
+        face = int(rng.integers(len(self.data)))
+        angle = float(np.radians(rng.choice(framing.angles) + rng.normal(0, framing.spread)))
+        points, picture = self.data.points[face], self.picture(self.data.files[face])
+        matrix = _placed(rng, points, fill=float(rng.uniform(*framing.fill)), angle=angle).to_crop(size)
+        mirrored = rng.random() < framing.flip
+        matrix = mirror(matrix, size) if mirrored else matrix
+        image = warp(picture, matrix, size)
+        if self.nobody and rng.random() < 0.5:
+            inside = np.greater(warp(np.full(picture.shape, 255, np.uint8), matrix, size), 127)
+            image = np.where(inside, image, self._background(rng))
+        order = list(self.data.scheme.flip) if mirrored else slice(None)
+        return image, transform(points, matrix)[order]
+
+    def _background(self, rng: Generator) -> Image:
+        return self._window(rng, self.nobody[int(rng.integers(len(self.nobody)))])
+
+    def _window(self, rng: Generator, file: Path) -> Image:
+        """A square of a picture, at least half of its shorter side."""
+        picture = self.picture(file)
+        height, width = picture.shape[:2]
+        side = float(rng.uniform(0.5, 1.0)) * min(height, width)
+        x, y = (float(rng.uniform(side / 2, full - side / 2)) for full in (width, height))
+        return warp(picture, Region(x, y, side).to_crop(self.size), self.size)
+
+    def _item(self, rng: Generator, image: Image, points: FloatArray) -> PictureItem:
+        framing = self.framing
+        known: NDArray[np.bool_] = np.isfinite(points[:, 0])
+        present = bool(known.any())
+        box = box_of(points[known]) if present else np.zeros(4, np.float32)
+        around = box if present else _somewhere(rng, self.size)
+        rois = np.stack([_jittered(rng, around, framing) for _ in range(framing.rois)])
+        return {
+            "image": self.tensor(look(rng, image, strength=framing.look)),
+            "present": torch.tensor(float(present)),
+            "box": torch.from_numpy(box),
+            "rois": torch.from_numpy(rois),
+            "points": torch.from_numpy(np.where(known[:, None], points, 0).astype(np.float32)),
+            "known": torch.from_numpy(known.astype(np.float32)),
+        }
+
+
+def _placed(rng: Generator, points: FloatArray, *, fill: float, angle: float) -> Region:
+    """A square turned by ``angle`` of which the face takes ``fill``, whole or cut by at most a twentieth."""
+    region = region_of_points(points[np.isfinite(points).all(axis=1)], margin=1 / fill, angle=angle)
+    room = (max(0.0, (1 - fill) / 2) + 0.05) * region.side
+    dx, dy = rng.uniform(-room, room, 2).tolist()
+    return Region(region.x + dx, region.y + dy, region.side, angle)
+
+
+def _somewhere(rng: Generator, size: int) -> FloatArray:
+    """A square box of half to all of a picture's side."""
+    side = float(rng.uniform(0.5, 1.0)) * size
+    corner = rng.uniform(0, size - side, 2)
+    return np.concatenate([corner, corner + side]).astype(np.float32)
+
+
+def _jittered(rng: Generator, box: FloatArray, framing: Framing) -> FloatArray:
+    """A box (4,) moved and resized as ``framing`` says."""
+    extent = box[2:] - box[:2]
+    centre = (box[:2] + box[2:]) / 2 + rng.uniform(-framing.shift, framing.shift, 2) * extent
+    half = extent / 2 * np.exp(rng.uniform(-framing.scale, framing.scale, 2))
+    return np.concatenate([centre - half, centre + half]).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a network says of the plain pictures of faces and of those without, and the true points (N,n,2)."""
+
+    faces: dict[str, FloatArray]
+    nobody: dict[str, FloatArray]
+    truth: FloatArray
+
+
+def _see(network: nn.Module, samples: PictureSamples) -> _Seen:
+    pictures = [samples.plain(i) for i in range(len(samples.data))]
+    nobody = [samples.background(i) for i in range(len(samples.nobody))]
+    truth = np.stack([points for _, points in pictures])
+    return _Seen(
+        _answers(network, samples, [image for image, _ in pictures]),
+        _answers(network, samples, nobody) if nobody else {},
+        truth,
+    )
+
+
+def _answers(network: nn.Module, samples: PictureSamples, images: Sequence[Image]) -> dict[str, FloatArray]:
+    """Outputs of a network for pictures one by one, stacked."""
+    device = device_of(network)
+    outputs = [network(samples.tensor(image)[None].to(device)) for image in images]
+    return {name: torch.cat([each[name] for each in outputs]).float().cpu().numpy() for name in outputs[0]}
+
+
+def _tight(points: FloatArray) -> FloatArray:
+    """Box (4,) around points (n,2), NaN where not annotated."""
+    return box_of(points[np.isfinite(points).all(axis=1)])
+
+
+@torch.no_grad()
+def validate_boxes(network: nn.Module, samples: PictureSamples) -> dict[str, float]:
+    """How well a network's ``boxes`` and ``scores`` find the faces of ``samples``' data.
+
+    ``ap`` and ``recall`` (IoU 0.5) over plain pictures and those without a face; ``false_alarms``, the share of the
+    latter with a box above the threshold; ``missed_precision``, 1 less ``ap``, is to be minimised.
+    """
+    return _box_figures(_see(network, samples), samples.spec.threshold)
+
+
+def _box_figures(seen: _Seen, threshold: float) -> dict[str, float]:
+    some, none = np.zeros(1, bool), np.zeros(0, bool)
+    faces = zip(seen.faces["boxes"], seen.faces["scores"], seen.truth, strict=True)
+    results = [Found(boxes, scores, _tight(points)[None], some) for boxes, scores, points in faces]
+    figures = {"recall": round(recall_at(results, threshold), 4)}
+    if seen.nobody:
+        empty, scores = np.zeros((0, 4), np.float32), seen.nobody["scores"]
+        results += [Found(b, s, empty, none) for b, s in zip(seen.nobody["boxes"], scores, strict=True)]
+        figures["false_alarms"] = round(float((scores.max(axis=1) >= threshold).mean()), 4)
+    precision = average_precision(results)
+    return {"ap": round(precision, 4), "missed_precision": round(1 - precision, 4), **figures}
+
+
+@torch.no_grad()
+def validate_faces(network: nn.Module, alone: nn.Module, samples: PictureSamples) -> dict[str, float]:
+    """``validate_boxes``, and the error of the landmarks through the whole network.
+
+    ``nme`` is the mean over the faces found (IoU 0.5), ``fr`` the share that it misses or errs in by more than 0.1;
+    ``nme_lost``, the mean over all faces, none counting more than ``LOST``, is to be minimised. ``nme_gt`` is the
+    error in true boxes, by ``alone``, which gets pictures and boxes. All are divided by the distance of the outer eye
+    corners, or by the size of the points' box where those are not always annotated.
+    """
+    seen = _see(network, samples)
+    errors = _errors(_points_found(seen), seen.truth)
+    missed = np.isnan(errors)
+    return _box_figures(seen, samples.spec.threshold) | {
+        "nme": round(float(errors[~missed].mean()), 5) if not missed.all() else LOST,
+        "fr": round(failure_rate(errors), 4),
+        "nme_lost": round(float(np.fmin(errors, LOST).mean()), 5),
+        "nme_gt": round(float(_errors(_points_given(alone, samples), seen.truth).mean()), 5),
+    }
+
+
+def _points_found(seen: _Seen) -> FloatArray:
+    """Points (N,n,2) of the valid face whose box overlaps the true one most; NaN where none does by half."""
+    points = np.full_like(seen.truth, np.nan)
+    for i, truth in enumerate(seen.truth):
+        overlap = iou(seen.faces["boxes"][i], _tight(truth)[None])[:, 0] * seen.faces["valid"][i]
+        best = int(overlap.argmax())
+        if overlap[best] >= 0.5:
+            points[i] = seen.faces["points"][i, best]
+    return points
+
+
+def _points_given(alone: nn.Module, samples: PictureSamples) -> FloatArray:
+    """Points (N,n,2) inside the true boxes of the plain pictures."""
+    device, points = device_of(alone), []
+    for i in range(len(samples.data)):
+        image, truth = samples.plain(i)
+        box = torch.from_numpy(_tight(truth))[None, None].to(device)
+        points.append(alone(samples.tensor(image)[None].to(device), box)["points"][0, 0].float().cpu().numpy())
+    return np.stack(points)
+
+
+def _errors(points: FloatArray, truth: FloatArray) -> FloatArray:
+    """Normalised error (N,) of points (N,n,2); NaN for a face that was not found."""
+    norm, lost = inter_ocular(truth), np.isnan(points).all(axis=(1, 2))
+    norm = norm if np.isfinite(norm).all() else box_size(truth)
+    errors = np.full(len(truth), np.nan, np.float32)
+    errors[~lost] = nme(point_errors(points[~lost], truth[~lost], norm[~lost]))
+    return errors
