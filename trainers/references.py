@@ -1,20 +1,48 @@
-"""Reference faces for RHT: the neutral one, the most and the least alike, and worse copies of one."""
+"""Reference faces for RHT: a random one to train with, the neutral one, the most and the least alike, worse copies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import default_collate
 
 from ..realtime.faces import FloatArray, Image
 from ..realtime.geometry import roll
-from .datasets import DataError, LandmarkSet
+from .datasets import DataError, LandmarkSet, SampleStream
+from .samples import FaceItem, FaceSamples, accuracy
 
 UPRIGHT = 0.1  # radians; a neutral reference is turned by less
+SIFT_SIDE = 128  # pixels of the crops that are compared
+
+Find = Callable[[Tensor, FaceItem, int], Tensor]
+"""Crops (B,3,S,S), as many references, and how many times coarser to make these, to points (B,n,2) in crop pixels."""
+
+
+class PairedItem(FaceItem):
+    """A crop and the plain crop of another face, its reference."""
+
+    reference: FaceItem
+
+
+class PairedSamples(SampleStream[PairedItem]):
+    """The crops of ``faces``, each with a face of the same set drawn at random."""
+
+    def __init__(self, faces: FaceSamples) -> None:
+        """Pair the stream ``faces``; sample i stays a function of its seed and i."""
+        super().__init__(faces.seed)
+        self.faces = faces
+
+    def __getitem__(self, index: int) -> PairedItem:
+        """Crop number ``index`` of the stream, and its reference."""
+        # a word of its own, so that the reference's draw is not the crop's
+        other = int(np.random.default_rng([self.seed, index, 2]).integers(len(self.faces.data)))
+        return {**self.faces[index], "reference": self.faces.crop(other)}
 
 
 def neutral_face(data: LandmarkSet) -> int:
@@ -78,6 +106,53 @@ class SiftIndex:
             return np.zeros((2, 128), np.float32)
         rows: FloatArray = found / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-6)
         return rows
+
+
+class ReferenceStudy:
+    """How much the choice of the reference matters (table VII): the error of a network by how references are chosen."""
+
+    def __init__(self, held: FaceSamples, pool: FaceSamples, neutral: int, *, random: int = 5) -> None:
+        """Measure on ``held`` with references from ``pool``, whose face ``neutral`` is the neutral one."""
+        self.held, self.pool, self.neutral = held, pool, neutral
+        self.random = np.random.default_rng(held.seed).choice(len(pool.data), random)
+        self._likeness: NDArray[np.float64] | None = None
+
+    def likeness(self) -> NDArray[np.float64]:
+        """(faces, references) by SIFT; worked out once, which takes minutes for thousands of references."""
+        if self._likeness is None:
+            index = SiftIndex([grey_crop(self.pool, i) for i in range(len(self.pool.data))])
+            faces = [grey_crop(self.held, i) for i in range(len(self.held.data))]
+            self._likeness = np.stack([index.likeness(face) for face in faces])
+        return self._likeness
+
+    def figures(self, find: Find) -> dict[str, float]:
+        """NME with the best match, the same at half and at a quarter of its detail, with the neutral face, with random
+        ones (their mean) and with the least like."""
+        best, same = self.likeness().argmax(axis=1), np.ones(len(self.held.data), np.intp)
+        return {
+            "nme_best": self._nme(find, best),
+            "nme_best_half": self._nme(find, best, coarse=2),
+            "nme_best_quarter": self._nme(find, best, coarse=4),
+            "nme_neutral": self._nme(find, same * self.neutral),
+            "nme_random": float(np.mean([self._nme(find, same * face) for face in self.random])),
+            "nme_least": self._nme(find, self.likeness().argmin(axis=1)),
+        }
+
+    def _nme(self, find: Find, chosen: NDArray[np.intp], *, coarse: int = 1, batch: int = 16) -> float:
+        found, truth = [], []
+        for at in range(0, len(chosen), batch):
+            crops = default_collate([self.held.crop(i) for i in range(at, min(at + batch, len(chosen)))])
+            others = default_collate([self.pool.crop(int(i)) for i in chosen[at : at + batch]])
+            found.append(find(crops["image"], others, coarse).cpu().numpy())
+            truth.append(torch.where(crops["known"][..., None] > 0, crops["points"], torch.nan).numpy())
+        return accuracy(np.concatenate(found), np.concatenate(truth), self.held.data.scheme)["nme"]
+
+
+def grey_crop(samples: FaceSamples, face: int) -> Image:
+    """The plain crop of a face as SIFT sees it: grey, 128 pixels a side."""
+    spec, image = samples.spec, samples.crop(face)["image"].numpy()
+    shade = (image.transpose(1, 2, 0) * spec.std + spec.mean).mean(axis=2).clip(0, 255).astype(np.uint8)
+    return cv2.resize(shade, (SIFT_SIDE, SIFT_SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def coarser(images: Tensor, factor: int) -> Tensor:

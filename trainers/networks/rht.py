@@ -33,7 +33,7 @@ class RHTConfig:
         landmarks: number of points.
         boundaries: number of boundary maps beside the landmarks' own; 0 for none.
         backbone: what reads the target.
-        encoder: a transformer on top of the backbone.
+        layers: of the encoder on top of the backbone; 0 for none.
         stm: soft transformation of the reference's maps.
         htm: hard transformation of the reference's maps.
         fusion: join target and reference at three scales; else they are added up at the coarsest.
@@ -44,7 +44,7 @@ class RHTConfig:
     landmarks: int = 68
     boundaries: int = 13
     backbone: Backbone = "resnet50"
-    encoder: bool = True
+    layers: int = 4
     stm: bool = True
     htm: bool = True
     fusion: bool = True
@@ -265,7 +265,7 @@ class RHT(nn.Module):
         """Build the parts that ``config`` asks for."""
         super().__init__()
         self.config = config = config or RHTConfig()
-        self.backbone = TransBackbone(config.backbone, size=config.size, width=config.width, encoder=config.encoder)
+        self.backbone = TransBackbone(config.backbone, size=config.size, width=config.width, layers=config.layers)
         # what a finer backbone gives is brought to the coarsest scale, where eq. 5 wants it
         self.adapter: nn.Module = nn.Identity()
         if self.backbone.stride == 4:

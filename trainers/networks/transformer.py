@@ -49,10 +49,13 @@ def sine_positions(height: int, width: int, channels: int, *, temperature: float
 
 
 class Attention(nn.Module):
-    """Multi-head attention of a sequence to itself, with positions in queries and keys only."""
+    """Multi-head attention of a sequence to itself, with positions in queries and keys only.
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.0) -> None:
-        """Attend in ``heads`` groups of the ``width`` channels; ``dropout`` drops attention weights in training.
+    Attention weights are not dropped out: so they need not be held in memory, which over 4096 cells is much.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        """Attend in ``heads`` groups of the ``width`` channels.
 
         Raises:
             ValueError: ``heads`` does not divide ``width``.
@@ -60,7 +63,7 @@ class Attention(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"{heads} heads do not divide {width} channels")
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         self.query_key = nn.Linear(width, 2 * width)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
@@ -70,12 +73,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Sequence (B,T,width) with position code (T,width) to the same shape."""
         query, key = self.query_key(x + positions).chunk(2, dim=2)
-        mixed = functional.scaled_dot_product_attention(
-            self._split(query),
-            self._split(key),
-            self._split(self.value(x)),
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        parts = (self._split(each) for each in (query, key, self.value(x)))
+        mixed = functional.scaled_dot_product_attention(*parts)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -90,7 +89,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int, *, dropout: float = 0.1) -> None:
         """Make a layer of ``width`` channels whose feed-forward network has ``hidden`` units."""
         super().__init__()
-        self.attention = Attention(width, heads, dropout=dropout)
+        self.attention = Attention(width, heads)
         self.feed = nn.Sequential(
             nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, width)
         )
@@ -128,7 +127,7 @@ class Encoder(nn.Module):
 
 
 class TransBackbone(nn.Module):
-    """Convolutions down to a stride of 8 (ResNet) or 4 (the others), then four encoder layers: Trans-R, -H and -HG.
+    """Convolutions down to a stride of 8 (ResNet) or 4 (the others), then an encoder: Trans-R, -H and -HG.
 
     Attributes:
         channels: of what comes out; 256 for ResNet, 64 for the others at full width.
@@ -141,10 +140,13 @@ class TransBackbone(nn.Module):
         *,
         size: int = 256,
         width: float = 1.0,
-        encoder: bool = True,
+        layers: int = 4,
         channels: int | None = None,
     ) -> None:
-        """Build for crops of ``size`` pixels; ``channels`` other than the usual ones are not scaled by ``width``."""
+        """Build for crops of ``size`` pixels; ``channels`` other than the usual ones are not scaled by ``width``.
+
+        ``layers`` of the encoder may be 0: convolutions alone.
+        """
         super().__init__()
         residual = backbone == "resnet50"
         self.body, found = _body(backbone, width)
@@ -152,7 +154,8 @@ class TransBackbone(nn.Module):
         self.channels = channels = channels or scaled(256 if residual else 64, width)
         self.project = nn.Conv2d(found, channels, 1, bias=False)
         heads, hidden = (8, 4 * channels) if residual else (1, 2 * channels)
-        self.encoder = Encoder(size // self.stride, channels, heads=heads, hidden=hidden) if encoder else None
+        side = size // self.stride
+        self.encoder = Encoder(side, channels, heads=heads, hidden=hidden, layers=layers) if layers else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised crops (B,3,S,S) to (B, channels, S / stride, S / stride)."""
