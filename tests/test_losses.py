@@ -237,7 +237,7 @@ def test_adaptive_weights_settle_where_sigma_is_the_loss() -> None:
     with torch.no_grad():
         weights.log_sigma.copy_(torch.log(torch.tensor([2.0, 0.5])))
     out = weights(losses)
-    assert float(out["last"]) == pytest.approx(3 * (1 + np.log(0.5)))
+    assert out["last"].item() == pytest.approx(3 * (1 + np.log(0.5)))
     sum(out.values()).backward()  # type: ignore[union-attr]
     assert weights.log_sigma.grad is not None
     assert weights.log_sigma.grad.tolist() == pytest.approx([0, 0], abs=1e-6)
