@@ -1,0 +1,165 @@
+"""The runs behind docs/models.md: python docs/studies.py --data DATA --runs RUNS [NAME …]
+
+Each study is one ``nasion train``, with the minutes that a CPU has for it, and one ``nasion evaluate``. It goes on
+where it stopped, is skipped where its report is there, and leaves ``docs/bench/studies/NAME.json``: commands, machine,
+versions, minutes, losses, error on held-out and test faces. Without names all are run, in this order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasion.tools.bench import machine, versions
+from nasion.trainers.record import read_record
+
+REPORTS = Path(__file__).resolve().parent / "bench" / "studies"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One run.
+
+    Attributes:
+        name: of the report and of the folder of the run.
+        recipe: of ``nasion train``.
+        minutes: of training; None where steps say it.
+        options: of the command; ``{NAME}`` stands for the best checkpoint of another study.
+        evaluate: options of ``nasion evaluate``; None where the run is too short to be measured.
+    """
+
+    name: str
+    recipe: str
+    minutes: float | None
+    options: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] | None = ()
+
+
+def _paper_size(recipe: str, *options: str) -> Study:
+    """Fifty steps of two samples at the size of the paper: does the loss fall."""
+    return Study(f"full-{recipe}", recipe, None, ("--steps", "50", "--batch", "2", *options), None)
+
+
+SMALL_PWC = ("--width", "0.125", "--size", "112")
+SMALL = ("--width", "0.25", "--size", "128")
+HEADS = ("pwc-direct", "pwc-dan", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
+STUDIES = (
+    Study("sd-hrnet-teacher", "sd-hrnet-teacher", 70, ("--size", "128")),
+    Study("sd-hrnet-supernet", "sd-hrnet-supernet", 40, ("--size", "128")),
+    Study("sd-hrnet-slim", "sd-hrnet-slim", 30, ("--size", "128", "--budget", "150", "--start", "{sd-hrnet-supernet}")),
+    Study(
+        "sd-hrnet-distil",
+        "sd-hrnet-distil",
+        40,
+        ("--size", "128", "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
+    ),
+    *(Study(f"{head}{end}", f"{head}{end}", 6, SMALL_PWC) for head in HEADS for end in ("", "-disc")),
+    Study("chs-awing", "chs-awing", 12, SMALL),
+    Study("chs-sf", "chs-sf", 12, SMALL),
+    Study("chs", "chs", 12, SMALL),
+    Study("rht-trans-r", "rht-trans-r", 12, SMALL),
+    Study("rht-stm-msffm", "rht-stm-msffm", 12, SMALL),
+    Study("rht-htm-msffm", "rht-htm-msffm", 12, SMALL),
+    Study("rht-r", "rht-r", 12, SMALL),
+    Study("rdfn-detector", "rdfn-detector", 15, SMALL, None),
+    Study("rdfn", "rdfn", 25, (*SMALL, "--start", "{rdfn-detector}")),
+    *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "sd-hrnet-supernet", "pwc-direct", "pwc-dan")),
+    *(_paper_size(recipe) for recipe in ("pwc-hybrid-disc", "chs", "rdfn", "rht-r", "rht-h")),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the studies of docs/models.md.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("names", nargs="*")
+    given = parser.parse_args()
+    known = {study.name: study for study in STUDIES}
+    if unknown := set(given.names) - set(known):
+        sys.exit(f"no study {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    for name in given.names or known:
+        if not (REPORTS / f"{name}.json").is_file():
+            run(known[name], given.data, given.runs)
+
+
+def run(study: Study, data: Path, runs: Path) -> None:
+    """Train, or go on, then measure and report."""
+    folder = runs / study.name
+    options = [option.format_map(_Checkpoints(runs)) for option in study.options]
+    minutes = [] if study.minutes is None else ["--minutes", f"{study.minutes:g}"]
+    train = [study.recipe, "--threads", "1", *minutes, *options]
+    nasion("train", *train, "--data", str(data), "--out", str(folder))
+    measured: dict[str, Any] = {}
+    if study.evaluate is not None:
+        file = folder / "evaluated.json"
+        nasion("evaluate", "300w", *study.evaluate, "--data", str(data), "--model", str(folder), "--json", str(file))
+        measured = json.loads(file.read_text())["measured"]
+    shown = " ".join([study.recipe, "--threads 1", *minutes, *study.options])
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    report = {
+        "study": study.name,
+        "command": f"nasion train {shown} --data DATA",
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions() | {"torch": _torch()},
+        **told(read_record(folder / "record.jsonl")),
+        "measured": measured,
+    }
+    (REPORTS / f"{study.name}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def told(record: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the record of a run says: its length, the curve of its loss, the errors on held-out faces."""
+    batch = record[0]["schedule"]["batch"]
+    trained = [line for line in record if line["kind"] == "train"]
+    validated = [line for line in record if line["kind"] == "validate"]
+    last = max(record, key=lambda line: line.get("step", 0))["step"]
+    aside = {"kind", "at", "step", "seconds", "rate", "turn"}
+    curve = [[line["step"], _total(line, aside)] for line in trained]
+    return {
+        "steps": last,
+        "samples": last * batch,
+        "minutes": round(max(line["seconds"] for line in record if "seconds" in line) / 60, 1),
+        "loss_curve": curve,
+        "validation_curve": [
+            {name: value for name, value in line.items() if name not in {"kind", "at", "seconds"}} for line in validated
+        ],
+    }
+
+
+def _total(line: dict[str, Any], aside: set[str]) -> float:
+    return round(sum(value for name, value in line.items() if name not in aside and isinstance(value, float)), 6)
+
+
+class _Checkpoints(dict[str, str]):
+    """Best checkpoints by the name of their study."""
+
+    def __init__(self, runs: Path) -> None:
+        super().__init__()
+        self._runs = runs
+
+    def __missing__(self, name: str) -> str:
+        return str(self._runs / name / "best.pt")
+
+
+def nasion(*arguments: str) -> None:
+    """Run a command of ours on one thread; stops where it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "nasion.tools.main", *arguments], check=True, env=environment)
+
+
+def _torch() -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version("torch")
+
+
+if __name__ == "__main__":
+    main()
