@@ -82,8 +82,7 @@ class Aligner:
         spec, size = self._spec, self._spec.size[0]
         crops = [warp(image, region.to_crop(size), size) for region in regions]
         outputs = self._runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
-        # (k, 3, 2), so that one product of rows (x, y) and one sum map the points of all crops
-        back = np.array([region.to_frame(size).T for region in regions])
+        back = np.array([region.to_frame(size) for region in regions], np.float32)
         points = outputs["points"] @ back[:, :2] + back[:, 2:]
         confidence = outputs["confidence"]
         presence = outputs["presence"] if "presence" in outputs else confidence.mean(axis=1)

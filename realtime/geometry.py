@@ -48,18 +48,12 @@ class Region:
             np.float32,
         )
 
-    def to_frame(self, size: int) -> FloatArray:
-        """Transform (2, 3) from pixels of a ``size`` x ``size`` crop to pixels of the frame: ``to_crop`` undone."""
+    def to_frame(self, size: int) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+        """The way back from a ``size`` x ``size`` crop, for points as rows: (x, y) @ the first two + the third."""
         scale = self.side / size
         c, s = cos(self.angle) * scale, sin(self.angle) * scale
         centre = (size - 1) / 2
-        return np.array(
-            [
-                [c, -s, self.x - (c - s) * centre],
-                [s, c, self.y - (s + c) * centre],
-            ],
-            np.float32,
-        )
+        return (c, s), (-s, c), (self.x - (c - s) * centre, self.y - (s + c) * centre)
 
 
 def transform(points: FloatArray, matrix: FloatArray) -> FloatArray:
