@@ -7,6 +7,7 @@ of the public code, so that its state dicts load as they are.
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,7 +189,8 @@ def mix_branches(mix: nn.Conv2d, features: list[Tensor], factors: list[int], *, 
         wide = [upsample(x, f) if f > 1 else x for x, f in zip(features, factors, strict=True)]
         out: Tensor = mix(torch.cat(wide, dim=1))
         return out
-    weights = torch.split(mix.weight, [x.shape[1] for x in features], dim=1)
+    ends = list(itertools.accumulate(x.shape[1] for x in features))
+    weights = [mix.weight[:, end - x.shape[1] : end] for x, end in zip(features, ends, strict=True)]
     biases = [mix.bias] + [None] * (len(features) - 1)
     shares = [functional.conv2d(x, w, b) for x, w, b in zip(features, weights, biases, strict=True)]
     first, *others = (upsample(x, f) if f > 1 else x for x, f in zip(shares, factors, strict=True))
