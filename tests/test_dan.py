@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from nasion.engines.spec import Spec
+from nasion.trainers.export import example, worst_difference, write_model
 from nasion.trainers.networks.dan import DAN, Corrector, inverse, nearness, similarity, turned
 from nasion.trainers.networks.pwc import PWCConfig
+from nasion.trainers.systems.pwc_learners import Regression
 
 
 def rotation(degrees: float, scale: float) -> Tensor:
@@ -112,3 +116,17 @@ def test_fewer_stages_make_a_shorter_cascade(stages: int) -> None:
     network = DAN(PWCConfig(landmarks=5, size=32, width=1 / 32), stages=stages)
     assert len(network.connections) == stages - 1
     assert network(torch.rand(2, 3, 32, 32)).shape == (2, 5, 2)
+
+
+def test_warps_and_similarity_fit_survive_the_export(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spec = Spec("landmarks", "dan", (32, 32), landmarks=5, crop_margin=1.3)
+    network = DAN(PWCConfig(landmarks=5, size=32, width=1 / 32), stages=2)
+    for _ in range(30):  # running statistics, without which the image is hardly seen
+        network(torch.rand(4, 3, 32, 32))
+    learner = Regression(network, spec).eval()
+    images = example(spec, batch=3)
+    assert learner(images)["points"].std(dim=0).max().item() > 0.1, "the points depend on the image"
+    write_model(learner.exported().eval(), spec, tmp_path / "dan.onnx")
+    worst = worst_difference(learner, spec, tmp_path / "dan.onnx", images)
+    assert max(worst.values()) < 1e-3

@@ -87,6 +87,17 @@ class MapNetwork(nn.Module):
         self.lift_8 = nn.ConvTranspose2d(coarse, fine, 4, stride=2, padding=1)
         self.lift_1 = nn.ConvTranspose2d(fine, maps, 16, stride=8, padding=4)
 
+    @torch.no_grad()
+    def expect(self, background: int, pixels: int) -> None:
+        """Begin with map number ``background`` likely everywhere: as often as a landmark is not one of ``pixels``.
+
+        Else the first gradients only say that nearly all is background, and Adam, which divides by their size for
+        thousands of steps, forgets them too slowly to see the landmarks.
+        """
+        assert self.lift_1.bias is not None
+        self.lift_1.bias.zero_()
+        self.lift_1.bias[background] = math.log(pixels)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, maps, S, S)."""
         x, at_16, at_8 = self.trunk(images)

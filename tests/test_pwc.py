@@ -1,0 +1,403 @@
+"""The pixel-wise classification study: counts, readings of the maps, losses, turns, learning, export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
+
+from nasion.realtime.faces import IBUG_68
+from nasion.trainers.augment import Augmentation
+from nasion.trainers.datasets import read_set
+from nasion.trainers.export import example, worst_difference, write_model
+from nasion.trainers.loop import train
+from nasion.trainers.networks.dan import DAN
+from nasion.trainers.networks.pwc import DirectRegression, Discriminator, MapNetwork, PWCConfig
+from nasion.trainers.recipes import Options, Recipe, load_trained
+from nasion.trainers.samples import FaceItem, FaceSamples
+from nasion.trainers.schedule import Schedule
+from nasion.trainers.systems.pwc import RECIPES, mean_shape
+from nasion.trainers.systems.pwc_learners import (
+    CRITIC,
+    FINDER,
+    Distribution,
+    HeatmapRegression,
+    Hybrid,
+    Maps,
+    PixelClassification,
+    Regression,
+    SoftReading,
+    Study,
+)
+
+from .labelled import write_data
+
+NAMES = {recipe.name: recipe for recipe in RECIPES}
+TINY = Options(size=48, width=1 / 16)
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def built(name: str, options: Options = TINY) -> Study:
+    torch.manual_seed(0)
+    learner = NAMES[name].build(options)
+    assert isinstance(learner, Study)
+    return learner
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"), each=8)
+
+
+@pytest.fixture(scope="module")
+def eight(data: Path) -> FaceSamples:
+    faces = read_set("300w", data, part="train")
+    return FaceSamples(faces.pick(np.arange(8)), built("pwc").spec, Augmentation())
+
+
+@pytest.fixture(scope="module")
+def batch(eight: FaceSamples) -> FaceItem:
+    items: FaceItem = default_collate([eight.crop(i) for i in range(8)])
+    return items
+
+
+class SixPoints(Options):
+    """Options for faces of six points, whose maps take a tenth of the time."""
+
+    @property
+    def landmarks(self) -> int:
+        return 6
+
+
+@pytest.fixture(scope="module")
+def few(data: Path) -> FaceItem:
+    """Eight faces of six points."""
+    faces = read_set("300w", data, part="train").pick(np.arange(8))
+    samples = FaceSamples(faces, built("pwc", Options(size=32, width=1 / 16)).spec, Augmentation())
+    crops: FaceItem = default_collate([samples.crop(i) for i in range(8)])
+    chosen = [36, 45, 30, 48, 54, 8]
+    points, known, visible = (crops[name][:, chosen] for name in ("points", "known", "visible"))
+    return {"image": crops["image"], "points": points, "known": known, "visible": visible}
+
+
+class Repeated(Dataset[FaceItem]):
+    """The same few crops for ever."""
+
+    def __init__(self, batch: FaceItem) -> None:
+        self.batch = batch
+
+    def __getitem__(self, index: int) -> FaceItem:
+        at = index % len(self.batch["image"])
+        return {name: values[at] for name, values in self.batch.items()}  # type: ignore[return-value, attr-defined]
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+
+# --- networks
+
+
+def test_the_networks_have_the_published_numbers_of_parameters() -> None:
+    config = PWCConfig()
+    with torch.device("meta"):
+        assert count(MapNetwork(config, background=True)) == 82_947_658
+        assert count(MapNetwork(config, background=False)) == 82_871_880
+        assert count(DirectRegression(config)) == 178_682_440
+        assert count(Discriminator()) == 34_689
+        assert MapNetwork(config, background=True)(torch.zeros(1, 3, 224, 224)).shape == (1, 69, 224, 224)
+
+
+def test_detection_and_discrimination_together_count_as_published() -> None:
+    with torch.device("meta"):
+        assert count(NAMES["pwc-hybrid-disc"].build(Options())) == 82_982_347
+
+
+@pytest.mark.parametrize("landmarks", [19, 29, 98])
+def test_other_schemes_change_the_maps_and_nothing_before_them(landmarks: int) -> None:
+    config = PWCConfig(landmarks=landmarks, size=48, width=1 / 16)
+    assert MapNetwork(config, background=True)(torch.rand(2, 3, 48, 48)).shape == (2, landmarks + 1, 48, 48)
+    assert DirectRegression(config)(torch.rand(2, 3, 48, 48)).shape == (2, landmarks, 2)
+
+
+@pytest.mark.parametrize("size", [40, 48, 64, 112])
+def test_maps_are_as_large_as_the_crop_at_any_multiple_of_eight(size: int) -> None:
+    with torch.device("meta"):
+        network = MapNetwork(PWCConfig(size=size, width=1 / 16), background=False)
+        assert network(torch.zeros(2, 3, size, size)).shape == (2, 68, size, size)
+
+
+def test_colours_count_by_their_mean() -> None:
+    network = MapNetwork(PWCConfig(size=48, width=1 / 16), background=False).eval()
+    images = torch.rand(1, 3, 48, 48)
+    torch.testing.assert_close(network(images), network(images.flip(1)))
+    torch.testing.assert_close(network(images), network(images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)))
+
+
+def test_a_network_that_expects_background_says_so_before_it_has_seen_a_face() -> None:
+    for name, background in (("pwc", 0), ("pwc-heatmap", -1)):
+        network = built(name).eval().network
+        chance = network(torch.rand(1, 3, 48, 48)).softmax(dim=1)[:, background]
+        assert chance.mean().item() > 0.9
+
+
+# --- reading the maps
+
+
+class Drawn(nn.Module):
+    """Answers with the same maps whatever it sees."""
+
+    def __init__(self, maps: Tensor) -> None:
+        super().__init__()
+        self.maps = nn.Parameter(maps)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.maps
+
+
+SPOTS = torch.tensor([[[3.0, 5.0], [10.0, 1.0], [0.0, 15.0]]])
+
+
+def spots(*, background: int | None) -> Tensor:
+    """Logits (1,3 or 4,16,16): a sharp spot a landmark, background map at ``background`` where there is one."""
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    maps = -((x - SPOTS[..., 0, None, None]) ** 2 + (y - SPOTS[..., 1, None, None]) ** 2) * 4
+    if background is None:
+        return maps
+    nothing = torch.full((1, 1, 16, 16), -2.0)
+    return torch.cat([nothing, maps] if background == 0 else [maps, nothing], dim=1)
+
+
+def reading(kind: type[Maps], background: int | None) -> Maps:
+    learner = kind(Drawn(spots(background=background)), replace(built("pwc").spec, size=(16, 16), landmarks=3))
+    learner.unit = 2.0  # Gaussians of 1.5 pixels
+    return learner
+
+
+@pytest.mark.parametrize(
+    ("kind", "background"), [(Distribution, None), (HeatmapRegression, -1), (PixelClassification, 0), (Hybrid, 0)]
+)
+def test_both_readings_find_the_spots_that_were_drawn(kind: type[Maps], background: int | None) -> None:
+    learner, images = reading(kind, background), torch.zeros(1, 3, 16, 16)
+    out = learner(images)
+    torch.testing.assert_close(out["points"], SPOTS)
+    assert ((out["confidence"] > 0.5) & (out["confidence"] <= 1)).all()
+    # the spot in the corner is half outside, so its mean lies a little inside
+    torch.testing.assert_close(SoftReading(learner)(images)["points"], SPOTS, atol=0.05, rtol=0)
+
+
+def test_the_best_maps_cost_least() -> None:
+    """Each loss prefers the drawn maps, whose peaks lie on the landmarks, to maps shifted by a pixel."""
+    item = {"image": torch.zeros(1, 3, 16, 16), "points": SPOTS, "known": torch.ones(1, 3)}
+    for kind, background in ((Distribution, None), (HeatmapRegression, -1), (PixelClassification, 0)):
+        learner = reading(kind, background)
+        right = learner.losses(item, "all")  # type: ignore[arg-type]
+        with torch.no_grad():
+            learner.network.maps.copy_(learner.network.maps.roll(1, dims=3))
+        wrong = learner.losses(item, "all")  # type: ignore[arg-type]
+        assert right.keys() == wrong.keys() == ({"pixels"} if kind is PixelClassification else {"maps"})
+        assert all(right[name].item() < wrong[name].item() for name in right), kind
+
+
+def test_a_perfect_distribution_costs_the_entropy_of_its_gaussian() -> None:
+    learner = reading(Distribution, None)
+    points = torch.tensor([[[7.0, 8.0], [8.0, 8.0], [7.5, 7.2]]])
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    square = (x - points[..., 0, None, None]) ** 2 + (y - points[..., 1, None, None]) ** 2
+    with torch.no_grad():
+        learner.network.maps.copy_(-square / (2 * 1.5**2))
+    item = {"image": torch.zeros(1, 3, 16, 16), "points": points, "known": torch.ones(1, 3)}
+    entropy = 1 + np.log(2 * np.pi * 1.5**2)
+    loss = learner.losses(item, "all")["maps"]  # type: ignore[arg-type]
+    assert float(loss) == pytest.approx(3 * entropy, rel=1e-3)
+
+
+def test_points_outside_the_crop_teach_no_map() -> None:
+    item = {"image": torch.zeros(1, 3, 16, 16), "points": SPOTS - 40, "known": torch.ones(1, 3)}
+    learner = reading(Distribution, None)
+    assert float(learner.losses(item, "all")["maps"]) == 0  # type: ignore[arg-type]
+
+
+# --- losses and turns
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("pwc-direct", {"points"}),
+        ("pwc-dan", {"points"}),
+        ("pwc-distribution", {"maps"}),
+        ("pwc-heatmap", {"maps"}),
+        ("pwc", {"pixels"}),
+        ("pwc-hybrid", {"pixels", "points"}),
+        ("pwc-hybrid-as-released", {"pixels", "points"}),
+    ],
+)
+def test_each_variant_has_its_own_losses(name: str, parts: set[str], batch: FaceItem) -> None:
+    assert built(name).losses(batch, "all").keys() == parts
+    if f"{name}-disc" in NAMES:
+        assert built(f"{name}-disc").losses(batch, FINDER).keys() == parts | {"face"}
+        assert built(f"{name}-disc").losses(batch, CRITIC).keys() == {"discriminator"}
+
+
+def test_distances_count_in_pixels_of_the_papers_crop() -> None:
+    spec = replace(built("pwc-direct").spec, size=(56, 56), landmarks=2)
+    learner = Regression(Drawn(torch.tensor([[[3.0, 4.0], [9.0, 9.0]]])), spec)
+    item = {"image": torch.zeros(1, 3, 56, 56), "points": torch.zeros(1, 2, 2), "known": torch.tensor([[1.0, 0.0]])}
+    assert float(learner.losses(item, "all")["points"]) == 20  # type: ignore[arg-type]
+
+
+def gradient(learner: Study, batch: FaceItem, turn: str) -> Tensor:
+    torch.manual_seed(0)
+    parts = learner.losses(batch, turn)
+    found = torch.autograd.grad(sum(parts.values()), learner.trained(turn), allow_unused=True)
+    return torch.cat([slope.flatten() for slope in found if slope is not None])
+
+
+def test_the_distance_reaches_the_network_through_soft_arg_max_and_never_through_arg_max(batch: FaceItem) -> None:
+    plain, hybrid, released = (
+        gradient(built(name), batch, "all") for name in ("pwc", "pwc-hybrid", "pwc-hybrid-as-released")
+    )
+    torch.testing.assert_close(released, plain)
+    assert float((hybrid - plain).norm()) > 0.1 * float(plain.norm())
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES if recipe.name.endswith("-disc")])
+def test_the_judgement_reaches_every_network(name: str, batch: FaceItem) -> None:
+    learner = built(name)
+    torch.manual_seed(0)
+    face = learner.losses(batch, FINDER)["face"]
+    slopes = torch.autograd.grad(face, learner.trained(FINDER), allow_unused=True)
+    assert sum(float(slope.abs().sum()) for slope in slopes if slope is not None) > 0
+
+
+def test_the_discriminator_learns_to_tell_annotations_from_predictions(batch: FaceItem) -> None:
+    """The sign is right: stepping down its loss raises its answer to annotated shapes and lowers that to others."""
+    learner = built("pwc-direct-disc")
+    optimiser = torch.optim.Adam(learner.trained(CRITIC), 1e-2)
+    for _ in range(20):
+        (loss,) = learner.losses(batch, CRITIC).values()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    found = learner.network(batch["image"]).detach()
+    real, fake = (learner._judge(points, batch) for points in (batch["points"], found))
+    assert float(real.min()) > 0 > float(fake.max())
+
+
+def test_one_step_of_the_discriminator_comes_before_two_of_the_network(batch: FaceItem) -> None:
+    learner = built("pwc-hybrid-disc")
+    assert [learner.turn(step) for step in range(6)] == [CRITIC, FINDER, FINDER] * 2
+    critic, finder = learner.trained(CRITIC), learner.trained(FINDER)
+    assert count(learner) == sum(p.numel() for p in critic) + sum(p.numel() for p in finder)
+    assert built("pwc-hybrid").turn(0) == "all"
+    (loss,) = learner.losses(batch, CRITIC).values()
+    loss.backward()
+    assert all(p.grad is None for p in finder)
+
+
+def test_points_without_annotation_change_no_loss(batch: FaceItem) -> None:
+    known = batch["known"].clone()
+    known[:, :17] = 0
+    moved = torch.where(known[..., None] > 0, batch["points"], 7.0)
+    for name in ("pwc-direct", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid"):
+        learner = built(name).eval()
+        a, b = (
+            learner.losses({**batch, "points": points, "known": known}, "all")  # type: ignore[typeddict-item]
+            for points in (batch["points"], moved)
+        )
+        assert {k: float(v) for k, v in a.items()} == pytest.approx({k: float(v) for k, v in b.items()}), name
+
+
+# --- recipes
+
+
+def test_every_column_of_table_two_is_a_recipe() -> None:
+    columns = ("pwc-direct", "pwc-dan", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
+    assert set(NAMES) == {*columns, *(f"{name}-disc" for name in columns), "pwc-hybrid-as-released"}
+    for name, recipe in NAMES.items():
+        schedule = recipe.schedule_for(Options())
+        regression = name.startswith(("pwc-direct", "pwc-dan"))
+        assert {each.rate for each in schedule.optimisers} == {1e-3 if regression else 1e-4}
+        assert {each.kind for each in schedule.optimisers} == {"adam"}
+        assert schedule.batch == 16
+        assert schedule.patience == 10
+        assert schedule.validate_every == (3000 if name.endswith("-disc") else 1000)
+        assert {each.turn for each in schedule.optimisers} >= {NAMES[name].build(TINY).turn(1)}
+
+
+def test_the_study_keeps_one_crop_and_the_cascade_its_half() -> None:
+    with torch.device("meta"):
+        for name, recipe in NAMES.items():
+            spec = recipe.build(Options()).spec
+            assert spec.size == ((112, 112) if "dan" in name else (224, 224))
+            assert (spec.crop_margin, spec.landmarks, spec.name) == (1.3, 68, name)
+            assert recipe.build(Options(set="wflw", size=64, width=1 / 32)).spec.landmarks == 98
+
+
+def test_preparing_sets_the_mean_shape_and_validates_both_readings(data: Path) -> None:
+    for name in ("pwc-direct", "pwc-dan", "pwc-hybrid"):
+        learner = built(name)
+        prepared = NAMES[name].prepare(learner, data, TINY)
+        figures = prepared.validate(learner.eval())
+        assert figures.keys() == {"nme", "fr"} | ({"nme_soft"} if "hybrid" in name else set())
+        assert isinstance(prepared.samples, FaceSamples)
+        shape = mean_shape(prepared.samples)
+        if "hybrid" not in name:
+            found = learner(torch.rand(4, 3, 48, 48))["points"]
+            assert float((found - shape).norm(dim=2).mean()) < 5, "begins near the mean shape"
+            assert figures["nme"] < 0.25
+
+
+def test_the_mean_shape_is_that_of_the_plain_crops(eight: FaceSamples, batch: FaceItem) -> None:
+    torch.testing.assert_close(mean_shape(eight), batch["points"].mean(dim=0), atol=1e-3, rtol=1e-4)
+    eyes = mean_shape(eight)[[*IBUG_68.left_eye, *IBUG_68.right_eye]]
+    assert float(eyes[:6, 0].mean()) < float(eyes[6:, 0].mean())
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_a_tiny_width_of_each_learns_eight_faces(recipe: Recipe, few: FaceItem, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    learner = recipe.build(SixPoints(size=32, width=1 / 16))
+    assert isinstance(learner, Study)
+    if isinstance(learner.network, DirectRegression | DAN):
+        learner.network.start_from(few["points"].mean(dim=0) + 4)
+    turns = recipe.schedule_for(TINY).optimisers
+    faster = tuple(replace(each, rate=(10 if recipe.name == "pwc-dan-disc" else 30) * each.rate) for each in turns)
+    before = distance(learner, few)
+    train(learner, Repeated(few), Schedule(steps=30 if len(turns) == 1 else 45, batch=8, optimisers=faster), tmp_path)
+    assert distance(learner, few) < 0.5 * before
+
+
+def test_a_checkpoint_builds_the_variant_again(tmp_path: Path, batch: FaceItem) -> None:
+    learner, recipe = built("pwc-dan-disc"), NAMES["pwc-dan-disc"]
+    description = {"recipe": recipe.name, "options": TINY.described()}
+    learner.network.start_from(batch["points"].mean(dim=0))
+    schedule = replace(recipe.schedule_for(TINY), steps=2, batch=2)
+    train(learner, Repeated(batch), schedule, tmp_path, description=description)
+    again, images = load_trained(tmp_path / "latest.pt"), batch["image"]
+    torch.testing.assert_close(again.learner(images)["points"], learner.eval()(images)["points"])
+
+
+@torch.no_grad()
+def distance(learner: Study, batch: FaceItem) -> float:
+    found = learner.eval()(batch["image"])["points"]
+    learner.train()
+    return float((found - batch["points"]).norm(dim=2).mean())
+
+
+def test_a_file_says_what_torch_says(tmp_path: Path) -> None:
+    learner = built("pwc-hybrid-disc", replace(TINY, size=32)).eval()
+    network = learner.exported().eval()
+    assert not [key for key in network.state_dict() if key.startswith("discriminator")]
+    write_model(network, learner.spec, tmp_path / "network.onnx")
+    worst = worst_difference(network, learner.spec, tmp_path / "network.onnx", example(learner.spec, batch=3))
+    assert worst.keys() == {"points", "confidence"}
+    assert max(worst.values()) < 1e-3

@@ -1,0 +1,141 @@
+"""The pixel-wise classification study (Hsu et al.): a recipe for each column of the paper's table 2, and more.
+
+Every network also trains against a discriminator of shapes (``-disc``). ``docs/papers/pwc.md`` says which readings were
+taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...engines.spec import Spec
+from ...realtime.geometry import region_of_points, transform
+from ..augment import Augmentation
+from ..learner import Learner
+from ..networks.dan import DAN
+from ..networks.pwc import DirectRegression, MapNetwork, PWCConfig
+from ..recipes import Options, Prepared, Recipe, prepare_faces
+from ..samples import FaceSamples
+from ..schedule import Optimiser, Schedule
+from .pwc_learners import (
+    CRITIC,
+    FINDER,
+    Distribution,
+    HeatmapRegression,
+    Hybrid,
+    HybridAsReleased,
+    Maps,
+    PixelClassification,
+    Regression,
+    SoftReading,
+    Study,
+)
+
+AUGMENTATION = Augmentation(rotation=30.0, scale=(0.6, 1.0))
+CROP_MARGIN = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """One column of the paper's table 2."""
+
+    name: str
+    summary: str
+    learner: type[Study]
+    network: Callable[[PWCConfig], nn.Module]
+    size: int = 224
+    rate: float = 1e-4
+
+
+_MODELS = (
+    _Model("pwc-direct", "direct regression of the points", Regression, DirectRegression, rate=1e-3),
+    _Model("pwc-dan", "cascaded regression (DAN), three stages", Regression, DAN, size=112, rate=1e-3),
+    _Model("pwc-distribution", "a distribution a landmark", Distribution, partial(MapNetwork, background=False)),
+    _Model("pwc-heatmap", "heat map regression", HeatmapRegression, partial(MapNetwork, background=True)),
+    _Model("pwc", "pixel-wise classification", PixelClassification, partial(MapNetwork, background=True)),
+    _Model("pwc-hybrid", "pixel classes and distances", Hybrid, partial(MapNetwork, background=True)),
+)
+_AS_RELEASED = replace(
+    _MODELS[-1],
+    name="pwc-hybrid-as-released",
+    summary="hybrid whose points come from arg-max, without a gradient",
+    learner=HybridAsReleased,
+)
+
+
+def _build(model: _Model, critic: bool, options: Options) -> Study:
+    side = options.size or model.size
+    config = PWCConfig(options.landmarks, side, 1.0 if options.width is None else options.width)
+    name = model.name + "-disc" * critic
+    spec = Spec("landmarks", name, (side, side), landmarks=options.landmarks, crop_margin=CROP_MARGIN)
+    network = model.network(config)
+    if isinstance(network, MapNetwork) and issubclass(model.learner, Maps) and model.learner.background is not None:
+        network.expect(model.learner.background, side * side)
+    return model.learner(network, spec, critic=critic)
+
+
+def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
+    """Samples, the mean shape for those networks that begin there, and for maps the soft reading beside arg-max."""
+    prepared = prepare_faces(AUGMENTATION)(learner, root, options)
+    assert isinstance(learner, Study)
+    assert isinstance(prepared.samples, FaceSamples)
+    if isinstance(learner.network, DirectRegression | DAN):
+        learner.network.start_from(mean_shape(prepared.samples))
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        figures = prepared.validate(network)
+        if isinstance(network, Maps):
+            figures["nme_soft"] = prepared.validate(SoftReading(network))["nme"]
+        return figures
+
+    return replace(prepared, validate=validate)
+
+
+def mean_shape(samples: FaceSamples) -> Tensor:
+    """Mean of the points (n,2) over all plain crops, in crop pixels, what is not annotated left out."""
+    shapes = []
+    for points in samples.data.points:
+        region = region_of_points(points[np.isfinite(points).all(axis=1)], margin=samples.spec.crop_margin)
+        shapes.append(transform(points, region.to_crop(samples.spec.size[0])))
+    return torch.from_numpy(np.nanmean(np.stack(shapes), axis=0).astype(np.float32))
+
+
+def _schedule(model: _Model, critic: bool) -> Schedule:
+    """Adam at one rate until ten checks, 1,000 iterations apart, brought nothing; the paper names no last step.
+
+    An iteration with a discriminator is three steps: one of its own and two of the network.
+    """
+    turns = 3 if critic else 1
+    names = (CRITIC, FINDER) if critic else ("all",)
+    return Schedule(
+        steps=200_000 * turns,
+        batch=16,
+        optimisers=tuple(Optimiser("adam", rate=model.rate, decay=0.0, drops=(), turn=name) for name in names),
+        validate_every=1000 * turns,
+        patience=10,
+    )
+
+
+def _recipe(model: _Model, critic: bool) -> Recipe:
+    return Recipe(
+        name=model.name + "-disc" * critic,
+        summary=f"PWC study: {model.summary}{', against a discriminator' * critic}",
+        build=partial(_build, model, critic),
+        prepare=_prepare,
+        criterion="nme",
+        schedule=_schedule(model, critic),
+        paper="pwc",
+    )
+
+
+RECIPES = (
+    *(_recipe(model, critic) for model in _MODELS for critic in (False, True)),
+    _recipe(_AS_RELEASED, False),
+)
