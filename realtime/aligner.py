@@ -10,7 +10,7 @@ import numpy as np
 from ..engines.errors import ModelError
 from ..engines.runtime import Runtime
 from .faces import FloatArray, Image, scheme_of
-from .geometry import Region, places_of, to_tensor, warp
+from .geometry import Region, places_of, to_frame, to_tensor, warp
 
 # From a detector's box (forehead to chin) to the region of the landmarks (brows to chin): the centre lies lower
 # by BOX_DOWN of the box's height, and the crop's side is BOX_SCALE times the box's longer side. Means over 630
@@ -82,8 +82,7 @@ class Aligner:
         spec, size = self._spec, self._spec.size[0]
         crops = [warp(image, region.to_crop(size), size) for region in regions]
         outputs = self._runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
-        back = np.array([region.to_frame(size) for region in regions], np.float32)
-        points = outputs["points"] @ back[:, :2] + back[:, 2:]
+        points = to_frame(outputs["points"], regions, size)
         confidence = outputs["confidence"]
         presence = outputs["presence"] if "presence" in outputs else confidence.mean(axis=1)
         return Alignments(points, confidence, presence)

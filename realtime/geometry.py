@@ -48,12 +48,20 @@ class Region:
             np.float32,
         )
 
-    def to_frame(self, size: int) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-        """The way back from a ``size`` x ``size`` crop, for points as rows: (x, y) @ the first two + the third."""
-        scale = self.side / size
-        c, s = cos(self.angle) * scale, sin(self.angle) * scale
-        centre = (size - 1) / 2
-        return (c, s), (-s, c), (self.x - (c - s) * centre, self.y - (s + c) * centre)
+
+def to_frame(points: FloatArray, regions: Sequence[Region], size: int) -> FloatArray:
+    """Points (k, n, 2) found in the ``size`` x ``size`` crops of k regions, in pixels of the frame (k, n, 2)."""
+    back = np.array([_back(region, size) for region in regions], np.float32).reshape(-1, 3, 2)
+    mapped: FloatArray = points @ back[:, :2] + back[:, 2:]
+    return mapped
+
+
+def _back(region: Region, size: int) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """``Region.to_crop`` undone, for points as rows: (x, y) @ the first two + the third."""
+    scale = region.side / size
+    c, s = cos(region.angle) * scale, sin(region.angle) * scale
+    centre = (size - 1) / 2
+    return (c, s), (-s, c), (region.x - (c - s) * centre, region.y - (s + c) * centre)
 
 
 def transform(points: FloatArray, matrix: FloatArray) -> FloatArray:

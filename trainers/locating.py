@@ -16,7 +16,7 @@ from ..engines.errors import ModelError
 from ..engines.runtime import Outputs, Runtime, open_runtime
 from ..engines.zoo import model_path
 from ..realtime.faces import FloatArray
-from ..realtime.geometry import Region, box_of, iou, region_of_points, to_tensor, transform, warp
+from ..realtime.geometry import Region, box_of, iou, region_of_points, to_frame, to_tensor, transform, warp
 from ..realtime.tracker import Tracker
 from .datasets import LandmarkSet, read_images
 from .evaluation import FOUND_OVERLAP, Located, ModuleRuntime, locate
@@ -105,10 +105,9 @@ def locate_at_truth(runtime: Runtime, data: LandmarkSet) -> Located:
         size, spec = runtime.spec.size[0], runtime.spec
         crops = [warp(image, region.to_crop(size), size) for region, image in zip(regions, images, strict=False)]
         outputs = runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
-        for face, region in zip(outputs["points"], regions, strict=True):
-            points.append(transform(face, region.to_frame(size)))
+        points.append(to_frame(outputs["points"], regions, size))
         confidence.append(outputs["confidence"])
-    return Located(np.stack(points), np.concatenate(confidence))
+    return Located(np.concatenate(points), np.concatenate(confidence))
 
 
 def _region(points: FloatArray, runtime: Runtime) -> Region:
@@ -161,7 +160,7 @@ def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool) -> Locat
         outputs = _in_box(model, tensor, box) if boxes else model.runtime(tensor)
         face = 0 if boxes else _found(outputs, box)
         if face is not None:
-            points[i] = transform(outputs["points"][0, face], region.to_frame(size))
+            (points[i],) = to_frame(outputs["points"][:, face], [region], size)
             confidence[i] = outputs["confidence"][0, face]
     return Located(points, confidence)
 
