@@ -27,10 +27,18 @@ def is_factor(name: str) -> bool:
     return name.endswith("importance")
 
 
-class SupernetLearner(MapsLearner):
-    """Importance factors and weights, learned in turn (eq. 2)."""
+class GraphLearner(MapsLearner):
+    """A graph in training; its checkpoints say which, so that no other file is needed to build it again."""
 
     network: SHRNet
+
+    def structure(self) -> dict[str, Any]:
+        """The network's configuration and the side of its crops in pixels."""
+        return {"config": plain(self.network.config), "size": self.spec.size[0]}
+
+
+class SupernetLearner(GraphLearner):
+    """Importance factors and weights, learned in turn (eq. 2)."""
 
     def __init__(self, network: SHRNet, spec: Spec, *, sigma: float, passes: tuple[int, int]) -> None:
         """Train ``network``; ``passes`` are the steps of the factors, then of the weights, over and over."""
@@ -53,10 +61,8 @@ class SupernetLearner(MapsLearner):
         return super().losses(batch, turn) | {"sparsity": SPARSITY * sparsity(factors)}
 
 
-class SlimLearner(MapsLearner):
+class SlimLearner(GraphLearner):
     """A slim network: its factors stay as they were inherited (algorithm 1)."""
-
-    network: SHRNet
 
     def __init__(self, network: SHRNet, spec: Spec, *, sigma: float) -> None:
         """Train the weights of ``network``."""
@@ -64,10 +70,6 @@ class SlimLearner(MapsLearner):
         network.reordered = True
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not is_factor(name))
-
-    def structure(self) -> dict[str, Any]:
-        """The graph, which pruning chose, with all else of the configuration."""
-        return {"config": plain(self.network.config), "size": self.spec.size[0]}
 
 
 class DistilLearner(SlimLearner):

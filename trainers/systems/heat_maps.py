@@ -27,9 +27,7 @@ Decoding = Literal["arg_max", "soft_arg_max"]
 STRIDE = 4  # pixels of the crop to one cell of the maps
 
 
-def read_maps(
-    maps: Tensor, decoding: Decoding, *, reach: int, stride: int = STRIDE
-) -> tuple[Tensor, Tensor]:
+def read_maps(maps: Tensor, decoding: Decoding, *, reach: int, stride: int = STRIDE) -> tuple[Tensor, Tensor]:
     """Points (B,n,2) in crop pixels and confidence (B,n) in 0..1, the height of the peak.
 
     ``arg_max`` is the papers' way, with a quarter of a cell towards the higher neighbour. ``soft_arg_max`` is the mean

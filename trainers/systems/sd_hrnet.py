@@ -7,9 +7,9 @@ says how it was read.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Literal
 
 from ...engines.errors import NasionError
 from ...engines.spec import Spec
@@ -18,56 +18,15 @@ from ..networks.hrnet import W18, HRNet, HRNetConfig, load_public_weights
 from ..networks.sd_hrnet import COFW_GRAPH, HRNET, SUPERNET, W300_GRAPH, WFLW_GRAPH, Graph, SDHRNetConfig, SHRNet
 from ..networks.slimming import Costs, from_plain, inherit, prune
 from ..recipes import Options, Recipe, load_trained, prepare_faces
-from ..schedule import Optimiser, Schedule
+from ..schedule import Schedule
 from .distilling import DistilLearner, SlimLearner, SupernetLearner, validate_students
 from .heat_maps import MapsLearner, validate_maps
+from .sd_hrnet_schedules import CUT_PASSES, setting_of, slim_schedule, supernet_schedule, teacher_schedule
 
 log = logging.getLogger(__name__)
 
 SIZE = 256  # side of the paper's crop, pixels
-EPOCHS = 60
 AUGMENTATION = Augmentation(rotation=30.0, scale=(0.75, 1.25), flip=0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What the paper sets for a data set.
-
-    Attributes:
-        faces: training images of the published set.
-        batch: samples a step.
-        sigma: standard deviation of the targets, cells of a 64 x 64 map.
-        rate: of the weights.
-        importance_rate: of the importance factors.
-        threshold: below which a factor is pruned.
-        peer, teacher: weights of the two distillation losses.
-    """
-
-    faces: int
-    batch: int
-    sigma: float
-    rate: float
-    importance_rate: float
-    threshold: float
-    peer: float
-    teacher: float
-
-    @property
-    def steps(self) -> int:
-        """Steps of one pass over the data."""
-        return math.ceil(self.faces / self.batch)
-
-
-SETTINGS = {
-    "300w": Setting(3148, 16, 1.0, 1e-4, 1.8e-4, 0.0017, 4.0, 1.0),
-    "cofw": Setting(1345, 16, 1.5, 1e-4, 3.5e-4, 0.0042, 3.0, 0.1),
-    "wflw": Setting(7500, 32, 1.5, 2e-4, 1.8e-4, 0.002, 0.3, 0.1),
-}
-
-
-def setting_of(options: Options) -> Setting:
-    """The paper's values for the data set; 300W's for a set that it does not have."""
-    return SETTINGS.get(options.set, SETTINGS["300w"])
 
 
 def spec_of(name: str, options: Options, size: int | None = None) -> Spec:
@@ -120,13 +79,16 @@ def graph_config(options: Options, graph: Graph) -> SDHRNetConfig:
     return SDHRNetConfig(options.landmarks, options.size or SIZE, (first, second), (a, b, c, d), graph=graph)
 
 
-def _supernet(graph: Graph, unit: str = "light") -> Callable[[Options], SupernetLearner]:
+def _supernet(graph: Graph, unit: Literal["light", "residual"] = "light") -> Callable[[Options], SupernetLearner]:
+    """A supernet from scratch, or from a checkpoint of one."""
+
     def build(options: Options) -> SupernetLearner:
-        spec, setting = spec_of("hrsupernet", options), setting_of(options)
-        config = graph_config(options, graph)
-        network = SHRNet(replace(config, unit="residual") if unit == "residual" else config)
+        network, spec = SHRNet(replace(graph_config(options, graph), unit=unit)), spec_of("hrsupernet", options)
+        if options.structure or options.start:
+            network, spec = _form(options, "a supernet", "hrsupernet")
         network.reordered = True
-        passes = CUT_PASSES if options.minutes else (setting.steps, setting.steps)
+        steps = setting_of(options).steps
+        passes = CUT_PASSES if options.minutes else (steps, steps)
         return SupernetLearner(network, spec, sigma=sigma_of(options, spec), passes=passes)
 
     return build
@@ -153,32 +115,32 @@ def start_network(options: Options, stage: str) -> tuple[SHRNet, Spec]:
     return learner.network, learner.spec
 
 
-def _slimmed(options: Options, network: SHRNet) -> SHRNet:
-    """A supernet pruned to the budget, or at the paper's threshold where the user sets none; a slim net as it is."""
-    whole = Costs(network).of(network.config.graph)
-    if options.budget is None and network.config.graph not in (SUPERNET, HRNET):
-        return network
-    threshold = setting_of(options).threshold if options.budget is None else None
-    slim = prune(network, threshold=threshold, budget=options.budget)
-    log.info(
-        "slimmed from %d operators and %.0f MMAC to %d and %.0f (head left out, crops of 256 px)",
-        *(len(network.transforms()), whole, len(slim.transforms()), Costs(slim).of(slim.config.graph)),
-    )
-    return slim
-
-
-def _form(options: Options, stage: str) -> tuple[SHRNet, Spec]:
-    """The slim network of a checkpoint's description, or the one that ``options.start`` leads to."""
+def _form(options: Options, stage: str, name: str = "s-hrnet") -> tuple[SHRNet, Spec]:
+    """The network that a checkpoint's description tells of, or that of ``options.start``, and its spec."""
     if options.structure:
         network = SHRNet(from_plain(options.structure["config"]))
-        return network, spec_of("s-hrnet", options, options.structure["size"])
+        return network, spec_of(name, options, options.structure["size"])
     network, spec = start_network(options, stage)
-    return _slimmed(options, network), spec_of("s-hrnet", options, spec.size[0])
+    return network, spec_of(name, options, spec.size[0])
+
+
+def _slim(options: Options, stage: str) -> tuple[SHRNet, Spec]:
+    """The same, pruned to the budget; a whole supernet at the paper's threshold where the user gives none."""
+    network, spec = _form(options, stage)
+    whole = network.config.graph in (SUPERNET, HRNET)
+    if options.structure or (options.budget is None and not whole):
+        return network, spec
+    threshold = setting_of(options).threshold if options.budget is None else None
+    slim = prune(network, threshold=threshold, budget=options.budget)
+    for said, each in (("pruned", network), ("left", slim)):
+        cost = Costs(each).of(each.config.graph)
+        log.info("%s: %d operators, %.0f MMAC at 256 px without the head", said, len(each.transforms()), cost)
+    return slim, spec
 
 
 def build_slim(options: Options) -> SlimLearner:
     """A pruned supernet, to be trained further."""
-    network, spec = _form(options, "sd-hrnet-slim")
+    network, spec = _slim(options, "sd-hrnet-slim")
     return SlimLearner(network, spec, sigma=sigma_of(options, spec))
 
 
@@ -186,13 +148,12 @@ def _released(graph: Graph) -> Callable[[Options], SlimLearner]:
     """One of the released graphs, from scratch or with the weights of a supernet."""
 
     def build(options: Options) -> SlimLearner:
-        if options.structure or options.start is None:
-            size = options.structure["size"] if options.structure else None
-            config = from_plain(options.structure["config"]) if options.structure else graph_config(options, graph)
-            network, spec = SHRNet(config), spec_of("s-hrnet", options, size)
-        else:
-            supernet, start = start_network(options, "a released graph")
-            network, spec = inherit(supernet, graph), spec_of("s-hrnet", options, start.size[0])
+        network, spec = SHRNet(graph_config(options, graph)), spec_of("s-hrnet", options)
+        if options.structure:
+            network, spec = _form(options, "a released graph")
+        elif options.start:
+            supernet, spec = _form(options, "a released graph")
+            network = inherit(supernet, graph)
         return SlimLearner(network, spec, sigma=sigma_of(options, spec))
 
     return build
@@ -202,7 +163,7 @@ def _distilled(*, teacher: bool = True, peer: bool = True, masks: bool = True) -
     """Two students and a teacher, or what table 6 leaves of them."""
 
     def build(options: Options) -> DistilLearner:
-        network, spec = _form(options, "distillation")
+        network, spec = _slim(options, "distillation")
         setting = setting_of(options)
         learner = DistilLearner(
             network,
@@ -229,53 +190,6 @@ def _teacher(options: Options, spec: Spec) -> HRNet:
         ours, theirs = (f"{each.landmarks} points at {each.size[0]} px" for each in (spec, learner.spec))
         raise NasionError(f"{options.teacher} finds {theirs}, the students {ours}; their maps must be alike")
     return learner.network
-
-
-# --- schedules
-
-
-CUT_PASSES = (20, 60)  # steps of the importance factors, then of the weights, where minutes are limited
-
-
-def _weights(
-    options: Options, rate: float, drops: tuple[tuple[float, float], ...], decay: float, turn: str
-) -> Optimiser:
-    """Adam as in the paper; where minutes are limited, ten times faster and by a cosine that ends with them."""
-    if options.minutes:
-        return Optimiser("adam", rate=10 * rate, decay=0.0, warmup=100, turn=turn)
-    return Optimiser("adam", rate=rate, decay=decay, drops=drops, turn=turn)
-
-
-def _schedule(options: Options, steps: int, *optimisers: Optimiser) -> Schedule:
-    setting = setting_of(options)
-    every, average = (200, 0.99) if options.minutes else (setting.steps, 0.0)
-    return Schedule(steps, setting.batch, optimisers, average=average, validate_every=every)
-
-
-def teacher_schedule(options: Options) -> Schedule:
-    """Adam at 1e-4, a tenth after half and again after five sixths of 60 epochs (HRNet's own)."""
-    drops = ((30 / EPOCHS, 0.1), (50 / EPOCHS, 0.1))
-    return _schedule(options, EPOCHS * setting_of(options).steps, _weights(options, 1e-4, drops, 0.0, "all"))
-
-
-def slim_schedule(options: Options) -> Schedule:
-    """60 epochs of Adam, a tenth after 40 and after 50."""
-    setting = setting_of(options)
-    return _schedule(options, EPOCHS * setting.steps, _paper_weights(options, "all"))
-
-
-def _paper_weights(options: Options, turn: str) -> Optimiser:
-    drops = ((40 / EPOCHS, 0.1), (50 / EPOCHS, 0.1))
-    return _weights(options, setting_of(options).rate, drops, 4e-5, turn)
-
-
-def supernet_schedule(options: Options) -> Schedule:
-    """60 epochs of two passes: one steps the importance factors at a constant rate, one the weights."""
-    setting = setting_of(options)
-    factors = Optimiser("adam", rate=setting.importance_rate, decay=0.0, drops=(), turn="importance")
-    if options.minutes:
-        factors = replace(factors, rate=3e-3)
-    return _schedule(options, 2 * EPOCHS * setting.steps, factors, _paper_weights(options, "weights"))
 
 
 # --- recipes
