@@ -11,15 +11,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ..decoding import arg_max, reweighted
+from ..decoding import arg_max
 from ..losses import box_overlap
+from ..operators import location_reweight, multi_level_roi_align
 from .blocks import conv_bn
 from .face_detector import cell_centres
 from .region_head import CELLS, MAP, STRIDES, LandmarkHead, RDFNConfig, depthwise
 from .resnet import ResNet50, scaled
-from .roi_align import roi_align_levels
 
 SCALES = (160.0, 208.0, 256.0)  # sides of the anchors in pixels, where the picture's shorter side is 256
 RATIOS = (0.5, 1.0, 2.0)  # height over width
@@ -99,8 +98,8 @@ class DetectionHead(nn.Module):
         Class 1 is a face, class 0 none.
         """
         x = self.encode(features)
-        logits = self.classes(x).permute(0, 2, 3, 1).reshape(len(x), -1, 2)
-        deltas = self.sides(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4)
+        logits = self.classes(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 2)
+        deltas = self.sides(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4)
         return logits, deltas, anchor_boxes(x.shape[2], x.shape[3], self.size, x.device)
 
 
@@ -129,8 +128,8 @@ class RegionDetector(Trunk):
     def propose(self, taps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes (B,K,4) in pixels and scores (B,K) of the best K faces, best first."""
         logits, deltas, anchors = self.detector(taps[-1])
-        scores = logits.softmax(dim=2)[..., 1]
-        boxes = decode_boxes(deltas, anchors)
+        scores = logits.float().softmax(dim=2)[..., 1]
+        boxes = decode_boxes(deltas.float(), anchors)
         return suppress(boxes, scores, count=self.config.faces, overlap=self.config.overlap)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -152,11 +151,9 @@ class RegionLandmarks(Trunk):
         """Features (B K, C, 14, 14) of boxes (B,K,4) with their margin: taps L2-normalised at each cell, side by side."""
         boxes = enlarged(boxes, self.config.roi_margin)
         if self.config.taps == "top":  # a plain region-based network neither joins nor normalises
-            (top,) = roi_align_levels(taps[-1:], boxes, size=CELLS, scales=(1 / STRIDES[-1],), samplings=(2,))
-            return top.flatten(0, 1)
+            return multi_level_roi_align(taps[-1:], boxes, size=CELLS, scales=(1 / STRIDES[-1],))
         scales = [1 / stride for stride in STRIDES for _ in range(3)]
-        aligned = roi_align_levels(taps, boxes, size=CELLS, scales=scales, samplings=[2] * len(scales))
-        joined = torch.cat([functional.normalize(tap.flatten(0, 1), dim=1) for tap in aligned], dim=1)
+        joined = multi_level_roi_align(taps, boxes, size=CELLS, scales=scales, normalize=True)
         return joined.contiguous(memory_format=torch.channels_last)  # depthwise convolutions take a third of the time
 
     def to_cells(self, points: Tensor, boxes: Tensor) -> Tensor:
@@ -167,7 +164,7 @@ class RegionLandmarks(Trunk):
     def locate(self, taps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Points (B,K,n,2) in pixels and their confidence (B,K,n) in boxes (B,K,4)."""
         maps = self.head(self.regions(taps, boxes)).softmax(dim=1)[:, 1:]
-        cells, peak = reweighted(maps) if self.config.reweighting else arg_max(maps)
+        cells, peak = location_reweight(maps) if self.config.reweighting else arg_max(maps)
         batch, count = boxes.shape[:2]
         cells, peak = cells.reshape(batch, count, -1, 2), peak.reshape(batch, count, -1)
         region = enlarged(boxes, self.config.roi_margin)[:, :, None]

@@ -63,8 +63,6 @@ def roi_align_list(
     Returns:
         (R, C, size, size); R may be 0.
     """
-    if not len(boxes):
-        return features.new_zeros((0, features.shape[1], size, size))
     chosen = features.index_select(0, images)
     return roi_align(chosen, boxes[:, None], size=size, scale=scale, sampling=sampling)[:, 0]
 
