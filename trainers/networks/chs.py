@@ -87,8 +87,8 @@ def attention_of(config: CHSConfig, *, task: int, inputs: int, outputs: int) -> 
 def own_convolution(landmarks: int, inputs: int, outputs: int, kernel: int, padding: int = 0) -> nn.Conv2d:
     """A convolution with kernels of its own for each landmark.
 
-    Grouped, because a batched matrix product over the landmarks was slower: on one CPU thread by 1.7 (one crop, full
-    width) to 6 times in ONNX Runtime, and in PyTorch for every batch above one.
+    Grouped. A batched matrix product over the landmarks took 1.6 to 5.5 times as long on one CPU thread in ONNX
+    Runtime (1 and 8 crops, full and quarter width); in PyTorch it was faster only for a single crop at full width.
     """
     return nn.Conv2d(landmarks * inputs, landmarks * outputs, kernel, padding=padding, groups=landmarks)
 
@@ -115,14 +115,14 @@ class RegressionStage(nn.Module):
 
     def forward(self, levels: list[Tensor], maps: Tensor, cells: Tensor) -> Tensor:
         """Levels (B, C, h, w), maps (B, n + 1, h, w) and points (B, n, 2) to offsets (B, n, 2), in cells."""
-        count, width = self.config.landmarks, self.channels
+        width = self.channels
         features = torch.cat([self.attention(levels, maps), *self._places(maps)], dim=1)
         seen = windows(features, cells, self.config.window)
         x = seen[:, :, :width].flatten(1, 2)
         x = functional.relu(x + self.block(x), inplace=True)
-        x = torch.cat([x.unflatten(1, (count, width)), seen[:, :, width:]], dim=2)
+        x = torch.cat([x.view_as(seen[:, :, :width]), seen[:, :, width:]], dim=2)
         x = functional.relu(self.tail(x.flatten(1, 2)), inplace=True)
-        offsets: Tensor = self.offset(x.flatten(1)).unflatten(1, (count, 2))
+        offsets: Tensor = self.offset(x.flatten(1)).view(-1, self.config.landmarks, 2)
         return offsets
 
     def _places(self, maps: Tensor) -> list[Tensor]:

@@ -32,7 +32,8 @@ class Branch(nn.Module):
         if self.guide is None:
             return x
         assert maps is not None
-        return x * self.guide(torch.cat([level, maps], dim=1))
+        x = x * self.guide(torch.cat([level, maps], dim=1))
+        return x
 
 
 class Mixture(nn.Module):
@@ -48,8 +49,8 @@ class Mixture(nn.Module):
         """Several (B, width, h, w) to one."""
         stacked = torch.stack(maps, dim=1)
         pooled = stacked.sum(dim=1).mean(dim=(2, 3), keepdim=True)
-        weights = self.excite(self.squeeze(pooled)).unflatten(1, (len(maps), -1)).softmax(dim=1)
-        return (weights * stacked).sum(dim=1)
+        weights: Tensor = self.excite(self.squeeze(pooled)).view(-1, *stacked.shape[1:3], 1, 1)
+        return (weights.softmax(dim=1) * stacked).sum(dim=1)
 
 
 class SelectiveFeatures(nn.Module):

@@ -64,7 +64,8 @@ class CHSLearner(Learner):
             error = log_wing((found.float() - cells) * UNIT / side).mean(dim=2)
             parts[f"stage{number}"] = masked_mean(error, batch["known"] * inside)
         if self.adaptive is not None:
-            return self.adaptive(parts)
+            weighted: dict[str, Tensor] = self.adaptive(parts)
+            return weighted
         return {name: self.fixed[name] * value for name, value in parts.items()}
 
 
