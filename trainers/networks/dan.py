@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .blocks import conv_bn, in_full_precision
-from .pwc import PWCConfig, dense, grey, halving
+from .pwc import PWCConfig, dense, exactly, grey, halving
 
 _GROUPS = (64, 128, 256, 512)
 
@@ -36,7 +36,7 @@ class Corrector(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B,C,S,S) to changes (B,n,2) in pixels and features (B,256), times the width."""
         features = self.features(self.body(image))
-        return self.change(features).reshape(-1, self.landmarks, 2), features
+        return exactly(self.change, features).reshape(-1, self.landmarks, 2), features
 
 
 class DAN(nn.Module):
@@ -48,10 +48,10 @@ class DAN(nn.Module):
         """Build; ``config.size`` is even, 112 in the paper. ``start_from`` sets the mean shape."""
         super().__init__()
         config = config or PWCConfig(size=112)
-        self.half = config.size // 2
+        self.feature_side = config.size // 2
         self.stages = nn.ModuleList(Corrector(config, 1 if stage == 0 else 3) for stage in range(stages))
         self.connections = nn.ModuleList(
-            nn.Sequential(nn.Linear(config.scaled(256), self.half**2), nn.ReLU()) for _ in range(stages - 1)
+            nn.Sequential(nn.Linear(config.scaled(256), self.feature_side**2), nn.ReLU()) for _ in range(stages - 1)
         )
         turn = torch.arange(config.landmarks) * (2 * math.pi / config.landmarks)
         circle = torch.stack([turn.cos(), turn.sin()], dim=1) * (0.3 * config.size) + (config.size - 1) / 2
@@ -66,11 +66,11 @@ class DAN(nn.Module):
         """Points (B,n,2) in crop pixels."""
         image = grey(images)
         change, features = self.stages[0](image)
-        shape = self.mean_shape + change
+        shape: Tensor = self.mean_shape + change
         for connection, stage in zip(self.connections, list(self.stages)[1:], strict=True):
             turn, shift = similarity(shape, self.mean_shape)
             aligned = moved(shape, turn, shift)
-            image_of_features = connection(features).reshape(-1, 1, self.half, self.half)
+            image_of_features = connection(features).reshape(-1, 1, self.feature_side, self.feature_side)
             inputs = [
                 turned(image, turn, shift),
                 nearness(aligned, image.shape[2], image.shape[3]),
@@ -130,7 +130,7 @@ def nearness(points: Tensor, height: int, width: int) -> Tensor:
         nearer = (pixels - middle) @ centred.mT - (centred * centred).sum(dim=2)[:, None] / 2
         nearest = nearer.argmax(dim=2)
     chosen = points.gather(1, nearest[..., None].expand(-1, -1, 2))
-    distance = torch.linalg.vector_norm(pixels - chosen, dim=2)
+    distance: Tensor = torch.linalg.vector_norm(pixels - chosen, dim=2)
     return 1 / (1 + distance.reshape(-1, 1, height, width))
 
 

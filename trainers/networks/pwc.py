@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .blocks import conv_bn
+from .blocks import conv_bn, in_full_precision
 
 # channels and convolutions of the groups before each pooling
 _GROUPS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
@@ -122,25 +122,26 @@ class DirectRegression(nn.Module):
         self.trunk = Trunk(config)
         cells, first, second = math.ceil(config.size / 32) ** 2, config.scaled(1024), config.scaled(256)
         self.head = nn.Sequential(
-            nn.Flatten(),
-            nn.Dropout(0.5),
-            dense(self.trunk.width * cells, first),
-            dense(first, second),
-            nn.Linear(second, 2 * config.landmarks),
+            nn.Flatten(), nn.Dropout(0.5), dense(self.trunk.width * cells, first), dense(first, second)
         )
+        self.points = nn.Linear(second, 2 * config.landmarks)
 
     def forward(self, images: Tensor) -> Tensor:
         """Points (B,n,2) in crop pixels."""
         features, _, _ = self.trunk(images)
-        points: Tensor = self.head(features)
-        return points.reshape(-1, self.landmarks, 2)
+        return exactly(self.points, self.head(features)).reshape(-1, self.landmarks, 2)
 
     @torch.no_grad()
     def start_from(self, shape: Tensor) -> None:
         """Begin at ``shape`` (n,2), crop pixels, so that learning need not walk there from the corner."""
-        last = self.head[-1]
-        assert isinstance(last, nn.Linear)
-        last.bias.copy_(shape.flatten())
+        self.points.bias.copy_(shape.flatten())
+
+
+@in_full_precision
+def exactly(layer: nn.Module, features: Tensor) -> Tensor:
+    """A layer whose answer counts pixels."""
+    answer: Tensor = layer(features)
+    return answer
 
 
 def dense(inputs: int, outputs: int) -> nn.Sequential:
