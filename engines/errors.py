@@ -25,6 +25,10 @@ class RuntimeUnavailable(NasionError):
     """A runtime that was asked for by name and does not work here."""
 
 
+class DeviceError(NasionError):
+    """A GPU that is not there, or that failed."""
+
+
 class MissingExtra(NasionError):
     """An optional package that is not installed."""
 
