@@ -84,7 +84,7 @@ def test_an_array_comes_back_from_the_gpu_as_it_went(cuda: FakeCuda) -> None:
 def test_what_does_not_fit_is_refused(cuda: FakeCuda) -> None:
     with Device() as device, device.current():
         memory, stream = device.memory((4,), np.float32), device.stream()
-        with pytest.raises(DeviceError, match="20 bytes.*does not fit the 16 bytes"):
+        with pytest.raises(DeviceError, match=r"20 bytes.*does not fit the 16 bytes"):
             stream.upload(device.pinned((5,), np.float32).array, memory)
         with pytest.raises(DeviceError, match="not contiguous"):
             stream.download(memory, device.pinned((4, 2), np.float32).array[:, 0])
