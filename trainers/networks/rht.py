@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .blocks import conv_bn
+from .blocks import conv_bn, in_full_precision
 from .hrnet import start_near_zero
 from .transformer import Backbone, TransBackbone, scaled
 
@@ -105,7 +105,7 @@ def neighbourhoods(x: Tensor) -> Tensor:
     height, width = x.shape[2:]
     padded = functional.pad(x, (1, 1, 1, 1))
     patches = torch.cat([padded[:, :, dy : dy + height, dx : dx + width] for dy, dx in _AROUND], dim=1)
-    return functional.normalize(patches.flatten(2), dim=1)
+    return functional.normalize(patches.flatten(2).float(), dim=1).to(x.dtype)  # float16 cannot hold such squares
 
 
 def best_matches(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +118,7 @@ def best_matches(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         place (B, h, w), the reference's cell counted row by row, and correlation with it (B, 1, h, w).
     """
-    correlation = neighbourhoods(query).transpose(1, 2) @ neighbourhoods(keys)
+    correlation = neighbourhoods(query).transpose(1, 2) @ neighbourhoods(keys).to(query.dtype)
     attention, place = correlation.max(dim=2)
     shape = query.shape[2:]
     return place.unflatten(1, shape), attention.unflatten(1, shape)[:, None]
@@ -197,6 +197,7 @@ class HardTransform(nn.Module):
         return coarse, middle, fine
 
 
+@in_full_precision
 def warp_features(values: Tensor, matrix: Tensor) -> Tensor:
     """Sample (R,C,h,w) bilinearly at ``matrix`` (B,2,3) times each cell, both in -1..1 over the map; outside is 0."""
     shape = [matrix.shape[0], *values.shape[1:]]
@@ -241,7 +242,7 @@ class Decoder(nn.Module):
             if config.fusion
             else None
         )
-        self.lifts = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in pairwise(widths))
+        self.lifts = nn.ModuleList(_lift(a, b) for a, b in pairwise(widths))
         self.maps = start_near_zero(nn.Conv2d(widths[-1], config.maps, 1))
 
     def forward(self, x: Tensor, transferred: list[Scales]) -> Tensor:
@@ -256,6 +257,16 @@ class Decoder(nn.Module):
                 x = functional.relu(self.lifts[scale](x))
         out: Tensor = self.maps(x)
         return out
+
+
+def _lift(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """Transposed convolution to twice the size. Each of its outputs sees 2x2 inputs, which torch's own start ignores:
+    with that, and no normalisation around, next to nothing would come through."""
+    layer = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
+    nn.init.normal_(layer.weight, std=(2 / (4 * inputs)) ** 0.5)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class RHT(nn.Module):
