@@ -92,8 +92,10 @@ class SiftIndex:
         correlation = self._describe(picture) @ self._rows.T
         first = np.maximum.reduceat(correlation, self._starts, axis=1)
         counts = np.diff([*self._starts, len(self._rows)])
-        correlation[correlation == np.repeat(first, counts, axis=1)] = -1
+        highest = correlation == np.repeat(first, counts, axis=1)
+        correlation[highest] = -1
         second = np.maximum.reduceat(correlation, self._starts, axis=1)
+        second = np.where(np.add.reduceat(highest, self._starts, axis=1, dtype=np.int64) > 1, first, second)
         # descriptors have length 1: the squared distance is 2 - 2 x correlation
         matched = 1 - first < self._ratio**2 * (1 - second)
         score: NDArray[np.float64] = matched.sum(axis=0) + 0.5 * first.clip(0, 1).mean(axis=0, dtype=np.float64)
