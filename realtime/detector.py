@@ -9,11 +9,14 @@ import numpy as np
 
 from ..engines.errors import ModelError, NasionError
 from ..engines.runtime import Runtime
+from .aligner import region_of_box
+from .face_finder import region_of_tight_box
 from .faces import FloatArray, Image
-from .geometry import to_tensor
+from .geometry import Region, to_tensor
 
 OVERLAP = 0.45  # boxes with a greater intersection over union show the same face
 SMALLEST = 64  # the longer side of a tiny picture is enlarged to this, so that the network has something to see
+LONGEST = 4  # times its shorter side: a longer picture is shown smaller to a network that goes by the shorter side
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class Detections:
     """The faces that the detector sees in one frame, best first.
 
     Attributes:
-        boxes: (n, 4) float32: x0, y0, x1, y1 in pixels of the frame, forehead to chin; may reach beyond it.
+        boxes: (n, 4) float32: x0, y0, x1, y1 in pixels of the frame, forehead to chin, or around the points where
+            the network finds these too; may reach beyond it.
         scores: (n,) float32 in 0..1.
     """
 
@@ -42,43 +46,58 @@ class Detector:
         Args:
             runtime: the network.
             size: longer side, in pixels, of the picture that the network sees: more finds smaller faces and
-                costs time with its square; None for what the network was made for.
+                costs time with its square; None for what the network was made for (of one that finds landmarks
+                too, the shorter side).
             threshold: score at or above which a face counts as found; None for the network's own.
 
         Raises:
-            ModelError: the network is no detector.
+            ModelError: the network finds no faces.
             NasionError: a size or threshold that cannot be.
         """
         spec = runtime.spec
-        if spec.task != "detector":
+        if spec.task not in ("detector", "faces"):
             raise ModelError(f"model {spec.name!r} finds {spec.task}, not faces; give a detector")
         if size is not None and size < spec.stride:
             raise NasionError(f"detector size {size} is too small; at least {spec.stride} pixels")
         if threshold is not None and not 0 <= threshold <= 1:
             raise NasionError(f"detector threshold {threshold} is not within 0..1")
         self._runtime, self._spec = runtime, spec
+        self._with_points = spec.task == "faces"
+        self._by_shorter = self._with_points and size is None
         self.size = max(spec.size) if size is None else size
         self.threshold = spec.threshold if threshold is None else threshold
 
     def detect(self, image: Image) -> Detections:
         """Find the faces of a BGR picture."""
-        canvas, ratio = _fit(image, self.size, self._spec.stride)
         spec = self._spec
+        size = _longer(image, min(spec.size)) if self._by_shorter else self.size
+        canvas, ratio = _fit(image, size, spec.stride, least=size if self._with_points else SMALLEST)
         outputs = self._runtime(to_tensor([canvas], spec.mean, spec.std, rgb=spec.channels == "rgb"))
         boxes, scores = outputs["boxes"][0], outputs["scores"][0]
         sure = (scores >= self.threshold) & np.isfinite(boxes).all(axis=1)
         boxes, scores = _one_each(boxes[sure], scores[sure])
         return Detections((boxes + np.float32(0.5)) * ratio - np.float32(0.5), scores)
 
+    def regions(self, detections: Detections) -> list[Region]:
+        """Where to look for the landmarks of each face."""
+        region = region_of_tight_box if self._with_points else region_of_box
+        return [region(box) for box in detections.boxes]
 
-def _fit(image: Image, size: int, stride: int) -> tuple[Image, FloatArray]:
+
+def _longer(image: Image, shorter: int) -> int:
+    """The longer side of a picture whose shorter one becomes ``shorter``."""
+    return round(shorter * min(max(image.shape[:2]) / min(image.shape[:2]), LONGEST))
+
+
+def _fit(image: Image, size: int, stride: int, *, least: int) -> tuple[Image, FloatArray]:
     """The picture within ``size`` pixels, filled up with black on the right and below to whole strides.
 
-    Also (4,): pixels of the picture in a pixel of the result, for x, y, x, y.
+    One whose longer side is below ``least`` is enlarged to it. Also (4,): pixels of the picture in a pixel of the
+    result, for x, y, x, y.
     """
     height, width = image.shape[:2]
     longer = max(height, width)
-    scale = min(size, max(longer, min(size, SMALLEST))) / longer
+    scale = min(size, max(longer, min(size, least))) / longer
     wide, high = max(round(width * scale), 1), max(round(height * scale), 1)
     small, halved = image, 1
     # Halving is cheap and blends all pixels, so that a linear resize by at most two does not alias.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..engines.errors import NasionError
-from ..engines.runtime import RuntimeName
+from ..engines.runtime import RuntimeName, check_device
 from .smoother import Strength
 
 
@@ -18,9 +18,13 @@ class TrackerOptions:
 
     Attributes:
         model: landmark network: the name of a shipped one or a file; it decides how many points a face has.
-            None for ``landmarks-68``.
-        detector: face detector: the name of a shipped one or a file. None for ``face-detector``.
-        runtime: what runs the networks that were named; ``auto`` goes by the file.
+            None for ``landmarks-68``. One that finds faces itself is its own detector.
+        detector: face detector: the name of a shipped one or a file. None for ``face-detector``, or for the model
+            itself where that finds faces.
+        runtime: what runs the networks; ``auto`` takes the fastest that works. ``torch`` runs the networks that were
+            named; a shipped one beside them runs as with ``auto``.
+        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU where the runtime can use one. A device asked for by name
+            that does not work is an error.
         detect_every: frames from one look for new faces to the next. Fewer find a newcomer sooner and cost
             more time; faces already found are followed in every frame all the same, and one that is lost is
             looked for at once.
@@ -39,6 +43,7 @@ class TrackerOptions:
     model: str | Path | None = None
     detector: str | Path | None = None
     runtime: RuntimeName = "auto"
+    device: str = "auto"
     detect_every: int = 45
     detect_size: int | None = None
     max_faces: int | None = None
@@ -52,6 +57,7 @@ class TrackerOptions:
         Raises:
             NasionError: one is not allowed.
         """
+        check_device(str(self.device))
         _one_of("runtime", self.runtime, get_args(RuntimeName))
         _one_of("smooth", self.smooth, get_args(Strength))
         _whole("detect_every", self.detect_every, least=1)

@@ -14,9 +14,10 @@ from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from ..engines.runtime import Runtime, open_runtime
 from ..engines.zoo import model_path
-from .aligner import Aligner, region_of_box
+from .aligner import Aligner
 from .cuts import CutDetector
 from .detector import Detections, Detector
+from .face_finder import MiddleFace
 from .faces import Face, Frame, Image
 from .geometry import Region
 from .identity import Identities, Look
@@ -65,8 +66,10 @@ class Tracker(Closing):
         """
         options = (options or TrackerOptions()).but(**overrides)
         with ExitStack() as opened:
-            detector = opened.enter_context(_open(options.detector, "face-detector", options))
             aligner = opened.enter_context(_open(options.model, "landmarks-68", options))
+            detector = aligner
+            if aligner.spec.task != "faces" or options.detector is not None:
+                detector = opened.enter_context(_open(options.detector, "face-detector", options))
             self._begin(detector, aligner, options)
             self._opened = opened.pop_all()
 
@@ -76,7 +79,7 @@ class Tracker(Closing):
     ) -> Self:
         """A tracker over networks that are loaded already and stay the caller's to close.
 
-        Several trackers, for several videos, may share them.
+        Several trackers, for several videos, may share them. One of task ``faces`` may be both, or either.
         """
         tracker = cls.__new__(cls)
         tracker._opened = ExitStack()
@@ -87,8 +90,10 @@ class Tracker(Closing):
         self.options = options
         self._closed = False
         self.networks = {"detector": detector, "landmarks": aligner}
+        if detector is aligner:
+            self.networks = {"faces": aligner}
         self._detector = Detector(detector, size=options.detect_size)
-        self._aligner = Aligner(aligner)
+        self._aligner = Aligner(MiddleFace(aligner) if aligner.spec.task == "faces" else aligner)
         # of search
         self._cuts = CutDetector()
         self._until_search = 0
@@ -182,7 +187,7 @@ class Tracker(Closing):
     def _meet(self, frame: Frame, detections: Detections) -> None:
         """Confirm what the detector sees beyond the faces in sight, and give it identities."""
         image = frame.image
-        regions = [region_of_box(box) for box in detections.boxes]
+        regions = self._detector.regions(detections)
         strangers = self._identities.strangers([region for region in regions if _usable(region, image)])
         while strangers and (room := self._identities.room) > 0:
             batch, strangers = strangers[:room], strangers[room:]
@@ -238,6 +243,8 @@ def _usable(region: Region, image: Image) -> bool:
 
 
 def _open(model: str | Path | None, shipped: str, options: TrackerOptions) -> Runtime:
-    """Load a network. The shipped one runs in what ships, whatever is asked for another."""
-    runtime = "auto" if model is None else options.runtime
-    return open_runtime(model_path(model or shipped), runtime=runtime, threads=options.threads)
+    """Load a network. The shipped ones are ONNX files: torch, asked for another network, is not asked of them."""
+    runtime, device = options.runtime, options.device
+    if model is None and runtime == "torch" and (options.model or options.detector):
+        runtime, device = "auto", "cpu" if device == "cpu" else "auto"
+    return open_runtime(model_path(model or shipped), runtime=runtime, threads=options.threads, device=device)

@@ -81,7 +81,7 @@ def frame(index: int, *discs: Disc, on: np.ndarray | None = None, fps: float = 3
 class FakeRuntime:
     """What all fakes share: a spec, and a count of what was asked of them."""
 
-    provider, threads = "fake", 1
+    provider, threads, device, reason = "fake", 1, "cpu", "a fake"
 
     def __init__(self, spec: Spec) -> None:
         self.spec, self.batches, self.closed = spec, [], False
@@ -145,6 +145,43 @@ class DiscAligner(FakeRuntime):
         round_and_full = np.count_nonzero(mask) / (np.pi / 4 * max(width, height) ** 2)
         right_size = max(width, height) > 40
         return points.astype(np.float32), float(np.clip(round_and_full, 0, 1) ** 2) * right_size
+
+
+class DiscFaces(FakeRuntime):
+    """Sees every disc of which much is visible, with its 68 points; slots that are left over hold nonsense."""
+
+    def __init__(self, slots: int = 4) -> None:
+        super().__init__(Spec("faces", "disc-faces", (128, 128), stride=16, landmarks=68))
+        self._slots = slots
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        self.batches.append(images.shape)
+        shape = len(images), self._slots
+        boxes, points = np.full((*shape, 4), np.nan, np.float32), np.full((*shape, 68, 2), np.nan, np.float32)
+        scores, valid = np.full(shape, 0.4, np.float32), np.zeros(shape, np.float32)
+        for i, image in enumerate(images):
+            for k, (box, score) in enumerate(_round_ones(image)[: self._slots]):
+                middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+                boxes[i, k], points[i, k], scores[i, k], valid[i, k] = box, TEMPLATE * half + middle, score, score > 0.5
+        return {
+            "boxes": boxes,
+            "scores": scores,
+            "points": points,
+            "confidence": np.repeat(scores[..., None], 68, axis=2),
+            "valid": valid,
+        }
+
+
+def _round_ones(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Box (4,) and roundness in 0..1 of every disc of at least 12 pixels, the roundest first."""
+    found = []
+    for mask in _masks(image):
+        _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+        for x, y, width, height, area in stats[1:]:
+            if max(width, height) >= 12:
+                roundness = float(np.clip(area / (np.pi / 4 * max(width, height) ** 2), 0, 1) ** 2)
+                found.append((np.array([x, y, x + width - 1, y + height - 1], np.float32), roundness))
+    return sorted(found, key=lambda each: -each[1])
 
 
 class Script(FakeRuntime):

@@ -20,7 +20,7 @@ from nasion.tools.track import Tracking
 class FakeRuntime:
     """Sees one face, always at the same place of what it is shown."""
 
-    provider = "fake"
+    provider, device, reason = "fake", "cpu", "a fake"
     threads = 1
 
     def __init__(self, task):
@@ -91,7 +91,8 @@ def test_the_report_names_clip_machine_versions_and_all_figures(clip, tmp_path, 
     printed = capsys.readouterr().out
     for row in ("search", "follow", "smooth", "networks", "pipeline", "end to end"):
         assert re.search(rf"^{row}( +\d+\.\d\d){{6}}", printed, re.MULTILINE)
-    assert "fake-detector, fake, 1 threads" in printed
+    assert "fake-detector, fake on cpu, 1 threads" in printed
+    assert "\n  a fake\n" in printed
     assert "peak memory" in printed
 
 

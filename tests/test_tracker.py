@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.engines.errors import ModelError, NasionError
+from nasion.engines.errors import ModelError, NasionError, RuntimeUnavailable
 from nasion.engines.spec import Spec
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.tracker import Tracker, TrackerOptions
@@ -425,12 +425,25 @@ def test_networks_are_closed_where_one_of_them_is_of_the_wrong_kind(loaded):
     assert [network.closed for _, _, network in loaded] == [True, True]
 
 
-def test_the_shipped_networks_run_in_what_ships_and_others_in_what_was_asked_for(loaded):
+def test_torch_runs_the_network_that_was_named_and_what_ships_beside_it_runs_as_ever(loaded):
     Tracker(model="mine.pt2", runtime="torch", threads=2)
+    Tracker(model="mine.pt2", runtime="torch", device="cpu")
     assert [(str(path), options) for path, options, _ in loaded] == [
-        ("face-detector", {"runtime": "auto", "threads": 2}),
-        ("mine.pt2", {"runtime": "torch", "threads": 2}),
+        ("mine.pt2", {"runtime": "torch", "threads": 2, "device": "auto"}),
+        ("face-detector", {"runtime": "auto", "threads": 2, "device": "auto"}),
+        ("mine.pt2", {"runtime": "torch", "threads": 1, "device": "cpu"}),
+        ("face-detector", {"runtime": "auto", "threads": 1, "device": "cpu"}),
     ]
+
+
+def test_a_runtime_and_a_device_asked_for_by_name_are_asked_of_all_networks(loaded):
+    Tracker(runtime="tensorrt", device="cuda:1")
+    assert [options for _, options, _ in loaded] == [{"runtime": "tensorrt", "threads": 1, "device": "cuda:1"}] * 2
+
+
+def test_what_ships_is_no_file_for_torch_and_that_is_said():
+    with pytest.raises(RuntimeUnavailable, match=r"runtime 'torch' runs \.pt2 files, not 'landmarks-68\.onnx'"):
+        Tracker(runtime="torch")
 
 
 def test_networks_in_each_others_place_are_refused():
@@ -471,6 +484,8 @@ def test_what_is_no_frame_is_refused_with_what_was_given_and_what_is_allowed(val
         ({"max_faces": 0}, "max_faces=0 is not allowed; give a whole number from 1"),
         ({"smooth": "lots"}, "smooth='lots' is not allowed; choose from none, light, strong"),
         ({"runtime": "cuda"}, "runtime='cuda' is not allowed; choose from auto, onnx, torch"),
+        ({"device": "cuda"}, "device 'cuda' is unknown; allowed: auto, cpu, cuda:N"),
+        ({"device": 0}, "device '0' is unknown"),
         ({"threads": -1}, "threads=-1 is not allowed; give a whole number from 0"),
         ({"keep": -1.0}, r"keep=-1\.0 is not allowed; give seconds from 0"),
         ({"keep": float("nan")}, "keep=nan is not allowed"),

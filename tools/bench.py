@@ -91,9 +91,12 @@ def _print(result: Measurement) -> None:
     console.print(f"\n[bold]{result.threads} thread{'s' if result.threads != 1 else ''}[/]")
     for name, network in result.networks.items():
         console.print(
-            f"{name}: {network['model']}, {network['provider']}, {network['threads']} threads, "
-            f"{network['cores_busy']} cores busy, {network['calls_per_frame']} calls a frame",
+            f"{name}: {network['model']}, {network['provider']} on {network['device']}, {network['threads']} threads, "
+            f"{network['cores_busy']} cores busy, {network['calls_per_frame']} calls a frame\n"
+            f"  {network['reason']}",
             highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
     console.print(stage_table(result.costs))
     console.print(

@@ -83,6 +83,7 @@ class Watched(Closing):
         """Pass everything on to ``runtime``."""
         self._runtime = runtime
         self.spec, self.provider, self.threads = runtime.spec, runtime.provider, runtime.threads
+        self.device, self.reason = runtime.device, runtime.reason
         self.calls, self.wall, self.cpu = 0, 0.0, 0.0
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
@@ -99,6 +100,8 @@ class Watched(Closing):
         return {
             "model": self.spec.name,
             "provider": self.provider,
+            "device": self.device,
+            "reason": self.reason,
             "threads": self.threads,
             "calls_per_frame": round(self.calls / frames, 4),
             "ms_per_call": round(1000 * self.wall / max(self.calls, 1), 4),
@@ -148,7 +151,8 @@ def measure(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> Mea
     with ExitStack() as stack:
         loaded = stack.enter_context(tracking.tracker(threads=threads))
         watched = {name: Watched(runtime) for name, runtime in loaded.networks.items()}
-        tracker = Tracker.from_networks(watched["detector"], watched["landmarks"], loaded.options)
+        first, *_, last = [*watched.values()] * 2  # one network may be both
+        tracker = Tracker.from_networks(first, last, loaded.options)
         costs, found = _costs(clip, tracker, list(watched.values()), repeat)
         networks = {name: network.describe(repeat * len(clip.frames)) for name, network in watched.items()}
     return Measurement(

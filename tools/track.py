@@ -70,9 +70,11 @@ class Tracking:
     """How to track; what is not given is the tracker's default.
 
     Attributes:
-        model: landmark network: the name of a shipped one, or an .onnx or .pt2 file.
+        model: landmark network: the name of a shipped one, or an .onnx or .pt2 file; one that finds faces itself
+            needs no detector.
         detector: face detector: the name of a shipped one, or a file.
-        runtime: what runs the networks; auto goes by the file.
+        runtime: what runs the networks; auto takes the fastest that works here.
+        device: cpu, cuda:N, or auto for a GPU where the runtime can use one.
         detect_every: frames from one look for new faces to the next.
         detect_size: longer side in pixels of the picture that the detector sees; more finds smaller faces.
         max_faces: follow at most so many faces.
@@ -82,7 +84,8 @@ class Tracking:
 
     model: str | None = None
     detector: str | None = None
-    runtime: Literal["auto", "onnx", "torch"] | None = None
+    runtime: Literal["auto", "onnx", "torch", "tensorrt"] | None = None
+    device: str | None = None
     detect_every: int | None = None
     detect_size: int | None = None
     max_faces: int | None = None
