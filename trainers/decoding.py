@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .networks.blocks import spatial_moments
+from .networks.blocks import in_full_precision, spatial_moments
 
 
+@in_full_precision
 def arg_max(maps: Tensor, *, quarter: bool = True) -> tuple[Tensor, Tensor]:
     """The highest cell of each map.
 
@@ -45,6 +46,7 @@ def soft_arg_max(logits: Tensor, *, temperature: float = 1.0) -> tuple[Tensor, T
     return spatial_moments(logits / temperature)
 
 
+@in_full_precision
 def reweighted(maps: Tensor, *, threshold: float = 0.5) -> tuple[Tensor, Tensor]:
     """Location reweighting (RDFN eq. 3): the mean of the cells that reach ``threshold``, weighted by their values.
 

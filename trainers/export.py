@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..engines.errors import ModelError
+from ..engines.errors import ModelError, NasionError
 from ..engines.runtime import open_runtime
 from ..engines.spec import METADATA_KEY, Spec
-from .recipes import Options, Trained, load_trained
+from .half import Halved, sums_in_full
+from .operators import as_nodes
+from .recipes import Options, Trained, load_trained, recipe_named
+from .systems.rdfn import head_of
 
-__all__ = ["Trained", "example", "load_trained", "worst_difference", "write_card", "write_model"]
+__all__ = ["Trained", "example", "load_trained", "source", "worst_difference", "write_card", "write_model"]
 
 LICENCE = (
     "Weights: research and evaluation, as the terms of the training data ask (300W, AFLW, YouTube Faces and WIDER FACE "
@@ -40,31 +43,72 @@ def example(spec: Spec, *, batch: int = 2, seed: int = 0) -> Tensor:
     return (levels - mean) / std
 
 
-def write_model(network: nn.Module, spec: Spec, path: Path) -> None:
-    """Write ``network`` as ``.onnx`` or ``.pt2``, batch (and for detectors height and width) dynamic.
+def source(name: str, options: Options, *, head: bool = False) -> Trained:
+    """What a user wants to export: a checkpoint, or the untrained network of a recipe.
+
+    Args:
+        name: path of a checkpoint, or name of a recipe.
+        options: of the recipe; a checkpoint knows its own.
+        head: of a network of whole pictures, its landmark head alone.
+
+    Raises:
+        NasionError: there is neither a file nor a recipe of that name, or it has no head; or options were given for a
+            checkpoint.
+    """
+    if Path(name).suffix == ".pt" or Path(name).is_file():
+        if options != Options():
+            raise NasionError(f"{name}: a checkpoint knows its own set, size and width; leave these options out")
+        trained = load_trained(Path(name))
+    else:
+        recipe = recipe_named(name)
+        torch.manual_seed(options.seed)
+        trained = Trained(recipe, options, recipe.build(options).eval(), 0, {})
+    return replace(trained, learner=head_of(trained.learner).eval()) if head else trained
+
+
+def write_model(network: nn.Module, spec: Spec, path: Path, *, fp16: bool = False) -> None:
+    """Write ``network`` as ``.onnx`` or ``.pt2``, batch (and for whole pictures height and width) dynamic.
+
+    With ``fp16`` its weights and activations are float16; inputs and outputs stay float32.
 
     Raises:
         ModelError: the suffix is neither.
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise ModelError(f"{path}: suffix {path.suffix!r}; allowed: .onnx, .pt2")
-    network, spec = absorb_std(network.eval(), spec)
-    sample = _sample(spec)
-    program = torch.export.export(network, (sample,), dynamic_shapes=(_dynamic(spec),), strict=False)
+    # weights over 255 would leave float16's full precision
+    network, spec = (Halved(network), spec) if fp16 else absorb_std(network.eval(), spec)
     if path.suffix == ".pt2":
-        torch.export.save(program, path, extra_files={METADATA_KEY: spec.to_json()})
-        return
-    onnx_program = torch.onnx.export(program, dynamo=True, input_names=["images"], verbose=False)
-    assert onnx_program is not None
-    model = onnx_program.model_proto
+        torch.export.save(_traced(network, spec), path, extra_files={METADATA_KEY: spec.to_json()})
+    else:
+        path.write_bytes(_to_onnx(network, spec).SerializeToString())
+
+
+def _traced(network: nn.Module, spec: Spec) -> torch.export.ExportedProgram:
+    return torch.export.export(network, (_sample(spec),), dynamic_shapes=(_dynamic(spec),), strict=False)
+
+
+def _to_onnx(network: nn.Module, spec: Spec) -> Any:
+    """An ``onnx.ModelProto``."""
+    from .nodes import add_bodies, translations
+
+    with as_nodes():
+        program = _traced(network, spec)
+    written = torch.onnx.export(
+        program, dynamo=True, input_names=["images"], verbose=False, custom_translation_table=translations()
+    )
+    assert written is not None
+    sums_in_full(written.model.graph)
+    model = written.model_proto
     with torch.no_grad():
-        names = list(network(sample))
+        names = list(network(_sample(spec)))
     for output, name in zip(model.graph.output, names, strict=True):
         _rename(model, output.name, name)
     _strip(model)
+    add_bodies(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.to_json()
-    path.write_bytes(model.SerializeToString())
+    return model
 
 
 def absorb_std(network: nn.Module, spec: Spec) -> tuple[nn.Module, Spec]:
@@ -128,7 +172,7 @@ def worst_difference(network: nn.Module, spec: Spec, path: Path, images: Tensor)
         mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
         asked = (np.array(values, np.float32).reshape(3, 1, 1) for values in (runtime.spec.mean, runtime.spec.std))
         levels = images.numpy() * std + mean
-        ours, theirs = network(images), runtime((levels - next(asked)) / next(asked))
+        ours, theirs = network.eval()(images), runtime((levels - next(asked)) / next(asked))
     return {name: float(np.abs(ours[name].numpy() - theirs[name]).max()) for name in ours}
 
 

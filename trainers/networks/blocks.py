@@ -15,21 +15,25 @@ R = TypeVar("R")
 
 
 def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Compute a function of tensors in float32 also where autocast would take bfloat16.
+    """Compute a function of tensors in float32 also where they are of half precision, or autocast would make them so.
 
-    For coordinates: bfloat16 has eight binary digits, fewer than a crop has pixels.
+    For coordinates: bfloat16 has eight binary digits, fewer than a crop has pixels, and float16 eleven.
     """
 
     @wraps(function)
     def full(*args: P.args, **kwargs: P.kwargs) -> R:
+        lifted: Any = [value.float() if _is_half(value) else value for value in args]
         kinds = {value.device.type for value in args if isinstance(value, Tensor)} - {"meta"}  # which knows no autocast
         if not any(torch.is_autocast_enabled(kind) for kind in kinds):
-            return function(*args, **kwargs)
-        lifted: Any = [value.float() if isinstance(value, Tensor) else value for value in args]
+            return function(*lifted, **kwargs)
         with torch.autocast(kinds.pop(), enabled=False):
             return function(*lifted, **kwargs)
 
     return full
+
+
+def _is_half(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
 
 
 def conv_bn(

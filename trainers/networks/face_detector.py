@@ -69,8 +69,8 @@ class FaceDetector(nn.Module):
 
     def _decode(self, tap: Tensor, stride: int) -> tuple[Tensor, Tensor]:
         features = self.tower(tap)
-        scores = self.score(features).flatten(1)
-        sides = self.sides(features).clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
+        scores = self.score(features).flatten(1).float()
+        sides = self.sides(features).float().clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
         centres = cell_centres(tap.shape[2], tap.shape[3], stride, tap.device)
         return torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2), scores
 

@@ -148,7 +148,7 @@ class RegionLandmarks(Trunk):
         self.head = LandmarkHead(sum(taps) if config.taps == "all" else taps[-1], config)
 
     def regions(self, taps: Sequence[Tensor], boxes: Tensor) -> Tensor:
-        """Features (B K, C, 14, 14) of boxes (B,K,4) with their margin: taps L2-normalised at each cell, side by side."""
+        """Features (B K, C, 14, 14) of boxes (B,K,4) with their margin: taps side by side, each of length 1 per cell."""
         boxes = enlarged(boxes, self.config.roi_margin)
         if self.config.taps == "top":  # a plain region-based network neither joins nor normalises
             return multi_level_roi_align(taps[-1:], boxes, size=CELLS, scales=(1 / STRIDES[-1],))

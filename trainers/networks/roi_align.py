@@ -36,11 +36,13 @@ def roi_align(features: Tensor, boxes: Tensor, *, size: int, scale: float, sampl
     grid_x = ((x * 2 + 1) / width - 1)[:, :, None, :].expand(-1, -1, steps, -1)
     grid_y = ((y * 2 + 1) / height - 1)[:, :, :, None].expand(-1, -1, -1, steps)
     grid = torch.stack([grid_x, grid_y], dim=4).reshape(batch, count * steps, steps, 2)
-    sampled = functional.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    sampled = functional.grid_sample(
+        features.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
     near = _near(y, height)[:, :, :, None] * _near(x, width)[:, :, None, :]
     sampled = sampled * near.reshape(batch, 1, count * steps, steps)
     bins = functional.avg_pool2d(sampled, sampling) if sampling > 1 else sampled
-    return bins.reshape(batch, channels, count, size, size).transpose(1, 2)
+    return bins.reshape(batch, channels, count, size, size).transpose(1, 2).to(features.dtype)
 
 
 def _samples(low: Tensor, high: Tensor, steps: int, scale: float) -> Tensor:

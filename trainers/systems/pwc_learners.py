@@ -126,7 +126,7 @@ class Maps(Study):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Points of the highest pixels, and how high these are over the highest that training asks for."""
-        points, peak = arg_max(self.probabilities(self.network(images)), quarter=False)
+        points, peak = arg_max(self.probabilities(self.network(images).float()), quarter=False)
         return {"points": points, "confidence": (peak / self.highest).clamp_max(1.0)}
 
     @property

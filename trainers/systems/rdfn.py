@@ -74,6 +74,20 @@ def _build(name: str, task: Task, changes: dict[str, Any], *, frozen: bool) -> C
     return build
 
 
+def head_of(learner: Learner) -> HeadLearner:
+    """The landmark head of a network that finds faces itself, for crops of faces found otherwise.
+
+    Raises:
+        NasionError: it is no such network.
+    """
+    if not isinstance(learner, RDFNLearner):
+        raise NasionError(f"{learner.spec.name} has no landmark head of its own; only the whole RDFN has")
+    whole, config = learner.network.state_dict(), learner.network.config
+    network = RegionLandmarks(config)
+    network.load_state_dict({name: whole[name] for name in network.state_dict()})
+    return HeadLearner(network, _spec(f"{learner.spec.name}-head", config, "landmarks"))
+
+
 def begin_from(learner: Learner, path: Path) -> None:
     """Take what a checkpoint of any RDFN recipe has of backbone, detector and head; a part that it lacks stays new.
 
