@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,17 +13,22 @@ from typing import Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ModelError, NasionError, RuntimeUnavailable
+from .errors import DeviceError, MissingExtra, ModelError, NasionError, RuntimeUnavailable
 from .spec import Spec
 
-RuntimeName = Literal["auto", "onnx", "torch"]
+_log = logging.getLogger(__name__)
+
+RuntimeName = Literal["auto", "onnx", "torch", "tensorrt"]
 Outputs = dict[str, NDArray[np.float32]]
 
-# file suffix -> runtime; the torch module is imported by name so that nothing else ever loads torch
-_MODULES = {
-    "onnx": ("runtime_onnx", "OnnxRuntime", ".onnx"),
-    "torch": ("runtime_torch", "TorchRuntime", ".pt2"),
+# runtime -> module, class, the files it runs; imported by name so that nothing else ever loads torch
+_MODULES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "onnx": ("runtime_onnx", "OnnxRuntime", (".onnx",)),
+    "torch": ("runtime_torch", "TorchRuntime", (".pt2",)),
+    "tensorrt": ("runtime_tensorrt", "TensorRtRuntime", (".onnx", ".plan")),
 }
+# what a GPU is offered, best first, as a person calls it
+_ON_GPU = {"tensorrt": "TensorRT", "onnx": "ONNX Runtime with CUDA"}
 
 
 class Runtime(Protocol):
@@ -30,11 +37,15 @@ class Runtime(Protocol):
     Attributes:
         spec: what the file says about itself.
         provider: what really runs it, e.g. ``CPUExecutionProvider``.
+        device: where it runs: ``cpu`` or ``cuda:N``.
+        reason: why this runtime and device, for people.
         threads: threads one call may use (0 means the runtime's own choice).
     """
 
     spec: Spec
     provider: str
+    device: str
+    reason: str
     threads: int
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
@@ -52,41 +63,99 @@ class Runtime(Protocol):
     ) -> None: ...
 
 
-def open_runtime(model: str | Path, *, runtime: RuntimeName = "auto", threads: int = 1) -> Runtime:
+def open_runtime(
+    model: str | Path, *, runtime: RuntimeName = "auto", threads: int = 1, device: str = "auto"
+) -> Runtime:
     """Load a model file.
 
     Args:
-        model: path of an ``.onnx`` or ``.pt2`` file written by ``nasion export``.
-        runtime: ``auto`` goes by the file's suffix.
+        model: path of an ``.onnx`` or ``.pt2`` file written by ``nasion export``, or a ``.plan`` of ``nasion compile``.
+        runtime: ``auto`` runs an ``.onnx`` file in the first of these that works: TensorRT, ONNX Runtime with CUDA,
+            ONNX Runtime on the CPU; the runtime's ``reason`` says why. Any other file has one runtime only.
         threads: threads one call may use; 0 leaves the choice to the runtime.
+        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU where the runtime can use one.
 
     Raises:
         ModelError: the file is missing, damaged or not ours.
-        RuntimeUnavailable: the runtime asked for cannot run here, or not this file.
+        RuntimeUnavailable: the runtime or device asked for cannot run here, or not this file. Nothing else is tried.
     """
     path = Path(model)
     if runtime not in get_args(RuntimeName):
         raise RuntimeUnavailable(f"runtime {runtime!r} is unknown; allowed: {', '.join(get_args(RuntimeName))}")
+    check_device(device)
     if not path.is_file():
         raise ModelError(f"model {str(model)!r} is not a file; give the name of a shipped model or a path")
-    name = _by_suffix(path) if runtime == "auto" else runtime
-    module, class_name, suffix = _MODULES[name]
-    if path.suffix != suffix:
-        raise RuntimeUnavailable(
-            f"runtime {name!r} runs {suffix} files, not {path.name!r}; "
-            f"write one with: nasion export CHECKPOINT -o {path.stem}{suffix}"
-        )
+    if runtime != "auto":
+        _check_suffix(runtime, path)
+        return _load(runtime, path, threads, device, reason=f"asked for: {runtime}")
+    name = _by_suffix(path)
+    if name == "onnx":
+        return _best(path, threads, device)
+    return _load(name, path, threads, device, reason=f"a {path.suffix} file runs in {name}")
+
+
+def check_device(device: str) -> None:
+    """See that a device is ``auto``, ``cpu`` or ``cuda:N``.
+
+    Raises:
+        RuntimeUnavailable: it is none of these.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda:\d+", device):
+        raise RuntimeUnavailable(f"device {device!r} is unknown; allowed: auto, cpu, cuda:N (for example cuda:0)")
+
+
+def gpu_number(device: str) -> int:
+    """N of ``cuda:N``; 0 for ``auto``."""
+    return int(device.partition(":")[2] or 0)
+
+
+def _best(path: Path, threads: int, device: str) -> Runtime:
+    """TensorRT, then ONNX Runtime on the GPU, then on the CPU."""
+    if device == "cpu":
+        return _load("onnx", path, threads, "cpu", reason="the CPU was asked for")
+    passed: list[str] = []
+    wanted = "cuda:0" if device == "auto" else device
+    try:
+        from .driver import gpu
+
+        gpu(gpu_number(wanted))
+    except DeviceError as error:
+        passed.append(str(error))
+    else:
+        for name, title in _ON_GPU.items():
+            try:
+                return _load(name, path, threads, wanted, reason="; ".join([*passed, f"{title} works on {wanted}"]))
+            except (RuntimeUnavailable, DeviceError, MissingExtra) as error:
+                _log.info("%s is passed over: %s", title, error)
+                passed.append(f"{title}: {error}")
+    if device != "auto":
+        raise RuntimeUnavailable(f"no runtime works on {device}: {'; '.join(passed)}")
+    return _load("onnx", path, threads, "cpu", reason="; ".join([*passed, "so the CPU"]))
+
+
+def _load(name: str, path: Path, threads: int, device: str, *, reason: str) -> Runtime:
+    module, class_name, _ = _MODULES[name]
     loader = getattr(importlib.import_module(f".{module}", __package__), class_name)
-    opened: Runtime = loader(path, threads=threads)
+    opened: Runtime = loader(path, threads=threads, device=device)
+    opened.reason = reason
     return opened
 
 
+def _check_suffix(name: str, path: Path) -> None:
+    suffixes = _MODULES[name][2]
+    if path.suffix not in suffixes:
+        raise RuntimeUnavailable(
+            f"runtime {name!r} runs {' and '.join(suffixes)} files, not {path.name!r}; "
+            f"write one with: nasion export CHECKPOINT -o {path.stem}{suffixes[0]}"
+        )
+
+
 def _by_suffix(path: Path) -> str:
-    for name, (_, _, suffix) in _MODULES.items():
-        if path.suffix == suffix:
+    for name, (_, _, suffixes) in _MODULES.items():
+        if path.suffix in suffixes:
             return name
-    allowed = ", ".join(suffix for _, _, suffix in _MODULES.values())
-    raise ModelError(f"model {path.name!r} has suffix {path.suffix!r}; allowed: {allowed}")
+    allowed = dict.fromkeys(suffix for _, _, suffixes in _MODULES.values() for suffix in suffixes)
+    raise ModelError(f"model {path.name!r} has suffix {path.suffix!r}; allowed: {', '.join(allowed)}")
 
 
 def working_runtimes() -> Sequence[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the embedded default, on the CPU."""
+"""ONNX Runtime: the embedded default on the CPU, and on NVIDIA GPUs where its CUDA provider is installed."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from .closing import Closing
-from .errors import ModelError
-from .runtime import Outputs
+from .errors import ModelError, RuntimeUnavailable
+from .runtime import Outputs, gpu_number
 from .spec import METADATA_KEY, Spec
 
 _ort: Any = onnxruntime  # its names are not declared to type checkers
 
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
 
 class OnnxRuntime(Closing):
-    """An ONNX file in ONNX Runtime on the CPU; implements ``engines.runtime.Runtime``."""
+    """An ONNX file in ONNX Runtime; implements ``engines.runtime.Runtime``."""
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
-        """Load ``path``; one call uses at most ``threads`` threads (0: ONNX Runtime's choice).
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "auto") -> None:
+        """Load ``path``; one call uses at most ``threads`` threads of the CPU (0: ONNX Runtime's choice).
+
+        On ``auto`` it runs on the first GPU where this ONNX Runtime has the CUDA provider and that works.
 
         Raises:
             ModelError: the file cannot be parsed or carries no spec.
+            RuntimeUnavailable: a GPU was asked for by name and cannot be used.
         """
-        options = _ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Waiting threads that spin double the CPU time of a small network (docs/benchmarks.md).
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = _ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); export or download it again") from error
+        self.device, self.reason = "cpu", "asked for: onnx"
+        self._session: Any = None
+        if device != "cpu":
+            self._session = self._on_gpu(path, threads, device)
+        if self._session is None:
+            self._session = _session(path, threads, [CPU])
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
@@ -44,6 +45,29 @@ class OnnxRuntime(Closing):
         self.threads = threads
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def _on_gpu(self, path: Path, threads: int, device: str) -> Any:
+        """A session on the GPU, or None where none is needed and none can be had."""
+        number = gpu_number(device)
+        if CUDA not in _ort.get_available_providers():
+            if device == "auto":
+                return None
+            raise RuntimeUnavailable(
+                "this ONNX Runtime has no CUDA provider; pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+            )
+        if hasattr(_ort, "preload_dlls"):
+            _ort.preload_dlls()  # CUDA and cuDNN that pip installed, which the loader does not find by itself
+        # in TF32, its default, a convolution keeps 10 bits of each number, and the points would move
+        session = _session(path, threads, [(CUDA, {"device_id": number, "use_tf32": 0}), CPU])
+        if session.get_providers()[0] == CUDA:  # else it has fallen back, and says so on stderr only
+            self.device = f"cuda:{number}"
+            return session
+        if device == "auto":
+            return session
+        raise RuntimeUnavailable(
+            f"ONNX Runtime's CUDA provider does not work on {device}; it needs an NVIDIA driver, CUDA and cuDNN: "
+            "pip install 'onnxruntime-gpu[cuda,cudnn]', and see nvidia-smi for the driver"
+        )
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
         """Run images (B,3,H,W), already normalised."""
@@ -55,6 +79,19 @@ class OnnxRuntime(Closing):
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+def _session(path: Path, threads: int, providers: list[Any]) -> Any:
+    options = _ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Waiting threads that spin double the CPU time of a small network (docs/benchmarks.md).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return _ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); export or download it again") from error
 
 
 def describe() -> str:

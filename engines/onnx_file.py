@@ -1,0 +1,106 @@
+"""What an ONNX file holds, as far as an engine built from it must match."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import MissingExtra, ModelError
+from .spec import METADATA_KEY, Spec
+
+Precision = Literal["fp32", "fp16"]
+DOMAIN = "nasion"
+"""Domain of our own operators, which TensorRT runs as plugins."""
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """An ONNX model of ours.
+
+    Attributes:
+        path: where it lies; named in errors.
+        content: its bytes, or those of a copy in another precision.
+        sha256: of the file.
+        spec: what it says about itself.
+        precision: what its convolutions compute in.
+        inputs: dtype of each input by name, as numpy calls it.
+        outputs: dtype of each output by name.
+        plugins: how many nodes it has of each of our operators.
+    """
+
+    path: Path
+    content: bytes
+    sha256: str
+    spec: Spec
+    precision: Precision
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    plugins: Mapping[str, int]
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Read a model file.
+
+    Raises:
+        ModelError: it is damaged or carries no spec.
+        MissingExtra: the package onnx is not installed.
+    """
+    content = path.read_bytes()
+    model = parse(path, content)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if METADATA_KEY not in metadata:
+        raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    plugins: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.domain == DOMAIN:
+            plugins[node.op_type] = plugins.get(node.op_type, 0) + 1
+    return OnnxFile(
+        path=path,
+        content=content,
+        sha256=hashlib.sha256(content).hexdigest(),
+        spec=Spec.from_json(metadata[METADATA_KEY], origin=str(path)),
+        precision=_precision(model),
+        inputs={each.name: _dtype(each) for each in model.graph.input if each.name not in weights},
+        outputs={each.name: _dtype(each) for each in model.graph.output},
+        plugins=plugins,
+    )
+
+
+def parse(path: Path, content: bytes) -> Any:
+    """An ``onnx.ModelProto``; ``path`` names the file in errors.
+
+    Raises:
+        ModelError: it is none.
+        MissingExtra: the package onnx is not installed.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as missing:
+        raise MissingExtra("onnx", "tensorrt", "building an engine") from missing
+    try:
+        return onnx.load_from_string(content)
+    except DecodeError as error:
+        raise ModelError(f"{path}: is no ONNX file ({error}); export or download it again") from error
+
+
+def _dtype(value: Any) -> str:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    return str(tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _precision(model: Any) -> Precision:
+    """What the weights of the convolutions are, or of anything where there are none."""
+    from onnx import TensorProto
+
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    convolved = [node.input[1] for node in model.graph.node if node.op_type in CONVOLUTIONS]
+    used = [kinds[name] for name in convolved if name in kinds] or list(kinds.values())
+    return "fp16" if TensorProto.FLOAT16 in used else "fp32"
