@@ -15,6 +15,7 @@ from nasion.engines.errors import NasionError
 from nasion.trainers.augment import Augmentation
 from nasion.trainers.datasets import read_set
 from nasion.trainers.export import example, worst_difference, write_model
+from nasion.trainers.learner import Learner
 from nasion.trainers.loop import train
 from nasion.trainers.networks.hrnet import HRNet, HRNetConfig
 from nasion.trainers.networks.sd_hrnet import (
@@ -33,7 +34,7 @@ from nasion.trainers.recipes import Options, Recipe, load_trained
 from nasion.trainers.samples import FaceItem, FaceSamples
 from nasion.trainers.schedule import Optimiser, Schedule
 from nasion.trainers.systems.distilling import DistilLearner, SlimLearner, SupernetLearner, erased, is_factor
-from nasion.trainers.systems.heat_maps import MapsLearner, read_maps, validate_maps
+from nasion.trainers.systems.heat_maps import MapsLearner, read_by, read_maps, validate_maps
 from nasion.trainers.systems.sd_hrnet import RECIPES, sigma_of, spec_of
 from nasion.trainers.targets import gaussian_maps
 
@@ -244,6 +245,18 @@ def test_targets_are_as_large_on_the_face_at_256_pixels_and_never_narrower_than_
         return sigma_of(options, spec_of("x", options))
 
     assert [cells("300w", 256), cells("wflw", 256), cells("wflw", 192), cells("300w", 128)] == [1.0, 1.5, 1.125, 1.0]
+
+
+def test_a_learner_reads_its_maps_as_it_is_told() -> None:
+    learner, images = SlimLearner(tiny(), spec_of("x", SIZE), sigma=1.0).eval(), torch.rand(2, 3, 64, 64)
+    soft = learner(images)["points"]
+    read_by(learner, "arg_max")
+    hard = learner(images)["points"]
+    assert ((hard + 0.5) % 1).abs().max() < 1e-4, "quarters of a cell are pixels"
+    assert (hard - soft).abs().max() > 0.1
+    torch.testing.assert_close(learner.exported()(images)["points"], hard)
+    with pytest.raises(NasionError, match="a Learner leaves no choice of decoding"):
+        read_by(Learner(), "arg_max")
 
 
 # --- learners
@@ -471,7 +484,6 @@ def test_the_whole_chain_by_its_recipes(data: Path, tmp_path: Path) -> None:
 def test_the_file_says_what_the_learner_says(tmp_path: Path) -> None:
     graph: Graph = ({0: (0,), 1: (0,)}, {0: (0, 1)})
     learner = SlimLearner(tiny(graph), spec_of("x", SIZE), sigma=1.0)
-    learner.decoding = "soft_arg_max"
     network, path, images = learner.exported().eval(), tmp_path / "slim.onnx", example(learner.spec)
     write_model(network, learner.spec, path)
     assert max(worst_difference(network, learner.spec, path, images).values()) < 1e-3
