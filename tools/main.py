@@ -30,6 +30,7 @@ _COMMANDS = {
     "evaluate": "Measure the error of a network on a test set.",
     "networks": "Count the networks of the papers and compare with what the papers print.",
     "export": "Write a trained network to a file that the tracker runs.",
+    "plugins": "Compile the CUDA kernels and TensorRT plugins, and say where they are.",
 }
 for _name, _help in _COMMANDS.items():
     app.command(f"nasion.tools.{_name}:{_name}", name=_name, help=_help)
