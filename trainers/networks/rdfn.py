@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from ..decoding import arg_max
-from ..losses import box_overlap
 from ..operators import location_reweight, multi_level_roi_align
 from .blocks import conv_bn
 from .face_detector import cell_centres
@@ -64,14 +63,22 @@ def suppress(boxes: Tensor, scores: Tensor, *, count: int, overlap: float) -> tu
         boxes (B, count, 4) and scores (B, count), best first; a score of 0 where none was left.
     """
     chosen, values = [], []
+    area = _area(boxes)
     for _ in range(count):
         value, place = scores.max(dim=1, keepdim=True)
         box = boxes.gather(1, place[..., None].expand(-1, -1, 4))
         chosen.append(box)
         values.append(value.clamp_min(0))
-        near = box_overlap(box, boxes)[0] > overlap
+        low, high = torch.maximum(box[..., :2], boxes[..., :2]), torch.minimum(box[..., 2:], boxes[..., 2:])
+        common = (high - low).clamp_min(0).prod(dim=2)
+        near = common > overlap * (_area(box) + area - common)
         scores = torch.where(near, -1.0, scores).scatter(1, place, -1.0)  # itself too, even if it has no area
     return torch.cat(chosen, dim=1), torch.cat(values, dim=1)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    """Pixels (B,N) inside boxes (B,N,4)."""
+    return (boxes[..., 2:] - boxes[..., :2]).prod(dim=2)
 
 
 def enlarged(boxes: Tensor, margin: float) -> Tensor:
@@ -148,7 +155,7 @@ class RegionLandmarks(Trunk):
         self.head = LandmarkHead(sum(taps) if config.taps == "all" else taps[-1], config)
 
     def regions(self, taps: Sequence[Tensor], boxes: Tensor) -> Tensor:
-        """Features (B K, C, 14, 14) of boxes (B,K,4) with their margin: taps side by side, each of length 1 per cell."""
+        """Features (B K, C, 14, 14) of boxes (B,K,4) with their margin: taps side by side, of length 1 per cell."""
         boxes = enlarged(boxes, self.config.roi_margin)
         if self.config.taps == "top":  # a plain region-based network neither joins nor normalises
             return multi_level_roi_align(taps[-1:], boxes, size=CELLS, scales=(1 / STRIDES[-1],))

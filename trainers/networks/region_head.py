@@ -17,6 +17,7 @@ from .resnet import scaled
 
 CELLS = 14  # of a region, along each side
 MAP = 120  # cells of a score map, along each side
+NARROWEST = 32  # channels that classes are told apart by, however small the width
 STRIDES = (4, 8, 16)  # pixels of the image to a cell of each group's taps
 
 AttentionFactor = Literal["dw_dw_pw", "ds_ds"]
@@ -159,7 +160,7 @@ class Encoding(nn.Module):
             self.units = nn.ModuleList(conv_bn(inputs if i == 0 else wide, wide) for i in range(4))
             self.channels = wide
             return
-        widths = [scaled(channels, config.width) for channels in (192, 128, 64)]
+        widths = [max(scaled(channels, config.width), NARROWEST) for channels in (192, 128, 64)]
         added = widths if config.encoding == "fused" else widths[2:]
         self.units = nn.ModuleList(
             self._unit(inputs + i * sum(added), widths, config.encoding) for i in range(config.wff_units)
@@ -216,7 +217,7 @@ class LandmarkHead(nn.Module):
     def __init__(self, inputs: int, config: RDFNConfig) -> None:
         """Build over ``inputs`` channels of region features."""
         super().__init__()
-        hidden, narrow = scaled(128, config.width), scaled(64, config.width)
+        hidden, narrow = scaled(128, config.width), max(scaled(64, config.width), NARROWEST)
         attention: list[nn.Module] = []
         if config.channel_attention:
             attention.append(ChannelAttention(inputs, hidden, config))

@@ -15,7 +15,7 @@ from ..targets import class_map
 from .whole_pictures import PictureItem
 
 FACE, NO_FACE = 0.7, 0.3  # IoU at which an anchor stands for a face, and below which for none (Faster R-CNN)
-DRAWN = 256  # anchors of a picture that count, half of them faces if there are as many (Faster R-CNN)
+FACES = 0.25  # share of its face's anchors in a picture's loss; a dozen of the 256 drawn by Faster R-CNN are too few
 RADIUS = 2.0  # cells: a single one would leave reweighting nothing to weigh
 FOREGROUND = 10.0  # weight of a landmark's cells over background's, of which there are fifteen times as many
 CELLS_DRAWN = 2048  # cells of a score map that a step looks at; 68 landmarks own 884 at most
@@ -44,21 +44,22 @@ def label_anchors(anchors: Tensor, boxes: Tensor, present: Tensor) -> Tensor:
     return labels
 
 
-def drawn_weight(labels: Tensor) -> Tensor:
-    """Chance of each anchor (B,N) to be among those drawn, over their number: the mean over all draws at once."""
+def anchor_weight(labels: Tensor) -> Tensor:
+    """Weight of each anchor (B,N) in the loss of its picture: all faces together ``FACES`` of it, if there is one.
+
+    Faster R-CNN draws anchors for this; the mean over all draws has no chance in it and looks at every anchor.
+    """
     face, none = labels == 1, labels == 0
-    faces = face.sum(dim=1, keepdim=True)
-    drawn = faces.clamp_max(DRAWN // 2)
-    of_faces = drawn / faces.clamp_min(1)
-    of_none = (DRAWN - drawn) / none.sum(dim=1, keepdim=True).clamp_min(1)
-    return (face * of_faces + none * of_none) / DRAWN
+    faces, nones = face.sum(dim=1, keepdim=True), none.sum(dim=1, keepdim=True)
+    share = FACES * (faces > 0)
+    return face * share / faces.clamp_min(1) + none * (1 - share) / nones.clamp_min(1)
 
 
 def detection_losses(outputs: tuple[Tensor, Tensor, Tensor], boxes: Tensor, present: Tensor) -> dict[str, Tensor]:
     """``class`` and ``box`` from the detection head's outputs, as in Faster R-CNN."""
     logits, deltas, anchors = outputs
     labels = label_anchors(anchors, boxes, present)
-    classes = (rpn_class(logits, labels) * drawn_weight(labels)).sum(dim=1).mean()
+    classes = (rpn_class(logits, labels) * anchor_weight(labels)).sum(dim=1).mean()
     face = (labels == 1).to(deltas.dtype)
     off = smooth_l1(deltas - encode_boxes(boxes[:, None], anchors)).sum(dim=2)
     return {"class": classes, "box": masked_mean(torch.where(face > 0, off, 0), face)}
@@ -149,7 +150,7 @@ class HeadLearner(Learner):
         size = images.shape[-1]
         middle, half = (size - 1) / 2, size / self.spec.crop_margin / 2
         box = images.new_tensor([middle - half, middle - half, middle + half, middle + half])
-        return box.expand(len(images), 1, 4)
+        return box.expand(images.shape[0], 1, 4)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """``points`` (B,n,2) in crop pixels and ``confidence`` (B,n)."""
