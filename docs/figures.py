@@ -14,7 +14,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ZOO, BENCH = ROOT / "engines" / "zoo", ROOT / "docs" / "bench"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "models.md", ROOT / "docs" / "benchmarks.md")
+STUDIES = BENCH / "studies"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -166,7 +167,107 @@ def comparison() -> str:
     return table(head, rows)
 
 
+def sizes() -> str:
+    """What ``nasion networks --json`` counted beside what the papers print."""
+
+    def gap(percent: float | None) -> str:
+        return "" if percent is None else "exact" if percent == 0 else f"{percent:+.2f} %"
+
+    rows = []
+    for each in json.loads((BENCH / "networks.json").read_text()):
+        size, flops, gaps = each["size"], each["flops"], each["gap_percent"]
+        rows.append(
+            [
+                each["name"],
+                str(each["landmarks"]),
+                f"{size['counted']:,}",
+                size["printed"] or "",
+                gap(gaps["parameters"]),
+                f"{flops['counted'] / 1e9:.3f}",
+                flops["printed"] or "",
+                gap(gaps["macs"]),
+                each["convention"],
+            ]
+        )
+    head = ["network", "points", "parameters", "printed", "gap", "GMAC", "printed", "gap", "counted as"]
+    return table(head, rows)
+
+
+def studies() -> str:
+    """Runs that were measured, beside the papers."""
+    rows = []
+    for report in (each for each in _studies(of_full_size=False) if each["measured"]):
+        ours = report["measured"]["300w"]
+        best = min(report["validation_curve"], key=lambda line: line["nme"])
+        rows.append(
+            [
+                report["study"],
+                _options(report["command"]),
+                f"{report['minutes']:.0f}",
+                f"{report['samples']:,}",
+                f"{100 * best['nme']:.2f}",
+                f"{100 * best['nme_soft']:.2f}" if "nme_soft" in best else "",
+                f"{ours['io']['helen']['nme']:.2f}",
+                _printed(ours["published"]),
+            ]
+        )
+    head = [
+        "run",
+        "options",
+        "minutes",
+        "samples",
+        "held-out NME %",
+        "by soft-argmax",
+        "HELEN test NME %",
+        "the paper's",
+    ]
+    return table(head, rows)
+
+
+def paper_sizes() -> str:
+    """Runs of fifty steps at the size of the papers: does the loss fall."""
+    rows = []
+    for report in _studies(of_full_size=True):
+        (_, first), (_, last) = report["loss_curve"][0], report["loss_curve"][-1]
+        options = _options(report["command"])
+        rows.append(
+            [
+                report["study"].removeprefix("full-"),
+                options,
+                f"{report['minutes']:.1f}",
+                f"{first:.4g}",
+                f"{last:.4g}",
+                f"{last / first:.2f}",
+            ]
+        )
+    return table(["recipe", "options", "minutes", "first ten losses", "last ten losses", "last / first"], rows)
+
+
+def _studies(*, of_full_size: bool) -> list[dict[str, Any]]:
+    reports = [read(path) for path in sorted(STUDIES.glob("*.json"))]
+    return [report for report in reports if report["study"].startswith("full-") == of_full_size]
+
+
+def _options(command: str) -> str:
+    """What tells a run from the recipe's defaults; minutes have a column of their own."""
+    words = command.split()[3:-2]
+    pairs = [f"{name} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
+    return "`" + " ".join(pair for pair in pairs if not pair.startswith(("--threads", "--minutes"))) + "`"
+
+
+def _printed(published: list[dict[str, Any]]) -> str:
+    """The paper's error on HELEN, else on HELEN and LFPW together, else on all of 300W's test part."""
+    errors = {each["subset"]: each["value"] for each in published if (each["measure"], each["norm"]) == ("nme", "io")}
+    for subset, note in (("helen", ""), ("common", " (with LFPW)"), ("full", " (full)")):
+        if subset in errors:
+            return f"{errors[subset]:.2f}{note}"
+    return ""
+
+
 TABLES = {
+    "sizes": sizes,
+    "studies": studies,
+    "paper_sizes": paper_sizes,
     "landmarks": landmarks,
     "presence": presence,
     "detector": detector,

@@ -51,13 +51,13 @@ SMALL_PWC = ("--width", "0.125", "--size", "112")
 SMALL = ("--width", "0.25", "--size", "128")
 HEADS = ("pwc-direct", "pwc-dan", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
 STUDIES = (
-    Study("sd-hrnet-teacher", "sd-hrnet-teacher", 70, ("--size", "128")),
+    Study("sd-hrnet-teacher", "sd-hrnet-teacher", 64, ("--size", "128")),
     Study("sd-hrnet-supernet", "sd-hrnet-supernet", 40, ("--size", "128")),
-    Study("sd-hrnet-slim", "sd-hrnet-slim", 30, ("--size", "128", "--budget", "150", "--start", "{sd-hrnet-supernet}")),
+    Study("sd-hrnet-slim", "sd-hrnet-slim", 22, ("--size", "128", "--budget", "600", "--start", "{sd-hrnet-supernet}")),
     Study(
         "sd-hrnet-distil",
         "sd-hrnet-distil",
-        40,
+        28,
         ("--size", "128", "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
     ),
     *(Study(f"{head}{end}", f"{head}{end}", 6, SMALL_PWC) for head in HEADS for end in ("", "-disc")),
@@ -79,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the studies of docs/models.md.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--trained", action="store_true", help="measure the runs as they are, without going on")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     known = {study.name: study for study in STUDIES}
@@ -86,16 +87,17 @@ def main() -> None:
         sys.exit(f"no study {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     for name in given.names or known:
         if not (REPORTS / f"{name}.json").is_file():
-            run(known[name], given.data, given.runs)
+            run(known[name], given.data, given.runs, trained=given.trained)
 
 
-def run(study: Study, data: Path, runs: Path) -> None:
+def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
     """Train, or go on, then measure and report."""
     folder = runs / study.name
     options = [option.format_map(_Checkpoints(runs)) for option in study.options]
     minutes = [] if study.minutes is None else ["--minutes", f"{study.minutes:g}"]
     train = [study.recipe, "--threads", "1", *minutes, *options]
-    nasion("train", *train, "--data", str(data), "--out", str(folder))
+    if not trained:
+        nasion("train", *train, "--data", str(data), "--out", str(folder))
     measured: dict[str, Any] = {}
     if study.evaluate is not None:
         file = folder / "evaluated.json"
