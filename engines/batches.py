@@ -64,9 +64,9 @@ class Work(Protocol):
 class Batches(Closing):
     """Runs a network on batches. Several threads may call at once; they take turns."""
 
-    def __init__(self, device: Device, prepare: Callable[[Shape], Work], *, most: int) -> None:
-        """Run what ``prepare`` makes ready for a shape (B,3,H,W), in batches of at most ``most``."""
-        self._device, self._prepare, self._most = device, prepare, most
+    def __init__(self, device: Device, prepare: Callable[[Shape], Work], *, most: int, least: int = 1) -> None:
+        """Run what ``prepare`` makes ready for a shape (B,3,H,W), in batches of ``least`` to ``most``."""
+        self._device, self._prepare, self._most, self._least = device, prepare, most, least
         self._lock = Lock()
         self._recordings: dict[Shape, _Recording] = {}
         self._closed = False
@@ -98,7 +98,7 @@ class Batches(Closing):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _part(self, shape: Shape, begin: int, end: int, fill: Callable[[_Recording, int, int], None]) -> Outputs:
-        recording = self._recording((bucket(end - begin, self._most), *shape[1:]))
+        recording = self._recording((bucket(end - begin, self._least, self._most), *shape[1:]))
         fill(recording, begin, end)
         return recording.run(end - begin)
 
@@ -123,9 +123,9 @@ class Batches(Closing):
                     self._recordings.popitem()[1].close()
 
 
-def bucket(count: int, most: int) -> int:
-    """The size of the batch that ``count`` images run in: a power of two, but at most ``most``."""
-    return min(1 << max(count - 1, 0).bit_length(), most)
+def bucket(count: int, least: int, most: int) -> int:
+    """The size of the batch that ``count`` images run in: a power of two, but within ``least`` and ``most``."""
+    return min(max(1 << max(count - 1, 0).bit_length(), least), most)
 
 
 class _Recording(Closing):

@@ -165,14 +165,14 @@ def _header(body: bytes, origin: str) -> tuple[dict[str, Any], bytes]:
 
 
 def cache_folder() -> Path:
-    """Where plans are kept: ``NASION_CACHE``, else the user's cache folder."""
-    if given := os.environ.get("NASION_CACHE"):
+    """Where plans are kept: the folder that ``NASION_PLANS`` names, else one of the user's cache."""
+    if given := os.environ.get("NASION_PLANS"):
         return Path(given)
     if os.name == "nt":
         home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     else:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "nasion"
+    return Path(home) / "nasion" / "plans"
 
 
 class PlanCache:
@@ -187,7 +187,7 @@ class PlanCache:
         self.folder = folder or cache_folder()
         if os.name == "posix" and self.folder.exists() and self.folder.stat().st_uid not in (0, os.getuid()):
             raise RuntimeUnavailable(
-                f"the plan cache {self.folder} belongs to another user, and plans are code; set NASION_CACHE to a "
+                f"the plan cache {self.folder} belongs to another user, and plans are code; set NASION_PLANS to a "
                 "folder of your own"
             )
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from .fake_cuda import FakeCuda
+from .fake_cuda import build as build_fake_cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -62,3 +66,25 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             files[name + suffix] = folder / (name + suffix)
             write_model(network, spec, files[name + suffix])
     return files
+
+
+@pytest.fixture(scope="session")
+def fake_cuda_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver library of a machine whose GPUs are not there (fake_cuda.py)."""
+    return build_fake_cuda(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture
+def fake_gpu(fake_cuda_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
+    """A machine with one such GPU and a plan cache of its own; whatever is taken of the GPU must be given back."""
+    from nasion.engines import device, driver
+
+    monkeypatch.setattr(driver, "LIBRARY", str(fake_cuda_library))
+    monkeypatch.setattr(device, "open_driver", driver.Driver)
+    monkeypatch.setenv("NASION_PLANS", str(tmp_path / "plans"))
+    fake = FakeCuda(fake_cuda_library)
+    fake.reset()
+    yield fake
+    left = fake.live
+    fake.reset(gpus=0)
+    assert left == 0, "something was not given back"

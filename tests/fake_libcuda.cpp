@@ -178,6 +178,11 @@ API cuMemcpyDtoDAsync_v2(uintptr_t to, uintptr_t from, size_t size, void* stream
     return copy(to, from, size, stream);
 }
 
+API cuLaunchHostFunc(void* stream, void (*function)(void*), void* data) {
+    CALLED;
+    return put(stream, [=] { function(data); });
+}
+
 API cuStreamBeginCapture_v2(void* handle, int) {
     CALLED;
     Stream* stream = open_stream(handle);

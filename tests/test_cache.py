@@ -167,10 +167,10 @@ def test_several_processes_never_read_half_a_plan(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NASION_CACHE", raising=False)
+    monkeypatch.delenv("NASION_PLANS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "nasion"
-    monkeypatch.setenv("NASION_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "nasion" / "plans"
+    monkeypatch.setenv("NASION_PLANS", str(tmp_path / "mine"))
     cache = PlanCache()
     cache.store("points", PLAN)
     assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o700
@@ -182,7 +182,7 @@ def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.
         os.chown(tmp_path, 12345, -1)
     except PermissionError:
         monkeypatch.setattr(os, "getuid", lambda: 54321)
-    with pytest.raises(RuntimeUnavailable, match="belongs to another user, and plans are code; set NASION_CACHE"):
+    with pytest.raises(RuntimeUnavailable, match="belongs to another user, and plans are code; set NASION_PLANS"):
         PlanCache(tmp_path)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,28 +16,17 @@ from nasion.engines.device import Device
 from nasion.engines.errors import DeviceError, ModelError
 
 from .copying import Copying, counted
-from .fake_cuda import FakeCuda, build, fake_pycuda
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("cuda"))
+from .fake_cuda import FakeCuda, fake_pycuda
 
 
 @pytest.fixture(params=["ctypes", "pycuda"])
-def cuda(request: pytest.FixtureRequest, library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
-    """A machine with one GPU, on which nothing is left behind."""
-    monkeypatch.setattr(driver, "LIBRARY", str(library))
+def cuda(request: pytest.FixtureRequest, fake_gpu: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """A machine with one GPU, reached by ctypes or by pycuda, on which nothing is left behind."""
     if request.param == "pycuda":
         for name, module in fake_pycuda().items():
             monkeypatch.setitem(sys.modules, name, module)
-    else:
-        monkeypatch.setattr(driver, "open_driver", driver.Driver)
-        monkeypatch.setattr("nasion.engines.device.open_driver", driver.Driver)
-    fake = FakeCuda(library)
-    fake.reset()
-    yield fake
-    assert fake.live == 0, "something was not given back"
+        monkeypatch.setattr("nasion.engines.device.open_driver", driver.open_driver)
+    return fake_gpu
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -178,7 +165,8 @@ def test_each_thread_has_its_own_current_context(cuda: FakeCuda) -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(0, 1), (1, 1), (2, 2), (3, 4), (4, 4), (5, 6), (6, 6), (9, 6)])
 def test_a_batch_is_filled_up_to_a_power_of_two_or_the_most(count: int, size: int) -> None:
-    assert bucket(count, 6) == size
+    assert bucket(count, 1, 6) == size
+    assert bucket(count, 3, 6) == max(size, 3)
 
 
 def test_every_size_of_batch_gives_what_each_image_gives_alone(cuda: FakeCuda) -> None:
@@ -199,10 +187,9 @@ def test_results_are_the_callers_to_keep(cuda: FakeCuda) -> None:
 
 
 def test_a_size_is_recorded_once_and_then_takes_one_copy_one_launch_and_one_wait(cuda: FakeCuda) -> None:
-    prepare = counted
     with Device() as device:
         works: list[Copying] = []
-        with Batches(device, prepare(device, works), most=8) as batches:
+        with Batches(device, counted(device, works), most=8) as batches:
             batches(numbers(3, 3, 2, 2))
             before = {name: cuda.calls(name) for name in CALLS}
             batches(numbers(4, 3, 2, 2))

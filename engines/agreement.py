@@ -1,0 +1,115 @@
+"""Does a network give elsewhere what it gives in ONNX Runtime on the CPU.
+
+Two programs add up numbers in different orders, so outputs differ in their last digits; where a network looks for the
+highest of many numbers, such a digit may decide. So a share of all values must be within a tolerance, not each one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import RuntimeUnavailable
+from .onnx_file import Precision
+from .runtime import Outputs
+from .spec import Spec
+
+Call = Callable[[NDArray[np.float32]], Outputs]
+
+SHARE = 0.99
+"""Least share of the values of each output that must be within its tolerance."""
+
+TOLERANCES: Mapping[Precision, Mapping[str, float]] = {
+    "fp32": {"points": 0.05, "boxes": 0.1, "scores": 1e-3, "confidence": 1e-3, "presence": 1e-3, "valid": 0.0},
+    "fp16": {"points": 0.5, "boxes": 1.0, "scores": 2e-2, "confidence": 2e-2, "presence": 2e-2, "valid": 0.0},
+}
+"""Largest difference that counts as none: pixels of the input for points and boxes, else parts of 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How one output differs.
+
+    Attributes:
+        worst: largest difference.
+        within: share of values within the tolerance.
+        tolerance: what counts as none.
+    """
+
+    worst: float
+    within: float
+    tolerance: float
+
+
+def compare(
+    reference: Call, candidate: Call, spec: Spec, precision: Precision, *, batch: int, seed: int = 0
+) -> dict[str, Difference]:
+    """Run both on the same pictures, ``batch`` at a time, and the candidate on single ones too.
+
+    Raises:
+        RuntimeUnavailable: they do not agree; the message says by how much.
+    """
+    images = pictures(spec, batch, seed)
+    expected, together = reference(images), candidate(images)
+    singles = [candidate(images[i : i + 1]) for i in (0, batch - 1)]
+    alone = {name: np.concatenate([single[name] for single in singles]) for name in together}
+    among = {name: values[[0, batch - 1]] for name, values in expected.items()}
+    found = differences(expected, together, precision)
+    for name, other in differences(among, alone, precision).items():
+        found[name] = max(found[name], other, key=lambda each: (1 - each.within, each.worst))
+    wrong = {name: each for name, each in found.items() if each.within < SHARE}
+    if wrong:
+        told = ", ".join(
+            f"{name} by up to {each.worst:.3g} ({each.within:.1%} within {each.tolerance})"
+            for name, each in wrong.items()
+        )
+        raise RuntimeUnavailable(f"{spec.name} gives something else than in ONNX Runtime: {told}")
+    return found
+
+
+def pictures(spec: Spec, count: int, seed: int = 0) -> NDArray[np.float32]:
+    """Pictures (count,3,H,W) of soft and fine random texture, normalised as ``spec`` says."""
+    rng = np.random.default_rng(seed)
+    width, height = spec.size
+    levels = np.zeros((count, 3, height, width), np.float32)
+    for cells in (2, 5, 16, 64):
+        coarse = rng.uniform(0, 255 / 4, (count, 3, cells, cells)).astype(np.float32)
+        rows, columns = (np.arange(side) * cells // side for side in (height, width))
+        levels += coarse[:, :, rows][:, :, :, columns]
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
+    return (levels - mean) / std
+
+
+def differences(expected: Outputs, found: Outputs, precision: Precision) -> dict[str, Difference]:
+    """How each output differs from what was expected; of faces, those that both have are compared."""
+    if "valid" in expected:
+        expected, found = _matched(expected, found)
+    return {name: _difference(expected[name], found[name], TOLERANCES[precision].get(name, 1e-3)) for name in expected}
+
+
+def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], tolerance: float) -> Difference:
+    if expected.shape != found.shape:
+        return Difference(np.inf, 0.0, tolerance)
+    if not expected.size:
+        return Difference(0.0, 1.0, tolerance)
+    gaps = np.abs(expected.astype(np.float64) - found)
+    gaps[np.isnan(expected) & np.isnan(found) | (expected == found)] = 0  # infinities too
+    gaps[np.isnan(gaps)] = np.inf
+    return Difference(float(gaps.max()), float((gaps <= tolerance).mean()), tolerance)
+
+
+def _matched(expected: Outputs, found: Outputs) -> tuple[Outputs, Outputs]:
+    """Faces in the order of the expected ones: for each that is valid the nearest box found in the same picture.
+
+    The order of slots is that of the scores, and two that are almost equal may change places.
+    """
+    picture, slot = np.nonzero(expected["valid"] > 0.5)
+    gaps = np.abs(found["boxes"][picture] - expected["boxes"][picture, slot][:, None]).max(axis=-1)
+    gaps[found["valid"][picture] <= 0.5] = np.inf
+    nearest = gaps.argmin(axis=1) if len(picture) else slot
+    mine = {name: values[picture, slot] for name, values in expected.items()}
+    theirs = {name: values[picture, nearest] for name, values in found.items()}
+    return mine, theirs

@@ -1,0 +1,182 @@
+"""The plan of a model for the GPU here: from the cache, or built, checked, compared and kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from .agreement import Difference, compare
+from .batches import Batches
+from .build import Built, Profile, Progress, Three, build, check_types
+from .cache import Plan, PlanCache, PlanKey
+from .device import Device
+from .errors import ModelError, RuntimeUnavailable
+from .halves import in_halves
+from .onnx_file import OnnxFile, read_onnx
+from .tensorrt_engine import Engine
+from .tensorrt_library import TensorRt
+
+_log = logging.getLogger(__name__)
+
+NO_PLUGINS = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What kind of plan a user wants; by default what the runtime builds by itself.
+
+    Attributes:
+        fp16: in float16, also where the file is float32.
+        batch: fewest, usual and most images at a time (None: by the model's task).
+        longest: longest side of pictures, for a network that takes any size (None: twice its own).
+        workspace: MB of GPU memory for scratch (None: all there is).
+    """
+
+    fp16: bool = False
+    batch: Three | None = None
+    longest: int | None = None
+    workspace: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A plan that TensorRT has taken.
+
+    Attributes:
+        plan: the plan.
+        engine: the same in TensorRT's hands; the caller's to close.
+        path: where it lies in the cache.
+        built: whether it was built just now.
+        reason: why, or where it comes from.
+    """
+
+    plan: Plan
+    engine: Engine
+    path: Path
+    built: bool
+    reason: str
+
+
+def plan_of(
+    path: Path,
+    library: TensorRt,
+    device: Device,
+    *,
+    wish: Wish = Wish(),
+    cache: PlanCache | None = None,
+    say: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Ready:
+    """Find or build the plan of an ONNX file.
+
+    Args:
+        path: the file.
+        library: the TensorRT that is to run it.
+        device: the GPU that is to run it.
+        wish: what kind of plan.
+        cache: where plans are kept (None: the user's).
+        say: gets the reason before a plan is built (None: a warning of ``logging``, because it takes long).
+        progress: is told of every step of the build.
+
+    Raises:
+        ModelError: the file is damaged or not ours, or what TensorRT made of it is not what it says.
+        RuntimeUnavailable: TensorRT cannot build or run it, or gives other results than ONNX Runtime.
+    """
+    model = in_halves(read_onnx(path)) if wish.fp16 else read_onnx(path)
+    profile = Profile.of(model.spec, batch=wish.batch, longest=wish.longest)
+    cache, name = cache or PlanCache(), path.stem
+    key = key_of(model, profile, library, device, wish.workspace)
+    plan, reason = cache.find(name, key)
+    if plan is not None:
+        try:
+            return Ready(plan, Engine(library, device, plan), cache.path_of(name, key), False, reason)
+        except RuntimeUnavailable as refused:  # in spite of its key and checksum
+            reason = str(refused)
+    (say or _log.warning)(f"building a plan of {name} for {device.gpu.name}, which takes a while: {reason}")
+    gpu = f"{device.gpu.name} {device.gpu.capability}"
+    timing = cache.timing(str(library), gpu)
+    with device.current():
+        fresh = build(library, model, profile, workspace=wish.workspace, timing=timing, progress=progress)
+    plan = Plan(key, model.spec, profile.batch, fresh.engine, _figures(fresh))
+    engine = Engine(library, device, plan)
+    try:
+        plan = Plan(key, model.spec, profile.batch, fresh.engine, {**plan.about, **check(plan, engine, device, model)})
+    except BaseException:
+        engine.close()
+        raise
+    if fresh.timing:
+        cache.store_timing(str(library), gpu, fresh.timing)
+    return Ready(plan, engine, cache.store(name, plan), True, reason)
+
+
+def key_of(model: OnnxFile, profile: Profile, library: TensorRt, device: Device, workspace: int | None) -> PlanKey:
+    """All that the plan of a model depends on, here and now."""
+    return PlanKey(
+        model=model.sha256,
+        precision=model.precision,
+        profile=str(profile),
+        workspace="any" if workspace is None else f"{workspace} MB",
+        tensorrt=str(library),
+        gpu=device.gpu.name,
+        capability=device.gpu.capability,
+        plugins=library.load_plugins() if model.plugins else NO_PLUGINS,
+    )
+
+
+def check(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> dict[str, object]:
+    """See that a plan is what was asked for, and gives what ONNX Runtime gives; figures for people.
+
+    Raises:
+        ModelError: its types are others.
+        RuntimeUnavailable: its results are.
+    """
+    check_types(engine.dtypes, model)
+    layers = engine.layers()
+    if model.precision == "fp32" and layers.get("float16"):
+        raise ModelError(f"{model.path.name} is float32, but its plan computes {layers['float16']} tensors in float16")
+    return {
+        "engine": layers,
+        "agreement": {name: asdict(each) for name, each in _agreement(plan, engine, device, model)},
+    }
+
+
+def _agreement(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> list[tuple[str, Difference]]:
+    from .runtime_onnx import OnnxRuntime
+
+    with (
+        OnnxRuntime(model.path, device="cpu") as reference,
+        Batches(device, engine.prepare, least=plan.batch[0], most=plan.batch[2]) as candidate,
+    ):
+        run = partial(compare, reference, candidate, plan.spec, model.precision)
+        return list(run(batch=min(plan.batch[2], 4)).items())
+
+
+def _figures(built: Built) -> dict[str, object]:
+    return {"layers": built.layers, "plugins": built.plugins, "seconds": round(built.seconds, 2)}
+
+
+def check_plan(plan: Plan, library: TensorRt, device: Device, *, origin: str) -> None:
+    """See that a plan named by the user was built for what is here.
+
+    Raises:
+        RuntimeUnavailable: it was not.
+    """
+    mine = plan.key
+    here = PlanKey(
+        model=mine.model,
+        precision=mine.precision,
+        profile=mine.profile,
+        workspace=mine.workspace,
+        tensorrt=str(library),
+        gpu=device.gpu.name,
+        capability=device.gpu.capability,
+        plugins=mine.plugins if mine.plugins == NO_PLUGINS else library.load_plugins(),
+    )
+    if mine != here:
+        raise RuntimeUnavailable(
+            f"{origin} was built for something else: {'; '.join(mine.differences(here))}; "
+            "build one for this machine with: nasion compile MODEL.onnx"
+        )
