@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -23,6 +24,7 @@ def test_everything_is_looked_at():
     assert topics >= {"system", "package", "runtime", "model", "GPU", "display", "camera", "codec"}
     assert named(findings, "package")["numpy"].found == metadata.version("numpy")
     assert named(findings, "runtime")["onnx"].state == "ok"
+    assert re.match(r"takes \S.* on (cpu|cuda:0): \S", named(findings, "runtime")["auto"].found)
     assert named(findings, "codec")["h264"].state == "ok"
     assert all(finding.remedy for finding in findings if finding.state == "broken")
 

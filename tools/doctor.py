@@ -58,7 +58,7 @@ def doctor(*, json: bool = False) -> None:
 def examine() -> list[Finding]:
     """Look at everything; a check that fails becomes a finding and never hides the others."""
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _python, _packages, _runtimes, _models, _gpu, _display, _cameras, _codecs,
+        _python, _packages, _runtimes, _chosen, _models, _gpu, _display, _cameras, _codecs,
     ]  # fmt: skip
     findings = []
     for check in checks:
@@ -163,6 +163,15 @@ def _runtimes() -> Iterator[Finding]:
         yield Finding("runtime", name, "ok" if works else missing, report)
 
 
+def _chosen() -> Iterator[Finding]:
+    """What tracking runs in where nothing else is asked for."""
+    from ..engines.runtime import open_runtime
+    from ..engines.zoo import model_path
+
+    with open_runtime(model_path("landmarks-68")) as runtime:
+        yield Finding("runtime", "auto", "ok", f"takes {runtime.provider} on {runtime.device}: {runtime.reason}")
+
+
 def _models() -> Iterator[Finding]:
     from ..engines.zoo import models
 
@@ -184,10 +193,16 @@ def _gpu() -> Iterator[Finding]:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         answer = ""
-    brings = "tracking runs on the CPU either way; nasion train would be faster with one"
+    brings = "tracking runs on the CPU without one; nasion train would be faster with one"
     if answer:
         for line in answer.splitlines():
-            yield Finding("GPU", "NVIDIA", "ok", line, "used by nasion train; tracking runs on the CPU")
+            yield Finding(
+                "GPU",
+                "NVIDIA",
+                "ok",
+                line,
+                "used by nasion train, and by tracking where a runtime can (see auto above)",
+            )
     else:
         yield Finding("GPU", "NVIDIA", "absent", "none found by nvidia-smi", brings)
 
