@@ -9,19 +9,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..engines.errors import ModelError, NasionError
-from ..engines.runtime import open_runtime
 from ..engines.spec import METADATA_KEY, Spec
 from .half import Halved, sums_in_full
 from .operators import as_nodes
+from .probes import compare, example, photographs, worst_difference
 from .recipes import Options, Trained, load_trained, recipe_named
 from .systems.rdfn import head_of
 
-__all__ = ["Trained", "example", "load_trained", "source", "worst_difference", "write_card", "write_model"]
+__all__ = [
+    "Trained",
+    "compare",
+    "example",
+    "load_trained",
+    "photographs",
+    "source",
+    "worst_difference",
+    "write_card",
+    "write_model",
+]
 
 LICENCE = (
     "Weights: research and evaluation, as the terms of the training data ask (300W, AFLW, YouTube Faces and WIDER FACE "
@@ -33,14 +42,6 @@ DATA = {
     "landmarks": "300W (HELEN and LFPW train parts, AFW), AFLW with MERL-RAV points, YouTube Faces (training part), "
     "WIDER FACE (train part) and ImageNet pictures for presence; no test part of any",
 }
-
-
-def example(spec: Spec, *, batch: int = 2, seed: int = 0) -> Tensor:
-    """Random images (batch,3,H,W) of the size and normalisation that ``spec`` asks for."""
-    rng = np.random.default_rng(seed)
-    levels = 255 * torch.from_numpy(rng.random((batch, 3, spec.size[1], spec.size[0]), np.float32))
-    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (spec.mean, spec.std))
-    return (levels - mean) / std
 
 
 def source(name: str, options: Options, *, head: bool = False) -> Trained:
@@ -136,7 +137,8 @@ def absorb_std(network: nn.Module, spec: Spec) -> tuple[nn.Module, Spec]:
 def _sample(spec: Spec) -> Tensor:
     """Two random images as small as ``spec`` allows."""
     images = example(spec)
-    return images if spec.stride == 1 else images[:, :, : 2 * spec.stride, : 3 * spec.stride]
+    small = images[:, :, : 2 * spec.stride, : 3 * spec.stride].contiguous()  # a view's strides would be demanded of all
+    return images if spec.stride == 1 else small
 
 
 def _dynamic(spec: Spec) -> dict[int, Any]:
@@ -163,21 +165,14 @@ def _rename(model: Any, old: str, new: str) -> None:
         output.name = new if output.name == old else output.name
 
 
-def worst_difference(network: nn.Module, spec: Spec, path: Path, images: Tensor) -> dict[str, float]:
-    """Largest absolute difference of each output between torch and the written file, in that output's own unit.
-
-    ``images`` are normalised as ``spec`` says, which is the network's; the file may ask for another normalisation.
-    """
-    with open_runtime(path) as runtime, torch.no_grad():
-        mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
-        asked = (np.array(values, np.float32).reshape(3, 1, 1) for values in (runtime.spec.mean, runtime.spec.std))
-        levels = images.numpy() * std + mean
-        ours, theirs = network.eval()(images), runtime((levels - next(asked)) / next(asked))
-    return {name: float(np.abs(ours[name].numpy() - theirs[name]).max()) for name in ours}
-
-
 def write_card(trained: Trained, path: Path) -> Path:
-    """Write the card of an exported network beside it; figures measured earlier on the same file are kept."""
+    """Write the card of an exported network beside it; figures measured earlier on the same file are kept.
+
+    Raises:
+        NasionError: the network was never trained.
+    """
+    if not trained.step:
+        raise NasionError(f"{trained.recipe.name}: an untrained network gets no card; export a checkpoint")
     card_path, content = path.with_suffix(".json"), path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     before = json.loads(card_path.read_text()) if card_path.is_file() else {}
