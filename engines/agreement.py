@@ -95,7 +95,8 @@ def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], toler
         return Difference(np.inf, 0.0, tolerance)
     if not expected.size:
         return Difference(0.0, 1.0, tolerance)
-    gaps = np.abs(expected.astype(np.float64) - found)
+    with np.errstate(invalid="ignore"):  # infinity less infinity, mended below
+        gaps = np.abs(expected.astype(np.float64) - found)
     gaps[np.isnan(expected) & np.isnan(found) | (expected == found)] = 0  # infinities too
     gaps[np.isnan(gaps)] = np.inf
     return Difference(float(gaps.max()), float((gaps <= tolerance).mean()), tolerance)

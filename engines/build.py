@@ -143,7 +143,7 @@ def build(
     network = builder.create_network(library.strong_flag)
     parser = api.OnnxParser(network, library.logger)
     if not parser.parse(model.content):
-        errors = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
+        errors = "; ".join(_told(parser.get_error(i)) for i in range(parser.num_errors))
         raise RuntimeUnavailable(f"{library} cannot read {model.path.name}: {errors}; {_ELSEWHERE}")
     plugins = check_network(api, network, model)
     config = _config(library, builder, network, profile, workspace)
@@ -166,6 +166,11 @@ def build(
 
 
 _ELSEWHERE = "run it elsewhere with --runtime onnx"
+
+
+def _told(error: Any) -> str:
+    """An error of TensorRT's parser, for people."""
+    return f"{error.node_operator()} {error.node_name()}: {error.desc()}"
 
 
 def _config(library: TensorRt, builder: Any, network: Any, profile: Profile, workspace: int | None) -> Any:

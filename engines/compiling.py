@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -100,16 +101,15 @@ def plan_of(
     timing = cache.timing(str(library), gpu)
     with device.current():
         fresh = build(library, model, profile, workspace=wish.workspace, timing=timing, progress=progress)
-    plan = Plan(key, model.spec, profile.batch, fresh.engine, _figures(fresh))
-    engine = Engine(library, device, plan)
-    try:
-        plan = Plan(key, model.spec, profile.batch, fresh.engine, {**plan.about, **check(plan, engine, device, model)})
-    except BaseException:
-        engine.close()
-        raise
     if fresh.timing:
         cache.store_timing(str(library), gpu, fresh.timing)
-    return Ready(plan, engine, cache.store(name, plan), True, reason)
+    plan = Plan(key, model.spec, profile.batch, fresh.engine, _figures(fresh))
+    with ExitStack() as opened:
+        engine = opened.enter_context(Engine(library, device, plan))
+        plan = replace(plan, about={**plan.about, **check(plan, engine, device, model)})
+        kept = cache.store(name, plan)
+        opened.pop_all()
+    return Ready(plan, engine, kept, True, reason)
 
 
 def key_of(model: OnnxFile, profile: Profile, library: TensorRt, device: Device, workspace: int | None) -> PlanKey:

@@ -137,6 +137,25 @@ def test_cameras_are_listed_with_their_sizes(monkeypatch):
     assert (found.name, found.state, found.found) == ("2", "ok", "640x480")
 
 
+def test_tools_and_libraries_for_the_gpu_are_found_or_missed(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("NASION_PLUGINS", str(tmp_path))
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "NvInferVersion.h").write_text(
+        "".join(f"#define NV_TENSORRT_{part} {i}\n" for i, part in enumerate(("MAJOR", "MINOR", "PATCH"), 9))
+    )
+    monkeypatch.setenv("TensorRT_ROOT", str(tmp_path))
+    found = named(module._kernels(), "kernels")
+    assert found["nvcc"].state == "absent"
+    assert "install the CUDA toolkit" in found["nvcc"].remedy
+    assert "apt-get install cmake" in found["cmake"].remedy
+    assert found["TensorRT headers"].found == f"9.10.11 in {tmp_path / 'include'}"
+    assert "run: nasion plugins build" in found["plugins"].found
+    (tmp_path / "nvcc").write_text("")
+    (tmp_path / "nvcc").chmod(0o755)
+    assert named(module._kernels(), "kernels")["nvcc"].state == "ok"
+
+
 def test_a_check_that_fails_does_not_hide_the_others(monkeypatch):
     def fails():
         raise ImportError("no cameras here")

@@ -7,6 +7,7 @@ import json as json_module
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def doctor(*, json: bool = False) -> None:
 def examine() -> list[Finding]:
     """Look at everything; a check that fails becomes a finding and never hides the others."""
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _python, _packages, _runtimes, _chosen, _models, _gpu, _display, _cameras, _codecs,
+        _python, _packages, _runtimes, _chosen, _models, _gpu, _kernels, _display, _cameras, _codecs,
     ]  # fmt: skip
     findings = []
     for check in checks:
@@ -205,6 +206,31 @@ def _gpu() -> Iterator[Finding]:
             )
     else:
         yield Finding("GPU", "NVIDIA", "absent", "none found by nvidia-smi", brings)
+
+
+def _kernels() -> Iterator[Finding]:
+    """What ``nasion plugins build`` would find here, and what it has left."""
+    from ..engines import plugins
+
+    for program, without, remedy in (
+        ("cmake", "nothing is compiled", "pip install cmake, or apt-get install cmake"),
+        ("c++", "nothing is compiled", "apt-get install g++"),
+        ("nvcc", "no CUDA kernels, no plugins", "install the CUDA toolkit 12 or 13 and put nvcc on the PATH"),
+    ):
+        path = shutil.which(program)
+        remedy = "" if path else f"{without} without it: {remedy}"
+        yield Finding("kernels", program, "ok" if path else "absent", path or "not found", remedy)
+    headers = plugins.tensorrt_headers()
+    remedy = f"no plugins without them: unpack TensorRT's tar or deb and set {plugins.TENSORRT_VARIABLE} to its folder"
+    if headers is None:
+        yield Finding("kernels", "TensorRT headers", "absent", "not found", remedy)
+    else:
+        yield Finding("kernels", "TensorRT headers", "ok", f"{headers[1]} in {headers[0]}")
+    for kind in plugins.KINDS:
+        try:
+            yield Finding("kernels", kind, "ok", str(plugins.locate(kind)))
+        except NasionError as error:
+            yield Finding("kernels", kind, "absent", str(error), "only TensorRT and frames on a GPU need it")
 
 
 def _display() -> Iterator[Finding]:

@@ -20,8 +20,8 @@ inline std::uint16_t to_half(float value) {
     const float size = std::fabs(value);
     if (std::isnan(value)) return sign | 0x7e00;
     if (size >= 65520.0f) return sign | 0x7c00;  // halfway between the greatest and the next that would be
-    int exponent = 0;
-    std::frexp(size, &exponent);  // size = m * 2^exponent, m in 0.5..1
+    int exponent = -14;
+    if (size > 0) std::frexp(size, &exponent);  // size = m * 2^exponent, m in 0.5..1
     const int step = exponent > -13 ? exponent - 11 : -24;  // binary place of the last digit that is kept
     const int units = static_cast<int>(std::nearbyint(std::ldexp(size, -step)));
     // a carry out of the fraction runs into the exponent, which is where it belongs
