@@ -333,6 +333,16 @@ def test_every_column_of_table_two_is_a_recipe() -> None:
         assert {each.turn for each in schedule.optimisers} >= {NAMES[name].build(TINY).turn(1)}
 
 
+def test_a_budget_of_minutes_brings_a_faster_schedule_that_ends_with_it() -> None:
+    for recipe in RECIPES:
+        paper, hurried = recipe.schedule_for(Options()), recipe.schedule_for(Options(minutes=8))
+        assert all(a.rate < b.rate for a, b in zip(paper.optimisers, hurried.optimisers, strict=True))
+        assert all(each.rate_at(1.0, 0) < 0.02 * each.rate for each in hurried.optimisers)
+        assert all(each.rate_at(1.0, 0) == each.rate for each in paper.optimisers)
+        assert (hurried.patience, paper.average) == (None, 0.0)
+        assert hurried.average > 0
+
+
 def test_the_study_keeps_one_crop_and_the_cascade_its_half() -> None:
     with torch.device("meta"):
         for name, recipe in NAMES.items():
