@@ -38,7 +38,7 @@ class RHTConfig:
         htm: hard transformation of the reference's maps.
         fusion: join target and reference at three scales; else they are added up at the coarsest.
         size: side of the crop in pixels, a multiple of 64; the branch sees half of it.
-        width: factor on every number of channels.
+        width: factor on every number of channels but those that the maps are read from.
     """
 
     landmarks: int = 68
@@ -229,16 +229,18 @@ class Extractor(nn.Module):
 class Decoder(nn.Module):
     """The target's features and what was transferred, joined at each scale (MSFFM, eq. 5 and 6), to maps.
 
-    A ReLU follows each transposed convolution: without one the three scales would be a single linear map.
+    A ReLU follows each transposed convolution: without one the three scales would be a single linear map. The last scale
+    has 64 channels whatever the width: every cell of the maps is a linear function of them, and of fewer the maps of 68
+    landmarks could not differ enough.
     """
 
     def __init__(self, config: RHTConfig) -> None:
         """Expect one transferred set for each transformation that ``config`` has."""
         super().__init__()
-        widths = [config.channels(width) for width in WIDTHS]
-        sources = 1 + config.stm + config.htm
+        sources = [(config.stm + config.htm) * config.channels(width) for width in WIDTHS]
+        widths = [*(config.channels(width) for width in WIDTHS[:-1]), WIDTHS[-1]]
         self.joins = (
-            nn.ModuleList(nn.Conv2d(sources * width, width, 3, padding=1) for width in widths)
+            nn.ModuleList(nn.Conv2d(a + b, b, 3, padding=1) for a, b in zip(sources, widths, strict=True))
             if config.fusion
             else None
         )

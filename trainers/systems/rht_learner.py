@@ -46,7 +46,7 @@ class RHTLearner(Learner):
         super().__init__()
         self.network, self.spec, self.decoding = RHT(config), spec, decoding
         self.curves = BOUNDARIES[config.landmarks] if config.boundaries else ()
-        self.sigma = SIGMA * config.size / SIZE
+        self.sigma = max(1.0, SIGMA * config.size / SIZE)  # a narrower Gaussian could miss every cell
         side = config.size // STRIDE
         self.register_buffer("reference_image", torch.zeros(1, 3, side, side))
         self.register_buffer("reference_points", torch.zeros(1, config.landmarks, 2))
