@@ -230,7 +230,8 @@ class OnnxParser:
     def parse(self, content: bytes) -> bool:
         model = onnx.load_from_string(content)
         unknown = [node.op_type for node in model.graph.node if node.op_type == "Unheard"]
-        self._errors = [SimpleNamespace(desc=lambda: f"no importer for {unknown[0]}")] if unknown else []
+        error = {"desc": "no importer", "node_operator": unknown[0], "node_name": "node 1"} if unknown else {}
+        self._errors = [ParserError(error)] if unknown else []
         if not unknown:
             self._network._take(model)
         return not unknown
@@ -239,6 +240,20 @@ class OnnxParser:
 
     def get_error(self, i: int) -> Any:
         return self._errors[i]
+
+
+class ParserError:
+    def __init__(self, told: dict[str, str]) -> None:
+        self._told = told
+
+    def desc(self) -> str:
+        return self._told["desc"]
+
+    def node_operator(self) -> str:
+        return self._told["node_operator"]
+
+    def node_name(self) -> str:
+        return self._told["node_name"]
 
 
 class Runtime:

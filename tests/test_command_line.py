@@ -20,7 +20,20 @@ from nasion.tools.main import main as nasion
 from nasion.tools.shield import Shield
 from nasion.tools.track import Tracking, parse_size, parse_time
 
-COMMANDS = ("track", "demo", "bench", "doctor", "data", "train", "evaluate", "networks", "export", "plugins")
+COMMANDS = (
+    "track",
+    "demo",
+    "bench",
+    "doctor",
+    "data",
+    "train",
+    "evaluate",
+    "networks",
+    "export",
+    "compile",
+    "rtx",
+    "plugins",
+)
 HEAVY = ("cv2", "av", "torch", "onnxruntime", "onnx")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200"}
 

@@ -30,6 +30,8 @@ _COMMANDS = {
     "evaluate": "Measure the error of a network on a test set.",
     "networks": "Count the networks of the papers and compare with what the papers print.",
     "export": "Write a trained network to a file that the tracker runs.",
+    "compile": "Build the TensorRT plan of a model for the GPU here.",
+    "rtx": "Build networks with TensorRT-RTX, which needs no GPU for that.",
     "plugins": "Compile the CUDA kernels and TensorRT plugins, and say where they are.",
 }
 for _name, _help in _COMMANDS.items():
