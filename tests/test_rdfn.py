@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from nasion.engines.errors import NasionError
+from nasion.engines.runtime import open_runtime
 from nasion.trainers.checkpoint import TrainingError, kept, save
 from nasion.trainers.datasets import read_set
-from nasion.trainers.export import example, worst_difference, write_model
+from nasion.trainers.export import example, write_model
 from nasion.trainers.networks import resnet
 from nasion.trainers.networks.rdfn import (
     RDFN,
@@ -306,8 +307,11 @@ def test_the_whole_network_exported_says_the_same_at_other_sizes(tmp_path: Path)
     spec = NAMES["rdfn"].build(TINY).spec
     write_model(network, spec, tmp_path / "whole.onnx")
     images = torch.cat([example(spec, batch=3), example(spec, batch=3)[:, :, :, :32]], dim=3)
-    off = worst_difference(network, spec, tmp_path / "whole.onnx", images)
-    assert set(off) == {"boxes", "scores", "points", "confidence", "valid"}
-    assert off["boxes"] < 1e-2
-    assert off["points"] < 1e-1
-    assert max(off["scores"], off["confidence"], off["valid"]) < 1e-3
+    with open_runtime(tmp_path / "whole.onnx") as runtime, torch.no_grad():
+        ours, theirs = network(images), runtime(images.numpy())
+    off = {name: np.abs(ours[name].numpy() - theirs[name]) for name in ours}
+    assert list(off) == ["boxes", "scores", "points", "confidence", "valid"]
+    assert max(off[name].max() for name in ("boxes", "scores", "confidence", "valid")) < 1e-3
+    # the maps of an untrained network are so flat that rounding moves the highest cell of one or the other by a cell
+    assert off["points"].mean() < 0.1
+    assert np.median(off["points"]) < 1e-3
