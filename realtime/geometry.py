@@ -210,7 +210,7 @@ def to_tensor(crops: Sequence[Image], mean: Sequence[float], std: Sequence[float
     height, width = crops[0].shape[:2]
     tensor = np.empty((len(crops), 3, height, width), np.float32)
     for crop, planes in zip(crops, tensor, strict=True):
-        planes[...] = crop.transpose(2, 0, 1)[::-1 if rgb else 1]
+        planes[...] = crop.transpose(2, 0, 1)[:: -1 if rgb else 1]
     if any(mean):
         tensor -= np.array(mean, np.float32)[:, None, None]
     if any(value != 1 for value in std):

@@ -75,8 +75,9 @@ class OneEuro:
         self._speed = (1 - share) * self._speed + (share / (step * size)) * change
         pace = np.hypot(self._speed[:, :1], self._speed[:, 1:])
         weight = circle * setting.cutoff + (circle * setting.beta) * pace
-        self._points = self._points + change * (weight / (1 + weight))
-        return self._points.copy()  # the caller may do with it what he likes
+        calmed: FloatArray = self._points + change * (weight / (1 + weight))
+        self._points = calmed
+        return calmed.copy()  # the caller may do with it what he likes
 
 
 class Smoother:

@@ -59,11 +59,12 @@ class ModuleRuntime(Closing):
     So validation runs the tracker's own detector and aligner.
     """
 
-    provider, threads = "torch CPU", 0
+    provider, threads, reason = "torch", 0, "a module in training"
 
     def __init__(self, module: nn.Module, spec: Spec) -> None:
         """Run ``module``, an export wrapper, as described by ``spec``."""
         self.module, self.spec = module.eval(), spec
+        self.device = str(device_of(module))
 
     @torch.no_grad()
     def __call__(self, images: NDArray[np.float32]) -> Outputs:

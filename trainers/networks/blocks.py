@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def full(*args: P.args, **kwargs: P.kwargs) -> R:
-        lifted: Any = [value.float() if _is_half(value) else value for value in args]
+        lifted: Any = [cast(Tensor, value).float() if _is_half(value) else value for value in args]
         kinds = {value.device.type for value in args if isinstance(value, Tensor)} - {"meta"}  # which knows no autocast
         if not any(torch.is_autocast_enabled(kind) for kind in kinds):
             return function(*lifted, **kwargs)
