@@ -86,7 +86,8 @@ class Detector:
 
 def _longer(image: Image, shorter: int) -> int:
     """The longer side of a picture whose shorter one becomes ``shorter``."""
-    return round(shorter * min(max(image.shape[:2]) / min(image.shape[:2]), LONGEST))
+    height, width = image.shape[:2]
+    return round(shorter * min(max(width, height) / min(width, height), LONGEST))
 
 
 def _fit(image: Image, size: int, stride: int, *, least: int) -> tuple[Image, FloatArray]:
