@@ -1,20 +1,40 @@
-"""One conformance suite for every runtime."""
+"""One conformance suite for every runtime. Of TensorRT only TensorRT itself, and the GPU, are fakes here."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from nasion.engines import runtime_onnx
 from nasion.engines.errors import ModelError, RuntimeUnavailable
 from nasion.engines.runtime import RuntimeName, open_runtime, working_runtimes
+from nasion.engines.tensorrt_library import tensorrt
 
-KINDS: list[tuple[RuntimeName, str]] = [("onnx", ".onnx"), ("torch", ".pt2")]
+from . import fake_tensorrt
+from .onnx_models import landmarks
+
+KINDS: list[tuple[RuntimeName, str]] = [("onnx", ".onnx"), ("torch", ".pt2"), ("tensorrt", ".onnx")]
 every_runtime = pytest.mark.parametrize(("name", "suffix"), KINDS)
+
+
+@pytest.fixture(autouse=True)
+def _machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For the tests of TensorRT, a machine that has it."""
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and callspec.params.get("name") == "tensorrt":
+        request.getfixturevalue("fake_gpu")
+        fake_tensorrt.install("11.4.0.106", monkeypatch)
+    yield
+    tensorrt.cache_clear()
 
 
 def crops(batch: int) -> np.ndarray:
@@ -28,6 +48,8 @@ def test_outputs_are_named_float32_and_one_per_crop(
     with open_runtime(tiny_models["landmarks" + suffix], runtime=name) as runtime:
         assert runtime.spec.landmarks == 68
         assert runtime.provider
+        assert runtime.device == ("cuda:0" if name == "tensorrt" else "cpu")
+        assert runtime.reason == f"asked for: {name}"
         for batch in (1, 5):
             out = runtime(crops(batch))
             shapes = {key: value.shape for key, value in out.items()}
@@ -101,15 +123,21 @@ def test_runtimes_agree(tiny_models: dict[str, Path]) -> None:
 def test_a_runtime_asked_for_by_name_never_gives_way_silently(tiny_models: dict[str, Path]) -> None:
     with pytest.raises(RuntimeUnavailable, match=r"runs \.pt2 files.*nasion export"):
         open_runtime(tiny_models["landmarks.onnx"], runtime="torch")
-    with pytest.raises(RuntimeUnavailable, match="allowed: auto, onnx, torch"):
+    with pytest.raises(RuntimeUnavailable, match="allowed: auto, onnx, torch, tensorrt"):
         open_runtime(tiny_models["landmarks.onnx"], runtime="cuda")  # type: ignore[arg-type]
+    with pytest.raises(RuntimeUnavailable, match=r"runs \.onnx and \.plan files.*nasion export"):
+        open_runtime(tiny_models["landmarks.pt2"], runtime="tensorrt")
+    with pytest.raises(RuntimeUnavailable, match=r"torch .* sees 0 GPUs and cannot use cuda:0; use --device cpu"):
+        open_runtime(tiny_models["landmarks.pt2"], runtime="torch", device="cuda:0")
+    with open_runtime(tiny_models["landmarks.pt2"], device="cpu") as runtime:
+        assert runtime.reason == "a .pt2 file runs in torch"
 
 
 def test_a_missing_file_and_a_strange_suffix_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a file"):
         open_runtime(tmp_path / "none.onnx")
     (tmp_path / "x.bin").touch()
-    with pytest.raises(ModelError, match=r"suffix '\.bin'; allowed: \.onnx, \.pt2"):
+    with pytest.raises(ModelError, match=r"suffix '\.bin'; allowed: \.onnx, \.pt2, \.plan"):
         open_runtime(tmp_path / "x.bin")
 
 
@@ -127,10 +155,96 @@ def test_an_onnx_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
         open_runtime(tmp_path / "a.onnx")
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda", "cuda:-1", "cuda:x", "CPU", ""])
+def test_a_device_that_is_unknown_is_refused(device: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        RuntimeUnavailable, match=re.escape(f"device {device!r} is unknown; allowed: auto, cpu, cuda:N")
+    ):
+        open_runtime(tmp_path / "any.onnx", device=device)
+
+
+def test_without_a_gpu_auto_takes_the_cpu_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasion.engines.driver.LIBRARY", "libnothing.so.1")
+    path = landmarks(tmp_path / "points.onnx")
+    with open_runtime(path) as runtime:
+        assert (runtime.provider, runtime.device) == ("CPUExecutionProvider", "cpu")
+        assert re.fullmatch(r"no NVIDIA driver: libnothing.*; so the CPU", runtime.reason)
+    with pytest.raises(RuntimeUnavailable, match=r"no runtime works on cuda:0: no NVIDIA driver"):
+        open_runtime(path, device="cuda:0")
+
+
+class SessionOnGpu:
+    """ONNX Runtime with its CUDA provider, as far as choosing goes; computes on the CPU all the same."""
+
+    works = True
+    asked: list[Any]
+
+    def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
+        type(self).asked = providers
+        self._session = ORIGINAL(path, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return [runtime_onnx.CUDA, runtime_onnx.CPU] if self.works and len(self.asked) > 1 else [runtime_onnx.CPU]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+ORIGINAL = onnxruntime.InferenceSession
+
+
+@pytest.fixture
+def onnx_on_gpu(monkeypatch: pytest.MonkeyPatch) -> type[SessionOnGpu]:
+    both = [runtime_onnx.CUDA, runtime_onnx.CPU]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", SessionOnGpu)
+    monkeypatch.setattr(SessionOnGpu, "works", True)
+    return SessionOnGpu
+
+
+def test_onnx_runtime_takes_the_gpu_that_is_named_and_keeps_all_digits(
+    onnx_on_gpu: type[SessionOnGpu], tmp_path: Path
+) -> None:
+    with open_runtime(landmarks(tmp_path / "points.onnx"), runtime="onnx", device="cuda:2") as runtime:
+        assert (runtime.provider, runtime.device) == ("CUDAExecutionProvider", "cuda:2")
+    assert onnx_on_gpu.asked == [("CUDAExecutionProvider", {"device_id": 2, "use_tf32": 0}), "CPUExecutionProvider"]
+
+
+def test_a_cuda_provider_that_gives_way_to_the_cpu_is_an_error_where_a_gpu_was_named(
+    onnx_on_gpu: type[SessionOnGpu], tmp_path: Path
+) -> None:
+    onnx_on_gpu.works = False
+    path = landmarks(tmp_path / "points.onnx")
+    with pytest.raises(
+        RuntimeUnavailable, match=r"CUDA provider does not work on cuda:0; .*onnxruntime-gpu\[cuda,cudnn\]"
+    ):
+        open_runtime(path, runtime="onnx", device="cuda:0")
+    with open_runtime(path, runtime="onnx") as runtime:
+        assert (runtime.provider, runtime.device) == ("CPUExecutionProvider", "cpu")
+    with open_runtime(path, runtime="onnx", device="cpu") as runtime:
+        assert onnx_on_gpu.asked == ["CPUExecutionProvider"]
+
+
+def test_auto_takes_onnx_runtime_on_the_gpu_where_tensorrt_is_missing(
+    onnx_on_gpu: type[SessionOnGpu], fake_gpu: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "nasion.engines.tensorrt_library._MODULES", {"tensorrt": ("no_such",), "tensorrt-rtx": ("nor",)}
+    )
+    tensorrt.cache_clear()
+    with open_runtime(landmarks(tmp_path / "points.onnx")) as runtime:
+        assert (runtime.provider, runtime.device) == ("CUDAExecutionProvider", "cuda:0")
+        assert re.match(
+            r"TensorRT: tensorrt is not installed: pip install .*; ONNX Runtime with CUDA works", runtime.reason
+        )
+
+
 def test_doctor_learns_of_every_runtime() -> None:
     report = dict(working_runtimes())
-    assert report.keys() == {"onnx", "torch"}
-    assert all(text.startswith("works") for text in report.values())
+    assert report.keys() == {"onnx", "torch", "tensorrt"}
+    assert all(report[name].startswith("works") for name in ("onnx", "torch"))
+    assert report["tensorrt"].startswith(("works: ", "not available: "))
 
 
 def test_importing_nasion_loads_nothing_heavy() -> None:
