@@ -87,7 +87,8 @@ class Detector:
 def _longer(image: Image, shorter: int) -> int:
     """The longer side of a picture whose shorter one becomes ``shorter``."""
     height, width = image.shape[:2]
-    return round(shorter * min(max(width, height) / min(width, height), LONGEST))
+    ratio: float = max(width, height) / min(width, height)
+    return round(shorter * min(ratio, LONGEST))
 
 
 def _fit(image: Image, size: int, stride: int, *, least: int) -> tuple[Image, FloatArray]:
