@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +34,25 @@ def build(*, cuda: bool) -> Built:
     return plugins.build(folder, cuda=cuda, jobs=os.cpu_count() or 1)
 
 
+@cache
+def build_emulated() -> Path:
+    """The kernels compiled for the CPU, with ``tests/emulated`` in the place of CUDA."""
+    sources = build(cuda=False).folder.parent / "emulated"  # the references are there, so there is a compiler
+    sources.mkdir(exist_ok=True)
+    for path in plugins.SOURCES.glob("*.cu"):
+        text = path.read_text().replace(
+            "extern __shared__ __align__(16) float values[];", "float* const values = emulated::dynamic_shared();"
+        )
+        (sources / f"{path.stem}.cpp").write_text(text)
+    library = sources / "libnasion_emulated.so"
+    includes = ["-I", str(ROOT / "tests" / "emulated"), "-I", str(plugins.SOURCES)]
+    files = [str(path) for path in (*sorted(sources.glob("*.cpp")), plugins.SOURCES / "status.cpp")]
+    flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden"]
+    command = ["c++", *flags, *includes, *files, "-o", str(library)]
+    subprocess.run(command, check=True)
+    return library
+
+
 class Machine(Protocol):
     """Runs an operator somewhere."""
 
@@ -43,10 +64,10 @@ class Machine(Protocol):
 
 
 class Host:
-    """The plain C++ references."""
+    """A library that works on host memory: the plain C++ references, or the emulated kernels."""
 
-    def __init__(self) -> None:
-        self.kernels = Kernels(build(cuda=False).libraries["reference"], reference=True)
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels = kernels
 
     def run(self, call: Callable[..., None], inputs: Sequence[Array], outputs: Sequence[Array]) -> list[Array]:
         call([each.ctypes.data for each in inputs], [each.ctypes.data for each in outputs], 0)

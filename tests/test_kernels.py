@@ -16,7 +16,7 @@ from nasion.realtime.geometry import Region, invert, to_tensor, warp
 from nasion.trainers.decoding import reweighted
 from nasion.trainers.networks.roi_align import roi_align_levels
 
-from .native import Host, build, crop, reweight, roi_align
+from .native import Host, build, build_emulated, crop, reweight, roi_align
 from .operator_suite import OperatorSuite, maps_of, picture_of, rois_of, turned
 
 # whichever test compiles the kernels first waits for them: a minute, and much longer on a busy machine
@@ -25,11 +25,19 @@ pytestmark = pytest.mark.timeout(1500)
 
 @pytest.fixture(scope="module")
 def machine() -> Host:
-    return Host()
+    return Host(Kernels(build(cuda=False).libraries["reference"], reference=True))
 
 
 class TestReferences(OperatorSuite):
-    """Every test of the suite, on the host."""
+    """Every test of the suite, in plain C++."""
+
+
+class TestEmulatedKernels(OperatorSuite):
+    """Every test of the suite with the kernels themselves, block by block on a CPU."""
+
+    @pytest.fixture
+    def machine(self) -> Host:
+        return Host(Kernels(build_emulated()))
 
 
 @pytest.mark.parametrize("sampling", [1, 2])
