@@ -316,3 +316,9 @@ def test_the_papers_schedule_is_the_default() -> None:
     assert (schedule.steps, schedule.batch) == (59_025, 8)
     (adam,) = schedule.optimisers
     assert [round(adam.rate_at(part, 1000), 7) for part in (0.0, 0.5, 1.0)] == [1e-4, 5.5e-5, 1e-5]
+
+
+def test_where_minutes_are_limited_the_rate_is_higher() -> None:
+    recipe: Recipe = NAMES["rht-r"]
+    (adam,) = recipe.schedule_for(Options(minutes=15)).optimisers
+    assert adam.rate > recipe.schedule_for(Options()).optimisers[0].rate

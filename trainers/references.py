@@ -154,7 +154,8 @@ def grey_crop(samples: FaceSamples, face: int) -> Image:
     """The plain crop of a face as SIFT sees it: grey, 128 pixels a side."""
     spec, image = samples.spec, samples.crop(face)["image"].numpy()
     shade = (image.transpose(1, 2, 0) * spec.std + spec.mean).mean(axis=2).clip(0, 255).astype(np.uint8)
-    return cv2.resize(shade, (SIFT_SIDE, SIFT_SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    grey: Image = cv2.resize(shade, (SIFT_SIDE, SIFT_SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return grey
 
 
 def coarser(images: Tensor, factor: int) -> Tensor:

@@ -120,8 +120,8 @@ def best_matches(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """
     correlation = neighbourhoods(query).transpose(1, 2) @ neighbourhoods(keys).to(query.dtype)
     attention, place = correlation.max(dim=2)
-    shape = query.shape[2:]
-    return place.unflatten(1, shape), attention.unflatten(1, shape)[:, None]
+    height, width = query.shape[2:]
+    return place.reshape(-1, height, width), attention.reshape(-1, 1, height, width)
 
 
 def gather_patches(values: Tensor, place: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def gather_patches(values: Tensor, place: Tensor) -> Tensor:
     Returns:
         (B,C,h,w).
     """
-    count, _, height, width = values.shape
+    count, channels, height, width = values.shape
     rows = functional.pad(values, (1, 1, 1, 1)).flatten(2).transpose(1, 2)  # the first row is padding: nothing but 0
     start = torch.arange(count, device=values.device)[:, None, None] * rows.shape[1]
     corner = place // width * (width + 2) + place % width + start
@@ -147,13 +147,13 @@ def gather_patches(values: Tensor, place: Tensor) -> Tensor:
         moved = functional.pad(corner + (dy * (width + 2) + dx), (1, 1, 1, 1))
         chosen = moved[:, 2 - dy : 2 - dy + height, 2 - dx : 2 - dx + width]
         total = total + rows.index_select(0, chosen.flatten())
-    return (total / 9).unflatten(0, (-1, height * width)).transpose(1, 2).unflatten(2, (height, width))
+    return (total / 9).reshape(-1, height * width, channels).transpose(1, 2).reshape(-1, channels, height, width)
 
 
 def transfer(values: Scales, place: Tensor) -> Scales:
     """``gather_patches`` at all three scales: a patch of a finer one is the same cells, four or sixteen pixels each."""
     cells = [functional.pixel_unshuffle(value, 2**i) if i else value for i, value in enumerate(values)]
-    parts = gather_patches(torch.cat(cells, dim=1), place).split([cell.shape[1] for cell in cells], dim=1)
+    parts = torch.split(gather_patches(torch.cat(cells, dim=1), place), [cell.shape[1] for cell in cells], dim=1)
     return parts[0], functional.pixel_shuffle(parts[1], 2), functional.pixel_shuffle(parts[2], 4)
 
 
@@ -192,7 +192,7 @@ class HardTransform(nn.Module):
     def forward(self, query: Tensor, reference: Reference) -> Scales:
         """Features of the target (B,256,h,w) to the reference's values laid over it."""
         keys = reference.keys.expand_as(query)
-        matrix = self.matrix(self.look(torch.cat([query, keys], dim=1))).unflatten(1, (2, 3))
+        matrix = self.matrix(self.look(torch.cat([query, keys], dim=1))).reshape(-1, 2, 3)
         coarse, middle, fine = (warp_features(value, matrix) for value in reference.values)
         return coarse, middle, fine
 
@@ -229,9 +229,9 @@ class Extractor(nn.Module):
 class Decoder(nn.Module):
     """The target's features and what was transferred, joined at each scale (MSFFM, eq. 5 and 6), to maps.
 
-    A ReLU follows each transposed convolution: without one the three scales would be a single linear map. The last scale
-    has 64 channels whatever the width: every cell of the maps is a linear function of them, and of fewer the maps of 68
-    landmarks could not differ enough.
+    A ReLU follows each transposed convolution: without one the three scales would be a single linear map. The last
+    scale has 64 channels whatever the width: every cell of the maps is a linear function of them, and of fewer the
+    maps of 68 landmarks could not differ enough.
     """
 
     def __init__(self, config: RHTConfig) -> None:

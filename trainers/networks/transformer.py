@@ -73,14 +73,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Sequence (B,T,width) with position code (T,width) to the same shape."""
         query, key = self.query_key(x + positions).chunk(2, dim=2)
-        parts = (self._split(each) for each in (query, key, self.value(x)))
-        mixed = functional.scaled_dot_product_attention(*parts)
+        value = self._split(self.value(x))
+        mixed = functional.scaled_dot_product_attention(self._split(query), self._split(key), value)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
     def _split(self, x: Tensor) -> Tensor:
         """(B,T,width) to (B,heads,T,width/heads)."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class EncoderLayer(nn.Module):
@@ -123,7 +123,7 @@ class Encoder(nn.Module):
         x = features.flatten(2).transpose(1, 2)
         for layer in self.layers:
             x = layer(x, self.positions)
-        return x.transpose(1, 2).unflatten(2, (height, width))
+        return x.transpose(1, 2).reshape(-1, x.shape[2], height, width)
 
 
 class TransBackbone(nn.Module):

@@ -175,7 +175,7 @@ class RHTReader(nn.Module):
 def validate_rht(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
     """``accuracy`` on plain crops of ``held``; ``_masked`` on the same faces in masks, ``_hard`` read by arg-max."""
     assert isinstance(learner, RHTLearner)
-    figures = {}
+    figures: dict[str, float] = {}
     for samples, suffix in ((FaceSamples, ""), (MaskedSamples, "_masked")):
         found, truth = predict_points(_BothWays(learner), samples(held, spec, Augmentation()))
         soft, hard = np.split(found, 2, axis=1)
