@@ -8,7 +8,6 @@ lacks, go by ctypes there too. All handles and addresses are plain integers.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import sys
 from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
@@ -205,7 +204,7 @@ class Driver:
     def pin(self, size: int) -> Bytes:
         """An array of ``size`` bytes that the GPU copies from and to without the processor."""
         address = self.library.handle("cuMemHostAlloc", size, _PORTABLE)
-        return np.frombuffer((ctypes.c_uint8 * size).from_address(address), np.uint8)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def unpin(self, array: Bytes) -> None:
         """Give back what ``pin`` gave; the array must not be used any more."""
@@ -327,4 +326,8 @@ def _plain(name: str) -> str:
 
 def open_driver(number: int) -> Driver:
     """The driver for GPU ``number``: by pycuda where it is installed."""
-    return PyCuda(number) if importlib.util.find_spec("pycuda") else Driver(number)
+    try:
+        import pycuda.driver  # noqa: F401
+    except ImportError:
+        return Driver(number)
+    return PyCuda(number)

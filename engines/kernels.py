@@ -148,7 +148,7 @@ class Kernels:
             KernelError: the arguments make no sense, or the launch failed.
         """
         table = (_Level * len(levels))(
-            *((each.address, each.channels, each.height, each.width, each.scale) for each in levels)
+            *(_Level(each.address, each.channels, each.height, each.width, each.scale) for each in levels)
         )
         arguments = _RoIAlign(
             table, len(levels), batch, rois, regions, output_size, sampling_ratio, normalize, epsilon, half,

@@ -144,13 +144,14 @@ def tensorrt(kind: Kind | None = None) -> TensorRt:
     Raises:
         RuntimeUnavailable: it is not installed, or cannot be loaded.
     """
-    if kind is None:
-        kind = next(iter(installed()), "tensorrt")
-    for name in _MODULES[kind]:
+    first: Kind = next(iter(installed()), "tensorrt")
+    chosen = kind or first
+    remedy = _INSTALL[chosen]
+    for name in _MODULES[chosen]:
         try:
-            return TensorRt(kind, importlib.import_module(name))
+            return TensorRt(chosen, importlib.import_module(name))
         except ModuleNotFoundError:
             continue
         except (ImportError, OSError, FileNotFoundError) as error:
-            raise RuntimeUnavailable(f"{kind} is installed but cannot be loaded ({error}): {_INSTALL[kind]}") from error
-    raise RuntimeUnavailable(f"{kind} is not installed: {_INSTALL[kind]}")
+            raise RuntimeUnavailable(f"{chosen} is installed but cannot be loaded ({error}): {remedy}") from error
+    raise RuntimeUnavailable(f"{chosen} is not installed: {remedy}")

@@ -229,4 +229,5 @@ def _sample(planes: Numbers, matrix: Array, height: int, width: int) -> Array:
 def _blocks(pixels: int, block: int) -> Array:
     """(blocks, pixels): the mean of each run of ``block`` pixels; the last may be of fewer."""
     member = np.arange(pixels)[None] // block == np.arange(-(-pixels // block))[:, None]
-    return member / member.sum(axis=1, keepdims=True)
+    shares: Array = member / member.sum(axis=1, keepdims=True)
+    return shares

@@ -73,7 +73,7 @@ class OneEuro:
         circle = 2 * math.pi * step
         share = circle * setting.speed_cutoff / (1 + circle * setting.speed_cutoff)
         self._speed = (1 - share) * self._speed + (share / (step * size)) * change
-        pace = np.hypot(self._speed[:, :1], self._speed[:, 1:])
+        pace: FloatArray = np.hypot(self._speed[:, :1], self._speed[:, 1:])
         weight = circle * setting.cutoff + (circle * setting.beta) * pace
         calmed: FloatArray = self._points + change * (weight / (1 + weight))
         self._points = calmed

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ DOMAIN = "nasion"
 EPSILON = 1e-12  # shortest feature vector that is made one of length 1, as in torch's normalize
 
 _AS_NODES = ContextVar("as_nodes", default=False)
-_LIBRARY = torch.library.Library(DOMAIN, "DEF")
+_LIBRARY: Any = torch.library.Library(DOMAIN, "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define(
     "multi_level_roi_align(Tensor[] levels, Tensor rois, float[] scales, int output_size, int sampling_ratio, "
     "bool normalize, float epsilon) -> Tensor"

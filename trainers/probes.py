@@ -13,7 +13,7 @@ from ..engines.onnx_file import Precision
 from ..engines.runtime import open_runtime
 from ..engines.spec import Spec
 from ..realtime.aligner import region_of_box
-from ..realtime.faces import Image
+from ..realtime.faces import FloatArray
 from ..realtime.geometry import Region, region_of_points, to_tensor, warp
 from ..realtime.sources.camera_motion import FACE, PHOTOGRAPH
 from ..realtime.sources.stills import read_image
@@ -48,7 +48,7 @@ def photographs(spec: Spec, *, data: Path | None = None, name: str = "300w", cou
     return torch.from_numpy(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
 
 
-def _around(points: Image, margin: float) -> Region:
+def _around(points: FloatArray, margin: float) -> Region:
     return region_of_points(points[np.isfinite(points[:, 0])], margin=margin)
 
 
