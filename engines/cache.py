@@ -185,7 +185,7 @@ class PlanCache:
             RuntimeUnavailable: it belongs to another user, who could put his code there.
         """
         self.folder = folder or cache_folder()
-        if os.name == "posix" and self.folder.exists() and self.folder.stat().st_uid not in (0, os.getuid()):
+        if not _is_ours(self.folder):
             raise RuntimeUnavailable(
                 f"the plan cache {self.folder} belongs to another user, and plans are code; set NASION_PLANS to a "
                 "folder of your own"
@@ -252,6 +252,11 @@ class PlanCache:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether only this user, or root, says what lies there."""
+    return os.name != "posix" or not folder.exists() or folder.stat().st_uid in (0, os.getuid())
 
 
 def _safe(name: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasion.engines.cache import MAGIC, Plan, PlanCache, PlanKey, cache_folder, read_plan
+from nasion.engines.cache import MAGIC, Plan, PlanCache, PlanKey, _is_ours, cache_folder, read_plan
 from nasion.engines.errors import ModelError, RuntimeUnavailable
 from nasion.engines.spec import Spec
 
@@ -177,13 +177,18 @@ def test_the_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tmp_path.chmod(0o755)
-    try:
-        os.chown(tmp_path, 12345, -1)
-    except PermissionError:
-        monkeypatch.setattr(os, "getuid", lambda: 54321)
+    monkeypatch.setattr("nasion.engines.cache._is_ours", lambda folder: False)
     with pytest.raises(RuntimeUnavailable, match="belongs to another user, and plans are code; set NASION_PLANS"):
         PlanCache(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there do files have owners of this kind")
+def test_a_folder_is_ours_if_it_is_this_users_or_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = tmp_path.stat().st_uid
+    assert _is_ours(tmp_path)
+    assert _is_ours(tmp_path / "not there yet")
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    assert _is_ours(tmp_path) == (owner == 0)
 
 
 def test_names_of_models_that_no_file_system_likes_are_mended(tmp_path: Path) -> None:

@@ -165,3 +165,15 @@ def test_a_check_that_fails_does_not_hide_the_others(monkeypatch):
     findings = examine()
     assert named(findings, "cameras")["cameras"].found == "no cameras here"
     assert named(findings, "codec")["h264"].state == "ok"
+
+
+def test_the_plan_cache_is_counted_and_one_of_somebody_else_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASION_PLANS", str(tmp_path / "plans"))
+    assert module._plans().found == f"no plans yet in {tmp_path / 'plans'}"
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "points-0.plan").write_bytes(bytes(2_000_000))
+    assert module._plans().found == f"1 plans of 2 MB in {tmp_path / 'plans'}"
+    monkeypatch.setattr("nasion.engines.cache._is_ours", lambda folder: False)
+    found = module._plans()
+    assert found.state == "absent"
+    assert "NASION_PLANS" in found.found

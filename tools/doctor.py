@@ -111,8 +111,14 @@ _PACKAGES: dict[str, tuple[str, str | None]] = {
     "torch": ("torch", "train"),
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
+    "tensorrt": ("tensorrt", "tensorrt"),
+    "pycuda": ("pycuda", "tensorrt"),
 }
-_PURPOSES = {"parquet": "Parquet output", "train": "training and the torch runtime"}
+_PURPOSES = {
+    "parquet": "Parquet output",
+    "train": "training and the torch runtime",
+    "tensorrt": "the quickest runtime on an NVIDIA GPU",
+}
 
 
 def _packages() -> Iterator[Finding]:
@@ -162,6 +168,20 @@ def _runtimes() -> Iterator[Finding]:
         works = report.startswith("works")
         missing: State = "broken" if name == "onnx" else "absent"
         yield Finding("runtime", name, "ok" if works else missing, report)
+    yield _plans()
+
+
+def _plans() -> Finding:
+    """What TensorRT has built so far."""
+    from ..engines.cache import PlanCache
+
+    try:
+        cache = PlanCache()
+    except NasionError as error:
+        return Finding("runtime", "plan cache", "absent", str(error))
+    sizes = [plan.stat().st_size for plan in cache.folder.glob("*.plan")]
+    found = f"{len(sizes)} plans of {sum(sizes) / 1e6:.0f} MB" if sizes else "no plans yet"
+    return Finding("runtime", "plan cache", "ok", f"{found} in {cache.folder}")
 
 
 def _chosen() -> Iterator[Finding]:

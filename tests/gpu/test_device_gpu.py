@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,12 @@ from nasion.engines.errors import DeviceError
 from ..copying import Copying, counted
 from .conftest import missing
 
-DRIVERS: list[type[Driver]] = [Driver, PyCuda] if importlib.util.find_spec("pycuda") else [Driver]
+try:
+    import pycuda.driver  # noqa: F401
+
+    DRIVERS: list[type[Driver]] = [Driver, PyCuda]
+except ImportError:
+    DRIVERS = [Driver]
 CROPS = (3, 112, 112)
 
 
