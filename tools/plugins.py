@@ -49,7 +49,7 @@ def build(
         architectures=architectures,
         tensorrt=tensorrt,
         jobs=jobs,
-        say=print if verbose else lambda line: None,
+        say=print if verbose else _progress,
     )
     _print(found)
     if found.folder != native.default_folder().resolve():
@@ -66,6 +66,12 @@ def where() -> None:
         state = "nothing is built" if found is None else "what is built is of other sources"
         sys.exit(f"nasion: {native.default_folder()}: {state}; run: nasion plugins build")
     _print(found)
+
+
+def _progress(line: str) -> None:
+    """Of what CMake prints, the steps."""
+    if line.startswith("["):
+        print(line, flush=True)
 
 
 def _print(found: Built) -> None:
