@@ -264,7 +264,24 @@ def _printed(published: list[dict[str, Any]]) -> str:
     return ""
 
 
+def rtx() -> str:
+    report = read(BENCH / "rtx.json")
+    rows = []
+    for each in report["results"]:
+        nodes = sum(each["nodes"].values())
+        row = [f"`{each['file'].removesuffix('.onnx')}`", each["precision"], each["profile"]]
+        row += [f"{each['plugins']} of {nodes}" if nodes else "–", f"{each['layers']:,}", f"{each['seconds']:.1f}"]
+        rows.append([*row, each["error"] or f"{each['bytes'] / 1e6:.1f}"])
+    machine, versions = report["machine"], report["versions"]
+    head = ["network", "precision", "batch x width x height", "plugins", "layers", "seconds", "MB"]
+    return table(head, rows) + (
+        f"\n{machine['cpu']}, {machine['cores']} cores, no GPU; TensorRT-RTX {versions['tensorrt-rtx']}, onnx "
+        f"{versions['onnx']}; {report['date'][:10]}; `{report['command']}`.\n"
+    )
+
+
 TABLES = {
+    "rtx": rtx,
     "sizes": sizes,
     "studies": studies,
     "paper_sizes": paper_sizes,

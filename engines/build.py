@@ -15,7 +15,7 @@ from typing import Any
 from .errors import ModelError, NasionError, RuntimeUnavailable
 from .onnx_file import OnnxFile, Precision
 from .spec import Spec, Task
-from .tensorrt_library import TensorRt
+from .tensorrt_library import TensorRt, readable
 
 Progress = Callable[[str, int, int], None]
 """Gets the name of a phase, the steps done of it and how many it has; phases nest."""
@@ -137,14 +137,16 @@ def build(
     """
     if model.plugins:
         library.load_plugins()
-    library.complaints()
     api, begin = library.api, monotonic()
     builder = api.Builder(library.logger)
     network = builder.create_network(library.strong_flag)
+    library.complaints()  # of TensorRT-RTX, that there is no GPU
     parser = api.OnnxParser(network, library.logger)
     if not parser.parse(model.content):
         errors = "; ".join(_told(parser.get_error(i)) for i in range(parser.num_errors))
-        raise RuntimeUnavailable(f"{library} cannot read {model.path.name}: {errors}; {_ELSEWHERE}")
+        raise RuntimeUnavailable(
+            f"{library} cannot read {model.path.name}: {errors}{library.complaints()}; {_ELSEWHERE}"
+        )
     plugins = check_network(api, network, model)
     config = _config(library, builder, network, profile, workspace)
     measured = _use_timing(config, timing) if library.kind == "tensorrt" else None
@@ -170,7 +172,7 @@ _ELSEWHERE = "run it elsewhere with --runtime onnx"
 
 def _told(error: Any) -> str:
     """An error of TensorRT's parser, for people."""
-    return f"{error.node_operator()} {error.node_name()}: {error.desc()}"
+    return f"{error.node_operator()} {error.node_name()}: {readable(error.desc())}"
 
 
 def _config(library: TensorRt, builder: Any, network: Any, profile: Profile, workspace: int | None) -> Any:

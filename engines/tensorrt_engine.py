@@ -77,11 +77,19 @@ class Engine(Closing):
         return Tensor(shape, np.dtype(TYPES[self.dtypes[name].name]))
 
     def layers(self) -> Mapping[str, int]:
-        """What the plan's layers exchange, by TensorRT's own account: how many tensors of each type, and plugins."""
+        """What the plan's layers exchange, by TensorRT's own account: how many tensors of each type, and plugins.
+
+        Which types lie within a layer that TensorRT fused of many, it does not tell.
+        """
         inspector = self._engine.create_engine_inspector()
         text = inspector.get_engine_information(self._library.api.LayerInformationFormat.JSON)
-        layers = [layer for layer in json.loads(text)["Layers"] if isinstance(layer, dict)]
-        found = Counter(_kind(str(tensor.get("Format/Datatype"))) for layer in layers for tensor in layer["Outputs"])
+        try:
+            layers = [layer for layer in json.loads(text)["Layers"] if isinstance(layer, dict)]
+        except (ValueError, KeyError, TypeError):
+            return {}  # this version tells it in another way
+        found = Counter(
+            _kind(str(tensor.get("Format/Datatype"))) for layer in layers for tensor in layer.get("Outputs", ())
+        )
         found["plugins"] = sum("plugin" in str(layer.get("LayerType")).lower() for layer in layers)
         found["layers"] = len(layers)
         return dict(found)

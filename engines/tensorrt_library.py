@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import logging
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,8 @@ _INSTALL: dict[Kind, str] = {
     "tensorrt-rtx": "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings onnx",
 }
 OLDEST = (10, 7)
+# where in the source it was noticed, and, of TensorRT-RTX without a GPU, that there is none
+_NOISE = re.compile(r"^ModelImporter\.cpp|^Node name:|^\[\d+\] |cudaError 35\b")
 
 
 class TensorRt:
@@ -85,7 +88,13 @@ class TensorRt:
     def complaints(self) -> str:
         """What TensorRT said was wrong since this was last asked, to be put behind an error of ours."""
         errors, self.logger.errors[:] = list(self.logger.errors), []
-        return f" ({'; '.join(errors[-5:])})" if errors else ""
+        told = dict.fromkeys(filter(None, map(readable, errors)))
+        return f" ({'; '.join(list(told)[-5:])})" if told else ""
+
+
+def readable(message: str) -> str:
+    """A message of TensorRT's in one line, without what says nothing to a user."""
+    return " ".join(line.strip() for line in message.splitlines() if not _NOISE.search(line))
 
 
 def _logger(api: Any) -> Any:

@@ -59,26 +59,56 @@ def test_a_model_that_tensorrt_rtx_cannot_read_says_which_operator(python: Path,
     assert re.search(r"cannot read points\.onnx: .*Unheard", build_apart(path, python=python).error)
 
 
-def test_a_node_of_ours_becomes_a_plugin_where_the_library_is_built(python: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def _plugins() -> None:
+    """The library of our plugins is built."""
     found = built()
     if found is None or found.stale or "plugins" not in found.libraries:
         pytest.skip("the plugin library is not built: nasion plugins build")
-    path = _reweighting(tmp_path / "points.onnx")
-    result = build_apart(path, python=python)
+
+
+@pytest.mark.usefixtures("_plugins")
+def test_a_node_of_ours_becomes_a_plugin_where_the_library_is_built(python: Path, tmp_path: Path) -> None:
+    result = build_apart(_reweighting(tmp_path / "points.onnx"), python=python)
     assert result.error == ""
     assert (result.nodes, result.plugins) == ({"LocationReweight": 1}, 1)
     assert re.fullmatch("[0-9a-f]{64}", result.plugin_library)
 
 
-def _reweighting(path: Path) -> Path:
+@pytest.mark.usefixtures("_plugins")
+@pytest.mark.parametrize(
+    ("before", "attributes", "text"),
+    [
+        (None, {"threshold": "half"}, "attribute threshold is .* give one float"),
+        (("ReduceMean", ["bright", "last"], {"keepdims": 0}), {}, "maps have rank 3; give 4"),
+        (("Cast", ["bright"], {"to": onnx.TensorProto.INT32}), {}, "maps hold int32; allowed: float32, float16"),
+    ],
+)
+def test_a_plugin_says_itself_what_it_does_not_take(
+    before: tuple[str, list[str], dict[str, int]] | None,
+    attributes: dict[str, object],
+    text: str,
+    python: Path,
+    tmp_path: Path,
+) -> None:
+    path = _reweighting(tmp_path / "points.onnx", **attributes)
+    if before is not None:
+        model, (name, inputs, values) = onnx.load(path), before
+        model.graph.node[2].input[0] = "other"
+        model.graph.node.insert(2, onnx.helper.make_node(name, inputs, ["other"], **values))
+        onnx.save(model, path)
+    assert re.search(text, build_apart(path, python=python).error)
+
+
+def _reweighting(path: Path, **attributes: object) -> Path:
     """The tiny model, decoding by location reweighting; its body is never needed here, so it is none."""
     landmarks(path)
     model = onnx.load(path)
     kept = [node for node in model.graph.node if node.op_type in ("Conv", "Relu", "ReduceMean")]
     del model.graph.node[:]
     node = onnx.helper.make_node(
-        "LocationReweight", ["bright"], ["points", "confidence"], domain="nasion", threshold=0.5,
-        plugin_namespace="nasion", plugin_version="1",
+        "LocationReweight", ["bright"], ["points", "confidence"], domain="nasion",
+        **{"threshold": 0.5, "plugin_namespace": "nasion", "plugin_version": "1"} | attributes,
     )  # fmt: skip
     model.graph.node.extend([*kept[:2], node, kept[2]])
     model.opset_import.append(onnx.helper.make_opsetid("nasion", 1))

@@ -20,7 +20,7 @@ from .track import DEFAULTS, Tracking
 if TYPE_CHECKING:
     from .measurement import Clip, Measurement
 
-_PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av", "onnxruntime", "torch")
+_PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "torch")
 
 
 def bench(

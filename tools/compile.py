@@ -97,7 +97,8 @@ def _print(ready: Ready, path: Path) -> None:
 
 
 def _layers(about: Mapping[str, Any]) -> str:
-    fused = f"{about['layers']} layers in {about['engine']['layers']}"
+    within = about["engine"].get("layers")
+    fused = f"{about['layers']} layers{f' in {within}' if within else ''}"
     return f"{fused}, {about['plugins']} plugins" if about["plugins"] else fused
 
 
