@@ -41,7 +41,10 @@ class TorchRuntime(Closing):
                 program = move_to_device_pass(program, self.device)
             self._module: Any = program.module()
         except Exception as error:
-            raise ModelError(f"{path}: torch cannot load it ({error}); export it again") from error
+            raise ModelError(
+                f"{path}: torch cannot load it ({error}); export it again. Where a program has operators of its own, "
+                "import what registers them first (ours: nasion.trainers.operators)"
+            ) from error
         if not extra[METADATA_KEY]:
             raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
         self.spec = Spec.from_json(extra[METADATA_KEY], origin=str(path))

@@ -2,23 +2,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nasion.engines.errors import ModelError
+from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.runtime import open_runtime
+from nasion.engines.spec import METADATA_KEY
 from nasion.tools.export import export
 from nasion.trainers import checkpoint as files
 from nasion.trainers import recipes
 from nasion.trainers.augment import Augmentation
-from nasion.trainers.export import absorb_std, example, worst_difference, write_model
+from nasion.trainers.export import absorb_std, example, photographs, worst_difference, write_model
 from nasion.trainers.loop import Schedule
+from nasion.trainers.networks import resnet
+from nasion.trainers.operators import as_nodes, location_reweight
 from nasion.trainers.recipes import Options, Recipe, all_recipes, prepare_faces
 
+from .labelled import write_data
 from .pointers import Pointer
 
 POINTER = Recipe(
@@ -43,7 +49,11 @@ def written(path: Path, recipe: Recipe, options: Options) -> Path:
 
 
 def differences(printed: str) -> list[float]:
-    return [float(line.rsplit(" ", 1)[1]) for line in printed.splitlines() if "worst difference" in line]
+    return [
+        float(line.partition("from torch ")[2].split()[0])
+        for line in printed.splitlines()
+        if "worst difference" in line
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +119,73 @@ def test_the_division_by_255_moves_into_the_first_convolution_only_where_that_is
     network, spec = absorb_std(twice, twice.spec)
     assert network is twice
     assert spec == twice.spec
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bottleneck a group of ResNet-50 instead of 3, 4 and 6: quicker to export."""
+    monkeypatch.setattr(resnet, "BLOCKS", (1, 1, 1, 1))
+
+
+@pytest.mark.usefixtures("shallow")
+def test_the_head_of_an_untrained_network_is_exported_by_the_name_of_its_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "head.pt2"
+    export("rdfn", out=out, head=True, size=64, width=1 / 16, set_="wflw")
+    printed = capsys.readouterr().out
+    assert "fp32, landmarks, input 64x64" in printed
+    assert max(differences(printed)) == 0, "torch runs what torch traced"
+    with open_runtime(out) as runtime:
+        spec = runtime.spec
+        assert (spec.task, spec.name, spec.landmarks, spec.stride) == ("landmarks", "rdfn-head", 98, 1)
+        assert runtime(example(spec, batch=1).numpy())["points"].shape == (1, 98, 2)
+    program = torch.export.load(out)
+    assert not [node for node in program.graph.nodes if "nasion" in str(node.target)], "it needs no operator of ours"
+    assert not [name for name in program.state_dict if "detector" in name]
+
+
+def test_only_whole_networks_have_a_head_and_only_recipes_take_options(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(NasionError, match="landmarks-68 has no landmark head of its own; only the whole RDFN has"):
+        export(str(checkpoint), out=tmp_path / "x.onnx", head=True)
+    with pytest.raises(NasionError, match="a checkpoint knows its own set, size and width"):
+        export(str(checkpoint), out=tmp_path / "x.onnx", size=64)
+    with pytest.raises(NasionError, match=r"recipe 'best' is unknown; allowed:\n"):
+        export("best", out=tmp_path / "x.onnx")
+
+
+def test_an_untrained_network_gets_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "all_recipes", lambda: {"pointer": POINTER})
+    with pytest.raises(NasionError, match="pointer: an untrained network gets no card; export a checkpoint"):
+        export("pointer", out=tmp_path / "x.pt2", card=True)
+
+
+def test_faces_of_a_data_set_stand_in_for_the_photograph(tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    spec = replace(Pointer().spec, size=(64, 64))
+    shipped, own = photographs(spec, count=2), photographs(spec, data=data, count=2)
+    assert shipped.shape == own.shape == (2, 3, 64, 64)
+    assert not torch.equal(shipped, own)
+    assert 0 <= float(shipped.min()) < float(shipped.max()) <= 1
+    whole = photographs(replace(spec, task="faces", stride=16))
+    assert float((shipped[0] - whole[0]).abs().mean()) > 0.01, "a face that fills less of the picture"
+
+
+def test_operators_that_torch_does_not_know_are_explained(tmp_path: Path) -> None:
+    class Asks(nn.Module):
+        def forward(self, maps: Tensor) -> dict[str, Tensor]:
+            return {"points": location_reweight(maps)[0]}
+
+    with as_nodes():
+        program = torch.export.export(Asks(), (torch.rand(1, 2, 8, 8),), strict=False)
+    path = tmp_path / "asks.pt2"
+    torch.export.save(program, path, extra_files={METADATA_KEY: Pointer().spec.to_json()})
+    code = "import sys; from nasion.engines.runtime import open_runtime; open_runtime(sys.argv[1])"
+    source = Path(__file__).resolve().parent.parent / "src"
+    failed = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, env={"PYTHONPATH": str(source)}
+    )
+    assert "import what registers them first (ours: nasion.trainers.operators)" in failed.stderr
 
 
 def test_a_format_that_we_do_not_write_is_named(checkpoint: Path, tmp_path: Path) -> None:
