@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,16 @@ def test_a_budget_of_minutes_ends_the_run_early(tmp_path: Path) -> None:
     state = run(tmp_path, Schedule(steps=10**9, batch=4), minutes=0.01)
     assert 0 < state.step < 10**6
     assert (tmp_path / "latest.pt").is_file()
+
+
+def test_minutes_of_processor_time_do_not_count_waiting(tmp_path: Path) -> None:
+    def wait(state: State, part: float, losses: dict[str, float]) -> None:
+        time.sleep(0.05)
+
+    by_wall, by_cpu = (run(tmp_path / clock, minutes=1 / 60, clock=clock, watch=wait) for clock in ("wall", "cpu"))
+    assert by_wall.step < SCHEDULE.steps, "forty waits take two seconds"
+    assert by_cpu.step == SCHEDULE.steps
+    assert 0 < by_cpu.seconds < 1
 
 
 def test_no_steps_validate_and_keep_the_network_as_it_was_built(tmp_path: Path) -> None:

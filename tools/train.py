@@ -29,6 +29,7 @@ def train(
     data: Path,
     out: Path | None = None,
     minutes: float | None = None,
+    clock: Literal["wall", "cpu"] = "wall",
     steps: int | None = None,
     batch: int | None = None,
     seed: int = 0,
@@ -55,6 +56,8 @@ def train(
         out: folder of the run (default runs/RECIPE); receives record.jsonl, latest.pt, best.pt and curve.svg.
         minutes: budget of training time; the learning rate follows it where it ends before the steps. A recipe may
             have a faster schedule for it.
+        clock: what minutes are: wall, or cpu, the processor time of the process over its threads, which other work on
+            the machine does not shorten.
         steps: optimiser steps of the whole run (default: the recipe's).
         batch: samples a step (default: the recipe's), over all processes.
         seed: of initial weights and samples.
@@ -94,7 +97,7 @@ def train(
     )
     folder = out or Path("runs") / recipe
     with joined(device_named(device)) as place:
-        job = Job(chosen, data, minutes, steps, batch, workers, place, precision)
+        job = Job(chosen, data, minutes, clock, steps, batch, workers, place, precision)
         if seeds is None:
             job.run(options, folder)
             return
@@ -130,6 +133,7 @@ class Job:
     recipe: Recipe
     data: Path
     minutes: float | None
+    clock: Literal["wall", "cpu"]
     steps: int | None
     batch: int | None
     workers: int
@@ -171,6 +175,7 @@ class Job:
                     validate=prepared.validate,
                     criterion=self.recipe.criterion,
                     minutes=self.minutes,
+                    clock=self.clock,
                     workers=self.workers,
                     device=self.device,
                     precision=self.precision,

@@ -26,6 +26,7 @@ from .stopping import Stopping
 Validate = Callable[[nn.Module], dict[str, float]]
 Watch = Callable[[State, float, dict[str, float]], None]
 Precision = Literal["fp32", "bf16"]
+Clock = Literal["wall", "cpu"]
 
 SAVE_EVERY = 300.0
 """Seconds after which a checkpoint is written, whatever the step."""
@@ -41,10 +42,15 @@ class _Run:
     validate: Validate | None
     criterion: str
     minutes: float | None
+    clock: Clock
     device: torch.device
     precision: Precision
     description: dict[str, Any]
     watch: Watch | None
+
+    def now(self) -> float:
+        """Seconds that training has taken since some moment in the past."""
+        return time.monotonic() if self.clock == "wall" else time.process_time() / torch.get_num_threads()
 
     def progress(self, state: State) -> float:
         """Part of the run that is over, 0..1."""
@@ -68,6 +74,7 @@ def train(
     validate: Validate | None = None,
     criterion: str = "loss",
     minutes: float | None = None,
+    clock: Clock = "wall",
     workers: int = 0,
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
@@ -89,6 +96,8 @@ def train(
         validate: learner to named figures; ``criterion`` names the one to minimise for ``best.pt``.
         criterion: see ``validate``.
         minutes: a budget of training time; the learning rate then follows time instead of steps where that ends first.
+        clock: what time is: ``wall``, or ``cpu``, the processor time of this process over torch's threads, which other
+            work on the machine does not shorten.
         workers: processes that prepare samples.
         device: where to train.
         precision: ``bf16`` computes what torch's autocast deems safe in bfloat16.
@@ -105,8 +114,8 @@ def train(
     about = description or {}
     state = begin(learner, schedule, folder / "latest.pt", about)
     with Record(folder, silent=processes.rank() > 0) as record, Stopping() as stopping:
-        run = _Run(schedule, folder, record, validate, criterion, minutes, device, precision, about, watch)
-        record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, **about)
+        run = _Run(schedule, folder, record, validate, criterion, minutes, clock, device, precision, about, watch)
+        record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, clock=clock, **about)
         _steps(state, run, _batches(samples, run, state.step, collate, workers), stopping)
     return state
 
@@ -155,10 +164,10 @@ def _without_signals(_: int) -> None:
 
 def _steps(state: State, run: _Run, batches: Iterator[Any], stopping: Stopping) -> None:
     module = processes.shared(_Losses(state.learner), run.device)
-    begin, saved = time.monotonic() - state.seconds, time.monotonic()
+    begin, saved = run.now() - state.seconds, time.monotonic()
     state.learner.train()
     while True:
-        state.seconds, stop = processes.agreed(time.monotonic() - begin, stopping.asked, run.device)
+        state.seconds, stop = processes.agreed(run.now() - begin, stopping.asked, run.device)
         if stop:
             _save_latest(state, run)
             stopping.leave()

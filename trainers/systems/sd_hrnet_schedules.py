@@ -10,11 +10,12 @@ from ..schedule import Optimiser, Schedule
 
 EPOCHS = 60
 
-# Where minutes are limited. The paper's factors can travel 2.1 in all and 0.035 a pass; so can these in some 250 of
-# their steps. At 3e-3 they all fell in step (0.70 to 0.75 after 100 steps): until a factor comes near 0, the pressure
-# on it (5e-5) is twenty times the gradient of the maps, and hardly anything tells one from another.
+# Where minutes are limited. The paper's factors can travel 2.1 in all and 0.035 a pass; so can these in some 850 of
+# their steps, of which half an hour on one core has as many. Fewer steps at 3e-3 all fell in step (0.70 to 0.75 after
+# 100): until a factor comes near 0, the pressure on it (5e-5) is twenty times the gradient of the maps, and hardly
+# anything tells one from another.
 CUT_PASSES = (4, 12)  # steps of the importance factors, then of the weights
-CUT_FACTORS = Optimiser("adam", rate=1e-2, decay=0.0, turn="importance")
+CUT_FACTORS = Optimiser("adam", rate=5e-3, decay=0.0, turn="importance")
 
 
 @dataclass(frozen=True, slots=True)
