@@ -51,8 +51,9 @@ def _paper_size(recipe: str, *options: str) -> Study:
 
 
 FACE = ("--size", "128", "--precision", "bf16")
-SMALL_PWC = ("--width", "0.125", "--size", "112")
-SMALL = ("--width", "0.25", "--size", "128")
+SMALL_PWC = ("--width", "0.125", "--size", "112", "--precision", "bf16")
+EIGHTH = ("--width", "0.125", *FACE)
+QUARTER = ("--width", "0.25", *FACE)
 HEADS = ("pwc-direct", "pwc-dan", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
 STUDIES = (
     Study("sd-hrnet-teacher", "sd-hrnet-teacher", 30, FACE),
@@ -65,16 +66,11 @@ STUDIES = (
         (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
     ),
     Study("sd-hrnet-none", "sd-hrnet-table6-none", 17, (*FACE, "--start", "{sd-hrnet-slim}")),
-    *(Study(f"{head}{end}", f"{head}{end}", 6, SMALL_PWC) for head in HEADS for end in ("", "-disc")),
-    Study("chs-awing", "chs-awing", 12, SMALL),
-    Study("chs-sf", "chs-sf", 12, SMALL),
-    Study("chs", "chs", 12, SMALL),
-    Study("rht-trans-r", "rht-trans-r", 12, SMALL),
-    Study("rht-stm-msffm", "rht-stm-msffm", 12, SMALL),
-    Study("rht-htm-msffm", "rht-htm-msffm", 12, SMALL),
-    Study("rht-r", "rht-r", 12, SMALL),
-    Study("rdfn-detector", "rdfn-detector", 15, SMALL, None),
-    Study("rdfn", "rdfn", 25, (*SMALL, "--start", "{rdfn-detector}")),
+    *(Study(f"{head}{end}", f"{head}{end}", 4, SMALL_PWC) for head in HEADS for end in ("", "-disc")),
+    *(Study(recipe, recipe, 7, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
+    *(Study(recipe, recipe, 6, QUARTER) for recipe in ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")),
+    Study("rdfn-detector", "rdfn-detector", 8, QUARTER, None),
+    Study("rdfn", "rdfn", 14, (*QUARTER, "--start", "{rdfn-detector}")),
     *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "sd-hrnet-supernet", "pwc-direct", "pwc-dan")),
     *(_paper_size(recipe) for recipe in ("pwc-hybrid-disc", "chs", "rdfn", "rht-r", "rht-h")),
 )
