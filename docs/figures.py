@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nasion.trainers.tables import TABLES as PUBLISHED
+from nasion.trainers.tables import Table
+
 ROOT = Path(__file__).resolve().parent.parent
 ZOO, BENCH = ROOT / "engines" / "zoo", ROOT / "docs" / "bench"
 STUDIES = BENCH / "studies"
@@ -264,6 +267,35 @@ def _printed(published: list[dict[str, Any]]) -> str:
     return ""
 
 
+def results() -> str:
+    """Every result that the papers print, and ours where we have the data."""
+    ours = {report["study"]: report for report in _studies(of_full_size=False) if report["measured"]}
+    rows = [
+        [
+            f"{each.paper} {each.number}",
+            f"`{system}`",
+            each.set,
+            f"{each.measure} {each.norm}",
+            " / ".join(each.subsets),
+            " / ".join(f"{value:g}" for value in values),
+            *_ours(each, ours.get(system)),
+        ]
+        for each in PUBLISHED
+        for system, values in each.rows.items()
+    ]
+    return table(["printed in", "system", "set", "measure", "parts", "published", "ours", "trained on, for"], rows)
+
+
+def _ours(published: Table, report: dict[str, Any] | None) -> list[str]:
+    """Our figure of the same kind, on the part of the set that we have, and what it cost."""
+    measured = report["measured"].get(published.set, {}) if report else {}
+    found = measured.get(published.norm, {}).get("helen", {})
+    if report is None or published.measure not in found:
+        return ["", ""]
+    cost = f"1,845 faces of 300W, {report['minutes']:.0f} minutes of a core"
+    return [f"{found[published.measure]:.2f} (helen)", cost]
+
+
 def rtx() -> str:
     report = read(BENCH / "rtx.json")
     rows = []
@@ -285,6 +317,7 @@ TABLES = {
     "sizes": sizes,
     "studies": studies,
     "paper_sizes": paper_sizes,
+    "results": results,
     "landmarks": landmarks,
     "presence": presence,
     "detector": detector,
