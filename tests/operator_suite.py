@@ -89,6 +89,18 @@ class OperatorSuite:
         many = roi_align(machine, [level] * 16, rois, scales=[1 / 4] * 16, output_size=4)
         np.testing.assert_array_equal(many, np.tile(one, (1, 16, 1, 1)))
 
+    @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)], ids=str)
+    def test_maps_of_a_single_row_or_column_are_not_read_beyond(
+        self, machine: Machine, channels_last: bool, size: tuple[int, int]
+    ) -> None:
+        level = np.random.default_rng(9).normal(size=(1, 4, *size)).astype(np.float32)
+        boxes = [(0, 0, 8, 8), (-2, -2, 3, 40), (20, 1, 36, 4), (4 * size[1] - 3, 4 * size[0] - 3, 40, 40)]
+        rois = np.array([(0, *box) for box in boxes], np.float32)
+        options = {"scales": [1 / 4], "output_size": 5}
+        ours = roi_align(machine, [level], rois, channels_last=channels_last, **options)
+        np.testing.assert_allclose(ours, twins.multi_level_roi_align([level], rois, **options), atol=2e-5)
+
     def test_on_a_ramp_every_bin_is_the_place_of_its_centre(self, machine: Machine) -> None:
         """A map whose value is the pixel it is centred on: cell j of stride 4 is pixel 4 j + 1.5."""
         roi = np.array([[0, 10.0, 10.0, 38.0, 24.0]])

@@ -1,11 +1,13 @@
 // Crops of a frame: cut out, turned, scaled, converted to BGR or RGB and normalised in one launch for all of them.
 //
-// What binds it. At 64 crops of 128 pixels 3 million values are written once (12.6 MB as float32: 2.6 us of an H200's
-// memory), while the frame itself is small and comes from the L2 cache. A pixel needs four of the frame's, two
-// neighbours in each of two rows; byte by byte those are twelve reads, and the reads would be what is waited for.
-// Hence:
+// What binds it. A pixel of a crop costs 12 bytes written (6 as float16) and some 80 instructions, half of them to take
+// four pixels of the frame apart; the frame itself is small and comes from the L2 cache. So an H100 waits for its memory
+// with float32, and for its schedulers with float16. Hence:
 // - two neighbouring BGR pixels are six bytes, and come as two aligned words (three for one place in four), which a
 //   funnel shift puts right: four or five reads instead of twelve;
+// - a pixel whose four neighbours all lie within the frame, as nearly all do, is asked nothing else; and nothing is
+//   divided for it;
+// - a thread makes several pixels, one below the other: what holds for the whole crop is worked out once for them;
 // - a warp makes a row of 32 pixels of a crop: a channel of it is written as one run of 128 (or 64) bytes, and what it
 //   reads lies within few cache lines;
 // - a crop that shrinks the frame is not sampled from a smaller copy, which would be a launch for each halving and a
@@ -18,55 +20,62 @@
 namespace nasion {
 namespace {
 
-constexpr int kColumns = 32, kRows = 8;  // of a block
+constexpr int kColumns = 32, kRows = 8;  // threads of a block
+constexpr int kDeep = 4;                 // pixels of a thread, kRows apart
 
 // Passed by value. A plane's address is kept as bytes.
 struct Work {
     const unsigned char *first, *second;
     int first_pitch, second_pitch;
     int frame_width, frame_height;
+    float right, bottom;  // the last pixels of the frame
     float colour[12];
     const float* transforms;
     int height, width;
-    float mean[3], scale[3];  // in the order blue, green, red
+    float scale[3], shift[3];  // in the order blue, green, red
     bool rgb;
 };
 
 // Blue, green, red or Y, U, V, weighted; and how much of the weight lay within the frame.
 struct Sum {
     float a, b, c, inside;
+
+    __device__ void add(float weight, float x, float y, float z) {
+        a += weight * x;
+        b += weight * y;
+        c += weight * z;
+    }
 };
 
 enum class Source { bgr_bytes, bgr_words, nv12 };
 
-__device__ __forceinline__ float byte(unsigned word, int which) { return __byte_perm(word, 0, 0x4440 + which); }
+// As the last digits of 2^23, which is then taken off: a GPU converts at half the rate at which it adds.
+__device__ __forceinline__ float byte(unsigned word, int which) {
+    return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7440 + which)) - 8388608.0f;
+}
 
-// Adds the pixels (x, y) and (x + 1, y), both within the frame.
+// Adds the pixels (x, y) and (x + 1, y), both within the frame, but not that they are.
 template <Source SOURCE>
 __device__ __forceinline__ void add_pair(const Work& work, int y, int x, float left, float right, Sum& sum) {
     const unsigned char* row = work.first + static_cast<std::size_t>(y) * work.first_pitch;
-    sum.inside += left + right;
     if constexpr (SOURCE == Source::bgr_words) {
-        const auto address = reinterpret_cast<std::uintptr_t>(row) + 3 * x;
-        const auto* words = reinterpret_cast<const unsigned*>(address & ~std::uintptr_t{3});
-        const unsigned shift = static_cast<unsigned>(address & 3) * 8;
+        const auto* words = reinterpret_cast<const unsigned*>(row + (3 * x & ~3));
+        const unsigned shift = (3 * x & 3) * 8;  // the same in every row, since all begin with a whole word
         const unsigned w0 = __ldg(words), w1 = __ldg(words + 1);
         const unsigned w2 = shift == 24 ? __ldg(words + 2) : 0;  // else it may lie behind the row
         const unsigned low = __funnelshift_r(w0, w1, shift), high = __funnelshift_r(w1, w2, shift);
-        sum.a += left * byte(low, 0) + right * byte(low, 3);
-        sum.b += left * byte(low, 1) + right * byte(high, 0);
-        sum.c += left * byte(low, 2) + right * byte(high, 1);
+        sum.add(left, byte(low, 0), byte(low, 1), byte(low, 2));
+        sum.add(right, byte(low, 3), byte(high, 0), byte(high, 1));
     } else if constexpr (SOURCE == Source::bgr_bytes) {
         const unsigned char* p = row + 3 * x;
-        sum.a += left * __ldg(p) + right * __ldg(p + 3);
-        sum.b += left * __ldg(p + 1) + right * __ldg(p + 4);
-        sum.c += left * __ldg(p + 2) + right * __ldg(p + 5);
+        sum.add(left, __ldg(p), __ldg(p + 1), __ldg(p + 2));
+        sum.add(right, __ldg(p + 3), __ldg(p + 4), __ldg(p + 5));
     } else {
-        const auto* chroma = reinterpret_cast<const uchar2*>(work.second + static_cast<std::size_t>(y / 2) * work.second_pitch);
-        const uchar2 uv = __ldg(chroma + x / 2), next = __ldg(chroma + (x + 1) / 2);
-        sum.a += left * __ldg(row + x) + right * __ldg(row + x + 1);
-        sum.b += left * uv.x + right * next.x;
-        sum.c += left * uv.y + right * next.y;
+        const unsigned char* below = work.second + static_cast<std::size_t>(y / 2) * work.second_pitch;
+        const auto* chroma = reinterpret_cast<const unsigned short*>(below);
+        const unsigned uv = __ldg(chroma + x / 2), next = __ldg(chroma + (x + 1) / 2);
+        sum.add(left, __ldg(row + x), byte(uv, 0), byte(uv, 1));
+        sum.add(right, __ldg(row + x + 1), byte(next, 0), byte(next, 1));
     }
 }
 
@@ -89,9 +98,20 @@ struct Axis {
     __device__ bool misses() const { return near == 0.0f && far == 0.0f; }
 };
 
-// The frame as it is: two pixels in each of two rows.
+// The frame as it is, at a place between four of its pixels.
 template <Source SOURCE>
-__device__ Sum sample(const Work& work, const Axis& x, const Axis& y) {
+__device__ __forceinline__ Sum between(const Work& work, float x, float y) {
+    const int column = __float2int_rd(x), row = __float2int_rd(y);
+    const float right = x - column, lower = y - row, corner = right * lower;
+    Sum sum = {0.0f, 0.0f, 0.0f, 1.0f};
+    add_pair<SOURCE>(work, row, column, (1.0f - right) - (lower - corner), right - corner, sum);
+    add_pair<SOURCE>(work, row + 1, column, lower - corner, corner, sum);
+    return sum;
+}
+
+// The frame as it is, at its border: of the four pixels some are outside.
+template <Source SOURCE>
+__device__ Sum at_border(const Work& work, const Axis& x, const Axis& y) {
     Sum sum = {};
     if (x.misses() || y.misses()) return sum;
     // a pair that begins before the frame, or ends behind it, moves by one, and its weights move with it
@@ -102,12 +122,13 @@ __device__ Sum sample(const Work& work, const Axis& x, const Axis& y) {
     const int upper = max(y.start, 0), lower = min(y.start + 1, work.frame_height - 1);
     add_pair<SOURCE>(work, upper, column, y.near * left, y.near * right, sum);
     add_pair<SOURCE>(work, lower, column, y.far * left, y.far * right, sum);
+    sum.inside = (y.near + y.far) * (left + right);
     return sum;
 }
 
 // The frame as if halved until `block` pixels are one: all pixels of the four blocks, pair by pair.
 template <Source SOURCE>
-__device__ Sum sample(const Work& work, const Axis& x, const Axis& y, int block) {
+__device__ Sum averaged(const Work& work, const Axis& x, const Axis& y, int block) {
     Sum sum = {};
     if (x.misses() || y.misses()) return sum;
     const int bottom = min(y.start + 2 * block, work.frame_height), end = min(x.start + 2 * block, work.frame_width);
@@ -117,8 +138,10 @@ __device__ Sum sample(const Work& work, const Axis& x, const Axis& y, int block)
             const float weight = down * (pixel < x.start + block ? x.near : x.far);
             if (pixel + 1 < end) {
                 add_pair<SOURCE>(work, row, pixel, weight, weight, sum);
+                sum.inside += 2.0f * weight;
             } else {
                 add_pair<SOURCE>(work, row, pixel - 1, 0.0f, weight, sum);
+                sum.inside += weight;
             }
         }
     }
@@ -147,25 +170,36 @@ __device__ float3 colour_of(const Work& work, const Sum& sum) {
     return make_float3(channel(work.colour), channel(work.colour + 4), channel(work.colour + 8));
 }
 
+template <Source SOURCE>
+__device__ __forceinline__ Sum sample(const Work& work, float x, float y, int halved) {
+    if (halved) {
+        const int block = 1 << halved;
+        return averaged<SOURCE>(work, Axis(x, block, work.frame_width), Axis(y, block, work.frame_height), block);
+    }
+    // in this way no comparison holds of what is not a number
+    if (x >= 0.0f && x < work.right && y >= 0.0f && y < work.bottom) return between<SOURCE>(work, x, y);
+    return at_border<SOURCE>(work, Axis(x, 1, work.frame_width), Axis(y, 1, work.frame_height));
+}
+
 template <Source SOURCE, typename T>
 __global__ void __launch_bounds__(kColumns* kRows) crops(const Work work, T* output) {
-    const int column = blockIdx.x * kColumns + threadIdx.x, row = blockIdx.y * kRows + threadIdx.y;
-    if (column >= work.width || row >= work.height) return;
+    const int column = blockIdx.x * kColumns + threadIdx.x, first = blockIdx.y * kRows * kDeep + threadIdx.y;
+    if (column >= work.width) return;
     float t[6];
 #pragma unroll
     for (int i = 0; i < 6; ++i) t[i] = __ldg(work.transforms + 6 * blockIdx.z + i);
-    const float x = t[0] * column + t[1] * row + t[2], y = t[3] * column + t[4] * row + t[5];
-    const int block = 1 << halvings(work, t);  // the same for the whole crop, so that no warp takes both ways
-    const Axis across(x, block, work.frame_width), down(y, block, work.frame_height);
-    const Sum sum = block == 1 ? sample<SOURCE>(work, across, down) : sample<SOURCE>(work, across, down, block);
-    const float3 colour = colour_of<SOURCE>(work, sum);
-    const std::size_t plane = static_cast<std::size_t>(work.height) * work.width;
-    T* out = output + 3 * plane * blockIdx.z + static_cast<std::size_t>(row) * work.width + column;
-    const float blue = (colour.x - work.mean[0]) * work.scale[0], green = (colour.y - work.mean[1]) * work.scale[1];
-    const float red = (colour.z - work.mean[2]) * work.scale[2];
-    out[0] = narrow<T>(work.rgb ? red : blue);
-    out[plane] = narrow<T>(green);
-    out[2 * plane] = narrow<T>(work.rgb ? blue : red);
+    const int halved = halvings(work, t);  // the same for the whole crop, so that no warp takes both ways
+    const float left = t[0] * column + t[2], top = t[3] * column + t[5];
+    const int plane = work.height * work.width, last = min(first + kRows * kDeep, work.height);
+    T* green = output + (3 * static_cast<std::size_t>(blockIdx.z) + 1) * plane + first * work.width + column;
+    T *blue = green + (work.rgb ? plane : -plane), *red = green + (work.rgb ? -plane : plane);
+    const int step = kRows * work.width;
+    for (int row = first; row < last; row += kRows, blue += step, green += step, red += step) {
+        const float3 colour = colour_of<SOURCE>(work, sample<SOURCE>(work, t[1] * row + left, t[4] * row + top, halved));
+        *blue = narrow<T>(colour.x * work.scale[0] + work.shift[0]);
+        *green = narrow<T>(colour.y * work.scale[1] + work.shift[1]);
+        *red = narrow<T>(colour.z * work.scale[2] + work.shift[2]);
+    }
 }
 
 template <typename T>
@@ -174,7 +208,8 @@ int run(const Work& work, const nasion_crops& arguments, cudaStream_t stream) {
     auto* kernel = arguments.frame.format == NASION_NV12 ? crops<Source::nv12, T>
                    : words                               ? crops<Source::bgr_words, T>
                                                          : crops<Source::bgr_bytes, T>;
-    const dim3 grid((work.width + kColumns - 1) / kColumns, (work.height + kRows - 1) / kRows, arguments.count);
+    constexpr int deep = kRows * kDeep;
+    const dim3 grid((work.width + kColumns - 1) / kColumns, (work.height + deep - 1) / deep, arguments.count);
     return launch(kernel, grid, dim3(kColumns, kRows), 0, stream, work, static_cast<T*>(arguments.output));
 }
 
@@ -193,6 +228,8 @@ int nasion_crop(const nasion_crops* arguments, cudaStream_t stream) {
     work.second_pitch = frame.pitches[1];
     work.frame_width = frame.width;
     work.frame_height = frame.height;
+    work.right = static_cast<float>(frame.width - 1);
+    work.bottom = static_cast<float>(frame.height - 1);
     for (int i = 0; i < 12; ++i) work.colour[i] = frame.colour[i];
     work.transforms = arguments->transforms;
     work.height = arguments->height;
@@ -200,8 +237,8 @@ int nasion_crop(const nasion_crops* arguments, cudaStream_t stream) {
     work.rgb = arguments->rgb != 0;
     for (int i = 0; i < 3; ++i) {
         const int channel = work.rgb ? 2 - i : i;
-        work.mean[i] = arguments->mean[channel];
         work.scale[i] = arguments->scale[channel];
+        work.shift[i] = -arguments->mean[channel] * arguments->scale[channel];
     }
     return arguments->half ? run<__half>(work, *arguments, stream) : run<float>(work, *arguments, stream);
 }

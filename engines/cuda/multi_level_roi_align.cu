@@ -6,6 +6,8 @@
 // - where a sample lies is worked out once per bin, not once per value, and weights and offsets of a bin sit in
 //   registers while a thread goes through channels;
 // - the sum is separable: 4 products along x for each of 4 rows, then 4 along y, and nothing is read twice;
+// - two cells that lie side by side have one address between them, and from one channel to the next all addresses move
+//   by the same step: without that, working out 16 addresses of 64 bits would take longer than the 16 reads;
 // - with the channels last, a thread reads 16 bytes at once: a wavefront brings 128 bytes that are all wanted. With
 //   whole planes it can only be had that neighbouring threads are neighbouring bins, which mostly share a cache line;
 // - what is to be normalised waits in shared memory, as float32, so that maps are sampled once and float16 is rounded
@@ -41,45 +43,64 @@ struct Work {
     const float* rois;
 };
 
-// One of the cells that a bin is made of, along one axis: elements from the start of the map, and its weight.
+// A sample along one axis lies between a cell and the next one.
 struct Tap {
-    int offset;
-    float weight;
+    int first;  // elements from the start of the map
+    float here, next;  // weights of the two
 };
 
 template <int SAMPLING>
 struct Taps {
-    static constexpr int kAxis = 2 * SAMPLING;  // two cells around each sample
-    Tap x[kAxis], y[kAxis];
+    Tap x[SAMPLING], y[SAMPLING];
 };
 
-__device__ Tap tap(float low, float high, int sample, int steps, bool second, float scale, int cells, int stride) {
+__device__ Tap tap(float low, float high, int sample, int steps, float scale, int cells, int stride) {
     const float place = low + fmaxf(high - low, 0.0f) * ((sample + 0.5f) / steps);
     const float cell = (place + 0.5f) * scale - 0.5f;
-    if (!(cell > -1.0f && cell < cells)) return {0, 0.0f};  // too far outside, or not a number
+    if (!(cell > -1.0f && cell < cells)) return {0, 0.0f, 0.0f};  // too far outside, or not a number
     const float inside = fminf(fmaxf(cell, 0.0f), cells - 1.0f);
-    const int first = static_cast<int>(inside);
+    const int first = min(static_cast<int>(inside), max(cells - 2, 0));  // the last cell is one that comes next
     const float part = inside - first;
-    return second ? Tap{min(first + 1, cells - 1) * stride, part} : Tap{first * stride, 1.0f - part};
+    return {first * stride, 1.0f - part, part};
 }
 
 // The whole block fills the table for its bins.
 template <int SAMPLING>
 __device__ void fill(Taps<SAMPLING>* table, const Work& work, const Level& level, const float* roi, int first_bin, int bins,
                      int column_stride) {
-    constexpr int kAxis = Taps<SAMPLING>::kAxis;
     const int steps = work.size * SAMPLING;
-    for (int i = threadIdx.x; i < bins * 2 * kAxis; i += kThreads) {
-        const int bin = i / (2 * kAxis), which = i % kAxis;
-        const bool down = i % (2 * kAxis) >= kAxis;
+    for (int i = threadIdx.x; i < bins * 2 * SAMPLING; i += kThreads) {
+        const int bin = i / (2 * SAMPLING), which = i % SAMPLING;
+        const bool down = i % (2 * SAMPLING) >= SAMPLING;
         const int cell = first_bin + bin;
-        const int sample = (down ? cell / work.size : cell % work.size) * SAMPLING + which / 2;
-        Tap found = down ? tap(roi[2], roi[4], sample, steps, which % 2, level.scale, level.height, level.width * column_stride)
-                         : tap(roi[1], roi[3], sample, steps, which % 2, level.scale, level.width, column_stride);
-        found.weight *= 1.0f / SAMPLING;
+        const int sample = (down ? cell / work.size : cell % work.size) * SAMPLING + which;
+        Tap found = down ? tap(roi[2], roi[4], sample, steps, level.scale, level.height, level.width * column_stride)
+                         : tap(roi[1], roi[3], sample, steps, level.scale, level.width, column_stride);
+        found.here *= 1.0f / SAMPLING;
+        found.next *= 1.0f / SAMPLING;
         (down ? table[bin].y : table[bin].x)[which] = found;
     }
 }
+
+// What a thread keeps of a bin while it goes through channels.
+template <int SAMPLING>
+struct Bin {
+    unsigned at[2 * SAMPLING][SAMPLING];  // in each row, the left one of two cells
+    float across[2 * SAMPLING], down[2 * SAMPLING];
+
+    __device__ Bin(const Taps<SAMPLING>& taps, int next_row) {
+#pragma unroll
+        for (int j = 0; j < SAMPLING; ++j) {
+            across[2 * j] = taps.x[j].here, across[2 * j + 1] = taps.x[j].next;
+            down[2 * j] = taps.y[j].here, down[2 * j + 1] = taps.y[j].next;
+#pragma unroll
+            for (int i = 0; i < SAMPLING; ++i) {
+                at[2 * j][i] = taps.y[j].first + taps.x[i].first;
+                at[2 * j + 1][i] = at[2 * j][i] + next_row;
+            }
+        }
+    }
+};
 
 __device__ const Level& level_of_block(const Work& work) {
     int i = 0;
@@ -98,22 +119,22 @@ __device__ const T* map_of(const Level& level, int image) {
     return static_cast<const T*>(level.data) + (image < 0 ? 0 : image) * elements;
 }
 
+// N channels of a bin. `next` elements lie between a cell and its right neighbour.
 template <typename T, int SAMPLING, int N>
-__device__ void pool(const T* map, const Taps<SAMPLING>& taps, float (&values)[N]) {
-    constexpr int kAxis = Taps<SAMPLING>::kAxis;
+__device__ __forceinline__ void pool(const T* map, const Bin<SAMPLING>& bin, int next, float (&values)[N]) {
 #pragma unroll
     for (int n = 0; n < N; ++n) values[n] = 0.0f;
 #pragma unroll
-    for (int j = 0; j < kAxis; ++j) {
+    for (int j = 0; j < 2 * SAMPLING; ++j) {
         float row[N] = {};
 #pragma unroll
-        for (int i = 0; i < kAxis; ++i) {
-            const Pack<T, N> pack = load<T, N>(map + taps.y[j].offset + taps.x[i].offset);
+        for (int i = 0; i < 2 * SAMPLING; ++i) {
+            const Pack<T, N> pack = load<T, N>(map + bin.at[j][i / 2] + i % 2 * next);
 #pragma unroll
-            for (int n = 0; n < N; ++n) row[n] += taps.x[i].weight * widen(pack.items[n]);
+            for (int n = 0; n < N; ++n) row[n] += bin.across[i] * widen(pack.items[n]);
         }
 #pragma unroll
-        for (int n = 0; n < N; ++n) values[n] += taps.y[j].weight * row[n];
+        for (int n = 0; n < N; ++n) values[n] += bin.down[j] * row[n];
     }
 }
 
@@ -136,14 +157,21 @@ __global__ void __launch_bounds__(kThreads) planes(const Work work, T* output) {
     const int bin = threadIdx.x % bins, first_channel = threadIdx.x / bins;
     const int at_once = kThreads / bins;  // channels that the block works on at a time
     const bool busy = first_channel < at_once;
+    const int channels = busy ? level.channels : 0;
     const int plane = level.height * level.width;
-    const T* map = map_of<T>(level, image);
-    T* out = output + (static_cast<std::size_t>(blockIdx.y) * work.channels + level.first_channel) * cells + first_bin + bin;
-    const Taps<SAMPLING> taps = table[bin];
+    const T* map = map_of<T>(level, image) + first_channel * plane;
+    T* const out =
+        output + (static_cast<std::size_t>(blockIdx.y) * work.channels + level.first_channel) * cells + first_bin + bin;
+    const Bin<SAMPLING> taps(table[bin], level.height > 1 ? level.width : 0);
     float sum = 0.0f;
-    for (int c = first_channel; busy && c < level.channels; c += at_once) {
+    // addresses are carried on from channel to channel: worked out anew they would take more time than all the rest
+    for (int c = first_channel; c < channels; c += at_once, map += at_once * plane) {
         float value[1];
-        pool<T, SAMPLING, 1>(map + c * plane, taps, value);
+        if (level.width > 1) {
+            pool<T, SAMPLING, 1>(map, taps, 1, value);  // a number that is known, and so part of the instruction
+        } else {
+            pool<T, SAMPLING, 1>(map, taps, 0, value);
+        }
         if (image < 0) value[0] = 0.0f;
         if (work.normalize) {
             values[c * bins + bin] = value[0];  // read again by this very thread
@@ -159,7 +187,7 @@ __global__ void __launch_bounds__(kThreads) planes(const Work work, T* output) {
     float total = 0.0f;
     for (int i = 0; i < at_once; ++i) total += squares[i * bins + bin];
     const float factor = 1.0f / fmaxf(sqrtf(total), work.epsilon);
-    for (int c = first_channel; busy && c < level.channels; c += at_once) {
+    for (int c = first_channel; c < channels; c += at_once) {
         out[c * cells] = narrow<T>(values[c * bins + bin] * factor);
     }
 }
@@ -182,13 +210,14 @@ __global__ void __launch_bounds__(kThreads) interleaved(const Work work, T* outp
 
     const int bin = threadIdx.x / level.lanes, lane = threadIdx.x % level.lanes;
     const bool busy = bin < bins;
-    const T* map = map_of<T>(level, image);
+    const T* map = map_of<T>(level, image) + lane * N;
     T* out = output + (static_cast<std::size_t>(blockIdx.y) * cells + first_bin + bin) * work.channels + level.first_channel;
-    const Taps<SAMPLING> taps = table[busy ? bin : 0];
+    const Bin<SAMPLING> taps(table[busy ? bin : 0], level.height > 1 ? level.width * level.channels : 0);
+    const int next = level.width > 1 ? level.channels : 0;
     float sum = 0.0f;
-    for (int c = lane * N; busy && c < level.channels; c += level.lanes * N) {
+    for (int c = lane * N; busy && c < level.channels; c += level.lanes * N, map += level.lanes * N) {
         float pooled[N];
-        pool<T, SAMPLING, N>(map + c, taps, pooled);
+        pool<T, SAMPLING, N>(map, taps, next, pooled);
         Pack<T, N> pack;
 #pragma unroll
         for (int n = 0; n < N; ++n) {
