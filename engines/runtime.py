@@ -8,13 +8,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DeviceError, MissingExtra, ModelError, NasionError, RuntimeUnavailable
 from .spec import Spec
+
+if TYPE_CHECKING:
+    from .batches import Fill, Shape
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +64,31 @@ class Runtime(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class GpuRuntime(Runtime, Protocol):
+    """A runtime that also takes images made on its GPU.
+
+    Attributes:
+        most_on_gpu: images that go together in ``run``; 0 where it takes images of the host only after all.
+    """
+
+    most_on_gpu: int
+
+    def run(self, shape: Shape, fill: Fill) -> Outputs:
+        """Run images (B,3,H,W) which ``fill(memory, stream)`` puts into the stream to be written to the memory."""
+        ...
+
+
+def takes_images_on(runtime: Runtime, device: str) -> TypeGuard[GpuRuntime]:
+    """Whether a runtime takes images that are made on a device, ``cuda:N``."""
+    return runtime.device == device and most_on_gpu(runtime) > 0
+
+
+def most_on_gpu(runtime: Runtime) -> int:
+    """``most_on_gpu`` of a runtime; 0 for one that has no ``run``."""
+    most: int = getattr(runtime, "most_on_gpu", 0)
+    return most
 
 
 def open_runtime(

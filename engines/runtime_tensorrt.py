@@ -21,7 +21,7 @@ from .tensorrt_library import tensorrt
 
 
 class TensorRtRuntime(Closing):
-    """An ONNX file, or a plan built from one, on a GPU; implements ``engines.runtime.Runtime``.
+    """An ONNX file, or a plan built from one, on a GPU; implements ``engines.runtime.GpuRuntime``.
 
     The plan of an ONNX file comes from the cache, or is built at first, which takes from seconds to minutes. A plan is
     code: only those of the user's own cache are run, and what he names himself.
@@ -55,7 +55,7 @@ class TensorRtRuntime(Closing):
         self.spec = plan.spec
         self.provider, self.device = str(library), f"cuda:{gpu.gpu.number}"
         self.reason, self.threads = "asked for: tensorrt", threads
-        self.gpu = gpu
+        self.gpu, self.most_on_gpu = gpu, plan.batch[2]
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
         """Run images (B,3,H,W), already normalised."""

@@ -10,7 +10,8 @@ import numpy as np
 from ..engines.errors import ModelError
 from ..engines.runtime import Runtime
 from .faces import FloatArray, Image, scheme_of
-from .geometry import Region, places_of, to_frame, to_tensor, warp
+from .geometry import Region, places_of, to_frame
+from .pixels import Pixels, pixels_of
 
 # From a detector's box (forehead to chin) to the region of the landmarks (brows to chin): the centre lies lower
 # by BOX_DOWN of the box's height, and the crop's side is BOX_SCALE times the box's longer side. Means over 630
@@ -61,10 +62,10 @@ class Aligner:
         self._scheme = scheme_of(spec.landmarks)
         self.landmarks, self.threshold = spec.landmarks, spec.threshold
 
-    def align(self, image: Image, regions: Sequence[Region]) -> Alignments:
+    def align(self, picture: Image | Pixels, regions: Sequence[Region]) -> Alignments:
         """Find the landmarks of each region of a BGR picture; no regions give arrays of length 0."""
-        n = self.landmarks
-        found = [self._batch(image, regions[i : i + _BATCH]) for i in range(0, len(regions), _BATCH)]
+        n, pixels = self.landmarks, pixels_of(picture)
+        found = [self._batch(pixels, regions[i : i + _BATCH]) for i in range(0, len(regions), _BATCH)]
         if len(found) == 1:
             return found[0]
         empty = Alignments(*(np.zeros(shape, np.float32) for shape in ((0, n, 2), (0, n), 0)))
@@ -78,11 +79,9 @@ class Aligner:
         """Boxes (k, 4) around k faces (k, n, 2) just found, and where to look for each next: around it, upright."""
         return places_of(points, self._scheme, margin=self._spec.crop_margin)
 
-    def _batch(self, image: Image, regions: Sequence[Region]) -> Alignments:
-        spec, size = self._spec, self._spec.size[0]
-        crops = [warp(image, region.to_crop(size), size) for region in regions]
-        outputs = self._runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
-        points = to_frame(outputs["points"], regions, size)
+    def _batch(self, pixels: Pixels, regions: Sequence[Region]) -> Alignments:
+        outputs = pixels.crops(self._runtime, regions)
+        points = to_frame(outputs["points"], regions, self._spec.size[0])
         confidence = outputs["confidence"]
         presence = outputs["presence"] if "presence" in outputs else confidence.mean(axis=1)
         return Alignments(points, confidence, presence)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from .faces import FloatArray, Image
+from .pixels import Pixels, pixels_of
 
 # All chosen on 800 photographs under a virtual camera: pans of up to a tenth of the picture a frame, zooms of
 # 10 %, turns of 6 degrees, doubled light, noise, covers over nearly half the picture, against cuts between
@@ -48,14 +49,15 @@ class CutDetector:
         self._last: _Thumbnail | None = None
         self._shape: tuple[int, ...] = ()
 
-    def update(self, image: Image) -> bool:
+    def update(self, picture: Image | Pixels) -> bool:
         """Whether this BGR picture, next after the one of the last call, begins a new shot.
 
         The very first does not. A picture of another size does.
         """
-        resized = self._last is not None and image.shape != self._shape
-        last, now = self._last, _thumbnail(image)
-        self._shape = image.shape
+        pixels = pixels_of(picture)
+        resized = self._last is not None and pixels.shape != self._shape
+        last, now = self._last, _thumbnail(pixels)
+        self._shape = pixels.shape
         if last is None or resized:
             self._last = now
             return resized
@@ -69,9 +71,9 @@ class CutDetector:
         self._last, self._shape = None, ()
 
 
-def _thumbnail(image: Image) -> _Thumbnail:
+def _thumbnail(picture: Pixels) -> _Thumbnail:
     """From few pixels, in few calls: this runs for every frame, and finds nothing in nearly all of them."""
-    small = cv2.resize(image, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_NEAREST)
+    small = picture.thumbnail(_WIDTH, _HEIGHT)
     mean, deviation = cv2.meanStdDev(small)
     pixels: FloatArray = np.subtract(small[:, :, 1], mean[1, 0], dtype=np.float32)
     return _Thumbnail(pixels, float(deviation[1, 0]))

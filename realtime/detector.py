@@ -12,7 +12,8 @@ from ..engines.runtime import Runtime
 from .aligner import region_of_box
 from .face_finder import region_of_tight_box
 from .faces import FloatArray, Image
-from .geometry import Region, to_tensor
+from .geometry import Region
+from .pixels import Pixels, pixels_of
 
 OVERLAP = 0.45  # boxes with a greater intersection over union show the same face
 SMALLEST = 64  # the longer side of a tiny picture is enlarged to this, so that the network has something to see
@@ -67,12 +68,12 @@ class Detector:
         self.size = max(spec.size) if size is None else size
         self.threshold = spec.threshold if threshold is None else threshold
 
-    def detect(self, image: Image) -> Detections:
+    def detect(self, picture: Image | Pixels) -> Detections:
         """Find the faces of a BGR picture."""
-        spec = self._spec
-        size = _longer(image, min(spec.size)) if self._by_shorter else self.size
-        canvas, ratio = _fit(image, size, spec.stride, least=size if self._with_points else SMALLEST)
-        outputs = self._runtime(to_tensor([canvas], spec.mean, spec.std, rgb=spec.channels == "rgb"))
+        pixels = pixels_of(picture)
+        size = _longer(pixels.shape, min(self._spec.size)) if self._by_shorter else self.size
+        wide, high = _fit(pixels.shape, size, least=size if self._with_points else SMALLEST)
+        outputs, ratio = pixels.fitted(self._runtime, wide, high)
         boxes, scores = outputs["boxes"][0], outputs["scores"][0]
         sure = (scores >= self.threshold) & np.isfinite(boxes).all(axis=1)
         boxes, scores = _one_each(boxes[sure], scores[sure])
@@ -84,33 +85,22 @@ class Detector:
         return [region(box) for box in detections.boxes]
 
 
-def _longer(image: Image, shorter: int) -> int:
-    """The longer side of a picture whose shorter one becomes ``shorter``."""
-    height, width = image.shape[:2]
+def _longer(shape: tuple[int, ...], shorter: int) -> int:
+    """The longer side of a picture (height, width, ...) whose shorter one becomes ``shorter``."""
+    height, width = shape[:2]
     ratio: float = max(width, height) / min(width, height)
     return round(shorter * min(ratio, LONGEST))
 
 
-def _fit(image: Image, size: int, stride: int, *, least: int) -> tuple[Image, FloatArray]:
-    """The picture within ``size`` pixels, filled up with black on the right and below to whole strides.
+def _fit(shape: tuple[int, ...], size: int, *, least: int) -> tuple[int, int]:
+    """Width and height of a picture (height, width, ...) within ``size`` pixels.
 
-    One whose longer side is below ``least`` is enlarged to it. Also (4,): pixels of the picture in a pixel of the
-    result, for x, y, x, y.
+    One whose longer side is below ``least`` is enlarged to it.
     """
-    height, width = image.shape[:2]
+    height, width = shape[:2]
     longer = max(height, width)
     scale = min(size, max(longer, min(size, least))) / longer
-    wide, high = max(round(width * scale), 1), max(round(height * scale), 1)
-    small, halved = image, 1
-    # Halving is cheap and blends all pixels, so that a linear resize by at most two does not alias.
-    while 2 * wide <= small.shape[1] and 2 * high <= small.shape[0]:
-        even = small[: small.shape[0] // 2 * 2, : small.shape[1] // 2 * 2]
-        small = np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-        halved *= 2
-    x, y = halved * small.shape[1] / wide, halved * small.shape[0] / high
-    canvas = np.zeros((-(-high // stride) * stride, -(-wide // stride) * stride, 3), np.uint8)
-    canvas[:high, :wide] = cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR)
-    return canvas, np.array([x, y, x, y], np.float32)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
 def _one_each(boxes: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:

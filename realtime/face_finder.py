@@ -9,15 +9,19 @@ network at the size that it knows best.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.closing import Closing
 from ..engines.errors import ModelError
-from ..engines.runtime import Outputs, Runtime
+from ..engines.runtime import GpuRuntime, Outputs, Runtime, most_on_gpu
 from .faces import FloatArray
 from .geometry import Region, iou
+
+if TYPE_CHECKING:
+    from ..engines.batches import Fill, Shape
 
 # Side of a crop over the longer side of a face's box: the middle of what such networks learn from, faces of 0.6 to 1.0
 # of the picture.
@@ -25,7 +29,7 @@ MARGIN = 1.25
 
 
 class MiddleFace(Closing):
-    """The face in the middle of each crop, by a network of whole pictures; implements ``engines.runtime.Runtime``.
+    """The face in the middle of each crop, by a network of whole pictures; implements ``engines.runtime.GpuRuntime``.
 
     ``points``, ``confidence`` and ``presence`` as of a landmark network; presence is 0 where no face lies there.
     """
@@ -44,14 +48,22 @@ class MiddleFace(Closing):
         self.spec = replace(spec, task="landmarks", size=(side, side), stride=1, crop_margin=MARGIN)
         self.provider, self.threads = runtime.provider, runtime.threads
         self.device, self.reason = runtime.device, runtime.reason
+        self.most_on_gpu = most_on_gpu(runtime)
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
         """Run crops (B,3,S,S), already normalised."""
-        outputs = self._runtime(images)
+        return self._choose(self._runtime(images))
+
+    def run(self, shape: Shape, fill: Fill) -> Outputs:
+        """Run crops that are made on the GPU."""
+        return self._choose(cast(GpuRuntime, self._runtime).run(shape, fill))
+
+    def _choose(self, outputs: Outputs) -> Outputs:
+        """Of what was found in each crop, the face in the middle."""
         boxes, scores = outputs["boxes"], outputs["scores"] * outputs["valid"]
         overlap = iou(boxes.reshape(-1, 4), self._middle).reshape(scores.shape)
         likely = np.nan_to_num(scores * overlap)  # an empty slot may hold anything
-        crops, best = np.arange(len(images)), likely.argmax(axis=1)
+        crops, best = np.arange(len(boxes)), likely.argmax(axis=1)
         return {
             "points": outputs["points"][crops, best],
             "confidence": outputs["confidence"][crops, best],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, WFLW_98, LandmarkScheme, scheme_of
+
+if TYPE_CHECKING:
+    from .pixels import Pixels
 
 __all__ = [
     "AFLW_19",
@@ -17,6 +21,7 @@ __all__ = [
     "JD_106",
     "SCHEMES",
     "WFLW_98",
+    "DeviceFrame",
     "Face",
     "FloatArray",
     "Frame",
@@ -44,14 +49,63 @@ class Frame:
     index: int
 
     @property
+    def pixels(self) -> Image | Pixels:
+        """The picture where it lies, for whoever can use it there; ``image`` is always on the host."""
+        return self.image
+
+    @property
+    def device(self) -> str:
+        """Where the picture lies: ``cpu`` or ``cuda:N``."""
+        return "cpu"
+
+    @property
     def width(self) -> int:
         """Pixels from left to right."""
-        return int(self.image.shape[1])
+        return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
         """Pixels from top to bottom."""
-        return int(self.image.shape[0])
+        return int(self.pixels.shape[0])
+
+    def copy(self) -> Self:
+        """The same with pixels of its own, as a decoder has just left them."""
+        return replace(self, image=self.image.copy())
+
+
+class DeviceFrame(Frame):
+    """A frame whose pixels lie elsewhere, on a GPU: they come to the host when somebody asks for ``image``, once."""
+
+    __slots__ = ("_pixels",)
+    _pixels: Pixels
+
+    def __init__(self, pixels: Pixels, time: float, index: int) -> None:
+        """A frame of these pixels."""
+        for name, value in (("_pixels", pixels), ("time", time), ("index", index)):
+            object.__setattr__(self, name, value)  # as the __init__ of a frozen dataclass does
+
+    @property
+    def pixels(self) -> Pixels:
+        """The picture where it lies."""
+        return self._pixels
+
+    @property
+    def device(self) -> str:
+        """Where the picture lies, ``cuda:N``."""
+        return self._pixels.device
+
+    @property
+    def image(self) -> Image:
+        """The picture on the host, BGR."""
+        return self._pixels.image
+
+    def copy(self) -> Self:
+        """The same, not yet on the host."""
+        return type(self)(self._pixels.copy(), self.time, self.index)
+
+    def __repr__(self) -> str:
+        """In words, without fetching the picture."""
+        return f"DeviceFrame({self._pixels!r}, time={self.time}, index={self.index})"
 
 
 @dataclass(frozen=True, slots=True)

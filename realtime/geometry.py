@@ -64,6 +64,12 @@ def _back(region: Region, size: int) -> tuple[tuple[float, float], tuple[float, 
     return (c, s), (-s, c), (region.x - (c - s) * centre, region.y - (s + c) * centre)
 
 
+def from_crops(regions: Sequence[Region], size: int) -> FloatArray:
+    """Transforms (k, 2, 3), each from pixels of the ``size`` x ``size`` crop of a region to pixels of the frame."""
+    rows = np.array([_back(region, size) for region in regions], np.float32).reshape(-1, 3, 2)
+    return np.ascontiguousarray(rows.swapaxes(1, 2))
+
+
 def transform(points: FloatArray, matrix: FloatArray) -> FloatArray:
     """Map points (..., 2) by a transform (2, 3)."""
     mapped: FloatArray = points @ matrix[:, :2].T + matrix[:, 2]

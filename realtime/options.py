@@ -72,6 +72,11 @@ class TrackerOptions:
             if model is not None and (not isinstance(model, str | Path) or not str(model)):
                 raise NasionError(f"{name}={model!r} is not allowed; give a model's name or the path of a file")
 
+    def where_to_decode(self, asked: str) -> str:
+        """Where a source is decoded best: ``auto`` is the CPU wherever the networks cannot run on ``cuda:0``."""
+        elsewhere = self.runtime in ("onnx", "torch") or self.device not in ("auto", "cuda:0")
+        return "cpu" if asked == "auto" and elsewhere else asked
+
     def but(self, **changes: Any) -> TrackerOptions:
         """The same with some values changed.
 

@@ -35,6 +35,7 @@ def track(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     timeout: float = 10.0,
+    decode: str = "auto",
     **options: Any,
 ) -> Pipeline:
     """Follow the faces of a video: ``for frame, faces in nasion.track("film.mp4")``.
@@ -49,6 +50,9 @@ def track(
         size: (width, height) asked of a camera or pattern.
         fps: frames per second asked of a camera or pattern.
         timeout: seconds to wait for a camera or stream to answer.
+        decode: where a video file or stream is decoded: ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU, an error
+            where that cannot be; ``auto`` for the GPU where TensorRT runs the networks there. Pictures decoded on a GPU
+            stay there: ``frame.image`` fetches one on demand.
         **options: the fields of ``TrackerOptions``, for example ``detect_every=10``.
 
     Raises:
@@ -57,7 +61,8 @@ def track(
             first frame. An error while reading is raised by the loop, after the last good frame.
     """
     chosen = tracker_options(options)
-    opened = open_source(source, start=start, end=end, size=size, fps=fps, timeout=timeout)
+    decode = chosen.where_to_decode(decode)
+    opened = open_source(source, start=start, end=end, size=size, fps=fps, timeout=timeout, decode=decode)
     try:
         return Pipeline(opened, Tracker(chosen))
     except BaseException:
@@ -83,7 +88,7 @@ def tracker_options(options: dict[str, Any]) -> TrackerOptions:
     return TrackerOptions(**options)
 
 
-_SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout")
+_SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode")
 
 
 class Stages(Protocol):

@@ -22,6 +22,7 @@ from .faces import Face, Frame, Image
 from .geometry import Region
 from .identity import Identities, Look
 from .options import TrackerOptions as TrackerOptions
+from .pixels import Pixels
 from .smoother import Smoother
 
 SMALLEST = 8.0  # pixels: a smaller region shows no face
@@ -121,12 +122,12 @@ class Tracker(Closing):
         if self._closed:
             raise NasionError("this tracker is closed; make a new one")
         check_frame(frame)
-        cut = self._cuts.update(frame.image)
+        cut = self._cuts.update(frame.pixels)
         if cut or self._until_search == 0:
             self._until_search = self.options.detect_every
         due = self._until_search == self.options.detect_every
         self._until_search -= 1
-        return Sighting(cut, self._detector.detect(frame.image) if due else None)
+        return Sighting(cut, self._detector.detect(frame.pixels) if due else None)
 
     def follow(self, frame: Frame, sighting: Sighting) -> list[Face]:
         """Second stage: the faces followed and found, with raw points."""
@@ -137,7 +138,7 @@ class Tracker(Closing):
         self._since_look += 1
         self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
         if detections is None and self._must_ask():
-            detections = self._detector.detect(frame.image)
+            detections = self._detector.detect(frame.pixels)
         if detections is not None:
             self._since_look = 0
             self._meet(frame, detections)
@@ -164,7 +165,7 @@ class Tracker(Closing):
     def _follow_known(self, frame: Frame) -> None:
         """Look for each face at its last place, all in one batch."""
         expected = self._identities.next_frame()
-        looks = self._look(frame.image, [person.look.region for person in expected])
+        looks = self._look(frame.pixels, [person.look.region for person in expected])
         for person, look in zip(expected, looks, strict=True):
             if look is not None:
                 person.seen(look, frame.time)
@@ -186,25 +187,25 @@ class Tracker(Closing):
 
     def _meet(self, frame: Frame, detections: Detections) -> None:
         """Confirm what the detector sees beyond the faces in sight, and give it identities."""
-        image = frame.image
+        picture = frame.pixels
         regions = self._detector.regions(detections)
-        strangers = self._identities.strangers([region for region in regions if _usable(region, image)])
+        strangers = self._identities.strangers([region for region in regions if _usable(region, picture)])
         while strangers and (room := self._identities.room) > 0:
             batch, strangers = strangers[:room], strangers[room:]
             # Twice, because the second crop, around the points and upright, is what following will see.
-            rough = self._look(image, batch, least=self._aligner.threshold / 2)
-            looks = self._look(image, [look.region for look in rough if look is not None])
+            rough = self._look(picture, batch, least=self._aligner.threshold / 2)
+            looks = self._look(picture, [look.region for look in rough if look is not None])
             self._identities.meet([look for look in looks if look is not None], frame.time)
 
-    def _look(self, image: Image, regions: list[Region], *, least: float | None = None) -> list[Look | None]:
+    def _look(self, picture: Image | Pixels, regions: list[Region], *, least: float | None = None) -> list[Look | None]:
         """The face in each region, or None where presence is below ``least`` (None for the network's own)."""
         if not regions:
             return []
         least = self._aligner.threshold if least is None else least
-        found = self._aligner.align(image, regions)
+        found = self._aligner.align(picture, regions)
         boxes, places = self._aligner.places_of(found.points)
         seen = zip(found.points, found.confidence, found.presence.tolist(), boxes, places, strict=True)
-        return [Look(*look) if look[2] >= least and _usable(look[4], image) else None for look in seen]
+        return [Look(*look) if look[2] >= least and _usable(look[4], picture) else None for look in seen]
 
 
 def check_frame(frame: Frame) -> None:
@@ -218,21 +219,22 @@ def check_frame(frame: Frame) -> None:
             f"the tracker was given a {type(frame).__name__}; "
             "give a nasion.Frame(image=picture, time=seconds, index=number)"
         )
-    image = frame.image
-    if not isinstance(image, np.ndarray):
+    image = frame.pixels
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise NasionError(
+                f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape "
+                "(height, width, 3), of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)"
+            )
+    elif not isinstance(image, Pixels):
         raise NasionError(f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise NasionError(
-            f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape "
-            "(height, width, 3), of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)"
-        )
     if not math.isfinite(frame.time):
         raise NasionError(f"the time of a frame is {frame.time}; give seconds since the start of the video")
 
 
-def _usable(region: Region, image: Image) -> bool:
+def _usable(region: Region, picture: Image | Pixels) -> bool:
     """Whether a face may be there: finite, not tiny, not many times the picture, not wholly outside."""
-    height, width = image.shape[:2]
+    height, width = picture.shape[:2]
     half = region.side / 2
     return (
         math.isfinite(region.x + region.y + region.side + region.angle)

@@ -31,6 +31,7 @@ def bench(
     frames: int | None = None,
     json: Path | None = None,
     force: bool = False,
+    decode: str = "auto",
     tracking: Tracking = DEFAULTS,
 ) -> None:
     """Measure the speed of the tracker on CLIP, with one thread and with all, or with --threads.
@@ -41,11 +42,12 @@ def bench(
         frames: take so many frames from its beginning, however much memory they need.
         json: write all figures, with machine and versions, to this file.
         force: replace that file.
+        decode: where the clip is decoded, as with nasion track; its frames wait there.
     """
     from .measurement import load, measure
 
     _check(repeat, frames, json, force=force)
-    loaded = load(clip, frames)
+    loaded = load(clip, frames, decode=tracking.where_to_decode(decode))
     print(f"{clip.name}: {loaded}", flush=True)
     results = []
     for threads in _thread_counts(tracking):
@@ -116,6 +118,7 @@ def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[s
             "frames": len(clip.frames),
             "whole": clip.whole,
             "size": [first.width, first.height],
+            "decoded_on": clip.device,
         },
         "command": " ".join(["nasion", *sys.argv[1:]]),
         "repeat": repeat,

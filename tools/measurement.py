@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
+from ..engines.runtime import most_on_gpu
 from ..realtime.timing import StageTime, Timings
 from .track import Tracking
 
 if TYPE_CHECKING:
-    from ..engines.runtime import Outputs, Runtime
+    from ..engines.batches import Fill, Shape
+    from ..engines.runtime import GpuRuntime, Outputs, Runtime
     from ..realtime.faces import Frame
     from ..realtime.tracker import Tracker
 
@@ -37,41 +39,49 @@ class Clip:
         path: of the file.
         frames: decoded frames, from the first.
         whole: whether these are all.
+        decode: where it was decoded, as ``open_source`` takes it.
     """
 
     path: Path
     frames: list[Frame]
     whole: bool
+    decode: str = "cpu"
 
     @property
     def bytes(self) -> int:
         """Memory of the pictures."""
-        return sum(frame.image.nbytes for frame in self.frames)
+        return sum(frame.pixels.nbytes for frame in self.frames)
+
+    @property
+    def device(self) -> str:
+        """Where the pictures lie: ``cpu`` or ``cuda:N``."""
+        return self.frames[0].device
 
     def __str__(self) -> str:
         """For a person."""
         first, part = self.frames[0], "" if self.whole else ", its beginning only (--frames chooses)"
         size = f"{first.width}x{first.height}"
-        return f"{len(self.frames)} frames of {size} decoded into {self.bytes / 1e6:.0f} MB{part}"
+        memory = "" if self.device == "cpu" else f" on {self.device}"
+        return f"{len(self.frames)} frames of {size} decoded into {self.bytes / 1e6:.0f} MB{memory}{part}"
 
 
-def load(path: Path, most: int | None = None) -> Clip:
-    """Decode the first ``most`` frames of a clip; None for what memory allows.
+def load(path: Path, most: int | None = None, *, decode: str = "cpu") -> Clip:
+    """Decode the first ``most`` frames of a clip, where ``open_source`` is told to; None for what memory allows.
 
     Raises:
         NasionError: it cannot be read, or is live.
     """
     from ..realtime.sources import open_source
 
-    with open_source(path) as source:
+    with open_source(path, decode=decode) as source:
         info = source.info
         room = max(min(MOST_FRAMES, MOST_BYTES // (info.width * info.height * 3)), 1)
         frames = list(islice(source, most or room))
-        return Clip(path, frames, next(source, None) is None)
+        return Clip(path, frames, next(source, None) is None, decode)
 
 
 class Watched(Closing):
-    """A runtime that adds up the time of its calls; implements ``engines.runtime.Runtime``.
+    """A runtime that adds up the time of its calls; implements ``engines.runtime.GpuRuntime``.
 
     Attributes:
         calls: number of calls.
@@ -84,12 +94,20 @@ class Watched(Closing):
         self._runtime = runtime
         self.spec, self.provider, self.threads = runtime.spec, runtime.provider, runtime.threads
         self.device, self.reason = runtime.device, runtime.reason
+        self.most_on_gpu = most_on_gpu(runtime)
         self.calls, self.wall, self.cpu = 0, 0.0, 0.0
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
         """Run images, and take the time."""
+        return self._timed(lambda: self._runtime(images))
+
+    def run(self, shape: Shape, fill: Fill) -> Outputs:
+        """Run images that are made on the GPU, and take the time, that of making them included."""
+        return self._timed(lambda: cast("GpuRuntime", self._runtime).run(shape, fill))
+
+    def _timed(self, call: Callable[[], Outputs]) -> Outputs:
         wall, cpu = perf_counter(), process_time()
-        outputs = self._runtime(images)
+        outputs = call()
         self.wall += perf_counter() - wall
         self.cpu += process_time() - cpu
         self.calls += 1
@@ -184,7 +202,7 @@ def _costs(
 def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timings: Timings) -> bool:
     """Track one frame and record its times; whether it shows a face."""
     # A frame reaches the tracker just written by a decoder, not from a corner of memory where it has lain for minutes.
-    frame = replace(frame, image=frame.image.copy())
+    frame = frame.copy()
     within = _within(networks)
     marks = [_now()]
     sighting = tracker.search(frame)
@@ -224,7 +242,7 @@ def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float,
     from ..realtime.pipeline import Pipeline
     from ..realtime.sources import open_source
 
-    with Pipeline(open_source(clip.path), tracking.tracker(threads=threads)) as pipeline:
+    with Pipeline(open_source(clip.path, decode=clip.decode), tracking.tracker(threads=threads)) as pipeline:
         begin, cpu = perf_counter(), process_time()
         tracked = sum(1 for _ in islice(pipeline, len(clip.frames)))
         seconds, spent = perf_counter() - begin, process_time() - cpu

@@ -96,6 +96,12 @@ class Tracking:
         """The options that were given, by their names in ``TrackerOptions``."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    def where_to_decode(self, asked: str) -> str:
+        """As ``TrackerOptions.where_to_decode``."""
+        from ..realtime.pipeline import tracker_options
+
+        return tracker_options(self.given()).where_to_decode(asked)
+
     def tracker(self, **changes: Any) -> Tracker:
         """Load the networks, with some options changed."""
         from ..realtime.pipeline import tracker_options
@@ -130,6 +136,7 @@ def track(
     size: Annotated[Size | None, Parameter(converter=_size, n_tokens=1)] = None,
     fps: float | None = None,
     timeout: float = 10.0,
+    decode: str = "auto",
     tracking: Tracking = DEFAULTS,
 ) -> None:
     """Track the faces of SOURCE, and print a table of what was found and how long it took.
@@ -148,8 +155,11 @@ def track(
         size: ask a camera or pattern for pictures of this size, for example 1280x720.
         fps: ask a camera or pattern for so many frames a second.
         timeout: seconds to wait for a camera or URL.
+        decode: where a video is decoded: cpu; cuda or cuda:N for an NVIDIA GPU, where its pictures then stay; auto for
+            the GPU where TensorRT runs the networks there.
     """
-    reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout}
+    decode = tracking.where_to_decode(decode)
+    reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout, "decode": decode}
     run(source, Outputs(out, landmarks, show, force), tracking, reading)
 
 

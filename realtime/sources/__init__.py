@@ -16,6 +16,7 @@ from .base import Cut, FrameSource, Pictures, Source, SourceInfo
 from .camera_motion import CameraMotion
 from .cameras import Camera, list_cameras, open_camera
 from .media import open_media
+from .nvdec import check_decode
 from .stills import IMAGE_SUFFIXES, open_folder, open_image
 
 __all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "redact"]
@@ -34,6 +35,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     timeout: float = 10.0,
+    decode: str = "cpu",
 ) -> Source:
     """Open anything that gives frames, and read its first one.
 
@@ -46,23 +48,29 @@ def open_source(
         size: (width, height) in pixels asked of a camera or pattern.
         fps: frames per second asked of a camera or pattern.
         timeout: seconds to wait for a camera or stream, to open and for each frame.
+        decode: where a video file or stream is decoded. ``cuda`` or ``cuda:N`` is an NVIDIA GPU, where its pictures
+            stay: ``Frame.image`` fetches one on demand. ``auto`` is the GPU ``cuda:0`` where that works and TensorRT
+            is here to use the pictures there, else the CPU.
 
     Raises:
         SourceError: it cannot be opened, or an argument does not fit it.
     """
     _check(start, end, size, fps, timeout)
+    check_decode(decode)
     cut = Cut(start, end)
     text = str(source).strip()
     if isinstance(source, int) or (isinstance(source, str) and text.isascii() and text.isdigit()):
+        _refuse_gpu(f"camera {text}", decode)
         return _camera(int(source), cut, size, fps, timeout)
     if isinstance(source, str) and text.startswith(_PATTERN):
+        _refuse_gpu(text, decode)
         return _pattern(text, cut, size, fps)
     _refuse(size=size, fps=fps)
     if isinstance(source, str) and "://" in text:
-        return _url(text, cut, timeout)
+        return _url(text, cut, timeout, decode)
     if not text:
         raise SourceError(f"the source is empty; {_KINDS}")
-    return _path(Path(source), cut)
+    return _path(Path(source), cut, decode)
 
 
 def redact(url: str) -> str:
@@ -102,6 +110,11 @@ def _refuse(**asked: object) -> None:
             raise SourceError(f"{name} is {value}, but only a camera or pattern: takes it; leave {name} out")
 
 
+def _refuse_gpu(name: str, decode: str) -> None:
+    if decode.startswith("cuda"):
+        raise SourceError(f"{name}: decode is {decode!r}, but only video files and streams are decoded; leave it out")
+
+
 def _no_start(name: str, cut: Cut) -> None:
     if cut.start is not None:
         raise SourceError(f"{name}: a live source has no place {cut.start:g} s to start from; leave start out")
@@ -114,29 +127,31 @@ def _camera(number: int, cut: Cut, size: tuple[int, int] | None, fps: float | No
     return open_camera(number, cut, size=size, fps=fps, timeout=timeout)
 
 
-def _url(url: str, cut: Cut, timeout: float) -> BackgroundSource:
+def _url(url: str, cut: Cut, timeout: float, decode: str) -> BackgroundSource:
     name = redact(url)
     scheme = url.split("://")[0].lower()
     if scheme not in URL_SCHEMES:
         raise SourceError(f"{name}: {scheme}:// is not supported; allowed: {', '.join(URL_SCHEMES)}; or a path")
     if not re.match(r"[^/?#]", url.split("://", 1)[1].rpartition("@")[2]):
         raise SourceError(f"{name}: the URL names no host; write for example rtsp://192.168.1.20/stream")
-    return BackgroundSource(lambda: open_media(url, name, cut, timeout=timeout), name, timeout)
+    return BackgroundSource(lambda: open_media(url, name, cut, timeout=timeout, decode=decode), name, timeout)
 
 
-def _path(path: Path, cut: Cut) -> FrameSource:
+def _path(path: Path, cut: Cut, decode: str) -> FrameSource:
     if path.is_dir():
+        _refuse_gpu(str(path), decode)
         return open_folder(path, cut)
     if not path.exists():
         raise SourceError(f"{str(path)!r} does not exist; {_KINDS}")
     if not path.is_file():
         raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
+        _refuse_gpu(str(path), decode)
         return open_image(path, cut)
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes); give a whole video or image file")
     # An absolute path, because FFmpeg takes "name:rest" for a protocol.
-    return open_media(str(path.absolute()), str(path), cut)
+    return open_media(str(path.absolute()), str(path), cut, decode=decode)
 
 
 def _pattern(text: str, cut: Cut, size: tuple[int, int] | None, fps: float | None) -> FrameSource:

@@ -10,12 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+import numpy as np
+
 from ...engines.closing import Closing
 from ...engines.errors import SourceError
-from ..faces import Frame, Image
+from ..faces import DeviceFrame, Frame, Image
+from ..pixels import Pixels
 
-# An upright BGR picture and its time in seconds.
-Pictures = Generator[tuple[Image, float], None, None]
+# An upright BGR picture, or one that lies elsewhere, and its time in seconds.
+Picture = Image | Pixels
+Pictures = Generator[tuple[Picture, float], None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +122,11 @@ class FrameSource(Closing):
         self._pictures, self._cut, self._index = pictures, cut, 0
         self._closing = closing or threading.Event()
         self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread
-        self._first: tuple[Image, float] | None = self._begin(info)
+        self._first: tuple[Picture, float] | None = self._begin(info)
         height, width = self._first[0].shape[:2]
         self.info = cut.of(replace(info, width=width, height=height))
 
-    def _begin(self, info: SourceInfo) -> tuple[Image, float]:
+    def _begin(self, info: SourceInfo) -> tuple[Picture, float]:
         start, end = self._cut.start or 0.0, self._cut.end
         last = None
         for picture in self._pictures:
@@ -150,12 +154,14 @@ class FrameSource(Closing):
             if self._closing.is_set():
                 raise StopIteration
             picture, self._first = self._first or next(self._pictures), None
-            image, time = picture
+            pixels, time = picture
             if self._cut.end is not None and time >= self._cut.end:
                 self._pictures.close()
                 raise StopIteration
             self._index += 1
-            return Frame(image, time, self._index - 1)
+            if isinstance(pixels, np.ndarray):
+                return Frame(pixels, time, self._index - 1)
+            return DeviceFrame(pixels, time, self._index - 1)
 
     def close(self) -> None:
         """Free everything; calling it again does nothing."""

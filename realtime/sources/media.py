@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
-import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -19,7 +18,10 @@ from av.video.stream import VideoStream
 
 from ...engines.errors import SourceError
 from ..faces import Image
+from ..pixels import Pixels
 from .base import Cut, FrameSource, Pictures, SourceInfo
+from .conversion import to_bgr
+from .nvdec import GpuDecoder, decoder_for
 from .timestamps import Clock
 
 _log = logging.getLogger(__name__)
@@ -30,11 +32,9 @@ _LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi")
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _USUAL_RATE = Fraction(25)  # where a file does not say
 _USUAL_BASE = Fraction(1, 90000)
-# Conversion of one frame gains nothing from threads. PyAV before 17 had none and does not know the word.
-_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
-def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = None) -> FrameSource:
+def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = None, decode: str = "cpu") -> FrameSource:
     """Open a video file or, with a ``timeout``, a network stream.
 
     Args:
@@ -42,11 +42,12 @@ def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = No
         name: what to call it in messages, free of passwords.
         cut: the part that is wanted; a file is entered by seeking.
         timeout: seconds without any data after which a stream counts as dead; None for a file.
+        decode: where, as of ``open_source``.
 
     Raises:
-        SourceError: it does not answer, is no video, cannot be decoded, or has nothing in the cut.
+        SourceError: it does not answer, is no video, cannot be decoded (there), or has nothing in the cut.
     """
-    reader = _Reader(location, name, timeout)
+    reader = _Reader(location, name, timeout, decoder_for(decode, name))
     if reader.info.live and cut.start is not None:
         reader.close()
         raise SourceError(f"{name}: a live source has no place {cut.start:g} s to start from; leave start out")
@@ -56,8 +57,8 @@ def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = No
 class _Reader:
     """Decodes the video stream of a container; ``pictures`` closes it when it ends."""
 
-    def __init__(self, location: str, name: str, timeout: float | None) -> None:
-        self._location, self._name, self._timeout = location, name, timeout
+    def __init__(self, location: str, name: str, timeout: float | None, gpu: GpuDecoder | None) -> None:
+        self._location, self._name, self._timeout, self._gpu = location, name, timeout, gpu
         self._open()
         self._restamp()
         self._convert = VideoReformatter()
@@ -82,7 +83,7 @@ class _Reader:
                 _log.warning("%s: %d damaged packets were skipped", self._name, self._damaged)
 
     def _open(self) -> None:
-        self._container = _open_container(self._location, self._name, self._timeout)
+        self._container = self._opened()
         try:
             self._stream = _video_of(self._container, self._name)
             local = Path(self._location) if self._timeout is None else None
@@ -90,11 +91,24 @@ class _Reader:
         except BaseException:
             self.close()
             raise
-        # Threads by frame hold back a frame each: right for a file, wrong for a camera.
-        self._stream.thread_type = "SLICE" if self.info.live else "AUTO"
+        # Threads by frame hold back a frame each: right for a file, wrong for a camera, and no use to a GPU.
+        self._stream.thread_type = "SLICE" if self.info.live or self._gpu else "AUTO"
         self._base = self._stream.time_base or _USUAL_BASE
         # AVI counts packets and has no presentation times; the ones made up for it jump about.
         self._only_dts = self._container.format.name == "avi"
+
+    def _opened(self) -> InputContainer:
+        """The container, decoded on the GPU if that is wanted and can be."""
+
+        def opener(accelerator: HWAccel | None) -> InputContainer:
+            return _open_container(self._location, self._name, self._timeout, accelerator)
+
+        if self._gpu is not None:
+            container = self._gpu.open(opener)
+            if container is not None:
+                return container
+            self._gpu = None
+        return opener(None)
 
     def _restamp(self) -> None:
         self._clock = Clock(1 / (self.info.rate or _USUAL_RATE), self._base)
@@ -186,12 +200,10 @@ class _Reader:
         cause = "the file is truncated or damaged" if self.info.path else "the connection was lost"
         return f"{text} ({reason or cause}); all frames before were read and what was written of them is kept"
 
-    def _picture(self, frame: VideoFrame) -> Image:
-        image: Any = self._convert.reformat(frame, format="bgr24", **_ONE_THREAD).to_ndarray()
-        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-        # Copied, so that FFmpeg gets its buffer back at once: with a new one each time reading takes a third
-        # more, all of it page faults (measured at 640x360 and at 1080p).
-        return image.copy() if matrix is None else upright(image, np.frombuffer(matrix, np.int32))
+    def _picture(self, frame: VideoFrame) -> Image | Pixels:
+        if self._gpu is not None and (pixels := self._gpu.pixels(frame)) is not None:
+            return pixels
+        return to_bgr(frame, self._convert)
 
 
 def _steps_back(start: float) -> Iterator[Fraction]:
@@ -202,20 +214,10 @@ def _steps_back(start: float) -> Iterator[Fraction]:
         back = 2 * back + 1
 
 
-def upright(image: Image, matrix: Any) -> Image:
-    """A copy turned and mirrored as the display matrix (9 numbers, as in FFmpeg) says; C-contiguous."""
-    a, b, _, c, d = (int(value) for value in matrix[:5])  # x' = a x + c y, y' = b x + d y
-    if abs(b) > abs(a):
-        image, a, d = np.asarray(cv2.transpose(image), np.uint8), c, b
-    if a < 0 or d < 0:
-        image = np.asarray(cv2.flip(image, -1 if a < 0 and d < 0 else int(a < 0)), np.uint8)
-    return np.array(image, order="C")
-
-
-def _open_container(location: str, name: str, timeout: float | None) -> InputContainer:
+def _open_container(location: str, name: str, timeout: float | None, hwaccel: HWAccel | None) -> InputContainer:
     options = {"rtsp_transport": "tcp"} if location.lower().startswith("rtsp") else {}
     try:
-        return av.open(location, timeout=timeout, container_options=options, metadata_errors="replace")
+        return av.open(location, timeout=timeout, container_options=options, metadata_errors="replace", hwaccel=hwaccel)
     except av.FFmpegError as error:
         reason = _reason(error)
     # Raised here and not above: the original error holds the whole URL, and would be chained.

@@ -1,0 +1,72 @@
+"""From decoded frames to upright BGR pictures, and what a GPU must know to do the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from ...engines import twins
+from ..faces import FloatArray, Image
+
+# Conversion of one frame gains nothing from threads. PyAV before 17 had none and does not know the word.
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+# Matrices by their numbers in ITU-T H.273, which FFmpeg's are. For all others, and for 2 (nobody said), FFmpeg
+# converts by BT.601, whatever the size of the picture.
+_MATRICES: dict[int, twins.ColourStandard] = {1: "bt709", 7: "bt709", 9: "bt2020", 10: "bt2020"}
+_FULL_RANGE = 2
+
+
+def to_bgr(frame: VideoFrame, convert: VideoReformatter) -> Image:
+    """The picture, upright, on the host: a frame of a GPU is fetched."""
+    image: Any = convert.reformat(frame, format="bgr24", **_ONE_THREAD).to_ndarray()
+    matrix = display_matrix(frame)
+    # Copied, so that FFmpeg gets its buffer back at once: with a new one each time reading takes a third
+    # more, all of it page faults (measured at 640x360 and at 1080p).
+    return image.copy() if matrix is None else upright(image, matrix)
+
+
+def display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
+    """The 9 numbers that say how to turn the stored picture, or None where it is upright."""
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    return None if matrix is None else np.frombuffer(matrix, np.int32)
+
+
+def upright(image: Image, matrix: NDArray[np.int32]) -> Image:
+    """A copy turned and mirrored as the display matrix (9 numbers, as in FFmpeg) says; C-contiguous."""
+    swapped, left_right, top_bottom = _turns(matrix)
+    if swapped:
+        image = np.asarray(cv2.transpose(image), np.uint8)
+    if left_right or top_bottom:
+        image = np.asarray(cv2.flip(image, -1 if left_right and top_bottom else int(left_right)), np.uint8)
+    return np.array(image, order="C")
+
+
+def to_stored(matrix: NDArray[np.int32], width: int, height: int) -> FloatArray:
+    """Transform (2, 3) from pixels of the upright picture to pixels of the stored one, width x height."""
+    swapped, left_right, top_bottom = _turns(matrix)
+    wide, high = (height, width) if swapped else (width, height)  # of the upright picture
+    x = [-1, 0, wide - 1] if left_right else [1, 0, 0]
+    y = [0, -1, high - 1] if top_bottom else [0, 1, 0]
+    return np.array([y, x] if swapped else [x, y], np.float32)
+
+
+def _turns(matrix: NDArray[np.int32]) -> tuple[bool, bool, bool]:
+    """Whether x and y are swapped, and then left and right, and top and bottom."""
+    a, b, _, c, d = (int(value) for value in matrix[:5])  # x' = a x + c y, y' = b x + d y
+    swapped = abs(b) > abs(a)
+    if swapped:
+        a, d = c, b
+    return swapped, a < 0, d < 0
+
+
+def colour_of(frame: VideoFrame) -> twins.Array:
+    """(3, 4): blue, green and red from Y, U, V and 1, by which FFmpeg would convert the frame, too."""
+    standard = _MATRICES.get(frame.colorspace, "bt601")
+    return twins.yuv_to_bgr(standard, full_range=frame.color_range == _FULL_RANGE)

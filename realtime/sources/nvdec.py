@@ -1,0 +1,174 @@
+"""Decoding on an NVIDIA GPU: by FFmpeg's nvdec, through PyAV. The pictures stay there.
+
+What PyAV 17.1 and 18.1 do, read in their sources and FFmpeg's:
+
+- ``HWAccel(is_hw_owned=True)`` leaves frames on the GPU: ``format`` is ``cuda``, ``sw_format`` says how the pixels are
+  stored, each plane has ``__dlpack__``, and ``reformat`` fetches the picture.
+- A codec of which FFmpeg has no GPU decoder is decoded on the CPU (``is_hwaccel`` is False), and so is a video that the
+  GPU refuses: its frames come in another format than ``cuda``.
+- FFmpeg by itself asks for a primary context of a certain kind, and fails if CUDA is in use already. It is told to take
+  the context that is current: ours.
+- Each frame is a copy in memory of its own, put into CUDA's default stream, which FFmpeg does not wait for.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from ...engines.errors import NasionError, SourceError
+from .conversion import colour_of, display_matrix, to_bgr, to_stored
+
+if TYPE_CHECKING:
+    from ..gpu_pixels import GpuPixels
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_STREAM = 0
+_REMEDY = "leave it to the CPU with --decode cpu (decode='cpu')"
+
+
+def check_decode(decode: str) -> None:
+    """See that a place to decode is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        SourceError: it is none of these.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", decode):
+        raise SourceError(f"decode is {decode!r}; allowed: auto, cpu, cuda, or cuda:N (for example cuda:1)")
+
+
+def decoder_for(decode: str, name: str) -> GpuDecoder | None:
+    """What decodes on a GPU, or None for the CPU.
+
+    Args:
+        decode: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``auto`` takes ``cuda:0`` where frames can stay there.
+        name: of the source, for messages.
+
+    Raises:
+        SourceError: it was asked for by name and cannot be.
+    """
+    if decode == "cpu":
+        return None
+    must = decode != "auto"
+    try:
+        if not must:
+            _check_use()
+        return GpuDecoder(int(decode.partition(":")[2] or 0), name, must=must)
+    except NasionError as error:
+        if must:
+            raise SourceError(f"{name}: cannot be decoded on the GPU: {error}; or {_REMEDY}") from error
+        _log.info("%s: decoded on the CPU: %s", name, error)
+        return None
+
+
+def _check_use() -> None:
+    """See that a network could take pictures of ``cuda:0``: that there is such a GPU, and TensorRT.
+
+    Raises:
+        NasionError: with the reason.
+    """
+    from ...engines.driver import gpu
+    from ...engines.tensorrt_library import tensorrt
+
+    gpu(0)
+    tensorrt()
+
+
+class GpuDecoder:
+    """NVIDIA's decoder for one source."""
+
+    def __init__(self, number: int, name: str, *, must: bool) -> None:
+        """Take hold of ``cuda:number``.
+
+        Args:
+            number: of the GPU.
+            name: of the source.
+            must: what cannot be decoded there is an error; else it is left to the CPU.
+
+        Raises:
+            NasionError: there is no such GPU, or our kernels are not built.
+        """
+        from ...engines.cropper import cropper
+
+        self._cropper = cropper(number)
+        self._number, self._name, self._must = number, name, must
+        self._told: set[str] = set()
+
+    def open(self, opener: Callable[[HWAccel | None], InputContainer]) -> InputContainer | None:
+        """The container with this decoder, or None where it is to be opened without.
+
+        Raises:
+            SourceError: the source cannot be opened, or its codec not be decoded here.
+        """
+        options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
+        accelerator = HWAccel("cuda", device=str(self._number), is_hw_owned=True, options=options)
+        try:
+            with self._cropper.device.current():
+                container = opener(accelerator)
+        except SourceError:
+            opener(None).close()  # if the source itself is at fault, it says so
+            self._refuse("FFmpeg cannot use this GPU; see nvidia-smi for its state")
+            return None
+        contexts = [stream.codec_context for stream in container.streams.video if stream.codec_context is not None]
+        if any(context.is_hwaccel for context in contexts):
+            return container
+        container.close()
+        self._refuse(f"there is no GPU decoder for {' and '.join(context.name for context in contexts) or 'this'}")
+        return None
+
+    def pixels(self, frame: VideoFrame) -> GpuPixels | None:
+        """The picture on the GPU, complete; None where it must come to the host.
+
+        Raises:
+            SourceError: it was not decoded on the GPU, as it must be.
+        """
+        if frame.format.name != "cuda":
+            self._refuse(
+                f"its decoder does not take such a video ({frame.format.name}), or is not installed: in a container "
+                "NVIDIA_DRIVER_CAPABILITIES must name video"
+            )
+            return None
+        stored = frame.sw_format.name if frame.sw_format is not None else "unknown"
+        if stored != "nv12" or frame.width % 2 or frame.height % 2:
+            self._tell(
+                f"decoded on the GPU, but fetched from there: pictures are {stored} of {frame.width}x{frame.height}, "
+                "and the crop kernel takes nv12 (8 bits) of even width and height"
+            )
+            return None
+        with self._cropper.device.current() as driver:
+            driver.wait(_DEFAULT_STREAM)
+        return self._pixels(frame)
+
+    def _pixels(self, frame: VideoFrame) -> GpuPixels:
+        from ...engines.dlpack import look
+        from ...engines.kernels import Picture
+        from ..gpu_pixels import GpuPixels
+
+        luma, chroma = (look(plane) for plane in frame.planes)
+        picture = Picture(
+            (luma.address, chroma.address), (luma.strides[0], chroma.strides[0]), frame.width, frame.height, "nv12",
+            tuple(colour_of(frame).ravel().tolist()),
+        )  # fmt: skip
+        matrix = display_matrix(frame)
+        turn = None if matrix is None else to_stored(matrix, frame.width, frame.height)
+        # The frame, which the function holds, keeps the planes alive.
+        return GpuPixels(self._cropper, picture, lambda: to_bgr(frame, VideoReformatter()), upright=turn)
+
+    def _refuse(self, reason: str) -> None:
+        if self._must:
+            raise SourceError(f"{self._name}: cannot be decoded on cuda:{self._number}: {reason}; {_REMEDY}")
+        self._tell(f"decoded on the CPU: {reason}")
+
+    def _tell(self, text: str) -> None:
+        """Log it, once."""
+        if text not in self._told:
+            self._told.add(text)
+            _log.info("%s: %s", self._name, text)
