@@ -57,15 +57,16 @@ QUARTER = ("--width", "0.25", *FACE)
 HEADS = ("pwc-direct", "pwc-dan", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
 STUDIES = (
     Study("sd-hrnet-teacher", "sd-hrnet-teacher", 30, FACE),
-    Study("sd-hrnet-supernet", "sd-hrnet-supernet", 28, FACE),
-    Study("sd-hrnet-slim", "sd-hrnet-slim", 17, (*FACE, "--budget", "600", "--start", "{sd-hrnet-supernet}")),
+    Study("sd-hrnet-supernet-first", "sd-hrnet-supernet", 11, FACE),
+    Study("sd-hrnet-supernet", "sd-hrnet-supernet", 12, (*FACE, "--start", "{sd-hrnet-supernet-first}")),
+    Study("sd-hrnet-slim", "sd-hrnet-slim", 12, (*FACE, "--budget", "600", "--start", "{sd-hrnet-supernet}")),
     Study(
         "sd-hrnet-distil",
         "sd-hrnet-distil",
-        45,
+        35,
         (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
     ),
-    Study("sd-hrnet-none", "sd-hrnet-table6-none", 17, (*FACE, "--start", "{sd-hrnet-slim}")),
+    Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}")),
     *(Study(f"{head}{end}", f"{head}{end}", 4, SMALL_PWC) for head in HEADS for end in ("", "-disc")),
     *(Study(recipe, recipe, 7, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
     *(Study(recipe, recipe, 6, QUARTER) for recipe in ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")),
