@@ -13,11 +13,14 @@ from .geometry import Region, iou
 
 MISSES = 2  # frames in a row without a face, after which it is followed no more
 EXPLAINED = 0.3  # overlap (IoU) of a detection's region with that of a face in sight: the detector sees that face
-SAME = 0.5  # overlap of the boxes of two faces: both lie on one (two real ones hide each other long before)
-# A face seen again is taken for one that was lost if it lies within NEAR + ROAM x seconds gone, in sides of
-# the lost face's region (1.35 faces), and is at most LIKE times larger or smaller: people walk past a camera
-# at one to two faces a second.
+# Part of the smaller of two faces' boxes that lies within the other: both lie on one face (two real ones hide each
+# other long before). Not IoU, by which a box within another of twice its size is another face.
+SAME = 2 / 3
+# A face seen again may be one that was lost if it lies within NEAR + ROAM x seconds gone, in sides of the lost
+# face's region (1.35 faces), and is at most LIKE times larger or smaller: people walk past a camera at one to two
+# faces a second. Of several it is the one whose place is nearest, however long the others are gone.
 NEAR, ROAM, LIKE = 0.6, 1.2, 1.8
+ANY = float(np.finfo(np.float32).max)  # every distance but infinity
 LEAP = 0.15  # sides of a region: of two faces on one, that which leapt so much further is the wrong one
 
 
@@ -133,7 +136,7 @@ class Identities:
         One that lies on a face already in sight is no other face and is left out, as is one too many.
         """
         lost = [person for person in self.people if person.misses]
-        returning = dict(greedy(_distances(looks, lost, time), limit=1.0))
+        returning = dict(greedy(_distances(looks, lost, time), limit=ANY))
         for i, look in enumerate(looks):
             if self._taken(look):
                 continue
@@ -151,7 +154,7 @@ class Identities:
         """
         if len(self.people) < 2 or len(present := self.in_sight) < 2:
             return
-        overlap = iou(*(np.stack([person.look.box for person in present]),) * 2)
+        overlap = _overlap(*(np.stack([person.look.box for person in present]),) * 2)
         for i, j in np.argwhere(np.triu(overlap, 1) > SAME).tolist():
             older, younger = present[i], present[j]
             if not (older.misses or younger.misses):
@@ -173,7 +176,7 @@ class Identities:
         present = self.in_sight
         if not present:
             return False
-        overlap = iou(look.box[None], np.stack([person.look.box for person in present]))
+        overlap = _overlap(look.box[None], np.stack([person.look.box for person in present]))
         return bool(overlap.max() > SAME)
 
 
@@ -192,17 +195,27 @@ def greedy(cost: FloatArray, *, limit: float) -> list[tuple[int, int]]:
 
 
 def _distances(looks: Sequence[Look], lost: Sequence[Person], time: float) -> FloatArray:
-    """How far each of n looks is from each of m lost faces, as a share of how far it may be (n, m)."""
+    """How far each of n looks is from each of m lost faces, in sides of its region (n, m); inf where it is another."""
     if not looks or not lost:
         return np.zeros((len(looks), len(lost)), np.float32)
     new = np.array([[look.region.x, look.region.y, look.region.side] for look in looks], np.float32)
     old = np.array([[p.look.region.x, p.look.region.y, p.look.region.side] for p in lost], np.float32)
     gone = np.array([abs(time - person.time) for person in lost], np.float32)
-    away = np.hypot(new[:, None, 0] - old[:, 0], new[:, None, 1] - old[:, 1])
-    share: FloatArray = away / (old[:, 2] * (NEAR + ROAM * gone))
+    away: FloatArray = np.hypot(new[:, None, 0] - old[:, 0], new[:, None, 1] - old[:, 1]) / old[:, 2]
     ratio = new[:, None, 2] / old[:, 2]
-    share[(ratio > LIKE) | (ratio < 1 / LIKE)] = np.inf
-    return share
+    away[(away > NEAR + ROAM * gone) | (ratio > LIKE) | (ratio < 1 / LIKE)] = np.inf
+    return away
+
+
+def _overlap(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Part (n, m) of the smaller of two boxes (n, 4) and (m, 4) that lies within the other."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b))
+    smaller = np.minimum(area_a[:, None], area_b)
+    part: FloatArray = np.divide(shared, smaller, out=np.zeros_like(shared), where=smaller > 0)
+    return part
 
 
 def _squares(regions: Sequence[Region]) -> FloatArray:

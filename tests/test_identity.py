@@ -80,6 +80,33 @@ def test_of_several_that_return_each_takes_the_nearest_place():
     assert {person.id: person.look.region.x for person in identities.in_sight} == {1: 58, 2: 131, 3: 205}
 
 
+def test_one_gone_for_long_takes_nobody_elses_place():
+    identities = known(0, 82)
+    for step in range(1, 14):
+        identities.next_frame()
+        identities.people[1].seen(look(82), step / 10)
+    identities.next_frame()  # the second is missed for one frame, the first has been gone for over a second
+    identities.meet([look(42)], 1.4)
+    assert numbers(identities.in_sight) == [2]
+
+
+def test_a_face_within_another_is_no_other():
+    identities = known(50)
+    inner, outer = look(52, size=36), look(50, size=90)
+    for found in (inner, outer):
+        identities.meet([found], 0.0)
+        assert numbers(identities.in_sight) == [1]
+    identities = known(50, 150)
+    walk(identities, [50] * 3, [150, 90, 56], frames=3)
+    assert numbers(identities.in_sight) == [1]
+
+
+def test_a_small_face_beside_a_large_one_is_another():
+    identities = Identities(keep=1)
+    identities.meet([look(50, size=90), look(95, size=36)], 0.0)
+    assert numbers(identities.in_sight) == [1, 2]
+
+
 def test_a_face_on_one_that_is_in_sight_is_no_other():
     identities = known(50)
     identities.meet([look(55), look(60)], 0.0)
