@@ -28,6 +28,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
     "cuGetErrorName": (c_int, POINTER(c_char_p)),
     "cuGetErrorString": (c_int, POINTER(c_char_p)),
+    "cuDriverGetVersion": (_INT,),
     "cuDeviceGetCount": (_INT,),
     "cuDeviceGet": (_INT, c_int),
     "cuDeviceGetName": (c_char_p, c_int, c_int),

@@ -66,14 +66,22 @@ def _region(maps: Numbers, roi: Array, scale: float, bins: int, sampling: int) -
     index, x0, y0, x1, y1 = roi.tolist()
     if not 0 <= index < batch:
         return np.zeros((channels, bins, bins))
-    down = _bin_weights(y0, y1, height, scale, bins, sampling)
-    across = _bin_weights(x0, x1, width, scale, bins, sampling)
+    down = bin_weights(y0, y1, height, scale, bins, sampling)
+    across = bin_weights(x0, x1, width, scale, bins, sampling)
     features: Array = down @ maps[int(index)].astype(np.float64) @ across.T
     return features
 
 
-def _bin_weights(low: float, high: float, cells: int, scale: float, bins: int, sampling: int) -> Array:
-    """How much each cell of an axis counts in each bin: (bins, cells)."""
+def bin_weights(low: float, high: float, cells: int, scale: float, bins: int, sampling: int) -> Array:
+    """How much each cell of an axis counts in each bin: (bins, cells).
+
+    Args:
+        low, high: the box along this axis, in pixels of the image.
+        cells: of the map.
+        scale: cells per pixel.
+        bins: of the region.
+        sampling: samples of a bin.
+    """
     weights = np.zeros((bins, cells))
     steps = bins * sampling
     for step in range(steps):

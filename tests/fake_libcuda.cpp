@@ -113,7 +113,12 @@ API cuDeviceGetName(char* out, int size, int number) {
     strncpy(out, number ? "Second Fake" : "Fake GPU", size);
     return kOk;
 }
-API cuDeviceGetAttribute(int* out, int attribute, int) { *out = attribute == 75 ? 8 : attribute == 76 ? 9 : 0; return kOk; }
+API cuDeviceGetAttribute(int* out, int attribute, int) {
+    // compute capability, kHz, multiprocessors, bytes of L2
+    static const std::map<int, int> known = {{75, 8}, {76, 9}, {13, 1500000}, {16, 10}, {38, 4 << 20}};
+    *out = known.count(attribute) ? known.at(attribute) : 0;
+    return kOk;
+}
 API cuDeviceTotalMem_v2(size_t* out, int) { *out = room; return kOk; }
 
 API cuDevicePrimaryCtxRetain(void** out, int) { CALLED; ++retained; *out = &context; return kOk; }
@@ -150,6 +155,7 @@ API cuStreamDestroy_v2(void* handle) {
 }
 API cuStreamSynchronize(void* handle) {
     CALLED;
+    if (!handle) return current() ? kOk : kInvalidContext;  // the default stream: others use it, we only wait for it
     Stream* stream = open_stream(handle);
     if (!stream) return kInvalidHandle;
     if (stream->recording) { stream->spoilt = true; return kCaptureUnsupported; }

@@ -65,6 +65,15 @@ def _check(repeat: int, frames: int | None, json: Path | None, *, force: bool) -
     for name, value in (("--repeat", repeat), ("--frames", frames)):
         if value is not None and value < 1:
             raise NasionError(f"{name} is {value}; it must be at least 1")
+    check_json(json, force=force)
+
+
+def check_json(json: Path | None, *, force: bool) -> None:
+    """Before any work: can the figures be written to where they are wanted.
+
+    Raises:
+        SinkError: there is no such folder, or a file already and no ``force``.
+    """
     if json is None:
         return
     if not json.parent.is_dir():

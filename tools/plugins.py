@@ -1,4 +1,4 @@
-"""``nasion plugins``: compile the CUDA kernels and the TensorRT plugins, and say where they are."""
+"""``nasion plugins``: compile the CUDA kernels and the TensorRT plugins, say where they are, time them."""
 
 from __future__ import annotations
 
@@ -66,6 +66,21 @@ def where() -> None:
         state = "nothing is built" if found is None else "what is built is of other sources"
         sys.exit(f"nasion: {native.default_folder()}: {state}; run: nasion plugins build")
     _print(found)
+
+
+@plugins.command
+def bench(*, json: Path | None = None, force: bool = False) -> None:
+    """Time the CUDA kernels on a GPU, beside the least that memory, caches and arithmetic units allow.
+
+    Args:
+        json: write all figures, with GPU, machine and versions, to this file.
+        force: replace that file.
+    """
+    from .bench import check_json
+    from .kernel_bench import run
+
+    check_json(json, force=force)
+    run(json)
 
 
 def _progress(line: str) -> None:

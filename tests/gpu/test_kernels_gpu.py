@@ -5,23 +5,21 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pytest
 
 from nasion.engines import twins
-from nasion.engines.device import Device, Memory, Stream
-from nasion.engines.kernels import Kernels, Picture
+from nasion.engines.device import Device, Memory
+from nasion.engines.kernels import Kernels
 from nasion.realtime.geometry import Region, invert
+from nasion.tools.kernel_cases import RDFN_TAPS
 
 from ..native import Array, crop, reweight, roi_align
 from ..operator_suite import OperatorSuite, maps_of, picture_of, rois_of
 from .conftest import library
 
 pytestmark = pytest.mark.timeout(900)  # the kernels may have to be compiled first
-
-RDFN_TAPS = [(4, c) for c in (64, 64, 256)] + [(8, c) for c in (128, 128, 512)] + [(16, c) for c in (256, 256, 1024)]
 
 
 class OnGpu:
@@ -109,59 +107,6 @@ def test_crops_of_a_full_hd_frame_agree_with_float64(machine: OnGpu, half: bool)
     expected = twins.crop(frame, transforms, height=128, width=128)
     # a place in a frame of 2,000 pixels is known to 1e-4 of one in float32
     np.testing.assert_allclose(ours, expected, atol=0.15 if half else 0.05)
-
-
-def microseconds(stream: Stream, call: Callable[[], None], *, calls: int = 200) -> float:
-    """Of one call among many in a graph: the best of five runs, so that no launch from Python is timed."""
-    call()
-    with stream.recording() as graph:
-        for _ in range(calls):
-            call()
-    best = float("inf")
-    for _ in range(6):
-        stream.wait()
-        begin = perf_counter()
-        graph.launch()
-        stream.wait()
-        best = min(best, (perf_counter() - begin) / calls)
-    graph.close()
-    return best * 1e6
-
-
-@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
-@pytest.mark.parametrize("kind", ["bgr", "nv12"])
-def test_64_crops_of_128_pixels_take_at_most_10_microseconds(device: Device, kind: str, half: bool) -> None:
-    if device.gpu.capability != "9.0":
-        pytest.skip(f"the figure is for a Hopper GPU; this is {device.gpu.name}")
-    kernels, rng = Kernels(library("kernels")), np.random.default_rng(3)
-    regions = [Region(*rng.uniform((200, 200, 100), (1700, 900, 260)), angle) for angle in rng.uniform(-0.3, 0.3, 64)]
-    with device.current(), device.stream() as stream:
-        frame = device.memory((1620, 1920) if kind == "nv12" else (1080, 1920, 3), np.uint8)
-        transforms, out = device.memory((64, 2, 3), np.float32), device.memory((64, 3, 128, 128), np.float32)
-        with device.pinned(frame.shape, np.uint8) as picture, device.pinned((64, 2, 3), np.float32) as ways:
-            picture.array[...] = rng.integers(0, 256, frame.shape)
-            ways.array[...] = [invert(region.to_crop(128)) for region in regions]
-            stream.upload(picture.array, frame)
-            stream.upload(ways.array, transforms)
-            stream.wait()
-        planes = (frame.address, frame.address + 1080 * 1920)
-        colour = tuple(twins.yuv_to_bgr("bt709").ravel().tolist())
-        shown = (
-            Picture(planes, (1920, 1920), 1920, 1080, "nv12", colour)
-            if kind == "nv12"
-            else Picture(planes[:1], (5760,), 1920, 1080)
-        )
-        took = microseconds(
-            stream,
-            lambda: kernels.crop(
-                shown, transforms.address, count=64, height=128, width=128, output=out.address, half=half,
-                stream=stream.handle,
-            ),
-        )  # fmt: skip
-        for memory in (frame, transforms, out):
-            memory.close()
-    print(f"64 crops of 128 pixels, {kind} to {'float16' if half else 'float32'}: {took:.2f} us on {device.gpu.name}")
-    assert took <= 10
 
 
 # --- the plugins, run as TensorRT would run them
