@@ -7,7 +7,7 @@ cuts are looked for. All three ask for them here; ``gpu_pixels.py`` answers the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 import cv2
 import numpy as np
@@ -18,7 +18,6 @@ from .faces import FloatArray, Image
 from .geometry import Region, to_tensor, warp
 
 
-@runtime_checkable
 class Pixels(Protocol):
     """The picture of a frame."""
 

@@ -18,7 +18,7 @@ from .aligner import Aligner
 from .cuts import CutDetector
 from .detector import Detections, Detector
 from .face_finder import MiddleFace
-from .faces import Face, Frame, Image
+from .faces import DeviceFrame, Face, Frame, Image
 from .geometry import Region
 from .identity import Identities, Look
 from .options import TrackerOptions as TrackerOptions
@@ -226,7 +226,7 @@ def check_frame(frame: Frame) -> None:
                 f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape "
                 "(height, width, 3), of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)"
             )
-    elif not isinstance(image, Pixels):
+    elif not isinstance(frame, DeviceFrame):
         raise NasionError(f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8")
     if not math.isfinite(frame.time):
         raise NasionError(f"the time of a frame is {frame.time}; give seconds since the start of the video")

@@ -15,7 +15,7 @@ from ...engines import twins
 from ..faces import FloatArray, Image
 
 # Conversion of one frame gains nothing from threads. PyAV before 17 had none and does not know the word.
-_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 # Matrices by their numbers in ITU-T H.273, which FFmpeg's are. For all others, and for 2 (nobody said), FFmpeg
 # converts by BT.601, whatever the size of the picture.
@@ -25,7 +25,7 @@ _FULL_RANGE = 2
 
 def to_bgr(frame: VideoFrame, convert: VideoReformatter) -> Image:
     """The picture, upright, on the host: a frame of a GPU is fetched."""
-    image: Any = convert.reformat(frame, format="bgr24", **_ONE_THREAD).to_ndarray()
+    image: Any = convert.reformat(frame, format="bgr24", **ONE_THREAD).to_ndarray()
     matrix = display_matrix(frame)
     # Copied, so that FFmpeg gets its buffer back at once: with a new one each time reading takes a third
     # more, all of it page faults (measured at 640x360 and at 1080p).
