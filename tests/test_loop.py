@@ -250,6 +250,14 @@ def test_a_turn_without_an_optimiser_is_named(tmp_path: Path) -> None:
         run(tmp_path, Schedule(steps=3, batch=1), InTurns())
 
 
+def test_steps_that_never_come_to_a_turn_are_refused_before_any_training(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="1 steps never come to the turn 'slope'; give at least 2 steps"):
+        run(tmp_path, replace(TURNS, steps=1), InTurns())
+    assert not (tmp_path / "record.jsonl").exists()
+    assert run(tmp_path / "least", replace(TURNS, steps=2), InTurns()).turns == {"slope": 1, "offset": 1}
+    assert run(tmp_path / "none", replace(TURNS, steps=0), InTurns()).step == 0
+
+
 def test_minutes_may_be_added_to_a_run(tmp_path: Path) -> None:
     short, long = ({"recipe": "a", "options": {"set": "x", "minutes": value}} for value in (0.001, None))
     schedule = replace(SCHEDULE, steps=300)
@@ -360,6 +368,22 @@ def test_pictures_and_kernels_have_their_channels_last(tmp_path: Path) -> None:
 
 def test_workers_draw_the_same_samples(tmp_path: Path) -> None:
     assert same(run(tmp_path / "none").learner, run(tmp_path / "two", workers=2).learner)
+
+
+def test_a_stop_with_workers_goes_on_exactly_too(tmp_path: Path) -> None:
+    """Workers have drawn samples of steps that never were: a resumed run draws them again."""
+    whole = run(tmp_path / "whole")
+
+    def interrupt(state: State, part: float, losses: dict[str, float]) -> None:
+        if state.step == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", workers=2, watch=interrupt)
+    assert checkpoint.load(tmp_path / "broken" / "latest.pt")["step"] == 7
+    resumed = run(tmp_path / "broken", workers=2)
+    assert same(resumed.learner, whole.learner)
+    assert same(resumed.average, whole.average)
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from nasion.engines.errors import ModelError, NasionError
 from nasion.tools import train as command
 from nasion.trainers import checkpoint, curves, recipes
 from nasion.trainers.augment import Augmentation
+from nasion.trainers.datasets import read_set, training_faces
 from nasion.trainers.learner import Learner
 from nasion.trainers.loop import Schedule, State
 from nasion.trainers.recipes import Options, Recipe, all_recipes, load_trained, prepare_faces, recipe_named
@@ -68,6 +69,31 @@ def test_every_recipe_has_a_summary_of_one_line_and_a_schedule() -> None:
         schedule = recipe.schedule_for(Options())
         assert schedule.steps > 0
         assert len({each.turn for each in schedule.optimisers}) == len(schedule.optimisers)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch"), [("chs", 335, 10), ("rht-r", 150, 8), ("sd-hrnet-slim", 60, None)]
+)
+def test_epochs_are_over_the_set_that_is_learned_from(name: str, epochs: int, batch: int | None) -> None:
+    for of, faces in (("300w", 3148), ("cofw", 1345), ("wflw", 7500), ("aflw", 20_000), ("ytf68", 77)):
+        options = Options(set=of, faces=77)
+        assert options.training_faces == faces
+        schedule = recipe_named(name).schedule_for(options)
+        assert batch in (schedule.batch, None)
+        assert schedule.steps * schedule.batch == pytest.approx(epochs * faces, rel=0.05)
+        halved = recipe_named(name).schedule_for(replace(options, batch=schedule.batch // 2))
+        assert halved.batch == schedule.batch // 2
+        assert halved.steps == pytest.approx(2 * schedule.steps, rel=0.05)
+
+
+def test_faces_that_nobody_published_are_counted(data: Path, tmp_path: Path) -> None:
+    assert training_faces("ytf68", data) == len(read_set("ytf68", data, part="train"))
+    assert training_faces("300w", data) == 3148 != len(read_set("300w", data, part="train"))
+    with pytest.raises(NasionError, match="nobody published how many faces of 'ytf68' train"):
+        recipe_named("chs").schedule_for(Options(set="ytf68"))
+    command.train("chs-sf", data=data, out=tmp_path, set_="ytf68", size=64, width=1 / 16, minutes=1e-6, device="cpu")
+    faces = len(read_set("ytf68", data, part="train"))
+    assert checkpoint.load(tmp_path / "latest.pt")["schedule"]["steps"] == 335 * faces // 10
 
 
 def test_the_command_trains_stops_and_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, default_collate
 
 from nasion.engines.errors import NasionError
 from nasion.trainers.augment import Augmentation
+from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.datasets import read_set
 from nasion.trainers.export import example, worst_difference, write_model
 from nasion.trainers.learner import Learner
@@ -458,7 +459,7 @@ def command(name: str, data: Path, folder: Path, options: Options, *, steps: int
 def test_the_whole_chain_by_its_recipes(data: Path, tmp_path: Path) -> None:
     options = Options(size=64, width=0.1)
     teacher = command("sd-hrnet-teacher", data, tmp_path, options, steps=1)
-    supernet = command("sd-hrnet-supernet", data, tmp_path, options, steps=1)
+    supernet = command("sd-hrnet-supernet", data, tmp_path, replace(options, minutes=1), steps=5)
     slim = command("sd-hrnet-slim", data, tmp_path, Options(start=supernet, budget=8), steps=1)
     graph = load_trained(slim).learner.structure()["config"]["graph"]
     released = NAMES["sd-hrnet-wflw"].build(Options(start=supernet))
@@ -489,6 +490,27 @@ def test_the_file_says_what_the_learner_says(tmp_path: Path) -> None:
     assert max(worst_difference(network, learner.spec, path, images).values()) < 1e-3
     with torch.no_grad():
         torch.testing.assert_close(learner.eval()(images)["points"], network(images)["points"], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("of", "batch", "steps"), [("300w", 16, 197), ("cofw", 16, 85), ("wflw", 32, 235)])
+def test_a_pass_of_the_supernet_is_one_over_its_set(of: str, batch: int, steps: int) -> None:
+    recipe = NAMES["sd-hrnet-supernet"]
+    options = Options(set=of, size=64, width=0.1)
+    for asked, each in ((None, steps), (batch // 2, -(-2 * of_published(of) // batch))):
+        learner = recipe.build(replace(options, batch=asked))
+        assert isinstance(learner, SupernetLearner)
+        assert learner.passes == (each, each)
+        schedule = recipe.schedule_for(replace(options, batch=asked))
+        assert (schedule.steps, schedule.validate_every) == (120 * each, each)
+
+
+def of_published(name: str) -> int:
+    return Options(set=name).training_faces
+
+
+def test_a_supernet_that_would_never_learn_its_weights_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="197 steps never come to the turn 'weights'; give at least 198 steps"):
+        command("sd-hrnet-supernet", data, tmp_path, Options(size=64, width=0.1), steps=197)
 
 
 def test_the_papers_schedule_is_the_default_and_minutes_cut_it() -> None:

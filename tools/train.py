@@ -58,7 +58,8 @@ def train(
             have a faster schedule for it.
         clock: what minutes are: wall, or cpu, the processor time of the process over its threads, which other work on
             the machine does not shorten.
-        steps: optimiser steps of the whole run (default: the recipe's).
+        steps: optimiser steps of the whole run (default: the recipe's; where a paper counts epochs, as many over the
+            set as it was published).
         batch: samples a step (default: the recipe's), over all processes.
         seed: of initial weights and samples.
         seeds: train this many times, with seeds 0, 1, ..., in folders of their own; prints mean and deviation.
@@ -158,8 +159,10 @@ class Job:
 
         from ..trainers import checkpoint
         from ..trainers.curves import draw_curves
+        from ..trainers.datasets import training_faces
         from ..trainers.loop import train as loop
 
+        options = replace(options, batch=self.batch, faces=training_faces(options.set, self.data))
         schedule = self._schedule(options)
         torch.manual_seed(options.seed)
         learner = self.recipe.build(options)

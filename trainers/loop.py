@@ -30,6 +30,8 @@ Clock = Literal["wall", "cpu"]
 
 SAVE_EVERY = 300.0
 """Seconds after which a checkpoint is written, whatever the step."""
+LONGEST_ROUND = 1_000_000
+"""Steps within which every turn is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +108,35 @@ def train(
 
     Raises:
         TrainingError: a loss is not finite (its parts are named), the checkpoint belongs to another schedule, a turn
-            has no optimiser, or the batch cannot be shared by the processes.
+            has no optimiser, a turn that has one is never reached, or the batch cannot be shared by the processes.
         KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
     device = torch.device(device)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     about = description or {}
+    _check_turns(learner, schedule)
     state = begin(learner, schedule, folder / "latest.pt", about)
     with Record(folder, silent=processes.rank() > 0) as record, Stopping() as stopping:
         run = _Run(schedule, folder, record, validate, criterion, minutes, clock, device, precision, about, watch)
         record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, clock=clock, **about)
         _steps(state, run, _batches(samples, run, state.step, collate, workers), stopping)
     return state
+
+
+def _check_turns(learner: Learner, schedule: Schedule) -> None:
+    """See that the steps come to every turn that has an optimiser: a part that never learns would go unnoticed."""
+    waiting = {each.turn for each in schedule.optimisers}
+    late: dict[str, int] = {}  # how many steps it takes to come to a turn
+    for step in range(LONGEST_ROUND if schedule.steps else 0):
+        turn = learner.turn(step)
+        if turn in waiting and step >= schedule.steps:
+            late[turn] = step + 1
+        waiting.discard(turn)
+        if not waiting:
+            break
+    if late:
+        names, least = " and ".join(map(repr, late)), max(late.values())
+        raise TrainingError(f"{schedule.steps} steps never come to the turn {names}; give at least {least} steps")
 
 
 class _Share(Sampler[int]):

@@ -34,6 +34,8 @@ class Options:
         backbone_weights: public weights of the backbone.
         budget: million MACs that pruning may leave.
         minutes: of training, where they are limited: a recipe may then have another schedule than the paper's.
+        batch: samples a step.
+        faces: training faces of ``set``, for sets of which nobody published how many there are.
         structure: what a checkpoint says of the network's form (``Learner.structure``); never set by a user.
     """
 
@@ -46,6 +48,8 @@ class Options:
     backbone_weights: Path | None = None
     budget: float | None = None
     minutes: float | None = None
+    batch: int | None = None
+    faces: int | None = None
     structure: Mapping[str, Any] | None = None
 
     @property
@@ -61,11 +65,26 @@ class Options:
             raise NasionError(f"set {self.set!r} is unknown; allowed: {', '.join(SETS)}")
         return SETS[self.set].landmarks
 
+    @property
+    def training_faces(self) -> int:
+        """Faces in the training part of ``set``, from which schedules in epochs follow: as published, or ``faces``.
+
+        Raises:
+            NasionError: no number is published, and none is given.
+        """
+        from .datasets.catalogue import SETS
+
+        published = SETS[self.set].trained_on if self.set in SETS else None
+        count = published or self.faces
+        if count is None:
+            raise NasionError(f"nobody published how many faces of {self.set!r} train; count them and give faces")
+        return count
+
     def described(self) -> dict[str, Any]:
-        """Plain data for a checkpoint, without ``structure``, which the learner tells."""
+        """Plain data for a checkpoint, without what it has elsewhere: ``structure``, of which the learner tells, and
+        ``batch`` and ``faces``, of which the schedule does."""
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        del values["structure"]
-        return values
+        return {name: value for name, value in values.items() if name not in ("structure", "batch", "faces")}
 
     @classmethod
     def of_checkpoint(cls, description: Mapping[str, Any]) -> Options:

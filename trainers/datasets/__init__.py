@@ -5,7 +5,7 @@ Every reader checks what it reads and names file, line and expected layout when 
 
 from .aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
 from .base import DataError, DetectionSet, LandmarkSet, Layout, Part, split_validation
-from .catalogue import SETS, layout_of, read_set, recognised
+from .catalogue import SETS, layout_of, read_set, recognised, training_faces
 from .cofw import read_cofw, read_cofw68
 from .ibug import (
     read_300vw,
@@ -53,4 +53,5 @@ __all__ = [
     "read_ytf68",
     "recognised",
     "split_validation",
+    "training_faces",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .aflw import AFLW, AFLW68, MERL_RAV, read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
+from .aflw import AFLW, AFLW68, AFLW_TRAINED_ON, MERL_RAV, read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
 from .base import DataError, LandmarkSet, Layout, Part
 from .cofw import COFW, COFW68, read_cofw, read_cofw68
 from .ibug import (
@@ -33,11 +33,13 @@ class Entry:
         layout: where it lies.
         read: reads the part from the folder.
         landmarks: how many points a face has.
+        trained_on: faces in the published training part, as the papers count them; None where they don't.
     """
 
     layout: Layout
     read: Callable[[Path, Part], LandmarkSet]
     landmarks: int
+    trained_on: int | None = None
 
 
 def _both(read: Callable[..., LandmarkSet]) -> Callable[[Path, Part], LandmarkSet]:
@@ -45,18 +47,18 @@ def _both(read: Callable[..., LandmarkSet]) -> Callable[[Path, Part], LandmarkSe
 
 
 SETS: dict[str, Entry] = {
-    "300w": Entry(W300, _both(read_300w), 68),
+    "300w": Entry(W300, _both(read_300w), 68, 3148),
     "300w-private": Entry(W300_PRIVATE, lambda root, _: read_300w_private(root), 68),
     "masked300w": Entry(MASKED_300W, lambda root, _: read_masked_300w(root), 68),
     "300vw": Entry(VW300, _both(read_300vw), 68),
     "ytf68": Entry(YTF68, _both(read_ytf68), 68),
-    "aflw": Entry(AFLW, _both(read_aflw), 19),
+    "aflw": Entry(AFLW, _both(read_aflw), 19, AFLW_TRAINED_ON),
     "aflw-frontal": Entry(AFLW, _both(read_aflw_frontal), 19),
     "aflw68": Entry(AFLW68, _both(read_aflw68), 68),
     "merl-rav": Entry(MERL_RAV, _both(read_merl_rav), 68),
-    "cofw": Entry(COFW, _both(read_cofw), 29),
+    "cofw": Entry(COFW, _both(read_cofw), 29, 1345),
     "cofw68": Entry(COFW68, lambda root, _: read_cofw68(root), 68),
-    "wflw": Entry(WFLW, _both(read_wflw), 98),
+    "wflw": Entry(WFLW, _both(read_wflw), 98, 7500),
 }
 
 
@@ -87,6 +89,16 @@ def read_set(name: str, root: Path, *, part: Part) -> LandmarkSet:
         raise DataError(f"no set of labelled faces is called {name!r}; known: {', '.join(SETS)}")
     SETS[name].layout.home(root, part)  # some readers know one part only
     return SETS[name].read(root, part)
+
+
+def training_faces(name: str, root: Path) -> int:
+    """How many faces a set trains on: as published, even where only a part of them is at hand; else those in ``root``.
+
+    Raises:
+        DataError: see ``read_set``.
+    """
+    published = SETS[name].trained_on if name in SETS else None
+    return published or len(read_set(name, root, part="train"))
 
 
 def recognised(root: Path) -> list[tuple[str, Part]]:

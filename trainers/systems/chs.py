@@ -126,13 +126,14 @@ AUGMENTATION = Augmentation(
 
 EPOCHS = 335  # the last drop is at 330; the paper does not say when it ends
 DROPS = (120, 200, *range(240, 331, 5))
-IMAGES, BATCH = 3148, 10
+BATCH = 10
+SGD = Optimiser("sgd", rate=1e-2, decay=5e-4, momentum=0.9, drops=tuple((e / EPOCHS, 0.75) for e in DROPS))
 
-SCHEDULE = Schedule(
-    steps=EPOCHS * IMAGES // BATCH,
-    batch=BATCH,
-    optimisers=(Optimiser("sgd", rate=1e-2, decay=5e-4, momentum=0.9, drops=tuple((e / EPOCHS, 0.75) for e in DROPS)),),
-)
+
+def _schedule(options: Options) -> Schedule:
+    """The paper's epochs over the set."""
+    batch = options.batch or BATCH
+    return Schedule(EPOCHS * options.training_faces // batch, batch, (SGD,))
 
 
 def _learner(options: Options, name: str, weighting: Weighting, changes: dict[str, Any]) -> CHSLearner:
@@ -179,7 +180,7 @@ def _recipe(name: str, summary: str, weighting: Weighting = "both", **changes: A
         lambda options: _learner(options, name, weighting, changes),
         prepare_faces(AUGMENTATION, validate_stages),
         "nme",
-        SCHEDULE,
+        _schedule,
         "chs",
     )
 

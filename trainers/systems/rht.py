@@ -39,20 +39,17 @@ AUGMENTATION = Augmentation(
     blur=0.3,
 )
 
-EPOCHS, IMAGES, BATCH = 150, 3148, 8
-
-PAPER = Schedule(
-    steps=EPOCHS * IMAGES // BATCH,
-    batch=BATCH,
-    optimisers=(Optimiser("adam", rate=1e-4, decay=0.0, floor=0.1),),
-)
+EPOCHS, BATCH = 150, 8
+PAPER = Optimiser("adam", rate=1e-4, decay=0.0, floor=0.1)
 # From scratch in minutes the paper's rate, meant for pretrained backbones and 150 epochs, hardly leaves the empty map.
-BRIEF = replace(PAPER, optimisers=(Optimiser("adam", rate=2e-3, decay=0.0, warmup=50),), validate_every=500)
+BRIEF = Optimiser("adam", rate=2e-3, decay=0.0, warmup=50)
 
 
 def _schedule(options: Options) -> Schedule:
-    """The paper's; a faster one where minutes are limited."""
-    return BRIEF if options.minutes else PAPER
+    """The paper's epochs over the set; faster where minutes are limited."""
+    batch = options.batch or BATCH
+    schedule = Schedule(EPOCHS * options.training_faces // batch, batch, (PAPER,))
+    return replace(schedule, optimisers=(BRIEF,), validate_every=500) if options.minutes else schedule
 
 
 def _prepare(*, references: str | None = None, study: bool = False) -> Callable[[Learner, Path, Options], Prepared]:

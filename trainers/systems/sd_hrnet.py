@@ -21,7 +21,7 @@ from ..recipes import Options, Recipe, load_trained, prepare_faces
 from ..schedule import Schedule
 from .distilling import DistilLearner, SlimLearner, SupernetLearner, validate_students
 from .heat_maps import MapsLearner, validate_maps
-from .sd_hrnet_schedules import CUT_PASSES, setting_of, slim_schedule, supernet_schedule, teacher_schedule
+from .sd_hrnet_schedules import CUT_PASSES, epoch, setting_of, slim_schedule, supernet_schedule, teacher_schedule
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +90,16 @@ def _supernet(graph: Graph, unit: Literal["light", "residual"] = "light") -> Cal
         if options.structure or options.start:
             network, spec = _form(options, "a supernet", "hrsupernet")
         network.reordered = True
-        steps = setting_of(options).steps
-        passes = CUT_PASSES if options.minutes else (steps, steps)
-        return SupernetLearner(network, spec, sigma=sigma_of(options, spec), passes=passes)
+        return SupernetLearner(network, spec, sigma=sigma_of(options, spec), passes=_passes(options))
 
     return build
+
+
+def _passes(options: Options) -> tuple[int, int]:
+    """Steps of the factors, then of the weights: a pass over the data each (algorithm 1), or a few in minutes."""
+    if options.minutes or options.structure:  # a network read from its checkpoint takes none
+        return CUT_PASSES
+    return epoch(options), epoch(options)
 
 
 def start_network(options: Options, stage: str) -> tuple[SHRNet, Spec]:

@@ -24,7 +24,6 @@ class Setting:
     """What the paper sets for a data set.
 
     Attributes:
-        faces: training images of the published set.
         batch: samples a step.
         sigma: standard deviation of the targets, cells of a 64 x 64 map.
         rate: of the weights.
@@ -33,7 +32,6 @@ class Setting:
         peer, teacher: weights of the two distillation losses.
     """
 
-    faces: int
     batch: int
     sigma: float
     rate: float
@@ -42,22 +40,27 @@ class Setting:
     peer: float
     teacher: float
 
-    @property
-    def steps(self) -> int:
-        """Steps of one pass over the data."""
-        return math.ceil(self.faces / self.batch)
-
 
 SETTINGS = {
-    "300w": Setting(3148, 16, 1.0, 1e-4, 1.8e-4, 0.0017, 4.0, 1.0),
-    "cofw": Setting(1345, 16, 1.5, 1e-4, 3.5e-4, 0.0042, 3.0, 0.1),
-    "wflw": Setting(7500, 32, 1.5, 2e-4, 1.8e-4, 0.002, 0.3, 0.1),
+    "300w": Setting(16, 1.0, 1e-4, 1.8e-4, 0.0017, 4.0, 1.0),
+    "cofw": Setting(16, 1.5, 1e-4, 3.5e-4, 0.0042, 3.0, 0.1),
+    "wflw": Setting(32, 1.5, 2e-4, 1.8e-4, 0.002, 0.3, 0.1),
 }
 
 
 def setting_of(options: Options) -> Setting:
     """The paper's values for the data set; 300W's for a set that it does not have."""
     return SETTINGS.get(options.set, SETTINGS["300w"])
+
+
+def batch_of(options: Options) -> int:
+    """Samples a step."""
+    return options.batch or setting_of(options).batch
+
+
+def epoch(options: Options) -> int:
+    """Steps of one pass over the data."""
+    return math.ceil(options.training_faces / batch_of(options))
 
 
 def _weights(
@@ -70,21 +73,19 @@ def _weights(
 
 
 def _schedule(options: Options, steps: int, *optimisers: Optimiser) -> Schedule:
-    setting = setting_of(options)
-    every, average = (200, 0.99) if options.minutes else (setting.steps, 0.0)
-    return Schedule(steps, setting.batch, optimisers, average=average, validate_every=every)
+    every, average = (200, 0.99) if options.minutes else (epoch(options), 0.0)
+    return Schedule(steps, batch_of(options), optimisers, average=average, validate_every=every)
 
 
 def teacher_schedule(options: Options) -> Schedule:
     """Adam at 1e-4, a tenth after half and again after five sixths of 60 epochs (HRNet's own)."""
     drops = ((30 / EPOCHS, 0.1), (50 / EPOCHS, 0.1))
-    return _schedule(options, EPOCHS * setting_of(options).steps, _weights(options, 1e-4, drops, 0.0, "all"))
+    return _schedule(options, EPOCHS * epoch(options), _weights(options, 1e-4, drops, 0.0, "all"))
 
 
 def slim_schedule(options: Options) -> Schedule:
     """60 epochs of Adam, a tenth after 40 and after 50."""
-    setting = setting_of(options)
-    return _schedule(options, EPOCHS * setting.steps, _paper_weights(options, "all"))
+    return _schedule(options, EPOCHS * epoch(options), _paper_weights(options, "all"))
 
 
 def _paper_weights(options: Options, turn: str) -> Optimiser:
@@ -94,8 +95,7 @@ def _paper_weights(options: Options, turn: str) -> Optimiser:
 
 def supernet_schedule(options: Options) -> Schedule:
     """60 epochs of two passes: one steps the importance factors at a constant rate, one the weights."""
-    setting = setting_of(options)
-    factors = Optimiser("adam", rate=setting.importance_rate, decay=0.0, drops=(), turn="importance")
+    factors = Optimiser("adam", rate=setting_of(options).importance_rate, decay=0.0, drops=(), turn="importance")
     if options.minutes:
         factors = CUT_FACTORS_ON if options.start else CUT_FACTORS
-    return _schedule(options, 2 * EPOCHS * setting.steps, factors, _paper_weights(options, "weights"))
+    return _schedule(options, 2 * EPOCHS * epoch(options), factors, _paper_weights(options, "weights"))
