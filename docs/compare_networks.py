@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from nasion.engines.runtime import open_runtime
-from nasion.tools.bench import machine, versions
+from nasion.tools.machine import machine, versions
 from nasion.trainers.export import load_trained, write_model
 from nasion.trainers.record import read_record
 

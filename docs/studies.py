@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasion.tools.bench import machine, versions
+from nasion.tools.machine import machine, versions
 from nasion.trainers.record import read_record
 
 REPORTS = Path(__file__).resolve().parent / "bench" / "studies"

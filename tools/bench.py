@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json as json_module
-import os
-import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engines.errors import NasionError, SinkError
+from .machine import cores, machine, versions
 from .track import DEFAULTS, Tracking
 
 if TYPE_CHECKING:
     from .measurement import Clip, Measurement
-
-_PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "torch")
 
 
 def bench(
@@ -88,11 +84,6 @@ def _thread_counts(tracking: Tracking) -> list[int]:
     return sorted({1, cores()})
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _print(result: Measurement) -> None:
     from rich.console import Console
 
@@ -139,33 +130,6 @@ def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[s
         "units": "milliseconds a frame unless named otherwise",
         "results": [asdict(result) for result in results],
     }
-
-
-def machine() -> Mapping[str, Any]:
-    """Processor, cores and system."""
-    return {"cpu": _cpu_model(), "cores": cores(), "system": platform.platform()}
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def versions() -> Mapping[str, str]:
-    """Version of everything that the figures depend on."""
-    from .. import __version__
-
-    found = {"nasion": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def peak_memory() -> int:

@@ -186,15 +186,12 @@ def _curves(
     models: Sequence[Model], faces: LandmarkSet, located: Sequence[Located]
 ) -> dict[str, tuple[str, FloatArray]]:
     """By the name in the legend: norm, and the errors of the faces."""
-    from ..trainers.comparison import errors_by, faces_errors, usual_norm
+    from ..trainers.comparison import usual_errors
 
-    norm = usual_norm(faces)
     curves: dict[str, tuple[str, FloatArray]] = {}
     for model, each in zip(models, located, strict=True):
-        errors = errors_by(norm, faces, each)
-        assert errors is not None
         label = faces.name if len(models) == 1 else f"{faces.name}, {_short(model.name)}"
-        curves[label] = norm, faces_errors(errors)
+        curves[label] = usual_errors(faces, each)
     return curves
 
 
@@ -279,7 +276,7 @@ def _measure_product(name: Product, data: Path, model: str, detector: str) -> di
 def _provenance(chosen: Sequence[str]) -> dict[str, Any]:
     import datetime
 
-    from .bench import machine, versions
+    from .machine import machine, versions
 
     return {
         "command": f"nasion evaluate {' '.join(chosen)} --data DATA",

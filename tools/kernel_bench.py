@@ -164,7 +164,7 @@ def table(results: Sequence[Timed]) -> str:
 
 def report(device: Device, limits: Roofs, results: Sequence[Timed]) -> dict[str, Any]:
     """All figures and what they depend on, for JSON."""
-    from .bench import machine, versions
+    from .machine import machine, versions
 
     return {
         "command": " ".join(["nasion", *sys.argv[1:]]),

@@ -84,7 +84,7 @@ def _row(result: RtxBuild) -> tuple[str, ...]:
 
 def report(results: Sequence[RtxBuild]) -> dict[str, Any]:
     """All figures and what they depend on, for JSON."""
-    from .bench import machine, versions
+    from .machine import machine, versions
 
     return {
         "command": " ".join(["nasion", *sys.argv[1:]]),
