@@ -15,7 +15,7 @@ from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
 from nasion.tools.evaluate import _finite, evaluate, table
 from nasion.trainers import checkpoint
-from nasion.trainers.comparison import beside, errors_by, measure, over_seeds, usual_norm
+from nasion.trainers.comparison import beside, errors_by, measure, over_seeds, usual_errors
 from nasion.trainers.datasets import LandmarkSet
 from nasion.trainers.evaluation import Located
 from nasion.trainers.locating import Model, locate_at_truth, locate_by_detector, locate_in_pictures, opened
@@ -167,13 +167,39 @@ def test_faces_that_were_missed_fail_and_do_not_count_in_the_mean() -> None:
 
 def test_sets_whose_eye_corners_are_not_always_annotated_go_by_the_box() -> None:
     data = faces(boxes=np.tile(np.float32([0, 0, 30, 40]), (3, 1)))
-    assert usual_norm(data) == "io"
+    located = shifted(data, 5, 5, 5)
+    assert usual_errors(data, located)[0] == "io"
     data.points[1, 36] = NAN
-    assert usual_norm(data) == "box"
+    norm, errors = usual_errors(data, located)
+    assert norm == "box"
+    np.testing.assert_allclose(errors, 5 / 1200**0.5, rtol=1e-4)
     scores = measure(data, shifted(data, 5, 5, 5))
-    assert set(scores) == {"box", "diag"}
+    assert list(scores) == ["box", "diag", "tight-box", "tight-diag"]
     assert scores["diag"]["all"]["nme"] == pytest.approx(10, rel=1e-3)  # of the boxes that come with the set
     assert errors_by("io", data, shifted(data, 5, 5, 5)) is None
+
+
+def test_aflw_is_measured_by_both_boxes_and_led_by_its_own() -> None:
+    data = faces(4386, 19, "aflw", boxes=np.tile(np.float32([0, 0, 150, 150]), (4386, 1)))
+    located = shifted(data, *[3] * 4386)
+    lines = beside("aflw", over_seeds([measure(data, located)]), "chs")
+    ours = {line.figure: (line.ours, line.theirs.value if line.theirs else None) for line in lines}
+    assert ours["nme box"] == (pytest.approx(100 * 3 / 150, rel=1e-3), 1.36)
+    width, height = np.ptp(data.points[0], axis=0)
+    assert ours["nme tight-box"] == (pytest.approx(300 / np.sqrt(width * height), rel=1e-3), 1.91)
+    assert ours["nme tight-diag"] == (pytest.approx(300 / np.hypot(width, height), rel=1e-3), 1.26)
+    assert not [figure for figure in ours if figure.endswith(("io", "ip"))], "not even where all corners are annotated"
+
+
+def test_eye_corners_in_one_place_are_not_divided_by() -> None:
+    data = faces()
+    data.points[2, 36] = data.points[2, 45]
+    located = shifted(data, 1, 1, 1)
+    norm, errors = usual_errors(data, located)
+    assert norm == "box"
+    assert np.isfinite(errors).all()
+    assert next(iter(measure(data, located))) == "box"
+    assert {line.figure for line in beside("300w", over_seeds([measure(data, located)]), "pwc")} >= {"nme box"}
 
 
 def test_all_faces_are_the_full_set_only_where_their_number_is_the_published_one() -> None:

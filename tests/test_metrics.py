@@ -26,6 +26,8 @@ from nasion.trainers.metrics import (
     point_errors,
     recall_at,
     roc_auc,
+    usual_lengths,
+    usual_norm,
 )
 
 SQUARE = np.array([[0, 0, 10, 10]], np.float32)
@@ -82,6 +84,32 @@ def test_box_and_diagonal_are_of_the_points_or_of_the_boxes_given() -> None:
     boxes = np.array([[10, 10, 15, 22]], np.float32)
     assert lengths(points, "box", boxes)[0] == pytest.approx(60**0.5)
     assert lengths(points, "diag", boxes)[0] == pytest.approx(13)
+    for given in (None, boxes):
+        assert lengths(points, "tight-box", given)[0] == pytest.approx(12**0.5)
+        assert lengths(points, "tight-diag", given)[0] == pytest.approx(5)
+
+
+def test_aflw_goes_by_the_size_of_the_face_and_other_schemes_by_the_eye_corners() -> None:
+    rng = np.random.default_rng(0)
+    for count in SCHEMES:
+        points = rng.normal(size=(3, count, 2)).astype(np.float32)
+        assert usual_norm(points) == ("box" if count in (19, 21) else "io")
+        np.testing.assert_array_equal(usual_lengths(points), lengths(points, usual_norm(points)))
+    assert usual_norm(np.float32([[[0, 0], [1, 1]]])) == "box", "points of no scheme"
+
+
+def test_a_length_of_nothing_is_never_the_usual_one() -> None:
+    points = np.random.default_rng(0).normal(size=(2, 68, 2)).astype(np.float32)
+    points[1, 36] = points[1, 45]  # eye corners in one place
+    assert usual_norm(points) == "box"
+    boxes = np.float32([[0, 0, 5, 5], [0, 0, 0, 0]])
+    assert usual_norm(points, boxes) == "tight-box"
+    points[1, :, 1] = 7  # all on one line
+    assert usual_norm(points, boxes) == "tight-diag"
+    assert (usual_lengths(points) > 0).all()
+    points[1] = 7
+    with pytest.raises(MetricError, match="the points of face 2 fall together"):
+        usual_norm(points)
 
 
 def test_a_number_of_points_without_a_scheme_has_no_eyes_but_a_box() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nasion.trainers.published import PAPERS, SIZES, SYSTEMS, printed, published
+from nasion.trainers.recipes import all_recipes
 from nasion.trainers.tables import TABLES
 
 
@@ -37,6 +38,31 @@ def test_a_recipe_finds_its_row_under_another_name_and_its_own_number_comes_firs
     assert awing["full", "io"] == 3.07
 
 
+PRINTED_TWICE = {("sd-hrnet-distil", "300w", "full", "nme", "io")}  # 3.40 in table 2, 3.39 in table 6
+
+
+def test_the_last_row_of_the_distillation_table_is_the_whole_method() -> None:
+    (table,) = [table for table in TABLES if (table.paper, table.number) == ("sd-hrnet", "table 6")]
+    assert table.rows.keys() <= all_recipes().keys()
+    assert table.rows["sd-hrnet-distil"] == (3.39,)
+    assert "3.40 in table 2" in table.note
+    assert {r.value for r in published("sd-hrnet-distil", "300w") if r.subset == "full"} == {3.40}
+
+
+def test_aflw_stands_beside_the_paper_by_the_box_that_the_paper_divides_by() -> None:
+    chs = {(r.measure, r.norm): r.value for r in published("chs", "aflw")}
+    assert chs == {
+        ("nme", "diag"): 0.96,
+        ("nme", "box"): 1.36,
+        ("auc_7", "box"): 81.1,
+        ("nme", "tight-diag"): 1.26,
+        ("nme", "tight-box"): 1.91,
+        ("auc_7", "tight-box"): 73.5,
+    }
+    norms = {name: {r.norm for r in published(name, "aflw")} for name in ("rdfn", "rht-r", "rht-stm")}
+    assert norms == {"rdfn": {"box"}, "rht-r": {"tight-box", "tight-diag"}, "rht-stm": {"tight-diag"}}
+
+
 def test_every_row_has_a_value_for_each_subset_and_no_number_is_there_twice() -> None:
     seen = set()
     for table in TABLES:
@@ -45,7 +71,7 @@ def test_every_row_has_a_value_for_each_subset_and_no_number_is_there_twice() ->
             assert len(values) == len(table.subsets), (table.number, name)
         for row in table.rows:
             keys = {(row, table.set, subset, table.measure, table.norm) for subset in table.subsets}
-            assert not keys & seen, (table.number, row)
+            assert keys & seen <= PRINTED_TWICE, (table.number, row)
             seen |= keys
         assert table.spread.keys() <= table.rows.keys()
 
@@ -75,7 +101,9 @@ def test_the_total_of_the_pwc_study_is_the_mean_over_its_sets() -> None:
     faces = {"helen": 330, "lfpw": 224, "ibug": 135, "indoor": 300, "outdoor": 300}
     for system in (name for name in SYSTEMS if name.startswith("pwc")):
         parts = [*published(system, "300w"), *published(system, "300w-private")]
-        total = published(system, "300w+300w-private")[0].value
+        (whole,) = published(system, "300w+300w-private")
+        assert "no command of ours measures" in whole.source
+        total = whole.value
         assert sum(faces[r.subset] * r.value for r in parts) / 1289 == pytest.approx(total, abs=0.011), system
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -181,11 +183,11 @@ class Oracle(Learner):
 
 def test_validation_divides_by_the_distance_of_the_outer_eye_corners(faces: LandmarkSet) -> None:
     held = faces.pick([0, 2, 3])
-    crop = FaceSamples(held, SPEC, Augmentation()).crop(0)["points"]
-    corners = float((crop[36] - crop[45]).norm())
-    figures = validate_points(Oracle(held, 0.05 * corners), held, SPEC)
+    crops = [FaceSamples(held, SPEC, Augmentation()).crop(i)["points"] for i in range(3)]
+    inverse = float(np.mean([1 / float((crop[36] - crop[45]).norm()) for crop in crops]))
+    figures = validate_points(Oracle(held, 0.05 / inverse), held, SPEC)
     assert figures == {"nme": pytest.approx(0.05, abs=1e-4), "fr": 0.0}
-    assert validate_points(Oracle(held, 0.5 * corners), held, SPEC)["fr"] == 1.0
+    assert validate_points(Oracle(held, 0.5 / inverse), held, SPEC)["fr"] == 1.0
 
 
 def test_validation_divides_by_the_box_where_eyes_are_not_all_annotated(faces: LandmarkSet) -> None:
@@ -195,3 +197,17 @@ def test_validation_divides_by_the_box_where_eyes_are_not_all_annotated(faces: L
     extent = np.nanmax(truth, axis=1) - np.nanmin(truth, axis=1)
     size = float(np.mean(1 / np.sqrt(extent.prod(axis=1))))
     assert validate_points(Oracle(faces, 2.0), faces, SPEC)["nme"] == pytest.approx(2 * size, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.0])
+def test_validation_of_aflw_divides_by_the_box_though_all_corners_are_annotated(
+    tmp_path: Path, rng: np.random.Generator, size: float
+) -> None:
+    """In profile, ``size`` 0, the corners fall together: no error is infinite for that."""
+    cv2.imwrite(str(tmp_path / "a.png"), rng.integers(0, 256, (96, 96, 3), np.uint8))
+    points = rng.uniform(20, 76, (1, 19, 2)).astype(np.float32)
+    points[0, 11] = points[0, 6] + size * (points[0, 11] - points[0, 6])
+    held = LandmarkSet("aflw", (tmp_path / "a.png",), points, np.zeros(1, np.float32))
+    crop = FaceSamples(held, SPEC, Augmentation()).crop(0)["points"]
+    box = float((crop.amax(dim=0) - crop.amin(dim=0)).prod().sqrt())
+    assert validate_points(Oracle(held, 0.05 * box), held, SPEC)["nme"] == pytest.approx(0.05, abs=1e-4)

@@ -11,11 +11,23 @@ import numpy as np
 from ..realtime.faces import FloatArray
 from .datasets import LandmarkSet
 from .evaluation import Located
-from .metrics import NORMS, MetricError, Norm, by_subset, eye_points, lengths, mean_and_deviation, nme, point_errors
+from .metrics import (
+    NORMS,
+    MetricError,
+    Norm,
+    by_subset,
+    eye_points,
+    lengths,
+    mean_and_deviation,
+    nme,
+    point_errors,
+    usual_norm,
+)
 from .published import FACES, Result, published
 
 Scores = dict[Norm, dict[str, dict[str, float]]]
-"""Figures by norm, by subset, by name; see ``metrics.figures``, and ``nme_eyes`` over the points of the eyes."""
+"""Figures by norm, the usual one first, by subset, by name; see ``metrics.figures``, and ``nme_eyes`` over the points
+of the eyes."""
 
 
 # --- how far off they are
@@ -24,14 +36,35 @@ Scores = dict[Norm, dict[str, dict[str, float]]]
 def measure(data: LandmarkSet, located: Located) -> Scores:
     """Figures by every norm that each face of the set has: of all faces ("all", or "full" of the published number).
 
-    Box and diagonal are of the boxes that come with the set, or else of those around its points.
+    Box and diagonal are of the boxes that come with the set, or else of those around its points, which are measured
+    apart where both are there.
+
+    Raises:
+        MetricError: a face has no size by which its errors could be divided.
     """
     scores: Scores = {}
-    for norm in NORMS:
+    for norm in _norms(data):
         errors = errors_by(norm, data, located)
         if errors is not None:
             scores[norm] = _figures(errors, data)
     return scores
+
+
+def _norms(data: LandmarkSet) -> tuple[Norm, ...]:
+    usual = usual_norm(data.points, data.boxes)
+    others = (norm for norm in NORMS if norm != usual and (data.boxes is not None or not norm.startswith("tight")))
+    return (usual, *others)
+
+
+def usual_errors(data: LandmarkSet, located: Located) -> tuple[Norm, FloatArray]:
+    """The usual norm of the set, and the NME of each face (N,) by it, NaN where it was not found.
+
+    Raises:
+        MetricError: a face has no size by which its errors could be divided.
+    """
+    norm = usual_norm(data.points, data.boxes)
+    errors = point_errors(located.points, data.points, lengths(data.points, norm, data.boxes))
+    return norm, faces_errors(errors)
 
 
 def errors_by(norm: Norm, data: LandmarkSet, located: Located) -> FloatArray | None:
@@ -60,11 +93,6 @@ def _figures(errors: FloatArray, data: LandmarkSet) -> dict[str, dict[str, float
         "full" if name == "all" and complete else name: {**row, "nme_eyes": eyes[name]["nme"]}
         for name, row in table.items()
     }
-
-
-def usual_norm(data: LandmarkSet) -> Norm:
-    """The norm that a set is reported by where no paper says: eye corners where every face has them, else the box."""
-    return "io" if np.isfinite(lengths(data.points, "io")).all() else "box"
 
 
 def over_seeds(each: Sequence[Scores]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
@@ -125,7 +153,7 @@ def beside(name: str, scores: Mapping[str, Any], system: str) -> list[Line]:
         system: recipe or row of ``published``.
     """
     theirs: dict[tuple[str, str, str], Result] = {(r.subset, r.norm, r.measure): r for r in published(system, name)}
-    usual = "io" if "io" in scores else "box"
+    usual = next(iter(scores))
     lines = []
     for subset in _telling(scores[usual]):
         for norm, table in scores.items():

@@ -15,11 +15,13 @@ from ..engines.errors import NasionError
 from ..realtime.faces import SCHEMES, FloatArray, LandmarkScheme
 from ..realtime.geometry import iou
 
-Norm = Literal["io", "ip", "box", "diag"]
+Norm = Literal["io", "ip", "box", "diag", "tight-box", "tight-diag"]
 """What errors are divided by: the distance of the outer eye corners, that of the pupils, the square root of width
-times height of the box, or its diagonal."""
+times height of the box that comes with the set, or its diagonal; or both of the tight box around the points."""
 
 NORMS: tuple[Norm, ...] = get_args(Norm)
+BY_FACE_SIZE = (19, 21)
+"""AFLW's numbers of points: faces in profile, whose eye corners may fall together, are reported by their size."""
 YAW_BANDS = ((0.0, 20.0), (20.0, 45.0), (45.0, 75.0), (75.0, 181.0))
 
 
@@ -48,7 +50,7 @@ def lengths(points: FloatArray, norm: Norm, boxes: FloatArray | None = None) -> 
     Args:
         points: (N, n, 2) annotated points, NaN where not annotated.
         norm: which length.
-        boxes: (N, 4) x0, y0, x1, y1 for ``box`` and ``diag``; None: the box around the annotated points.
+        boxes: (N, 4) x0, y0, x1, y1 for ``box`` and ``diag``; None: the tight box around the annotated points.
 
     Returns:
         NaN for a face that lacks a point on which the length rests.
@@ -56,12 +58,43 @@ def lengths(points: FloatArray, norm: Norm, boxes: FloatArray | None = None) -> 
     Raises:
         MetricError: there is no scheme with that many points, so that nobody knows where the eyes are.
     """
-    if norm == "box":
-        return box_size(points) if boxes is None else _extent(boxes).prod(axis=1) ** 0.5
-    if norm == "diag":
-        extent = _points_extent(points) if boxes is None else _extent(boxes)
-        return np.hypot(extent[:, 0], extent[:, 1])
-    return inter_ocular(points) if norm == "io" else inter_pupil(points)
+    if norm in ("io", "ip"):
+        return inter_ocular(points) if norm == "io" else inter_pupil(points)
+    given = None if norm.startswith("tight") else boxes
+    extent = _points_extent(points) if given is None else _extent(given)
+    size: FloatArray = extent.prod(axis=1) ** 0.5 if norm.endswith("box") else np.hypot(extent[:, 0], extent[:, 1])
+    return size
+
+
+def usual_norm(points: FloatArray, boxes: FloatArray | None = None) -> Norm:
+    """What errors are divided by where no paper says: the eye corners' distance, or the box (see ``BY_FACE_SIZE``).
+
+    Where a face lacks a corner, or its corners fall together, the box too; where it has no area, the box around the
+    points, then that one's diagonal.
+
+    Args:
+        points: (N, n, 2) annotated points, NaN where not annotated.
+        boxes: (N, 4), see ``lengths``.
+
+    Raises:
+        MetricError: a face has no size at all.
+    """
+    count = points.shape[1]
+    norms: tuple[Norm, ...] = ("box", "tight-box", "tight-diag")
+    if count in SCHEMES and count not in BY_FACE_SIZE:
+        norms = ("io", *norms)
+    for norm in norms:
+        size = lengths(points, norm, boxes)
+        if (size > 0).all():
+            return norm
+    raise MetricError(
+        f"the points of face {int(np.argmin(size > 0)) + 1} fall together, which gives no size to divide by"
+    )
+
+
+def usual_lengths(points: FloatArray) -> FloatArray:
+    """What validation divides errors by (N,): ``lengths`` by ``usual_norm``."""
+    return lengths(points, usual_norm(points))
 
 
 def inter_ocular(points: FloatArray) -> FloatArray:

@@ -125,6 +125,7 @@ SYSTEMS: tuple[str, ...] = tuple(dict.fromkeys(row for table in TABLES for row i
 
 # Recipes that are a printed row under another name, or that stand beside further rows when their own has no number.
 ROWS: dict[str, tuple[str, ...]] = {
+    "chs": ("chs", "chs-gt"),
     "chs-awing": ("chs-awing", "awing"),
     "pwc-hybrid-as-released": ("pwc-hybrid",),
     "rdfn-head": ("rdfn-gt",),

@@ -147,7 +147,7 @@ class ReferenceStudy:
             others = default_collate([self.pool.crop(int(i)) for i in chosen[at : at + batch]])
             found.append(find(crops["image"], others, coarse).cpu().numpy())
             truth.append(torch.where(crops["known"][..., None] > 0, crops["points"], torch.nan).numpy())
-        return accuracy(np.concatenate(found), np.concatenate(truth), self.held.data.scheme)["nme"]
+        return accuracy(np.concatenate(found), np.concatenate(truth))["nme"]
 
 
 def grey_crop(samples: FaceSamples, face: int) -> Image:

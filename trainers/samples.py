@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from ..engines.spec import Spec
-from ..realtime.faces import FloatArray, Image, LandmarkScheme
+from ..realtime.faces import FloatArray, Image
 from ..realtime.geometry import Region, region_of_points, to_tensor, transform, warp
 from .augment import Augmentation
 from .datasets import LandmarkSet, SampleStream
 from .learner import device_of
-from .metrics import box_size, failure_rate, nme, point_errors
+from .metrics import failure_rate, nme, point_errors, usual_lengths
 
 
 class FaceItem(TypedDict):
@@ -116,18 +116,16 @@ def predict_points(learner: nn.Module, samples: FaceSamples, *, batch: int = 32)
 
 def validate_points(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
     """``accuracy`` on plain crops of ``held``."""
-    return accuracy(*predict_points(learner, FaceSamples(held, spec, Augmentation())), held.scheme)
+    return accuracy(*predict_points(learner, FaceSamples(held, spec, Augmentation())))
 
 
-def accuracy(found: FloatArray, truth: FloatArray, scheme: LandmarkScheme) -> dict[str, float]:
+def accuracy(found: FloatArray, truth: FloatArray) -> dict[str, float]:
     """Error of points (N,n,2), NaN in ``truth`` where not annotated: ``nme`` and the failure rate ``fr`` at 0.1.
 
-    Fractions, normalised by the distance of the outer eye corners; by the size of the points' box for sets where those
-    are not always annotated.
+    Fractions of ``metrics.usual_lengths``: the distance of the outer eye corners, or the size of the points' box.
+
+    Raises:
+        MetricError: all points of a face fall together.
     """
-    a, b = scheme.outer_corners
-    norm = np.linalg.norm(truth[:, a] - truth[:, b], axis=1)
-    if not np.isfinite(norm).all():
-        norm = box_size(truth)
-    errors = nme(point_errors(found, truth, norm.astype(np.float32)))
+    errors = nme(point_errors(found, truth, usual_lengths(truth)))
     return {"nme": round(float(errors.mean()), 5), "fr": round(failure_rate(errors), 4)}

@@ -92,7 +92,7 @@ def validate_stages(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[s
     """``nme`` and ``fr`` on plain crops, and the error after each part of the cascade: ``nme_maps``, ``nme_stage1``…"""
     assert isinstance(learner, CHSLearner)
     found, truth = predict_points(EveryStage(learner), FaceSamples(held, spec, Augmentation()))
-    figures = [accuracy(each, truth, held.scheme) for each in np.split(found, len(learner.fixed), axis=1)]
+    figures = [accuracy(each, truth) for each in np.split(found, len(learner.fixed), axis=1)]
     return figures[-1] | {f"nme_{name}": each["nme"] for name, each in zip(learner.fixed, figures, strict=True)}
 
 

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from ...engines.errors import NasionError
 from ...engines.spec import Spec
-from ...realtime.faces import FloatArray
 from ..augment import Augmentation
 from ..datasets import LandmarkSet
 from ..decoding import arg_max, soft_arg_max
 from ..learner import Learner
 from ..losses import masked_mean, masked_mse
-from ..metrics import box_size, failure_rate, nme, point_errors
+from ..metrics import failure_rate, nme, point_errors, usual_lengths
 from ..networks.hrnet import HRNet
 from ..networks.sd_hrnet import SHRNet
 from ..samples import FaceItem, FaceSamples, predict_points
@@ -152,16 +151,10 @@ def validate_maps(
     samples = FaceSamples(held, spec, Augmentation())
     found, truth = predict_points(_BothWays(network or learner.network, learner.reach), samples)
     hard, soft = np.split(found, 2, axis=1)
-    norm = _norm(truth, held)
+    norm = usual_lengths(truth)
     figures = {}
     for suffix, points in (("", hard), ("_soft", soft)):
         errors = nme(point_errors(points, truth, norm))
         figures[f"nme{suffix}"] = round(float(errors.mean()), 5)
         figures[f"fr{suffix}"] = round(failure_rate(errors), 4)
     return figures
-
-
-def _norm(truth: FloatArray, held: LandmarkSet) -> FloatArray:
-    a, b = held.scheme.outer_corners
-    norm: FloatArray = np.linalg.norm(truth[:, a] - truth[:, b], axis=1)
-    return norm if np.isfinite(norm).all() else box_size(truth)

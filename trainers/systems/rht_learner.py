@@ -181,7 +181,7 @@ def validate_rht(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str,
         soft, hard = np.split(found, 2, axis=1)
         ways = {suffix: soft} if suffix else {suffix: soft, "_hard": hard}
         for name, points in ways.items():
-            figures |= {f"{key}{name}": value for key, value in accuracy(points, truth, held.scheme).items()}
+            figures |= {f"{key}{name}": value for key, value in accuracy(points, truth).items()}
     return figures
 
 

@@ -19,7 +19,7 @@ from ...realtime.geometry import Region, box_of, iou, region_of_points, to_tenso
 from ..augment import look, mirror
 from ..datasets import LandmarkSet, SampleStream
 from ..learner import device_of
-from ..metrics import Found, average_precision, box_size, failure_rate, inter_ocular, nme, point_errors, recall_at
+from ..metrics import Found, average_precision, failure_rate, nme, point_errors, recall_at, usual_lengths
 
 LOST = 0.3
 """The error that a face counts with in the figure to minimise if it was not found, or found further off."""
@@ -232,8 +232,7 @@ def validate_faces(network: nn.Module, alone: nn.Module, samples: PictureSamples
 
     ``nme`` is the mean over the faces found (IoU 0.5), ``fr`` the share that it misses or errs in by more than 0.1;
     ``nme_lost``, the mean over all faces, none counting more than ``LOST``, is to be minimised. ``nme_gt`` is the
-    error in true boxes, by ``alone``, which gets pictures and boxes. All are divided by the distance of the outer eye
-    corners, or by the size of the points' box where those are not always annotated.
+    error in true boxes, by ``alone``, which gets pictures and boxes. All are divided by ``metrics.usual_lengths``.
     """
     seen = _see(network, samples)
     errors = _errors(_points_found(seen), seen.truth)
@@ -269,8 +268,7 @@ def _points_given(alone: nn.Module, samples: PictureSamples) -> FloatArray:
 
 def _errors(points: FloatArray, truth: FloatArray) -> FloatArray:
     """Normalised error (N,) of points (N,n,2); NaN for a face that was not found."""
-    norm, lost = inter_ocular(truth), np.isnan(points).all(axis=(1, 2))
-    norm = norm if np.isfinite(norm).all() else box_size(truth)
+    norm, lost = usual_lengths(truth), np.isnan(points).all(axis=(1, 2))
     errors = np.full(len(truth), np.nan, np.float32)
     errors[~lost] = nme(point_errors(points[~lost], truth[~lost], norm[~lost]))
     return errors
