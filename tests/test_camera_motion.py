@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -130,11 +131,18 @@ def test_a_short_clip_has_the_whole_show_in_less_time() -> None:
     assert 2 <= len(covered) <= 6
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 7680), (7680, 1)])
+def test_the_narrowest_pictures_can_be_made(size: tuple[int, int]) -> None:
+    assert CameraMotion(size, seconds=0.1).render(0).shape == (size[1], size[0], 3)
+
+
 def test_numbers_that_make_no_clip_are_refused() -> None:
-    with pytest.raises(SourceError, match=r"all must be above 0"):
-        CameraMotion((0, 360))
-    with pytest.raises(SourceError, match=r"all must be above 0"):
-        CameraMotion(seconds=0)
+    for size in ((0, 360), (100_000, 100_000), (640, 7681)):
+        with pytest.raises(SourceError, match=r"a pattern of \d+x\d+ pixels cannot be; give .* from 1 to 7680"):
+            CameraMotion(size)
+    for rate, seconds in ((30, 0), (0, 10), (30, math.nan), (30, math.inf), (10**9, 10)):
+        with pytest.raises(SourceError, match=r"above 0, and together at most 10000000 frames"):
+            CameraMotion(rate=Fraction(rate), seconds=seconds)
     with pytest.raises(IndexError, match="frame 300 does not exist; the clip has frames 0 to 299"):
         CameraMotion((64, 36)).render(300)
     with pytest.raises(SourceError, match="a clip of 65x36 cannot be written; both sides must be even"):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nasion.engines.errors import SourceError
+from nasion.engines.errors import SinkError, SourceError
 from nasion.realtime import sources
 from nasion.realtime.faces import Face
+from nasion.realtime.sinks import JsonLinesSink
 from nasion.realtime.sources import SourceInfo
 from nasion.tools import report
 from nasion.tools.main import import_remedy
@@ -150,13 +151,14 @@ def test_a_wrong_command_line_is_explained(arguments, text, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("0.5", 0.5), ("1:30", 90), ("01:02:03.25", 3723.25), ("90:00", 5400)]
+    ("text", "seconds"),
+    [("90", 90), ("0.5", 0.5), (".5", 0.5), ("5.", 5), ("1:30", 90), ("01:02:03.25", 3723.25), ("90:00", 5400)],
 )
 def test_a_time_is_seconds_or_a_clock(text, seconds):
     assert parse_time(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-3", "1:2:3:4", "1:", "nan", "1e3"])
+@pytest.mark.parametrize("text", ["", "soon", "-3", "1:2:3:4", "1:", "nan", "1e3", ".", "1:."])
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError, match="give seconds, MM:SS or HH:MM:SS"):
         parse_time(text)
@@ -284,6 +286,26 @@ def test_ctrl_c_ends_cleanly_with_readable_files_and_the_table(tmp_path):
     assert re.search(rf"frames +{len(rows)}\b", printed)
     with sources.open_source(out) as source:
         assert sum(1 for _ in source) == len(rows)
+
+
+def test_ctrl_c_is_clean_from_the_first_import_on(tmp_path):
+    for package in ("cyclopts", "cv2"):
+        folder = tmp_path / package
+        folder.mkdir()
+        (folder / f"{package}.py").write_text("raise KeyboardInterrupt")
+        path = os.pathsep.join([str(folder), ENVIRONMENT["PYTHONPATH"]])
+        done = run("track", "pattern:", env={**ENVIRONMENT, "PYTHONPATH": path})
+        assert (done.returncode, done.stderr) == (130, "nasion: stopped by Ctrl-C\n")
+
+
+def test_an_error_of_closing_a_file_comes_after_the_table(fake_tracker, tmp_path, capsys, monkeypatch):
+    def fail(sink):
+        raise SinkError("the disk is full")
+
+    monkeypatch.setattr(JsonLinesSink, "close", fail)
+    with pytest.raises(SystemExit, match="the disk is full"):
+        nasion(["track", "pattern:?seconds=0.1", "--size", "64x48", "--landmarks", str(tmp_path / "faces.jsonl")])
+    assert re.search(r"frames +3", capsys.readouterr().out)
 
 
 def test_ctrl_c_waits_for_the_end_of_a_write():

@@ -94,11 +94,11 @@ def test_every_python_example_in_the_docs_runs(page: Path, tmp_path: Path, monke
 
 
 def test_every_command_in_the_readme_is_one_of_ours() -> None:
-    from nasion.tools.main import app
+    from nasion.tools.main import application
 
     named = set(re.findall(r"(?:^|&& )nasion ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert "demo" in named
-    assert named <= set(app)
+    assert named <= set(application())
 
 
 def test_every_figure_in_the_docs_is_the_one_that_was_measured() -> None:

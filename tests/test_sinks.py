@@ -210,6 +210,13 @@ def test_the_source_is_never_overwritten(path: Path) -> None:
     assert path.read_text() == "the source"
 
 
+def test_a_name_that_looks_like_a_protocol_is_a_file_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    for name in (f"12:30{path.suffix}", f"file:out{path.suffix}"):
+        write(Path(name), a_run([1]))
+        assert frames_in(path.parent / name) == 1
+
+
 def test_a_capital_suffix_is_the_same_suffix(path: Path) -> None:
     capital = path.with_suffix(path.suffix.upper())
     write_to = {"landmarks" if path.suffix in LANDMARKS else "out": capital}

@@ -5,21 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
-
-from cyclopts import App, Parameter
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..engines.errors import NasionError
 
-app = App(
-    name="nasion",
-    help="Real-time facial-landmark tracking for video.",
-    version=f"nasion {__version__}",
-    default_parameter=Parameter(negative=()),
-    suppress_keyboard_interrupt=False,
-)
+if TYPE_CHECKING:
+    from cyclopts import App
 
-# Named by path, so that a subcommand is imported only when it is called.
 _COMMANDS = {
     "track": "Track the faces of a video, camera or stream.",
     "demo": "Make a short clip, track it and show what comes out.",
@@ -34,17 +27,31 @@ _COMMANDS = {
     "rtx": "Build networks with TensorRT-RTX, which needs no GPU for that.",
     "plugins": "Compile the CUDA kernels and TensorRT plugins, and say where they are.",
 }
-for _name, _help in _COMMANDS.items():
-    app.command(f"nasion.tools.{_name}:{_name}", name=_name, help=_help)
 
 # system library -> Debian package
 _LIBRARIES = {"libGL": "libgl1", "libglib": "libglib2.0-0", "libgthread": "libglib2.0-0", "libEGL": "libegl1"}
 
 
+def application() -> App:
+    """The command line with its subcommands, each named by path and so imported only when it is called."""
+    from cyclopts import App, Parameter
+
+    app = App(
+        name="nasion",
+        help="Real-time facial-landmark tracking for video.",
+        version=f"nasion {__version__}",
+        default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,
+    )
+    for name, text in _COMMANDS.items():
+        app.command(f"nasion.tools.{name}:{name}", name=name, help=text)
+    return app
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error that was explained, 130 stopped by Ctrl-C."""
     try:
-        app(arguments)
+        application()(arguments)  # what takes time is imported in here, where Ctrl-C is caught
     except KeyboardInterrupt:
         print("nasion: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)

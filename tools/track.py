@@ -36,7 +36,7 @@ def parse_time(text: str) -> Time:
     Raises:
         ValueError: it is neither.
     """
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
+    if not re.fullmatch(r"(\d+:){0,2}(\d+\.?\d*|\.\d+)", text):
         raise ValueError(f"{text!r} is no time; give seconds, MM:SS or HH:MM:SS, for example 90 or 1:30")
     seconds = 0.0
     for part in text.split(":"):
@@ -210,11 +210,11 @@ def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, shield: Shield) 
     return None
 
 
-def _close(stack: ExitStack, shield: Shield) -> KeyboardInterrupt | None:
-    """Finish the files, even if Ctrl-C is pressed meanwhile."""
+def _close(stack: ExitStack, shield: Shield) -> BaseException | None:
+    """Finish the files, even if Ctrl-C is pressed meanwhile; return the trouble with that."""
     try:
         with shield.up():
             stack.close()
-    except KeyboardInterrupt as interrupt:
-        return interrupt
+    except (KeyboardInterrupt, NasionError) as trouble:
+        return trouble
     return None

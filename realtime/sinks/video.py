@@ -20,6 +20,7 @@ from ..overlay import draw
 from ..sources.base import SourceInfo
 from .base import Sink, closed, writing
 from .sound import open_sound
+from .whole import WholeFile
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -104,8 +105,8 @@ class ImageSink(Sink):
             raise SinkError(f"{str(self._path)!r} holds one image and the source has more; give a video")
         self._is_written = True
         _, encoded = cv2.imencode(self._path.suffix.lower(), draw(frame.image, faces))
-        with writing(self._path):
-            self._path.write_bytes(encoded.tobytes())
+        with writing(self._path), WholeFile(self._path) as file:
+            file.write(encoded.tobytes())
 
     def close(self) -> None:
         """Nothing is open."""
@@ -121,7 +122,8 @@ class _VideoFile:
         self._rate = (info.rate or _USUAL_RATE).limit_denominator(10_000)
         self._last, self._step = -1, max(1, round(1 / self._rate / _TIME_BASE))
         suffix = path.suffix.lower()
-        self._output = av.open(str(path), "w", options=_MATROSKA if suffix == ".mkv" else _MP4)
+        # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+        self._output = av.open(str(path.absolute()), "w", options=_MATROSKA if suffix == ".mkv" else _MP4)
         self._stream = self._add_stream(options)
         self._sound = open_sound(info.path, self._output, suffix=suffix, start=first.time)
         # At once: FFmpeg crashes when a header that failed, for want of space, is followed by anything else.

@@ -33,6 +33,9 @@ _STILL = (0.80, 0.97)
 _COVERED, _SLIDE = 0.7, 0.4  # seconds that the face is wholly covered, and that the cover takes to come or go
 _MARGIN = 420  # pixels of the photograph's edge drawn out on each side, so that the view never leaves the picture
 _SOUND_RATE = 48000
+_LONGEST_SIDE = 7680  # pixels of a frame, as of 8K: its noise takes a GB or two
+_MOST_FRAMES = 10_000_000  # days; the course is planned for each
+_WIDEST_WARP = 32_000  # pixels; OpenCV counts them in 16 bits
 
 
 class CameraMotion:
@@ -62,10 +65,9 @@ class CameraMotion:
             seed: course of the camera and noise.
 
         Raises:
-            SourceError: the photograph cannot be read, or a number is not above 0.
+            SourceError: the photograph cannot be read, or a number is not in its range.
         """
-        if min(size) < 1 or rate <= 0 or not 0 < seconds < math.inf:
-            raise SourceError(f"a pattern of {size} pixels, {rate} fps and {seconds} s cannot be; all must be above 0")
+        _check(size, rate, seconds)
         self.size, self.rate = size, rate
         self.frames = max(round(seconds * rate), 1)
         self._unit = min(size[0] / 640, size[1] / 360)  # the motion is laid out for 640 x 360
@@ -109,7 +111,7 @@ class CameraMotion:
         if abs(offset := self._cover_at(index)) < 2 * _MARGIN:
             scene = _put(self._cover, scene.copy(), offset)
         back = np.array([[1, 0, -_MARGIN], [0, 1, -_MARGIN], [0, 0, 1]], np.float32)
-        finer = max(int(1 / self._unit), 1)
+        finer = max(min(int(1 / self._unit), _WIDEST_WARP // max(self.size)), 1)
         view = _sample(scene, self.transform(index) @ back, self.size, finer)
         return self._expose(view, index)
 
@@ -139,6 +141,19 @@ class CameraMotion:
         down, right = np.random.default_rng((self._seed, index)).integers(0, 64, 2)
         noise = self._noise[down : down + self.size[1], right : right + self.size[0]]
         return np.asarray(cv2.add(lit, noise, dtype=cv2.CV_8U), np.uint8)
+
+
+def _check(size: tuple[int, int], rate: Fraction, seconds: float) -> None:
+    """Refuse what no picture can be, or what would fill the memory."""
+    if min(size) < 1 or max(size) > _LONGEST_SIDE:
+        raise SourceError(
+            f"a pattern of {size[0]}x{size[1]} pixels cannot be; give a width and a height from 1 to {_LONGEST_SIDE}"
+        )
+    if rate <= 0 or not 0 < seconds < math.inf or rate * Fraction(seconds) > _MOST_FRAMES:
+        raise SourceError(
+            f"a pattern of {float(rate):g} fps and {seconds:g} s cannot be; give both above 0, "
+            f"and together at most {_MOST_FRAMES} frames"
+        )
 
 
 def _window(time: NDArray[np.float64], part: tuple[float, float], seconds: float) -> FloatArray:
@@ -202,7 +217,8 @@ def write_clip(path: str | Path, motion: CameraMotion) -> None:
     width, height = motion.size
     if width % 2 or height % 2:
         raise SourceError(f"a clip of {width}x{height} cannot be written; both sides must be even")
-    with av.open(str(path), "w", format="mp4") as container:
+    # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+    with av.open(str(Path(path).absolute()), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=motion.rate, options={"crf": "20", "preset": "veryfast"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         sound = container.add_stream("aac", rate=_SOUND_RATE, layout="mono")

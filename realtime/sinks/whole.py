@@ -1,0 +1,72 @@
+"""A file that grows by whole pieces: a full disk leaves none of them torn."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from ...engines.closing import Closing
+
+
+class WholeFile(Closing):
+    """Bytes appended whole or not at all, and with the system at once: a killed process leaves what it wrote."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path`` and empty it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._file = path.open("wb", buffering=0)
+        self._end = 0  # of what was written
+        self._claimed = 0  # end of the file: there may be room after what was written
+
+    @property
+    def closed(self) -> bool:
+        """True once it was closed; pyarrow asks."""
+        return self._file.closed
+
+    def write(self, piece: bytes) -> int:
+        """Append ``piece`` and return its length.
+
+        Raises:
+            OSError: there is no room for all of it; the file is as it was before.
+        """
+        self._put(piece, self._end)
+        self._end += len(piece)
+        self._claimed = max(self._claimed, self._end)
+        return len(piece)
+
+    def flush(self) -> None:
+        """Nothing waits; pyarrow calls it."""
+
+    def reserve(self, size: int) -> None:
+        """Make sure of the room for the next ``size`` bytes, by zeros; ``close`` gives back what was not used.
+
+        Raises:
+            OSError: there is no such room; the file is as it was before.
+        """
+        missing = self._end + size - self._claimed
+        if missing > 0 and self._file.seekable():
+            self._put(bytes(missing), self._claimed)
+            self._claimed += missing
+
+    def close(self) -> None:
+        """Close the file; calling it again does nothing."""
+        if self._file.closed:
+            return
+        with self._file:
+            if self._claimed > self._end:
+                self._file.truncate(self._end)
+
+    def _put(self, data: bytes, place: int) -> None:
+        if self._file.seekable():
+            self._file.seek(place)
+        rest = memoryview(data)
+        try:
+            while rest:  # the system may take less than it is given
+                rest = rest[self._file.write(rest) :]
+        except BaseException:
+            with suppress(OSError):  # from a pipe or device nothing can be taken back
+                self._file.truncate(self._claimed)
+            raise
