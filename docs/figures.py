@@ -1,5 +1,7 @@
 """Write the measured tables into README and docs from the JSON that our commands wrote: python docs/figures.py
 
+One table is of counts and not of measurements: those of the kernels come from engines/roofline.py.
+
 Tables stand between ``<!-- figures: NAME -->`` and ``<!-- end -->``. ``--check`` changes nothing and fails where a
 table is not the one that the JSON gives.
 """
@@ -312,7 +314,22 @@ def rtx() -> str:
     )
 
 
+def kernels() -> str:
+    """What each call that ``nasion plugins bench`` times must do: counted here and now, not measured."""
+    from nasion.tools.kernel_cases import cases
+
+    rows = []
+    for case in cases():
+        work = case.work
+        counts = [f"{work.read / 1e6:.1f}", f"{work.written / 1e6:.1f}", f"{work.passes / 1e6:.2f}"]
+        counts += [f"{work.instructions / 1e9:.2f}", f"{work.arithmetic / 1e9:.2f}"]
+        rows.append([case.kernel, case.variant, case.size, *counts])
+    head = ["kernel", "variant", "size", "MB read", "MB written", "million passes", "10⁹ instructions", "10⁹ arithmetic"]
+    return table(head, rows)
+
+
 TABLES = {
+    "kernels": kernels,
     "rtx": rtx,
     "sizes": sizes,
     "studies": studies,

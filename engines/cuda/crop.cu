@@ -86,7 +86,7 @@ struct Axis {
     float near, far;
 
     __device__ Axis(float place, int block, int pixels) : start(-2 * block), near(0.0f), far(0.0f) {
-        const float cell = (place + 0.5f) / block - 0.5f;
+        const float cell = (place + 0.5f) * (1.0f / block) - 0.5f;  // a power of two: nothing is rounded
         // anywhere outside is as good as -2; what is no number is there, too
         if (!(cell >= -1.0f && cell < pixels)) return;
         const float low = floorf(cell);
@@ -190,11 +190,12 @@ __global__ void __launch_bounds__(kColumns* kRows) crops(const Work work, T* out
     for (int i = 0; i < 6; ++i) t[i] = __ldg(work.transforms + 6 * blockIdx.z + i);
     const int halved = halvings(work, t);  // the same for the whole crop, so that no warp takes both ways
     const float left = t[0] * column + t[2], top = t[3] * column + t[5];
-    const int plane = work.height * work.width, last = min(first + kRows * kDeep, work.height);
+    const int plane = work.height * work.width, rows = min((work.height - first + kRows - 1) / kRows, kDeep);
     T* green = output + (3 * static_cast<std::size_t>(blockIdx.z) + 1) * plane + first * work.width + column;
     T *blue = green + (work.rgb ? plane : -plane), *red = green + (work.rgb ? -plane : plane);
     const int step = kRows * work.width;
-    for (int row = first; row < last; row += kRows, blue += step, green += step, red += step) {
+    for (int i = 0; i < rows; ++i, blue += step, green += step, red += step) {
+        const int row = first + i * kRows;
         const float3 colour = colour_of<SOURCE>(work, sample<SOURCE>(work, t[1] * row + left, t[4] * row + top, halved));
         *blue = narrow<T>(colour.x * work.scale[0] + work.shift[0]);
         *green = narrow<T>(colour.y * work.scale[1] + work.shift[1]);
