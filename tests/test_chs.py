@@ -154,6 +154,15 @@ def test_only_guided_attention_over_levels_looks_at_the_maps(attention: Attentio
     assert (not torch.equal(*seen)) == (guided and attention in ("sdfl", "sf"))
 
 
+@pytest.mark.parametrize("attention", ["cbam", "sk", "sdfl"])
+def test_other_attention_is_of_the_stages_alone(attention: Attention) -> None:
+    """Table 7 puts it "to the network layer of the four CCRs"."""
+    ours, theirs = CHS(SMALL), CHS(replace(SMALL, attention=attention))
+    for part in ("extractor", "attention", "heatmaps"):
+        assert str(theirs.get_submodule(part)) == str(ours.get_submodule(part)), part
+    assert str(theirs.stages) != str(ours.stages)
+
+
 def test_every_level_reaches_the_selected_features() -> None:
     module = SelectiveFeatures(4, 8, narrow=4, width=4, hidden=4, maps=0, levels=3)
     levels = [torch.rand(2, 4, 6, 6, requires_grad=True) for _ in range(3)]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nasion.trainers.published import PAPERS, SIZES, SYSTEMS, printed, published
+from nasion.trainers.published import PAPERS, SIZES, SYSTEMS, in_true_boxes, printed, published
 from nasion.trainers.recipes import all_recipes
 from nasion.trainers.tables import TABLES
 
@@ -61,6 +61,11 @@ def test_aflw_stands_beside_the_paper_by_the_box_that_the_paper_divides_by() -> 
     }
     norms = {name: {r.norm for r in published(name, "aflw")} for name in ("rdfn", "rht-r", "rht-stm")}
     assert norms == {"rdfn": {"box"}, "rht-r": {"tight-box", "tight-diag"}, "rht-stm": {"tight-diag"}}
+
+
+def test_true_boxes_have_a_row_of_their_own() -> None:
+    assert {in_true_boxes(name) for name in ("rdfn", "rdfn-landmarks")} == {"rdfn-gt"}
+    assert in_true_boxes("rdfn-gca") == "rdfn-gca", "an ablation without numbers"
 
 
 def test_every_row_has_a_value_for_each_subset_and_no_number_is_there_twice() -> None:

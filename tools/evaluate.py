@@ -113,7 +113,7 @@ class Comparison:
             system, detector = self._system(models), self._open_detector(open_networks, models)
             for name, faces in read.items():
                 located = [self._locate(model, detector, faces) for model in models]
-                measured[name] = self._measure(system, faces, located)
+                measured[name] = self._measure(system, faces, located, self._crops(models[0]))
                 curves |= _curves(models, faces, located)
         if plot:
             norms = {label: norm for label, (norm, _) in curves.items()}
@@ -126,7 +126,7 @@ class Comparison:
 
     def _system(self, models: Sequence[Model]) -> str:
         """The row of the papers' tables that the networks belong to; some have one more for true boxes."""
-        from ..trainers.published import SYSTEMS
+        from ..trainers.published import in_true_boxes
 
         if self.paper:
             return self._known(self.paper)
@@ -136,8 +136,7 @@ class Comparison:
                 f"the networks are of different recipes: {', '.join(systems)}; mean and deviation are over seeds "
                 "of one: measure each recipe by a command of its own"
             )
-        in_boxes = models[0].whole and self.detector is None
-        return f"{systems[0]}-gt" if in_boxes and f"{systems[0]}-gt" in SYSTEMS else systems[0]
+        return in_true_boxes(systems[0]) if models[0].whole and self.detector is None else systems[0]
 
     @staticmethod
     def _known(name: str) -> str:
@@ -169,17 +168,25 @@ class Comparison:
             return locate_at_truth(model.runtime, faces)
         return locate_by_detector(model.runtime, detector, faces)
 
-    def _measure(self, system: str, faces: LandmarkSet, located: Sequence[Located]) -> dict[str, Any]:
+    def _crops(self, model: Model) -> str:
+        """What the network got to see, in words."""
+        from ..trainers.locating import FILL
+
+        if model.whole:
+            boxes = "true boxes" if self.detector is None else "boxes of its own detector"
+            return f"pictures cut around the annotated points, which take {FILL:g} of the side, {boxes}"
+        return f"faces found by {_short(self.detector)}" if self.detector else "crops around the annotated points"
+
+    def _measure(self, system: str, faces: LandmarkSet, located: Sequence[Located], crops: str) -> dict[str, Any]:
         """Figures of one set, printed and as the report has them."""
         from ..trainers.comparison import beside, measure, over_seeds
         from ..trainers.published import published
 
         scores = over_seeds([measure(faces, each) for each in located])
-        boxes = f"faces found by {_short(self.detector)}" if self.detector else "crops around the annotated points"
-        print(f"\n{faces.name}, test part, {len(faces)} faces, {boxes}; {system}")
+        print(f"\n{faces.name}, test part, {len(faces)} faces, {crops}; {system}")
         print(table(beside(faces.name, scores, system)))
         results = [asdict(result) for result in published(system, faces.name)]
-        return {"faces": len(faces), "crops": boxes, "norms": scores, "published": results}
+        return {"faces": len(faces), "crops": crops, "norms": scores, "published": results}
 
 
 def _curves(

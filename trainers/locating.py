@@ -147,7 +147,10 @@ def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool) -> Locat
     """
     _check_points(model.runtime, data)
     if boxes and model.in_boxes is None:
-        raise ModelError(f"model {model.name!r} finds faces itself and takes no boxes; measure it with --detector own")
+        raise ModelError(
+            f"model {model.name!r} finds faces itself and takes no boxes, as every exported file of that kind; "
+            "measure it with --detector own, or give the checkpoint, whose landmark head takes true boxes"
+        )
     size, spec = model.runtime.spec.size[0], model.runtime.spec
     points = np.full(data.points.shape, np.nan, np.float32)
     confidence = np.full(data.points.shape[:2], np.nan, np.float32)

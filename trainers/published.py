@@ -137,6 +137,12 @@ ROWS: dict[str, tuple[str, ...]] = {
 }
 
 
+def in_true_boxes(system: str) -> str:
+    """The row of a network that finds faces itself, where it is given true boxes; its own if there is no other."""
+    rows = (f"{row}-gt" for row in ROWS.get(system, (system,)))
+    return next((row for row in rows if row in SYSTEMS), system)
+
+
 def published(name: str, of_set: str) -> tuple[Result, ...]:
     """What is printed for a recipe, or a row of ``SYSTEMS``, on a set as ``read_set`` knows it; empty for nothing."""
     found: dict[tuple[str, Measure, Norm], Result] = {}

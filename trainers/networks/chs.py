@@ -30,7 +30,8 @@ class CHSConfig(HourglassConfig):
 
     Attributes:
         stages: stages of coordinate regression; 0 leaves the heat maps alone.
-        attention: how each task picks its features; ``none`` is AWing's extractor.
+        attention: how each regression stage picks its features. The heat maps keep ``sf`` whatever it is, but for
+            ``none``, which is AWing's extractor for all tasks.
         guided: the maps weigh the features of the regression stages.
         routing: which way gradients go back from one task to the one before. ``ccr``, the paper's: from stage to stage
             but not into the heat maps; ``full``: into the maps too; ``task``: nowhere but into the extractor.
@@ -69,7 +70,7 @@ def attention_of(config: CHSConfig, *, task: int, inputs: int, outputs: int) -> 
     narrow, width = scaled(128 if task else 64, config.width), scaled(32, config.width)
     maps = config.landmarks + 1 if task and config.guided else 0
     hidden = scaled(8, config.width)
-    match config.attention:
+    match config.attention if task or config.attention == "none" else "sf":
         case "sf":
             return SelectiveFeatures(
                 inputs, outputs, narrow=narrow, width=width, hidden=hidden, maps=maps, levels=LEVELS
