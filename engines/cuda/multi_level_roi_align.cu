@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreads) planes(const Work work, T* output) {
     const int at_once = kThreads / bins;  // channels that the block works on at a time
     const bool busy = first_channel < at_once;
     const int channels = busy ? level.channels : 0;
-    const int plane = level.height * level.width;
+    const std::size_t plane = static_cast<std::size_t>(level.height) * level.width;
     const T* map = map_of<T>(level, image) + first_channel * plane;
     T* const out =
         output + (static_cast<std::size_t>(blockIdx.y) * work.channels + level.first_channel) * cells + first_bin + bin;

@@ -78,12 +78,14 @@ def test_onnx_runtime_agrees_with_the_cpu(name: str, device: Device, model: Mode
 
 @torch_files
 def test_torch_agrees_with_the_cpu(name: str, device: Device, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = model(name)
+    if find_spec("torch") is None:
+        missing("torch is not installed: pip install 'nasion[train]'")
     import torch
 
     if not torch.cuda.is_available():
         missing("this torch has no CUDA: https://pytorch.org/get-started/locally")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # float32 is to be float32
+    path = model(name)
     program = path.with_suffix(".pt2")
     with OnnxRuntime(path, device="cpu") as slow, open_runtime(program, runtime="torch", device="cuda:0") as quick:
         assert quick.provider == "torch CUDA"
