@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,8 +23,7 @@ _FOUND = 0.87  # correlation at and above which a part of the last frame is seen
 _ENOUGH = 3  # parts found again that make it the same shot
 
 
-@dataclass(frozen=True, slots=True)
-class _Thumbnail:
+class _Thumbnail(NamedTuple):
     """A small green plane.
 
     Attributes:
@@ -55,9 +54,9 @@ class CutDetector:
         The very first does not. A picture of another size does.
         """
         pixels = pixels_of(picture)
-        resized = self._last is not None and pixels.shape != self._shape
-        last, now = self._last, _thumbnail(pixels)
-        self._shape = pixels.shape
+        last, now, shape = self._last, _thumbnail(pixels), pixels.shape
+        resized = last is not None and shape != self._shape
+        self._shape = shape
         if last is None or resized:
             self._last = now
             return resized

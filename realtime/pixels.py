@@ -72,14 +72,19 @@ def pixels_of(picture: Image | Pixels) -> Pixels:
 
 
 class HostPixels:
-    """A BGR array; implements ``Pixels``."""
+    """A BGR array; implements ``Pixels``. Costs next to nothing to make: two are made for every frame."""
 
-    __slots__ = ("image", "shape")
+    __slots__ = ("image",)
     device = "cpu"
 
     def __init__(self, image: Image) -> None:
         """Hold ``image``."""
-        self.image, self.shape = image, image.shape
+        self.image = image
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return self.image.shape
 
     @property
     def nbytes(self) -> int:

@@ -124,15 +124,16 @@ class FakeNvdec:
     def frame(self, frame: VideoFrame, gpu: int) -> Any:
         return FakeCudaFrame(frame, gpu, self.stored) if self.knows and self.takes else frame
 
-    def open(self, location: str, *, hwaccel: Any = None, **options: Any) -> Any:
+    def open(self, location: str, *arguments: Any, hwaccel: Any = None, **options: Any) -> Any:
+        """``av.open``."""
         if hwaccel is None:
-            return av.open(location, **options)
+            return _open(location, *arguments, **options)
         assert hwaccel.is_hw_owned
         assert _current_context(), "FFmpeg is told to take the current context"
         self.opened.append(hwaccel.options)
         if not self.works:
             raise av.PermissionError(1, "Operation not permitted", location)
-        return _Container(av.open(location, **options), self, hwaccel.device_id)
+        return _Container(_open(location, **options), self, hwaccel.device_id)
 
     def to_bgr(self, frame: Any, convert: VideoReformatter) -> Image:
         """What the reader calls for pictures that must come to the host at once."""
@@ -146,7 +147,7 @@ class FakeNvdec:
         return _fetch(frame.on_host)
 
 
-_fetch = nvdec.fetch
+_open, _fetch = av.open, nvdec.fetch
 
 
 def _current_context() -> bool:
@@ -222,7 +223,7 @@ class OnFakeGpu:
 def installed(patch: pytest.MonkeyPatch, kernels: Kernels) -> Iterator[tuple[FakeNvdec, StreamKernels]]:
     """A machine with such a decoder, over the fake driver, and these kernels."""
     fake, streamed = FakeNvdec(), StreamKernels(kernels)
-    patch.setattr(media, "av", _Av(fake))
+    patch.setattr(av, "open", fake.open)
     patch.setattr(media, "to_bgr", fake.to_bgr)
     patch.setattr(nvdec, "fetch", fake.fetch)
     patch.setattr(cropper, "Kernels", lambda: streamed)
@@ -240,14 +241,6 @@ def installed(patch: pytest.MonkeyPatch, kernels: Kernels) -> Iterator[tuple[Fak
         for each in croppers.values():
             each.close()
     assert not streamed.errors
-
-
-class _Av(_Proxy):
-    """The module ``av`` with another ``open``."""
-
-    def __init__(self, fake: FakeNvdec) -> None:
-        super().__init__(av)
-        object.__setattr__(self, "open", fake.open)
 
 
 def clip(path: Path, pictures: list[Image], **tags: int) -> Path:
