@@ -18,6 +18,14 @@ from .labelled import face_shape, write_data
 from .published_layouts import write_300vw, write_aflw, write_cofw, write_merl_rav, write_wflw
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, in which sheets are drawn."""
+    folder = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(folder)
+    return folder
+
+
 def check(*arguments: str | Path) -> None:
     """Run the command; it ends the process, as a command does."""
     with pytest.raises(SystemExit) as ended:
@@ -83,6 +91,25 @@ def test_the_sheet_shows_a_block_for_each_part(tmp_path: Path) -> None:
     image = cv2.imread(str(tmp_path / "sheet.png"))
     assert image is not None
     assert image.shape == (10 * (28 + sheet.CELL), 10 * sheet.CELL, 3), "two parts of five sets, a row each"
+
+
+def test_the_sheet_is_drawn_here_unless_told_otherwise_and_replaces_nothing(
+    tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_data(tmp_path / "mine", each=3)
+    check(tmp_path / "mine")
+    assert "faces drawn: mine-sheet.jpg" in capsys.readouterr().out
+    whole = cv2.imread(str(here / "mine-sheet.jpg"))
+    assert whole is not None
+    assert whole.shape[0] == 10 * (28 + sheet.CELL)
+    check(tmp_path / "mine", "--set", "300w")
+    part = (here / "300w-sheet.jpg").read_bytes()
+    for folder in (tmp_path / "mine", tmp_path / "missing"):  # said before anything is read
+        asked = (folder, "--set", "300w", *(("--out", "mine-sheet.jpg") if folder.name == "missing" else ()))
+        assert "-sheet.jpg already exists; name another file with --out, or replace it with --force" in error_of(*asked)
+    (here / "300w-sheet.jpg").write_bytes(b"old")
+    check(tmp_path / "mine", "--set", "300w", "--force")
+    assert (here / "300w-sheet.jpg").read_bytes() == part
 
 
 @pytest.mark.parametrize("landmarks", SCHEMES)

@@ -53,6 +53,8 @@ def test_a_pts_file_may_come_from_windows_and_have_spaces_about(tmp_path: Path) 
         (["1 2"] * 69, r"a\.pts: has 69 points"),
         (["1 2"] * 5 + ["1 x"] + ["1 2"] * 62, r"a\.pts, line 9: '1 x' is not two numbers"),
         (["1 2"] * 5 + ["1 2 3"] + ["1 2"] * 62, r"a\.pts, line 9: '1 2 3' is not two numbers"),
+        (["1 2"] * 5 + ["1 nan"] + ["1 2"] * 62, r"a\.pts, line 9: '1 nan' is not two finite numbers"),
+        (["inf 2"] + ["1 2"] * 67, r"a\.pts, line 4: 'inf 2' is not two finite numbers"),
     ],
 )
 def test_a_malformed_pts_file_is_named_with_its_line(tmp_path: Path, rows: list[str], message: str) -> None:
@@ -284,12 +286,33 @@ def test_wider_is_read_as_it_was_published(tmp_path: Path) -> None:
         ("e/a.jpg\n2\n1 2 3 4 0 0 0 0 0 0\n", "line 4: found nothing; expected ten numbers"),
         ("e/a.jpg\n1 2 3 4 0 0 0 0 0 0\n", "line 2: found '1 2 3 4 0 0 0 0 0 0'; expected the number of boxes"),
         ("e/a.jpg\n", "line 2: found nothing; expected the number of boxes"),
+        ("e/a.jpg\n1\n1 nan 3 4 0 0 0 0 0 0\n", "line 3: found '1 nan 3 4 .*'; expected ten numbers"),
         ("e/c.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n", r"c\.jpg: picture is missing; .*train_bbx_gt\.txt, line 1, asks"),
     ],
 )
 def test_a_malformed_wider_line_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_wider(write_wider(tmp_path, text))
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path: Path) -> None:
+    home = write_wider(tmp_path, "e/a.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n")
+    (table,) = home.rglob("*train_bbx_gt.txt")
+    table.write_bytes(b"e/\xff.jpg\n0\n")
+    with pytest.raises(DataError, match=r"train_bbx_gt\.txt: is not text in UTF-8 .*0xff"):
+        read_wider(home)
+
+
+@pytest.mark.parametrize("broken", [(3.0, float("nan")), (float("nan"), 3.0), (float("inf"), 3.0)])
+def test_a_point_has_two_coordinates_or_none(tmp_path: Path, broken: tuple[float, float]) -> None:
+    """Whatever the reader: half a point would count as annotated."""
+    points = np.ones((2, 19, 2), np.float32)
+    points[0, 1] = np.nan
+    files, yaw = (tmp_path / "a.jpg", tmp_path / "b.jpg"), np.zeros(2, np.float32)
+    assert len(LandmarkSet("s", files, points, yaw)) == 2
+    points[1, 4] = broken
+    with pytest.raises(DataError, match=r"s: point 5 of .*b\.jpg is \(.*\); expected two numbers, or none"):
+        LandmarkSet("s", files, points, yaw)
 
 
 def test_validation_takes_every_twelfth_and_nothing_twice() -> None:

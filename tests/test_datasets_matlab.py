@@ -234,6 +234,11 @@ def test_wflw_comes_with_boxes_and_six_subsets(tmp_path: Path) -> None:
     [
         (lambda fields: fields[1:], r"line 3: has 206 fields; expected 196 coordinates, 4 of the box, 6 attributes"),
         (lambda fields: ["x", *fields[1:]], r"line 3: could not convert string to float: 'x'; expected 196"),
+        (
+            lambda fields: [*fields[:3], "nan", *fields[4:]],
+            r"train\.txt, line 3: 'nan' is not a finite number",
+        ),
+        (lambda fields: [*fields[:198], "inf", *fields[199:]], r"line 3: 'inf' is not a finite number; expected 196"),
         (lambda fields: [*fields[:200], "2", *fields[201:]], r"line 3: an attribute is neither 0 nor 1"),
         (lambda fields: [*fields[:206], "no.jpg"], r"no\.jpg: picture is missing; .*train\.txt, line 3, asks for it"),
     ],
@@ -248,4 +253,7 @@ def test_a_malformed_line_of_wflw_is_named(tmp_path: Path, change: object, messa
         read_wflw(tmp_path)
     table.write_text("\n")
     with pytest.raises(DataError, match=r"train\.txt: is empty; expected lines of 196"):
+        read_wflw(tmp_path)
+    table.write_bytes("é".encode("latin-1"))
+    with pytest.raises(DataError, match=r"train\.txt: is not text in UTF-8"):
         read_wflw(tmp_path)

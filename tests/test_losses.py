@@ -27,7 +27,6 @@ from nasion.trainers.losses import (
     spatial_cross_entropy,
     spatial_kl,
     transfer_l1,
-    wing,
 )
 from nasion.trainers.networks.blocks import spatial_moments
 from nasion.trainers.targets import gaussian_targets
@@ -125,13 +124,6 @@ def test_the_weight_map_is_heavy_around_high_targets_only() -> None:
     expected[0:2, 1:4] = 11
     np.testing.assert_array_equal(weights[0, 0], expected)
     assert (weights[0, 1] == 1).all()  # 0.2 does not exceed 0.2
-
-
-def test_wing_bends_below_w_and_goes_on_straight() -> None:
-    values = wing(torch.tensor([0.0, -2.0, 10.0, 14.0]), w=10, epsilon=2)
-    offset = 10 - 10 * np.log(6)
-    assert values.tolist() == pytest.approx([0, 10 * np.log(2), 10 - offset, 14 - offset], rel=1e-5)
-    assert float(wing(torch.tensor(9.9999), w=10, epsilon=2)) == pytest.approx(10 - offset, abs=1e-3)
 
 
 def test_log_wing_has_no_straight_branch() -> None:

@@ -124,5 +124,15 @@ def test_every_backbone_gives_a_map_at_its_stride(backbone: Backbone, stride: in
     assert features.shape == (1, network.channels, 64 // stride, 64 // stride)
 
 
+@torch.no_grad()
+def test_four_hourglasses_hand_on_no_more_than_one() -> None:
+    """Their sums were a hundred times as large, which no last layer of near zero makes up for."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 64, 64)
+    backbones: tuple[Backbone, ...] = ("hourglass", "hourglass-4", "resnet50")
+    spreads = [float(TransBackbone(name, size=64, width=0.25, layers=0)(images).std()) for name in backbones]
+    assert max(spreads) < 3 * min(spreads)
+
+
 def test_widths_are_multiples_of_eight() -> None:
     assert [scaled(256, width) for width in (1.0, 0.25, 0.27, 0.01)] == [256, 64, 72, 8]

@@ -25,7 +25,8 @@ def check(
     path: Path,
     *,
     set_: Annotated[str | None, Parameter(name="--set")] = None,
-    out: Path | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: bool = False,
     decode: bool = False,
 ) -> None:
     """Read data sets, count what is in them, and draw a sheet of faces with their points.
@@ -33,19 +34,33 @@ def check(
     Args:
         path: a data set, or a folder that holds several.
         set_: name of the set (default: all that are recognised); a wrong one lists them all.
-        out: file for the sheet, .jpg or .png. Red points are occluded, blue boxes come with the set.
+        out: file for the sheet, .jpg or .png (default: in this folder, named after the set or the folder read). Red
+            points are occluded, blue boxes come with the set.
+        force: replace that file.
         decode: also decode every picture and count the points that lie outside of theirs.
     """
     from rich.console import Console
 
-    if out is not None and (out.suffix.lower() not in (".jpg", ".png") or not out.parent.is_dir()):
-        raise SinkError(f"{out}: cannot be written; give a file .jpg or .png in a folder that exists")
-    report = _Report(decode=decode, draw=out is not None)
+    file = out or Path(f"{set_ or path.resolve().name}-sheet.jpg")
+    _check_writable(file, force=force)
+    report = _Report(decode=decode)
     for name, part in _chosen(path, set_):
         report.add(name, path, part)
     Console().print(report.table)
-    if out is not None:
-        _write(out, report.blocks)
+    _write(file, report.blocks)
+    print(f"faces drawn: {file}")
+
+
+def _check_writable(file: Path, *, force: bool) -> None:
+    """See that the sheet can be written, before anything is read.
+
+    Raises:
+        SinkError: it is no picture, its folder is missing, or it is there already and may not be replaced.
+    """
+    if file.suffix.lower() not in (".jpg", ".png") or not file.parent.is_dir():
+        raise SinkError(f"{file}: cannot be written; give a file .jpg or .png in a folder that exists")
+    if file.exists() and not force:
+        raise SinkError(f"{file} already exists; name another file with --out, or replace it with --force")
 
 
 def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
@@ -73,12 +88,12 @@ def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
 class _Report:
     """A table of counts and the pictures of the sheet, both growing by one part of a set at a time."""
 
-    def __init__(self, *, decode: bool, draw: bool) -> None:
+    def __init__(self, *, decode: bool) -> None:
         from rich.table import Table
 
         self.table = Table(box=None, pad_edge=False)
         self.blocks: list[Image] = []
-        self._decode, self._draw = decode, draw
+        self._decode = decode
         for name in ("set", "part", "subset"):
             self.table.add_column(name)
         for name in ("faces", "pictures", "points", "missing", "occluded", "boxes", *(["outside"] if decode else [])):
@@ -99,9 +114,8 @@ class _Report:
         self._row(found.name, part, "", sheet.count(found), sheet.outside(found) if self._decode else None)
         for name in found.subsets:
             self._row("", "", name, sheet.count(sheet.subset(found, name)), None)
-        if self._draw:
-            cells = list(sheet.face_cells(found, ROWS * sheet.COLUMNS))
-            self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
+        cells = list(sheet.face_cells(found, ROWS * sheet.COLUMNS))
+        self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
 
     def _add_pictures(self, name: str, path: Path, part: Part) -> None:
         from ..trainers.datasets import read_negatives, read_wider, sheet
@@ -110,9 +124,8 @@ class _Report:
         found = read_wider(path, test=test) if name == "wider" else sheet.without_faces(read_negatives(path, test=test))
         boxes = sum(len(each) for each in found.boxes)
         self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
-        if self._draw:
-            cells = list(sheet.picture_cells(found, ROWS * sheet.COLUMNS))
-            self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} pictures, {boxes} boxes", cells))
+        cells = list(sheet.picture_cells(found, ROWS * sheet.COLUMNS))
+        self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} pictures, {boxes} boxes", cells))
 
     def _row(self, name: str, part: str, subset: str, counts: Counts, outside: int | None) -> None:
         figures = ["–" if figure is None else f"{figure:,}" for figure in astuple(counts)]

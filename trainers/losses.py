@@ -5,7 +5,6 @@ Most return one value per element or per item, as their docstrings say; ``masked
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -62,13 +61,6 @@ def box_overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- errors of coordinates
-
-
-def wing(error: Tensor, *, w: float, epsilon: float) -> Tensor:
-    """Wing loss per element (Feng et al. 2018): ``w ln(1 + |e| / epsilon)`` below w, from there on straight."""
-    size = error.abs()
-    offset = w - w * math.log1p(w / epsilon)
-    return torch.where(size < w, w * log_l1(error, scale=epsilon), size - offset)
 
 
 def log_wing(error: Tensor, *, w: float = 8.0, epsilon: float = 10.0) -> Tensor:

@@ -43,6 +43,21 @@ class LandmarkSet:
     boxes: FloatArray | None = None
     subsets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """See that every point has two coordinates or none.
+
+        Raises:
+            DataError: one does not.
+        """
+        broken = np.argwhere(np.isinf(self.points).any(axis=2) | (np.diff(np.isnan(self.points), axis=2)[..., 0]))
+        if len(broken):
+            face, point = broken[0].tolist()
+            x, y = self.points[face, point].tolist()
+            raise DataError(
+                f"{self.name}: point {point + 1} of {self.files[face]} is ({x:g}, {y:g}); expected two numbers, or "
+                "none (NaN) for both where it is not annotated"
+            )
+
     def __len__(self) -> int:
         return len(self.files)
 
@@ -172,6 +187,18 @@ def existing_folder(path: Path, *, expected: str = "give the folder that holds t
     if not path.is_dir():
         raise DataError(f"{path}: not a folder; {expected}")
     return path
+
+
+def read_lines(table: Path) -> list[str]:
+    """The lines of a list, which is text in UTF-8.
+
+    Raises:
+        DataError: it is not.
+    """
+    try:
+        return table.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: is not text in UTF-8 ({error}); give the list as it was published") from error
 
 
 def existing_picture(path: Path, *, named_by: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,8 @@ def _pair(path: Path, number: int, line: str, layout: str) -> tuple[float, float
         x, y = (float(value) for value in line.split())
     except ValueError:
         raise DataError(f"{path}, line {number}: {line!r} is not two numbers; {layout}") from None
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise DataError(f"{path}, line {number}: {line!r} is not two finite numbers; {layout}")
     return x, y
 
 

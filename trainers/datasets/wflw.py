@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
-from .base import DataError, LandmarkSet, Layout, Part, existing_picture, unknown_yaw
+from .base import DataError, LandmarkSet, Layout, Part, existing_picture, read_lines, unknown_yaw
 
 _LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test"
 WFLW = Layout(
@@ -28,7 +29,7 @@ def read_wflw(root: Path, *, test: bool = False) -> LandmarkSet:
     part: Part = "test" if test else "train"
     home = WFLW.home(root, part)
     table = home / _LISTS / f"list_98pt_rect_attr_{part}.txt"
-    lines = [(i, line.split(maxsplit=206)) for i, line in enumerate(table.read_text().splitlines(), 1) if line.strip()]
+    lines = [(i, line.split(maxsplit=206)) for i, line in enumerate(read_lines(table), 1) if line.strip()]
     if not lines:
         raise DataError(f"{table}: is empty; expected lines of {_LINE}")
     values = np.array([_numbers(table, number, fields) for number, fields in lines], np.float32)
@@ -53,6 +54,9 @@ def _numbers(table: Path, number: int, fields: list[str]) -> list[float]:
         values = [float(field) for field in fields[:206]]
     except ValueError as error:
         raise DataError(f"{table}, line {number}: {error}; expected {_LINE}") from None
+    endless = [field for field, value in zip(fields, values, strict=False) if not math.isfinite(value)]
+    if endless:
+        raise DataError(f"{table}, line {number}: {endless[0]!r} is not a finite number; expected {_LINE}")
     if not set(values[200:]) <= {0.0, 1.0}:
         raise DataError(f"{table}, line {number}: an attribute is neither 0 nor 1; expected {_LINE}")
     return values

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from .base import DataError, DetectionSet, Layout, Part, existing_folder, existing_picture
+from .base import DataError, DetectionSet, Layout, Part, existing_folder, existing_picture, read_lines
 
 WIDER = Layout(
     "wider",
@@ -59,7 +60,7 @@ def _wider_place(root: Path, test: bool) -> tuple[Path, Path]:
 
 def _wider_entries(table: Path) -> Iterator[tuple[int, str, list[list[float]]]]:
     """Line number, name and rows of each picture; a picture without a face has one row of zeros, which is none."""
-    lines = table.read_text().splitlines()
+    lines = read_lines(table)
     at = 0
     while at < len(lines):
         name, count = lines[at].strip(), _count(table, at + 2, lines[at + 1 : at + 2])
@@ -80,7 +81,7 @@ def _row(table: Path, number: int, line: list[str]) -> list[float]:
         values = [float(field) for field in line[0].split()] if line else []
     except ValueError:
         values = []
-    if len(values) != 10:
+    if len(values) != 10 or not all(map(math.isfinite, values)):
         found = repr(line[0]) if line else "nothing"
         raise DataError(f"{table}, line {number}: found {found}; expected ten numbers {_FIELDS}")
     return values

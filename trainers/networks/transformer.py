@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .blocks import conv_bn
 from .hourglass import HPM, Hourglass, Stem
 from .hrnet import W48_STAGE3, HRNetTrunk
 from .resnet import ResNet50
@@ -178,7 +179,11 @@ def _body(backbone: Backbone, width: float) -> tuple[nn.Module, int]:
 
 
 class Hourglasses(nn.Module):
-    """AWing's stem and hourglasses without their maps: features alone go on to the encoder."""
+    """AWing's stem and hourglasses without their maps: features alone go on to the encoder.
+
+    As with AWing each hourglass ends in a normalised 1x1 convolution. Without it what goes through four grows a
+    hundredfold, for the blocks add to it what they never normalise.
+    """
 
     def __init__(self, count: int, width: float) -> None:
         """Put ``count`` hourglasses after each other."""
@@ -186,7 +191,10 @@ class Hourglasses(nn.Module):
         self.stem = Stem(width=width)
         features = self.stem.channels
         self.stacks = nn.Sequential(
-            *(nn.Sequential(Hourglass(features), HPM(features, features)) for _ in range(count))
+            *(
+                nn.Sequential(Hourglass(features), HPM(features, features), conv_bn(features, features, 1))
+                for _ in range(count)
+            )
         )
 
     def forward(self, images: Tensor) -> Tensor:
