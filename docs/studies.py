@@ -59,11 +59,11 @@ STUDIES = (
     Study("sd-hrnet-teacher", "sd-hrnet-teacher", 30, FACE),
     Study("sd-hrnet-supernet-first", "sd-hrnet-supernet", 11, FACE),
     Study("sd-hrnet-supernet", "sd-hrnet-supernet", 12, (*FACE, "--start", "{sd-hrnet-supernet-first}")),
-    Study("sd-hrnet-slim", "sd-hrnet-slim", 12, (*FACE, "--budget", "600", "--start", "{sd-hrnet-supernet}")),
+    Study("sd-hrnet-slim", "sd-hrnet-slim", 20, (*FACE, "--budget", "600", "--start", "{sd-hrnet-supernet}")),
     Study(
         "sd-hrnet-distil",
         "sd-hrnet-distil",
-        35,
+        30,
         (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
     ),
     Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}")),
@@ -72,7 +72,8 @@ STUDIES = (
     *(Study(recipe, recipe, 6, QUARTER) for recipe in ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")),
     Study("rdfn-detector", "rdfn-detector", 8, QUARTER, None),
     Study("rdfn", "rdfn", 14, (*QUARTER, "--start", "{rdfn-detector}")),
-    *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "sd-hrnet-supernet", "pwc-direct", "pwc-dan")),
+    *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),
+    _paper_size("sd-hrnet-supernet", "--minutes", "60"),  # else its first pass of 185 steps is of the factors alone
     *(_paper_size(recipe) for recipe in ("pwc-hybrid-disc", "chs", "rdfn", "rht-r", "rht-h")),
 )
 
