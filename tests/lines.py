@@ -1,4 +1,7 @@
-"""The smallest thing that can be trained: a line. Run as a module, it trains under torchrun and writes its weights."""
+"""The smallest thing that can be trained: a line; and a small supernet, whose weights and factors learn in turn.
+
+Run as a module, both train under torchrun and their weights are written.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ from nasion.engines.spec import Spec
 from nasion.trainers import processes
 from nasion.trainers.learner import Learner
 from nasion.trainers.loop import Optimiser, Schedule, train
+from nasion.trainers.recipes import Options, recipe_named
+from nasion.trainers.samples import FaceItem
+from nasion.trainers.systems.distilling import SupernetLearner
 
 SCHEDULE = Schedule(
     steps=40,
@@ -100,10 +106,50 @@ def numbers(module: nn.Module) -> list[float]:
     return [float(value.detach()) for value in module.parameters()]
 
 
+FACTORS_AND_WEIGHTS = Schedule(
+    steps=4,
+    batch=4,
+    optimisers=tuple(Optimiser("sgd", rate=0.1, drops=(), turn=turn) for turn in ("importance", "weights")),
+)
+
+
+class Crops(Dataset[FaceItem]):
+    """Noise with points anywhere."""
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, index: int) -> FaceItem:
+        generator = torch.Generator().manual_seed(index)
+        image = torch.randn(3, 32, 32, generator=generator)
+        points = torch.rand(68, 2, generator=generator) * 32
+        return {"image": image, "points": points, "known": torch.ones(68), "visible": torch.ones(68)}
+
+
+def supernet() -> SupernetLearner:
+    """One whose batch normalisation is frozen: every process normalises its own share, which is no fault of DDP's."""
+    torch.manual_seed(3)
+    learner = recipe_named("sd-hrnet-supernet").build(Options(size=32, width=0.1, minutes=1))
+    assert isinstance(learner, SupernetLearner)
+    learner.passes = (1, 1)
+    for module in learner.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+            vars(module)["train"] = lambda mode=True, module=module: module
+    return learner
+
+
+def weights(module: nn.Module) -> Tensor:
+    """All parameters in one row."""
+    return torch.cat([each.detach().flatten() for each in module.parameters()])
+
+
 def main(folder: Path) -> None:
     with processes.joined(torch.device("cpu")) as device:
         state = train(line(noise=0), Line(), SCHEDULE, folder, device=device, validate=lambda _: {"loss": 1.0})
         turns = train(InTurns(noise=0), Line(), TURNS, folder / "turns", device=device)
+        small = train(supernet(), Crops(), FACTORS_AND_WEIGHTS, folder / "supernet", device=device)
+        torch.save(weights(small.learner), folder / f"supernet{processes.rank()}.pt")
         result = {"weights": numbers(state.learner), "in turns": numbers(turns.learner), "best": state.best}
         (folder / f"rank{processes.rank()}.json").write_text(json.dumps(result))
 

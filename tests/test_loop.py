@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasion.trainers import checkpoint, loop, processes
+from nasion.trainers import checkpoint, loop
 from nasion.trainers.learner import Learner
 from nasion.trainers.loop import Optimiser, Schedule, State, TrainingError, train
 from nasion.trainers.record import read_record
 
-from .lines import SCHEDULE, TURNS, InTurns, Line, LineLearner, line, numbers
+from .lines import (
+    SCHEDULE,
+    TURNS,
+    InTurns,
+    Line,
+    LineLearner,
+    line,
+)
 
 
 def run(folder: Path, schedule: Schedule = SCHEDULE, learner: Learner | None = None, **options: object) -> State:
@@ -384,30 +387,3 @@ def test_a_stop_with_workers_goes_on_exactly_too(tmp_path: Path) -> None:
     resumed = run(tmp_path / "broken", workers=2)
     assert same(resumed.learner, whole.learner)
     assert same(resumed.average, whole.average)
-
-
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    """Same weights in both, within rounding those of a single process, and only the first one writes."""
-    root = Path(__file__).resolve().parent.parent
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    paths = os.pathsep.join([str(root), str(root / "src")])
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [*launch, "-m", "tests.lines", str(tmp_path / "pair")]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    first, second = (json.loads((tmp_path / "pair" / f"rank{k}.json").read_text()) for k in range(2))
-    assert first == second
-    alone = run(tmp_path / "alone", learner=line(noise=0), validate=lambda _: {"loss": 1.0})
-    in_turns = run(tmp_path / "turns", TURNS, InTurns(noise=0))
-    assert first["weights"] == pytest.approx(numbers(alone.learner), rel=1e-4)
-    assert first["in turns"] == pytest.approx(numbers(in_turns.learner), rel=1e-4)
-    kinds = [report["kind"] for report in read_record(tmp_path / "pair" / "record.jsonl")]
-    assert kinds == ["start", *["train", "validate"] * 4]
-    assert checkpoint.load(tmp_path / "pair" / "latest.pt")["step"] == 40
-
-
-def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "size", lambda: 3)
-    monkeypatch.setattr(processes, "rank", lambda: 0)
-    with pytest.raises(TrainingError, match=r"batch of 4 cannot be shared by 3 processes; .* a multiple of 3"):
-        run(tmp_path)
