@@ -193,7 +193,7 @@ def test_a_cut_is_found_by_seeking_not_by_decoding_all(
 def test_the_account_of_a_cut_is_that_of_the_part(long_clips: Callable[[str], Path]) -> None:
     with open_source(long_clips("mp4")) as source:
         assert (source.info.frames, source.info.duration, source.info.rate) == (120, 4.8, 25)
-        assert source.info.path == long_clips("mp4")
+        assert source.info.files == (long_clips("mp4"),)
         assert not source.info.live
     with open_source(long_clips("mp4"), start=1, end=3) as source:
         assert (source.info.frames, source.info.duration) == (50, 2.0)

@@ -27,9 +27,7 @@ IMAGE.flags.writeable = False
 
 
 def info(*, live=False):
-    return SourceInfo(
-        name="fake", width=6, height=4, rate=Fraction(25), frames=None, duration=None, live=live, path=None
-    )
+    return SourceInfo(name="fake", width=6, height=4, rate=Fraction(25), frames=None, duration=None, live=live)
 
 
 @dataclass

@@ -21,7 +21,7 @@ import pytest
 from nasion.engines.errors import MissingExtra, SinkError
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.sinks import Sink, Sinks, open_sinks
-from nasion.realtime.sources import SourceInfo
+from nasion.realtime.sources import SourceInfo, open_source
 
 ROOT = Path(__file__).parents[1]
 INFO = SourceInfo("clip", 64, 48, Fraction(25), None, None)
@@ -203,11 +203,31 @@ def test_a_full_disk_is_said_to_be_full(path: Path) -> None:
 
 def test_the_source_is_never_overwritten(path: Path) -> None:
     path.write_text("the source")
-    for info in (SourceInfo("x", 64, 48, frames=1, path=path), SourceInfo(str(path), 64, 48, frames=1)):
-        target = {"landmarks" if path.suffix in LANDMARKS else "out": path}
-        with pytest.raises(SinkError, match="is the source itself; give another name"):
+    target = {"landmarks" if path.suffix in LANDMARKS else "out": path}
+    others = tuple(path.with_name(f"{i}.png") for i in range(3))  # of a folder; one of them is gone since
+    others[0].touch()
+    for files, what in (((path,), "the source itself"), ((*others, path), "a picture of the source")):
+        info = SourceInfo("x", 64, 48, frames=1, files=files)
+        with pytest.raises(SinkError, match=f"is {what}; give another name"):
             open_sinks(**target, info=info, force=True)  # type: ignore[arg-type]
     assert path.read_text() == "the source"
+
+
+def test_the_source_is_known_by_any_of_its_names(path: Path) -> None:
+    original = path.with_name("source")
+    original.write_text("the source")
+    path.symlink_to(original)
+    target = {"landmarks" if path.suffix in LANDMARKS else "out": path}
+    with pytest.raises(SinkError, match="is the source itself"):
+        open_sinks(**target, info=SourceInfo("x", 64, 48, frames=1, files=(original,)), force=True)  # type: ignore[arg-type]
+
+
+def test_the_only_picture_of_a_folder_is_not_replaced_by_its_result(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), a_frame(0).image)
+    before = (tmp_path / "a.png").read_bytes()
+    with open_source(tmp_path) as source, pytest.raises(SinkError, match="is the source itself; give another name"):
+        open_sinks(out=tmp_path / "a.png", info=source.info, force=True)
+    assert (tmp_path / "a.png").read_bytes() == before
 
 
 def test_a_name_that_looks_like_a_protocol_is_a_file_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

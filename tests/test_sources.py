@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from nasion.realtime.faces import Frame
 from nasion.realtime.sources import Camera, Source, cameras, list_cameras, open_source, redact
 
 from .media_samples import SIZE, number_of, picture, write_video
+from .serving import PASSWORD, QuietHandler, serving
 
 COUNT = 20
-PASSWORD = "hunter2"  # a word that no line of this file shows in a traceback
 KINDS = ["file", "image", "folder", "pattern", "live pattern", "http", "camera"]
 LIVE = {"live pattern", "camera"}
 ANYTHING = st.text(st.characters(min_codepoint=32, max_codepoint=126))
@@ -70,24 +70,17 @@ class FakeCapture:
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
-    write_video(folder / "clip.mp4", frames=COUNT, options={"movflags": "faststart"})
+    write_video(folder / "clip.mp4", frames=COUNT, sound=0.8, options={"movflags": "faststart"})
     (folder / "images").mkdir()
     for i in range(COUNT):
         cv2.imwrite(str(folder / "images" / f"frame{i}.png"), picture(i))
     return folder
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        return
-
-
 @pytest.fixture(scope="module")
 def web(media: Path) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(media))) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        yield f"http://user:{PASSWORD}@127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(media) as address:
+        yield address
 
 
 @pytest.fixture
@@ -153,13 +146,17 @@ def test_frames_come_numbered_with_increasing_times_as_bgr(opener: Opener, kind:
         assert [number_of(frame.image) for frame in frames] == list(range(len(frames)))
 
 
-def test_a_source_says_truly_what_it_is(opener: Opener, kind: str, media: Path) -> None:
+def test_a_source_says_truly_what_it_is(opener: Opener, kind: str, media: Path, web: str) -> None:
     with opener() as source:
         info = source.info
     assert (info.width, info.height) == SIZE
     assert info.live == (kind in LIVE)
     assert isinstance(info.rate, Fraction)
-    assert info.path == (media / "clip.mp4" if kind == "file" else None)
+    images = [media / "images" / f"frame{i}.png" for i in range(COUNT)]
+    read = {"file": [media / "clip.mp4"], "image": images[:1], "folder": images}
+    assert list(info.files) == read.get(kind, [])
+    sound = {"file": media / "clip.mp4", "http": f"{web}/clip.mp4"}.get(kind)
+    assert (info.sound and info.sound.location) == (sound and str(sound))
     if kind == "camera":
         assert (info.rate, info.frames, info.duration) == (30, None, None)
     else:
@@ -255,6 +252,11 @@ def test_size_and_rate_are_taken_where_they_can_be(opener: Opener, kind: str) ->
         ({"size": (0, 480)}, r"size is \(0, 480\); it must be \(width, height\) in pixels"),
         ({"fps": 0}, r"fps is 0; it must be a number of frames per second above 0"),
         ({"timeout": 0}, r"timeout is 0; it must be a number of seconds above 0"),
+        ({"start": "1:30"}, r"start is '1:30'; it must be a number of seconds, 0 or more"),
+        ({"size": "640x480"}, r"size is '640x480'; it must be \(width, height\) in pixels"),
+        ({"size": ("640", "480")}, r"size is \('640', '480'\); it must be"),
+        ({"fps": "fast"}, r"fps is 'fast'; it must be a number of frames per second above 0"),
+        ({"timeout": None}, r"timeout is None; it must be a number of seconds above 0"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(opener: Opener, wrong: dict[str, Any], message: str) -> None:
@@ -273,6 +275,13 @@ def test_what_does_not_exist_is_named_with_what_may_be_given(tmp_path: Path) -> 
         open_source("  ")
     with pytest.raises(SourceError, match=r"the folder has no image; allowed: \.jpg"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [None, 3.5, True, b"film.mp4", ["a.png"]])
+def test_what_can_be_no_source_is_named_with_what_may_be_given(wrong: Any, camera: None) -> None:
+    with pytest.raises(SourceError, match=r"the source is .*; give a video file, an image, a folder of images, a"):
+        open_source(wrong)
+    assert FakeCapture.opened == 0
 
 
 def test_a_folder_is_read_in_natural_order_and_passes_over_what_is_no_image(
@@ -332,6 +341,13 @@ def test_an_image_that_is_none_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "empty.png")
     with pytest.raises(SourceError, match=r"text\.png: the file is damaged or no image; allowed: \.jpg"):
         open_source(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize("kind", ["float32", "int32"])
+def test_an_image_of_numbers_that_are_no_picture_says_which_are(tmp_path: Path, kind: str) -> None:
+    cv2.imwrite(str(tmp_path / "depth.tiff"), np.ones((48, 64), kind))
+    with pytest.raises(SourceError, match=rf"depth\.tiff: its values are {kind}; allowed: 8 or 16 bits, .* as PNG"):
+        open_source(tmp_path / "depth.tiff")
 
 
 # --- pattern
@@ -431,6 +447,16 @@ def test_a_stream_that_goes_silent_breaks_off_after_the_timeout(stalling: str) -
             frames.extend(source)
         assert list(source) == []
     assert len(frames) > 5
+
+
+def test_a_video_whose_index_comes_too_late_for_its_server_says_what_to_do(tmp_path: Path) -> None:
+    data = write_video(tmp_path / "late.mov", frames=100, codec="rawvideo", pix_fmt="rgb24").read_bytes()
+    assert data.index(b"moov") > data.index(b"mdat")
+    with serving(tmp_path) as web, pytest.raises(SourceError, match="no frame of it could be read") as caught:
+        open_source(f"{web}/late.mov")
+    assert "needs a server that answers range requests: download it first, or" in str(caught.value)
+    assert "kept" not in str(caught.value)
+    assert PASSWORD not in whole_text(caught.value)
 
 
 # --- addresses

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -15,6 +16,9 @@ from nasion.engines.errors import SinkError
 from nasion.realtime.faces import Face, Frame, Image
 from nasion.realtime.sinks.video import ImageSink, VideoSink
 from nasion.realtime.sources import SourceInfo, open_source
+from nasion.realtime.sources.base import Media
+
+from .serving import PASSWORD, QuietHandler, serving
 
 VIDEOS = (".mp4", ".mov", ".mkv")
 TICK = {".mp4": 1 / 90_000, ".mov": 1 / 90_000, ".mkv": 1 / 1000}
@@ -24,7 +28,8 @@ BEEP = 2.0  # seconds into the sound of the sources made here
 
 
 def info_of(path: Path | None = None, rate: int | None = 25) -> SourceInfo:
-    return SourceInfo("clip", 64, 48, Fraction(rate) if rate else None, None, None, path=path)
+    sound = None if path is None else Media(str(path))
+    return SourceInfo("clip", 64, 48, Fraction(rate) if rate else None, None, None, sound=sound)
 
 
 def plain(value: int, width: int = 64, height: int = 48) -> Image:
@@ -215,7 +220,7 @@ def hear(path: Path) -> Heard | None:
     return Heard(codec, float(times[0]), float(times[-1]), beep, packets)
 
 
-def pass_through(source: Path, out: Path, *, start: float | None = None, end: float | None = None) -> None:
+def pass_through(source: Path | str, out: Path, *, start: float | None = None, end: float | None = None) -> None:
     with open_source(source, start=start, end=end) as frames, VideoSink(out, frames.info) as sink:
         for frame in frames:
             sink.write(frame, [])
@@ -338,7 +343,72 @@ def test_a_source_whose_sound_cannot_be_read_costs_the_sound_only(
     (tmp_path / "source.mp4").write_bytes(b"no video at all")
     write(tmp_path / "out.mp4", [0.0, 0.04], info=info_of(tmp_path / "source.mp4"))
     assert len(times_in(tmp_path / "out.mp4")) == 2
-    assert "source.mp4: its sound cannot be read" in caplog.text
+    assert "clip: its sound cannot be read (Invalid data found when processing input); the video stays" in caplog.text
+
+
+@pytest.mark.parametrize("container", [".mp4", ".mkv"])
+@pytest.mark.parametrize("start", [None, 1.2])
+def test_a_video_from_a_web_server_keeps_its_sound(
+    tmp_path: Path, source_of: SourceMaker, container: str, start: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = source_of(container, "aac")
+    with serving(source.parent) as web:
+        pass_through(f"{web}/{source.name}", tmp_path / "out.mp4", start=start)
+    heard = hear(tmp_path / "out.mp4")
+    assert heard is not None
+    assert heard.beep == pytest.approx(BEEP - (start or 0.0), abs=0.003)
+    assert caplog.text == ""
+
+
+def test_a_live_stream_costs_the_sound_and_that_is_said_once(
+    tmp_path: Path, source_of: SourceMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = source_of(".ts", "aac")  # of unknown length, when it cannot be asked for its end
+    with serving(source.parent) as web:
+        pass_through(f"{web}/{source.name}", tmp_path / "out.mp4")
+    assert hear(tmp_path / "out.mp4") is None
+    assert len(times_in(tmp_path / "out.mp4")) == 100
+    (said,) = caplog.messages
+    assert said.endswith(f"{source.name}: a live stream cannot be read twice; out.mp4 will have no sound")
+    assert PASSWORD not in said
+
+
+def test_a_live_source_that_has_no_sound_is_passed_over_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "out.mp4", [0.0], info=SourceInfo("camera 0", 64, 48, live=True))
+    assert caplog.text == ""
+
+
+def test_a_server_that_has_gone_costs_the_sound_and_shows_no_password(
+    tmp_path: Path, source_of: SourceMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(source_of(".mp4", "aac").parent) as web:
+        pass
+    info = replace(info_of(), name="http://***@there/a.mp4", sound=Media(f"{web}/a.mp4", timeout=2.0))
+    assert PASSWORD not in repr(info)
+    write(tmp_path / "out.mp4", [0.0, 0.04], info=info)
+    assert len(times_in(tmp_path / "out.mp4")) == 2
+    assert "http://***@there/a.mp4: its sound cannot be read (Connection refused)" in caplog.text
+    assert PASSWORD not in caplog.text
+
+
+def test_sound_that_breaks_off_shows_no_password(
+    tmp_path: Path, source_of: SourceMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = source_of(".mkv", "flac")
+
+    class Cutting(QuietHandler):
+        def copyfile(self, file: Any, outputfile: Any) -> None:
+            data = file.read()
+            outputfile.write(data[: len(data) // 2])
+
+    with serving(source.parent, Cutting) as web:
+        info = replace(info_of(), name="http://***@there/a.mkv", sound=Media(f"{web}/{source.name}", timeout=2.0))
+        write(tmp_path / "out.mp4", [index / 25 for index in range(100)], info=info)
+    assert len(times_in(tmp_path / "out.mp4")) == 100
+    assert PASSWORD not in caplog.text
+    assert "http://***@there/a.mkv: its sound breaks off" in caplog.text
 
 
 def test_an_interrupted_run_has_sound_up_to_where_it_came(tmp_path: Path, source_of: SourceMaker) -> None:

@@ -119,9 +119,9 @@ def _landmarks(path: Path) -> Sink:
 def _check_place(option: str, path: Path, info: SourceInfo, *, force: bool) -> None:
     if not path.parent.is_dir():
         raise SinkError(f"{option} {str(path)!r}: there is no folder {str(path.parent)!r}; create it first")
-    # An image has no sound and so no path; there, and for a folder, its name is its path.
-    if any(_same(path, source) for source in (info.path, Path(info.name)) if source):
-        raise SinkError(f"{option} {str(path)!r} is the source itself; give another name")
+    if path.exists() and any(_same(path, file) for file in info.files):
+        whole = "the source itself" if len(info.files) == 1 else "a picture of the source"
+        raise SinkError(f"{option} {str(path)!r} is {whole}; give another name")
     if path.is_dir():
         raise SinkError(f"{option} {str(path)!r} is a folder; give the name of a file")
     if path.exists() and not force:

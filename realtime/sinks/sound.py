@@ -6,7 +6,6 @@ import logging
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 
 import av
 from av.audio.frame import AudioFrame
@@ -18,6 +17,9 @@ from av.filter import Graph
 from av.packet import Packet
 from av.stream import Disposition
 
+from ..sources.base import Media, SourceInfo
+from ..sources.container import open_container, reason
+
 _log = logging.getLogger(__name__)
 
 # What players expect in a container; all else is encoded again. Matroska takes whatever FFmpeg can write.
@@ -28,36 +30,36 @@ _COPIED = {
 _RUN_UP = 2.0  # seconds read before the start, because a seek lands on a key frame of the picture
 
 
-def open_sound(path: Path | None, output: OutputContainer, *, suffix: str, start: float) -> Sound | None:
+def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start: float) -> Sound | None:
     """Add a sound stream to ``output``, which must not have been written to yet.
 
     Args:
-        path: the source; its first sound stream is taken.
+        info: of the source, which is opened a second time; its first sound stream is taken.
         output: the video that is written.
         suffix: of the output, as in ``.mp4``.
         start: seconds after the source's first picture that become 0 in the video.
 
     Returns:
-        None where the source has no sound. A source that cannot be read costs the sound, never the video.
+        None where the source has no sound, or is live. One that cannot be read costs the sound, never the video.
     """
-    if path is None or not path.is_file():
+    if info.sound is None or info.live:
         return None
     try:
-        zero = _first_picture(path)
-        source = av.open(str(path))
+        zero = _first_picture(info.sound)
+        source = open_container(info.sound)
     except FFmpegError as error:
-        _log.warning("%s: its sound cannot be read (%s); the video stays silent", path.name, error)
+        _log.warning("%s: its sound cannot be read (%s); the video stays silent", info.name, reason(error))
         return None
     usable = [stream for stream in source.streams.audio if stream.codec_context is not None]
     if zero is None or not usable:
         source.close()
         return None
-    return Sound(source, usable[0], output, suffix=suffix, start=zero + Fraction(start))
+    return Sound(source, usable[0], output, name=info.name, suffix=suffix, start=zero + Fraction(start))
 
 
-def _first_picture(path: Path) -> Fraction | None:
-    """Seconds on the file's own clock at which its first picture is shown: the zero of ``Frame.time``."""
-    with av.open(str(path)) as container:
+def _first_picture(media: Media) -> Fraction | None:
+    """Seconds on the source's own clock at which its first picture is shown: the zero of ``Frame.time``."""
+    with open_container(media) as container:
         films = [film for film in container.streams.video if not film.disposition & Disposition.attached_pic]
         for packet in container.demux(films[:1]) if films else ():
             with suppress(FFmpegError):  # damaged: the source skips it too
@@ -76,10 +78,12 @@ class Sound:
         stream: AudioStream,
         output: OutputContainer,
         *,
+        name: str,
         suffix: str,
         start: Fraction,
     ) -> None:
         """Add the stream; ``start`` is the moment, seconds on the source's clock, that becomes 0."""
+        self._name = name
         self._source, self._stream, self._output, self._start = source, stream, output, start
         self._is_mp4 = suffix != ".mkv"
         codec = stream.codec_context.codec.canonical_name
@@ -131,7 +135,7 @@ class Sound:
                 packet.stream = self._target
                 yield packet
         except FFmpegError as error:
-            _log.warning("%s: its sound breaks off (%s)", self._source.name, error)
+            _log.warning("%s: its sound breaks off (%s)", self._name, reason(error))
 
     def _copied(self, *, unframe: bool) -> Iterator[Packet[AudioStream]]:
         bare = BitStreamFilterContext("aac_adtstoasc", self._stream) if unframe else None

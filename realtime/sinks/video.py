@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,8 @@ from ..sources.base import SourceInfo
 from .base import Sink, closed, writing
 from .sound import open_sound
 from .whole import WholeFile
+
+_log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -47,11 +50,11 @@ class VideoSink(Sink):
     """
 
     def __init__(self, path: Path, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast") -> None:
-        """Check that ``path`` can be encoded; ``info`` names the file whose sound is kept.
+        """Check that ``path`` can be encoded, and say so where the sound of the source cannot be kept.
 
         Args:
             path: its suffix, .mp4, .mov or .mkv, chooses the container.
-            info: of the source that the frames come from.
+            info: of the source that the frames come from, and the sound, which is kept but of a live stream.
             crf: x264's quality, 0 (lossless) to 51; 20 hides its traces from most eyes.
             preset: x264's speed, ``ultrafast`` to ``veryslow``.
 
@@ -62,6 +65,8 @@ class VideoSink(Sink):
             raise SinkError(f"video {str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(VIDEO_SUFFIXES)}")
         if "libx264" not in av.codecs_available:
             raise SinkError(f"video {str(path)!r} needs H.264, which this PyAV lacks; install it with: pip install av")
+        if info.live and info.sound:
+            _log.warning("%s: a live stream cannot be read twice; %s will have no sound", info.name, path.name)
         self._path, self._info = path, info
         self._options = {"crf": str(crf), "preset": preset, "g": "60"}
         self._file: _VideoFile | None = None
@@ -125,7 +130,7 @@ class _VideoFile:
         # An absolute path, because FFmpeg takes "name:rest" for a protocol.
         self._output = av.open(str(path.absolute()), "w", options=_MATROSKA if suffix == ".mkv" else _MP4)
         self._stream = self._add_stream(options)
-        self._sound = open_sound(info.path, self._output, suffix=suffix, start=first.time)
+        self._sound = open_sound(info, self._output, suffix=suffix, start=first.time)
         # At once: FFmpeg crashes when a header that failed, for want of space, is followed by anything else.
         self._output.start_encoding()
 

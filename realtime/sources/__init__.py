@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import threading
 import time
+from collections.abc import Sequence
 from fractions import Fraction
+from numbers import Integral, Real
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -55,6 +58,8 @@ def open_source(
     Raises:
         SourceError: it cannot be opened, or an argument does not fit it.
     """
+    if isinstance(source, bool) or not isinstance(source, str | int | os.PathLike):
+        raise SourceError(f"the source is {source!r}; {_KINDS}")
     _check(start, end, size, fps, timeout)
     check_decode(decode)
     cut = Cut(start, end)
@@ -92,16 +97,28 @@ def _check(
 ) -> None:
     """Refuse numbers that fit no source."""
     for name, seconds in (("start", start), ("end", end)):
-        if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
-            raise SourceError(f"{name} is {seconds}; it must be a number of seconds, 0 or more")
+        if seconds is not None and not (_is_finite(seconds) and seconds >= 0):
+            raise SourceError(f"{name} is {seconds!r}; it must be a number of seconds, 0 or more")
     if end is not None and end <= (start or 0.0):
         raise SourceError(f"end is {end:g} s and start is {start or 0.0:g} s; end must come after start")
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise SourceError(f"size is {size}; it must be (width, height) in pixels, for example (640, 480)")
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise SourceError(f"fps is {fps}; it must be a number of frames per second above 0")
-    if not (math.isfinite(timeout) and timeout > 0):
-        raise SourceError(f"timeout is {timeout}; it must be a number of seconds above 0")
+    if size is not None and not _is_size(size):
+        raise SourceError(f"size is {size!r}; it must be (width, height) in pixels, for example (640, 480)")
+    if fps is not None and not (_is_finite(fps) and fps > 0):
+        raise SourceError(f"fps is {fps!r}; it must be a number of frames per second above 0")
+    if not (_is_finite(timeout) and timeout > 0):
+        raise SourceError(f"timeout is {timeout!r}; it must be a number of seconds above 0")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _is_size(value: object) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and len(value) == 2
+        and all(isinstance(side, Integral) and int(side) >= 1 for side in value)
+    )
 
 
 def _refuse(**asked: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,19 @@ Pictures = Generator[tuple[Picture, float], None, None]
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """A file or stream that FFmpeg opens.
+
+    Attributes:
+        location: absolute path, or URL; it may hold a password, and so is not shown.
+        timeout: seconds without any data after which a stream counts as dead; None for a file.
+    """
+
+    location: str = field(repr=False)
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceInfo:
     """What a source says of itself.
 
@@ -34,7 +47,8 @@ class SourceInfo:
         frames: how many frames will come, an estimate; None where unknown.
         duration: seconds that will come, an estimate; None where unknown.
         live: frames come when they will (camera, stream, paced pattern), and are lost if nobody takes them.
-        path: the media file whose sound a video of the result may keep.
+        files: what it reads on this machine, and no output may replace.
+        sound: where to read its sound, which a video of the result may keep; None where it has none.
     """
 
     name: str
@@ -44,7 +58,8 @@ class SourceInfo:
     frames: int | None = None
     duration: float | None = None
     live: bool = False
-    path: Path | None = None
+    files: tuple[Path, ...] = ()
+    sound: Media | None = None
 
 
 @dataclass(frozen=True, slots=True)

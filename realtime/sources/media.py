@@ -19,7 +19,8 @@ from av.video.stream import VideoStream
 from ...engines.errors import SourceError
 from ..faces import Image
 from ..pixels import Pixels
-from .base import Cut, FrameSource, Pictures, SourceInfo
+from .base import Cut, FrameSource, Media, Pictures, SourceInfo
+from .container import open_container, reason
 from .conversion import to_bgr
 from .nvdec import GpuDecoder, decoder_for
 from .timestamps import Clock
@@ -30,6 +31,11 @@ _log = logging.getLogger(__name__)
 # take it from the last packet that is there.
 _LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi")
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
+_WHOLE = "give a whole video or image file"
+_INDEX_LAST = (
+    "an MP4 with its index at the end needs a server that answers range requests: "
+    "download it first, or have it made with the index in front (faststart)"
+)
 _USUAL_RATE = Fraction(25)  # where a file does not say
 _USUAL_BASE = Fraction(1, 90000)
 
@@ -47,7 +53,7 @@ def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = No
     Raises:
         SourceError: it does not answer, is no video, cannot be decoded (there), or has nothing in the cut.
     """
-    reader = _Reader(location, name, timeout, decoder_for(decode, name))
+    reader = _Reader(Media(location, timeout), name, decoder_for(decode, name))
     if reader.info.live and cut.start is not None:
         reader.close()
         raise SourceError(f"{name}: a live source has no place {cut.start:g} s to start from; leave start out")
@@ -57,15 +63,15 @@ def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = No
 class _Reader:
     """Decodes the video stream of a container; ``pictures`` closes it when it ends."""
 
-    def __init__(self, location: str, name: str, timeout: float | None, gpu: GpuDecoder | None) -> None:
-        self._location, self._name, self._timeout, self._gpu = location, name, timeout, gpu
+    def __init__(self, media: Media, name: str, gpu: GpuDecoder | None) -> None:
+        self._media, self._name, self._gpu = media, name, gpu
         self._open()
         self._restamp()
         self._convert = VideoReformatter()
         self._ends: dict[int, int] = {}  # of the last packet of each stream: sound may outlast the picture
         self._time = 0.0
         self._damaged = 0  # packets skipped
-        self._begun = self._damaged_now = False
+        self._any = self._begun = self._damaged_now = False
 
     def close(self) -> None:
         """Close the file or connection."""
@@ -86,8 +92,7 @@ class _Reader:
         self._container = self._opened()
         try:
             self._stream = _video_of(self._container, self._name)
-            local = Path(self._location) if self._timeout is None else None
-            self.info = _info(self._container, self._stream, self._location, self._name, local)
+            self.info = _info(self._container, self._stream, self._media, self._name)
         except BaseException:
             self.close()
             raise
@@ -101,7 +106,7 @@ class _Reader:
         """The container, decoded on the GPU if that is wanted and can be."""
 
         def opener(accelerator: HWAccel | None) -> InputContainer:
-            return _open_container(self._location, self._name, self._timeout, accelerator)
+            return _open_container(self._media, self._name, accelerator)
 
         if self._gpu is not None:
             container = self._gpu.open(opener)
@@ -138,7 +143,7 @@ class _Reader:
         try:
             self._container.seek(int(stamp / self._base), stream=self._stream)
         except av.FFmpegError as error:
-            _log.info("%s: cannot seek (%s); reading from the start", self._name, _reason(error))
+            _log.info("%s: cannot seek (%s); reading from the start", self._name, reason(error))
             return False
         self._clock.rewind()
         return True
@@ -146,6 +151,7 @@ class _Reader:
     def _timed(self) -> Iterator[tuple[VideoFrame, float]]:
         for frame in self._decode():
             self._time = self._clock.stamp(None if self._only_dts else frame.pts, frame.dts)
+            self._any = True
             yield frame, self._time
 
     def _decode(self) -> Iterator[VideoFrame]:
@@ -157,7 +163,7 @@ class _Reader:
                 if packet.stream.index == self._stream.index and packet.size:
                     yield from self._decode_one(packet)
         except av.FFmpegError as error:
-            broken = _reason(error)
+            broken = reason(error)
         yield from self._decode_one(None)  # what the decoder still holds
         if broken or (self._begun and self._cut_short()):  # not begun: it was a seek past the end
             raise SourceError(self._broken_off(broken))
@@ -171,7 +177,7 @@ class _Reader:
             # Before the first frame it is no damage: a recording or a seek may begin between two key frames.
             self._damaged += self._begun
             self._damaged_now = self._begun
-            _log.debug("%s: packet after %.3f s skipped (%s)", self._name, self._time, _reason(error))
+            _log.debug("%s: packet after %.3f s skipped (%s)", self._name, self._time, reason(error))
             return []
         self._begun = self._begun or bool(frames)
         self._damaged_now = self._damaged_now and not frames
@@ -193,12 +199,17 @@ class _Reader:
         seen = max((last * (streams[i].time_base or 0) for i, last in self._ends.items()), default=end)
         return self._damaged_now or end - seen > max(0.5, end / 50)
 
-    def _broken_off(self, reason: str | None) -> str:
+    def _broken_off(self, why: str | None) -> str:
+        local = self._media.timeout is None
+        why = why or ("the file is truncated or damaged" if local else "the connection was lost")
+        if not self._any:
+            is_mp4 = self._container.format.name.startswith("mov")
+            remedy = _INDEX_LAST if is_mp4 else "check the connection, and try again"
+            return f"{self._name}: no frame of it could be read ({why}); {_WHOLE if local else remedy}"
         text = f"{self._name}: broken off at {self._time:.2f} s"
         if self.info.duration is not None:
             text += f" of {self.info.duration:.2f} s"
-        cause = "the file is truncated or damaged" if self.info.path else "the connection was lost"
-        return f"{text} ({reason or cause}); all frames before were read and what was written of them is kept"
+        return f"{text} ({why}); all frames before were read and what was written of them is kept"
 
     def _picture(self, frame: VideoFrame) -> Image | Pixels:
         if self._gpu is not None and (pixels := self._gpu.pixels(frame)) is not None:
@@ -214,33 +225,25 @@ def _steps_back(start: float) -> Iterator[Fraction]:
         back = 2 * back + 1
 
 
-def _open_container(location: str, name: str, timeout: float | None, hwaccel: HWAccel | None) -> InputContainer:
-    options = {"rtsp_transport": "tcp"} if location.lower().startswith("rtsp") else {}
+def _open_container(media: Media, name: str, accelerator: HWAccel | None) -> InputContainer:
     try:
-        return av.open(location, timeout=timeout, container_options=options, metadata_errors="replace", hwaccel=hwaccel)
+        return open_container(media, accelerator)
     except av.FFmpegError as error:
-        reason = _reason(error)
+        why = reason(error)
     # Raised here and not above: the original error holds the whole URL, and would be chained.
-    if timeout is None:
-        raise SourceError(f"{name}: cannot be read as a video ({reason}); give a whole video or image file")
+    if media.timeout is None:
+        raise SourceError(f"{name}: cannot be read as a video ({why}); {_WHOLE}")
     raise SourceError(
-        f"{name}: no video from there ({reason}); check that the address is right, that it is switched on "
+        f"{name}: no video from there ({why}); check that the address is right, that it is switched on "
         "and reachable from here, and the user and password in it"
     )
-
-
-def _reason(error: av.FFmpegError) -> str:
-    """The error without its file name, which may hold a password."""
-    if isinstance(error, av.ExitError):
-        return "it does not answer"
-    return error.strerror or type(error).__name__
 
 
 def _video_of(container: InputContainer, name: str) -> VideoStream:
     """The first video stream that is not the cover picture of a song."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if container.format.name == "tty" or not (streams or container.streams.audio):
-        raise SourceError(f"{name}: no video in it, or damaged; give a whole video or image file")
+        raise SourceError(f"{name}: no video in it, or damaged; {_WHOLE}")
     if not streams:
         raise SourceError(f"{name}: it has sound but no picture; give a file with a video stream")
     if streams[0].codec_context is None:
@@ -248,14 +251,17 @@ def _video_of(container: InputContainer, name: str) -> VideoStream:
     return streams[0]
 
 
-def _info(container: InputContainer, stream: VideoStream, location: str, name: str, path: Path | None) -> SourceInfo:
+def _info(container: InputContainer, stream: VideoStream, media: Media, name: str) -> SourceInfo:
     """What the headers say; width and height come with the first frame."""
     duration = _duration(container, stream)
     rate = stream.average_rate or stream.guessed_rate or None
-    if path is None and (duration is None or location.split("://")[0].lower() in _LIVE_SCHEMES):
-        return SourceInfo(name, 0, 0, rate, live=True)
+    sound = media if container.streams.audio else None
+    local = media.timeout is None
+    if not local and (duration is None or media.location.split("://")[0].lower() in _LIVE_SCHEMES):
+        return SourceInfo(name, 0, 0, rate, live=True, sound=sound)
     frames = stream.frames or (round(duration * rate) if duration and rate else None)
-    return SourceInfo(name, 0, 0, rate, frames, duration, path=path)
+    files = (Path(media.location),) if local else ()
+    return SourceInfo(name, 0, 0, rate, frames, duration, files=files, sound=sound)
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ...engines.errors import SourceError
 from ..faces import Image
@@ -36,9 +38,20 @@ def read_image(path: Path) -> Image:
     except cv2.error as error:
         raise SourceError(f"{path}: OpenCV cannot decode it ({error.err}); save it anew as PNG") from error
     if image is None:
-        state = "damaged or no image" if data.size else "empty (0 bytes)"
-        raise SourceError(f"{path}: the file is {state}; allowed: {', '.join(IMAGE_SUFFIXES)}")
+        raise SourceError(f"{path}: {_what_is_wrong(data)}")
     return np.ascontiguousarray(image, np.uint8)
+
+
+def _what_is_wrong(data: NDArray[np.uint8]) -> str:
+    """Why OpenCV makes no BGR picture of the bytes of a file."""
+    allowed = f"allowed: {', '.join(IMAGE_SUFFIXES)}"
+    if not data.size:
+        return f"the file is empty (0 bytes); {allowed}"
+    with suppress(cv2.error):
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if image is not None:
+            return f"its values are {image.dtype}; allowed: 8 or 16 bits, whole numbers; save it anew as PNG"
+    return f"the file is damaged or no image; {allowed}"
 
 
 def open_image(path: Path, cut: Cut) -> FrameSource:
@@ -48,7 +61,8 @@ def open_image(path: Path, cut: Cut) -> FrameSource:
         SourceError: it cannot be read, or the cut leaves it out.
     """
     pictures = ((read_image(path), 0.0) for _ in range(1))
-    return FrameSource(pictures, SourceInfo(str(path), 0, 0, FOLDER_RATE, 1, float(1 / FOLDER_RATE)), cut)
+    info = SourceInfo(str(path), 0, 0, FOLDER_RATE, 1, float(1 / FOLDER_RATE), files=(path,))
+    return FrameSource(pictures, info, cut)
 
 
 def open_folder(folder: Path, cut: Cut) -> FrameSource:
@@ -65,7 +79,8 @@ def open_folder(folder: Path, cut: Cut) -> FrameSource:
         raise SourceError(f"{folder}: cannot be listed ({error.strerror}); check its rights") from error
     if not paths:
         raise SourceError(f"{folder}: the folder has no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
-    info = SourceInfo(str(folder), 0, 0, FOLDER_RATE, len(paths), float(len(paths) / FOLDER_RATE))
+    length = float(len(paths) / FOLDER_RATE)
+    info = SourceInfo(str(folder), 0, 0, FOLDER_RATE, len(paths), length, files=tuple(paths))
     return FrameSource(_read_all(paths, cut.start or 0.0), info, cut)
 
 
