@@ -76,10 +76,11 @@ def spatial_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
     """
     batch, count, height, width = logits.shape
     probability = torch.softmax(logits.reshape(batch, count, height * width), dim=2)
-    grid = torch.arange(height * width, device=logits.device)
-    x, y = (grid % width).to(logits.dtype), (grid // width).to(logits.dtype)
-    # centred before squaring: the difference of large squares would lose the digits that matter
-    x, y = x - (width - 1) / 2, y - (height - 1) / 2
+    # Centred before squaring: the difference of large squares would lose the digits that matter. Laid out by expanding,
+    # for TensorRT-RTX cannot build a quotient and a remainder of so many constants.
+    x = torch.arange(width, dtype=logits.dtype, device=logits.device) - (width - 1) / 2
+    y = torch.arange(height, dtype=logits.dtype, device=logits.device) - (height - 1) / 2
+    x, y = x.expand(height, width).flatten(), y[:, None].expand(height, width).flatten()
     moments = probability @ torch.stack([x, y, x * x + y * y], dim=1)
     mean, square = moments[..., :2], moments[..., 2]
     variance = (square - (mean * mean).sum(dim=2)).clamp_min(1e-4)
