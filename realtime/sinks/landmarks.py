@@ -215,11 +215,11 @@ class ParquetSink(_Table):
         self._writer = self._parquet.ParquetWriter(self._file, self._schema)
 
     def _put_group(self, table: Any) -> None:
-        # Before it is written, as the writer lists a group that failed all the same. A column may come as its
-        # different values and then their numbers, twice what it is plain, with headers no longer than its entry.
+        # Before it is written, as the writer lists a group that failed all the same. A column comes at the worst as
+        # its values and, of ten bits or so, their numbers, packed in vain, with headers no longer than its entry.
         assert self._file is not None
         self._groups += 1
-        self._file.reserve(2 * table.nbytes + self._room_for_index(self._groups + 1))
+        self._file.reserve(3 * table.nbytes // 2 + self._room_for_index(self._groups + 1))
         with self._index_at_stake():
             self._writer.write_table(table)
 
