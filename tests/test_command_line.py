@@ -298,6 +298,18 @@ def test_ctrl_c_is_clean_from_the_first_import_on(tmp_path):
         assert (done.returncode, done.stderr) == (130, "nasion: stopped by Ctrl-C\n")
 
 
+def test_next_to_nothing_is_loaded_before_ctrl_c_is_caught():
+    script = (
+        "import re, sys\n"  # as in the script that pip makes
+        "before = set(sys.modules)\n"
+        "from nasion.tools.main import main\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    loaded = run(script=script).stdout.split()
+    assert "nasion.tools.main" in loaded
+    assert not {"cyclopts", "dataclasses", "inspect", "logging", "pathlib", "typing"} & set(loaded)
+
+
 def test_an_error_of_closing_a_file_comes_after_the_table(fake_tracker, tmp_path, capsys, monkeypatch):
     def fail(sink):
         raise SinkError("the disk is full")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..engines.errors import NasionError
 
+TYPE_CHECKING = False  # as type checkers know it; until main() is called, nobody catches Ctrl-C
 if TYPE_CHECKING:
     from cyclopts import App
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as type checkers know it; to import typing takes longer than all else here
 if TYPE_CHECKING:
     from .engines.errors import NasionError
     from .realtime.faces import Face, Frame
