@@ -5,6 +5,7 @@ It proves readers, sampling, training and evaluation where the real data is abse
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,60 @@ from nasion.realtime.faces import FloatArray, Image
 PARTS_300W = ("helen/trainset", "lfpw/trainset", "afw", "helen/testset")
 
 
-def face_shape(landmarks: int = 68) -> FloatArray:
-    """The points (landmarks, 2) of a plain, symmetric face in a unit square, in the order of its scheme."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a face differs from the plain one, which has 0 everywhere; other values go from -1 to 1.
+
+    ``brows`` raised; ``eyes`` apart and ``lids`` open; ``nose`` long; ``mouth`` wide, ``lips`` open and a ``smile``;
+    ``jaw`` wide and ``chin`` long; the head with a ``turn`` to the right of the picture and a ``roll`` clockwise.
+    """
+
+    brows: float = 0.0
+    eyes: float = 0.0
+    lids: float = 0.0
+    nose: float = 0.0
+    mouth: float = 0.0
+    lips: float = 0.0
+    smile: float = 0.0
+    jaw: float = 0.0
+    chin: float = 0.0
+    turn: float = 0.0
+    roll: float = 0.0
+
+
+def some_look(rng: Generator) -> Look:
+    """A look that is plain in nothing: each value is at least half of the largest."""
+    count = len(astuple(Look()))
+    return Look(*(rng.choice([-1, 1], count) * rng.uniform(0.5, 1, count)).tolist())
+
+
+def face_shape(landmarks: int = 68, look: Look | None = None) -> FloatArray:
+    """The points (landmarks, 2) of a face in a unit square, or a little beyond it, in the order of their scheme.
+
+    One ``look`` is the same face in all schemes; None: a plain, symmetric one.
+    """
     rows: list[list[float]] = {19: _points_19, 21: _points_21, 29: _points_29}.get(landmarks, lambda: [])()
-    return np.array(rows or _dense_points(landmarks), np.float32)
+    plain = np.array(rows or _dense_points(landmarks), np.float32)
+    return plain if look is None else _with_look(plain, look)
+
+
+def _with_look(plain: FloatArray, look: Look) -> FloatArray:
+    """Each point is moved with the part of the plain face on which it lies: scaled about a centre, and shifted."""
+    x, y = plain.T
+    jaw = ((x - 0.5) / 0.5) ** 2 + ((y - 0.3) / 0.7) ** 2 > 0.95
+    parts = [jaw, y < 0.2, y > 0.62, np.abs(x - 0.5) < 0.125]  # jaw, brows, mouth, nose; what is left are the eyes
+    side = np.where(x < 0.5, -1, 1)
+    apart, bent = 0.05 * look.eyes * side, look.smile * (3 * (x - 0.5) ** 2 - 0.04)
+    centre_x = np.select(parts, [0.5, x, 0.5, 0.5], 0.5 + 0.22 * side)
+    centre_y = np.select(parts, [0.3, y, 0.75, 0.25], 0.28)
+    wide = np.select(parts, [0.15 * look.jaw, 0, 0.3 * look.mouth, 0], 0)
+    high = np.select(parts, [0.2 * look.chin, 0, 0.6 * look.lips, 0.25 * look.nose], 0.6 * look.lids)
+    right = np.select(parts, [0, apart, 0, 0], apart) + np.where(jaw, 0, 0.08 * look.turn)
+    down = np.select(parts, [0, -0.06 * look.brows, 0.08 * look.chin - bent, 0], 0)
+    moved = np.stack([centre_x + (x - centre_x) * (1 + wide) + right, centre_y + (y - centre_y) * (1 + high) + down])
+    cos, sin = np.cos(0.5 * look.roll), np.sin(0.5 * look.roll)
+    turned = (moved.T - 0.5) @ np.array([[cos, sin], [-sin, cos]]) + 0.5
+    return turned.astype(np.float32)
 
 
 def _dense_points(landmarks: int) -> list[list[float]]:
@@ -86,7 +137,7 @@ def draw_face(image: Image, points: FloatArray) -> None:
     def polygon(rows: FloatArray, colour: tuple[int, int, int]) -> None:
         cv2.fillPoly(image, [np.round(rows * 16).astype(np.int32)], colour, cv2.LINE_AA, 4)
 
-    forehead = points[[26, 17]] - [0, 0.25 * (points[8, 1] - points[27, 1])]
+    forehead = points[[26, 17]] + 0.25 * (points[27] - points[8])
     polygon(np.concatenate([points[:17], forehead]), (150, 180, 220))
     for part, colour in (
         (slice(36, 42), (250, 250, 250)),
@@ -98,13 +149,15 @@ def draw_face(image: Image, points: FloatArray) -> None:
         cv2.polylines(image, [np.round(points[part] * 16).astype(np.int32)], False, (40, 60, 80), 2, cv2.LINE_AA, 4)
 
 
-def cartoon(rng: Generator, size: int) -> tuple[Image, FloatArray]:
-    """A picture of ``size`` pixels with one face of about half of it, and its points."""
-    image = background(rng, size)
-    side = size * rng.uniform(0.4, 0.55)
-    points = face_shape() * side + rng.uniform(0.2, 0.9, 2).astype(np.float32) * np.float32(size - side)
-    draw_face(image, points)
-    return image, points
+def cartoon(rng: Generator, size: int, *, landmarks: int = 68) -> tuple[Image, FloatArray]:
+    """A picture of ``size`` pixels with one face of about half of it, and the face's points; no two look alike."""
+    image, look = background(rng, size), some_look(rng)
+    drawn = face_shape(68, look)
+    low, high = drawn.min(axis=0), drawn.max(axis=0)
+    scale = np.float32(size * rng.uniform(0.4, 0.55) / (high - low).max())
+    place = rng.uniform(0.2, 0.9, 2).astype(np.float32) * (np.float32(size) - scale * (high - low)) - scale * low
+    draw_face(image, drawn * scale + place)
+    return image, face_shape(landmarks, look) * scale + place
 
 
 def background(rng: Generator, size: int) -> Image:
