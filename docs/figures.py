@@ -229,6 +229,22 @@ def studies() -> str:
     return table(head, rows)
 
 
+def detection() -> str:
+    """RDFN, boxes and points from one picture."""
+    report = read(STUDIES / "rdfn.json")
+    held = min(report["validation_curve"], key=lambda line: line["nme_lost"])
+    test = {by: report["measured"][name]["io"]["helen"] for by, name in (("true", "300w"), ("own", "300w by own"))}
+    rows = [
+        ["held-out pictures: average precision at IoU 0.5", f"{held['ap']:.3f}"],
+        ["held-out pictures: recall", f"{held['recall']:.3f}"],
+        ["faceless pictures alarmed", f"{100 * held['false_alarms']:.1f} %"],
+        ["HELEN test, in its own boxes: found", f"{test['own']['found']:.1f} %"],
+        ["HELEN test, in its own boxes: NME", f"{test['own']['nme']:.2f} %"],
+        ["HELEN test, in true boxes: NME", f"{test['true']['nme']:.2f} %"],
+    ]
+    return table(["RDFN", ""], rows)
+
+
 def paper_sizes() -> str:
     """Runs of fifty steps at the size of the papers: does the loss fall."""
     rows = []
@@ -335,6 +351,7 @@ TABLES = {
     "studies": studies,
     "paper_sizes": paper_sizes,
     "results": results,
+    "detection": detection,
     "landmarks": landmarks,
     "presence": presence,
     "detector": detector,
