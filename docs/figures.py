@@ -214,6 +214,7 @@ def studies() -> str:
                 f"{100 * best['nme_soft']:.2f}" if "nme_soft" in best else "",
                 f"{ours['io']['helen']['nme']:.2f}",
                 _printed(ours["published"]),
+                _kept(report),
             ]
         )
     head = [
@@ -225,8 +226,18 @@ def studies() -> str:
         "by soft-argmax",
         "HELEN test NME %",
         "the paper's",
+        "weights",
     ]
     return table(head, rows)
+
+
+def _kept(report: dict[str, Any]) -> str:
+    """Where the weights are, or what they are known by."""
+    checkpoint = report["checkpoint"]
+    kept = STUDIES / f"{report['study']}.pt"
+    if kept.is_file():
+        return f"[{checkpoint['bytes'] / 1e6:.1f} MB]({kept.relative_to(ROOT / 'docs').as_posix()})"
+    return f"{checkpoint['bytes'] / 1e6:.1f} MB, `{checkpoint['sha256'][:16]}…`"
 
 
 def detection() -> str:

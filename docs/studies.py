@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 import os
 import subprocess
@@ -117,9 +118,16 @@ def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
         "machine": machine(),
         "versions": {**versions(), "torch": _torch()},
         **told(read_record(folder / "record.jsonl")),
+        "checkpoint": described(folder / "best.pt"),
         "measured": measured,
     }
     (REPORTS / f"{study.name}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def described(checkpoint: Path) -> dict[str, Any]:
+    """Size and SHA-256 of the weights, so that those that are kept elsewhere can be told."""
+    content = checkpoint.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def condensed(measured: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -106,3 +108,12 @@ def test_every_figure_in_the_docs_is_the_one_that_was_measured() -> None:
         [sys.executable, "docs/figures.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_weights_that_are_kept_are_those_of_their_report() -> None:
+    kept = sorted((ROOT / "docs" / "bench" / "studies").glob("*.pt"))
+    assert kept
+    for weights in kept:
+        report = json.loads(weights.with_suffix(".json").read_text())["checkpoint"]
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() == report["sha256"]
+        assert weights.stat().st_size == report["bytes"] < 8_000_000
