@@ -1,0 +1,52 @@
+"""Draw how the studies learned, from their reports, into docs/curves.png: python docs/curves.py"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")
+
+DOCS = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    reports = [json.loads(path.read_text()) for path in sorted((DOCS / "bench" / "studies").glob("*.json"))]
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    errors, losses = figure.subplots(1, 2)
+    draw_errors(errors, [each for each in reports if each["measured"]])
+    draw_losses(losses, [each for each in reports if each["study"].startswith("full-")])
+    figure.savefig(DOCS / "curves.png", dpi=100, metadata={"Software": None})
+
+
+def draw_errors(axes: Axes, reports: list[dict[str, Any]]) -> None:
+    """Error on held-out faces over the crops seen, by the better reading of the maps."""
+    for report in reports:
+        batch = report["samples"] / report["steps"]
+        lines = report["validation_curve"]
+        error = [100 * line.get("nme_soft", line["nme"]) for line in lines]
+        axes.plot([line["step"] * batch / 1000 for line in lines], error, label=report["study"])
+    axes.set(title="Held-out faces", xlabel="thousand crops", ylabel="NME, %", yscale="log")
+    axes.set_yticks([3.5, 4, 5, 6, 8, 10, 15, 20], labels=["3.5", "4", "5", "6", "8", "10", "15", "20"])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def draw_losses(axes: Axes, reports: list[dict[str, Any]]) -> None:
+    """Loss of fifty steps at the papers' size, over that of the first ten."""
+    for report in reports:
+        steps, values = zip(*report["loss_curve"], strict=True)
+        axes.plot(steps, [value / values[0] for value in values], label=report["study"].removeprefix("full-"))
+    axes.set(title="Fifty steps at the papers' size", xlabel="step", ylabel="loss over that of the first ten steps")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+if __name__ == "__main__":
+    main()
