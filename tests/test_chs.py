@@ -316,6 +316,13 @@ def test_the_schedule_is_the_papers() -> None:
     assert rates == pytest.approx({epoch: 1e-2 * 0.75**drops for epoch, drops in expected.items()})
 
 
+def test_in_minutes_the_optimiser_is_a_faster_one_that_ends_with_them() -> None:
+    schedule = NAMES["chs"].schedule_for(Options(minutes=20))
+    (optimiser,) = schedule.optimisers
+    assert (optimiser.kind, schedule.average) == ("adam", 0.99)
+    assert optimiser.rate_at(1.0, 10**6) < 0.02 * optimiser.rate_at(0.0, 10**6)
+
+
 def test_the_augmentation_is_the_papers() -> None:
     assert (AUGMENTATION.rotation, AUGMENTATION.scale, AUGMENTATION.flip) == (50, (0.85, 1.15), 0.5)
     assert AUGMENTATION.shift * 256 == 25

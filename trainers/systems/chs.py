@@ -128,12 +128,17 @@ EPOCHS = 335  # the last drop is at 330; the paper does not say when it ends
 DROPS = (120, 200, *range(240, 331, 5))
 BATCH = 10
 SGD = Optimiser("sgd", rate=1e-2, decay=5e-4, momentum=0.9, drops=tuple((e / EPOCHS, 0.75) for e in DROPS))
+# The paper's SGD is made for 335 epochs. An eighth of the width fell from 37 to 17 % in 600 steps of this.
+BRIEF = Optimiser("adam", rate=1e-3, decay=0.0, warmup=100)
 
 
 def _schedule(options: Options) -> Schedule:
-    """The paper's epochs over the set."""
+    """The paper's epochs over the set; a faster optimiser, with averaged weights, where minutes are limited."""
     batch = options.batch or BATCH
-    return Schedule(EPOCHS * options.training_faces // batch, batch, (SGD,))
+    steps = EPOCHS * options.training_faces // batch
+    if options.minutes:
+        return Schedule(steps, batch, (BRIEF,), average=0.99, validate_every=200)
+    return Schedule(steps, batch, (SGD,))
 
 
 def _learner(options: Options, name: str, weighting: Weighting, changes: dict[str, Any]) -> CHSLearner:
