@@ -201,13 +201,27 @@ def places_of(points: FloatArray, scheme: LandmarkScheme | None, *, margin: floa
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:
     """Intersection over union (n, m) of boxes (n, 4) and (m, 4)."""
+    shared, area_a, area_b = _shared(a, b)
+    return _ratio(shared, area_a[:, None] + area_b[None, :] - shared)
+
+
+def containment(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Intersection over the smaller of the two (n, m), of boxes (n, 4) and (m, 4)."""
+    shared, area_a, area_b = _shared(a, b)
+    return _ratio(shared, np.minimum(area_a[:, None], area_b[None, :]))
+
+
+def _shared(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Areas that boxes (n, 4) and (m, 4) share (n, m), and their own (n,) and (m,)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    overlap = np.clip(high - low, 0, None).prod(axis=2)
-    area_a = np.clip(a[:, 2:] - a[:, :2], 0, None).prod(axis=1)
-    area_b = np.clip(b[:, 2:] - b[:, :2], 0, None).prod(axis=1)
-    union = area_a[:, None] + area_b[None, :] - overlap
-    ratio: FloatArray = np.divide(overlap, union, out=np.zeros_like(overlap, dtype=np.float32), where=union > 0)
+    area_a, area_b = (np.clip(each[:, 2:] - each[:, :2], 0, None).prod(axis=1) for each in (a, b))
+    return np.clip(high - low, 0, None).prod(axis=2), area_a, area_b
+
+
+def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """Quotient, 0 where there is no whole."""
+    ratio: FloatArray = np.divide(part, whole, out=np.zeros_like(part, dtype=np.float32), where=whole > 0)
     return ratio
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .faces import Face, FloatArray
-from .geometry import Region, iou
+from .geometry import Region, containment, iou
 
 MISSES = 2  # frames in a row without a face, after which it is followed no more
 EXPLAINED = 0.3  # overlap (IoU) of a detection's region with that of a face in sight: the detector sees that face
@@ -154,7 +154,7 @@ class Identities:
         """
         if len(self.people) < 2 or len(present := self.in_sight) < 2:
             return
-        overlap = _overlap(*(np.stack([person.look.box for person in present]),) * 2)
+        overlap = containment(*(np.stack([person.look.box for person in present]),) * 2)
         for i, j in np.argwhere(np.triu(overlap, 1) > SAME).tolist():
             older, younger = present[i], present[j]
             if not (older.misses or younger.misses):
@@ -176,7 +176,7 @@ class Identities:
         present = self.in_sight
         if not present:
             return False
-        overlap = _overlap(look.box[None], np.stack([person.look.box for person in present]))
+        overlap = containment(look.box[None], np.stack([person.look.box for person in present]))
         return bool(overlap.max() > SAME)
 
 
@@ -205,17 +205,6 @@ def _distances(looks: Sequence[Look], lost: Sequence[Person], time: float) -> Fl
     ratio = new[:, None, 2] / old[:, 2]
     away[(away > NEAR + ROAM * gone) | (ratio > LIKE) | (ratio < 1 / LIKE)] = np.inf
     return away
-
-
-def _overlap(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Part (n, m) of the smaller of two boxes (n, 4) and (m, 4) that lies within the other."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b))
-    smaller = np.minimum(area_a[:, None], area_b)
-    part: FloatArray = np.divide(shared, smaller, out=np.zeros_like(shared), where=smaller > 0)
-    return part
 
 
 def _squares(regions: Sequence[Region]) -> FloatArray:

@@ -12,6 +12,7 @@ from nasion.realtime.faces import IBUG_68, scheme_of
 from nasion.realtime.geometry import (
     Region,
     box_of,
+    containment,
     invert,
     iou,
     places_of,
@@ -118,3 +119,9 @@ def test_mirroring_twice_changes_nothing_and_eyes_swap() -> None:
     assert tuple(flip[list(IBUG_68.outer_corners)]) == IBUG_68.outer_corners[::-1]
     assert scheme_of(68) is IBUG_68
     assert scheme_of(5) is None
+
+
+def test_containment_is_measured_against_the_smaller_box() -> None:
+    boxes = np.array([[0, 0, 10, 10], [2, 2, 4, 4], [8, 0, 18, 10], [20, 20, 30, 30], [5, 5, 5, 5]], np.float32)
+    np.testing.assert_allclose(containment(boxes[:1], boxes), [[1, 1, 0.2, 0, 0]])
+    np.testing.assert_array_equal(containment(boxes, boxes), containment(boxes, boxes).T)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engines.errors import NasionError, SinkError
+from ..engines.errors import NasionError
 
 if TYPE_CHECKING:
     from ..engines.rtx import RtxBuild
@@ -38,11 +38,9 @@ def rtx(
     """
     from ..engines.zoo import model_path
     from ..engines.zoo import models as shipped
+    from .bench import check_json
 
-    if json is not None and json.exists() and not force:
-        raise SinkError(f"--json {str(json)!r} already exists; give another name, or replace it with --force")
-    if json is not None and not json.parent.is_dir():
-        raise SinkError(f"--json {str(json)!r}: there is no folder {str(json.parent)!r}; create it first")
+    check_json(json, force=force)
     paths = [model_path(name) for name in models or shipped()]
     results = [result for path in paths for result in _built(path, python, fp16=fp16)]
     print(table(results))

@@ -17,10 +17,9 @@ from ..datasets import LandmarkSet
 from ..decoding import arg_max, soft_arg_max
 from ..learner import Learner
 from ..losses import masked_mean, masked_mse
-from ..metrics import failure_rate, nme, point_errors, usual_lengths
 from ..networks.hrnet import HRNet
 from ..networks.sd_hrnet import SHRNet
-from ..samples import FaceItem, FaceSamples, predict_points
+from ..samples import FaceItem, FaceSamples, accuracy, predict_points
 from ..targets import gaussian_maps
 
 Decoding = Literal["arg_max", "soft_arg_max"]
@@ -151,10 +150,5 @@ def validate_maps(
     samples = FaceSamples(held, spec, Augmentation())
     found, truth = predict_points(_BothWays(network or learner.network, learner.reach), samples)
     hard, soft = np.split(found, 2, axis=1)
-    norm = usual_lengths(truth)
-    figures = {}
-    for suffix, points in (("", hard), ("_soft", soft)):
-        errors = nme(point_errors(points, truth, norm))
-        figures[f"nme{suffix}"] = round(float(errors.mean()), 5)
-        figures[f"fr{suffix}"] = round(failure_rate(errors), 4)
-    return figures
+    soft_figures = {f"{name}_soft": value for name, value in accuracy(soft, truth).items()}
+    return accuracy(hard, truth) | soft_figures
