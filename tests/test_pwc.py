@@ -17,7 +17,7 @@ from nasion.trainers.datasets import read_set
 from nasion.trainers.export import example, worst_difference, write_model
 from nasion.trainers.loop import train
 from nasion.trainers.networks.dan import DAN
-from nasion.trainers.networks.pwc import DirectRegression, Discriminator, MapNetwork, PWCConfig
+from nasion.trainers.networks.pwc import DirectRegression, Discriminator, Enlargement, MapNetwork, PWCConfig
 from nasion.trainers.recipes import Options, Recipe, load_trained
 from nasion.trainers.samples import FaceItem, FaceSamples
 from nasion.trainers.schedule import Schedule
@@ -126,6 +126,14 @@ def test_colours_count_by_their_mean() -> None:
     images = torch.rand(1, 3, 48, 48)
     torch.testing.assert_close(network(images), network(images.flip(1)))
     torch.testing.assert_close(network(images), network(images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)))
+
+
+def test_maps_are_enlarged_alike_in_training_and_in_use() -> None:
+    torch.manual_seed(0)
+    layer, features = Enlargement(4, 3, 16, stride=8, padding=4), torch.rand(2, 4, 5, 5)
+    trained, used = layer.train()(features), layer.eval()(features)
+    assert used.shape == (2, 3, 40, 40)
+    torch.testing.assert_close(trained, used)
 
 
 def test_a_network_that_expects_background_says_so_before_it_has_seen_a_face() -> None:

@@ -127,7 +127,7 @@ def masked_mse(maps: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 
 def channel_softmax_squared(logits: Tensor, targets: Tensor) -> Tensor:
     """Squared difference between softmax over the channels of (B, C, H, W) and ``targets``, per element."""
-    return (logits.softmax(dim=1) - targets).square()
+    return (logits.movedim(1, -1).softmax(dim=-1).movedim(-1, 1) - targets).square()
 
 
 def pixel_cross_entropy(logits: Tensor, classes: Tensor, *, weight: Tensor | None = None) -> Tensor:
@@ -135,7 +135,8 @@ def pixel_cross_entropy(logits: Tensor, classes: Tensor, *, weight: Tensor | Non
 
     ``weight`` (C,) multiplies the pixels of each class; unlike torch's own mean, nothing divides by it.
     """
-    return functional.cross_entropy(logits, classes, weight=weight, reduction="none")
+    rows = logits.movedim(1, -1).flatten(0, 2)  # not copied where the channels are last
+    return functional.cross_entropy(rows, classes.flatten(), weight=weight, reduction="none").view_as(classes)
 
 
 # --- distributions over a map

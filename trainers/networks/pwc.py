@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .blocks import conv_bn, in_full_precision
 
@@ -74,6 +75,18 @@ class Trunk(nn.Module):
         return self.wide(x), taps[3], taps[2]
 
 
+class Enlargement(nn.ConvTranspose2d):
+    """A transposed convolution, the bias added apart in training: within it, half the time goes into its gradient."""
+
+    def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B,C,H,W) to (B,C',H',W')."""
+        if not self.training:
+            return super().forward(features, output_size)
+        assert self.bias is not None and isinstance(self.padding, tuple)
+        weighted = functional.conv_transpose2d(features, self.weight, None, self.stride, self.padding)
+        return weighted + self.bias.to(weighted.dtype)[:, None, None]
+
+
 class MapNetwork(nn.Module):
     """Crop to logits of maps as large as itself: landmarks alone, or a background with them."""
 
@@ -85,7 +98,7 @@ class MapNetwork(nn.Module):
         self.score = nn.Sequential(nn.Conv2d(self.trunk.width, maps, 1), nn.ReLU(inplace=True))
         self.lift_16 = nn.ConvTranspose2d(maps, coarse, 4, stride=2, padding=1)
         self.lift_8 = nn.ConvTranspose2d(coarse, fine, 4, stride=2, padding=1)
-        self.lift_1 = nn.ConvTranspose2d(fine, maps, 16, stride=8, padding=4)
+        self.lift_1 = Enlargement(fine, maps, 16, stride=8, padding=4)
 
     @torch.no_grad()
     def expect(self, background: int, pixels: int) -> None:
