@@ -82,7 +82,8 @@ class Enlargement(nn.ConvTranspose2d):
         """(B,C,H,W) to (B,C',H',W')."""
         if not self.training:
             return super().forward(features, output_size)
-        assert self.bias is not None and isinstance(self.padding, tuple)
+        assert self.bias is not None
+        assert isinstance(self.padding, tuple)
         weighted = functional.conv_transpose2d(features, self.weight, None, self.stride, self.padding)
         return weighted + self.bias.to(weighted.dtype)[:, None, None]
 
