@@ -133,10 +133,13 @@ def described(checkpoint: Path) -> dict[str, Any]:
 
 
 def condensed(measured: dict[str, Any]) -> dict[str, Any]:
-    """What ``nasion evaluate`` says of a set, by eye corners, without what is only of use over several seeds."""
-    subsets = measured["norms"]["io"]
-    figures = {part: {name: value["mean"] for name, value in row.items()} for part, row in subsets.items()}
-    return {"crops": measured["crops"], "io": figures, "published": measured["published"]}
+    """What ``nasion evaluate`` says of a set, by eye corners and pupils, without what needs several seeds."""
+    figures = {
+        norm: {part: {name: value["mean"] for name, value in row.items()} for part, row in subsets.items()}
+        for norm, subsets in measured["norms"].items()
+        if norm in ("io", "ip")
+    }
+    return {"crops": measured["crops"], **figures, "published": measured["published"]}
 
 
 def told(record: list[dict[str, Any]]) -> dict[str, Any]:
