@@ -17,21 +17,25 @@ DOCS = Path(__file__).resolve().parent
 
 def main() -> None:
     reports = [json.loads(path.read_text()) for path in sorted((DOCS / "bench" / "studies").glob("*.json"))]
-    figure = Figure(figsize=(12, 4.5), layout="constrained")
-    errors, losses = figure.subplots(1, 2)
-    draw_errors(errors, [each for each in reports if each["measured"]])
+    figure = Figure(figsize=(15, 9), layout="constrained")
+    *errors, losses = figure.subplots(2, 3, squeeze=False).flat
+    measured = [each for each in reports if each["measured"]]
+    families = ("pwc", "chs", "rht", "rdfn", "sd-hrnet")
+    for axes, family in zip(errors, families, strict=True):
+        draw_errors(axes, family, [each for each in measured if each["study"].startswith(family)])
     draw_losses(losses, [each for each in reports if each["study"].startswith("full-")])
-    figure.savefig(DOCS / "curves.png", dpi=100, metadata={"Software": None})
+    figure.savefig(DOCS / "curves.png", dpi=80, metadata={"Software": None})
 
 
-def draw_errors(axes: Axes, reports: list[dict[str, Any]]) -> None:
+def draw_errors(axes: Axes, family: str, reports: list[dict[str, Any]]) -> None:
     """Error on held-out faces over the crops seen, by the better reading of the maps."""
     for report in reports:
         batch = report["samples"] / report["steps"]
         lines = report["validation_curve"]
-        error = [100 * line.get("nme_soft", line["nme"]) for line in lines]
-        axes.plot([line["step"] * batch / 1000 for line in lines], error, label=report["study"])
-    axes.set(title="Held-out faces", xlabel="thousand crops", ylabel="NME, %", yscale="log")
+        error = [100 * min(line["nme"], line.get("nme_soft", 1)) for line in lines]
+        label = report["study"].removeprefix(f"{family}-")
+        axes.plot([line["step"] * batch / 1000 for line in lines], error, label=label)
+    axes.set(title=f"{family.upper()}: held-out faces", xlabel="thousand crops", ylabel="NME, %", yscale="log")
     axes.set_yticks([3.5, 4, 5, 6, 8, 10, 15, 20], labels=["3.5", "4", "5", "6", "8", "10", "15", "20"])
     axes.minorticks_off()
     axes.grid(alpha=0.3)

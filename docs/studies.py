@@ -72,7 +72,10 @@ STUDIES = (
     Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}")),
     *(Study(f"{head}{end}", f"{head}{end}", 10, SMALL_PWC) for head in HEADS for end in ("", "-disc")),
     *(Study(recipe, recipe, 22, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
-    *(Study(recipe, recipe, 17, QUARTER) for recipe in ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")),
+    *(
+        Study(recipe, recipe, 60, ("--steps", "2000", "--width", "0.5", *FACE))  # equal steps, as in the paper
+        for recipe in ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")
+    ),
     Study("rdfn-detector", "rdfn-detector", 7, QUARTER, ()),
     Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), (None, "own")),
     *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),

@@ -25,7 +25,7 @@ from .heat_maps import Decoding, read_maps
 
 SIZE = 256  # side of the paper's crop, pixels
 STRIDE = 2  # pixels of the crop to one cell of the maps
-SIGMA = 2.0  # of Gaussians and boundaries, in cells of the paper's 128 x 128 maps: 1 at 64 x 64
+SIGMA = 2.0  # of Gaussians and boundaries, in cells of the paper's 128 x 128 maps, and of smaller ones
 TRANSFER = 0.1  # weight of the second loss, lambda of eq. 9
 
 
@@ -46,7 +46,7 @@ class RHTLearner(Learner):
         super().__init__()
         self.network, self.spec, self.decoding = RHT(config), spec, decoding
         self.curves = BOUNDARIES[config.landmarks] if config.boundaries else ()
-        self.sigma = max(1.0, SIGMA * config.size / SIZE)  # a narrower Gaussian could miss every cell
+        self.sigma = max(SIGMA, SIGMA * config.size / SIZE)  # narrower ones in an empty map are learned too slowly
         side = config.size // STRIDE
         self.register_buffer("reference_image", torch.zeros(1, 3, side, side))
         self.register_buffer("reference_points", torch.zeros(1, config.landmarks, 2))
