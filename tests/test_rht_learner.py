@@ -75,9 +75,9 @@ def test_targets_are_gaussians_and_boundaries_at_half_the_size() -> None:
     assert maps[0, 19 + 2, 20, 10] == pytest.approx(1, abs=1e-3)  # the boundary of the eye goes through its middle
 
 
-def test_a_gaussian_is_as_wide_on_the_face_whatever_the_size() -> None:
-    assert built("rht-r", replace(TINY, size=256)).sigma == 2
-    assert built("rht-r", replace(TINY, size=128)).sigma == 1
+def test_a_gaussian_is_as_wide_on_larger_faces_and_never_under_two_cells() -> None:
+    widths = {size: built("rht-r", replace(TINY, size=size)).sigma for size in (128, 256, 512)}
+    assert widths == {128: 2, 256: 2, 512: 4}
 
 
 def test_what_is_not_annotated_has_no_map_and_no_boundary() -> None:
@@ -116,15 +116,15 @@ def blank() -> RHTLearner:
 def test_an_empty_map_misses_all_of_a_gaussian() -> None:
     batch: PairedItem = {**faces(size=128), "reference": faces(size=128)}
     losses = blank().losses(batch, "all")
-    # the squared Gaussian of sigma 1 adds up to pi
-    assert float(losses["landmarks"]) == pytest.approx(np.pi, rel=1e-3)
-    assert float(losses["boundaries"]) > np.pi
+    # the squared Gaussian of sigma 2 adds up to pi sigma^2
+    assert float(losses["landmarks"]) == pytest.approx(4 * np.pi, rel=1e-3)
+    assert float(losses["boundaries"]) > 4 * np.pi
 
 
 def test_hidden_landmarks_do_not_count_but_divide() -> None:
     batch: PairedItem = {**faces(size=128), "reference": faces(size=128)}
     batch["visible"][:, :10] = 0
-    assert float(blank().losses(batch, "all")["landmarks"]) == pytest.approx(np.pi * 9 / 19, rel=1e-3)
+    assert float(blank().losses(batch, "all")["landmarks"]) == pytest.approx(4 * np.pi * 9 / 19, rel=1e-3)
 
 
 def test_boundaries_that_cannot_be_drawn_do_not_count() -> None:
@@ -133,7 +133,7 @@ def test_boundaries_that_cannot_be_drawn_do_not_count() -> None:
         batch["known"][:, curve[0]] = 0
     losses = blank().losses(batch, "all")
     assert float(losses["boundaries"]) == 0
-    assert float(losses["landmarks"]) == pytest.approx(np.pi * 14 / 19, rel=1e-3)
+    assert float(losses["landmarks"]) == pytest.approx(4 * np.pi * 14 / 19, rel=1e-3)
 
 
 def test_the_second_loss_teaches_the_affine_map_and_leaves_the_soft_side_alone() -> None:
