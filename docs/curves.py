@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from reports import ROOT, measured, studies
 
 matplotlib.use("Agg")
 
-DOCS = Path(__file__).resolve().parent
-
 
 def main() -> None:
-    reports = [json.loads(path.read_text()) for path in sorted((DOCS / "bench" / "studies").glob("*.json"))]
     figure = Figure(figsize=(15, 9), layout="constrained")
     *errors, losses = figure.subplots(2, 3, squeeze=False).flat
-    measured = [each for each in reports if each["measured"]]
     families = ("pwc", "chs", "rht", "rdfn", "sd-hrnet")
     for axes, family in zip(errors, families, strict=True):
-        draw_errors(axes, family, [each for each in measured if each["study"].startswith(family)])
-    draw_losses(losses, [each for each in reports if each["study"].startswith("full-")])
-    figure.savefig(DOCS / "curves.png", dpi=80, metadata={"Software": None})
+        draw_errors(axes, family, [each for each in measured() if each["study"].startswith(family)])
+    draw_losses(losses, studies(of_full_size=True))
+    figure.savefig(ROOT / "docs" / "curves.png", dpi=80, metadata={"Software": None})
 
 
 def draw_errors(axes: Axes, family: str, reports: list[dict[str, Any]]) -> None:

@@ -14,24 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nasion.trainers.tables import TABLES as PUBLISHED
-from nasion.trainers.tables import Table
+import study_tables
+from reports import BENCH, ROOT, read, table
 
-ROOT = Path(__file__).resolve().parent.parent
-ZOO, BENCH = ROOT / "engines" / "zoo", ROOT / "docs" / "bench"
-STUDIES = BENCH / "studies"
+ZOO = ROOT / "engines" / "zoo"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def where(measured: dict[str, Any]) -> str:
@@ -198,133 +186,6 @@ def sizes() -> str:
     return table(head, rows)
 
 
-def studies() -> str:
-    """Runs that were measured, beside the papers."""
-    rows = []
-    for report in (each for each in _studies(of_full_size=False) if each["measured"]):
-        ours = report["measured"]["300w"]
-        best = min(report["validation_curve"], key=lambda line: line["nme"])
-        rows.append(
-            [
-                report["study"],
-                _options(report["command"]),
-                f"{report['minutes']:.0f}",
-                f"{report['samples']:,}",
-                f"{100 * best['nme']:.2f}",
-                f"{100 * best['nme_soft']:.2f}" if "nme_soft" in best else "",
-                f"{ours['io']['helen']['nme']:.2f}",
-                _printed(ours["published"]),
-                _kept(report),
-            ]
-        )
-    head = [
-        "run",
-        "options",
-        "minutes",
-        "samples",
-        "held-out NME %",
-        "by soft-argmax",
-        "HELEN test NME %",
-        "the paper's",
-        "weights",
-    ]
-    return table(head, rows)
-
-
-def _kept(report: dict[str, Any]) -> str:
-    """Where the weights are, or what they are known by."""
-    checkpoint = report["checkpoint"]
-    kept = STUDIES / f"{report['study']}.pt"
-    if kept.is_file():
-        return f"[{checkpoint['bytes'] / 1e6:.1f} MB]({kept.relative_to(ROOT / 'docs').as_posix()})"
-    return f"{checkpoint['bytes'] / 1e6:.1f} MB, `{checkpoint['sha256'][:16]}…`"
-
-
-def detection() -> str:
-    """RDFN, boxes and points from one picture."""
-    report = read(STUDIES / "rdfn.json")
-    held = min(report["validation_curve"], key=lambda line: line["nme_lost"])
-    test = {by: report["measured"][name]["io"]["helen"] for by, name in (("true", "300w"), ("own", "300w by own"))}
-    rows = [
-        ["held-out pictures: average precision at IoU 0.5", f"{held['ap']:.3f}"],
-        ["held-out pictures: recall", f"{held['recall']:.3f}"],
-        ["faceless pictures alarmed", f"{100 * held['false_alarms']:.1f} %"],
-        ["HELEN test, in its own boxes: found", f"{test['own']['found']:.1f} %"],
-        ["HELEN test, in its own boxes: NME", f"{test['own']['nme']:.2f} %"],
-        ["HELEN test, in true boxes: NME", f"{test['true']['nme']:.2f} %"],
-    ]
-    return table(["RDFN", ""], rows)
-
-
-def paper_sizes() -> str:
-    """Runs of fifty steps at the size of the papers: does the loss fall."""
-    rows = []
-    for report in _studies(of_full_size=True):
-        (_, first), (_, last) = report["loss_curve"][0], report["loss_curve"][-1]
-        options = _options(report["command"])
-        rows.append(
-            [
-                report["study"].removeprefix("full-"),
-                options,
-                f"{report['minutes']:.1f}",
-                f"{first:.4g}",
-                f"{last:.4g}",
-                f"{last / first:.2f}",
-            ]
-        )
-    return table(["recipe", "options", "minutes", "first ten losses", "last ten losses", "last / first"], rows)
-
-
-def _studies(*, of_full_size: bool) -> list[dict[str, Any]]:
-    reports = [read(path) for path in sorted(STUDIES.glob("*.json"))]
-    return [report for report in reports if report["study"].startswith("full-") == of_full_size]
-
-
-def _options(command: str) -> str:
-    """What tells a run from the recipe's defaults; minutes have a column of their own."""
-    words = command.split()[3:-2]
-    pairs = [f"{name} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
-    return "`" + " ".join(pair for pair in pairs if not pair.startswith(("--threads", "--minutes"))) + "`"
-
-
-def _printed(published: list[dict[str, Any]]) -> str:
-    """The paper's error on HELEN, else on HELEN and LFPW together, else on all of 300W's test part."""
-    errors = {each["subset"]: each["value"] for each in published if (each["measure"], each["norm"]) == ("nme", "io")}
-    for subset, note in (("helen", ""), ("common", " (with LFPW)"), ("full", " (full)")):
-        if subset in errors:
-            return f"{errors[subset]:.2f}{note}"
-    return ""
-
-
-def results() -> str:
-    """Every result that the papers print, and ours where we have the data."""
-    ours = {report["study"]: report for report in _studies(of_full_size=False) if report["measured"]}
-    rows = [
-        [
-            f"{each.paper} {each.number}",
-            f"`{system}`",
-            each.set,
-            f"{each.measure} {each.norm}",
-            " / ".join(each.subsets),
-            " / ".join(f"{value:g}" for value in values),
-            *_ours(each, ours.get(system)),
-        ]
-        for each in PUBLISHED
-        for system, values in each.rows.items()
-    ]
-    return table(["printed in", "system", "set", "measure", "parts", "published", "ours", "trained on, for"], rows)
-
-
-def _ours(published: Table, report: dict[str, Any] | None) -> list[str]:
-    """Our figure of the same kind, on the part of the set that we have, and what it cost."""
-    measured = report["measured"].get(published.set, {}) if report else {}
-    found = measured.get(published.norm, {}).get("helen", {})
-    if report is None or published.measure not in found:
-        return ["", ""]
-    cost = f"1,845 faces of 300W, {report['minutes']:.0f} minutes of a core"
-    return [f"{found[published.measure]:.2f} (helen)", cost]
-
-
 def rtx() -> str:
     report = read(BENCH / "rtx.json")
     rows = []
@@ -359,10 +220,7 @@ TABLES = {
     "kernels": kernels,
     "rtx": rtx,
     "sizes": sizes,
-    "studies": studies,
-    "paper_sizes": paper_sizes,
-    "results": results,
-    "detection": detection,
+    **study_tables.TABLES,
     "landmarks": landmarks,
     "presence": presence,
     "detector": detector,

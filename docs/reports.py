@@ -1,0 +1,32 @@
+"""What the scripts of this folder share: reading the JSON that our commands wrote, and writing tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / "docs" / "bench"
+STUDIES = BENCH / "studies"
+
+
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def studies(*, of_full_size: bool) -> list[dict[str, Any]]:
+    """The reports of ``studies.py``, by name: those of fifty steps at the papers' size, or the others."""
+    found = [read(path) for path in sorted(STUDIES.glob("*.json"))]
+    return [report for report in found if report["study"].startswith("full-") == of_full_size]
+
+
+def measured() -> list[dict[str, Any]]:
+    """The reports of those studies that were measured on test faces."""
+    return [report for report in studies(of_full_size=False) if report["measured"]]

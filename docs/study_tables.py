@@ -1,0 +1,201 @@
+"""The tables of the networks of the papers, from the reports of ``studies.py``, for ``figures.py``."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+from reports import ROOT, STUDIES, measured, read, studies, table
+
+from nasion.trainers.tables import TABLES as PUBLISHED
+from nasion.trainers.tables import Table
+
+
+def runs() -> str:
+    """Runs that were measured, beside the papers."""
+    rows = []
+    for report in measured():
+        ours = report["measured"]["300w"]
+        best = min(report["validation_curve"], key=lambda line: line["nme"])
+        rows.append(
+            [
+                report["study"],
+                _options(report["command"]),
+                f"{report['minutes']:.0f}",
+                f"{report['samples']:,}",
+                f"{100 * best['nme']:.2f}",
+                f"{100 * best['nme_soft']:.2f}" if "nme_soft" in best else "",
+                f"{ours['io']['helen']['nme']:.2f}",
+                _printed(ours["published"]),
+                _kept(report),
+            ]
+        )
+    head = [
+        "run",
+        "options",
+        "minutes",
+        "samples",
+        "held-out NME %",
+        "by soft-argmax",
+        "HELEN test NME %",
+        "the paper's",
+        "weights",
+    ]
+    return table(head, rows)
+
+
+def _kept(report: dict[str, Any]) -> str:
+    """Where the weights are, or what they are known by."""
+    checkpoint = report["checkpoint"]
+    kept = STUDIES / f"{report['study']}.pt"
+    if kept.is_file():
+        return f"[{checkpoint['bytes'] / 1e6:.1f} MB]({kept.relative_to(ROOT / 'docs').as_posix()})"
+    return f"{checkpoint['bytes'] / 1e6:.1f} MB, `{checkpoint['sha256'][:16]}…`"
+
+
+def orderings() -> str:
+    """The variants of PWC, best first as the paper has them on HELEN, beside ours."""
+    printed = next(each for each in PUBLISHED if each.paper == "pwc" and "helen" in each.subsets)
+    theirs = {name: values[printed.subsets.index("helen")] for name, values in printed.rows.items()}
+    reports = {report["study"]: report for report in measured() if report["study"].startswith("pwc")}
+    ours = {name: _on_helen(report) for name, report in reports.items()}
+    rows = []
+    for name in sorted(reports, key=lambda name: (theirs.get(name, 100.0), name)):
+        best = _best(reports[name])
+        row = [f"`{name}`", f"{theirs[name]:.2f}" if name in theirs else "", f"{ours[name]:.2f}"]
+        row += [f"{100 * best['nme']:.2f}", f"{100 * best['nme_soft']:.2f}" if "nme_soft" in best else ""]
+        rows.append([*row, f"{reports[name]['samples']:,}"])
+    pairs = [pair for pair in combinations(theirs.keys() & ours.keys(), 2) if theirs[pair[0]] != theirs[pair[1]]]
+    agreed = sum((theirs[a] < theirs[b]) == (ours[a] < ours[b]) for a, b in pairs)
+    head = ["variant", "the paper's, HELEN", "ours, HELEN", "held-out", "by soft-argmax", "crops seen"]
+    return table(head, rows) + f"\nIn the paper's order: {agreed} of {len(pairs)} pairs.\n"
+
+
+def cascades() -> str:
+    """CHS: hourglasses alone, with selective features, with both and four stages of regression."""
+    printed = next(each for each in PUBLISHED if each.paper == "chs" and each.number == "table 6")
+    rows = []
+    for report in (report for report in measured() if report["study"].startswith("chs")):
+        helen = report["measured"]["300w"]["ip"]["helen"]
+        best = _best(report)
+        theirs = printed.rows.get(report["study"])
+        row = [f"`{report['study']}`", f"{theirs[0]:.2f}" if theirs else "", f"{helen['nme']:.2f}"]
+        rows.append([*row, f"{_on_helen(report):.2f}", f"{100 * best['nme_maps']:.2f}", f"{100 * best['nme']:.2f}"])
+    head = ["recipe", "the paper's, by pupils, 300W", "HELEN, by pupils", "by eye corners"]
+    return table([*head, "held-out: maps", "last stage"], rows)
+
+
+def masks() -> str:
+    """RHT: with and without its transformations, on plain faces and under synthetic masks."""
+    kind = ("rht", "300w", "nme", "io")
+    printed = [each for each in PUBLISHED if (each.paper, each.set, each.measure, each.norm) == kind]
+    theirs = {name: values[-1] for each in printed for name, values in each.rows.items()}  # the last is of all faces
+    rows = []
+    for report in (report for report in measured() if report["study"].startswith("rht")):
+        best, name = _best(report), report["study"]
+        row = [f"`{name}`", f"{theirs[name]:.2f}" if name in theirs else "", f"{_on_helen(report):.2f}"]
+        row += [f"{100 * best['nme']:.2f}", f"{100 * best['nme_masked']:.2f}"]
+        rows.append([*row, f"{100 * (best['nme_masked'] - best['nme']):.2f}"])
+    return table(["recipe", "the paper's, 300W", "ours, HELEN", "held-out", "in masks", "masks cost"], rows)
+
+
+def _best(report: dict[str, Any]) -> dict[str, Any]:
+    """Validation of the checkpoint that was kept."""
+    best: dict[str, Any] = min(report["validation_curve"], key=lambda line: line["nme"])
+    return best
+
+
+def _on_helen(report: dict[str, Any]) -> float:
+    error: float = report["measured"]["300w"]["io"]["helen"]["nme"]
+    return error
+
+
+def detection() -> str:
+    """RDFN, boxes and points from one picture."""
+    report = read(STUDIES / "rdfn.json")
+    held = min(report["validation_curve"], key=lambda line: line["nme_lost"])
+    test = {by: report["measured"][name]["io"]["helen"] for by, name in (("true", "300w"), ("own", "300w by own"))}
+    rows = [
+        ["held-out pictures: average precision at IoU 0.5", f"{held['ap']:.3f}"],
+        ["held-out pictures: recall", f"{held['recall']:.3f}"],
+        ["faceless pictures alarmed", f"{100 * held['false_alarms']:.1f} %"],
+        ["HELEN test, in its own boxes: found", f"{test['own']['found']:.1f} %"],
+        ["HELEN test, in its own boxes: NME", f"{test['own']['nme']:.2f} %"],
+        ["HELEN test, in true boxes: NME", f"{test['true']['nme']:.2f} %"],
+    ]
+    return table(["RDFN", ""], rows)
+
+
+def paper_sizes() -> str:
+    """Runs of fifty steps at the size of the papers: does the loss fall."""
+    rows = []
+    for report in studies(of_full_size=True):
+        (_, first), (_, last) = report["loss_curve"][0], report["loss_curve"][-1]
+        options = _options(report["command"])
+        rows.append(
+            [
+                report["study"].removeprefix("full-"),
+                options,
+                f"{report['minutes']:.1f}",
+                f"{first:.4g}",
+                f"{last:.4g}",
+                f"{last / first:.2f}",
+            ]
+        )
+    return table(["recipe", "options", "minutes", "first ten losses", "last ten losses", "last / first"], rows)
+
+
+def _options(command: str) -> str:
+    """What tells a run from the recipe's defaults; minutes have a column of their own."""
+    words = command.split()[3:-2]
+    pairs = [f"{name} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
+    return "`" + " ".join(pair for pair in pairs if not pair.startswith(("--threads", "--minutes"))) + "`"
+
+
+def _printed(published: list[dict[str, Any]]) -> str:
+    """The paper's error on HELEN, else on HELEN and LFPW together, else on all of 300W's test part."""
+    errors = {each["subset"]: each["value"] for each in published if (each["measure"], each["norm"]) == ("nme", "io")}
+    for subset, note in (("helen", ""), ("common", " (with LFPW)"), ("full", " (full)")):
+        if subset in errors:
+            return f"{errors[subset]:.2f}{note}"
+    return ""
+
+
+def results() -> str:
+    """Every result that the papers print, and ours where we have the data."""
+    ours = {report["study"]: report for report in measured()}
+    rows = [
+        [
+            f"{each.paper} {each.number}",
+            f"`{system}`",
+            each.set,
+            f"{each.measure} {each.norm}",
+            " / ".join(each.subsets),
+            " / ".join(f"{value:g}" for value in values),
+            *_ours(each, ours.get(system)),
+        ]
+        for each in PUBLISHED
+        for system, values in each.rows.items()
+    ]
+    return table(["printed in", "system", "set", "measure", "parts", "published", "ours", "trained on, for"], rows)
+
+
+def _ours(published: Table, report: dict[str, Any] | None) -> list[str]:
+    """Our figure of the same kind, on the part of the set that we have, and what it cost."""
+    measured = report["measured"].get(published.set, {}) if report else {}
+    found = measured.get(published.norm, {}).get("helen", {})
+    if report is None or published.measure not in found:
+        return ["", ""]
+    cost = f"1,845 faces of 300W, {report['minutes']:.0f} minutes of a core"
+    return [f"{found[published.measure]:.2f} (helen)", cost]
+
+
+TABLES = {
+    "studies": runs,
+    "orderings": orderings,
+    "cascades": cascades,
+    "masks": masks,
+    "detection": detection,
+    "paper_sizes": paper_sizes,
+    "results": results,
+}
