@@ -1,0 +1,74 @@
+"""The tracker's options: what some of them do, and what is allowed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nasion.engines.errors import NasionError
+from nasion.realtime.tracker import Tracker, TrackerOptions
+
+from .disc_stories import ids, make, place, play
+from .fake_networks import BLUE, GREEN, RED, SIZE, Disc, DiscAligner, DiscDetector, backdrop, frame
+
+
+def test_max_faces_takes_the_largest_and_then_keeps_whom_it_has():
+    small, large, larger = Disc(RED, 60, 60, 40), Disc(GREEN, 160, 150, 70), Disc(BLUE, 260, 90, 90)
+    tracker = make(max_faces=1, detect_every=3)
+    seen = play(tracker, *[[small, large]] * 4, *[[small, large, larger]] * 8, *[[small]] * 8)
+    assert [ids(faces) for faces in seen[:12]] == [[1]] * 12
+    np.testing.assert_allclose(place(seen[11][0]), [160, 150], atol=1.5)
+    assert ids(seen[-1]) == [2]
+    np.testing.assert_allclose(place(seen[-1][0]), [60, 60], atol=1.5)
+
+
+def test_a_false_alarm_larger_than_all_faces_does_not_take_their_place():
+    wall = backdrop()
+    wall[20:100, 10:310] = BLUE
+    tracker = make(max_faces=1)
+    faces = tracker.update(frame(0, Disc(RED, 160, 170, 50), on=wall))
+    assert ids(faces) == [1]
+    np.testing.assert_allclose(place(faces[0]), [160, 170], atol=1.5)
+
+
+def test_detect_size_is_the_longer_side_that_the_detector_sees():
+    detector = DiscDetector()
+    Tracker.from_networks(detector, DiscAligner(), detect_size=160).update(frame(0))
+    assert detector.batches == [(1, 3, 128, 160)]
+    assert max(SIZE) == 320
+
+
+def test_overrides_change_the_options_given():
+    tracker = Tracker.from_networks(DiscDetector(), DiscAligner(), TrackerOptions(keep=3.0), max_faces=2)
+    assert tracker.options == TrackerOptions(keep=3.0, max_faces=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"detect_every": 0}, "detect_every=0 is not allowed; give a whole number from 1"),
+        ({"detect_every": 2.5}, "detect_every=2.5 is not allowed"),
+        ({"detect_every": True}, "detect_every=True is not allowed"),
+        ({"detect_size": 8}, "detect_size=8 is not allowed; give a whole number from 32"),
+        ({"max_faces": 0}, "max_faces=0 is not allowed; give a whole number from 1"),
+        ({"smooth": "lots"}, "smooth='lots' is not allowed; choose from none, light, strong"),
+        ({"runtime": "cuda"}, "runtime='cuda' is not allowed; choose from auto, onnx, torch"),
+        ({"device": "cuda"}, "device 'cuda' is unknown; allowed: auto, cpu, cuda:N"),
+        ({"device": 0}, "device '0' is unknown"),
+        ({"threads": -1}, "threads=-1 is not allowed; give a whole number from 0"),
+        ({"keep": -1.0}, r"keep=-1\.0 is not allowed; give seconds from 0"),
+        ({"keep": float("nan")}, "keep=nan is not allowed"),
+        ({"model": ""}, "model='' is not allowed; give a model's name or the path of a file"),
+        ({"detector": 3}, "detector=3 is not allowed"),
+    ],
+)
+def test_an_option_that_is_not_allowed_is_named_with_what_is(option, message):
+    with pytest.raises(NasionError, match=message):
+        TrackerOptions(**option)
+    with pytest.raises(NasionError, match=message):
+        make(**option)
+
+
+def test_an_unknown_option_is_named_with_those_that_are_known():
+    with pytest.raises(NasionError, match=r"option 'max_face' is unknown; allowed: model, .*max_faces"):
+        make(max_face=1)
