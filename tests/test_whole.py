@@ -17,7 +17,7 @@ from nasion.engines.errors import SinkError
 from nasion.realtime.sinks import landmarks, open_sinks
 from nasion.realtime.sinks.whole import WholeFile
 
-from .test_sinks import INFO, a_run, records_in, write
+from .sink_samples import INFO, a_run, records_in, write
 
 resource = pytest.importorskip("resource", reason="needs a limit to the size of a file, which this system lacks")
 
