@@ -33,14 +33,14 @@ class Study:
         recipe: of ``nasion train``.
         minutes: of training; None where steps say it.
         options: of the command; ``{NAME}`` stands for the best checkpoint of another study.
-        detectors: of ``nasion evaluate``, once each; None are the annotated boxes. Without any the run is not measured.
+        measures: options of ``nasion evaluate``, once each. Without any the run is not measured.
     """
 
     name: str
     recipe: str
     minutes: float | None
     options: tuple[str, ...] = ()
-    detectors: tuple[str | None, ...] = (None,)
+    measures: tuple[tuple[str, ...], ...] = ((),)
 
 
 # Maps of tens of megabytes are not given back after each step: a PWC variant takes two thirds of the time.
@@ -57,7 +57,8 @@ FACE = ("--size", "128", "--precision", "bf16")
 SMALL_PWC = ("--width", "0.125", "--size", "112", "--precision", "bf16")
 EIGHTH = ("--width", "0.125", *FACE)
 QUARTER = ("--width", "0.25", *FACE)
-HEADS = ("pwc-direct", "pwc-dan", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
+MAPS = ("pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
+BOTH_WAYS = ((), ("--decoding", "soft_arg_max"))
 STUDIES = (
     Study("sd-hrnet-teacher", "sd-hrnet-teacher", 30, FACE),
     Study("sd-hrnet-supernet-first", "sd-hrnet-supernet", 11, FACE),
@@ -70,14 +71,15 @@ STUDIES = (
         (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
     ),
     Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}")),
-    *(Study(f"{head}{end}", f"{head}{end}", 10, SMALL_PWC) for head in HEADS for end in ("", "-disc")),
+    *(Study(name, name, 10, SMALL_PWC) for name in ("pwc-direct", "pwc-direct-disc", "pwc-dan", "pwc-dan-disc")),
+    *(Study(f"{head}{end}", f"{head}{end}", 10, SMALL_PWC, BOTH_WAYS) for head in MAPS for end in ("", "-disc")),
     *(Study(recipe, recipe, 22, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
     *(
         Study(recipe, recipe, 60, ("--steps", "2000", "--width", "0.5", *FACE))  # equal steps, as in the paper
         for recipe in ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")
     ),
     Study("rdfn-detector", "rdfn-detector", 7, QUARTER, ()),
-    Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), (None, "own")),
+    Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), ((), ("--detector", "own"))),
     *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),
     _paper_size("sd-hrnet-supernet", "--minutes", "60"),  # else its first pass of 185 steps is of the factors alone
     *(_paper_size(recipe) for recipe in ("pwc-hybrid-disc", "chs", "rdfn", "rht-r", "rht-h")),
@@ -108,9 +110,8 @@ def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
     if not trained:
         nasion("train", *train, "--data", str(data), "--out", str(folder))
     measured: dict[str, Any] = {}
-    for detector in study.detectors:
+    for by in study.measures:
         file = folder / "evaluated.json"
-        by: list[str] = [] if detector is None else ["--detector", detector]
         nasion("evaluate", "300w", *by, "--data", str(data), "--model", str(folder), "--json", str(file))
         told_of = json.loads(file.read_text())["measured"]
         measured |= {" by ".join([name, *by[1:]]): condensed(each) for name, each in told_of.items()}

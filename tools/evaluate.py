@@ -39,6 +39,7 @@ def evaluate(
     model: list[str] | None = None,
     detector: str | None = None,
     paper: str | None = None,
+    decoding: Literal["arg_max", "soft_arg_max"] | None = None,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
     plot: Path | None = None,
     card: bool = False,
@@ -59,17 +60,20 @@ def evaluate(
             Several times: the same network trained with other seeds; reported are mean and standard deviation.
         detector: detector network, by shipped name or file; "own" for a network that finds faces itself.
         paper: recipe whose published figures stand beside ours (default: the network's own).
+        decoding: how a checkpoint's maps are read, for recipes that leave the choice (default: the recipe's).
         json_file: also write the figures, with command, machine, versions and date, to this file.
         plot: also draw the cumulative error curves, as .svg or .png.
         card: also write the figures into the cards of the networks, for those who ship them.
         device: for checkpoints: auto (a GPU where there is one), cpu or cuda:N.
     """
     if model is None or card or (sets and set(sets) <= OF_NETWORKS):
-        if plot or paper:
-            raise NasionError("--plot and --paper are for a network that --model names; what ships has no paper")
+        if plot or paper or decoding:
+            raise NasionError(
+                "--plot, --paper and --decoding are for a network that --model names; what ships has no paper"
+            )
         report = _product(sets, data, (model or ["landmarks-68"])[0], detector or "face-detector", card=card)
     else:
-        report = Comparison(data, detector, paper, device).run(model, sets or ["300w"], plot)
+        report = Comparison(data, detector, paper, decoding, device).run(model, sets or ["300w"], plot)
     if json_file:
         json_file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
 
@@ -93,6 +97,7 @@ class Comparison:
     data: Path
     detector: str | None
     paper: str | None
+    decoding: Literal["arg_max", "soft_arg_max"] | None
     device: str
 
     def run(self, names: Sequence[str], sets: Sequence[str], plot: Path | None) -> dict[str, Any]:
@@ -109,7 +114,9 @@ class Comparison:
         curves: dict[str, tuple[str, FloatArray]] = {}
         with ExitStack() as open_networks:
             device = device_named(self.device)
-            models = [open_networks.enter_context(opened(name, device=device)) for name in names]
+            models = [
+                open_networks.enter_context(opened(name, device=device, decoding=self.decoding)) for name in names
+            ]
             system, detector = self._system(models), self._open_detector(open_networks, models)
             for name, faces in read.items():
                 located = [self._locate(model, detector, faces) for model in models]
@@ -121,6 +128,7 @@ class Comparison:
             draw_error_curves({label: errors for label, (_, errors) in curves.items()}, plot, title=title)
         chosen = [*sets, *(f"--model {_short(name)}" for name in names)]
         chosen += [f"--detector {_short(self.detector)}"] if self.detector else []
+        chosen += [f"--decoding {self.decoding}"] if self.decoding else []
         about = [{"model": _short(model.name), **model.about} for model in models]
         return _provenance(chosen) | {"system": system, "models": about, "measured": measured}
 

@@ -21,6 +21,7 @@ from ..realtime.tracker import Tracker
 from .datasets import LandmarkSet, read_images
 from .evaluation import FOUND_OVERLAP, Located, ModuleRuntime, locate
 from .learner import device_of
+from .systems.heat_maps import Decoding, read_by
 
 BATCH = 16  # crops that go through a network together
 FILL = 0.8  # part of the picture's side that a face takes before a network that finds faces itself
@@ -54,25 +55,37 @@ class Model:
 
 
 @contextmanager
-def opened(name: str, *, device: torch.device | str = "cpu") -> Iterator[Model]:
+def opened(name: str, *, device: torch.device | str = "cpu", decoding: Decoding | None = None) -> Iterator[Model]:
     """A checkpoint of ``nasion train`` (or its folder), a file that ``nasion export`` wrote, or a shipped network.
 
+    Args:
+        name: see above.
+        device: for checkpoints.
+        decoding: how the maps of a checkpoint are read, where its recipe leaves the choice.
+
     Raises:
-        ModelError: it is none of these, or a network that finds no landmarks.
+        ModelError: it is none of these, a network that finds no landmarks, or a file that has its decoding inside.
+        NasionError: the network leaves no choice of decoding.
     """
     path = Path(name)
     path = path / "best.pt" if path.is_dir() else path
-    model = _checkpoint(name, path, device) if path.suffix == ".pt" else _file(name, path)
+    if decoding and path.suffix != ".pt":
+        raise ModelError(
+            f"model {name!r} has its decoding inside; give best.pt, or export it with --decoding {decoding}"
+        )
+    model = _checkpoint(name, path, device, decoding) if path.suffix == ".pt" else _file(name, path)
     with model.runtime:
         if model.runtime.spec.task == "detector":
             raise ModelError(f"model {name!r} is a {model.runtime.spec.task}; give a network that finds landmarks")
         yield model
 
 
-def _checkpoint(name: str, path: Path, device: torch.device | str) -> Model:
+def _checkpoint(name: str, path: Path, device: torch.device | str, decoding: Decoding | None) -> Model:
     from .recipes import load_trained
 
     trained = load_trained(path)
+    if decoding:
+        read_by(trained.learner, decoding)
     about = {"recipe": trained.recipe.name, "options": trained.options.described(), "step": trained.step}
     runtime = ModuleRuntime(trained.network.to(device), trained.spec)
     alone = None

@@ -26,6 +26,7 @@ from ..losses import (
 from ..networks.pwc import Discriminator
 from ..samples import FaceItem
 from ..targets import class_map, gaussian_maps, gaussian_targets
+from .heat_maps import Decoding, read_by
 
 CRITIC, FINDER = "discriminator", "network"  # the turns of a recipe with a discriminator
 SIDE = 224.0  # pixels of the paper's crop, in which its distances and sigmas are
@@ -90,7 +91,7 @@ class Study(Learner):
         points = self.network(images)
         return {"points": points, "confidence": torch.ones_like(points[..., 0])}
 
-    def exported(self) -> nn.Module:
+    def exported(self) -> Study:
         """Without the discriminator."""
         return type(self)(self.network, self.spec)
 
@@ -108,12 +109,15 @@ class Regression(Study):
 
 
 class Maps(Study):
-    """A map a landmark, as large as the crop; read by arg-max, as in the paper, or by soft-argmax.
+    """A map a landmark, as large as the crop.
 
-    ``background`` is the number of the map that is no landmark's, 0 or -1; None where there is none.
+    Attributes:
+        background: number of the map that is no landmark's, 0 or -1; None where there is none.
+        decoding: how ``forward`` and the exported network read the maps; the paper's is arg-max.
     """
 
     background: ClassVar[Literal[0, -1] | None] = None
+    decoding: Decoding = "arg_max"
 
     def coordinates(self, out: Tensor) -> Tensor:
         """Those of soft-argmax: arg-max has no gradient."""
@@ -125,9 +129,18 @@ class Maps(Study):
         return points
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Points of the highest pixels, and how high these are over the highest that training asks for."""
-        points, peak = arg_max(self.probabilities(self.network(images).float()), quarter=False)
+        """Points of the highest pixels, or of soft-argmax, and how high the peaks are over those of perfect maps."""
+        out = self.network(images).float()
+        points, peak = arg_max(self.probabilities(out), quarter=False)
+        if self.decoding == "soft_arg_max":
+            points = self.soft_points(out)
         return {"points": points, "confidence": (peak / self.highest).clamp_max(1.0)}
+
+    def exported(self) -> Study:
+        """Without the discriminator, read as this one."""
+        alone = super().exported()
+        read_by(alone, self.decoding)
+        return alone
 
     @property
     def sigma(self) -> float:
