@@ -8,7 +8,6 @@ from .fake_networks import DiscAligner, DiscDetector, frame
 
 
 def make(**options):
-    options = {"detect_every": 15, **options}
     return Tracker.from_networks(DiscDetector(), DiscAligner(), **{"detect_every": 15, **options})
 
 

@@ -287,6 +287,18 @@ def test_a_run_is_opened_by_its_folder_or_its_checkpoint(tmp_path: Path) -> None
             assert model.runtime(np.zeros((2, 3, 64, 64), np.float32))["points"].shape == (2, 68, 2)
 
 
+def test_a_checkpoint_is_read_as_asked_and_a_file_as_it_was_exported(tmp_path: Path) -> None:
+    run, images = write_checkpoint(tmp_path / "run"), np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
+    points = []
+    for decoding in (None, "arg_max", "soft_arg_max"):
+        with opened(str(run), decoding=decoding) as model:
+            points.append(model.runtime(images)["points"])
+    np.testing.assert_array_equal(points[0], points[1])
+    assert np.abs(points[1] - points[2]).max() > 1
+    with pytest.raises(ModelError, match=r"'landmarks-68' has its decoding inside; give best.pt, or export"):
+        opened("landmarks-68", decoding="arg_max").__enter__()
+
+
 def test_files_and_shipped_networks_are_opened_and_detectors_refused() -> None:
     with opened(str(zoo.models()["landmarks-68"].path)) as model:
         assert model.system == "landmarks-68"
@@ -371,5 +383,5 @@ def test_what_cannot_be_measured_together_says_so(data: Path, tmp_path: Path) ->
         evaluate(["300w"], data=data, model=runs[:1], plot=tmp_path / "ced.gif")
     with pytest.raises(NasionError, match=r"what ships is measured by detector, 300w, .* not by 'wflw'"):
         evaluate(["wflw"], data=data)
-    with pytest.raises(NasionError, match=r"--plot and --paper are for a network that --model names"):
+    with pytest.raises(NasionError, match=r"--plot, --paper and --decoding are for a network that --model names"):
         evaluate(["300w"], data=data, paper="pwc")

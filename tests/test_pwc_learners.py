@@ -19,6 +19,7 @@ from nasion.trainers.networks.pwc import DirectRegression
 from nasion.trainers.recipes import Options, Recipe
 from nasion.trainers.samples import FaceItem, FaceSamples
 from nasion.trainers.schedule import Schedule
+from nasion.trainers.systems.heat_maps import read_by
 from nasion.trainers.systems.pwc import RECIPES
 from nasion.trainers.systems.pwc_learners import (
     CRITIC,
@@ -82,6 +83,16 @@ def test_both_readings_find_the_spots_that_were_drawn(kind: type[Maps], backgrou
     assert ((out["confidence"] > 0.5) & (out["confidence"] <= 1)).all()
     # the spot in the corner is half outside, so its mean lies a little inside
     torch.testing.assert_close(SoftReading(learner)(images)["points"], SPOTS, atol=0.05, rtol=0)
+
+
+def test_the_decoding_that_is_asked_for_is_exported() -> None:
+    learner, images = reading(PixelClassification, 0), torch.zeros(1, 3, 16, 16)
+    by_peak = learner.exported()(images)["points"]
+    read_by(learner, "soft_arg_max")
+    by_mean = learner.exported()(images)["points"]
+    torch.testing.assert_close(by_peak, SPOTS)
+    torch.testing.assert_close(by_mean, SoftReading(learner)(images)["points"])
+    assert (by_mean - by_peak).norm(dim=2)[0, 2] > 1e-3  # the spot in the corner
 
 
 def test_the_best_maps_cost_least() -> None:

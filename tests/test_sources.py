@@ -162,7 +162,8 @@ def test_an_end_stops_every_kind(opener: Opener, kind: str) -> None:
 
 def test_size_and_rate_are_taken_where_they_can_be(opener: Opener, kind: str) -> None:
     if "pattern" in kind or kind == "camera":
-        opener(size=(64, 48), fps=50).close()
+        with opener(size=(64, 48), fps=50) as source:
+            assert next(iter(source)).image.shape == (48, 64, 3)
         return
     with pytest.raises(SourceError, match=r"size is \(64, 48\), but only a camera or pattern: takes it"):
         opener(size=(64, 48))

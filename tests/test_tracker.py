@@ -111,7 +111,7 @@ def test_before_an_empty_room_the_first_to_come_is_found_before_the_next_schedul
 def test_an_empty_room_is_not_searched_in_every_frame():
     detector = DiscDetector()
     play(Tracker.from_networks(detector, DiscAligner(), detect_every=15), *[[]] * 60)
-    assert len(detector.batches) <= 13
+    assert 5 <= len(detector.batches) <= 13  # every 15 frames at least
 
 
 def test_a_face_that_vanishes_is_dropped_at_once_and_the_detector_is_not_asked_for_ever():
@@ -130,7 +130,7 @@ def test_a_face_that_flickers_does_not_have_the_detector_asked_in_every_frame():
     other = Disc(GREEN, 220, 120)
     scenes = [[other, Disc(RED, 80, 120)] if i % 2 else [other] for i in range(100)]
     play(tracker, [other, Disc(RED, 80, 120)], *scenes)
-    assert len(detector.batches) <= 1 + 5 + 100 / 5
+    assert 6 <= len(detector.batches) <= 1 + 5 + 100 / 5
 
 
 # --- what is no face

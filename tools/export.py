@@ -33,7 +33,7 @@ def export(
         fp16: weights and activations in half precision; what goes in and comes out, coordinates and sums stay float32.
         head: of rdfn, the landmark head alone, for crops of faces found otherwise.
         card: also write the model card (SHA-256, licence, data, recipe) beside it.
-        decoding: how maps are read, for recipes that leave the choice (sd-hrnet: soft_arg_max; its paper: arg_max).
+        decoding: how maps are read, for recipes that leave the choice (default: the recipe's).
         set_: of a recipe: data set whose points it finds.
         size: of a recipe: side of the crop in pixels (default: the recipe's).
         width: of a recipe: channels over those of the paper (default: the recipe's).
