@@ -40,6 +40,8 @@ from .pwc_learners import (
 
 AUGMENTATION = Augmentation(rotation=30.0, scale=(0.6, 1.0))
 CROP_MARGIN = 1.3
+# Of the mean confidence: `pwc` at an eighth of the width kept 98 % of held-out faces, and 1 % of squares without one.
+THRESHOLD = 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def _build(model: _Model, critic: bool, options: Options) -> Study:
     side = options.size or model.size
     config = PWCConfig(options.landmarks, side, 1.0 if options.width is None else options.width)
     name = model.name + "-disc" * critic
-    spec = Spec("landmarks", name, (side, side), landmarks=options.landmarks, crop_margin=CROP_MARGIN)
+    points = options.landmarks
+    spec = Spec("landmarks", name, (side, side), landmarks=points, crop_margin=CROP_MARGIN, threshold=THRESHOLD)
     network = model.network(config)
     if isinstance(network, MapNetwork) and issubclass(model.learner, Maps) and model.learner.background is not None:
         network.expect(model.learner.background, side * side)

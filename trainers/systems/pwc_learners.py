@@ -31,6 +31,7 @@ from .heat_maps import Decoding, read_by
 CRITIC, FINDER = "discriminator", "network"  # the turns of a recipe with a discriminator
 SIDE = 224.0  # pixels of the paper's crop, in which its distances and sigmas are
 SIGMA = 3.0  # of the Gaussians, in those pixels
+NEAR = 2 * SIGMA  # how far from its point a landmark is looked for by ``confidence``: 8 % of the distance of the eyes
 
 
 class Study(Learner):
@@ -129,12 +130,14 @@ class Maps(Study):
         return points
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Points of the highest pixels, or of soft-argmax, and how high the peaks are over those of perfect maps."""
+        """Points of the highest pixels, or of soft-argmax, and how probable it is that the landmark lies near."""
         out = self.network(images).float()
-        points, peak = arg_max(self.probabilities(out), quarter=False)
-        if self.decoding == "soft_arg_max":
-            points = self.soft_points(out)
-        return {"points": points, "confidence": (peak / self.highest).clamp_max(1.0)}
+        if self.decoding == "arg_max":
+            maps = self.probabilities(out)
+            points, _ = arg_max(maps, quarter=False)
+        else:
+            maps, points = over_pixels(self.landmark_maps(out)), self.soft_points(out)
+        return {"points": points, "confidence": _within(maps, points, NEAR / self.unit).clamp_max(1.0)}
 
     def exported(self) -> Study:
         """Without the discriminator, read as this one."""
@@ -147,11 +150,6 @@ class Maps(Study):
         """Of the Gaussians, in crop pixels."""
         return SIGMA / self.unit
 
-    @property
-    def highest(self) -> float:
-        """The peak of a perfect map: that of a Gaussian which sums to 1."""
-        return min(1.0, 1 / (2 * math.pi * self.sigma**2))
-
     def landmark_maps(self, maps: Tensor) -> Tensor:
         """All maps but the background's: (B,n,S,S)."""
         return {None: maps, 0: maps[:, 1:], -1: maps[:, :-1]}[self.background]
@@ -161,12 +159,26 @@ class Maps(Study):
         return self.landmark_maps(out.softmax(dim=1))
 
 
+def over_pixels(maps: Tensor) -> Tensor:
+    """Softmax of each map (B,n,H,W) over its pixels."""
+    return maps.flatten(2).softmax(dim=2).reshape(maps.shape)
+
+
+def _within(probabilities: Tensor, points: Tensor, reach: float) -> Tensor:
+    """Sum (B,n) of each map (B,n,H,W) over ``reach`` pixels each way around its point (B,n,2); the edge is soft."""
+    height, width = probabilities.shape[2:]
+    x = torch.arange(width, device=points.device) - points[..., :1]
+    y = torch.arange(height, device=points.device) - points[..., 1:]
+    across, down = ((reach + 1 - axis.abs()).clamp(0, 1) for axis in (x, y))
+    return (down[:, :, None] @ probabilities @ across[..., None])[..., 0, 0]
+
+
 class Distribution(Maps):
     """Each map is a distribution over the pixels, asked to be a Gaussian around its landmark."""
 
     def probabilities(self, out: Tensor) -> Tensor:
         """Softmax over the pixels."""
-        return out.flatten(2).softmax(dim=2).view_as(out)
+        return over_pixels(out)
 
     def map_losses(self, out: Tensor, batch: FaceItem) -> dict[str, Tensor]:
         """KL divergence less the constant entropy of the target, summed over the landmarks inside the crop."""
@@ -187,7 +199,7 @@ class HeatmapRegression(Maps):
         side = out.shape[-1]
         window = 2 * round(4 * self.sigma) + 1
         gaussians = gaussian_maps(batch["points"], side, side, sigma=self.sigma, window=window, known=batch["known"])
-        gaussians = gaussians * self.highest
+        gaussians = gaussians * min(1.0, 1 / (2 * math.pi * self.sigma**2))  # each sums to 1
         targets = torch.cat([gaussians, 1 - gaussians.sum(dim=1, keepdim=True)], dim=1)
         return {"maps": channel_softmax_squared(out, targets).sum(dim=(1, 2, 3)).mean()}
 
@@ -196,7 +208,6 @@ class PixelClassification(Maps):
     """Each pixel is of one class: background, the first map, or one of the landmarks."""
 
     background = 0
-    highest = 1.0
 
     def map_losses(self, out: Tensor, batch: FaceItem) -> dict[str, Tensor]:
         """Cross-entropy, mean over the pixels; a landmark is one pixel."""
