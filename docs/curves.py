@@ -15,23 +15,24 @@ matplotlib.use("Agg")
 def main() -> None:
     figure = Figure(figsize=(15, 9), layout="constrained")
     *errors, losses = figure.subplots(2, 3, squeeze=False).flat
-    families = ("pwc", "chs", "rht", "rdfn", "sd-hrnet")
-    for axes, family in zip(errors, families, strict=True):
-        draw_errors(axes, family, [each for each in measured() if each["study"].startswith(family)])
+    families = {"pwc": "PWC", "chs": "CHS", "rht": "RHT", "rdfn": "RDFN", "sd-hrnet": "SD-HRNet"}
+    for axes, (start, title) in zip(errors, families.items(), strict=True):
+        draw_errors(axes, [each for each in measured() if each["study"].startswith(start)])
+        axes.set(title=f"{title}: held-out faces")
     draw_losses(losses, studies(of_full_size=True))
     figure.savefig(ROOT / "docs" / "curves.png", dpi=80, metadata={"Software": None})
 
 
-def draw_errors(axes: Axes, family: str, reports: list[dict[str, Any]]) -> None:
+def draw_errors(axes: Axes, reports: list[dict[str, Any]]) -> None:
     """Error on held-out faces over the crops seen, by the better reading of the maps."""
     for report in reports:
         batch = report["samples"] / report["steps"]
         lines = report["validation_curve"]
         error = [100 * min(line["nme"], line.get("nme_soft", 1)) for line in lines]
-        label = report["study"].removeprefix(f"{family}-")
-        axes.plot([line["step"] * batch / 1000 for line in lines], error, label=label)
-    axes.set(title=f"{family.upper()}: held-out faces", xlabel="thousand crops", ylabel="NME, %", yscale="log")
-    axes.set_yticks([3.5, 4, 5, 6, 8, 10, 15, 20], labels=["3.5", "4", "5", "6", "8", "10", "15", "20"])
+        axes.plot([line["step"] * batch / 1000 for line in lines], error, label=report["study"])
+    axes.set(xlabel="thousand crops", ylabel="NME, %", yscale="log")
+    ticks = ("3.5", "4", "5", "6", "8", "10", "15", "20", "30")
+    axes.set_yticks([float(tick) for tick in ticks], labels=ticks)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
