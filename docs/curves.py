@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from reports import ROOT, measured, studies
+from reports import ROOT, better_reading, measured, studies
 
 matplotlib.use("Agg")
 
@@ -28,7 +28,7 @@ def draw_errors(axes: Axes, reports: list[dict[str, Any]]) -> None:
     for report in reports:
         batch = report["samples"] / report["steps"]
         lines = report["validation_curve"]
-        error = [100 * min(line["nme"], line.get("nme_soft", 1)) for line in lines]
+        error = [100 * better_reading(line) for line in lines]
         axes.plot([line["step"] * batch / 1000 for line in lines], error, label=report["study"])
     axes.set(xlabel="thousand crops", ylabel="NME, %", yscale="log")
     ticks = ("3.5", "4", "5", "6", "8", "10", "15", "20", "30")

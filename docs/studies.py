@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports import STUDIES as REPORTS
+
 from nasion.tools.machine import machine, versions
 from nasion.trainers.record import read_record
-
-REPORTS = Path(__file__).resolve().parent / "bench" / "studies"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from reports import ROOT, STUDIES, measured, read, studies, table
+from reports import ROOT, STUDIES, better_reading, measured, read, studies, table
 
 from nasion.trainers.tables import TABLES as PUBLISHED
 from nasion.trainers.tables import Table
@@ -16,7 +16,7 @@ def runs() -> str:
     rows = []
     for report in measured():
         ours = report["measured"]["300w"]
-        best = min(report["validation_curve"], key=lambda line: line["nme"])
+        best = _best(report)
         rows.append(
             [
                 report["study"],
@@ -26,7 +26,7 @@ def runs() -> str:
                 f"{100 * best['nme']:.2f}",
                 f"{100 * best['nme_soft']:.2f}" if "nme_soft" in best else "",
                 f"{_late_gain(report):.0f}",
-                f"{ours['io']['helen']['nme']:.2f}",
+                f"{_on_helen(report):.2f}",
                 _printed(ours["published"]),
                 _kept(report),
             ]
@@ -48,7 +48,7 @@ def runs() -> str:
 
 def _late_gain(report: dict[str, Any]) -> float:
     """By how many percent the error on held-out faces, by the better reading, fell in the second half of the run."""
-    errors = {line["step"]: min(line["nme"], line.get("nme_soft", 1.0)) for line in report["validation_curve"]}
+    errors = {line["step"]: better_reading(line) for line in report["validation_curve"]}
     half = min(errors, key=lambda step: abs(step - report["steps"] / 2))
     return 100 * (1 - min(errors.values()) / errors[half])
 

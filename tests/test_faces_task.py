@@ -22,6 +22,7 @@ from nasion.realtime.tracker import Tracker
 from nasion.tools.main import main as nasion
 from nasion.trainers.export import write_model
 
+from .disc_stories import ids, place, play
 from .fake_networks import GREEN, RED, Constant, Disc, DiscAligner, DiscDetector, DiscFaces, draw, frame
 
 SIZE = 128
@@ -49,18 +50,6 @@ def crops(count):
 def whole(network=None, **options):
     network = network or DiscFaces()
     return Tracker.from_networks(network, network, **{"detect_every": 15, **options})
-
-
-def play(tracker, *scenes):
-    return [tracker.update(frame(i, *discs)) for i, discs in enumerate(scenes)]
-
-
-def ids(faces):
-    return [face.id for face in faces]
-
-
-def place(face):
-    return (face.box[:2] + face.box[2:]) / 2
 
 
 def test_of_the_faces_in_a_crop_the_one_in_its_middle_is_meant():

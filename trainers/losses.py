@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .networks.blocks import over_pixels
+
 
 def log_l1(error: Tensor, *, scale: float) -> Tensor:
     """``ln(1 + |e| / scale)`` per element (log-only Wing, CHS eq. 8): forgiving to large, keen on small errors."""
@@ -159,8 +161,7 @@ def distillation_kl(teacher: Tensor, student: Tensor) -> Tensor:
 
     Gradients flow to both; detach the teacher's maps to train the student alone.
     """
-    probability = teacher.flatten(2).softmax(dim=2).view_as(teacher)
-    return spatial_kl(probability, student)
+    return spatial_kl(over_pixels(teacher), student)
 
 
 # --- adversarial

@@ -63,6 +63,11 @@ class ResidualBlock(nn.Module):
         return out
 
 
+def over_pixels(maps: Tensor) -> Tensor:
+    """Softmax of each map (B,n,H,W) over its pixels."""
+    return maps.flatten(2).softmax(dim=2).reshape(maps.shape)
+
+
 @in_full_precision
 def spatial_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread of a spatial softmax: differentiable coordinates (soft-argmax).

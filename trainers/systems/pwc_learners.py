@@ -23,6 +23,7 @@ from ..losses import (
     pixel_cross_entropy,
     spatial_cross_entropy,
 )
+from ..networks.blocks import over_pixels
 from ..networks.pwc import Discriminator
 from ..samples import FaceItem
 from ..targets import class_map, gaussian_maps, gaussian_targets
@@ -157,11 +158,6 @@ class Maps(Study):
     def probabilities(self, out: Tensor) -> Tensor:
         """The maps that arg-max reads, (B,n,S,S): here a softmax over the maps of each pixel."""
         return self.landmark_maps(out.softmax(dim=1))
-
-
-def over_pixels(maps: Tensor) -> Tensor:
-    """Softmax of each map (B,n,H,W) over its pixels."""
-    return maps.flatten(2).softmax(dim=2).reshape(maps.shape)
 
 
 def _within(probabilities: Tensor, points: Tensor, reach: float) -> Tensor:
