@@ -54,9 +54,12 @@ def _paper_size(recipe: str, *options: str) -> Study:
 
 
 FACE = ("--size", "128", "--precision", "bf16")
+PAPER_FACE = ("--size", "256", "--precision", "bf16")
 SMALL_PWC = ("--width", "0.125", "--size", "112", "--precision", "bf16")
 EIGHTH = ("--width", "0.125", *FACE)
 QUARTER = ("--width", "0.25", *FACE)
+HALF = ("--width", "0.5", *FACE)
+RHT = ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")
 MAPS = ("pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
 BOTH_WAYS = ((), ("--decoding", "soft_arg_max"))
 STUDIES = (
@@ -71,13 +74,12 @@ STUDIES = (
         (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
     ),
     Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}")),
+    Study("sd-hrnet-256", "sd-hrnet-table6-none", 90, (*PAPER_FACE, "--start", "{sd-hrnet-none}")),
     *(Study(name, name, 10, SMALL_PWC) for name in ("pwc-direct", "pwc-direct-disc", "pwc-dan", "pwc-dan-disc")),
     *(Study(f"{head}{end}", f"{head}{end}", 10, SMALL_PWC, BOTH_WAYS) for head in MAPS for end in ("", "-disc")),
     *(Study(recipe, recipe, 22, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
-    *(
-        Study(recipe, recipe, 60, ("--steps", "2000", "--width", "0.5", *FACE))  # equal steps, as in the paper
-        for recipe in ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")
-    ),
+    *(Study(recipe, recipe, 60, ("--steps", "2000", *HALF)) for recipe in RHT),  # equal steps, as in the paper
+    *(Study(f"{recipe}-on", recipe, 120, ("--steps", "4000", *HALF, "--start", f"{{{recipe}}}")) for recipe in RHT),
     Study("rdfn-detector", "rdfn-detector", 7, QUARTER, ()),
     Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), ((), ("--detector", "own"))),
     *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),
