@@ -62,24 +62,29 @@ HALF = ("--width", "0.5", *FACE)
 RHT = ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")
 MAPS = ("pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
 BOTH_WAYS = ((), ("--decoding", "soft_arg_max"))
+IN_MASKS = ((), ("--masks",))
 STUDIES = (
-    Study("sd-hrnet-teacher", "sd-hrnet-teacher", 30, FACE),
-    Study("sd-hrnet-supernet-first", "sd-hrnet-supernet", 11, FACE),
-    Study("sd-hrnet-supernet", "sd-hrnet-supernet", 12, (*FACE, "--start", "{sd-hrnet-supernet-first}")),
-    Study("sd-hrnet-slim", "sd-hrnet-slim", 20, (*FACE, "--budget", "600", "--start", "{sd-hrnet-supernet}")),
+    Study("sd-hrnet-teacher", "sd-hrnet-teacher", 30, FACE, IN_MASKS),
+    Study("sd-hrnet-supernet-first", "sd-hrnet-supernet", 11, FACE, IN_MASKS),
+    Study("sd-hrnet-supernet", "sd-hrnet-supernet", 12, (*FACE, "--start", "{sd-hrnet-supernet-first}"), IN_MASKS),
+    Study("sd-hrnet-slim", "sd-hrnet-slim", 20, (*FACE, "--budget", "600", "--start", "{sd-hrnet-supernet}"), IN_MASKS),
     Study(
         "sd-hrnet-distil",
         "sd-hrnet-distil",
         30,
         (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
+        IN_MASKS,
     ),
-    Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}")),
-    Study("sd-hrnet-256", "sd-hrnet-table6-none", 90, (*PAPER_FACE, "--start", "{sd-hrnet-none}")),
+    Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}"), IN_MASKS),
+    Study("sd-hrnet-256", "sd-hrnet-table6-none", 90, (*PAPER_FACE, "--start", "{sd-hrnet-none}"), IN_MASKS),
     *(Study(name, name, 10, SMALL_PWC) for name in ("pwc-direct", "pwc-direct-disc", "pwc-dan", "pwc-dan-disc")),
     *(Study(f"{head}{end}", f"{head}{end}", 10, SMALL_PWC, BOTH_WAYS) for head in MAPS for end in ("", "-disc")),
     *(Study(recipe, recipe, 22, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
-    *(Study(recipe, recipe, 60, ("--steps", "2000", *HALF)) for recipe in RHT),  # equal steps, as in the paper
-    *(Study(f"{recipe}-on", recipe, 120, ("--steps", "4000", *HALF, "--start", f"{{{recipe}}}")) for recipe in RHT),
+    *(Study(recipe, recipe, 60, ("--steps", "2000", *HALF), IN_MASKS) for recipe in RHT),  # as many steps for each
+    *(
+        Study(f"{recipe}-on", recipe, 120, ("--steps", "4000", *HALF, "--start", f"{{{recipe}}}"), IN_MASKS)
+        for recipe in RHT
+    ),
     Study("rdfn-detector", "rdfn-detector", 7, QUARTER, ()),
     Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), ((), ("--detector", "own"))),
     *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),

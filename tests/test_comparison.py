@@ -8,21 +8,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from nasion.engines import zoo
 from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
 from nasion.tools.evaluate import _finite, evaluate, table
-from nasion.trainers import checkpoint
 from nasion.trainers.comparison import beside, errors_by, measure, over_seeds, usual_errors
 from nasion.trainers.datasets import LandmarkSet
 from nasion.trainers.evaluation import Located
 from nasion.trainers.locating import Model, locate_at_truth, locate_by_detector, locate_in_pictures, opened
-from nasion.trainers.recipes import Options, recipe_named
 
 from .fake_networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, draw
 from .labelled import face_shape, write_data
+from .trained import write_checkpoint
 
 NAN = float("nan")
 
@@ -264,20 +262,6 @@ def test_norms_that_only_a_paper_uses_are_shown_where_it_does() -> None:
 # --- networks of every kind
 
 
-def write_checkpoint(folder: Path, name: str = "pwc-hybrid", seed: int = 0) -> Path:
-    options = Options(size=64, width=1 / 64, seed=seed)
-    torch.manual_seed(seed)
-    learner = recipe_named(name).build(options)
-    content = {
-        "average": checkpoint.kept(learner),
-        "description": {"recipe": name, "options": options.described()},
-        "step": 7,
-        "figures": {"nme": 0.5},
-    }
-    checkpoint.save(content, folder / "best.pt")
-    return folder / "best.pt"
-
-
 def test_a_run_is_opened_by_its_folder_or_its_checkpoint(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "run")
     for name in (tmp_path / "run", tmp_path / "run" / "best.pt"):
@@ -383,5 +367,5 @@ def test_what_cannot_be_measured_together_says_so(data: Path, tmp_path: Path) ->
         evaluate(["300w"], data=data, model=runs[:1], plot=tmp_path / "ced.gif")
     with pytest.raises(NasionError, match=r"what ships is measured by detector, 300w, .* not by 'wflw'"):
         evaluate(["wflw"], data=data)
-    with pytest.raises(NasionError, match=r"--plot, --paper and --decoding are for a network that --model names"):
+    with pytest.raises(NasionError, match=r"--plot, --paper, .* are for a network that --model names"):
         evaluate(["300w"], data=data, paper="pwc")

@@ -82,7 +82,7 @@ def test_both_readings_find_the_spots_that_were_drawn(kind: type[Maps], backgrou
     torch.testing.assert_close(out["points"], SPOTS)
     assert ((out["confidence"] > 0.5) & (out["confidence"] <= 1)).all()
     # the spot in the corner is half outside, so its mean lies a little inside
-    torch.testing.assert_close(SoftReading(learner)(images)["points"], SPOTS, atol=0.05, rtol=0)
+    torch.testing.assert_close(SoftReading(learner)(images)["points"], SPOTS, atol=0.12, rtol=0)
 
 
 def test_the_decoding_that_is_asked_for_is_exported() -> None:

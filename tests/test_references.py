@@ -1,4 +1,4 @@
-"""Reference faces: the neutral one, the most alike, worse copies; and faces in masks."""
+"""Reference faces: the neutral one, the most alike, and worse copies."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from nasion.engines.spec import Spec
-from nasion.realtime.faces import IBUG_68, FloatArray, scheme_of
+from nasion.realtime.faces import FloatArray
 from nasion.trainers.augment import Augmentation
 from nasion.trainers.datasets import DataError, LandmarkSet
-from nasion.trainers.masks import MaskedSamples, masked_part, wear_mask
 from nasion.trainers.references import PairedSamples, ReferenceStudy, SiftIndex, coarser, grey_crop, neutral_face
 from nasion.trainers.samples import FaceItem, FaceSamples
 
@@ -154,45 +153,3 @@ def test_the_study_asks_for_each_kind_of_reference(faces: LandmarkSet) -> None:
     assert figures["nme_best"] == 0  # among themselves, each face is most like itself
     assert [coarse for coarse, _ in asked] == [1, 2, 4, 1, 1, 1, 1, 1]
     assert torch.equal(asked[3][1], plain.crop(2)["points"].expand(6, -1, -1))
-
-
-# --- masks
-
-
-def test_a_mask_covers_mouth_and_chin_and_leaves_the_eyes() -> None:
-    points = face_shape() * 50 + 7
-    outline = masked_part(points, IBUG_68)
-    assert outline is not None
-
-    def inside(point: FloatArray) -> bool:
-        return cv2.pointPolygonTest(outline, (float(point[0]), float(point[1])), False) > 0
-
-    assert all(inside(points[i]) for i in (*range(5, 12), *range(31, 36), *range(48, 68)))
-    assert not any(inside(points[i]) for i in (*range(17, 28), *range(36, 48)))
-
-
-@pytest.mark.parametrize("landmarks", [19, 21, 29, 98, 106])
-def test_every_scheme_can_wear_a_mask(landmarks: int) -> None:
-    scheme, points = scheme_of(landmarks), face_shape(landmarks) * 50 + 7
-    assert scheme is not None
-    outline = masked_part(points, scheme)
-    assert outline is not None
-    mouth = points[list(scheme.mouth)].mean(axis=0)
-    assert cv2.pointPolygonTest(outline, (float(mouth[0]), float(mouth[1])), False) > 0
-
-
-def test_a_mask_changes_the_lower_face_only_and_no_annotation(faces: LandmarkSet) -> None:
-    bare, masked = (kind(faces, SPEC, Augmentation()).crop(1) for kind in (FaceSamples, MaskedSamples))
-    assert torch.equal(bare["points"], masked["points"])
-    assert torch.equal(bare["visible"], masked["visible"])
-    changed = (bare["image"] != masked["image"]).any(dim=0)
-    for part, covered in ((slice(17, 27), False), (slice(36, 48), False), (slice(48, 68), True), (slice(6, 11), True)):
-        x, y = bare["points"][part].round().int().T  # brows, eyes, mouth, chin
-        assert bool((changed[y, x] == covered).all()), part
-    assert torch.equal(masked["image"], MaskedSamples(faces, SPEC, Augmentation()).crop(1)["image"])
-
-
-def test_a_face_whose_mouth_nobody_marked_wears_no_mask(faces: LandmarkSet) -> None:
-    item = FaceSamples(faces, SPEC, Augmentation()).crop(0)
-    item["known"][50] = 0
-    assert torch.equal(wear_mask(item, SPEC, np.random.default_rng(0))["image"], item["image"])

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -40,6 +40,7 @@ def evaluate(
     detector: str | None = None,
     paper: str | None = None,
     decoding: Literal["arg_max", "soft_arg_max"] | None = None,
+    masks: bool = False,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
     plot: Path | None = None,
     card: bool = False,
@@ -61,19 +62,18 @@ def evaluate(
         detector: detector network, by shipped name or file; "own" for a network that finds faces itself.
         paper: recipe whose published figures stand beside ours (default: the network's own).
         decoding: how a checkpoint's maps are read, for recipes that leave the choice (default: the recipe's).
+        masks: paint a synthetic mask over the lower half of each face, to see how much a network leans on it.
         json_file: also write the figures, with command, machine, versions and date, to this file.
         plot: also draw the cumulative error curves, as .svg or .png.
         card: also write the figures into the cards of the networks, for those who ship them.
         device: for checkpoints: auto (a GPU where there is one), cpu or cuda:N.
     """
     if model is None or card or (sets and set(sets) <= OF_NETWORKS):
-        if plot or paper or decoding:
-            raise NasionError(
-                "--plot, --paper and --decoding are for a network that --model names; what ships has no paper"
-            )
+        if plot or paper or decoding or masks:
+            raise NasionError("--plot, --paper, --decoding and --masks are for a network that --model names; give one")
         report = _product(sets, data, (model or ["landmarks-68"])[0], detector or "face-detector", card=card)
     else:
-        report = Comparison(data, detector, paper, decoding, device).run(model, sets or ["300w"], plot)
+        report = Comparison(data, detector, paper, decoding, masks, device).run(model, sets or ["300w"], plot)
     if json_file:
         json_file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
 
@@ -98,6 +98,7 @@ class Comparison:
     detector: str | None
     paper: str | None
     decoding: Literal["arg_max", "soft_arg_max"] | None
+    masks: bool
     device: str
 
     def run(self, names: Sequence[str], sets: Sequence[str], plot: Path | None) -> dict[str, Any]:
@@ -108,6 +109,8 @@ class Comparison:
         from .train import device_named
 
         read = {name: read_set(name, self.data, part="test") for name in sets}  # before anything takes long
+        if self.masks:  # another set than the one that papers print
+            read = {(worn := f"{name} in masks"): replace(faces, name=worn) for name, faces in read.items()}
         if plot:
             check_drawing(plot)
         measured: dict[str, Any] = {}
@@ -129,6 +132,7 @@ class Comparison:
         chosen = [*sets, *(f"--model {_short(name)}" for name in names)]
         chosen += [f"--detector {_short(self.detector)}"] if self.detector else []
         chosen += [f"--decoding {self.decoding}"] if self.decoding else []
+        chosen += ["--masks"] if self.masks else []
         about = [{"model": _short(model.name), **model.about} for model in models]
         return _provenance(chosen) | {"system": system, "models": about, "measured": measured}
 
@@ -171,10 +175,10 @@ class Comparison:
 
         print(f"{_short(model.name)} on {len(faces)} faces of {faces.name}", file=sys.stderr)
         if model.whole:
-            return locate_in_pictures(model, faces, boxes=self.detector is None)
+            return locate_in_pictures(model, faces, boxes=self.detector is None, masks=self.masks)
         if detector is None:
-            return locate_at_truth(model.runtime, faces)
-        return locate_by_detector(model.runtime, detector, faces)
+            return locate_at_truth(model.runtime, faces, masks=self.masks)
+        return locate_by_detector(model.runtime, detector, faces, masks=self.masks)
 
     def _crops(self, model: Model) -> str:
         """What the network got to see, in words."""

@@ -27,12 +27,12 @@ from .datasets import (
     read_300w,
     read_aflw68,
     read_image,
-    read_images,
     read_negatives,
     read_wider,
     read_ytf68,
 )
 from .learner import device_of
+from .masks import face_pictures
 from .metrics import (
     YAW_BANDS,
     Found,
@@ -111,15 +111,16 @@ class Located:
         return ~np.isnan(self.points[:, 0, 0])
 
 
-def locate(tracker: Tracker, data: LandmarkSet) -> Located:
+def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False) -> Located:
     """Track each picture as a video of one frame; the labelled face is the one whose box overlaps its box most.
 
     A face that overlaps it by an IoU below ``FOUND_OVERLAP`` is another one, and the labelled face counts as missed.
+    With ``masks`` the labelled faces wear synthetic ones.
     """
     count = data.points.shape[1]
     points = np.full((len(data), count, 2), np.nan, np.float32)
     confidence = np.full((len(data), count), np.nan, np.float32)
-    for i, image in enumerate(read_images(data.files)):
+    for i, image in enumerate(face_pictures(data, masks=masks)):
         tracker.reset()
         faces = tracker.update(Frame(image, 0.0, 0))
         truth = box_of(data.points[i][~np.isnan(data.points[i, :, 0])])

@@ -18,9 +18,10 @@ from ..engines.zoo import model_path
 from ..realtime.faces import FloatArray
 from ..realtime.geometry import Region, box_of, iou, region_of_points, to_frame, to_tensor, transform, warp
 from ..realtime.tracker import Tracker
-from .datasets import LandmarkSet, read_images
+from .datasets import LandmarkSet
 from .evaluation import FOUND_OVERLAP, Located, ModuleRuntime, locate
 from .learner import device_of
+from .masks import face_pictures
 from .systems.heat_maps import Decoding, read_by
 
 BATCH = 16  # crops that go through a network together
@@ -104,15 +105,17 @@ def _file(name: str, path: Path) -> Model:
 # --- where the points are
 
 
-def locate_at_truth(runtime: Runtime, data: LandmarkSet) -> Located:
+def locate_at_truth(runtime: Runtime, data: LandmarkSet, *, masks: bool = False) -> Located:
     """Points in the crops that the annotation gives: squares around its points by the network's margin, not turned.
+
+    With ``masks`` the faces wear synthetic ones.
 
     Raises:
         ModelError: the network has another number of points than the set.
     """
     _check_points(runtime, data)
     points, confidence = [], []
-    images = read_images(data.files)
+    images = face_pictures(data, masks=masks)
     for start in range(0, len(data), BATCH):
         regions = [_region(face, runtime) for face in data.points[start : start + BATCH]]
         size, spec = runtime.spec.size[0], runtime.spec
@@ -127,15 +130,17 @@ def _region(points: FloatArray, runtime: Runtime) -> Region:
     return region_of_points(points[~np.isnan(points[:, 0])], margin=runtime.spec.crop_margin)
 
 
-def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet) -> Located:
+def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet, *, masks: bool = False) -> Located:
     """Points of the labelled face as the tracker finds it in the whole picture, NaN where it does not.
+
+    With ``masks`` the labelled faces wear synthetic ones.
 
     Raises:
         ModelError: the network has another number of points than the set.
     """
     _check_points(runtime, data)
     with Tracker.from_networks(detector, runtime, smooth="none") as tracker:
-        return locate(tracker, data)
+        return locate(tracker, data, masks=masks)
 
 
 def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
@@ -147,13 +152,14 @@ def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
 # --- networks that find faces themselves
 
 
-def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool) -> Located:
+def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool, masks: bool = False) -> Located:
     """Points of the labelled face in pictures of which it takes ``FILL`` of the side, upright and in the middle.
 
     Args:
         model: a network that finds faces itself.
         data: the faces.
         boxes: give the network the true boxes; else it looks for the face, and one that it misses is NaN.
+        masks: whether the faces wear synthetic masks.
 
     Raises:
         ModelError: the network has another number of points than the set, or takes no boxes.
@@ -167,7 +173,7 @@ def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool) -> Locat
     size, spec = model.runtime.spec.size[0], model.runtime.spec
     points = np.full(data.points.shape, np.nan, np.float32)
     confidence = np.full(data.points.shape[:2], np.nan, np.float32)
-    for i, image in enumerate(read_images(data.files)):
+    for i, image in enumerate(face_pictures(data, masks=masks)):
         truth = data.points[i][~np.isnan(data.points[i, :, 0])]
         region = region_of_points(truth, margin=1 / FILL)
         matrix = region.to_crop(size)

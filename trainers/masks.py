@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
-import torch
 from numpy.random import Generator
 
-from ..engines.spec import Spec
-from ..realtime.faces import FloatArray, LandmarkScheme, scheme_of
-from .samples import FaceItem, FaceSamples
+from ..realtime.faces import FloatArray, Image, LandmarkScheme
+from .datasets import LandmarkSet, read_images
+from .samples import FaceSamples
 
 # red, green, blue: surgical blue, white, black, grey, beige
 SHADES = ((132, 178, 201), (232, 232, 228), (28, 28, 32), (120, 124, 128), (205, 182, 150))
 TOP = 0.4  # where a mask begins on the way from the eyes (0) to the mouth (1): half way down the nose
+LIGHT = (0.95, 0.8)  # brightness of a mask's upper and lower edge
 REACH = 1.08  # a mask goes a little beyond the outermost points
 
 
@@ -33,27 +35,37 @@ def masked_part(points: FloatArray, scheme: LandmarkScheme) -> FloatArray | None
     return outline
 
 
-def wear_mask(item: FaceItem, spec: Spec, rng: Generator) -> FaceItem:
-    """The crop with a mask of a random shade, a little darker towards its lower edge; the annotation stays as it is."""
-    scheme = scheme_of(len(item["points"]))
-    known = item["known"].numpy()[:, None] > 0
-    outline = masked_part(np.where(known, item["points"].numpy(), np.nan), scheme) if scheme else None
+def paint_mask(image: Image, points: FloatArray, scheme: LandmarkScheme, rng: Generator) -> Image:
+    """The BGR picture (H,W,3) with a mask of a random shade over the face at points (n,2), darker towards its chin.
+
+    The picture as it is where ``masked_part`` finds no place for one.
+    """
+    outline = masked_part(points, scheme)
     if outline is None:
-        return item
-    size = item["image"].shape[-1]
-    cover = np.zeros((size, size), np.float32)
+        return image
+    cover = np.zeros(image.shape[:2], np.float32)
     cv2.fillPoly(cover, [np.round(outline * 16).astype(np.int32)], (1.0,), shift=4)
-    shade = np.array(SHADES[int(rng.integers(len(SHADES)))], np.float32)[:: 1 if spec.channels == "rgb" else -1]
-    light = np.linspace(1.05, 0.8, size, dtype=np.float32)[:, None]
-    cloth = np.clip(shade[:, None, None] * light, 0, 255) - np.array(spec.mean, np.float32)[:, None, None]
-    cloth = cloth / np.array(spec.std, np.float32)[:, None, None]
-    image = item["image"] * torch.from_numpy(1 - cover) + torch.from_numpy(cloth * cover)
-    return {**item, "image": image}
+    shade = np.array(SHADES[int(rng.integers(len(SHADES)))], np.float32)[::-1]
+    light = np.interp(np.arange(len(image)), (outline[:, 1].min(), outline[:, 1].max()), LIGHT)
+    cloth = shade * light[:, None, None].astype(np.float32)
+    painted: Image = np.round(image + (cloth - image) * cover[..., None]).clip(0, 255).astype(np.uint8)
+    return painted
+
+
+def face_pictures(data: LandmarkSet, *, masks: bool = False) -> Iterator[Image]:
+    """The pictures of ``data`` in order; with ``masks`` its faces wear them, face i always the same one.
+
+    Raises:
+        DataError: a picture is missing or cannot be decoded.
+    """
+    for face, image in enumerate(read_images(data.files)):
+        yield paint_mask(image, data.points[face], data.scheme, np.random.default_rng(face)) if masks else image
 
 
 class MaskedSamples(FaceSamples):
     """Plain crops whose faces wear masks; face i always the same one."""
 
-    def crop(self, face: int) -> FaceItem:
+    def cut(self, face: int) -> tuple[Image, FloatArray]:
         """As without, and a mask over it."""
-        return wear_mask(super().crop(face), self.spec, np.random.default_rng([self.seed, face]))
+        image, points = super().cut(face)
+        return paint_mask(image, points, self.data.scheme, np.random.default_rng([self.seed, face])), points

@@ -68,10 +68,14 @@ class FaceSamples(SampleStream[FaceItem]):
 
     def crop(self, face: int) -> FaceItem:
         """The plain crop of face number ``face`` of the set, as validation and tests use it."""
+        image, points = self.cut(face)
+        return self.item(image, points, self._visible(face))
+
+    def cut(self, face: int) -> tuple[Image, FloatArray]:
+        """Its pixels, BGR (S,S,3), and the points (n,2) within them, NaN where not annotated."""
         points, size = self.data.points[face], self.spec.size[0]
         matrix = self._region(points).to_crop(size)
-        image = warp(self.picture(self.data.files[face]), matrix, size)
-        return self.item(image, transform(points, matrix), self._visible(face))
+        return warp(self.picture(self.data.files[face]), matrix, size), transform(points, matrix)
 
     def item(self, image: Image, points: FloatArray, visible: FloatArray) -> FaceItem:
         """Arrays to tensors: BGR crop (S,S,3), points (n,2) with NaN where not annotated, visibility (n,)."""

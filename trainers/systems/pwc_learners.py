@@ -23,7 +23,7 @@ from ..losses import (
     pixel_cross_entropy,
     spatial_cross_entropy,
 )
-from ..networks.blocks import over_pixels
+from ..networks.blocks import log_over_channels, over_pixels
 from ..networks.pwc import Discriminator
 from ..samples import FaceItem
 from ..targets import class_map, gaussian_maps, gaussian_targets
@@ -122,12 +122,13 @@ class Maps(Study):
     decoding: Decoding = "arg_max"
 
     def coordinates(self, out: Tensor) -> Tensor:
-        """Those of soft-argmax: arg-max has no gradient."""
-        return self.soft_points(out)
+        """By soft-argmax of the logits: arg-max has no gradient, and the mean place of the maps works against peaks."""
+        points, _ = soft_arg_max(self.landmark_maps(out))
+        return points
 
     def soft_points(self, out: Tensor) -> Tensor:
-        """Points by soft-argmax of each landmark's logits."""
-        points, _ = soft_arg_max(self.landmark_maps(out))
+        """Points by soft-argmax: the mean place of each landmark's map."""
+        points, _ = soft_arg_max(self.pixel_logits(out))
         return points
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -137,7 +138,7 @@ class Maps(Study):
             maps = self.probabilities(out)
             points, _ = arg_max(maps, quarter=False)
         else:
-            maps, points = over_pixels(self.landmark_maps(out)), self.soft_points(out)
+            maps, points = over_pixels(self.pixel_logits(out)), self.soft_points(out)
         return {"points": points, "confidence": _within(maps, points, NEAR / self.unit).clamp_max(1.0)}
 
     def exported(self) -> Study:
@@ -159,6 +160,10 @@ class Maps(Study):
         """The maps that arg-max reads, (B,n,S,S): here a softmax over the maps of each pixel."""
         return self.landmark_maps(out.softmax(dim=1))
 
+    def pixel_logits(self, out: Tensor) -> Tensor:
+        """Logarithm, but for a constant a map, of the same maps: their softmax over the pixels is a distribution."""
+        return self.landmark_maps(log_over_channels(out))
+
 
 def _within(probabilities: Tensor, points: Tensor, reach: float) -> Tensor:
     """Sum (B,n) of each map (B,n,H,W) over ``reach`` pixels each way around its point (B,n,2); the edge is soft."""
@@ -175,6 +180,10 @@ class Distribution(Maps):
     def probabilities(self, out: Tensor) -> Tensor:
         """Softmax over the pixels."""
         return over_pixels(out)
+
+    def pixel_logits(self, out: Tensor) -> Tensor:
+        """What the softmax is taken of."""
+        return out
 
     def map_losses(self, out: Tensor, batch: FaceItem) -> dict[str, Tensor]:
         """KL divergence less the constant entropy of the target, summed over the landmarks inside the crop."""
@@ -212,9 +221,13 @@ class PixelClassification(Maps):
 
 
 class Hybrid(PixelClassification):
-    """Pixel classes, and the distance of the points that soft-argmax reads."""
+    """Pixel classes, and the distance of the points that soft-argmax reads off the logits."""
 
     by_distance = 0.25
+
+    def pixel_logits(self, out: Tensor) -> Tensor:
+        """Those whose points it learns."""
+        return self.landmark_maps(out)
 
 
 class HybridAsReleased(Hybrid):
