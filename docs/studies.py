@@ -54,6 +54,7 @@ def _paper_size(recipe: str, *options: str) -> Study:
 
 
 FACE = ("--size", "128", "--precision", "bf16")
+TAUGHT = (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}")
 PAPER_FACE = ("--size", "256", "--precision", "bf16")
 SMALL_PWC = ("--width", "0.125", "--size", "112", "--precision", "bf16")
 EIGHTH = ("--width", "0.125", *FACE)
@@ -68,13 +69,8 @@ STUDIES = (
     Study("sd-hrnet-supernet-first", "sd-hrnet-supernet", 11, FACE, IN_MASKS),
     Study("sd-hrnet-supernet", "sd-hrnet-supernet", 12, (*FACE, "--start", "{sd-hrnet-supernet-first}"), IN_MASKS),
     Study("sd-hrnet-slim", "sd-hrnet-slim", 20, (*FACE, "--budget", "600", "--start", "{sd-hrnet-supernet}"), IN_MASKS),
-    Study(
-        "sd-hrnet-distil",
-        "sd-hrnet-distil",
-        30,
-        (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}"),
-        IN_MASKS,
-    ),
+    Study("sd-hrnet-distil", "sd-hrnet-distil", 30, TAUGHT, IN_MASKS),
+    Study("sd-hrnet-peer", "sd-hrnet-table6-peer", 30, TAUGHT, IN_MASKS),
     Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}"), IN_MASKS),
     Study("sd-hrnet-256", "sd-hrnet-table6-none", 90, (*PAPER_FACE, "--start", "{sd-hrnet-none}"), IN_MASKS),
     *(Study(name, name, 10, SMALL_PWC) for name in ("pwc-direct", "pwc-direct-disc", "pwc-dan", "pwc-dan-disc")),
@@ -83,7 +79,7 @@ STUDIES = (
     *(Study(recipe, recipe, 60, ("--steps", "2000", *HALF), IN_MASKS) for recipe in RHT),  # as many steps for each
     *(
         Study(f"{recipe}-on", recipe, 120, ("--steps", "4000", *HALF, "--start", f"{{{recipe}}}"), IN_MASKS)
-        for recipe in RHT
+        for recipe in ("rht-trans-r", "rht-r")
     ),
     Study("rdfn-detector", "rdfn-detector", 7, QUARTER, ()),
     Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), ((), ("--detector", "own"))),

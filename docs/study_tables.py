@@ -7,8 +7,12 @@ from typing import Any
 
 from reports import ROOT, STUDIES, better_reading, measured, read, studies, table
 
+from nasion.trainers.published import published
 from nasion.trainers.tables import TABLES as PUBLISHED
 from nasion.trainers.tables import Table
+
+IN_MASKS = "300w in masks"  # what `nasion evaluate 300w --masks` measured
+STAGES = tuple(f"sd-hrnet-{stage}" for stage in ("teacher", "supernet", "slim", "none", "peer", "distil", "256"))
 
 
 def runs() -> str:
@@ -104,16 +108,53 @@ def cascades() -> str:
     return table([*head, "held-out: maps", "last stage", "crops seen"], rows)
 
 
+def stages() -> str:
+    """SD-HRNet, stage by stage as one starts from the other, on plain faces and in masks."""
+    rows = []
+    for name in STAGES:
+        if not (STUDIES / f"{name}.json").is_file():
+            continue
+        report = read(STUDIES / f"{name}.json")
+        recipe, soft = _recipe(report), report["validation_curve"]
+        theirs = [_in_common(recipe, faces) for faces in ("300w", "masked300w")]
+        rows.append(
+            [
+                f"`{name}`",
+                theirs[0],
+                f"{_on_helen(report):.2f}",
+                f"{100 * min(line['nme_soft'] for line in soft):.2f}",
+                theirs[1],
+                f"{_on_helen(report, IN_MASKS):.2f}",
+                f"{report['minutes']:.0f}",
+            ]
+        )
+    head = ["run", "the paper's, HELEN and LFPW", "ours, HELEN", "held-out", "the paper's, in masks"]
+    return table([*head, "ours, HELEN in masks", "minutes"], rows)
+
+
+def _in_common(recipe: str, faces: str) -> str:
+    """What a paper prints for a recipe on the common part of a set, by eye corners."""
+    kind = ("common", "nme", "io")
+    found = [each for each in published(recipe, faces) if (each.subset, each.measure, each.norm) == kind]
+    return f"{found[0].value:.2f}" if found else ""
+
+
 def masks() -> str:
     """RHT: with and without its transformations, on plain faces and under synthetic masks."""
     theirs = _printed_on_300w("rht", "io")
     rows = []
     for report in (report for report in measured() if report["study"].startswith("rht")):
-        best, name = _best(report), report["study"]
-        row = [f"`{name}`", f"{theirs[name]:.2f}" if name in theirs else "", f"{_on_helen(report):.2f}"]
-        row += [f"{100 * best['nme']:.2f}", f"{100 * best['nme_masked']:.2f}"]
+        best, recipe = _best(report), _recipe(report)
+        row = [f"`{report['study']}`", f"{theirs[recipe]:.2f}" if recipe in theirs else "", f"{_on_helen(report):.2f}"]
+        row += [f"{_on_helen(report, IN_MASKS):.2f}", f"{100 * best['nme']:.2f}", f"{100 * best['nme_masked']:.2f}"]
         rows.append([*row, f"{100 * (best['nme_masked'] - best['nme']):.2f}"])
-    return table(["recipe", "the paper's, 300W", "ours, HELEN", "held-out", "in masks", "masks cost"], rows)
+    head = ["run", "the paper's, 300W", "ours, HELEN", "in masks", "held-out", "in masks", "masks cost"]
+    return table(head, rows)
+
+
+def _recipe(report: dict[str, Any]) -> str:
+    recipe: str = report["command"].split()[2]
+    return recipe
 
 
 def _printed_on_300w(paper: str, norm: str) -> dict[str, float]:
@@ -204,14 +245,14 @@ def results() -> str:
     return table(["printed in", "system", "set", "measure", "parts", "published", "ours", "trained on, for"], rows)
 
 
-def _ours(published: Table, report: dict[str, Any] | None) -> list[str]:
+def _ours(row: Table, report: dict[str, Any] | None) -> list[str]:
     """Our figure of the same kind, on the part of the set that we have, and what it cost."""
-    measured = report["measured"].get(published.set, {}) if report else {}
-    found = measured.get(published.norm, {}).get("helen", {})
-    if report is None or published.measure not in found:
+    measured = report["measured"].get(row.set, {}) if report else {}
+    found = measured.get(row.norm, {}).get("helen", {})
+    if report is None or row.measure not in found:
         return ["", ""]
     cost = f"1,845 faces of 300W, {report['minutes']:.0f} minutes of a core"
-    return [f"{found[published.measure]:.2f} (helen)", cost]
+    return [f"{found[row.measure]:.2f} (helen)", cost]
 
 
 TABLES = {
@@ -219,6 +260,7 @@ TABLES = {
     "orderings": orderings,
     "cascades": cascades,
     "masks": masks,
+    "stages": stages,
     "detection": detection,
     "paper_sizes": paper_sizes,
     "results": results,
