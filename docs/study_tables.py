@@ -7,7 +7,7 @@ from typing import Any
 
 from reports import ROOT, STUDIES, better_reading, measured, read, studies, table
 
-from nasion.trainers.published import published
+from nasion.trainers.published import ROWS, in_true_boxes, published
 from nasion.trainers.tables import TABLES as PUBLISHED
 from nasion.trainers.tables import Table
 
@@ -99,13 +99,11 @@ def orderings() -> str:
 
 def cascades() -> str:
     """CHS: hourglasses alone, with selective features, with both and four stages of regression."""
-    theirs = _printed_on_300w("chs", "ip")
     rows = []
     for report in (report for report in measured() if report["study"].startswith("chs")):
         helen = report["measured"]["300w"]["ip"]["helen"]
         best = _best(report)
-        name = report["study"]
-        row = [f"`{name}`", f"{theirs[name]:.2f}" if name in theirs else "", f"{helen['nme']:.2f}"]
+        row = [f"`{report['study']}`", _theirs(_recipe(report), "300w", "full", "ip"), f"{helen['nme']:.2f}"]
         row += [f"{_on_helen(report):.2f}", f"{100 * best['nme_maps']:.2f}", f"{100 * best['nme']:.2f}"]
         rows.append([*row, f"{report['samples']:,}"])
     head = ["recipe", "the paper's, by pupils, 300W", "HELEN, by pupils", "by eye corners"]
@@ -120,7 +118,7 @@ def stages() -> str:
             continue
         report = read(STUDIES / f"{name}.json")
         recipe, soft = _recipe(report), report["validation_curve"]
-        theirs = [_in_common(recipe, faces) for faces in ("300w", "masked300w")]
+        theirs = [_theirs(recipe, faces, "common") for faces in ("300w", "masked300w")]
         rows.append(
             [
                 f"`{name}`",
@@ -136,20 +134,19 @@ def stages() -> str:
     return table([*head, "ours, HELEN in masks", "minutes"], rows)
 
 
-def _in_common(recipe: str, faces: str) -> str:
-    """What a paper prints for a recipe on the common part of a set, by eye corners."""
-    kind = ("common", "nme", "io")
+def _theirs(recipe: str, faces: str, subset: str, norm: str = "io") -> str:
+    """The error that a paper prints for a recipe on a part of a set; nothing where it prints none."""
+    kind = (subset, "nme", norm)
     found = [each for each in published(recipe, faces) if (each.subset, each.measure, each.norm) == kind]
     return f"{found[0].value:.2f}" if found else ""
 
 
 def masks() -> str:
     """RHT: with and without its transformations, on plain faces and under synthetic masks."""
-    theirs = _printed_on_300w("rht", "io")
     rows = []
     for report in (report for report in measured() if report["study"].startswith("rht")):
         best, recipe = _best(report), _recipe(report)
-        row = [f"`{report['study']}`", f"{theirs[recipe]:.2f}" if recipe in theirs else "", f"{_on_helen(report):.2f}"]
+        row = [f"`{report['study']}`", _theirs(recipe, "300w", "full"), f"{_on_helen(report):.2f}"]
         row += [f"{_on_helen(report, IN_MASKS):.2f}", f"{100 * best['nme']:.2f}", f"{100 * best['nme_masked']:.2f}"]
         rows.append([*row, f"{100 * (best['nme_masked'] - best['nme']):.2f}"])
     head = ["run", "the paper's, 300W", "ours, HELEN", "in masks", "held-out", "in masks", "masks cost"]
@@ -159,13 +156,6 @@ def masks() -> str:
 def _recipe(report: dict[str, Any]) -> str:
     recipe: str = report["command"].split()[2]
     return recipe
-
-
-def _printed_on_300w(paper: str, norm: str) -> dict[str, float]:
-    """A paper's errors on all test faces of 300W, which come last in its tables, by system."""
-    kind = (paper, "300w", "nme", norm)
-    tables = [each for each in PUBLISHED if (each.paper, each.set, each.measure, each.norm) == kind]
-    return {name: values[-1] for each in tables if each.subsets[-1] == "full" for name, values in each.rows.items()}
 
 
 def _best(report: dict[str, Any]) -> dict[str, Any]:
@@ -232,7 +222,7 @@ def _printed(published: list[dict[str, Any]]) -> str:
 
 def results() -> str:
     """Every result that the papers print, and ours where we have the data."""
-    ours = {report["study"]: report for report in measured()}
+    ours = _by_system()
     rows = [
         [
             f"{each.paper} {each.number}",
@@ -249,14 +239,28 @@ def results() -> str:
     return table(["printed in", "system", "set", "measure", "parts", "published", "ours", "trained on, for"], rows)
 
 
-def _ours(row: Table, report: dict[str, Any] | None) -> list[str]:
-    """Our figure of the same kind, on the part of the set that we have, and what it cost."""
-    measured = report["measured"].get(row.set, {}) if report else {}
-    found = measured.get(row.norm, {}).get("helen", {})
-    if report is None or row.measure not in found:
-        return ["", ""]
+Found = tuple[dict[str, Any], str]  # what was measured on 300W, and what it cost
+
+
+def _by_system() -> dict[str, Found]:
+    """Our runs by the rows of the papers' tables; a run of just that name comes before others of its recipe."""
+    rows = [(report, row, found) for report in measured() for row, found in _of_systems(report).items()]
+    return {row: found for exact in (False, True) for report, row, found in rows if (report["study"] == row) == exact}
+
+
+def _of_systems(report: dict[str, Any]) -> dict[str, Found]:
+    recipe, figures = _recipe(report), report["measured"]
     cost = f"1,845 faces of 300W, {report['minutes']:.0f} minutes of a core"
-    return [f"{found[row.measure]:.2f} (helen)", cost]
+    if "300w by own" in figures:  # finds faces itself
+        return {recipe: (figures["300w by own"], cost), in_true_boxes(recipe): (figures["300w"], cost)}
+    return dict.fromkeys((recipe, *ROWS.get(recipe, ())), (figures["300w"], cost))
+
+
+def _ours(row: Table, found: Found | None) -> list[str]:
+    """Our figure of the same kind, on the part of the set that we have, and what it cost."""
+    figures, cost = found or ({}, "")
+    helen = figures.get(row.norm, {}).get("helen", {}) if row.set == "300w" else {}
+    return [f"{helen[row.measure]:.2f} (helen)", cost] if row.measure in helen else ["", ""]
 
 
 TABLES = {

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from nasion.engines.errors import NasionError
 from nasion.trainers.counting import multiply_accumulates, parameters
 from nasion.trainers.networks.hourglass import (
     HPM,
@@ -125,7 +126,7 @@ def test_an_hpm_block_adds_to_its_input() -> None:
 
 
 def test_a_size_that_cannot_be_halved_so_often_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"size 96 px; 4 halvings need a multiple of 64"):
+    with pytest.raises(NasionError, match=r"size 96 px; 4 halvings need a multiple of 64"):
         HourglassConfig(size=96)
 
 

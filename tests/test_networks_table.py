@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import torch
 from nasion.engines.errors import NasionError
 from nasion.tools.networks import networks, table
 from nasion.trainers.counting import multiply_accumulates
+from nasion.trainers.networks.rdfn import RDFN
+from nasion.trainers.networks.region_head import PRESETS as REGION_HEADS
 from nasion.trainers.presets import PRESETS, Count, Figure, count
 from nasion.trainers.published import SIZES
 
@@ -40,12 +43,19 @@ def test_all_rows_are_exact_to_the_digit_or_have_the_stated_gap(counts: dict[str
     for name, each in counts.items():
         if name in UNPRINTED:
             continue
-        parameters, macs = GAPS.get(name, (0.0, 0.0))
-        assert each.size.gap is not None
-        assert 100 * each.size.gap == pytest.approx(parameters, abs=0.05 if abs(parameters) > 0.01 else 0.001), name
-        if each.flops.printed is not None:
-            assert each.flops.gap is not None
-            assert 100 * each.flops.gap == pytest.approx(macs, abs=0.05 if abs(macs) > 0.05 else 0.01), name
+        for figure, gap in zip((each.size, each.flops), GAPS.get(name, (0.0, 0.0)), strict=True):
+            if figure.printed is not None:
+                assert figure.gap is not None
+                close = 0.0 if gap == 0 else 0.05 if abs(gap) > 0.1 else 0.01
+                assert abs(100 * figure.gap - gap) <= close, name
+        assert each.size.printed is not None, name
+
+
+def test_the_whole_of_rdfn_costs_more_than_what_the_paper_counts() -> None:
+    """4.38 G is backbone and detector; with the landmark head one face more costs 4.56 G."""
+    with torch.device("meta"):
+        network = RDFN(replace(REGION_HEADS["paper_counts"], faces=1))
+    assert multiply_accumulates(network, (1, 3, 256, 256)) == pytest.approx(4.562e9, rel=1e-3)
 
 
 def test_what_no_paper_prints_is_what_the_reading_gives(counts: dict[str, Count]) -> None:

@@ -14,9 +14,12 @@ import torch
 from nasion.trainers import checkpoint, processes
 from nasion.trainers.learner import Learner
 from nasion.trainers.loop import Schedule, State, TrainingError, train
+from nasion.trainers.recipes import load_trained
 from nasion.trainers.record import read_record
 
+from .labelled import write_data
 from .lines import FACTORS_AND_WEIGHTS, SCHEDULE, TURNS, Crops, InTurns, Line, line, numbers, supernet, weights
+from .trained import write_checkpoint
 
 
 def run(folder: Path, schedule: Schedule = SCHEDULE, learner: Learner | None = None, **options: object) -> State:
@@ -53,6 +56,19 @@ def _supernets_are_the_same(folder: Path) -> None:
     moved = (alone - begin).abs()
     assert (moved > 0).float().mean() > 0.5, "factors and weights"
     assert (first - alone).abs().max() < 1e-3 * moved.max()
+
+
+def test_the_command_goes_on_from_an_earlier_stage_in_two_processes(tmp_path: Path) -> None:
+    """As README and help have it: two slim networks learn from one supernet, and one folder is written."""
+    data, start = write_data(tmp_path / "data"), write_checkpoint(tmp_path / "supernet", "sd-hrnet-supernet")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = ["--data", data, "--out", tmp_path / "slim", "--start", start, "--steps", "2", "--batch", "4"]
+    command = [*launch, "-m", "--", "nasion.tools.main", "train", "sd-hrnet-slim", *map(str, options)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("slim: 2 steps") == 1
+    assert load_trained(tmp_path / "slim" / "best.pt").recipe.name == "sd-hrnet-slim"
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def test_seeds_train_in_folders_of_their_own_and_spread_is_printed(
 
 
 def test_one_seed_has_no_deviation() -> None:
-    assert list(command.spread([{"nme": 0.5}]))[1] == "  nme: 0.50000 ± nan"
+    assert list(command.spread([{"nme": 0.5}]))[1] == "  nme: 0.50000"
 
 
 def test_a_schedule_may_follow_the_options(data: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasion.engines.errors import NasionError
 from nasion.trainers.counting import multiply_accumulates, parameters
 from nasion.trainers.networks.rht import (
     RHT,
@@ -215,7 +216,7 @@ def test_halving_a_crop_follows_the_half_pixel_rule() -> None:
 
 @pytest.mark.parametrize("size", [100, 0, -64])
 def test_a_size_that_cannot_be_halved_so_often_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match=f"size {size} px; RHT halves it six times: use a multiple of 64"):
+    with pytest.raises(NasionError, match=f"size {size} px; RHT halves it six times: use a multiple of 64"):
         RHTConfig(size=size)
 
 
@@ -237,7 +238,7 @@ def test_parts_that_are_left_out_transfer_nothing(parts: dict[str, bool]) -> Non
 def test_without_transformations_no_reference_is_taken() -> None:
     network = RHT(RHTConfig(landmarks=19, boundaries=5, size=64, width=1 / 16, layers=0, stm=False, htm=False)).eval()
     assert network(torch.rand(1, 3, 64, 64)).maps.shape == (1, 24, 32, 32)
-    with pytest.raises(ValueError, match="neither soft nor hard transformation: it takes no reference"):
+    with pytest.raises(NasionError, match="neither soft nor hard transformation: it takes no reference"):
         network.remember(torch.rand(1, 3, 32, 32), torch.rand(1, 24, 32, 32))
 
 

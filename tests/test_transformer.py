@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from nasion.engines.errors import NasionError
 from nasion.trainers.counting import multiply_accumulates, parameters
 from nasion.trainers.networks.transformer import (
     Attention,
@@ -33,12 +34,12 @@ def test_a_position_code_is_the_sine_and_cosine_of_a_cells_centre() -> None:
 
 
 def test_a_position_code_needs_four_channels_or_a_multiple() -> None:
-    with pytest.raises(ValueError, match="6 channels cannot hold sine and cosine of x and y; use a multiple of 4"):
+    with pytest.raises(NasionError, match="6 channels cannot hold sine and cosine of x and y; use a multiple of 4"):
         sine_positions(2, 2, 6)
 
 
 def test_heads_must_divide_the_channels() -> None:
-    with pytest.raises(ValueError, match="8 heads do not divide 12 channels"):
+    with pytest.raises(NasionError, match="8 heads do not divide 12 channels"):
         Attention(12, 8)
 
 

@@ -51,8 +51,8 @@ def evaluate(
     Without --model, or with --card: what ships, through the tracker. Detector, landmarks in whole pictures, presence
     and false alarms are measured; misses count as failures.
 
-    With --model: any landmark network on any set, in crops around the annotated points as in the papers, or with
-    --detector in those that our detector and the tracker make.
+    With --model: any landmark network on any set, in crops around the annotated points, or with --detector in those
+    that our detector and the tracker make. Boxes that come with a set only divide errors; they never make the crops.
 
     Args:
         sets: what to measure (default: all that ships is measured by; 300w for --model).
@@ -164,8 +164,10 @@ class Comparison:
 
         for model in models:
             if self.detector and model.whole != (self.detector == OWN):
-                has = f"finds faces itself: give --detector {OWN}" if model.whole else "has no detector of its own"
-                raise NasionError(f"model {_short(model.name)!r} {has}, or leave --detector out for true boxes")
+                own = f"finds faces itself: give --detector {OWN}"
+                none = "has no detector of its own: give --detector face-detector"
+                told = own if model.whole else none
+                raise NasionError(f"model {_short(model.name)!r} {told}, or leave --detector out for true boxes")
         if self.detector in (None, OWN):
             return None
         return networks.enter_context(open_runtime(model_path(self.detector)))

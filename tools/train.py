@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 from cyclopts import Parameter
+
+from ..engines.errors import NasionError
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,8 @@ def train(
 ) -> None:
     """Train a network, or go on where the run in OUT stopped.
 
-    Ctrl-C writes a checkpoint first. On many GPUs: torchrun --nproc-per-node N -m nasion.tools.main train RECIPE ...
+    Ctrl-C writes a checkpoint first. On many GPUs, for each a process:
+    torchrun --nproc-per-node N -m -- nasion.tools.main train RECIPE ...
 
     Args:
         recipe: name of the recipe; a wrong one lists them all.
@@ -95,10 +97,14 @@ def train(
         backbone_weights=backbone_weights,
         budget=budget,
         minutes=minutes,
+        batch=batch,
     )
+    chosen.check(options)
+    if seeds is not None and seeds < 1:
+        raise NasionError(f"seeds is {seeds}; give how many times to train, 1 or more")
     folder = out or Path("runs") / recipe
     with joined(device_named(device)) as place:
-        job = Job(chosen, data, minutes, clock, steps, batch, workers, place, precision)
+        job = Job(chosen, data, clock, steps, workers, place, precision)
         if seeds is None:
             job.run(options, folder)
             return
@@ -114,8 +120,6 @@ def device_named(name: str) -> torch.device:
         NasionError: there is none of that name.
     """
     import torch
-
-    from ..engines.errors import NasionError
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -133,10 +137,8 @@ class Job:
 
     recipe: Recipe
     data: Path
-    minutes: float | None
     clock: Literal["wall", "cpu"]
     steps: int | None
-    batch: int | None
     workers: int
     device: torch.device
     precision: Literal["fp32", "bf16"]
@@ -151,7 +153,7 @@ class Job:
     def _schedule(self, options: Options) -> Schedule:
         own = self.recipe.schedule_for(options)
         steps = own.steps if self.steps is None else self.steps
-        return replace(own, seed=options.seed, steps=steps, batch=self.batch or own.batch)
+        return replace(own, seed=options.seed, steps=steps, batch=options.batch or own.batch)
 
     def run(self, options: Options, folder: Path) -> dict[str, float]:
         """Train once; returns the figures of the best checkpoint."""
@@ -162,7 +164,7 @@ class Job:
         from ..trainers.datasets import training_faces
         from ..trainers.loop import train as loop
 
-        options = replace(options, batch=self.batch, faces=training_faces(options.set, self.data))
+        options = replace(options, faces=training_faces(options.set, self.data))
         schedule = self._schedule(options)
         torch.manual_seed(options.seed)
         learner = self.recipe.build(options)
@@ -177,7 +179,7 @@ class Job:
                     collate=prepared.collate,
                     validate=prepared.validate,
                     criterion=self.recipe.criterion,
-                    minutes=self.minutes,
+                    minutes=options.minutes,
                     clock=self.clock,
                     workers=self.workers,
                     device=self.device,
@@ -198,11 +200,12 @@ class Job:
 
 def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:
     """A line for each figure: mean and standard deviation (n - 1) over the runs."""
+    from ..trainers.metrics import mean_and_deviation
+
     yield f"{len(results)} seeds, mean ± standard deviation:"
     for name in results[0]:
-        values = [result[name] for result in results]
-        deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-        yield f"  {name}: {statistics.mean(values):.5f} ± {deviation:.5f}"
+        mean, deviation = mean_and_deviation([result[name] for result in results])
+        yield f"  {name}: {mean:.5f}" + (f" ± {deviation:.5f}" if len(results) > 1 else "")
 
 
 @contextmanager

@@ -224,7 +224,14 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
         group["lr"] = rate
     processes.seed(schedule.seed, state.step)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
-        parts = module(_moved(batch, run.device), turn)
+        try:
+            parts = module(_moved(batch, run.device), turn)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise TrainingError(
+                f"batch normalisation needs two samples a process; give a larger batch ({error})"
+            ) from error
     total = torch.stack([part.float() for part in parts.values()])
     values = dict(zip(parts, total.tolist(), strict=True))
     if not math.isfinite(sum(values.values())):

@@ -123,13 +123,15 @@ FACES: dict[str, dict[str, int]] = {
 
 SYSTEMS: tuple[str, ...] = tuple(dict.fromkeys(row for table in TABLES for row in table.rows))
 
-# Recipes that are a printed row under another name, or that stand beside further rows when their own has no number.
+# Recipes that are a printed row under another name, or that stand beside further rows where their own has no number.
 ROWS: dict[str, tuple[str, ...]] = {
     "chs": ("chs", "chs-gt"),
     "chs-awing": ("chs-awing", "awing"),
     "pwc-hybrid-as-released": ("pwc-hybrid",),
     "rdfn-head": ("rdfn-gt",),
     "rdfn-landmarks": ("rdfn",),
+    "rht-r": ("rht-r-neutral", "rht-r"),  # exported with the neutral face; other sets are printed with the best only
+    "rht-h": ("rht-h-neutral", "rht-h"),
     "sd-hrnet-300w": ("sd-hrnet-slim",),
     "sd-hrnet-cofw": ("sd-hrnet-slim",),
     "sd-hrnet-wflw": ("sd-hrnet-slim",),
@@ -144,11 +146,15 @@ def in_true_boxes(system: str) -> str:
 
 
 def published(name: str, of_set: str) -> tuple[Result, ...]:
-    """What is printed for a recipe, or a row of ``SYSTEMS``, on a set as ``read_set`` knows it; empty for nothing."""
+    """What is printed for a recipe, or a row of ``SYSTEMS``, on a set as ``read_set`` knows it; empty for nothing.
+
+    Of the rows that a recipe has, each measure is taken from the first one that has it: parts and whole agree.
+    """
     found: dict[tuple[str, Measure, Norm], Result] = {}
     for row in ROWS.get(name, (name,)):
+        taken = {(measure, norm) for _, measure, norm in found}
         for table in TABLES:
-            if table.set == of_set:
+            if table.set == of_set and (table.measure, table.norm) not in taken:
                 for result in _results(table, row):
                     found.setdefault((result.subset, result.measure, result.norm), result)
     return tuple(found.values())

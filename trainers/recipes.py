@@ -52,6 +52,17 @@ class Options:
     faces: int | None = None
     structure: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """See that what is counted or measured is more than nothing.
+
+        Raises:
+            NasionError: it is not.
+        """
+        for name in ("size", "width", "budget", "minutes", "batch", "faces"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise NasionError(f"{name} is {value}; give a number above 0, or leave it out for the recipe's own")
+
     @property
     def landmarks(self) -> int:
         """Points a face of ``set``.
@@ -95,6 +106,10 @@ class Options:
         return replace(cls(**given), start=None, teacher=None, backbone_weights=None, structure=structure)
 
 
+FORM = frozenset({"set", "size", "width"})  # options of every network of the papers
+CHOICES = ("set", "size", "width", "start", "teacher", "backbone_weights", "budget")  # of which each recipe takes some
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A recipe with its data read: all that the loop needs."""
@@ -116,6 +131,7 @@ class Recipe:
         criterion: the validation figure whose minimum marks the best checkpoint.
         schedule: defaults of the run, or what makes them from the options.
         paper: short name of the paper (a row of ``published``), None where there is none.
+        takes: those of ``CHOICES`` that it has a use for.
     """
 
     name: str
@@ -125,10 +141,28 @@ class Recipe:
     criterion: str
     schedule: Schedule | Callable[[Options], Schedule]
     paper: str | None = None
+    takes: frozenset[str] = FORM
+
+    def check(self, options: Options) -> None:
+        """See that nothing is asked for that would be left aside.
+
+        Raises:
+            NasionError: an option is given that the recipe does not take.
+        """
+        untouched = Options()
+        given = [name for name in CHOICES if getattr(options, name) != getattr(untouched, name)]
+        if unused := [name for name in given if name not in self.takes]:
+            of_use = ", ".join(_flag(name) for name in CHOICES if name in self.takes) or "none of this kind"
+            not_of_use = ", ".join(map(_flag, unused))
+            raise NasionError(f"recipe {self.name} has no use for {not_of_use}; leave it out. It takes {of_use}")
 
     def schedule_for(self, options: Options) -> Schedule:
         """Defaults of the run with these options."""
         return self.schedule if isinstance(self.schedule, Schedule) else self.schedule(options)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def prepare_faces(

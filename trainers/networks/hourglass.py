@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...engines.errors import NasionError
+
 OUTLINE = 0.05  # value of the boundary map above which a cell counts as part of the outline (AWing)
 
 
@@ -38,11 +40,11 @@ class HourglassConfig:
         """Refuse a size that cannot be halved so often.
 
         Raises:
-            ValueError: see above.
+            NasionError: see above.
         """
         step = 4 * 2**self.depth
         if self.size % step:
-            raise ValueError(f"size {self.size} px; {self.depth} halvings need a multiple of {step}")
+            raise NasionError(f"size {self.size} px; {self.depth} halvings need a multiple of {step}")
 
 
 def scaled(channels: int, width: float) -> int:

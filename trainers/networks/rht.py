@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...engines.errors import NasionError
 from .blocks import conv_bn, in_full_precision
 from .hrnet import start_near_zero
 from .transformer import Backbone, TransBackbone, scaled
@@ -55,10 +56,10 @@ class RHTConfig:
         """Refuse a size whose branch cannot be halved as often as needed.
 
         Raises:
-            ValueError: see above.
+            NasionError: see above.
         """
         if self.size <= 0 or self.size % 64:
-            raise ValueError(f"size {self.size} px; RHT halves it six times: use a multiple of 64")
+            raise NasionError(f"size {self.size} px; RHT halves it six times: use a multiple of 64")
 
     @property
     def maps(self) -> int:
@@ -299,10 +300,10 @@ class RHT(nn.Module):
             maps: (R, maps, S/2, S/2), Gaussians of its landmarks and its boundaries.
 
         Raises:
-            ValueError: the network has neither transformation, so that no reference can serve it.
+            NasionError: the network has neither transformation, so that no reference can serve it.
         """
         if self.image_extractor is None or self.map_extractor is None:
-            raise ValueError("this RHT has neither soft nor hard transformation: it takes no reference")
+            raise NasionError("this RHT has neither soft nor hard transformation: it takes no reference")
         values: Scales = self.map_extractor(maps)
         return Reference(self.image_extractor(image)[0], values)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...engines.errors import NasionError
 from .blocks import conv_bn
 from .hourglass import HPM, Hourglass, Stem
 from .hrnet import W48_STAGE3, HRNetTrunk
@@ -34,10 +35,10 @@ def sine_positions(height: int, width: int, channels: int, *, temperature: float
     al. 2020, normalised form).
 
     Raises:
-        ValueError: ``channels`` is not a multiple of 4.
+        NasionError: ``channels`` is not a multiple of 4.
     """
     if channels % 4:
-        raise ValueError(f"{channels} channels cannot hold sine and cosine of x and y; use a multiple of 4")
+        raise NasionError(f"{channels} channels cannot hold sine and cosine of x and y; use a multiple of 4")
     frequency = temperature ** (-torch.arange(0, channels // 2, 2) / (channels // 2))
 
     def code(count: int) -> Tensor:
@@ -59,11 +60,11 @@ class Attention(nn.Module):
         """Attend in ``heads`` groups of the ``width`` channels.
 
         Raises:
-            ValueError: ``heads`` does not divide ``width``.
+            NasionError: ``heads`` does not divide ``width``.
         """
         super().__init__()
         if width % heads:
-            raise ValueError(f"{heads} heads do not divide {width} channels")
+            raise NasionError(f"{heads} heads do not divide {width} channels")
         self.heads = heads
         self.query_key = nn.Linear(width, 2 * width)
         self.value = nn.Linear(width, width)

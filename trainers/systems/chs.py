@@ -20,7 +20,7 @@ from ..learner import Learner
 from ..loop import Optimiser, Schedule
 from ..losses import AdaptiveWeights, adaptive_wing, awing_weight, log_wing, masked_mean
 from ..networks.chs import CHS, Cascade, CHSConfig
-from ..recipes import Options, Recipe, prepare_faces
+from ..recipes import FORM, Options, Recipe, prepare_faces
 from ..samples import FaceItem, FaceSamples, accuracy, predict_points
 from ..targets import BOUNDARIES, boundary_maps, gaussian_maps
 
@@ -191,6 +191,7 @@ def _recipe(name: str, summary: str, weighting: Weighting = "both", **changes: A
         "nme",
         _schedule,
         "chs",
+        FORM | {"start"},
     )
 
 

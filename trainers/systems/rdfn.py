@@ -22,7 +22,7 @@ from ..loop import Optimiser, Schedule
 from ..networks.rdfn import RDFN, HeadAlone, RegionDetector, RegionLandmarks
 from ..networks.region_head import PRESETS, RDFNConfig
 from ..networks.resnet import load_backbone
-from ..recipes import Options, Prepared, Recipe, prepare_faces
+from ..recipes import FORM, Options, Prepared, Recipe, prepare_faces
 from .rdfn_learners import DetectorLearner, HeadLearner, RDFNLearner
 from .whole_pictures import Framing, PictureSamples, validate_boxes, validate_faces
 
@@ -161,7 +161,8 @@ def _schedule(options: Options) -> Schedule:
 def _recipe(name: str, summary: str, task: Task = "faces", *, frozen: bool = False, **changes: Any) -> Recipe:
     prepare = {"detector": _prepare_boxes, "faces": _prepare_whole, "landmarks": prepare_faces(_ON_CROPS)}[task]
     criterion = {"detector": "missed_precision", "faces": "nme_lost", "landmarks": "nme"}[task]
-    return Recipe(name, summary, _build(name, task, changes, frozen=frozen), prepare, criterion, _schedule, "rdfn")
+    build, takes = _build(name, task, changes, frozen=frozen), FORM | {"start", "backbone_weights"}
+    return Recipe(name, summary, build, prepare, criterion, _schedule, "rdfn", takes)
 
 
 _PLAIN: dict[str, Any] = {"encoding": "stacked", "reweighting": False}

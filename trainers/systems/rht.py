@@ -21,7 +21,7 @@ from ..datasets import LandmarkSet, read_set, split_validation
 from ..learner import Learner
 from ..networks.rht import RHTConfig
 from ..networks.transformer import Backbone
-from ..recipes import Options, Prepared, Recipe
+from ..recipes import FORM, Options, Prepared, Recipe
 from ..references import PairedSamples, ReferenceStudy, neutral_face
 from ..samples import FaceSamples
 from ..schedule import Optimiser, Schedule
@@ -137,6 +137,7 @@ def _recipe(
         "nme",
         _schedule,
         "rht",
+        FORM | {"start", "backbone_weights"},
     )
 
 

@@ -17,7 +17,7 @@ from ..augment import Augmentation
 from ..networks.hrnet import W18, HRNet, HRNetConfig, load_public_weights
 from ..networks.sd_hrnet import COFW_GRAPH, HRNET, SUPERNET, W300_GRAPH, WFLW_GRAPH, Graph, SDHRNetConfig, SHRNet
 from ..networks.slimming import Costs, from_plain, inherit, prune
-from ..recipes import Options, Recipe, load_trained, prepare_faces
+from ..recipes import FORM, Options, Recipe, load_trained, prepare_faces
 from ..schedule import Schedule
 from .distilling import DistilLearner, SlimLearner, SupernetLearner, validate_students
 from .heat_maps import MapsLearner, validate_maps
@@ -204,6 +204,7 @@ def _teacher(options: Options, spec: Spec) -> HRNet:
 
 _PREPARE = prepare_faces(AUGMENTATION, validate_maps)
 _PREPARE_STUDENTS = prepare_faces(AUGMENTATION, validate_students)
+_PRUNED = frozenset({"set", "size", "start", "budget"})  # the width is that of --start
 
 
 def _recipe(
@@ -211,23 +212,37 @@ def _recipe(
     summary: str,
     build: Callable[[Options], MapsLearner],
     schedule: Callable[[Options], Schedule],
+    takes: frozenset[str] = FORM | {"start"},
 ) -> Recipe:
-    return Recipe(name, summary, build, _PREPARE, "nme", schedule, "sd-hrnet")
+    return Recipe(name, summary, build, _PREPARE, "nme", schedule, "sd-hrnet", takes)
 
 
-def _distil(name: str, summary: str, build: Callable[[Options], DistilLearner]) -> Recipe:
-    return Recipe(name, summary, build, _PREPARE_STUDENTS, "nme", slim_schedule, "sd-hrnet")
+def _distil(
+    name: str, summary: str, build: Callable[[Options], DistilLearner], takes: frozenset[str] = _PRUNED | {"teacher"}
+) -> Recipe:
+    return Recipe(name, summary, build, _PREPARE_STUDENTS, "nme", slim_schedule, "sd-hrnet", takes)
 
 
 RECIPES = (
-    _recipe("sd-hrnet-teacher", "HRNetV2-W18, the teacher", build_teacher, teacher_schedule),
+    _recipe(
+        "sd-hrnet-teacher",
+        "HRNetV2-W18, the teacher",
+        build_teacher,
+        teacher_schedule,
+        FORM | {"backbone_weights"},
+    ),
     _recipe("sd-hrnet-supernet", "supernet with importance factors", _supernet(SUPERNET), supernet_schedule),
-    _recipe("sd-hrnet-slim", "the supernet of --start, pruned to --budget MMAC", build_slim, slim_schedule),
+    _recipe("sd-hrnet-slim", "the supernet of --start, pruned to --budget MMAC", build_slim, slim_schedule, _PRUNED),
     _recipe("sd-hrnet-300w", "the graph released for 300W", _released(W300_GRAPH), slim_schedule),
     _recipe("sd-hrnet-cofw", "the graph released for COFW", _released(COFW_GRAPH), slim_schedule),
     _recipe("sd-hrnet-wflw", "the graph released for WFLW", _released(WFLW_GRAPH), slim_schedule),
     _distil("sd-hrnet-distil", "two students of --start and the teacher of --teacher", _distilled()),
-    _distil("sd-hrnet-table6-none", "table 6: no distillation", _distilled(teacher=False, peer=False, masks=False)),
+    _distil(
+        "sd-hrnet-table6-none",
+        "table 6: no distillation",
+        _distilled(teacher=False, peer=False, masks=False),
+        _PRUNED,
+    ),
     _distil("sd-hrnet-table6-teacher", "table 6: teacher only", _distilled(peer=False, masks=False)),
     _distil("sd-hrnet-table6-peer", "table 6: teacher and peer, no masks", _distilled(masks=False)),
     _recipe(

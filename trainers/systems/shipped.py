@@ -69,6 +69,7 @@ def _landmarks(name: str, summary: str, size: int, network: Callable[[], nn.Modu
         _prepare_landmarks,
         "criterion",
         _schedule(32, 2000),
+        takes=frozenset(),
     )
 
 
@@ -87,6 +88,7 @@ FACE_DETECTOR = Recipe(
     _prepare_detector,
     "missed_precision",
     _schedule(16, 1500),
+    takes=frozenset(),
 )
 LANDMARKS_68 = _landmarks("landmarks-68", "the shipped landmark network, 68 points", 112, EncoderDecoder)
 LANDMARKS_68_SD_HRNET = _landmarks(
