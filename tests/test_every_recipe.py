@@ -125,8 +125,8 @@ def test_a_stopped_run_has_the_losses_of_an_unbroken_one(name: str, data: Path, 
     assert len(unbroken) == 6
     assert rest == unbroken[6 - len(rest) :]
     assert 0 < len(rest) < 6
-    for key, value in whole.learner.state_dict().items():
-        assert torch.equal(value, resumed.learner.state_dict()[key]), key
+    weights, same = whole.learner.state_dict(), resumed.learner.state_dict()
+    assert all(torch.equal(value, same[key]) for key, value in weights.items())
 
 
 def test_a_batch_of_one_that_cannot_be_normalised_says_so(data: Path, tmp_path: Path) -> None:
