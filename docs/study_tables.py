@@ -190,7 +190,7 @@ def paper_sizes() -> str:
     rows = []
     for report in studies(of_full_size=True):
         (_, first), (_, last) = report["loss_curve"][0], report["loss_curve"][-1]
-        options = _options(report["command"])
+        options = _options(report["command"], hidden=("--threads", "--clock"))
         rows.append(
             [
                 report["study"].removeprefix("full-"),
@@ -204,11 +204,11 @@ def paper_sizes() -> str:
     return table(["recipe", "options", "minutes", "first ten losses", "last ten losses", "last / first"], rows)
 
 
-def _options(command: str) -> str:
-    """What tells a run from the recipe's defaults; minutes have a column of their own."""
+def _options(command: str, *, hidden: tuple[str, ...] = ("--threads", "--minutes")) -> str:
+    """What tells a run from the recipe's defaults, without what has a column of its own."""
     words = command.split()[3:-2]
     pairs = [f"{name} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
-    return "`" + " ".join(pair for pair in pairs if not pair.startswith(("--threads", "--minutes"))) + "`"
+    return "`" + " ".join(pair for pair in pairs if not pair.startswith(hidden)) + "`"
 
 
 def _printed(published: list[dict[str, Any]]) -> str:

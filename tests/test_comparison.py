@@ -259,6 +259,17 @@ def test_norms_that_only_a_paper_uses_are_shown_where_it_does() -> None:
     assert "± 0.02" in table([nme]).splitlines()[1]
 
 
+def test_a_part_that_a_paper_does_not_print_stands_beside_the_larger_one_that_it_is_of() -> None:
+    helen = faces(subsets={"helen": np.array([True, True, True])})
+    (line, *_) = lines = beside("300w", over_seeds([measure(helen, shifted(helen, 1, 1, 2))]), "sd-hrnet-slim")
+    assert (line.subset, line.theirs and line.theirs.value, line.published_faces) == ("helen", 3.02, 554)
+    assert "3.02 (common)" in table(lines)
+    assert "3 of 554" in table(lines)
+    both = faces(subsets={"helen": np.array([True, True, False]), "common": np.array([True, True, True])})
+    lines = beside("300w", over_seeds([measure(both, shifted(both, 1, 1, 2))]), "sd-hrnet-slim")
+    assert {line.subset for line in lines if line.theirs} == {"common"}
+
+
 # --- networks of every kind
 
 

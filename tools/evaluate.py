@@ -235,7 +235,8 @@ def _row(line: Line) -> tuple[str, ...]:
     if line.theirs is None:
         return line.subset, faces, name, ours, "", ""
     theirs = line.theirs
-    return line.subset, faces, name, ours, _value(theirs.value, theirs.spread), f"{line.ours - theirs.value:+.2f}"
+    value = _value(theirs.value, theirs.spread) + (f" ({theirs.subset})" if theirs.subset != line.subset else "")
+    return line.subset, faces, name, ours, value, f"{line.ours - theirs.value:+.2f}"
 
 
 def _value(value: float, deviation: float | None) -> str:

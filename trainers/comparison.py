@@ -25,6 +25,8 @@ from .metrics import (
 )
 from .published import FACES, Result, published
 
+WITHIN = {"helen": "common", "lfpw": "common"}  # where a paper prints no such part, the part of which it is one
+
 Scores = dict[Norm, dict[str, dict[str, float]]]
 """Figures by norm, the usual one first, by subset, by name; see ``metrics.figures``, and ``nme_eyes`` over the points
 of the eyes."""
@@ -126,7 +128,7 @@ class Line:
         figure: such as "nme io".
         faces: how many of ours it rests on.
         ours, deviation: percent, over the trainings measured.
-        theirs: what the paper prints; None for nothing.
+        theirs: what the paper prints, maybe of a larger part (``WITHIN``); None for nothing.
         published_faces: how many the published part has; None where unknown.
     """
 
@@ -153,12 +155,14 @@ def beside(name: str, scores: Mapping[str, Any], system: str) -> list[Line]:
         system: recipe or row of ``published``.
     """
     theirs: dict[tuple[str, str, str], Result] = {(r.subset, r.norm, r.measure): r for r in published(system, name)}
-    usual = next(iter(scores))
+    printed, usual = {subset for subset, _, _ in theirs}, next(iter(scores))
     lines = []
     for subset in _telling(scores[usual]):
+        whole = WITHIN.get(subset, subset)
+        whole = subset if subset in printed or whole in scores[usual] else whole
         for norm, table in scores.items():
             for figure in ("nme", "nme_eyes", "fr_8", "fr_10", "auc_7", "auc_10"):
-                result = theirs.get((subset, norm, figure))
+                result = theirs.get((whole, norm, figure))
                 if result or (norm == usual and figure in ("nme", "nme_eyes", "fr_10", "auc_10")):
                     lines.append(_line(name, subset, f"{figure} {norm}", table[subset], figure, result))
     return lines
@@ -172,5 +176,5 @@ def _telling(table: Mapping[str, Any]) -> list[str]:
 
 
 def _line(name: str, subset: str, label: str, row: Mapping[str, Any], figure: str, result: Result | None) -> Line:
-    ours, expected = row[figure], FACES.get(name, {}).get(subset)
+    ours, expected = row[figure], FACES.get(name, {}).get(result.subset if result else subset)
     return Line(subset, label, int(row["faces"]["mean"]), ours["mean"], ours["deviation"], result, expected)
