@@ -84,10 +84,18 @@ def pictures(spec: Spec, count: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def differences(expected: Outputs, found: Outputs, precision: Precision) -> dict[str, Difference]:
-    """How each output differs from what was expected; of faces, those that both have are compared."""
-    if "valid" in expected:
-        expected, found = _matched(expected, found)
-    return {name: _difference(expected[name], found[name], TOLERANCES[precision].get(name, 1e-3)) for name in expected}
+    """How each output differs from what was expected; of faces, each expected one from the nearest that was found.
+
+    Where none is expected, all slots are compared so, valid or not. Faces beyond those expected count in ``valid``.
+    """
+    whole = "valid" in expected
+    mine, theirs = _matched(expected, found) if whole else (expected, found)
+    gaps = {name: _difference(mine[name], theirs[name], TOLERANCES[precision].get(name, 1e-3)) for name in mine}
+    if whole:
+        many, so_many = (outputs["valid"].sum(axis=1) for outputs in (expected, found))
+        counts = _difference(many, so_many, 0.0)
+        gaps["valid"] = max(gaps["valid"], counts, key=lambda each: (1 - each.within, each.worst))
+    return gaps
 
 
 def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], tolerance: float) -> Difference:
@@ -107,9 +115,11 @@ def _matched(expected: Outputs, found: Outputs) -> tuple[Outputs, Outputs]:
 
     The order of slots is that of the scores, and two that are almost equal may change places.
     """
-    picture, slot = np.nonzero(expected["valid"] > 0.5)
+    anybody = bool((expected["valid"] > 0.5).any())
+    picture, slot = np.nonzero((expected["valid"] > 0.5) | (not anybody))
     gaps = np.abs(found["boxes"][picture] - expected["boxes"][picture, slot][:, None]).max(axis=-1)
-    gaps[found["valid"][picture] <= 0.5] = np.inf
+    if anybody:
+        gaps[found["valid"][picture] <= 0.5] = np.inf
     nearest = gaps.argmin(axis=1) if len(picture) else slot
     mine = {name: values[picture, slot] for name, values in expected.items()}
     theirs = {name: values[picture, nearest] for name, values in found.items()}

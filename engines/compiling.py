@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -135,12 +135,23 @@ def check(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> dict[s
     """
     check_types(engine.dtypes, model)
     layers = engine.layers()
-    if model.precision == "fp32" and layers.get("float16"):
-        raise ModelError(f"{model.path.name} is float32, but its plan computes {layers['float16']} tensors in float16")
+    _check_layers(layers, model)
     return {
         "engine": layers,
         "agreement": {name: asdict(each) for name, each in _agreement(plan, engine, device, model)},
     }
+
+
+def _check_layers(layers: Mapping[str, int], model: OnnxFile) -> None:
+    name, halves, plugins = model.path.name, layers.get("float16", 0), sum(model.plugins.values())
+    if not layers.get("layers"):
+        _log.warning(f"{name}: this TensorRT does not tell its layers; their types and plugins are not checked")
+    elif model.precision == "fp32" and halves:
+        raise ModelError(f"{name} is float32, but its plan computes {halves} tensors in float16")
+    elif model.precision == "fp16" and not halves:
+        raise ModelError(f"{name} is float16, but its plan computes no tensor in float16")
+    elif layers.get("plugins", 0) != plugins:
+        raise ModelError(f"{name} has {plugins} nodes for plugins, but its plan {layers.get('plugins', 0)} of them")
 
 
 def _agreement(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> list[tuple[str, Difference]]:

@@ -20,7 +20,9 @@ def run(*arguments, script="from nasion.tools.main import main; main()", **optio
 
 
 class FakeTracker:
-    """A face in the middle of every frame."""
+    """A face in the middle of every frame, without networks."""
+
+    networks = {}  # noqa: RUF012
 
     def search(self, frame):
         return None

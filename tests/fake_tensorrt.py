@@ -280,6 +280,9 @@ class ICudaEngine:
         self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         graph = onnx.load_from_string(model).graph
         self._nodes = list(graph.node)
+        casts = [a.i for node in graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"]
+        halves = onnx.TensorProto.FLOAT16 in [*casts, *(each.data_type for each in graph.initializer)]
+        self._computes = "FP16" if halves else "FP32"
         self._kinds = {each.name: _tensor(each).dtype for each in (*graph.input, *graph.output)}
         self._inputs = [each.name for each in graph.input]
 
@@ -303,7 +306,9 @@ class ICudaEngine:
         layers = [
             {
                 "LayerType": "PluginV3" if node.domain else node.op_type,
-                "Outputs": [{"Name": name, "Format/Datatype": "Row major linear FP32"} for name in node.output],
+                "Outputs": [
+                    {"Name": name, "Format/Datatype": f"Row major linear {self._computes}"} for name in node.output
+                ],
             }
             for node in self._nodes
         ]

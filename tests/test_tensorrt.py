@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from nasion.engines import plugins, runtime
-from nasion.engines.agreement import compare, differences
 from nasion.engines.cache import Plan, PlanCache, read_plan
 from nasion.engines.compiling import Wish, plan_of
 from nasion.engines.device import Device
@@ -262,56 +261,6 @@ def test_doctor_names_tensorrt_and_its_gpu(fake: FakeTensorRt, fake_gpu: FakeCud
     assert re.match(
         r"not available: tensorrt .* is installed, but .*NO_DEVICE", dict(runtime.working_runtimes())["tensorrt"]
     )
-
-
-# --- agreement
-
-
-def test_outputs_agree_within_tolerances_or_it_says_how_far_they_differ() -> None:
-    def one(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {"points": images[:, 0], "confidence": images[:, 1, 0]}
-
-    assert compare(one, one, SPEC, "fp32", batch=3)["points"].worst == 0
-
-    def other(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: value + 0.1 * (name == "points") for name, value in one(images).items()}
-
-    assert compare(one, other, SPEC, "fp16", batch=3)["points"].worst == pytest.approx(0.1, rel=1e-3)
-    with pytest.raises(RuntimeUnavailable, match=r"points by up to 0\.1 \(0\.0% within 0\.05\)$"):
-        compare(one, other, SPEC, "fp32", batch=3)
-
-
-def test_an_image_that_is_other_in_a_batch_than_alone_is_seen() -> None:
-    def one(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {"points": images[:, 0]}
-
-    def mixes(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {"points": images[:, 0] + (len(images) == 1)}
-
-    with pytest.raises(RuntimeUnavailable, match="points by up to 1 "):
-        compare(one, mixes, SPEC, "fp16", batch=3)
-
-
-def test_values_that_are_not_finite_agree_only_with_themselves() -> None:
-    odd = np.array([[np.nan, np.inf, 1.0]], np.float32)
-    assert differences({"points": odd}, {"points": odd.copy()}, "fp32")["points"].worst == 0
-    for other in (np.array([[1, np.inf, 1]]), np.array([[np.nan, 5, 1]]), np.array([[np.nan, np.inf, np.nan]])):
-        assert differences({"points": odd}, {"points": other.astype(np.float32)}, "fp32")["points"].within < 1
-    assert differences({"points": odd}, {"points": odd[:, :2]}, "fp32")["points"].within == 0
-
-
-def test_faces_in_another_order_are_the_same_faces() -> None:
-    rng = np.random.default_rng(0)
-    faces = {
-        "boxes": rng.random((2, 5, 4)).astype(np.float32) * 100,
-        "points": rng.random((2, 5, 68, 2)).astype(np.float32) * 100,
-        "valid": np.array([[1, 1, 1, 0, 0], [0] * 5], np.float32),
-    }
-    order = [1, 2, 0, 4, 3]
-    turned = {name: value[:, order] for name, value in faces.items()}
-    assert all(each.worst == 0 for each in differences(faces, turned, "fp32").values())
-    turned["valid"][:] = 0
-    assert differences(faces, turned, "fp32")["valid"].within == 0
 
 
 # --- nasion compile

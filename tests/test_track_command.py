@@ -44,6 +44,15 @@ def test_a_size_is_width_by_height():
 # --- outputs and table
 
 
+def test_it_says_what_runs_the_networks_and_why(capsys):
+    with pytest.raises(SystemExit) as end:
+        nasion(["track", "pattern:?seconds=0.2", "--device", "cpu"])
+    assert end.value.code == 0
+    told = capsys.readouterr().out
+    for name in ("detector: face-detector", "landmarks: landmarks-68"):
+        assert re.search(rf"^{name}, CPUExecutionProvider on cpu, .+", told, re.MULTILINE), told
+
+
 def test_tracking_writes_its_outputs_and_prints_a_table(fake_tracker, tmp_path, capsys):
     out, landmarks = tmp_path / "out.mp4", tmp_path / "faces.jsonl"
     with pytest.raises(SystemExit) as end:

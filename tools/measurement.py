@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.closing import Closing
-from ..engines.errors import NasionError
+from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
 from ..realtime.timing import StageTime, Timings
 from .track import Tracking
@@ -73,6 +73,8 @@ def load(path: Path, most: int | None = None, *, decode: str = "cpu") -> Clip:
     """
     from ..realtime.sources import open_source
 
+    if not path.exists():
+        raise SourceError(f"{str(path)!r} does not exist; nasion bench decodes a video file, and no stream, beforehand")
     with open_source(path, decode=decode) as source:
         info = source.info
         room = max(min(MOST_FRAMES, MOST_BYTES // (info.width * info.height * 3)), 1)

@@ -180,7 +180,10 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
     with Shield() as shield, ExitStack() as stack:
         opened = stack.enter_context(open_source(source, **reading or {}))
         sinks = stack.enter_context(open_sinks(info=opened.info, **asdict(outputs)))
-        pipeline = stack.enter_context(Pipeline(opened, tracking.tracker()))
+        tracker = tracking.tracker()
+        for name, network in tracker.networks.items():
+            print(f"{name}: {network.spec.name}, {network.provider} on {network.device}, {network.reason}", flush=True)
+        pipeline = stack.enter_context(Pipeline(opened, tracker))
         trouble = _follow(pipeline, sinks, summary, shield)
         trouble = _close(stack, shield) or trouble
     summary.print()
