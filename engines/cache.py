@@ -40,7 +40,7 @@ class PlanKey:
         profile: sizes of the input that it takes.
         workspace: MB that TensorRT may use for scratch, or ``any``.
         tensorrt: kind and full version.
-        gpu: name of the GPU.
+        gpu: name and memory of the GPU.
         capability: its compute capability.
         plugins: SHA-256 of the plugin library, or ``none``.
         system: operating system and processor.

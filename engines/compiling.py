@@ -97,7 +97,7 @@ def plan_of(
         except RuntimeUnavailable as refused:  # in spite of its key and checksum
             reason = str(refused)
     (say or _log.warning)(f"building a plan of {name} for {device.gpu.name}, which takes a while: {reason}")
-    gpu = f"{device.gpu.name} {device.gpu.capability}"
+    gpu = f"{device.gpu.make} {device.gpu.capability}"
     timing = cache.timing(str(library), gpu)
     with device.current():
         fresh = build(library, model, profile, workspace=wish.workspace, timing=timing, progress=progress)
@@ -120,7 +120,7 @@ def key_of(model: OnnxFile, profile: Profile, library: TensorRt, device: Device,
         profile=str(profile),
         workspace="any" if workspace is None else f"{workspace} MB",
         tensorrt=str(library),
-        gpu=device.gpu.name,
+        gpu=device.gpu.make,
         capability=device.gpu.capability,
         plugins=library.load_plugins() if model.plugins else NO_PLUGINS,
     )
@@ -182,7 +182,7 @@ def check_plan(plan: Plan, library: TensorRt, device: Device, *, origin: str) ->
         profile=mine.profile,
         workspace=mine.workspace,
         tensorrt=str(library),
-        gpu=device.gpu.name,
+        gpu=device.gpu.make,
         capability=device.gpu.capability,
         plugins=mine.plugins if mine.plugins == NO_PLUGINS else library.load_plugins(),
     )

@@ -135,6 +135,11 @@ class Gpu:
     capability: str
     memory: int
 
+    @property
+    def make(self) -> str:
+        """Name and memory: cards of one name are sold with different chips, and with these different memory."""
+        return f"{self.name}, {self.memory / 2**30:.1f} GB"
+
 
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs of this machine, at least one.

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasion.engines.cache import MAGIC, Plan, PlanCache, PlanKey, _is_ours, cache_folder, read_plan
+from nasion.engines.driver import Gpu
 from nasion.engines.errors import ModelError, RuntimeUnavailable
 from nasion.engines.spec import Spec
 
@@ -195,3 +196,11 @@ def test_names_of_models_that_no_file_system_likes_are_mended(tmp_path: Path) ->
     path = PlanCache(tmp_path).store("a/b: ü*", PLAN)
     assert path.parent == tmp_path
     assert path.name.startswith("a-b-")
+
+
+def test_cards_of_one_name_with_other_memory_are_other_gpus() -> None:
+    eight, twelve = (Gpu(0, "NVIDIA GeForce RTX 3060", "8.6", memory << 30) for memory in (8, 12))
+    assert eight.make == "NVIDIA GeForce RTX 3060, 8.0 GB"
+    mine, wanted = (replace(KEY, gpu=card.make) for card in (eight, twelve))
+    assert mine.digest != wanted.digest
+    assert mine.differences(wanted) == [f"the GPU {eight.make}, wanted is {twelve.make}"]
