@@ -15,6 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -98,6 +99,31 @@ def test_a_plugin_says_itself_what_it_does_not_take(
         model.graph.node.insert(2, onnx.helper.make_node(name, inputs, ["other"], **values))
         onnx.save(model, path)
     assert re.search(text, build_apart(path, python=python).error)
+
+
+@pytest.mark.usefixtures("_plugins")
+@pytest.mark.parametrize(
+    ("attributes", "rois", "text"),
+    [
+        ({"output_size": 65}, np.zeros((1, 5), np.float32), "attribute output_size is 65; allowed: 1 to 64"),
+        ({}, np.zeros((2, 4), np.float32), "rois have 4 columns; give 5: image index"),
+        ({}, np.zeros((1, 5), np.float16), "rois hold float16; allowed: float32"),
+    ],
+)
+def test_the_plugin_of_regions_says_itself_what_it_does_not_take(
+    attributes: dict[str, object], rois: np.ndarray, text: str, python: Path, tmp_path: Path
+) -> None:
+    path = _reweighting(tmp_path / "points.onnx")
+    model = onnx.load(path)
+    node = onnx.helper.make_node(
+        "MultiLevelRoIAlign", ["bright", "rois"], ["other"], domain="nasion",
+        **{"scales": [1.0], "output_size": 7, "plugin_namespace": "nasion", "plugin_version": "1"} | attributes,
+    )  # fmt: skip
+    model.graph.initializer.append(onnx.numpy_helper.from_array(rois, "rois"))
+    model.graph.node[2].input[0] = "other"
+    model.graph.node.insert(2, node)
+    onnx.save(model, path)
+    assert text in build_apart(path, python=python).error
 
 
 def _reweighting(path: Path, **attributes: object) -> Path:
