@@ -181,8 +181,8 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
         opened = stack.enter_context(open_source(source, **reading or {}))
         sinks = stack.enter_context(open_sinks(info=opened.info, **asdict(outputs)))
         tracker = tracking.tracker()
-        for name, network in tracker.networks.items():
-            print(f"{name}: {network.spec.name}, {network.provider} on {network.device}, {network.reason}", flush=True)
+        for told in _running(tracker):
+            print(told, flush=True)
         pipeline = stack.enter_context(Pipeline(opened, tracker))
         trouble = _follow(pipeline, sinks, summary, shield)
         trouble = _close(stack, shield) or trouble
@@ -190,6 +190,14 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
     if trouble is not None:
         raise trouble
     return summary
+
+
+def _running(tracker: Tracker) -> list[str]:
+    """What runs the networks, where, and why: a line for those that run alike."""
+    alike: dict[str, list[str]] = {}
+    for network in tracker.networks.values():
+        alike.setdefault(f"{network.provider} on {network.device}: {network.reason}", []).append(network.spec.name)
+    return [f"{', '.join(names)}: {where}" for where, names in alike.items()]
 
 
 def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, shield: Shield) -> BaseException | None:
