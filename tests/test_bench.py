@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from nasion.engines.errors import NasionError
+from nasion.engines.errors import NasionError, SourceError
 from nasion.engines.spec import Spec
 from nasion.realtime.pipeline import tracker_options
 from nasion.realtime.sources import open_source
@@ -155,9 +155,22 @@ def test_a_watched_runtime_counts_calls_time_and_nothing_else():
     assert inner.closed == 1
 
 
+def test_a_pattern_is_measured_and_nothing_live(fake_networks, tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    with pytest.raises(SystemExit) as end:
+        nasion(["bench", "pattern:?seconds=0.4", "--repeat", "1", "--threads", "1", "--json", str(path)])
+    assert end.value.code == 0
+    assert json.loads(path.read_text())["clip"]["sha256"] is None
+    assert "pattern:?seconds=0.4: 12 frames" in capsys.readouterr().out
+    with pytest.raises(
+        SourceError, match=r"pattern:live is live, and a bench takes the same frames twice; give a file"
+    ):
+        load("pattern:live")
+
+
 def test_a_clip_that_changed_under_the_benchmark_is_an_error(clip, fake_networks):
     loaded = load(clip)
-    longer = measurement.Clip(clip, [*loaded.frames, *loaded.frames], True)
+    longer = measurement.Clip(str(clip), [*loaded.frames, *loaded.frames], True)
     with pytest.raises(NasionError, match="has it changed"):
         measure(longer, Tracking(), threads=1, repeat=1)
 

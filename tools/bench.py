@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    clip: Path,
+    source: str,
     /,
     *,
     repeat: int = 3,
@@ -30,10 +30,11 @@ def bench(
     decode: str = "auto",
     tracking: Tracking = DEFAULTS,
 ) -> None:
-    """Measure the speed of the tracker on CLIP, with one thread and with all, or with --threads.
+    """Measure the speed of the tracker on SOURCE, with one thread and with all, or with --threads.
 
     Args:
-        clip: a video file; decoded into memory beforehand, at most 1500 frames or 2 GB.
+        source: a video file, a folder of images, or pattern:, but nothing live; decoded into memory beforehand, at most
+            1500 frames or 2 GB.
         repeat: passes over the clip.
         frames: take so many frames from its beginning, however much memory they need.
         json: write all figures, with machine and versions, to this file.
@@ -43,8 +44,8 @@ def bench(
     from .measurement import load, measure
 
     _check(repeat, frames, json, force=force)
-    loaded = load(clip, frames, decode=tracking.where_to_decode(decode))
-    print(f"{clip.name}: {loaded}", flush=True)
+    loaded = load(source, frames, decode=tracking.where_to_decode(decode))
+    print(f"{Path(source).name}: {loaded}", flush=True)
     results = []
     for threads in _thread_counts(tracking):
         results.append(measure(loaded, tracking, threads=threads, repeat=repeat))
@@ -110,11 +111,11 @@ def _print(result: Measurement) -> None:
 
 def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[str, Any]:
     """All figures and what they depend on, for JSON."""
-    first = clip.frames[0]
+    first, path = clip.frames[0], Path(clip.source)
     return {
         "clip": {
-            "name": clip.path.name,
-            "sha256": hashlib.sha256(clip.path.read_bytes()).hexdigest(),
+            "name": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
             "frames": len(clip.frames),
             "whole": clip.whole,
             "size": [first.width, first.height],

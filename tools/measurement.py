@@ -36,13 +36,13 @@ class Clip:
     """Frames of a clip in memory.
 
     Attributes:
-        path: of the file.
+        source: file, folder or pattern that it came from, as ``open_source`` takes it.
         frames: decoded frames, from the first.
         whole: whether these are all.
         decode: where it was decoded, as ``open_source`` takes it.
     """
 
-    path: Path
+    source: str
     frames: list[Frame]
     whole: bool
     decode: str = "cpu"
@@ -65,7 +65,7 @@ class Clip:
         return f"{len(self.frames)} frames of {size} decoded into {self.bytes / 1e6:.0f} MB{memory}{part}"
 
 
-def load(path: Path, most: int | None = None, *, decode: str = "cpu") -> Clip:
+def load(source: str | Path, most: int | None = None, *, decode: str = "cpu") -> Clip:
     """Decode the first ``most`` frames of a clip, where ``open_source`` is told to; None for what memory allows.
 
     Raises:
@@ -73,13 +73,13 @@ def load(path: Path, most: int | None = None, *, decode: str = "cpu") -> Clip:
     """
     from ..realtime.sources import open_source
 
-    if not path.exists():
-        raise SourceError(f"{str(path)!r} does not exist; nasion bench decodes a video file, and no stream, beforehand")
-    with open_source(path, decode=decode) as source:
-        info = source.info
+    with open_source(source, decode=decode) as opened:
+        info = opened.info
+        if info.live:
+            raise SourceError(f"{source} is live, and a bench takes the same frames twice; give a file or pattern:")
         room = max(min(MOST_FRAMES, MOST_BYTES // (info.width * info.height * 3)), 1)
-        frames = list(islice(source, most or room))
-        return Clip(path, frames, next(source, None) is None, decode)
+        frames = list(islice(opened, most or room))
+        return Clip(str(source), frames, next(opened, None) is None, decode)
 
 
 class Watched(Closing):
@@ -244,10 +244,10 @@ def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float,
     from ..realtime.pipeline import Pipeline
     from ..realtime.sources import open_source
 
-    with Pipeline(open_source(clip.path, decode=clip.decode), tracking.tracker(threads=threads)) as pipeline:
+    with Pipeline(open_source(clip.source, decode=clip.decode), tracking.tracker(threads=threads)) as pipeline:
         begin, cpu = perf_counter(), process_time()
         tracked = sum(1 for _ in islice(pipeline, len(clip.frames)))
         seconds, spent = perf_counter() - begin, process_time() - cpu
     if tracked != len(clip.frames):
-        raise NasionError(f"{clip.path} gave {tracked} frames, and {len(clip.frames)} before; has it changed?")
+        raise NasionError(f"{clip.source} gave {tracked} frames, and {len(clip.frames)} before; has it changed?")
     return seconds, spent
