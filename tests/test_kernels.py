@@ -62,6 +62,19 @@ def test_points_agree_with_what_networks_are_trained_with(machine: Host, thresho
     np.testing.assert_array_equal(confidence, peak.numpy())
 
 
+@pytest.mark.parametrize("centre", [(64, 48), (3, 90)], ids=["inside", "over the corner"])
+def test_a_crop_of_a_picture_is_what_torch_samples(machine: Host, centre: tuple[float, float]) -> None:
+    picture = picture_of(96, 128)
+    to_frame = invert(Region(*centre, 40, 0.2).to_crop(32))
+    ours = crop(machine, picture, to_frame[None], height=32, width=32)
+    v, u = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    places = torch.stack([u, v, torch.ones_like(u)], dim=2) @ torch.from_numpy(to_frame).T
+    grid = 2 * places / torch.tensor([127.0, 95.0]) - 1
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    theirs = functional.grid_sample(pixels, grid[None], align_corners=True)  # black outside
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=0.05)
+
+
 @pytest.mark.parametrize("full_range", [False, True], ids=["16..235", "0..255"])
 def test_a_crop_of_a_video_frame_is_that_of_its_bgr_picture(machine: Host, full_range: bool) -> None:
     """FFmpeg makes the picture that the tracker works on of the same bytes, chroma in planes of their own."""
