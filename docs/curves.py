@@ -43,7 +43,7 @@ def draw_losses(axes: Axes, reports: list[dict[str, Any]]) -> None:
     for report in reports:
         steps, values = zip(*report["loss_curve"], strict=True)
         axes.plot(steps, [value / values[0] for value in values], label=report["study"].removeprefix("full-"))
-    axes.set(title="Fifty steps at the papers' size", xlabel="step", ylabel="loss over that of the first ten steps")
+    axes.set(title="First steps at the papers' size", xlabel="step", ylabel="loss over that of the first ten steps")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 
