@@ -59,7 +59,7 @@ def compare(
     among = {name: values[[0, batch - 1]] for name, values in expected.items()}
     found = differences(expected, together, precision)
     for name, other in differences(among, alone, precision).items():
-        found[name] = max(found[name], other, key=lambda each: (1 - each.within, each.worst))
+        found[name] = _worse(found[name], other)
     wrong = {name: each for name, each in found.items() if each.within < SHARE}
     if wrong:
         told = ", ".join(
@@ -94,8 +94,12 @@ def differences(expected: Outputs, found: Outputs, precision: Precision) -> dict
     if whole:
         many, so_many = (outputs["valid"].sum(axis=1) for outputs in (expected, found))
         counts = _difference(many, so_many, 0.0)
-        gaps["valid"] = max(gaps["valid"], counts, key=lambda each: (1 - each.within, each.worst))
+        gaps["valid"] = _worse(gaps["valid"], counts)
     return gaps
+
+
+def _worse(one: Difference, other: Difference) -> Difference:
+    return max(one, other, key=lambda each: (1 - each.within, each.worst))
 
 
 def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], tolerance: float) -> Difference:

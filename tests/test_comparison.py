@@ -378,5 +378,7 @@ def test_what_cannot_be_measured_together_says_so(data: Path, tmp_path: Path) ->
         evaluate(["300w"], data=data, model=runs[:1], plot=tmp_path / "ced.gif")
     with pytest.raises(NasionError, match=r"what ships is measured by detector, 300w, .* not by 'wflw'"):
         evaluate(["wflw"], data=data)
-    with pytest.raises(NasionError, match=r"--plot, --paper, .* are for a network that --model names"):
+    with pytest.raises(
+        NasionError, match=r"--plot, --paper, --decoding and --masks are for a network that --model names"
+    ):
         evaluate(["300w"], data=data, paper="pwc")

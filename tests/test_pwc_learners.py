@@ -81,8 +81,9 @@ def test_both_readings_find_the_spots_that_were_drawn(kind: type[Maps], backgrou
     out = learner(images)
     torch.testing.assert_close(out["points"], SPOTS)
     assert ((out["confidence"] > 0.5) & (out["confidence"] <= 1)).all()
-    # the spot in the corner is half outside, so its mean lies a little inside
-    torch.testing.assert_close(SoftReading(learner)(images)["points"], SPOTS, atol=0.12, rtol=0)
+    # the spot in the corner is half outside, so its mean lies a little inside, and more so beside a background
+    beside = background is not None and kind is not Hybrid
+    torch.testing.assert_close(SoftReading(learner)(images)["points"], SPOTS, atol=0.12 if beside else 0.05, rtol=0)
 
 
 def test_the_decoding_that_is_asked_for_is_exported() -> None:

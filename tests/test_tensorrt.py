@@ -115,8 +115,9 @@ def test_a_plan_of_another_gpu_is_not_run(fake: FakeTensorRt, fake_gpu: FakeCuda
     with Device(1) as device:
         ready = plan_of(path, tensorrt(), device, say=lambda text: None)
         ready.engine.close()
-    assert "the GPU Fake GPU, 1.0 GB, wanted is Second Fake" in ready.reason
-    with pytest.raises(RuntimeUnavailable, match=r"something else: the GPU Second Fake, 1.0 GB, wanted is Fake GPU"):
+    assert "the GPU Fake GPU, 1.0 GB, wanted is Second Fake, 1.0 GB" in ready.reason
+    told = r"built for something else: the GPU Second Fake, 1\.0 GB, wanted is Fake GPU, 1\.0 GB"
+    with pytest.raises(RuntimeUnavailable, match=told):
         open_runtime(ready.path)
 
 
