@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -187,18 +188,41 @@ def sizes() -> str:
 
 
 def rtx() -> str:
-    report = read(BENCH / "rtx.json")
+    """What ``nasion rtx`` built: the shipped networks, then those of the papers."""
+    reports = [read(BENCH / f"{name}.json") for name in ("rtx-shipped", "rtx")]
     rows = []
-    for each in report["results"]:
+    for each in chain(*(report["results"] for report in reports)):
         nodes = sum(each["nodes"].values())
         row = [f"`{each['file'].removesuffix('.onnx')}`", each["precision"], each["profile"]]
         row += [f"{each['plugins']} of {nodes}" if nodes else "–", f"{each['layers']:,}", f"{each['seconds']:.1f}"]
         rows.append([*row, each["error"] or f"{each['bytes'] / 1e6:.1f}"])
-    machine, versions = report["machine"], report["versions"]
     head = ["network", "precision", "batch x width x height", "plugins", "layers", "seconds", "MB"]
-    return table(head, rows) + (
+    return table(head, rows) + "".join(map(_built_where, reports))
+
+
+def _built_where(report: dict[str, Any]) -> str:
+    machine, versions = report["machine"], report["versions"]
+    return (
         f"\n{machine['cpu']}, {machine['cores']} cores, no GPU; TensorRT-RTX {versions['tensorrt-rtx']}, onnx "
         f"{versions['onnx']}; {report['date'][:10]}; `{report['command']}`.\n"
+    )
+
+
+def systems() -> str:
+    """What ``systems.py`` saw of all systems on a clip."""
+    report = read(BENCH / "systems.json")
+    rows = []
+    for each in report["results"]:
+        by = {speed["runtime"]: speed for speed in each["speeds"]}
+        speeds = [f"{by[runtime]['cpu_ms']:.1f}" if runtime in by else "–" for runtime in ("onnx", "torch")]
+        found = f"{each['with_a_face']} of {each['frames']}"
+        rows.append([each["title"], f"`{each['network']}`", found, str(each["identities"])])
+        rows[-1] += [f"{100 * each['apart']:.1f}" if each["apart"] else "–", *speeds]
+    machine, versions = report["machine"], report["versions"]
+    head = ["system", "file", "frames with a face", "identities", "from the shipped one's points, %"]
+    return table([*head, "ONNX Runtime, ms a frame", "torch"], rows) + (
+        f"\n{machine['cpu']}, {machine['cores']} cores, one thread; ONNX Runtime {versions['onnxruntime']}, torch "
+        f"{versions['torch']}; {report['date'][:10]}; `{report['command']}`.\n"
     )
 
 
@@ -219,6 +243,7 @@ def kernels() -> str:
 TABLES = {
     "kernels": kernels,
     "rtx": rtx,
+    "systems": systems,
     "sizes": sizes,
     **study_tables.TABLES,
     "landmarks": landmarks,

@@ -107,12 +107,13 @@ def main() -> None:
 
 def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
     """Train, or go on, then measure and report."""
-    folder = runs / study.name
-    options = [option.format_map(_Checkpoints(runs)) for option in study.options]
+    folder, data = runs / study.name, data.resolve()
+    options = [option.format_map(_Checkpoints()) for option in study.options]
     minutes = [] if study.minutes is None else ["--minutes", f"{study.minutes:g}"]
     train = [study.recipe, *COST, *minutes, *options]
     if not trained:
-        nasion("train", *train, "--data", str(data), "--out", str(folder))
+        runs.mkdir(parents=True, exist_ok=True)
+        nasion("train", *train, "--data", str(data), "--out", study.name, within=runs)  # checkpoints keep the paths
     measured: dict[str, Any] = {}
     for by in study.measures:
         file = folder / "evaluated.json"
@@ -174,20 +175,16 @@ def _total(line: dict[str, Any], aside: set[str]) -> float:
 
 
 class _Checkpoints(dict[str, str]):
-    """Best checkpoints by the name of their study."""
-
-    def __init__(self, runs: Path) -> None:
-        super().__init__()
-        self._runs = runs
+    """Best checkpoints by the name of their study, within the folder of runs."""
 
     def __missing__(self, name: str) -> str:
-        return str(self._runs / name / "best.pt")
+        return f"{name}/best.pt"
 
 
-def nasion(*arguments: str) -> None:
-    """Run a command of ours on one thread; stops where it fails."""
+def nasion(*arguments: str, within: Path | None = None) -> None:
+    """Run a command of ours on one thread, in a folder; stops where it fails."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | KEEP_MEMORY
-    subprocess.run([sys.executable, "-m", "nasion.tools.main", *arguments], check=True, env=environment)
+    subprocess.run([sys.executable, "-m", "nasion.tools.main", *arguments], check=True, env=environment, cwd=within)
 
 
 def _torch() -> str:

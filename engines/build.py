@@ -239,15 +239,20 @@ def check_network(api: Any, network: Any, model: OnnxFile) -> int:
     if not network.get_flag(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED):
         raise ModelError(f"{model.path.name}: TensorRT is free to choose the types of its layers; this is our mistake")
     kinds, convolved = api.LayerType, set()
-    plugins = 0
+    plugins, types = 0, {}
     for layer in (network.get_layer(i) for i in range(network.num_layers)):
         plugins += layer.type == kinds.PLUGIN_V3
+        result = layer.get_output(0)
+        types[result.name] = TYPES.get(result.dtype.name, result.dtype.name)
         if layer.type in (kinds.CONVOLUTION, kinds.DECONVOLUTION):
-            convolved.add(TYPES[layer.get_output(0).dtype.name])
+            convolved.add(types[result.name])
     check_plugins(plugins, model)
     wanted = PRECISIONS[model.precision]
     if convolved - {wanted}:
         raise ModelError(f"{model.path.name}: asked for {wanted}, but it has convolutions in {_words(convolved)}")
+    for name, dtype in model.layers.items():
+        if types.get(name, dtype) != dtype:
+            raise ModelError(f"{model.path.name}: layer {name} has weights in {dtype}, but TensorRT has {types[name]}")
     return plugins
 
 

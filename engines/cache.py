@@ -35,7 +35,7 @@ class PlanKey:
     """All that a plan depends on; a plan serves only where every entry is the same.
 
     Attributes:
-        model: SHA-256 of the ONNX file.
+        model: SHA-256 of the ONNX model, after it was put in float16 where that was asked for.
         precision: what its convolutions compute in.
         profile: sizes of the input that it takes.
         workspace: MB that TensorRT may use for scratch, or ``any``.

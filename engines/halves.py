@@ -1,17 +1,28 @@
 """An ONNX model of which the convolutions, and what lies before them, compute in float16.
 
-What follows the last convolution decodes scores to pixels and stays float32, as do inputs and outputs. TensorRT takes
-the precision of every layer from the file, so this is what ``nasion compile --fp16`` does to a float32 file.
+What follows the last convolution decodes scores to pixels and stays float32, as do sums, inputs and outputs. TensorRT
+takes the precision of every layer from the file, so this is what ``nasion compile --fp16`` does to a float32 file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from .errors import ModelError
-from .onnx_file import CONVOLUTIONS, OnnxFile, parse
+from .onnx_file import CONVOLUTIONS, OnnxFile, describe, parse
+
+SUMS = (
+    "Softmax",
+    "LogSoftmax",
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceL2",
+    "ReduceSumSquare",
+    "GlobalAveragePool",
+    "LayerNormalization",
+)
+"""Operators that add up over an axis: beyond 65504 float16 is infinite, and an engine may well add up in it if told."""
 
 # inputs that ONNX wants as float32 whatever the first one is
 _ALWAYS_FLOAT = {"Resize": (1, 2)}
@@ -22,7 +33,8 @@ def in_halves(model: OnnxFile) -> OnnxFile:
     """The same model in float16; one that is already stays as it is.
 
     Raises:
-        ModelError: it computes coordinates between its convolutions, or has an operator that is not known here.
+        ModelError: it computes coordinates between its convolutions, or has an operator that is not known here, or a
+            number that float16 does not have.
     """
     if model.precision == "fp16":
         return model
@@ -32,7 +44,7 @@ def in_halves(model: OnnxFile) -> OnnxFile:
         )
     graph = parse(model.path, model.content)
     _Conversion(model.path.name, graph).run()
-    return replace(model, content=graph.SerializeToString(), precision="fp16")
+    return describe(model.path, graph.SerializeToString())
 
 
 _REMEDY = "export it in float16 instead: nasion export CHECKPOINT --fp16 -o MODEL.onnx"
@@ -57,7 +69,7 @@ class _Conversion:
 
     def run(self) -> None:
         """Convert."""
-        trunk = set(_up_to_convolutions(self._graph))
+        trunk = {n for n in _up_to_convolutions(self._graph) if self._graph.node[n].op_type not in SUMS}
         for number, node in enumerate(self._graph.node):
             inputs = [self._as_half if number in trunk else self._as_float] * len(node.input)
             for i in _ALWAYS_FLOAT.get(node.op_type, ()):
@@ -119,7 +131,11 @@ class _Conversion:
 
     def _tensor(self, tensor: Any, name: str) -> Any:
         numpy_helper = self._onnx.numpy_helper
-        return numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float16"), name)
+        single = numpy_helper.to_array(tensor)
+        half = single.astype("float16")
+        if single.size == 1 and single.any() and not half.any():  # what keeps a division from one by zero
+            raise ModelError(f"{self._name} has the number {single.item():g}, which is 0 in float16; {_REMEDY}")
+        return numpy_helper.from_array(half, name)
 
 
 def _up_to_convolutions(graph: Any) -> Iterator[int]:

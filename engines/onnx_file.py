@@ -16,6 +16,7 @@ DOMAIN = "nasion"
 """Domain of our own operators, which TensorRT runs as plugins."""
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+_WEIGHTED = (*CONVOLUTIONS, "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,10 @@ class OnnxFile:
     Attributes:
         path: where it lies; named in errors.
         content: its bytes, or those of a copy in another precision.
-        sha256: of the file.
+        sha256: of these bytes.
         spec: what it says about itself.
         precision: what its convolutions compute in.
+        layers: dtype of the weights of every convolution and matrix product, by the name of its result.
         inputs: dtype of each input by name, as numpy calls it.
         outputs: dtype of each output by name.
         plugins: how many nodes it has of each of our operators.
@@ -38,6 +40,7 @@ class OnnxFile:
     sha256: str
     spec: Spec
     precision: Precision
+    layers: Mapping[str, str]
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     plugins: Mapping[str, int]
@@ -50,7 +53,16 @@ def read_onnx(path: Path) -> OnnxFile:
         ModelError: it is damaged or carries no spec.
         MissingExtra: the package onnx is not installed.
     """
-    content = path.read_bytes()
+    return describe(path, path.read_bytes())
+
+
+def describe(path: Path, content: bytes) -> OnnxFile:
+    """What the bytes of a model hold; ``path`` names them in errors.
+
+    Raises:
+        ModelError: they are damaged or carry no spec.
+        MissingExtra: the package onnx is not installed.
+    """
     model = parse(path, content)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
@@ -66,6 +78,7 @@ def read_onnx(path: Path) -> OnnxFile:
         sha256=hashlib.sha256(content).hexdigest(),
         spec=Spec.from_json(metadata[METADATA_KEY], origin=str(path)),
         precision=_precision(model),
+        layers=_layers(model),
         inputs={each.name: _dtype(each) for each in model.graph.input if each.name not in weights},
         outputs={each.name: _dtype(each) for each in model.graph.output},
         plugins=plugins,
@@ -104,3 +117,11 @@ def _precision(model: Any) -> Precision:
     convolved = [node.input[1] for node in model.graph.node if node.op_type in CONVOLUTIONS]
     used = [kinds[name] for name in convolved if name in kinds] or list(kinds.values())
     return "fp16" if TensorProto.FLOAT16 in used else "fp32"
+
+
+def _layers(model: Any) -> dict[str, str]:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    weights = {each.name: str(tensor_dtype_to_np_dtype(each.data_type)) for each in model.graph.initializer}
+    weighted = [node for node in model.graph.node if node.op_type in _WEIGHTED and node.input[1] in weights]
+    return {node.output[0]: weights[node.input[1]] for node in weighted}

@@ -13,7 +13,7 @@ import numpy as np
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from ..engines.runtime import Runtime, open_runtime
-from ..engines.zoo import model_path
+from ..engines.zoo import model_path, models
 from .aligner import Aligner
 from .cuts import CutDetector
 from .detector import Detections, Detector
@@ -246,7 +246,8 @@ def _usable(region: Region, picture: Image | Pixels) -> bool:
 
 def _open(model: str | Path | None, shipped: str, options: TrackerOptions) -> Runtime:
     """Load a network. The shipped ones are ONNX files: torch, asked for another network, is not asked of them."""
-    runtime, device = options.runtime, options.device
-    if model is None and runtime == "torch" and (options.model or options.detector):
+    runtime, device, name = options.runtime, options.device, model or shipped
+    others = {str(each) for each in (options.model, options.detector) if each} - models().keys()
+    if runtime == "torch" and others and str(name) in models():
         runtime, device = "auto", "cpu" if device == "cpu" else "auto"
-    return open_runtime(model_path(model or shipped), runtime=runtime, threads=options.threads, device=device)
+    return open_runtime(model_path(name), runtime=runtime, threads=options.threads, device=device)

@@ -18,6 +18,7 @@ from nasion.engines.device import Device
 from nasion.engines.errors import ModelError, NasionError, RuntimeUnavailable
 from nasion.engines.halves import in_halves
 from nasion.engines.onnx_file import read_onnx
+from nasion.engines.spec import METADATA_KEY
 from nasion.engines.tensorrt_library import TensorRt, tensorrt
 
 from . import fake_tensorrt
@@ -106,7 +107,8 @@ def test_files_that_are_no_model_of_ours_are_named(tmp_path: Path) -> None:
 def test_in_halves_only_decoding_stays_in_singles(make: object, tmp_path: Path) -> None:
     model = read_onnx(make(tmp_path / "a.onnx"))  # type: ignore[operator]
     halved = in_halves(model)
-    assert (halved.precision, halved.spec, halved.sha256) == ("fp16", model.spec, model.sha256)
+    assert (halved.precision, halved.spec, halved.path) == ("fp16", model.spec, model.path)
+    assert halved.sha256 != model.sha256, "plans of both are not the same"
     (tmp_path / "b.onnx").write_bytes(halved.content)
     again = read_onnx(tmp_path / "b.onnx")
     assert (again.precision, again.inputs, again.outputs) == ("fp16", model.inputs, model.outputs)
@@ -118,6 +120,49 @@ def test_in_halves_only_decoding_stays_in_singles(make: object, tmp_path: Path) 
         assert 0 < np.abs(single - half).max() < 0.02
 
 
+def test_sums_stay_single_and_numbers_that_would_vanish_are_refused(tmp_path: Path) -> None:
+    """The sum of the first layer is 3 x 4 x 64 x 255 = 195840, more than float16 has."""
+    text = """
+    <ir_version: 10, opset_import: ["": 20]>
+    g (float[B,3,8,8] images) => (float[B,4,8,8] points, float[B,1,1,1] confidence)
+    <float[4,3,1,1] first, float[1,4,1,1] second, float least = {{{least}}}>
+    {{
+      a = Conv (images, first)
+      sum = ReduceSum <keepdims = 1> (a, axes)
+      b = Div (a, sum)
+      c = Max (b, least)
+      points = Identity (c)
+      d = ReduceMean <keepdims = 1> (c, wide)
+      confidence = Conv (d, second)
+    }}
+    """
+
+    def written(least: str) -> Path:
+        weights = {"first": np.ones((4, 3, 1, 1), np.float32), "second": np.ones((1, 4, 1, 1), np.float32)}
+        weights |= {"axes": np.int64([1, 2, 3]), "wide": np.int64([2, 3])}
+        return save(tmp_path / "sums.onnx", text.format(least=least), weights)
+
+    model = read_onnx(written("0.001"))
+    images = np.full((1, 3, 8, 8), 255, np.float32)
+    for each in (model, in_halves(model)):
+        points, confidence = onnxruntime.InferenceSession(each.content).run(None, {"images": images})
+        np.testing.assert_allclose(points, 1 / 256, rtol=1e-3)
+        np.testing.assert_allclose(confidence, 4 / 256, rtol=1e-3)
+    with pytest.raises(ModelError, match="the number 1e-12, which is 0 in float16; export it in float16 instead"):
+        in_halves(read_onnx(written("0.000000000001")))
+
+
+def save(path: Path, text: str, weights: dict[str, np.ndarray]) -> Path:
+    """Write a model of ours from its text."""
+    model = onnx.parser.parse_model(text)
+    for name, values in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, SPEC.to_json()
+    onnx.save(model, path)
+    return path
+
+
 def test_halves_keep_outputs_and_resizing_as_they_must_be(tmp_path: Path) -> None:
     text = """
     <ir_version: 10, opset_import: ["": 20]>
@@ -125,14 +170,8 @@ def test_halves_keep_outputs_and_resizing_as_they_must_be(tmp_path: Path) -> Non
     <float[2,3,1,1] first, float[2,2,2,2] second, float[4] scales = {1.0, 1.0, 2.0, 2.0}>
     { a = Conv (images, first)  points = Resize (a, , scales)  confidence = Conv (points, second) }
     """
-    from nasion.engines.spec import METADATA_KEY
-
-    model = onnx.parser.parse_model(text)
-    for name, shape in (("first", (2, 3, 1, 1)), ("second", (2, 2, 2, 2))):
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, SPEC.to_json()
-    onnx.save(model, tmp_path / "a.onnx")
+    weights = {name: np.ones(shape, np.float32) for name, shape in (("first", (2, 3, 1, 1)), ("second", (2, 2, 2, 2)))}
+    save(tmp_path / "a.onnx", text, weights)
     halved = in_halves(read_onnx(tmp_path / "a.onnx"))
     onnx.checker.check_model(onnx.load_from_string(halved.content), full_check=True)
     session = onnxruntime.InferenceSession(halved.content)
@@ -160,6 +199,9 @@ def test_a_network_of_other_types_than_asked_for_is_an_error(library: TensorRt, 
     model = read_onnx(landmarks(tmp_path / "a.onnx"))
     with pytest.raises(ModelError, match="asked for float16, but it has convolutions in float32"):
         build(library, replace(model, precision="fp16"), Profile.of(SPEC))
+    assert in_halves(model).layers == {"scores": "float16", "points": "float32"}
+    with pytest.raises(ModelError, match="layer points has weights in float16, but TensorRT has float32"):
+        build(library, replace(model, layers={**model.layers, "points": "float16"}), Profile.of(SPEC))
     with pytest.raises(ModelError, match=r"inputs and outputs are .*float64.* but TensorRT has .*float32"):
         build(library, replace(model, inputs={"images": "float64"}), Profile.of(SPEC))
 

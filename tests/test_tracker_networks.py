@@ -55,7 +55,7 @@ def test_networks_are_closed_where_one_of_them_is_of_the_wrong_kind(loaded):
 
 def test_torch_runs_the_network_that_was_named_and_what_ships_beside_it_runs_as_ever(loaded):
     Tracker(model="mine.pt2", runtime="torch", threads=2)
-    Tracker(model="mine.pt2", runtime="torch", device="cpu")
+    Tracker(model="mine.pt2", detector="face-detector", runtime="torch", device="cpu")
     assert [(str(path), options) for path, options, _ in loaded] == [
         ("mine.pt2", {"runtime": "torch", "threads": 2, "device": "auto"}),
         ("face-detector", {"runtime": "auto", "threads": 2, "device": "auto"}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -43,6 +45,7 @@ def export(
     from ..trainers.recipes import Options
     from ..trainers.systems.heat_maps import read_by
 
+    _hush()
     trained = source(str(network), Options(set=set_, size=size, width=width), head=head)
     if decoding:
         read_by(trained.learner, decoding)
@@ -57,6 +60,12 @@ def export(
         print("\n".join(told(title, compare(whole, spec, out, images, precision))))
     if card:
         print(f"  card: {write_card(trained, out)}")
+
+
+def _hush() -> None:
+    """Keep from the user what torch tells of itself when it writes ONNX."""
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # there is no torchvision
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
 
 
 def told(title: str, found: Mapping[str, Difference]) -> Iterator[str]:

@@ -11,17 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..engines.halves import SUMS
+
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-_SUMS = {
-    "Softmax",
-    "LogSoftmax",
-    "ReduceSum",
-    "ReduceMean",
-    "ReduceL2",
-    "ReduceSumSquare",
-    "GlobalAveragePool",
-    "LayerNormalization",
-}
 
 
 class Halved(nn.Module):
@@ -55,14 +47,11 @@ def _to_full(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
 
 
 def sums_in_full(graph: Any) -> None:
-    """Let every softmax and every sum over an axis of an ONNX graph (``onnx_ir.Graph``) be computed in float32.
-
-    In float16 a sum of more than 65504 is infinite, and an engine may well add up in the type that it is told.
-    """
+    """Let every softmax and every sum over an axis of an ONNX graph (``onnx_ir.Graph``) be computed in float32."""
     import onnx_ir as ir
 
     for node in list(graph):
-        if node.op_type not in _SUMS or node.inputs[0].dtype != ir.DataType.FLOAT16:
+        if node.op_type not in SUMS or node.inputs[0].dtype != ir.DataType.FLOAT16:
             continue
         (result,) = node.outputs
         lift = ir.node("Cast", [node.inputs[0]], {"to": ir.DataType.FLOAT.value})
