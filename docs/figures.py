@@ -209,18 +209,20 @@ def _built_where(report: dict[str, Any]) -> str:
 
 
 def systems() -> str:
-    """What ``systems.py`` saw of all systems on a clip."""
+    """What ``systems.py`` saw of all systems on two clips."""
     report = read(BENCH / "systems.json")
     rows = []
     for each in report["results"]:
-        by = {speed["runtime"]: speed for speed in each["speeds"]}
-        speeds = [f"{by[runtime]['cpu_ms']:.1f}" if runtime in by else "–" for runtime in ("onnx", "torch")]
-        found = f"{each['with_a_face']} of {each['frames']}"
-        rows.append([each["title"], f"`{each['network']}`", found, str(each["identities"])])
-        rows[-1] += [f"{100 * each['apart']:.1f}" if each["apart"] else "–", *speeds]
+        row = [each["title"]]
+        for seen in (each["tracked"]["demo"], each["tracked"]["close-up"]):
+            row += [f"{seen['with_a_face']} of {seen['frames']}", str(seen["identities"])]
+            row.append(f"{100 * seen['apart']:.1f}" if seen["apart"] else "–")
+        speeds = {speed["runtime"]: f"{speed['cpu_ms']:.1f}" for speed in each["speeds"]}
+        rows.append([*row, *(speeds.get(runtime, "–") for runtime in ("onnx", "torch"))])
+    of_clip = ["frames with a face", "identities", "apart, %"]
+    head = [f"{clip}: {name}" for clip in ("demo", "close-up") for name in of_clip]
     machine, versions = report["machine"], report["versions"]
-    head = ["system", "file", "frames with a face", "identities", "from the shipped one's points, %"]
-    return table([*head, "ONNX Runtime, ms a frame", "torch"], rows) + (
+    return table(["system", *head, "ONNX Runtime, ms a frame", "torch"], rows) + (
         f"\n{machine['cpu']}, {machine['cores']} cores, one thread; ONNX Runtime {versions['onnxruntime']}, torch "
         f"{versions['torch']}; {report['date'][:10]}; `{report['command']}`.\n"
     )

@@ -157,8 +157,8 @@ def _moments(title: str, video: Path) -> Image:
     """Moments of an annotated video, side by side, at half its size."""
     with open_source(str(video)) as source:
         shown = [cv2.resize(frame.image, None, fx=0.5, fy=0.5) for frame in source if frame.index in MOMENTS]
-    for colour, width in ((0, 4), (255, 1)):
-        cv2.putText(shown[0], title, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (colour,) * 3, width, cv2.LINE_AA)
+    for shade, place in ((0, (9, 23)), (255, (8, 22))):
+        cv2.putText(shown[0], title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (shade,) * 3, 1, cv2.LINE_AA)
     return np.hstack(shown)
 
 

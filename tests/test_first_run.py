@@ -202,7 +202,32 @@ def test_one_runtime_on_the_gpu_must_track_the_clip(tmp_path: Path) -> None:
     for name in ("onnx-cpu", "onnx-cuda", "tensorrt-cuda"):
         (tmp_path / f"clip-{name}.json").write_text(json.dumps({"results": [{"fps": 250.4}]}))
     no = Unfit("no TensorRT")
-    told = parts.clips(scripted(tmp_path, clip_tensorrt_cuda=no))
+    told = parts.clips(scripted(tmp_path, clip_tensorrt_cuda=no))  # the demo's clip, too, is answered for
     assert told == "onnx on cpu: 250 FPS; onnx on cuda:0: 250 FPS; tensorrt on cuda:0: no TensorRT"
     with pytest.raises(Unfit, match="onnx on cuda:0: no CUDA provider; tensorrt on cuda:0: no TensorRT"):
         parts.clips(scripted(tmp_path, clip_onnx_cuda=Unfit("no CUDA provider"), clip_tensorrt_cuda=no))
+
+
+def test_on_the_gpu_the_trained_networks_must_see_a_face_where_they_do_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    (studies / "chs.pt").touch()
+    monkeypatch.setattr(parts, "STUDIES", studies)
+
+    def saw(**found: float) -> None:
+        for name, share in found.items():
+            result = {"fps": 100 if name.endswith("cpu") else 900, "found": share}
+            (tmp_path / f"chs-{name.replace('_', '-')}.json").write_text(json.dumps({"results": [result]}))
+
+    saw(onnx_cpu=0.9, onnx_cuda=0.92, tensorrt_cuda=0.9)
+    assert parts.systems(scripted(tmp_path)) == "chs: 100 FPS, on the GPU 900"
+    no = Unfit("no TensorRT")
+    told = "chs, tensorrt on cuda:0: no TensorRT; chs: 100 FPS, on the GPU 900"
+    assert parts.systems(scripted(tmp_path, chs_tensorrt_cuda=no)) == told
+    with pytest.raises(Unfit, match=r"chs, onnx on cuda:0: no provider; chs, tensorrt on cuda:0: no TensorRT"):
+        parts.systems(scripted(tmp_path, chs_onnx_cuda=Unfit("no provider"), chs_tensorrt_cuda=no))
+    saw(tensorrt_cuda=0.5)
+    with pytest.raises(Unfit, match="chs: a face in 50% of frames, on the CPU in 90%"):
+        parts.systems(scripted(tmp_path))

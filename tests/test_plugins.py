@@ -190,20 +190,32 @@ def test_an_installed_wheel_builds_and_loads_its_own_libraries(tmp_path: Path) -
     # -S: an editable installation of this checkout would be imported instead
     packages = os.pathsep.join([str(site), *(path for path in sys.path if path.endswith("-packages"))])
     environment = {**os.environ, "PYTHONPATH": packages, plugins.FOLDER_VARIABLE: str(tmp_path / "built")}
+    cuda = ["--architectures", "90-real"] if shutil.which("nvcc") else ["--no-cuda"]  # one, because it is quicker
     script = (
-        "import sys\n"
-        "from nasion.engines.kernels import Kernels\n"
+        "from nasion.engines import kernels, plugins\n"
         "from nasion.tools.main import main\n"
-        "try: main(['plugins', 'build', '--no-cuda'])\n"
+        f"try: main(['plugins', 'build', *{cuda!r}])\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        "print(Kernels(reference=True).path)\n"
+        "for kind, path in plugins.built().libraries.items():\n"
+        "    print('loaded', kind, plugins.load(path)._name)\n"
+        "    kernels.Kernels(path) if kind != 'plugins' else None\n"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith(str(tmp_path / "built"))
+    loaded = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("loaded")]
+    wanted = list(KINDS[: 1 if cuda == ["--no-cuda"] else 2 if tensorrt_headers() is None else 3])
+    assert [kind for kind, _ in loaded] == wanted
+    assert {str(Path(path).parent) for _, path in loaded} == {str(tmp_path / "built")}
     assert str(installed) in (tmp_path / "built" / "tree" / "CMakeCache.txt").read_text()
+
+
+def test_the_cmakelists_at_the_top_adds_that_of_the_libraries(tmp_path: Path) -> None:
+    native.build(cuda=False)
+    for step in (["-S", str(ROOT), "-B", str(tmp_path), "-DNASION_CUDA=OFF"], ["--build", str(tmp_path)]):
+        subprocess.run(["cmake", *step], check=True, capture_output=True)
+    assert list(tmp_path.rglob("libnasion_reference*"))
 
 
 # --- TensorRT's headers

@@ -5,8 +5,8 @@ A network calls ``multi_level_roi_align`` and ``location_reweight``. Within ``as
 writes as nodes of the domain ``nasion``; docs/plugins.md says what these compute. Everywhere else, and so in ``.pt2``
 files too, they are plain functions, and nothing needs to be registered to run them.
 
-The operators are composites: torch looks through them, for shapes, gradients and any device. Kernels may be registered
-for them (``torch.library.impl``).
+The operators are composites: torch looks through them, for shapes, gradients and any device. ``compiled_operators``
+lets a compiled library compute them.
 """
 
 from __future__ import annotations

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 NEEDED = ("numpy", "cyclopts", "rich", "cv2", "av", "onnxruntime", "pytest", "pytest_timeout", "xdist", "torch", "onnx")
+STUDIES = ROOT / "docs" / "bench" / "studies"
+SEEN_ELSEWHERE = 0.04  # share of frames, of so few, in which a face may be seen by one runtime only
 RUNS = (("onnx", "cpu"), ("onnx", "cuda:0"), ("tensorrt", "cuda:0"))
 
 
@@ -231,26 +234,56 @@ def tests(place: Place) -> str:
 
 def clips(place: Place) -> str:
     """The tracker on a clip of our own, by every runtime; one on the GPU must work."""
-    folder = place.out / "demo"
-    place.nasion("clips-demo", "demo", "--out", str(folder), "--force", most=90)
     told, works = [], []
     for runtime, device in RUNS:
-        name = f"{runtime}-{device.partition(':')[0]}"
-        words = ["bench", str(folder / "clip.mp4"), "--frames", "240", "--repeat", "1", "--threads", "1"]
-        words += ["--runtime", runtime, "--device", device, "--json", str(place.out / f"clip-{name}.json"), "--force"]
         try:
-            place.nasion(f"clip-{name}", *words, most=90)
+            result = _tracked(place, "clip", runtime, device, frames=240)
         except Unfit as error:
             told.append(f"{runtime} on {device}: {error}")
             continue
         works.append(device)
-        result = json.loads((place.out / f"clip-{name}.json").read_text())["results"][0]
         told.append(f"{runtime} on {device}: {result['fps']:.0f} FPS")
     if "cpu" not in works or "cuda:0" not in works:
         raise Unfit("; ".join(told))
     return "; ".join(told)
 
 
+def systems(place: Place) -> str:
+    """The trained networks of the papers likewise; on the GPU a face is seen where it is on the CPU."""
+    told = []
+    for weights in sorted(STUDIES.glob("*.pt")):
+        name, model = weights.stem, place.out / f"{weights.stem}.onnx"
+        place.nasion(f"export-{name}", "export", str(weights), "-o", str(model), most=90)
+        results = {}
+        for runtime, device in RUNS:
+            try:
+                results[runtime, device] = _tracked(place, name, runtime, device, "--model", str(model), frames=60)
+            except Unfit as error:
+                told.append(f"{name}, {runtime} on {device}: {error}")
+        slow, *quick = (results.get(run) for run in RUNS)
+        if slow is None or not any(quick):
+            raise Unfit("; ".join(told))
+        for each in filter(None, quick):
+            if abs(each["found"] - slow["found"]) > SEEN_ELSEWHERE:
+                raise Unfit(f"{name}: a face in {each['found']:.0%} of frames, on the CPU in {slow['found']:.0%}")
+        told.append(f"{name}: {slow['fps']:.0f} FPS, on the GPU {max(each['fps'] for each in quick if each):.0f}")
+    return "; ".join(told)
+
+
+def _tracked(place: Place, name: str, runtime: str, device: str, *words: str, frames: int) -> dict[str, Any]:
+    """What ``nasion bench`` says of the clip of ``nasion demo``."""
+    folder = place.out / "demo"
+    if not (folder / "clip.mp4").is_file():
+        place.nasion("demo", "demo", "--out", str(folder), most=90)
+    name = f"{name}-{runtime}-{device.partition(':')[0]}"
+    figures = place.out / f"{name}.json"
+    command = ["bench", str(folder / "clip.mp4"), *words, "--frames", str(frames), "--repeat", "1", "--threads", "1"]
+    command += ["--runtime", runtime, "--device", device, "--json", str(figures), "--force"]
+    place.nasion(name, *command, most=120)
+    result: dict[str, Any] = json.loads(figures.read_text())["results"][0]
+    return result
+
+
 PARTS = {
-    each.__name__: each for each in (environment, doctor, build, sanitizer, kernels, tests, clips)
+    each.__name__: each for each in (environment, doctor, build, sanitizer, kernels, tests, clips, systems)
 }  # what matters most comes first

@@ -9,19 +9,26 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 from nasion.engines import plugins, zoo
-from nasion.engines.agreement import compare
+from nasion.engines.agreement import Call, compare
 from nasion.engines.device import Device
-from nasion.engines.runtime import open_runtime
+from nasion.engines.kernels import Kernels
+from nasion.engines.runtime import Outputs, open_runtime
 from nasion.engines.runtime_onnx import CUDA, OnnxRuntime
+from nasion.engines.spec import Spec
 from nasion.engines.tensorrt_library import installed
 
 from .conftest import library, missing
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SHIPPED = tuple(sorted(zoo.models()))
 SYSTEMS = ("detector", "sd_hrnet", "pwc", "chs", "rht", "rdfn")
@@ -46,12 +53,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def exported(name: str, folder: Path) -> Path:
     """Write a small network of a system as .onnx and .pt2."""
+    network, spec = built(name)
+    from nasion.trainers.export import write_model
+
+    for suffix in ("onnx", "pt2"):
+        write_model(network, spec, folder / f"{name}.{suffix}")
+    return folder / f"{name}.onnx"
+
+
+def built(name: str) -> tuple[nn.Module, Spec]:
+    """A small network of a system, always the same."""
     for package in ("torch", "onnx", "onnxscript"):
         if find_spec(package) is None:
             missing(f"{package} is not installed: pip install 'nasion[train]'")
     import torch
 
-    from nasion.trainers.export import write_model
     from nasion.trainers.networks import resnet
 
     from .. import test_half
@@ -60,10 +76,37 @@ def exported(name: str, folder: Path) -> Path:
         patch.setattr(resnet, "BLOCKS", (1, 1, 1, 1))  # one bottleneck a group: quicker to export
         torch.manual_seed(0)
         learner = getattr(test_half, name)().eval()
-        network = learner.exported().eval()
-        for suffix in ("onnx", "pt2"):
-            write_model(network, learner.spec, folder / f"{name}.{suffix}")
-    return folder / f"{name}.onnx"
+        return learner.exported().eval(), learner.spec
+
+
+def need_torch_with_cuda(patch: pytest.MonkeyPatch) -> None:
+    """In which float32 is float32."""
+    if find_spec("torch") is None:
+        missing("torch is not installed: pip install 'nasion[train]'")
+    import torch
+
+    if not torch.cuda.is_available():
+        missing("this torch has no CUDA: https://pytorch.org/get-started/locally")
+    patch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def by_torch(network: nn.Module, spec: Spec, given: Spec, kernels: Kernels, device: str) -> Call:
+    """The network with our operators by ``kernels``, for pictures that are normalised as another spec says."""
+    import torch
+
+    from nasion.trainers.compiled_operators import compiled_operators
+
+    mean, std, other_mean, other_std = (
+        torch.tensor(each).reshape(3, 1, 1) for each in (spec.mean, spec.std, given.mean, given.std)
+    )
+
+    def run(images: NDArray[np.float32]) -> Outputs:
+        pixels = (torch.from_numpy(images) * other_std + other_mean - mean) / std
+        with torch.no_grad(), compiled_operators(kernels):
+            found = network(pixels.to(device))
+        return {name: values.cpu().numpy() for name, values in found.items()}
+
+    return run
 
 
 @onnx_files
@@ -78,18 +121,23 @@ def test_onnx_runtime_agrees_with_the_cpu(name: str, device: Device, model: Mode
 
 @torch_files
 def test_torch_agrees_with_the_cpu(name: str, device: Device, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec("torch") is None:
-        missing("torch is not installed: pip install 'nasion[train]'")
-    import torch
-
-    if not torch.cuda.is_available():
-        missing("this torch has no CUDA: https://pytorch.org/get-started/locally")
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # float32 is to be float32
+    need_torch_with_cuda(monkeypatch)
     path = model(name)
     program = path.with_suffix(".pt2")
     with OnnxRuntime(path, device="cpu") as slow, open_runtime(program, runtime="torch", device="cuda:0") as quick:
         assert quick.provider == "torch CUDA"
         compare(slow, quick, quick.spec, "fp32", batch=4)
+
+
+@pytest.mark.parametrize("name", WITH_PLUGINS)
+def test_torch_with_our_kernels_agrees_with_the_cpu(
+    name: str, device: Device, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_torch_with_cuda(monkeypatch)
+    kernels, (network, spec) = Kernels(library("kernels")), built(name)
+    network.cuda()
+    with OnnxRuntime(model(name), device="cpu") as slow:
+        compare(slow, by_torch(network, spec, slow.spec, kernels, "cuda"), slow.spec, "fp32", batch=4)
 
 
 @onnx_files
