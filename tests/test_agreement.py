@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from nasion.engines import compiling
 from nasion.engines.agreement import compare, differences
 from nasion.engines.errors import ModelError, RuntimeUnavailable
-from nasion.engines.onnx_file import Precision
+from nasion.engines.halves import in_halves
+from nasion.engines.onnx_file import Precision, read_onnx
+from nasion.engines.photograph import views
+from nasion.engines.runtime import open_runtime
+from nasion.engines.zoo import model_path
 
 from .onnx_models import SPEC
 
@@ -110,3 +116,47 @@ def test_where_nobody_is_there_all_slots_are_compared_and_nobody_may_be_found() 
     }
     found = differences(nobody, broken, "fp32")
     assert all(found[name].within == 0 for name in nobody), found
+
+
+# --- what is shown
+
+
+def test_the_shipped_networks_see_a_face_in_each_view() -> None:
+    with open_runtime(model_path("landmarks-68"), device="cpu") as landmarks:
+        found = landmarks(views(landmarks.spec, 6))
+        assert found["presence"].min() > 0.95
+        assert found["confidence"].mean() > 0.8
+        apart = np.abs(np.diff(found["points"], axis=0)).max(axis=(1, 2))
+        assert apart.min() > 1, "no two are alike"
+    with open_runtime(model_path("face-detector"), device="cpu") as detector:
+        scores = detector(views(detector.spec, 6))["scores"]
+        assert scores.max(axis=1).min() > 0.8
+
+
+def test_views_are_normalised_as_the_network_wants_them() -> None:
+    plain = replace(SPEC, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channels="rgb")
+    levels = views(plain, 3)
+    assert levels.shape == (3, 3, 32, 32)
+    assert 0 <= levels.min() < 50 < 200 < levels.max() <= 255
+    np.testing.assert_allclose(views(replace(plain, channels="bgr"), 3), levels[:, ::-1])
+    other = replace(plain, mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0))
+    shift, scale = (np.array(each).reshape(3, 1, 1) for each in (other.mean, other.std))
+    np.testing.assert_allclose(views(other, 3) * scale + shift, levels, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["landmarks-68", "face-detector"])
+def test_rounding_to_float16_is_no_disagreement_and_a_shift_is(name: str) -> None:
+    model = read_onnx(model_path(name))
+    session = onnxruntime.InferenceSession(in_halves(model).content)
+    names = [each.name for each in session.get_outputs()]
+
+    def halved(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(None, {"images": images}), strict=True))
+
+    def shifted(images: np.ndarray) -> dict[str, np.ndarray]:
+        return halved(np.roll(images, 8, axis=3))
+
+    with open_runtime(model_path(name), device="cpu") as single:
+        assert max(each.worst for each in compare(single, halved, model.spec, "fp16", batch=4).values()) > 0
+        with pytest.raises(RuntimeUnavailable, match="gives something else than in ONNX Runtime"):
+            compare(single, shifted, model.spec, "fp16", batch=4)

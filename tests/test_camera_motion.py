@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import SourceError
+from nasion.engines.photograph import FACE, PHOTOGRAPH
 from nasion.realtime.faces import FloatArray, Image
 from nasion.realtime.geometry import transform
 from nasion.realtime.sources import open_source
-from nasion.realtime.sources.camera_motion import FACE, PHOTOGRAPH, CameraMotion, write_clip
+from nasion.realtime.sources.camera_motion import CameraMotion, write_clip
 from nasion.realtime.sources.stills import read_image
 
 CORNERS = np.array([(x, y) for x in FACE[::2] for y in FACE[1::2]], np.float32)

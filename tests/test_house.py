@@ -73,7 +73,7 @@ def test_the_wheel_holds_models_photograph_licence_and_types(wheel: list[str]) -
         "nasion/tools/main.py",
     }
     assert expected <= set(wheel)
-    assert [name for name in wheel if name.startswith("nasion/realtime/sources/photographs/")]
+    assert [name for name in wheel if name.startswith("nasion/engines/photographs/")]
     assert [name for name in wheel if name.endswith("licenses/LICENSE")]
 
 

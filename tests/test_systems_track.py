@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nasion.realtime.sources.camera_motion import FACE, PHOTOGRAPH
+from nasion.engines.photograph import FACE, PHOTOGRAPH
 from nasion.tools.main import main as nasion
 
 from .conftest import ROOT

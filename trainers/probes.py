@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from ..engines.agreement import Difference, differences
 from ..engines.onnx_file import Precision
+from ..engines.photograph import views
 from ..engines.runtime import open_runtime
 from ..engines.spec import Spec
-from ..realtime.aligner import region_of_box
 from ..realtime.faces import FloatArray
 from ..realtime.geometry import Region, region_of_points, to_tensor, warp
-from ..realtime.sources.camera_motion import FACE, PHOTOGRAPH
 from ..realtime.sources.stills import read_image
 from .datasets import read_set
 
@@ -37,25 +36,17 @@ def photographs(spec: Spec, *, data: Path | None = None, name: str = "300w", cou
         DataError: ``data`` does not hold the set ``name``.
     """
     if data is None:
-        image, face = read_image(PHOTOGRAPH), region_of_box(np.array(FACE, np.float32))
-        views = [(image, _moved(face, spec, i)) for i in range(count)]
-    else:
-        faces = read_set(name, data, part="test")
-        chosen = np.linspace(0, len(faces) - 1, count).astype(int)
-        margin = spec.crop_margin if spec.task == "landmarks" else WIDE
-        views = [(read_image(faces.files[i]), _around(faces.points[i], margin)) for i in chosen]
-    crops = [warp(image, region.to_crop(spec.size[0]), spec.size[0]) for image, region in views]
+        return torch.from_numpy(views(spec, count))
+    faces = read_set(name, data, part="test")
+    chosen = np.linspace(0, len(faces) - 1, count).astype(int)
+    margin = spec.crop_margin if spec.task == "landmarks" else WIDE
+    regions = [_around(faces.points[i], margin).to_crop(spec.size[0]) for i in chosen]
+    crops = [warp(read_image(faces.files[i]), region, spec.size[0]) for i, region in zip(chosen, regions, strict=True)]
     return torch.from_numpy(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
 
 
 def _around(points: FloatArray, margin: float) -> Region:
     return region_of_points(points[np.isfinite(points[:, 0])], margin=margin)
-
-
-def _moved(face: Region, spec: Spec, i: int) -> Region:
-    """View number ``i`` of a face: each a little further off and turned a little more."""
-    side = face.side * (1.0 if spec.task == "landmarks" else WIDE) * 1.05**i
-    return Region(face.x + 3 * i, face.y - 2 * i, side, 0.1 * i)
 
 
 def compare(

@@ -20,11 +20,9 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ...engines.errors import SourceError
+from ...engines.photograph import FACE, PHOTOGRAPH
 from ..faces import FloatArray, Image
 from .stills import read_image
-
-PHOTOGRAPH = Path(__file__).with_name("photographs") / "astronaut.png"
-FACE = (170.0, 60.0, 290.0, 210.0)  # of that photograph, with hair and chin: x0, y0, x1, y1
 
 # Parts of the clip, as shares of its length.
 _FAST = (0.34, 0.56)
