@@ -148,7 +148,7 @@ def _check_layers(layers: Mapping[str, int], model: OnnxFile) -> None:
         _log.warning(f"{name}: this TensorRT does not tell its layers; their types and plugins are not checked")
     elif model.precision == "fp32" and halves:
         raise ModelError(f"{name} is float32, but its plan computes {halves} tensors in float16")
-    elif model.precision == "fp16" and not halves:
+    elif model.precision == "fp16" and not halves and not layers.get("fused"):
         raise ModelError(f"{name} is float16, but its plan computes no tensor in float16")
     elif layers.get("plugins", 0) != plugins:
         raise ModelError(f"{name} has {plugins} nodes for plugins, but its plan {layers.get('plugins', 0)} of them")

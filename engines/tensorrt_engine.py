@@ -79,7 +79,7 @@ class Engine(Closing):
     def layers(self) -> Mapping[str, int]:
         """What the plan's layers exchange, by TensorRT's own account: how many tensors of each type, and plugins.
 
-        Which types lie within a layer that TensorRT fused of many, it does not tell.
+        Which types lie within a layer that its compiler fused of many, ``fused``, it does not tell.
         """
         inspector = self._engine.create_engine_inspector()
         text = inspector.get_engine_information(self._library.api.LayerInformationFormat.JSON)
@@ -90,7 +90,8 @@ class Engine(Closing):
         found = Counter(
             _kind(str(tensor.get("Format/Datatype"))) for layer in layers for tensor in layer.get("Outputs", ())
         )
-        found["plugins"] = sum("plugin" in str(layer.get("LayerType")).lower() for layer in layers)
+        found["plugins"] = sum("plugin" in f"{layer.get('LayerType')} {' '.join(layer)}".lower() for layer in layers)
+        found["fused"] = sum("ForeignNode" in str(layer.get("Name")) for layer in layers)
         found["layers"] = len(layers)
         return dict(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from nasion.engines.halves import in_halves
 from nasion.engines.onnx_file import Precision, read_onnx
 from nasion.engines.photograph import views
 from nasion.engines.runtime import open_runtime
+from nasion.engines.tensorrt_engine import Engine
 from nasion.engines.zoo import model_path
 
 from .onnx_models import SPEC
@@ -42,6 +44,28 @@ def test_a_plan_of_other_types_or_without_its_plugins_is_refused(
     model = SimpleNamespace(path=Path("x.onnx"), precision=precision, plugins={"LocationReweight": 2})
     with pytest.raises(ModelError, match=told):
         compiling._check_layers(layers, model)  # type: ignore[arg-type]
+
+
+def test_a_plan_whose_layers_were_fused_into_one_is_taken_at_the_word_of_its_network() -> None:
+    model = SimpleNamespace(path=Path("x.onnx"), precision="fp16", plugins={})
+    compiling._check_layers({"layers": 2, "float32": 2, "fused": 1}, model)  # type: ignore[arg-type]
+
+
+def test_layers_are_counted_as_an_inspector_tells_them() -> None:
+    told = [
+        {"Name": "a", "LayerType": "CaskConvolution", "Outputs": [{"Format/Datatype": "Channel major FP16 format"}]},
+        {"Name": "b", "LayerType": "PluginV3", "Outputs": [{"Format/Datatype": "Half"}, {"Format/Datatype": "Float"}]},
+        {"Name": "c", "LayerType": "Other", "PluginVersion": "1", "Outputs": [{"Format/Datatype": "Int64"}]},
+        {"Name": "{ForeignNode[x...y]}", "LayerType": "Myelin", "Outputs": []},
+        "a layer of which only the name is told",
+    ]
+    inspector = SimpleNamespace(get_engine_information=lambda form: json.dumps({"Layers": told}))
+    api = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON=1))
+    engine = SimpleNamespace(
+        _engine=SimpleNamespace(create_engine_inspector=lambda: inspector), _library=SimpleNamespace(api=api)
+    )
+    counted = {"float16": 2, "float32": 1, "other": 1, "plugins": 2, "fused": 1, "layers": 4}
+    assert Engine.layers(engine) == counted  # type: ignore[arg-type]
 
 
 def test_a_tensorrt_that_tells_no_layers_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
