@@ -23,7 +23,7 @@ except ImportError as missing:
 class TorchRuntime(Closing):
     """A ``.pt2`` program in torch; implements ``engines.runtime.Runtime``.
 
-    ``threads`` holds for the whole process, because torch has one pool only.
+    ``threads`` holds for the whole process, because torch has one pool only; so does, on a GPU, that float32 is not TF32.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "auto") -> None:
@@ -38,6 +38,7 @@ class TorchRuntime(Closing):
         try:
             program = torch.export.load(path, extra_files=extra)
             if self.device != "cpu":
+                torch.backends.cudnn.allow_tf32 = False  # 10 bits of each number, and the points would move
                 program = move_to_device_pass(program, self.device)
             self._module: Any = program.module()
         except Exception as error:
