@@ -23,7 +23,7 @@ except ImportError as missing:
 class TorchRuntime(Closing):
     """A ``.pt2`` program in torch; implements ``engines.runtime.Runtime``.
 
-    ``threads`` holds for the whole process, because torch has one pool only. So does, on a GPU, that it does not use TF32.
+    ``threads`` holds for the whole process, because torch has one pool only. On a GPU it computes without TF32.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "auto") -> None:
