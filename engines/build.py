@@ -138,7 +138,7 @@ def build(
     if model.plugins:
         library.load_plugins()
     api, begin = library.api, monotonic()
-    builder = api.Builder(library.logger)
+    builder = library.made("Builder")
     network = builder.create_network(library.strong_flag)
     library.complaints()  # of TensorRT-RTX, that there is no GPU
     parser = api.OnnxParser(network, library.logger)

@@ -153,7 +153,8 @@ def _best(path: Path, threads: int, device: str) -> Runtime:
         for name, title in _ON_GPU.items():
             try:
                 return _load(name, path, threads, wanted, reason="; ".join([*passed, f"{title} works on {wanted}"]))
-            except (RuntimeUnavailable, DeviceError, MissingExtra) as error:
+            # where the file itself is at fault, the last one says so, too
+            except (RuntimeUnavailable, DeviceError, MissingExtra, ModelError) as error:
                 _log.info("%s is passed over: %s", title, error)
                 passed.append(f"{title}: {error}")
     if device != "auto":

@@ -35,7 +35,7 @@ class Engine(Closing):
         self._library, self._device, self._plan = library, device, plan
         library.complaints()
         with device.current():
-            self._runtime: Any = library.api.Runtime(library.logger)
+            self._runtime: Any = library.made("Runtime")
             self._engine: Any = self._runtime.deserialize_cuda_engine(plan.engine)
         if self._engine is None:
             raise RuntimeUnavailable(f"{library} does not take the plan of {plan.spec.name}{library.complaints()}")

@@ -85,6 +85,20 @@ class TensorRt:
             self._loaded[path] = digest
         return self._loaded[path]
 
+    def made(self, name: Literal["Builder", "Runtime"]) -> Any:
+        """One of the module's own objects, with the logger.
+
+        Raises:
+            RuntimeUnavailable: TensorRT cannot make it, mostly because the driver does not fit.
+        """
+        try:
+            return getattr(self.api, name)(self.logger)
+        except TypeError as error:  # what its bindings raise where they got nothing
+            raise RuntimeUnavailable(
+                f"{self} cannot start{self.complaints() or f' ({error})'}; see nvidia-smi for the driver, which must "
+                "be new enough for it"
+            ) from error
+
     def complaints(self) -> str:
         """What TensorRT said was wrong since this was last asked, to be put behind an error of ours."""
         errors, self.logger.errors[:] = list(self.logger.errors), []

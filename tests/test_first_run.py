@@ -221,13 +221,23 @@ def test_on_the_gpu_the_trained_networks_must_see_a_face_where_they_do_on_the_cp
             result = {"fps": 100 if name.endswith("cpu") else 900, "found": share}
             (tmp_path / f"chs-{name.replace('_', '-')}.json").write_text(json.dumps({"results": [result]}))
 
-    saw(onnx_cpu=0.9, onnx_cuda=0.92, tensorrt_cuda=0.9)
+    saw(onnx_cpu=0.9, onnx_cuda=0.92, tensorrt_cuda=0.9, torch_cuda=0.9)
     assert parts.systems(scripted(tmp_path)) == "chs: 100 FPS, on the GPU 900"
     no = Unfit("no TensorRT")
     told = "chs, tensorrt on cuda:0: no TensorRT; chs: 100 FPS, on the GPU 900"
     assert parts.systems(scripted(tmp_path, chs_tensorrt_cuda=no)) == told
-    with pytest.raises(Unfit, match=r"chs, onnx on cuda:0: no provider; chs, tensorrt on cuda:0: no TensorRT"):
-        parts.systems(scripted(tmp_path, chs_onnx_cuda=Unfit("no provider"), chs_tensorrt_cuda=no))
+    wrong = {"chs_onnx_cuda": Unfit("no provider"), "chs_tensorrt_cuda": no}
+    assert parts.systems(scripted(tmp_path, **wrong)).endswith("chs: 100 FPS, on the GPU 900"), "torch is enough"
+    with pytest.raises(Unfit, match=r"chs, onnx on cuda:0: no provider; chs, tensorrt on cuda:0: no TensorRT; .*torch"):
+        parts.systems(scripted(tmp_path, **wrong, chs_torch_cuda=Unfit("no CUDA")))
     saw(tensorrt_cuda=0.5)
     with pytest.raises(Unfit, match="chs: a face in 50% of frames, on the CPU in 90%"):
         parts.systems(scripted(tmp_path))
+
+
+@pytest.mark.timeout(300)
+def test_the_commands_that_clips_and_systems_run_are_real(tmp_path: Path) -> None:
+    place = Place(tmp_path, sys.executable, monotonic() + 280)
+    result = parts._tracked(place, "clip", "onnx", "cpu", frames=10)
+    assert result["found"] == 1
+    assert result["fps"] > 0

@@ -19,6 +19,7 @@ from nasion.engines.errors import DeviceError, ModelError, NasionError, RuntimeU
 from nasion.engines.runtime import open_runtime
 from nasion.engines.runtime_onnx import OnnxRuntime
 from nasion.engines.spec import Spec
+from nasion.engines.tensorrt_engine import Engine
 from nasion.engines.tensorrt_library import tensorrt
 from nasion.tools.main import main as nasion
 
@@ -224,6 +225,32 @@ def test_auto_goes_on_to_the_next_and_says_why(fake: FakeTensorRt, tmp_path: Pat
         open_runtime(path, device="cuda:0")
     with open_runtime(path, device="cpu") as opened:
         assert opened.reason == "the CPU was asked for"
+
+
+def test_auto_goes_on_where_our_own_checks_refuse_the_plan(
+    fake: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "layers", lambda engine: {"layers": 3, "float16": 1})
+    path = landmarks(tmp_path / "points.onnx")
+    with open_runtime(path) as opened:
+        assert "TensorRT: points.onnx is float32, but its plan computes 1 tensors in float16" in opened.reason
+    with pytest.raises(ModelError, match="is float32, but its plan"):
+        open_runtime(path, runtime="tensorrt")
+
+
+@pytest.mark.parametrize("name", ["Builder", "Runtime"])
+def test_a_tensorrt_that_cannot_start_is_an_error_in_words(
+    name: str, fake: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(logger: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(fake, name, nothing)
+    path = landmarks(tmp_path / "points.onnx")
+    with pytest.raises(RuntimeUnavailable, match=r"cannot start .*nullptr.*see nvidia-smi for the driver"):
+        open_runtime(path, runtime="tensorrt")
+    with open_runtime(path) as opened:
+        assert opened.device == "cpu"
 
 
 def test_a_gpu_that_is_not_there_is_an_error(fake: FakeTensorRt, tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ def library(kind: plugins.Kind) -> Path:
     except NasionError as error:
         if not shutil.which("nvcc"):
             missing(f"{error}; and there is no nvcc to do that here")
+    if not shutil.which("cmake") or not shutil.which("c++"):
+        missing("CMake or a C++ compiler is missing: apt-get install cmake g++")
+    if kind == "plugins" and plugins.tensorrt_headers() is None:
+        missing("TensorRT's headers are not here: set TensorRT_ROOT")
     done = native.build(cuda=True)
     if kind not in done.libraries:
         missing(f"{kind} were skipped: {done.skipped[kind]}")

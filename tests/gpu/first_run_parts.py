@@ -17,10 +17,24 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
-NEEDED = ("numpy", "cyclopts", "rich", "cv2", "av", "onnxruntime", "pytest", "pytest_timeout", "xdist", "torch", "onnx")
+NEEDED = (
+    "numpy",
+    "cyclopts",
+    "rich",
+    "cv2",
+    "av",
+    "onnxruntime",
+    "pytest",
+    "pytest_timeout",
+    "xdist",
+    "torch",
+    "onnx",
+    "onnxscript",
+)
 STUDIES = ROOT / "docs" / "bench" / "studies"
 SEEN_ELSEWHERE = 0.04  # share of frames, of so few, in which a face may be seen by one runtime only
 RUNS = (("onnx", "cpu"), ("onnx", "cuda:0"), ("tensorrt", "cuda:0"))
+TORCH = ("torch", "cuda:0")
 
 
 class Unfit(Exception):
@@ -224,9 +238,10 @@ def kernels(place: Place) -> str:
 def tests(place: Place) -> str:
     """The tests that need a GPU; none may be skipped for the lack of one."""
     # the plugins of pytest that a setting names must be there
-    command = [place.python, "-m", "pytest", "-n", "0", "tests/gpu"]
-    log = place.run("tests", command, most=240, NASION_REQUIRE_GPU="1")
-    counts = re.findall(r"\d+ (?:passed|skipped)", log.splitlines()[-1])
+    command = [place.python, "-m", "pytest", "-n", "0", "--continue-on-collection-errors", "tests/gpu"]
+    log = place.run("tests", command, most=600, NASION_REQUIRE_GPU="1")
+    summary = re.findall(r"^=* ?\d+ passed.* in .*$", log, re.MULTILINE)
+    counts = re.findall(r"\d+ (?:passed|skipped)", summary[-1]) if summary else []
     if not counts:
         raise Unfit(f"no result: {last_words(place.out / 'tests.log')}")
     return ", ".join(counts)
@@ -253,14 +268,17 @@ def systems(place: Place) -> str:
     told = []
     for weights in sorted(STUDIES.glob("*.pt")):
         name, model = weights.stem, place.out / f"{weights.stem}.onnx"
-        place.nasion(f"export-{name}", "export", str(weights), "-o", str(model), most=90)
+        program = model.with_suffix(".pt2")
+        for file in (model, program):
+            place.nasion(f"export-{file.name}", "export", str(weights), "-o", str(file), most=90)
         results = {}
-        for runtime, device in RUNS:
+        for runtime, device in (*RUNS, TORCH):
+            file = program if runtime == "torch" else model
             try:
-                results[runtime, device] = _tracked(place, name, runtime, device, "--model", str(model), frames=60)
+                results[runtime, device] = _tracked(place, name, runtime, device, "--model", str(file), frames=60)
             except Unfit as error:
                 told.append(f"{name}, {runtime} on {device}: {error}")
-        slow, *quick = (results.get(run) for run in RUNS)
+        slow, *quick = (results.get(run) for run in (*RUNS, TORCH))
         if slow is None or not any(quick):
             raise Unfit("; ".join(told))
         for each in filter(None, quick):

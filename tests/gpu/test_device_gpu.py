@@ -6,6 +6,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -166,7 +167,10 @@ def test_all_memory_is_given_back_from_whatever_thread(gpu: Device) -> None:
 
 
 def test_torch_and_we_share_a_context(gpu: Device) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if find_spec("torch") is None:
+        missing("torch is not installed")
+    import torch
+
     if not torch.cuda.is_available():
         missing("this torch has no CUDA")
     values = torch.arange(1000, dtype=torch.float32, device="cuda:0")
