@@ -136,6 +136,12 @@ def test_packages_that_can_be_had_nowhere_are_named(tmp_path: Path) -> None:
         parts.environment(scripted(tmp_path, environment="torch onnx\n", environment_pip=Unfit("no network")))
 
 
+def test_packages_for_the_gpu_are_tried_and_those_that_cannot_be_had_are_told(tmp_path: Path) -> None:
+    told = parts.for_the_gpu(scripted(tmp_path, environment_pycuda=Unfit("no network")))
+    assert told == "tensorrt, no pycuda (no network), onnxruntime-gpu"
+    assert (tmp_path / "environment-again.log").is_file(), "one ONNX Runtime is left"
+
+
 def test_the_report_of_doctor_is_kept_and_a_gpu_is_asked_for(tmp_path: Path) -> None:
     finding = {"topic": "GPU", "name": "NVIDIA", "state": "ok", "found": "H100"}
     text = "a warning [of something]\n" + json.dumps([finding], indent=2) + "\n"

@@ -80,12 +80,11 @@ public:
     bool supportsFormatCombination(int32_t place, DynamicPluginTensorDesc const* tensors, int32_t inputs, int32_t) noexcept override {
         PluginTensorDesc const& asked = tensors[place].desc;
         if (place == inputs - 1) return asked.type == DataType::kFLOAT && asked.format == TensorFormat::kLINEAR;
-        if (place > 0) {  // maps and output all alike
-            return asked.type == tensors[0].desc.type && asked.format == tensors[0].desc.format;
-        }
+        // maps and output all alike; what comes after this place is not known yet
+        if (place > 0 && (asked.type != tensors[0].desc.type || asked.format != tensors[0].desc.format)) return false;
         if (asked.type != DataType::kFLOAT && asked.type != DataType::kHALF) return false;
         if (asked.format == TensorFormat::kLINEAR) return true;
-        return asked.format == channels_last(asked.type) && whole_packs(tensors, asked.type);
+        return asked.format == channels_last(asked.type) && whole_packs(asked);
     }
 
     int32_t onShapeChange(PluginTensorDesc const* in, int32_t inputs, PluginTensorDesc const*, int32_t) noexcept override {
@@ -133,12 +132,9 @@ private:
     // TensorRT's names for channels last: float16 in packs of 8, of which ours must be whole.
     static TensorFormat channels_last(DataType type) { return type == DataType::kHALF ? TensorFormat::kHWC8 : TensorFormat::kHWC; }
 
-    bool whole_packs(DynamicPluginTensorDesc const* tensors, DataType type) const {
-        for (int i = 0; i < levels(); ++i) {
-            const std::int64_t channels = tensors[i].desc.dims.d[1];
-            if (channels < 1 || channels % (type == DataType::kHALF ? 8 : 4)) return false;
-        }
-        return true;
+    static bool whole_packs(PluginTensorDesc const& tensor) {
+        const std::int64_t channels = tensor.dims.d[1];
+        return channels > 0 && channels % (tensor.type == DataType::kHALF ? 8 : 4) == 0;
     }
 
     int wrong_count(int count) const noexcept {

@@ -131,7 +131,22 @@ def environment(place: Place) -> str:
     place.python, place.path = str(folder / "bin" / "python"), [str(folder / "bin")]
     if gone := missing(place):
         raise Unfit(f"{', '.join(gone)} are missing even in {folder}")
-    return f"installed into {folder}"
+    return f"installed into {folder}; {for_the_gpu(place)}"
+
+
+def for_the_gpu(place: Place) -> str:
+    """What only runs on a GPU, into that environment; what cannot be had is told, and the rest goes on without."""
+    pip, told = [place.python, "-m", "pip", "--no-input", "--disable-pip-version-check"], []
+    for package in ("tensorrt", "pycuda", "onnxruntime-gpu"):
+        try:
+            place.run(f"environment-{package}", [*pip, "install", package], most=180)
+            told.append(package)
+        except Unfit as error:
+            told.append(f"no {package} ({error})")
+    if "onnxruntime-gpu" in told:  # both have the same files: the last one installed counts
+        place.run("environment-again", [*pip, "uninstall", "--yes", "onnxruntime", "onnxruntime-gpu"], most=60)
+        place.run("environment-again", [*pip, "install", "--no-deps", "onnxruntime-gpu"], most=180)
+    return ", ".join(told)
 
 
 def missing(place: Place) -> list[str]:

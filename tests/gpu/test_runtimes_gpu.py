@@ -148,6 +148,24 @@ def test_torch_with_our_kernels_agrees_with_the_cpu(
         compare(slow, by_torch(network, spec, slow.spec, kernels, "cuda"), slow.spec, "fp32", batch=4)
 
 
+@torch_files
+def test_tensorrt_in_float16_agrees_with_the_cpu(
+    name: str, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not installed():
+        pytest.skip("no TensorRT is installed; it cannot be had on every machine, so it is not required")
+    if name in WITH_PLUGINS:
+        monkeypatch.setenv(plugins.FOLDER_VARIABLE, str(library("plugins").parent))
+    monkeypatch.setenv("NASION_PLANS", str(tmp_path))
+    network, spec = built(name)
+    from nasion.trainers.export import write_model
+
+    path = tmp_path / f"{name}-fp16.onnx"
+    write_model(network, spec, path, fp16=True)
+    with open_runtime(path, runtime="tensorrt") as quick:  # what it gives was compared before it was taken
+        assert quick(np.zeros((1, 3, *reversed(quick.spec.size)), np.float32))
+
+
 @onnx_files
 def test_tensorrt_agrees_with_the_cpu(
     name: str, device: Device, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
