@@ -20,17 +20,14 @@ from nasion.engines.errors import DeviceError
 from ..copying import Copying, counted
 from .conftest import missing
 
-try:
-    import pycuda.driver  # noqa: F401
-
-    DRIVERS: list[type[Driver]] = [Driver, PyCuda]
-except ImportError:
-    DRIVERS = [Driver]
+DRIVERS: list[type[Driver]] = [Driver, PyCuda]
 CROPS = (3, 112, 112)
 
 
 @pytest.fixture(params=DRIVERS, ids=lambda each: each.name)
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    if request.param is PyCuda and find_spec("pycuda") is None:
+        missing("pycuda is not installed: pip install pycuda")
     monkeypatch.setattr(device_module, "open_driver", request.param)
     try:
         opened = Device(0)
