@@ -247,7 +247,8 @@ def _usable(region: Region, picture: Image | Pixels) -> bool:
 def _open(model: str | Path | None, shipped: str, options: TrackerOptions) -> Runtime:
     """Load a network. The shipped ones are ONNX files: torch, asked for another network, is not asked of them."""
     runtime, device, name = options.runtime, options.device, model or shipped
-    others = {str(each) for each in (options.model, options.detector) if each} - models().keys()
-    if runtime == "torch" and others and str(name) in models():
-        runtime, device = "auto", "cpu" if device == "cpu" else "auto"
+    if runtime == "torch" and str(name) in (known := models()):
+        others = {str(each) for each in (options.model, options.detector) if each} - known.keys()
+        if others:
+            runtime, device = "auto", "cpu" if device == "cpu" else "auto"
     return open_runtime(model_path(name), runtime=runtime, threads=options.threads, device=device)

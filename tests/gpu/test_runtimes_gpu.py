@@ -98,6 +98,15 @@ def need_torch_with_cuda(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
+def need_tensorrt(name: str, patch: pytest.MonkeyPatch, *, folder: Path) -> None:
+    """With what the network needs of ours; its plans lie in a folder."""
+    if not installed():
+        pytest.skip("no TensorRT is installed; it cannot be had on every machine, so it is not required")
+    if name in WITH_PLUGINS:
+        patch.setenv(plugins.FOLDER_VARIABLE, str(library("plugins").parent))
+    patch.setenv("NASION_PLANS", str(folder))
+
+
 def by_torch(network: nn.Module, spec: Spec, given: Spec, kernels: Kernels, device: str) -> Call:
     """The network with our operators by ``kernels``, for pictures that are normalised as another spec says."""
     import torch
@@ -152,11 +161,7 @@ def test_torch_with_our_kernels_agrees_with_the_cpu(
 def test_tensorrt_in_float16_agrees_with_the_cpu(
     name: str, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not installed():
-        pytest.skip("no TensorRT is installed; it cannot be had on every machine, so it is not required")
-    if name in WITH_PLUGINS:
-        monkeypatch.setenv(plugins.FOLDER_VARIABLE, str(library("plugins").parent))
-    monkeypatch.setenv("NASION_PLANS", str(tmp_path))
+    need_tensorrt(name, monkeypatch, folder=tmp_path)
     network, spec = built(name)
     from nasion.trainers.export import write_model
 
@@ -170,11 +175,7 @@ def test_tensorrt_in_float16_agrees_with_the_cpu(
 def test_tensorrt_agrees_with_the_cpu(
     name: str, device: Device, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not installed():
-        pytest.skip("no TensorRT is installed; it cannot be had on every machine, so it is not required")
-    if name in WITH_PLUGINS:
-        monkeypatch.setenv(plugins.FOLDER_VARIABLE, str(library("plugins").parent))
-    monkeypatch.setenv("NASION_PLANS", str(tmp_path))
+    need_tensorrt(name, monkeypatch, folder=tmp_path)
     path = model(name)
     with OnnxRuntime(path, device="cpu") as slow, open_runtime(path, runtime="tensorrt") as quick:
         compare(slow, quick, quick.spec, "fp32", batch=4)
