@@ -39,11 +39,11 @@ def build_emulated() -> Path:
     """The kernels compiled for the CPU, with ``tests/emulated`` in the place of CUDA."""
     sources = build(cuda=False).folder.parent / "emulated"  # the references are there, so there is a compiler
     sources.mkdir(exist_ok=True)
-    for path in plugins.SOURCES.glob("*.cu"):
+    for path in plugins.SOURCES.glob("*.cu*"):
         text = path.read_text().replace(
             "extern __shared__ __align__(16) float values[];", "float* const values = emulated::dynamic_shared();"
         )
-        (sources / f"{path.stem}.cpp").write_text(text)
+        (sources / path.name).with_suffix(".cpp" if path.suffix == ".cu" else ".cuh").write_text(text)
     library = sources / "libnasion_emulated.so"
     includes = ["-I", str(ROOT / "tests" / "emulated"), "-I", str(plugins.SOURCES)]
     files = [str(path) for path in (*sorted(sources.glob("*.cpp")), plugins.SOURCES / "status.cpp")]

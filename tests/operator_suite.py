@@ -101,6 +101,39 @@ class OperatorSuite:
         ours = roi_align(machine, [level], rois, channels_last=channels_last, **options)
         np.testing.assert_allclose(ours, twins.multi_level_roi_align([level], rois, **options), atol=2e-5)
 
+    @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
+    @pytest.mark.parametrize("size", [(90, 120), (20, 400), (60, 3)], ids=str)
+    def test_bins_may_lie_many_cells_apart(self, machine: Machine, channels_last: bool, size: tuple[int, int]) -> None:
+        level = np.random.default_rng(10).normal(size=(1, 4, *size)).astype(np.float32)
+        rois = np.array([(0, 0, 0, 4 * size[1], 4 * size[0]), (0, -90, -9, 3 * size[1], 5 * size[0])], np.float32)
+        for bins, sampling in ((1, 1), (3, 2), (5, 4), (33, 3)):  # of 33 in a row, no block has all
+            options = {"scales": [1 / 4], "output_size": bins, "sampling_ratio": sampling}
+            ours = roi_align(machine, [level], rois, channels_last=channels_last, **options)
+            expected = twins.multi_level_roi_align([level], rois, **options)
+            np.testing.assert_allclose(ours, expected, atol=2e-4)  # a place in 1,600 pixels is known to 1e-4 of one
+
+    @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
+    def test_boxes_that_are_not_numbers_or_without_end_are_what_the_twin_says(
+        self, machine: Machine, channels_last: bool
+    ) -> None:
+        levels, scales = maps_of(np.float32)
+        boxes = [
+            np.where(np.arange(4) == i, odd, (8, 4, 40, 30)) for i in range(4) for odd in (np.nan, np.inf, -np.inf)
+        ]
+        rois = np.array([(0, *box) for box in (*boxes, (-np.inf, 4, np.inf, 30))], np.float32)
+        options = {"scales": scales, "output_size": 4}
+        ours = roi_align(machine, levels, rois, channels_last=channels_last, **options)
+        with np.errstate(invalid="ignore"):
+            expected = twins.multi_level_roi_align(levels, rois, **options)
+        np.testing.assert_allclose(ours, expected, atol=2e-5)
+
+    @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
+    def test_a_level_has_as_many_channels_as_fit_a_block(self, machine: Machine, channels_last: bool) -> None:
+        level = np.random.default_rng(11).normal(size=(1, 8192, 3, 4)).astype(np.float32)
+        roi, options = np.array([[0, 1, 2, 13, 9]], np.float32), {"scales": [1 / 4], "output_size": 2}
+        ours = roi_align(machine, [level], roi, channels_last=channels_last, **options)
+        np.testing.assert_allclose(ours, twins.multi_level_roi_align([level], roi, **options), atol=2e-5)
+
     def test_on_a_ramp_every_bin_is_the_place_of_its_centre(self, machine: Machine) -> None:
         """A map whose value is the pixel it is centred on: cell j of stride 4 is pixel 4 j + 1.5."""
         roi = np.array([[0, 10.0, 10.0, 38.0, 24.0]])
@@ -295,6 +328,7 @@ class OperatorSuite:
             ({"rois": 0}, "address is missing"),
             ({"levels": [Level(4096, 4, 4, 4, 0.25)] * 17}, "a number of things"),
             ({"levels": []}, "a number of things"),
+            ({"levels": [Level(4096, 8193, 4, 4, 0.25)]}, "a number of things"),
             ({"levels": [Level(4096, 4, 0, 4, 0.25)]}, "height"),
             ({"levels": [Level(4096, 4, 4, 4, -1.0)]}, "not a number that makes sense"),
             ({"levels": [Level(4098, 4, 4, 4, 1.0)]}, "not aligned"),

@@ -5,7 +5,7 @@
 #include "abi.h"
 
 enum { NASION_MOST_LEVELS = 16, NASION_MOST_BINS = 64, NASION_MOST_SAMPLES = 4, NASION_MOST_REGIONS = 65535 };
-enum { NASION_MOST_CHANNELS = 10240 };  // of one level: what a bin holds in the shared memory of a block
+enum { NASION_MOST_CHANNELS = 8192 };  // of one level: what a bin holds in the shared memory of a block
 
 typedef struct {
     const void* data;  // (batch, channels, height, width), or (batch, height, width, channels)

@@ -19,7 +19,7 @@
 #define __host__
 #define __shared__ static  // blocks never overlap
 #define __forceinline__ inline
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 typedef struct CUstream_st* cudaStream_t;
 

@@ -47,7 +47,8 @@ def calls() -> Iterator[Call]:
 def regions(*, half: bool, last: bool, sampling: int, normalize: bool) -> Call:
     """Maps of many and of single cells; boxes inside, across the border, outside, empty, of no image, no numbers."""
     rng, dtype = np.random.default_rng(0), np.float16 if half else np.float32
-    sizes, scales = [(24, 12, 16), (64, 6, 8), (8, 1, 1), (8, 5, 1), (336, 3, 4)], [1 / 4, 1 / 8, 1 / 64, 1 / 8, 1 / 16]
+    sizes = [(24, 12, 16), (64, 6, 8), (8, 1, 1), (8, 5, 1), (336, 3, 4), (8, 70, 90)]
+    scales = [1 / 4, 1 / 8, 1 / 64, 1 / 8, 1 / 16, 2]  # in the last, bins lie many cells apart
     maps = [rng.normal(size=(2, *size)).astype(dtype) for size in sizes]
     boxes = [(8, 4, 40, 30), (-20, -30, 90, 100), (500, 500, 540, 540), (13, 21, 13, 21), (NAN, 0, 9, 9)]
     rois = np.float32([(image, *box) for image in (0, 1, -1, 2) for box in boxes])

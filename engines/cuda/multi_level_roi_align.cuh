@@ -1,0 +1,104 @@
+// What the two kernels of multi-level RoIAlign share: their arguments, and where along an axis a sample lies.
+#pragma once
+
+#include "multi_level_roi_align.h"
+#include "numbers.cuh"
+
+namespace nasion {
+
+constexpr int kThreads = 256;
+template <int SAMPLING>
+constexpr int kBlocks = SAMPLING > 3 ? 1 : SAMPLING > 2 ? 2 : 4;  // on a multiprocessor: bounds the registers
+constexpr int kMostBins = 32;  // of a block; bounds its tables
+// Shared memory of a block for what is to be normalised, and for columns (planes only); with the tables below 48 KB.
+constexpr int kValueBytes = NASION_MOST_CHANNELS * sizeof(float);
+constexpr int kColumnBytes = 8 * 1024;
+
+struct Level {
+    const void* data;
+    int channels, height, width;
+    float scale;
+    int first_channel;  // in the output
+    int first_block;    // of those that work on one region
+    int across, down;   // bins of a block; with the channels last `across` in the order of memory, and 1
+    int lanes;          // threads of a bin, with the channels last
+};
+
+// Passed by value, so that no table has to be copied to the device before the launch.
+struct Work {
+    Level levels[NASION_MOST_LEVELS];
+    int level_count;
+    int batch, size, channels;
+    bool normalize;
+    float epsilon;
+    const float* rois;
+};
+
+// A sample along one axis lies between a cell and the next one.
+struct Tap {
+    int first;         // the cell, also of a sample outside: then the nearest one
+    float here, next;  // weights of the two
+};
+
+__device__ __forceinline__ Tap tap(float low, float high, int sample, int steps, float scale, int cells) {
+    const float side = high - low;
+    const float place = low + (side < 0.0f ? 0.0f : side) * ((sample + 0.5f) / steps);  // what is not a number stays so
+    const float cell = (place + 0.5f) * scale - 0.5f;
+    const float inside = fminf(fmaxf(cell, 0.0f), cells - 1.0f);
+    const int first = min(static_cast<int>(inside), max(cells - 2, 0));  // the last cell is one that comes next
+    if (!(cell > -1.0f && cell < cells)) return {first, 0.0f, 0.0f};  // too far outside, or not a number
+    const float part = inside - first;
+    return {first, 1.0f - part, part};
+}
+
+// The cells of one axis that a bin is made of, each once. Those that count nothing are left out, and never read.
+template <int SAMPLING>
+struct Cells {
+    int count;
+    int at[2 * SAMPLING];
+    float weight[2 * SAMPLING];
+
+    __device__ void gather(float low, float high, int bin, int bins, float scale, int cells) {
+        count = 0;
+        for (int i = 0; i < SAMPLING; ++i) {
+            const Tap found = tap(low, high, bin * SAMPLING + i, bins * SAMPLING, scale, cells);
+            add(found.first, found.here * (1.0f / SAMPLING));
+            add(found.first + 1, found.next * (1.0f / SAMPLING));
+        }
+    }
+
+    __device__ void add(int cell, float part) {
+        if (part == 0.0f) return;
+        int i = 0;
+        while (i < count && at[i] != cell) ++i;
+        if (i == count) {
+            at[count++] = cell;
+            weight[i] = 0.0f;
+        }
+        weight[i] += part;
+    }
+};
+
+__device__ __forceinline__ const Level& level_of_block(const Work& work) {
+    int i = 0;
+    while (i + 1 < work.level_count && static_cast<int>(blockIdx.x) >= work.levels[i + 1].first_block) ++i;
+    return work.levels[i];
+}
+
+// The image of a region, or -1 for a region of none.
+__device__ __forceinline__ int image_of(const Work& work, const float* roi) {
+    return roi[0] >= 0.0f && roi[0] < work.batch ? static_cast<int>(roi[0]) : -1;
+}
+
+template <typename T>
+__device__ __forceinline__ const T* map_of(const Level& level, int image) {
+    const std::size_t elements = static_cast<std::size_t>(level.channels) * level.height * level.width;
+    return static_cast<const T*>(level.data) + (image < 0 ? 0 : image) * elements;
+}
+
+// What the values of a bin are multiplied by, given the sum of their squares.
+__device__ __forceinline__ float factor_of(const Work& work, float squares) {
+    return 1.0f / fmaxf(sqrtf(squares), work.epsilon);
+}
+
+}  // namespace nasion

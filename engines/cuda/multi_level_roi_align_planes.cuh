@@ -1,0 +1,137 @@
+// Multi-level RoIAlign of planes (batch, channels, height, width).
+#pragma once
+
+#include <algorithm>
+
+#include "multi_level_roi_align.cuh"
+
+namespace nasion {
+
+// A block has a rectangle of bins of one level of one region. Channels go through shared memory some at a time, in two
+// steps: threads are columns of cells x rows of bins x channels and sum what a row of bins needs of a column; then they
+// are bins x channels and sum over columns. So threads that follow each other read cells, and write bins, side by side.
+template <typename T, int SAMPLING>
+__global__ void __launch_bounds__(kThreads, kBlocks<SAMPLING>) planes(const Work work, T* output) {
+    constexpr int TAPS = 2 * SAMPLING;
+    extern __shared__ __align__(16) float values[];
+    __shared__ Cells<SAMPLING> rows[kMostBins], columns[kMostBins];
+    __shared__ int column_cells[kMostBins * TAPS];
+    __shared__ float squares[kThreads];
+    const Level& level = level_of_block(work);
+    const int size = work.size, thread = threadIdx.x;
+    const int blocks_across = (size + level.across - 1) / level.across, block = blockIdx.x - level.first_block;
+    const int first_row = block / blocks_across * level.down, first_column = block % blocks_across * level.across;
+    const int down = min(level.down, size - first_row), across = min(level.across, size - first_column);
+    const float* roi = work.rois + 5 * blockIdx.y;
+    const int image = image_of(work, roi);
+
+    // all columns from the first to the last that is needed; where bins lie further apart than that, only those needed
+    const int steps = size * SAMPLING;
+    const int left = tap(roi[1], roi[3], first_column * SAMPLING, steps, level.scale, level.width).first;
+    const int right = tap(roi[1], roi[3], (first_column + across) * SAMPLING - 1, steps, level.scale, level.width).first + 1;
+    const bool all = right - left < TAPS * across;
+    const int width = all ? right - left + 1 : TAPS * across;
+    if (all && thread < width) column_cells[thread] = min(left + thread, level.width - 1);
+    if (thread < down) rows[thread].gather(roi[2], roi[4], first_row + thread, size, level.scale, level.height);
+    if (thread >= kThreads - across) {
+        const int bin = kThreads - 1 - thread;
+        Cells<SAMPLING>& own = columns[bin];
+        own.gather(roi[1], roi[3], first_column + bin, size, level.scale, level.width);
+        for (int i = 0; i < TAPS; ++i) {
+            const int cell = i < own.count ? own.at[i] : 0;
+            own.at[i] = all ? cell - left : TAPS * bin + i;
+            if (!all) column_cells[own.at[i]] = cell;
+        }
+    }
+    __syncthreads();
+
+    // first step: which cells this thread sums, `at_once` channels of the block at a time
+    const int sums = down * width, at_once = kThreads / sums;
+    const int sum = thread % sums, own_channel = thread / sums, row = sum / width;
+    const bool busy = own_channel < at_once;
+    const int chunk = kColumnBytes / static_cast<int>(sizeof(float)) / sums / at_once * at_once;  // channels
+    const int count = busy && image >= 0 ? rows[row].count : 0;
+    unsigned at[TAPS];
+    float weight[TAPS];
+#pragma unroll
+    for (int j = 0; j < TAPS; ++j) {
+        // each channel and row begins with another cell: planes are often whole multiples of all banks of the cache
+        const int turned = count ? (j + own_channel + row) % count : 0;
+        at[j] = j < count ? rows[row].at[turned] * level.width + column_cells[sum % width] : 0;
+        weight[j] = j < count ? rows[row].weight[turned] : 0.0f;
+    }
+    const std::size_t plane = static_cast<std::size_t>(level.height) * level.width;
+    const T* map = map_of<T>(level, image) + own_channel * plane;
+
+    // second step: which columns
+    const int bins = down * across, bins_at_once = kThreads / bins;
+    const int bin = thread % bins, bin_channel = thread / bins;
+    const int bin_row = bin / across, bin_column = bin % across;
+    const bool bin_busy = bin_channel < bins_at_once;
+    const int bin_count = columns[bin_column].count;
+    int from[TAPS];
+    float share[TAPS];
+#pragma unroll
+    for (int i = 0; i < TAPS; ++i) {
+        from[i] = bin_row * width + (i < bin_count ? columns[bin_column].at[i] : 0);
+        share[i] = i < bin_count ? columns[bin_column].weight[i] : 0.0f;
+    }
+    const int cells = size * size;
+    T* const out = output + (static_cast<std::size_t>(blockIdx.y) * work.channels + level.first_channel) * cells +
+                   (first_row + bin_row) * size + first_column + bin_column;
+    float* const sums_of_columns = values + (work.normalize ? level.channels * bins : 0);
+    float total = 0.0f;
+
+    for (int first = 0; first < level.channels; first += chunk) {
+        const int channels = min(chunk, level.channels - first);
+        for (int c = own_channel; busy && c < channels; c += at_once, map += at_once * plane) {
+            float cell[TAPS], found = 0.0f;  // all reads on their way before the first is needed
+#pragma unroll
+            for (int j = 0; j < TAPS; ++j) cell[j] = j < count ? widen(__ldg(map + at[j])) : 0.0f;
+#pragma unroll
+            for (int j = 0; j < TAPS; ++j) found += weight[j] * cell[j];
+            sums_of_columns[c * sums + sum] = found;
+        }
+        __syncthreads();
+        for (int c = bin_channel; bin_busy && c < channels; c += bins_at_once) {
+            float value = 0.0f;
+#pragma unroll
+            for (int i = 0; i < TAPS; ++i) {
+                if (i < bin_count) value += share[i] * sums_of_columns[c * sums + from[i]];
+            }
+            if (work.normalize) {
+                values[(first + c) * bins + bin] = value;
+                total += value * value;
+            } else {
+                out[(first + c) * cells] = narrow<T>(value);
+            }
+        }
+        __syncthreads();
+    }
+    if (!work.normalize) return;
+
+    squares[thread] = total;
+    __syncthreads();
+    total = 0.0f;
+    for (int i = 0; i < bins_at_once; ++i) total += squares[i * bins + bin];
+    const float factor = factor_of(work, total);
+    for (int c = bin_channel; bin_busy && c < level.channels; c += bins_at_once) {
+        out[c * cells] = narrow<T>(values[c * bins + bin] * factor);
+    }
+}
+
+// How the bins of a level are shared out among blocks: whole rows of them if they fit, else parts of a row.
+inline int share_out_planes(Level& level, const nasion_roi_align& arguments) {
+    const int size = arguments.size;
+    int most = kMostBins;
+    if (arguments.normalize) most = std::min(most, NASION_MOST_CHANNELS / level.channels);  // at least 1
+    const auto evenly = [](int count, int limit) {
+        const int parts = (count + limit - 1) / limit;
+        return (count + parts - 1) / parts;
+    };
+    level.across = evenly(size, most);
+    level.down = most >= size ? evenly(size, most / size) : 1;
+    return ((size + level.across - 1) / level.across) * ((size + level.down - 1) / level.down);
+}
+
+}  // namespace nasion
