@@ -1,8 +1,8 @@
 """What the kernels of ``engines/cuda`` must do, counted, and how quickly a GPU can do it.
 
 The counts are made by hand from the algorithm, not read from the machine code, so that what a compiler or a kernel adds
-shows as a lower share of the roof. What is counted where it is least: a read of a warp as one pass through the L1 cache
-for each 128 bytes, although one that falls on several cache lines takes more. So no share is flattered.
+shows as a lower share of the roof. Only the passes through the L1 cache are those that a kernel's own order of threads
+takes, by the addresses that follow from it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import twins
+from . import banks, twins
+from .banks import WARP
 from .driver import Gpu, Library
 
 Roof = Literal["memory", "L1", "instructions", "arithmetic"]
 
-WARP = 32
 LINE = 128
 """Bytes that the L1 cache, or shared memory, delivers a clock."""
 _ISSUE = 4 * WARP  # four schedulers of a multiprocessor, each one instruction of a warp a clock; since 7.0
@@ -37,7 +37,7 @@ class Work:
     Attributes:
         read: bytes that come from device memory, each once.
         written: bytes that go there.
-        passes: through the L1 cache or shared memory, of 128 bytes each.
+        passes: through the L1 cache or shared memory, of at most 128 bytes each (see ``banks``).
         instructions: of all threads: arithmetic, conversions, comparisons, addresses, loads and stores.
         arithmetic: those of them that add or multiply float32; a multiply-add is one.
     """
@@ -116,11 +116,13 @@ def of_regions(
 ) -> Work:
     """The work of ``multi_level_roi_align``.
 
-    A value of the output is a sum over (2 r)^2 cells, r samples a side, two cells an axis each: (2 r)^2 reads, as many
-    multiply-adds and 2 r more for the rows, (2 r)^2 conversions of float16, and 2 r x r addresses of 64 bits, two
-    instructions each, since a cell and its right neighbour share one. With the channels last, reads and addresses serve
-    4 float32 or 8 float16 values. Normalised, each value is squared, waits in shared memory and is multiplied. The
-    weights of the bins are not counted: they serve all channels.
+    A bin is made of some rows of a map and some columns, at most 2 r of each with r samples a side; fewer where samples
+    share them. With the channels last, each of their cells is read, multiplied and added, and each row once more. Of
+    planes a row of bins sums the rows of every column that it needs, which goes to shared memory, and each bin its
+    columns there. A read of a map takes two instructions for its 64-bit address. With the channels last, reads and
+    addresses serve 4 float32 or 8 float16 values. Of float16 what is read and what is written is converted. Normalised,
+    each value is squared, waits in shared memory and is multiplied. The weights of the bins are not counted: they serve
+    all channels.
 
     Args:
         levels: channels, height, width and cells per pixel of each map.
@@ -129,37 +131,46 @@ def of_regions(
     """
     size = 2 if half else 4
     at_once = 16 // size if channels_last else 1
-    taps = 2 * sampling_ratio
     values = len(rois) * output_size**2 * sum(channels for channels, *_ in levels)
-    arithmetic = taps * taps + taps + 2 * normalize
-    others = (taps * taps + 2 * taps * sampling_ratio + 1) / at_once + (taps * taps + 1) * half
     kept = 2 / 4 if channels_last else 2  # a value goes to shared memory and comes back, four at a time or alone
-    passes = (taps * taps + 1) * _passes(size, at_once) + 2 * normalize
-    cells = sum(level[0] * _cells(rois, level, output_size, sampling_ratio) for level in levels)
+    cells = reads = shared = sums = passes = 0.0
+    for channels, height, width, scale in levels:
+        needed: dict[float, NDArray[np.bool_]] = {}
+        for image, x0, y0, x1, y1 in rois.tolist():
+            down = twins.bin_weights(y0, y1, height, scale, output_size, sampling_ratio) != 0
+            across = twins.bin_weights(x0, x1, width, scale, output_size, sampling_ratio) != 0
+            mask = needed.setdefault(image, np.zeros((height, width), np.bool_))
+            mask |= np.outer(down.any(axis=0), across.any(axis=0))
+            if channels_last:
+                reads += channels * int(down.sum()) * int(across.sum())
+                sums += channels * int(down.sum()) * output_size
+            else:
+                columns = int(across.any(axis=0).sum())
+                reads += channels * int(down.sum()) * columns
+                sums += channels * int(across.sum()) * output_size
+                shared += channels * (columns + int(across.sum())) * output_size
+                passes += sum(
+                    banks.of_planes(
+                        down, across, channels=channels, sampling_ratio=sampling_ratio, size=size, normalize=normalize
+                    )
+                )
+        cells += channels * sum(int(mask.sum()) for mask in needed.values())
+    if channels_last:
+        passes = ((reads + values) * _passes(size, at_once) + values * 2 * normalize) / WARP
+    arithmetic = reads + sums + values * 2 * normalize
+    others = reads * (3 / at_once + half) + shared + values * (1 / at_once + half + kept * normalize)
     return Work(
-        read=size * cells + rois.nbytes,
+        read=int(size * cells) + rois.nbytes,
         written=size * values,
-        passes=values / WARP * passes,
-        instructions=values * (arithmetic + others + kept * normalize),
-        arithmetic=values * arithmetic,
+        passes=passes,
+        instructions=arithmetic + others,
+        arithmetic=arithmetic,
     )
 
 
 def _passes(size: int, at_once: int) -> float:
-    """Passes of a warp for each value, where every thread reads ``at_once`` values of ``size`` bytes."""
+    """Passes of a warp for each value, where threads read ``at_once`` values of ``size`` bytes, one after the other."""
     return math.ceil(WARP * size * at_once / LINE) / at_once
-
-
-def _cells(rois: NDArray[np.float32], level: tuple[int, int, int, float], bins: int, sampling: int) -> int:
-    """How many places of a map the regions need, of all images, each counted once."""
-    _, height, width, scale = level
-    needed: dict[float, NDArray[np.bool_]] = {}
-    for image, x0, y0, x1, y1 in rois.tolist():
-        down = twins.bin_weights(y0, y1, height, scale, bins, sampling).any(axis=0)
-        across = twins.bin_weights(x0, x1, width, scale, bins, sampling).any(axis=0)
-        mask = needed.setdefault(image, np.zeros((height, width), np.bool_))
-        mask |= np.outer(down, across)
-    return sum(int(mask.sum()) for mask in needed.values())
 
 
 def of_points(shape: tuple[int, int, int, int], *, half: bool = False) -> Work:
@@ -213,7 +224,7 @@ PIXEL: Mapping[str, Mapping[str, int]] = {
 }
 """Instructions of ``crop`` for one pixel of a crop that shows the frame unhalved."""
 _PIXEL_ARITHMETIC = {"bgr": 2 + 2 + 5 + 12 + 12 + 3, "nv12": 2 + 2 + 5 + 8 + 12 + 12 + 3}
-_PIXEL_READS = {"bgr": 6, "nv12": 8}
+_LOOKED_AT = 64  # crops whose reads are followed one by one; they stand for the others
 
 
 def of_crops(
@@ -226,6 +237,8 @@ def of_crops(
     half: bool = False,
 ) -> Work:
     """The work of ``crop`` where no crop halves the frame: ``PIXEL`` for each pixel, 3 conversions more to float16.
+
+    A warp makes 32 pixels of a row, which in the frame lie along a slanted line.
 
     Args:
         frame: height and width in pixels; BGR in rows of whole words.
@@ -240,10 +253,12 @@ def of_crops(
         read = int(seen.sum() + 2 * seen.reshape(frame[0] // 2, 2, frame[1] // 2, 2).any(axis=(1, 3)).sum())
     else:
         read = 3 * int(seen.sum())
+    some = transforms[:_LOOKED_AT]
+    reads = sum(banks.of_crop(frame, each, height=height, width=width, kind=kind) for each in some)
     return Work(
         read=read + transforms.nbytes,
         written=3 * (2 if half else 4) * pixels,
-        passes=pixels / WARP * (_PIXEL_READS[kind] + 3),
+        passes=len(transforms) * (reads / max(len(some), 1) + 3 * height * math.ceil(width / WARP)),
         instructions=pixels * (sum(PIXEL[kind].values()) + 3 * half),
         arithmetic=pixels * _PIXEL_ARITHMETIC[kind],
     )

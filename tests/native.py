@@ -46,7 +46,8 @@ def build_emulated() -> Path:
         (sources / path.name).with_suffix(".cpp" if path.suffix == ".cu" else ".cuh").write_text(text)
     library = sources / "libnasion_emulated.so"
     includes = ["-I", str(ROOT / "tests" / "emulated"), "-I", str(plugins.SOURCES)]
-    files = [str(path) for path in (*sorted(sources.glob("*.cpp")), plugins.SOURCES / "status.cpp")]
+    reads = ROOT / "tests" / "emulated" / "reads.cpp"
+    files = [str(path) for path in (*sorted(sources.glob("*.cpp")), plugins.SOURCES / "status.cpp", reads)]
     flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden"]
     command = ["c++", *flags, *includes, *files, "-o", str(library)]
     subprocess.run(command, check=True)

@@ -56,7 +56,15 @@ struct Block {
     unsigned current = 0;
 };
 
+// A read of device memory, in the order in which its thread made them.
+struct Read {
+    std::uint64_t block, thread, address;
+};
+
 inline Block block;
+inline std::uint64_t blocks = 0;  // begun so far
+inline std::vector<Read> reads;
+inline bool watched = false;  // whether reads are kept
 inline dim3 thread_place, block_place;
 
 inline void begin() {
@@ -140,7 +148,11 @@ T __shfl_xor_sync(unsigned, T value, int mask) {
 }
 
 template <typename T>
-T __ldg(const T* address) { return *address; }
+T __ldg(const T* address) {
+    using namespace emulated;
+    if (watched) reads.push_back({blocks, block.current, reinterpret_cast<std::uint64_t>(address)});
+    return *address;
+}
 
 inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
     const std::uint64_t bytes = static_cast<std::uint64_t>(high) << 32 | low;
@@ -175,6 +187,7 @@ int cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Paramete
         for (unsigned y = 0; y < grid.y; ++y) {
             for (unsigned x = 0; x < grid.x; ++x) {
                 block_place = dim3(x, y, z);
+                ++blocks;
                 block.shared.assign(config->dynamicSmemBytes + 16, '\xff');  // what is read unwritten is not a number
                 run_block(threads);
             }
