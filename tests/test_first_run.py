@@ -247,3 +247,14 @@ def test_the_commands_that_clips_and_systems_run_are_real(tmp_path: Path) -> Non
     result = parts._tracked(place, "clip", "onnx", "cpu", frames=10)
     assert result["found"] == 1
     assert result["fps"] > 0
+
+
+@pytest.mark.parametrize(("required", "summary"), [("", "1 skipped"), ("1", "1 error")])
+def test_where_a_gpu_is_required_a_skipped_test_has_failed(required: str, summary: str) -> None:
+    test = "tests/gpu/test_kernels_gpu.py::TestKernels::test_no_regions_give_nothing"
+    nothing = {"CUDA_VISIBLE_DEVICES": "", "NASION_REQUIRE_GPU": required}  # also where there is one
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-rs", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | nothing, capture_output=True, text=True, check=False)
+    assert f"= {summary} in " in done.stdout
+    assert "there is no GPU to be had" in done.stdout
+    assert ("NASION_REQUIRE_GPU=1, but there is no GPU" in done.stdout) == bool(required)

@@ -170,7 +170,7 @@ def test_the_command_builds_where_it_is_told_and_says_so(
 def test_the_kernels_are_compiled_for_every_gpu_from_turing_on() -> None:
     done = native.build(cuda=True)
     assert {"reference", "kernels"} <= set(done.libraries)
-    wanted = "75-real 80-real 86-real 89-real 90" + ("-real 120" if float(done.cuda[:4]) >= 12.8 else "")
+    wanted = "75-real 80-real 86-real 89-real 90" + (" 120" if float(done.cuda[:4]) >= 12.8 else "")
     assert done.architectures == wanted
     library = ctypes.CDLL(str(done.libraries["kernels"]))
     for name in ("multi_level_roi_align", "location_reweight", "crop"):

@@ -7,8 +7,8 @@
 namespace nasion {
 
 constexpr int kThreads = 256;
-template <int SAMPLING>
-constexpr int kBlocks = SAMPLING > 3 ? 1 : SAMPLING > 2 ? 2 : 4;  // on a multiprocessor: bounds the registers
+// Blocks that a multiprocessor has registers for: as many as can be without spilling any.
+constexpr int blocks(int sampling, int most) { return sampling > 3 ? 1 : sampling > 2 ? 2 : most; }
 constexpr int kMostBins = 32;  // of a block; bounds its tables
 // Shared memory of a block for what is to be normalised, and for columns (planes only); with the tables below 48 KB.
 constexpr int kValueBytes = NASION_MOST_CHANNELS * sizeof(float);

@@ -10,7 +10,7 @@ namespace nasion {
 // A bin belongs to `lanes` neighbouring threads of one warp, each of which has 16 bytes of channels at a time: reads and
 // writes are whole cache lines, and the norm is a shuffle.
 template <typename T, int SAMPLING>
-__global__ void __launch_bounds__(kThreads, kBlocks<SAMPLING>) interleaved(const Work work, T* output) {
+__global__ void __launch_bounds__(kThreads, blocks(SAMPLING, 3)) interleaved(const Work work, T* output) {
     constexpr int N = kPack<T>, TAPS = 2 * SAMPLING;
     extern __shared__ __align__(16) float values[];
     __shared__ Cells<SAMPLING> rows[kMostBins], columns[kMostBins];
@@ -56,6 +56,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<SAMPLING>) interleaved(const
             }
 #pragma unroll
             for (int i = 0; i < TAPS; ++i) {
+                if (i >= column_count) continue;
 #pragma unroll
                 for (int n = 0; n < N; ++n) row[n] += column_weight[i] * widen(cell[i].items[n]);
             }

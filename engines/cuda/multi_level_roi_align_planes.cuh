@@ -11,7 +11,7 @@ namespace nasion {
 // steps: threads are columns of cells x rows of bins x channels and sum what a row of bins needs of a column; then they
 // are bins x channels and sum over columns. So threads that follow each other read cells, and write bins, side by side.
 template <typename T, int SAMPLING>
-__global__ void __launch_bounds__(kThreads, kBlocks<SAMPLING>) planes(const Work work, T* output) {
+__global__ void __launch_bounds__(kThreads, blocks(SAMPLING, 4)) planes(const Work work, T* output) {
     constexpr int TAPS = 2 * SAMPLING;
     extern __shared__ __align__(16) float values[];
     __shared__ Cells<SAMPLING> rows[kMostBins], columns[kMostBins];

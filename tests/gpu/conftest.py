@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from nasion.engines import plugins
 from nasion.engines.device import Device
 from nasion.engines.errors import DeviceError, NasionError
+from nasion.engines.tensorrt_library import installed
 
 from .. import native
 
 
-def missing(reason: str) -> NoReturn:
-    """Something that the test needs is not here."""
-    if os.environ.get("NASION_REQUIRE_GPU") == "1":
-        pytest.fail(f"NASION_REQUIRE_GPU=1, but {reason}")
-    pytest.skip(reason)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that is skipped has failed where a GPU, and all that runs on it, must be here."""
+    report = yield
+    if report.skipped and os.environ.get("NASION_REQUIRE_GPU") == "1":
+        assert isinstance(report.longrepr, tuple)
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        report.outcome, report.longrepr = "failed", f"NASION_REQUIRE_GPU=1, but {reason}"
+    return report
 
 
 def library(kind: plugins.Kind) -> Path:
@@ -30,14 +34,14 @@ def library(kind: plugins.Kind) -> Path:
         return plugins.locate(kind)
     except NasionError as error:
         if not shutil.which("nvcc"):
-            missing(f"{error}; and there is no nvcc to do that here")
+            pytest.skip(f"{error}; and there is no nvcc to do that here")
     if not shutil.which("cmake") or not shutil.which("c++"):
-        missing("CMake or a C++ compiler is missing: apt-get install cmake g++")
+        pytest.skip("CMake or a C++ compiler is missing: apt-get install cmake g++")
     if kind == "plugins" and plugins.tensorrt_headers() is None:
-        missing("TensorRT's headers are not here: set TensorRT_ROOT")
+        pytest.skip("TensorRT's headers are not here: set TensorRT_ROOT")
     done = native.build(cuda=True)
     if kind not in done.libraries:
-        missing(f"{kind} were skipped: {done.skipped[kind]}")
+        pytest.skip(f"{kind} were skipped: {done.skipped[kind]}")
     return done.libraries[kind]
 
 
@@ -46,6 +50,16 @@ def device() -> Iterator[Device]:
     try:
         opened = Device(0)
     except DeviceError as error:
-        missing(f"there is no GPU to be had: {error}")
+        pytest.skip(f"there is no GPU to be had: {error}")
     with opened:
         yield opened
+
+
+@pytest.fixture
+def plans(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of all plans of a run, so that TensorRT does not measure the same layers again; TensorRT is here."""
+    if not installed():
+        pytest.skip("no TensorRT is installed: pip install tensorrt")
+    folder = tmp_path_factory.getbasetemp() / "plans"
+    monkeypatch.setenv("NASION_PLANS", str(folder))
+    return folder

@@ -18,7 +18,6 @@ from nasion.engines.driver import Driver, PyCuda
 from nasion.engines.errors import DeviceError
 
 from ..copying import Copying, counted
-from .conftest import missing
 
 DRIVERS: list[type[Driver]] = [Driver, PyCuda]
 CROPS = (3, 112, 112)
@@ -27,12 +26,12 @@ CROPS = (3, 112, 112)
 @pytest.fixture(params=DRIVERS, ids=lambda each: each.name)
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     if request.param is PyCuda and find_spec("pycuda") is None:
-        missing("pycuda is not installed: pip install pycuda")
+        pytest.skip("pycuda is not installed: pip install pycuda")
     monkeypatch.setattr(device_module, "open_driver", request.param)
     try:
         opened = Device(0)
     except DeviceError as error:
-        missing(f"there is no GPU to be had: {error}")
+        pytest.skip(f"there is no GPU to be had: {error}")
     with opened:
         yield opened
 
@@ -165,11 +164,11 @@ def test_all_memory_is_given_back_from_whatever_thread(gpu: Device) -> None:
 
 def test_torch_and_we_share_a_context(gpu: Device) -> None:
     if find_spec("torch") is None:
-        missing("torch is not installed")
+        pytest.skip("torch is not installed")
     import torch
 
     if not torch.cuda.is_available():
-        missing("this torch has no CUDA")
+        pytest.skip("this torch has no CUDA")
     values = torch.arange(1000, dtype=torch.float32, device="cuda:0")
     torch.cuda.synchronize()
     with gpu.current() as driver:

@@ -14,7 +14,6 @@ import pytest
 from nasion.engines import plugins
 from nasion.engines.device import Device
 from nasion.engines.errors import SourceError
-from nasion.engines.tensorrt_library import installed
 from nasion.realtime.faces import Frame
 from nasion.realtime.pipeline import Pipeline
 from nasion.realtime.pixels import HostPixels, pixels_of
@@ -26,7 +25,7 @@ from ..fake_networks import DiscAligner, DiscDetector
 from ..fake_nvdec import OnFakeGpu, clip
 from ..media_samples import number_of, write_video
 from ..test_gpu_pixels import REGIONS, Seeing, agree, alike, discs, follow
-from .conftest import library, missing
+from .conftest import library
 
 pytestmark = pytest.mark.timeout(900)  # the kernels may have to be compiled first
 
@@ -38,7 +37,7 @@ def _ready(device: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     try:
         open_source(write_video(tmp_path / "first.mp4", frames=1, size=(256, 192)), decode="cuda").close()
     except SourceError as error:
-        missing(str(error))
+        pytest.skip(str(error))
 
 
 def both(path: Path) -> tuple[list[Frame], list[Frame]]:
@@ -116,10 +115,8 @@ def test_the_tracker_finds_the_same_in_a_loop_and_through_the_threads(device: De
     agree(ours, theirs, within=1.0)
 
 
-def test_the_shipped_networks_on_tensorrt_find_the_same_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not installed():
-        pytest.skip("no TensorRT is installed; it cannot be had on every machine, so it is not required")
-    monkeypatch.setenv("NASION_PLANS", str(tmp_path))
+@pytest.mark.usefixtures("plans")
+def test_the_shipped_networks_on_tensorrt_find_the_same_points(tmp_path: Path) -> None:
     write_clip(tmp_path / "face.mp4", CameraMotion((640, 360), seconds=2))
     on_cpu, on_gpu = both(tmp_path / "face.mp4")
     options = {"smooth": "none", "detect_every": 9}

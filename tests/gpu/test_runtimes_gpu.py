@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 
 from nasion.engines import plugins, zoo
 from nasion.engines.agreement import Call, compare
+from nasion.engines.compiling import plan_of
 from nasion.engines.device import Device
 from nasion.engines.kernels import Kernels
 from nasion.engines.runtime import Outputs, open_runtime
 from nasion.engines.runtime_onnx import CUDA, OnnxRuntime
 from nasion.engines.spec import Spec
-from nasion.engines.tensorrt_library import installed
+from nasion.engines.tensorrt_library import tensorrt
 
 from ..conftest import ROOT
-from .conftest import library, missing
+from .conftest import library
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +69,7 @@ def built(name: str) -> tuple[nn.Module, Spec]:
     """A small network of a system, always the same."""
     for package in ("torch", "onnx", "onnxscript"):
         if find_spec(package) is None:
-            missing(f"{package} is not installed: pip install 'nasion[train]'")
+            pytest.skip(f"{package} is not installed: pip install 'nasion[train]'")
     import torch
 
     from nasion.trainers.export import source
@@ -90,21 +91,18 @@ def built(name: str) -> tuple[nn.Module, Spec]:
 def need_torch_with_cuda(patch: pytest.MonkeyPatch) -> None:
     """In which float32 is float32."""
     if find_spec("torch") is None:
-        missing("torch is not installed: pip install 'nasion[train]'")
+        pytest.skip("torch is not installed: pip install 'nasion[train]'")
     import torch
 
     if not torch.cuda.is_available():
-        missing("this torch has no CUDA: https://pytorch.org/get-started/locally")
+        pytest.skip("this torch has no CUDA: https://pytorch.org/get-started/locally")
     patch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
-def need_tensorrt(name: str, patch: pytest.MonkeyPatch, *, folder: Path) -> None:
-    """With what the network needs of ours; its plans lie in a folder."""
-    if not installed():
-        pytest.skip("no TensorRT is installed; it cannot be had on every machine, so it is not required")
+def need_plugins(name: str, patch: pytest.MonkeyPatch) -> None:
+    """Those that the network needs of ours are where TensorRT looks for them."""
     if name in WITH_PLUGINS:
         patch.setenv(plugins.FOLDER_VARIABLE, str(library("plugins").parent))
-    patch.setenv("NASION_PLANS", str(folder))
 
 
 def by_torch(network: nn.Module, spec: Spec, given: Spec, kernels: Kernels, device: str) -> Call:
@@ -129,7 +127,7 @@ def by_torch(network: nn.Module, spec: Spec, given: Spec, kernels: Kernels, devi
 @onnx_files
 def test_onnx_runtime_agrees_with_the_cpu(name: str, device: Device, model: Model) -> None:
     if CUDA not in onnxruntime.get_available_providers():
-        missing("this ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
+        pytest.skip("this ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
     path = model(name)
     with OnnxRuntime(path, device="cpu") as slow, open_runtime(path, runtime="onnx", device="cuda:0") as quick:
         assert quick.provider == CUDA
@@ -159,9 +157,9 @@ def test_torch_with_our_kernels_agrees_with_the_cpu(
 
 @torch_files
 def test_tensorrt_in_float16_agrees_with_the_cpu(
-    name: str, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, device: Device, plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    need_tensorrt(name, monkeypatch, folder=tmp_path)
+    need_plugins(name, monkeypatch)
     network, spec = built(name)
     from nasion.trainers.export import write_model
 
@@ -173,15 +171,18 @@ def test_tensorrt_in_float16_agrees_with_the_cpu(
 
 @onnx_files
 def test_tensorrt_agrees_with_the_cpu(
-    name: str, device: Device, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, device: Device, model: Model, plans: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    need_tensorrt(name, monkeypatch, folder=tmp_path)
+    need_plugins(name, monkeypatch)
     path = model(name)
     with OnnxRuntime(path, device="cpu") as slow, open_runtime(path, runtime="tensorrt") as quick:
         compare(slow, quick, quick.spec, "fp32", batch=4)
         images = np.zeros((1, 3, *reversed(quick.spec.size)), np.float32)
         first = quick(images)
         assert all((quick(images)[key] == value).all() for key, value in first.items())
-    (plan,) = tmp_path.glob("*.plan")
-    with open_runtime(plan) as again:
+    ready = plan_of(path, tensorrt(), device)
+    ready.engine.close()
+    assert ready.path.parent == plans
+    assert not ready.built
+    with open_runtime(ready.path) as again:
         assert all(np.allclose(again(images)[key], value) for key, value in first.items())
