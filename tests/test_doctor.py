@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from nasion.engines import zoo
+from nasion.engines import runtime, zoo
 from nasion.engines.errors import ModelError
 from nasion.realtime import sources
 from nasion.realtime.sources import Camera
@@ -27,6 +27,13 @@ def test_everything_is_looked_at():
     assert re.match(r"takes \S.* on (cpu|cuda:0): \S", named(findings, "runtime")["auto"].found)
     assert named(findings, "codec")["h264"].state == "ok"
     assert all(finding.remedy for finding in findings if finding.state == "broken")
+
+
+def test_no_plan_is_built_to_say_what_is_chosen(monkeypatch):
+    monkeypatch.setattr(runtime, "working_runtimes", lambda: [("onnx", "works: 1"), ("tensorrt", "works: 11 on a GPU")])
+    monkeypatch.setattr(runtime, "open_runtime", None)
+    (found,) = module._chosen()
+    assert found.found == "takes TensorRT on cuda:0: a network's plan is built at its first run"
 
 
 def test_json_carries_every_finding(capsys, monkeypatch):

@@ -185,10 +185,13 @@ def _plans() -> Finding:
 
 
 def _chosen() -> Iterator[Finding]:
-    """What tracking runs in where nothing else is asked for."""
-    from ..engines.runtime import open_runtime
+    """What tracking runs in where nothing else is asked for. A plan is not built for it: that takes too long."""
+    from ..engines.runtime import open_runtime, working_runtimes
     from ..engines.zoo import model_path
 
+    if dict(working_runtimes())["tensorrt"].startswith("works"):
+        yield Finding("runtime", "auto", "ok", "takes TensorRT on cuda:0: a network's plan is built at its first run")
+        return
     with open_runtime(model_path("landmarks-68")) as runtime:
         yield Finding("runtime", "auto", "ok", f"takes {runtime.provider} on {runtime.device}: {runtime.reason}")
 
