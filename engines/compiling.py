@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from .agreement import Difference, compare
 from .batches import Batches
 from .build import Built, Profile, Progress, Three, build, check_types
-from .cache import Plan, PlanCache, PlanKey
+from .cache import Plan, PlanCache, PlanKey, read_plan
 from .device import Device
 from .errors import ModelError, RuntimeUnavailable
 from .halves import in_halves
@@ -49,7 +50,7 @@ class Ready:
     Attributes:
         plan: the plan.
         engine: the same in TensorRT's hands; the caller's to close.
-        path: where it lies in the cache.
+        path: where it lies.
         built: whether it was built just now.
         reason: why, or where it comes from.
     """
@@ -112,6 +113,64 @@ def plan_of(
     return Ready(plan, engine, kept, True, reason)
 
 
+def plan_named(path: Path, library: TensorRt, device: Device, *, say: Callable[[str], None] | None = None) -> Ready:
+    """The plan that a user names; where it was built for something else, one of its model, which lies beside it.
+
+    Args:
+        path: of the plan; its model has the same name and the suffix ``.onnx``.
+        library: the TensorRT that is to run it.
+        device: the GPU that is to run it.
+        say: gets the reason why another one is taken (None: a warning of ``logging``).
+
+    Raises:
+        ModelError: it is no plan of ours, or damaged.
+        RuntimeUnavailable: it was built for something else, and its model does not lie beside it.
+    """
+    plan = read_plan(path)
+    if not (others := plan.key.differences(_key_here(plan.key, library, device))):
+        return Ready(plan, Engine(library, device, plan), path, False, "named by the user")
+    refused = f"{path.name} was built for something else: {'; '.join(others)}"
+    model = path.with_suffix(".onnx")
+    wish = _wish_behind(plan, model) if model.is_file() else None
+    if wish is None:
+        raise RuntimeUnavailable(
+            f"{refused}; build one for this machine with: nasion compile MODEL.onnx "
+            f"(were its own model here as {model.name}, that would be done now)"
+        )
+    (say or _log.warning)(f"{refused}; so a plan of {model.name} is taken, and built where there is none yet")
+    return plan_of(model, library, device, wish=wish, say=say)
+
+
+def _wish_behind(plan: Plan, path: Path) -> Wish | None:
+    """What a plan was built with, if it is one of this model."""
+    model = read_onnx(path)
+    fp16 = model.sha256 != plan.key.model
+    if fp16:
+        try:
+            model = in_halves(model)
+        except ModelError:  # it cannot be had in float16, so it is another model
+            return None
+    if model.sha256 != plan.key.model:
+        return None
+    sides = plan.key.profile.partition(" x ")[2]
+    workspace = re.match(r"\d+", plan.key.workspace)
+    return Wish(fp16, plan.batch, max(map(int, re.findall(r"\d+", sides))), int(workspace[0]) if workspace else None)
+
+
+def _key_here(key: PlanKey, library: TensorRt, device: Device) -> PlanKey:
+    """What a plan's key would be, were it built here and now."""
+    return PlanKey(
+        model=key.model,
+        precision=key.precision,
+        profile=key.profile,
+        workspace=key.workspace,
+        tensorrt=str(library),
+        gpu=device.gpu.make,
+        capability=device.gpu.capability,
+        plugins=NO_PLUGINS if key.plugins == NO_PLUGINS else library.load_plugins(),
+    )
+
+
 def key_of(model: OnnxFile, profile: Profile, library: TensorRt, device: Device, workspace: int | None) -> PlanKey:
     """All that the plan of a model depends on, here and now."""
     return PlanKey(
@@ -167,27 +226,3 @@ def _agreement(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> l
 
 def _figures(built: Built) -> dict[str, object]:
     return {"layers": built.layers, "plugins": built.plugins, "seconds": round(built.seconds, 2)}
-
-
-def check_plan(plan: Plan, library: TensorRt, device: Device, *, origin: str) -> None:
-    """See that a plan named by the user was built for what is here.
-
-    Raises:
-        RuntimeUnavailable: it was not.
-    """
-    mine = plan.key
-    here = PlanKey(
-        model=mine.model,
-        precision=mine.precision,
-        profile=mine.profile,
-        workspace=mine.workspace,
-        tensorrt=str(library),
-        gpu=device.gpu.make,
-        capability=device.gpu.capability,
-        plugins=mine.plugins if mine.plugins == NO_PLUGINS else library.load_plugins(),
-    )
-    if mine != here:
-        raise RuntimeUnavailable(
-            f"{origin} was built for something else: {'; '.join(mine.differences(here))}; "
-            "build one for this machine with: nasion compile MODEL.onnx"
-        )

@@ -9,22 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batches import Batches, Fill, Shape
-from .cache import read_plan
 from .closing import Closing
-from .compiling import check_plan, plan_of
+from .compiling import plan_named, plan_of
 from .device import Device
 from .driver import gpus
 from .errors import DeviceError, RuntimeUnavailable
 from .runtime import Outputs, gpu_number
-from .tensorrt_engine import Engine
 from .tensorrt_library import tensorrt
 
 
 class TensorRtRuntime(Closing):
     """An ONNX file, or a plan built from one, on a GPU; implements ``engines.runtime.GpuRuntime``.
 
-    The plan of an ONNX file comes from the cache, or is built at first, which takes from seconds to minutes. A plan is
-    code: only those of the user's own cache are run, and what he names himself.
+    The plan of an ONNX file comes from the cache, or is built at first, which takes from seconds to minutes; so does
+    what is taken for a plan that was built for something else. A plan is code: only those of the user's own cache are
+    run, and what he names himself.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "auto") -> None:
@@ -42,13 +41,8 @@ class TensorRtRuntime(Closing):
                 gpu = opened.enter_context(Device(gpu_number(device)))
             except DeviceError as error:
                 raise RuntimeUnavailable(f"TensorRT needs an NVIDIA GPU: {error}") from error
-            if path.suffix == ".plan":
-                plan = read_plan(path)
-                check_plan(plan, library, gpu, origin=path.name)
-                engine = opened.enter_context(Engine(library, gpu, plan))
-            else:
-                ready = plan_of(path, library, gpu)
-                plan, engine = ready.plan, opened.enter_context(ready.engine)
+            ready = (plan_named if path.suffix == ".plan" else plan_of)(path, library, gpu)
+            plan, engine = ready.plan, opened.enter_context(ready.engine)
             batches = Batches(gpu, engine.prepare, least=plan.batch[0], most=plan.batch[2])
             self._batches = opened.enter_context(batches)
             self._opened = opened.pop_all()
