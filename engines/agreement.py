@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from .errors import RuntimeUnavailable
 from .onnx_file import Precision
 from .photograph import views
-from .runtime import Outputs
-from .spec import Spec
+from .spec import Outputs, Spec
 
 Call = Callable[[NDArray[np.float32]], Outputs]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .closing import Closing
 from .device import Device, Graph, Memory, Stream
 from .errors import DeviceError, ModelError
-from .runtime import Outputs
+from .spec import Outputs
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DeviceError, MissingExtra, ModelError, NasionError, RuntimeUnavailable
-from .spec import Spec
+from .spec import Outputs, Spec
 
 if TYPE_CHECKING:
     from .batches import Fill, Shape
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RuntimeName = Literal["auto", "onnx", "torch", "tensorrt"]
-Outputs = dict[str, NDArray[np.float32]]
 
 # runtime -> module, class, the files it runs; imported by name so that nothing else ever loads torch
 _MODULES: dict[str, tuple[str, str, tuple[str, ...]]] = {

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from .closing import Closing
 from .errors import ModelError, RuntimeUnavailable
-from .runtime import Outputs, gpu_number
-from .spec import METADATA_KEY, Spec
+from .runtime import gpu_number
+from .spec import METADATA_KEY, Outputs, Spec
 
 _ort: Any = onnxruntime  # its names are not declared to type checkers
 

@@ -14,7 +14,8 @@ from .compiling import plan_named, plan_of
 from .device import Device
 from .driver import gpus
 from .errors import DeviceError, RuntimeUnavailable
-from .runtime import Outputs, gpu_number
+from .runtime import gpu_number
+from .spec import Outputs
 from .tensorrt_library import tensorrt
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from .closing import Closing
 from .errors import MissingExtra, ModelError, RuntimeUnavailable
-from .runtime import Outputs, gpu_number
-from .spec import METADATA_KEY, Spec
+from .runtime import gpu_number
+from .spec import METADATA_KEY, Outputs, Spec
 
 try:
     import torch

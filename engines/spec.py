@@ -9,10 +9,15 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .errors import ModelError
 
 METADATA_KEY = "nasion.spec"
 Task = Literal["detector", "landmarks", "faces"]
+Outputs = dict[str, NDArray[np.float32]]
+"""What a network gives, by name."""
 
 
 @dataclass(frozen=True, slots=True)

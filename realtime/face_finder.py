@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ..engines.closing import Closing
 from ..engines.errors import ModelError
-from ..engines.runtime import GpuRuntime, Outputs, Runtime, most_on_gpu
+from ..engines.runtime import GpuRuntime, Runtime, most_on_gpu
+from ..engines.spec import Outputs
 from .faces import FloatArray
 from .geometry import Region, iou
 

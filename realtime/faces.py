@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from .arrays import FloatArray, Image
 from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, WFLW_98, LandmarkScheme, scheme_of
 
 if TYPE_CHECKING:
@@ -29,9 +27,6 @@ __all__ = [
     "LandmarkScheme",
     "scheme_of",
 ]
-
-FloatArray = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

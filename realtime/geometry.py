@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .faces import FloatArray, Image, LandmarkScheme
+from .arrays import FloatArray, Image
+from .schemes import LandmarkScheme
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ..engines.cropper import Cropper
 from ..engines.device import Memory, Stream
 from ..engines.kernels import Picture
-from ..engines.runtime import GpuRuntime, Outputs, Runtime, takes_images_on
+from ..engines.runtime import GpuRuntime, Runtime, takes_images_on
+from ..engines.spec import Outputs
 from .faces import FloatArray, Image
 from .geometry import Region, from_crops
 from .pixels import HostPixels, canvas_of

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.runtime import Outputs, Runtime
-from .faces import FloatArray, Image
+from ..engines.runtime import Runtime
+from ..engines.spec import Outputs
+from .arrays import FloatArray, Image
 from .geometry import Region, to_tensor, warp
 
 

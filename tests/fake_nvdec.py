@@ -22,7 +22,8 @@ from av.video.reformatter import VideoReformatter
 
 from nasion.engines import cropper, dlpack, driver
 from nasion.engines.kernels import Kernels
-from nasion.engines.runtime import Outputs, Runtime
+from nasion.engines.runtime import Runtime
+from nasion.engines.spec import Outputs
 from nasion.realtime.faces import Image
 from nasion.realtime.sources import conversion, media, nvdec
 

@@ -22,7 +22,8 @@ from .track import Tracking
 
 if TYPE_CHECKING:
     from ..engines.batches import Fill, Shape
-    from ..engines.runtime import GpuRuntime, Outputs, Runtime
+    from ..engines.runtime import GpuRuntime, Runtime
+    from ..engines.spec import Outputs
     from ..realtime.faces import Frame
     from ..realtime.tracker import Tracker
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..engines.closing import Closing
-from ..engines.runtime import Outputs, Runtime
-from ..engines.spec import Spec
+from ..engines.runtime import Runtime
+from ..engines.spec import Outputs, Spec
 from ..realtime.aligner import Aligner
 from ..realtime.detector import Detector
 from ..realtime.faces import FloatArray, Frame

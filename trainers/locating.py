@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..engines.errors import ModelError
-from ..engines.runtime import Outputs, Runtime, open_runtime
+from ..engines.runtime import Runtime, open_runtime
+from ..engines.spec import Outputs
 from ..engines.zoo import model_path
 from ..realtime.faces import FloatArray
 from ..realtime.geometry import Region, box_of, iou, region_of_points, to_frame, to_tensor, transform, warp

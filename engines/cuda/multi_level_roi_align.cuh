@@ -10,8 +10,7 @@ constexpr int kThreads = 256;
 // Blocks that a multiprocessor has registers for: as many as can be without spilling any.
 constexpr int blocks(int sampling, int most) { return sampling > 3 ? 1 : sampling > 2 ? 2 : most; }
 constexpr int kMostBins = 32;  // of a block; bounds its tables
-// Shared memory of a block for what is to be normalised, and for columns (planes only); with the tables below 48 KB.
-constexpr int kValueBytes = NASION_MOST_CHANNELS * sizeof(float);
+// Shared memory of a block for columns (planes only), besides 32 KB for what is to be normalised; with the tables below 48.
 constexpr int kColumnBytes = 8 * 1024;
 
 struct Level {

@@ -21,9 +21,9 @@ from nasion.engines.agreement import Call, compare
 from nasion.engines.compiling import plan_of
 from nasion.engines.device import Device
 from nasion.engines.kernels import Kernels
-from nasion.engines.runtime import Outputs, open_runtime
+from nasion.engines.runtime import open_runtime
 from nasion.engines.runtime_onnx import CUDA, OnnxRuntime
-from nasion.engines.spec import Spec
+from nasion.engines.spec import Outputs, Spec
 from nasion.engines.tensorrt_library import tensorrt
 
 from ..conftest import ROOT
