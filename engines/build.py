@@ -24,7 +24,8 @@ Three = tuple[int, int, int]
 
 # fewest, usual and most images at a time: an aligner's crops come many together, whole pictures one by one
 BATCHES: Mapping[Task, Three] = {"landmarks": (1, 8, 32), "detector": (1, 1, 4), "faces": (1, 1, 2)}
-_LONGEST = 2  # the longest side of a picture, over the one that a network of whole pictures is made for
+# the longest side of a picture, over the one that a network of whole pictures is made for; ``faces`` go by the shorter
+_LONGEST: Mapping[Task, int] = {"detector": 2, "faces": 4}
 
 # TensorRT's names of types, as numpy has them
 TYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool", "UINT8": "uint8"}
@@ -45,8 +46,16 @@ class Profile:
     width: Three
 
     @classmethod
-    def of(cls, spec: Spec, *, batch: Three | None = None, longest: int | None = None) -> Profile:
-        """What a network needs: by default batches as its task has them, and pictures up to twice its own size.
+    def of(
+        cls, spec: Spec, *, batch: Three | None = None, longest: int | None = None, shown: int | None = None
+    ) -> Profile:
+        """What a network needs.
+
+        Args:
+            spec: of the network.
+            batch: fewest, usual and most images at a time (None: by its task).
+            longest: longest side of pictures (None: twice or four times its own, by its task, or ``shown``).
+            shown: a side that pictures will have.
 
         Raises:
             NasionError: ``longest`` is less than the network's own size, or its size is fixed.
@@ -57,7 +66,7 @@ class Profile:
             if longest not in (None, own):
                 raise NasionError(f"{spec.name} takes pictures of {width}x{height} only; leave the longest side out")
             return cls(batch or BATCHES[spec.task], (height,) * 3, (width,) * 3)
-        most = _LONGEST * own if longest is None else longest
+        most = max(_LONGEST[spec.task] * own, shown or 0) if longest is None else longest
         if most < own:
             raise NasionError(f"{spec.name} is made for {width}x{height}; the longest side must be at least {own}")
         most = -(-most // spec.stride) * spec.stride
@@ -180,6 +189,8 @@ def _config(library: TensorRt, builder: Any, network: Any, profile: Profile, wor
     config = builder.create_builder_config()
     config.clear_flag(api.BuilderFlag.TF32)  # 10 bits of each number: float32 shall be float32
     config.profiling_verbosity = api.ProfilingVerbosity.DETAILED  # else the plan does not tell the types of its layers
+    if library.kind == "tensorrt-rtx":  # it allocates nothing while it runs, so that it can be recorded in a graph
+        config.set_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if workspace is not None:
         config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, workspace << 20)
     sizes = builder.create_optimization_profile()

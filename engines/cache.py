@@ -25,6 +25,7 @@ from .spec import Spec
 
 MAGIC = b"nasion plan 1\n"
 _TIMING_MAGIC = b"nasion timing 1\n"
+_DIGITS = 20  # of a key, in the name of its plan
 
 FORMAT = "1"
 """Part of every key: counts up whenever the way in which plans are built changes."""
@@ -182,18 +183,37 @@ class PlanCache:
         """Use ``folder``, by default ``cache_folder()``; it is made when the first plan is stored.
 
         Raises:
-            RuntimeUnavailable: it belongs to another user, who could put his code there.
+            RuntimeUnavailable: another user may write there, who could put his code there.
         """
         self.folder = folder or cache_folder()
         if not _is_ours(self.folder):
             raise RuntimeUnavailable(
-                f"the plan cache {self.folder} belongs to another user, and plans are code; set NASION_PLANS to a "
-                "folder of your own"
+                f"others may write to the plan cache {self.folder}, and plans are code; take that from them (chmod "
+                f"go-w {self.folder}), or set NASION_PLANS to a folder of your own"
             )
+
+    def open(self) -> None:
+        """See that plans can be kept, before one is built.
+
+        Raises:
+            RuntimeUnavailable: they cannot.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise self._cannot_keep(error) from error
+
+    def _cannot_keep(self, error: OSError) -> RuntimeUnavailable:
+        return RuntimeUnavailable(
+            f"plans cannot be kept in {self.folder} ({error.strerror or error}); set NASION_PLANS to a folder that can "
+            "be written"
+        )
 
     def path_of(self, name: str, key: PlanKey) -> Path:
         """Where the plan of the model ``name`` for this key lies, or would lie."""
-        return self.folder / f"{_safe(name)}-{key.digest[:20]}.plan"
+        return self.folder / f"{_safe(name)}-{key.digest[:_DIGITS]}.plan"
 
     def find(self, name: str, key: PlanKey) -> tuple[Plan | None, str]:
         """The plan for exactly this key; else None, and why, for people."""
@@ -209,7 +229,12 @@ class PlanCache:
         return plan, f"{path.name} from the cache"
 
     def store(self, name: str, plan: Plan) -> Path:
-        """Keep a plan; a reader sees all of it or none."""
+        """Keep a plan; a reader sees all of it or none.
+
+        Raises:
+            RuntimeUnavailable: there is no room for it.
+        """
+        self.open()
         path = self.path_of(name, plan.key)
         self._write(path, plan.to_bytes())
         return path
@@ -223,7 +248,8 @@ class PlanCache:
             return b""  # only speed is lost
 
     def store_timing(self, library: str, gpu: str, measured: bytes) -> None:
-        """Keep what builds have measured."""
+        """Keep what builds have measured; raises what ``store`` does."""
+        self.open()
         self._write(self._timing_path(library, gpu), _sealed(_TIMING_MAGIC, measured))
 
     def _timing_path(self, library: str, gpu: str) -> Path:
@@ -232,7 +258,7 @@ class PlanCache:
     def _why_not(self, name: str, key: PlanKey) -> str:
         """What is different about the plan that is most alike."""
         others = []
-        for path in sorted(self.folder.glob(f"{_safe(name)}-*.plan")):
+        for path in sorted(self.folder.glob(f"{_safe(name)}-{'[0-9a-f]' * _DIGITS}.plan")):
             try:
                 others.append((read_plan(path).key.differences(key), path.name))
             except (ModelError, OSError) as error:
@@ -243,20 +269,25 @@ class PlanCache:
         return f"the plan there is ({file}) differs: {'; '.join(dict.fromkeys(differences))}"
 
     def _write(self, path: Path, content: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=path.stem, suffix=".part")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=path.stem, suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                Path(temporary).replace(path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise self._cannot_keep(error) from error
 
 
 def _is_ours(folder: Path) -> bool:
     """Whether only this user, or root, says what lies there."""
-    return os.name != "posix" or not folder.exists() or folder.stat().st_uid in (0, os.getuid())
+    if os.name != "posix" or not folder.exists():
+        return True
+    about = folder.stat()
+    return about.st_uid in (0, os.getuid()) and not about.st_mode & 0o022
 
 
 def _safe(name: str) -> str:

@@ -33,13 +33,15 @@ class Wish:
     Attributes:
         fp16: in float16, also where the file is float32.
         batch: fewest, usual and most images at a time (None: by the model's task).
-        longest: longest side of pictures, for a network that takes any size (None: twice its own).
+        longest: longest side of pictures, for a network that takes any size (None: by the model's task).
+        shown: a side that pictures will have; where that is longer, it is the longest by default.
         workspace: MB of GPU memory for scratch (None: all there is).
     """
 
     fp16: bool = False
     batch: Three | None = None
     longest: int | None = None
+    shown: int | None = None
     workspace: int | None = None
 
 
@@ -88,7 +90,7 @@ def plan_of(
         RuntimeUnavailable: TensorRT cannot build or run it, or gives other results than ONNX Runtime.
     """
     model = in_halves(read_onnx(path)) if wish.fp16 else read_onnx(path)
-    profile = Profile.of(model.spec, batch=wish.batch, longest=wish.longest)
+    profile = Profile.of(model.spec, batch=wish.batch, longest=wish.longest, shown=wish.shown)
     cache, name = cache or PlanCache(), path.stem
     key = key_of(model, profile, library, device, wish.workspace)
     plan, reason = cache.find(name, key)
@@ -97,6 +99,7 @@ def plan_of(
             return Ready(plan, Engine(library, device, plan), cache.path_of(name, key), False, reason)
         except RuntimeUnavailable as refused:  # in spite of its key and checksum
             reason = str(refused)
+    cache.open()
     (say or _log.warning)(f"building a plan of {name} for {device.gpu.name}, which takes a while: {reason}")
     gpu = f"{device.gpu.make} {device.gpu.capability}"
     timing = cache.timing(str(library), gpu)
@@ -154,7 +157,8 @@ def _wish_behind(plan: Plan, path: Path) -> Wish | None:
         return None
     sides = plan.key.profile.partition(" x ")[2]
     workspace = re.match(r"\d+", plan.key.workspace)
-    return Wish(fp16, plan.batch, max(map(int, re.findall(r"\d+", sides))), int(workspace[0]) if workspace else None)
+    longest = max(map(int, re.findall(r"\d+", sides)))
+    return Wish(fp16, plan.batch, longest, workspace=int(workspace[0]) if workspace else None)
 
 
 def _key_here(key: PlanKey, library: TensorRt, device: Device) -> PlanKey:
@@ -207,7 +211,7 @@ def _check_layers(layers: Mapping[str, int], model: OnnxFile) -> None:
         _log.warning(f"{name}: this TensorRT does not tell its layers; their types and plugins are not checked")
     elif model.precision == "fp32" and halves:
         raise ModelError(f"{name} is float32, but its plan computes {halves} tensors in float16")
-    elif model.precision == "fp16" and not halves and not layers.get("fused"):
+    elif model.precision == "fp16" and not (halves or layers.get("fused") or layers.get("unknown")):
         raise ModelError(f"{name} is float16, but its plan computes no tensor in float16")
     elif layers.get("plugins", 0) != plugins:
         raise ModelError(f"{name} has {plugins} nodes for plugins, but its plan {layers.get('plugins', 0)} of them")

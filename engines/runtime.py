@@ -91,7 +91,12 @@ def most_on_gpu(runtime: Runtime) -> int:
 
 
 def open_runtime(
-    model: str | Path, *, runtime: RuntimeName = "auto", threads: int = 1, device: str = "auto"
+    model: str | Path,
+    *,
+    runtime: RuntimeName = "auto",
+    threads: int = 1,
+    device: str = "auto",
+    longest: int | None = None,
 ) -> Runtime:
     """Load a model file.
 
@@ -101,6 +106,8 @@ def open_runtime(
             ONNX Runtime on the CPU; the runtime's ``reason`` says why. Any other file has one runtime only.
         threads: threads one call may use; 0 leaves the choice to the runtime.
         device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU where the runtime can use one.
+        longest: a side that pictures will have, in pixels, where a network takes any size; what has to know
+            beforehand, a plan of TensorRT, is made for it.
 
     Raises:
         ModelError: the file is missing, damaged or not ours.
@@ -114,11 +121,11 @@ def open_runtime(
         raise ModelError(f"model {str(model)!r} is not a file; give the name of a shipped model or a path")
     if runtime != "auto":
         _check_suffix(runtime, path)
-        return _load(runtime, path, threads, device, reason=f"asked for: {runtime}")
+        return _load(runtime, path, threads, device, longest, reason=f"asked for: {runtime}")
     name = _by_suffix(path)
     if name == "onnx":
-        return _best(path, threads, device)
-    return _load(name, path, threads, device, reason=f"a {path.suffix} file runs in {name}")
+        return _best(path, threads, device, longest)
+    return _load(name, path, threads, device, longest, reason=f"a {path.suffix} file runs in {name}")
 
 
 def check_device(device: str) -> None:
@@ -136,10 +143,10 @@ def gpu_number(device: str) -> int:
     return int(device.partition(":")[2] or 0)
 
 
-def _best(path: Path, threads: int, device: str) -> Runtime:
+def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime:
     """TensorRT, then ONNX Runtime on the GPU, then on the CPU."""
     if device == "cpu":
-        return _load("onnx", path, threads, "cpu", reason="the CPU was asked for")
+        return _load("onnx", path, threads, "cpu", longest, reason="the CPU was asked for")
     passed: list[str] = []
     wanted = "cuda:0" if device == "auto" else device
     try:
@@ -151,20 +158,22 @@ def _best(path: Path, threads: int, device: str) -> Runtime:
     else:
         for name, title in _ON_GPU.items():
             try:
-                return _load(name, path, threads, wanted, reason="; ".join([*passed, f"{title} works on {wanted}"]))
+                reason = "; ".join([*passed, f"{title} works on {wanted}"])
+                return _load(name, path, threads, wanted, longest, reason=reason)
             # where the file itself is at fault, the last one says so, too
             except (RuntimeUnavailable, DeviceError, MissingExtra, ModelError) as error:
                 _log.info("%s is passed over: %s", title, error)
                 passed.append(f"{title}: {error}")
     if device != "auto":
         raise RuntimeUnavailable(f"no runtime works on {device}: {'; '.join(passed)}")
-    return _load("onnx", path, threads, "cpu", reason="; ".join([*passed, "so the CPU"]))
+    return _load("onnx", path, threads, "cpu", longest, reason="; ".join([*passed, "so the CPU"]))
 
 
-def _load(name: str, path: Path, threads: int, device: str, *, reason: str) -> Runtime:
+def _load(name: str, path: Path, threads: int, device: str, longest: int | None, *, reason: str) -> Runtime:
     module, class_name, _ = _MODULES[name]
     loader = getattr(importlib.import_module(f".{module}", __package__), class_name)
-    opened: Runtime = loader(path, threads=threads, device=device)
+    known = {"longest": longest} if name == "tensorrt" else {}
+    opened: Runtime = loader(path, threads=threads, device=device, **known)
     opened.reason = reason
     return opened
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from .closing import Closing
-from .errors import ModelError, RuntimeUnavailable
+from .errors import DeviceError, ModelError, RuntimeUnavailable
 from .runtime import gpu_number
 from .spec import METADATA_KEY, Outputs, Spec
 
 _ort: Any = onnxruntime  # its names are not declared to type checkers
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# In TF32, its default, a convolution keeps 10 bits of each number, and the points would move. Its default search for
+# the quickest convolution takes a moment at each new number of faces.
+_OPTIONS = {"use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 class OnnxRuntime(Closing):
@@ -53,27 +59,39 @@ class OnnxRuntime(Closing):
             if device == "auto":
                 return None
             raise RuntimeUnavailable(
-                "this ONNX Runtime has no CUDA provider; pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+                "this ONNX Runtime has no CUDA provider; pip uninstall -y onnxruntime onnxruntime-gpu && pip install "
+                "onnxruntime-gpu (both have the same files)"
             )
         if hasattr(_ort, "preload_dlls"):
-            _ort.preload_dlls()  # CUDA and cuDNN that pip installed, which the loader does not find by itself
-        # in TF32, its default, a convolution keeps 10 bits of each number, and the points would move
-        session = _session(path, threads, [(CUDA, {"device_id": number, "use_tf32": 0}), CPU])
+            with redirect_stdout(sys.stderr):  # it prints what it does not find
+                _ort.preload_dlls()  # CUDA and cuDNN that pip installed, which the loader does not find by itself
+        why = ""
+        try:
+            session = _session(path, threads, [(CUDA, {"device_id": number, **_OPTIONS}), CPU])
+        except ModelError as error:  # the GPU is at fault, or the file: then the CPU refuses it, too
+            session, why = _session(path, threads, [CPU]), f" ({error.__cause__})"
         if session.get_providers()[0] == CUDA:  # else it has fallen back, and says so on stderr only
             self.device = f"cuda:{number}"
             return session
         if device == "auto":
             return session
         raise RuntimeUnavailable(
-            f"ONNX Runtime's CUDA provider does not work on {device}; it needs an NVIDIA driver, CUDA and cuDNN: "
+            f"ONNX Runtime's CUDA provider does not work on {device}{why}; it needs an NVIDIA driver, CUDA and cuDNN: "
             "pip install 'onnxruntime-gpu[cuda,cudnn]', and see nvidia-smi for the driver"
         )
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run images (B,3,H,W), already normalised."""
+        """Run images (B,3,H,W), already normalised.
+
+        Raises:
+            DeviceError: the GPU failed. They are not run on the CPU instead.
+        """
         if self._session is None:
             raise ModelError("this runtime is closed; open it again")
-        values = self._session.run(self._outputs, {self._input: images})
+        try:
+            values = self._session.run(self._outputs, {self._input: images})
+        except EPFail as error:  # of a provider of a GPU
+            raise DeviceError(f"ONNX Runtime failed on {self.device}: {error}; or run on --device cpu") from error
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:
@@ -89,7 +107,8 @@ def _session(path: Path, threads: int, providers: list[Any]) -> Any:
     # Waiting threads that spin double the CPU time of a small network (docs/benchmarks.md).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return _ort.InferenceSession(str(path), options, providers=providers)
+        # what fails on a GPU must not go on elsewhere without a word
+        return _ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); export or download it again") from error
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .batches import Batches, Fill, Shape
 from .closing import Closing
-from .compiling import plan_named, plan_of
+from .compiling import Wish, plan_named, plan_of
 from .device import Device
 from .driver import gpus
 from .errors import DeviceError, RuntimeUnavailable
@@ -27,8 +27,8 @@ class TensorRtRuntime(Closing):
     run, and what he names himself.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, device: str = "auto") -> None:
-        """Load ``path``; ``threads`` is of no consequence here.
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
+        """Load ``path`` for pictures of sides up to ``longest``; ``threads`` is of no consequence here.
 
         Raises:
             ModelError: the file is damaged or not ours.
@@ -42,7 +42,10 @@ class TensorRtRuntime(Closing):
                 gpu = opened.enter_context(Device(gpu_number(device)))
             except DeviceError as error:
                 raise RuntimeUnavailable(f"TensorRT needs an NVIDIA GPU: {error}") from error
-            ready = (plan_named if path.suffix == ".plan" else plan_of)(path, library, gpu)
+            if path.suffix == ".plan":
+                ready = plan_named(path, library, gpu)
+            else:
+                ready = plan_of(path, library, gpu, wish=Wish(shown=longest))
             plan, engine = ready.plan, opened.enter_context(ready.engine)
             batches = Batches(gpu, engine.prepare, least=plan.batch[0], most=plan.batch[2])
             self._batches = opened.enter_context(batches)

@@ -14,7 +14,7 @@ from .batches import Shape, Tensor
 from .build import TYPES
 from .cache import Plan
 from .closing import Closing
-from .device import Device
+from .device import Device, Memory
 from .errors import DeviceError, ModelError, RuntimeUnavailable
 from .tensorrt_library import TensorRt
 
@@ -44,15 +44,18 @@ class Engine(Closing):
         self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == modes.INPUT]
         self._outputs = [name for name in names if name not in self._inputs]
         self.dtypes = {name: self._engine.get_tensor_dtype(name) for name in names}
+        self._scratch: list[Memory] = []
 
     def prepare(self, shape: Shape) -> TensorRtWork:
-        """Make ready for images of a shape (B,3,H,W).
+        """Make ready for images of a shape (B,3,H,W). All that is made ready has its scratch memory in common.
+
+        So one may run only after the other, as ``Batches`` sees to.
 
         Raises:
             ModelError: the plan was not built for this shape.
             DeviceError: there is no memory for it.
         """
-        context = self._engine.create_execution_context()
+        context = self._context()
         if context is None:
             raise DeviceError(
                 f"there is no memory for {self._plan.spec.name} on {self._device.gpu.name}"
@@ -62,11 +65,38 @@ class Engine(Closing):
         if not context.set_input_shape(name, shape):
             raise ModelError(
                 f"the plan of {self._plan.spec.name} takes images of {self._plan.key.profile} (batch x width x "
-                f"height), not {shape[0]} x {shape[3]} x {shape[2]}; build one that does with: nasion compile --batch "
-                "--longest"
+                f"height), not {shape[0]} x {shape[3]} x {shape[2]}; give a plan that does, of: nasion compile "
+                "MODEL.onnx --longest PIXELS --batch FEWEST:USUAL:MOST -o MODEL.plan"
             )
+        self._lend_scratch(context)
         outputs = {each: self._tensor(context, each) for each in self._outputs}
         return TensorRtWork(self._library, context, name, self._tensor(context, name), outputs)
+
+    def _context(self) -> Any:
+        """What runs the network at one shape, without scratch memory of its own: it would be that of the largest one.
+
+        TensorRT-RTX compiles kernels for the shape at the first run; a graph recorded before would keep slower ones.
+        """
+        api = self._library.api
+        managed = api.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self._library.kind == "tensorrt":
+            return self._engine.create_execution_context(managed)
+        wanted = self._engine.create_runtime_config()
+        wanted.set_execution_context_allocation_strategy(managed)
+        wanted.dynamic_shapes_kernel_specialization_strategy = api.DynamicShapesKernelSpecializationStrategy.EAGER
+        return self._engine.create_execution_context(wanted)
+
+    def _lend_scratch(self, context: Any) -> None:
+        """Give a context, whose shapes are set, memory that it has in common with the others.
+
+        What was lent before stays where it is, because recorded graphs use it; so each is twice as large as the last.
+        """
+        needed, last = context.update_device_memory_size_for_shapes(), self._scratch[-1].nbytes if self._scratch else 0
+        if needed > last:
+            size = max(needed, min(2 * last, self._engine.device_memory_size_v2))
+            self._scratch.append(self._device.memory((size,), np.uint8))
+        if self._scratch:
+            context.set_device_memory(self._scratch[-1].address, self._scratch[-1].nbytes)
 
     def _tensor(self, context: Any, name: str) -> Tensor:
         shape = tuple(context.get_tensor_shape(name))
@@ -79,7 +109,8 @@ class Engine(Closing):
     def layers(self) -> Mapping[str, int]:
         """What the plan's layers exchange, by TensorRT's own account: how many tensors of each type, and plugins.
 
-        Which types lie within a layer that its compiler fused of many, ``fused``, it does not tell.
+        What it does not tell is ``unknown``: some versions tell no types where shapes may vary. Which types lie within
+        a layer that its compiler fused of many, ``fused``, none does.
         """
         inspector = self._engine.create_engine_inspector()
         text = inspector.get_engine_information(self._library.api.LayerInformationFormat.JSON)
@@ -87,9 +118,7 @@ class Engine(Closing):
             layers = [layer for layer in json.loads(text)["Layers"] if isinstance(layer, dict)]
         except (ValueError, KeyError, TypeError):
             return {}  # this version tells it in another way
-        found = Counter(
-            _kind(str(tensor.get("Format/Datatype"))) for layer in layers for tensor in layer.get("Outputs", ())
-        )
+        found = Counter(_kind(tensor) for layer in layers for tensor in layer.get("Outputs", ()))
         found["plugins"] = sum("plugin" in f"{layer.get('LayerType')} {' '.join(layer)}".lower() for layer in layers)
         found["fused"] = sum("ForeignNode" in str(layer.get("Name")) for layer in layers)
         found["layers"] = len(layers)
@@ -100,16 +129,21 @@ class Engine(Closing):
         if self._engine is not None:
             with self._device.current():
                 self._engine = self._runtime = None
+                while self._scratch:
+                    self._scratch.pop().close()
 
 
 _FIX = "export the model again: its outputs must have fixed sizes"
 
 
-def _kind(text: str) -> str:
-    """Type of a tensor in what an inspector says, such as ``Row major linear FP32`` or ``Half``."""
-    if re.search(r"FP16|Half", text):
+def _kind(tensor: Mapping[str, Any]) -> str:
+    """Type of a tensor in what an inspector says: as ``Datatype`` since 11, before with its format."""
+    text = str(tensor.get("Datatype", tensor.get("Format/Datatype", "")))
+    if re.search("FP16|Half", text, re.IGNORECASE):
         return "float16"
-    return "float32" if re.search(r"FP32|Float", text) else "other"
+    if re.search("FP32|Float", text, re.IGNORECASE):
+        return "float32"
+    return "other" if re.search("Int|UInt|Bool|BF16|FP8", text, re.IGNORECASE) else "unknown"
 
 
 class TensorRtWork:

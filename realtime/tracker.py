@@ -251,4 +251,5 @@ def _open(model: str | Path | None, shipped: str, options: TrackerOptions) -> Ru
         others = {str(each) for each in (options.model, options.detector) if each} - known.keys()
         if others:
             runtime, device = "auto", "cpu" if device == "cpu" else "auto"
-    return open_runtime(model_path(name), runtime=runtime, threads=options.threads, device=device)
+    longest = options.detect_size
+    return open_runtime(model_path(name), runtime=runtime, threads=options.threads, device=device, longest=longest)

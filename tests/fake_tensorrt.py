@@ -90,6 +90,10 @@ class FakeTensorRt(ModuleType):
         self.MemoryPoolType = _enum("MemoryPoolType", "WORKSPACE")
         self.ProfilingVerbosity = _enum("ProfilingVerbosity", "LAYER_NAMES_ONLY", "NONE", "DETAILED")
         self.TensorIOMode = _enum("TensorIOMode", "NONE", "INPUT", "OUTPUT")
+        self.ExecutionContextAllocationStrategy = _enum(
+            "ExecutionContextAllocationStrategy", "STATIC", "ON_PROFILE_CHANGE", "USER_MANAGED"
+        )
+        self.lent: list[tuple[int, int]] = []  # scratch memory that contexts were given: address and size
         self.LayerInformationFormat = _enum("LayerInformationFormat", "ONELINE", "JSON")
         self.DataType, self.LayerType, self.ILogger, self.IProgressMonitor = (
             DataType, LayerType, ILogger, IProgressMonitor,
@@ -298,21 +302,35 @@ class ICudaEngine:
     def get_tensor_dtype(self, name: str) -> DataType:
         return self._kinds[name]
 
-    def create_execution_context(self) -> IExecutionContext:
+    @property
+    def device_memory_size_v2(self) -> int:
+        return _needed(self._profile[2])
+
+    def create_execution_context(self, strategy: Any) -> IExecutionContext:
         assert current_context()
+        assert strategy == self._api.ExecutionContextAllocationStrategy.USER_MANAGED
         return IExecutionContext(self)
 
     def create_engine_inspector(self) -> Any:
+        # 10 tells no types where shapes may vary, and 11 says them in a field of their own
+        told = (
+            {"Format/Datatype": "N/A due to dynamic shapes"}
+            if self._api.major == 10
+            else {"Format": "Format not available due to dynamic shapes", "Datatype": self._computes}
+        )
         layers = [
             {
                 "LayerType": "PluginV3" if node.domain else node.op_type,
-                "Outputs": [
-                    {"Name": name, "Format/Datatype": f"Row major linear {self._computes}"} for name in node.output
-                ],
+                "Outputs": [{"Name": name, **told} for name in node.output],
             }
             for node in self._nodes
         ]
         return SimpleNamespace(get_engine_information=lambda form: json.dumps({"Layers": layers, "Bindings": []}))
+
+
+def _needed(shape: Sequence[int]) -> int:
+    """Scratch memory of a network at this shape, in bytes."""
+    return 4 * int(np.prod(shape))
 
 
 class IExecutionContext:
@@ -332,6 +350,14 @@ class IExecutionContext:
         self._shapes = {name: shape, **{each: value.shape for each, value in zip(names, results, strict=True)}}
         return True
 
+    def update_device_memory_size_for_shapes(self) -> int:
+        return _needed(self._shapes[self._engine._inputs[0]])
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size >= self.update_device_memory_size_for_shapes()
+        self._scratch = (ctypes.c_uint8 * size).from_address(memory)
+        self._engine._api.lent.append((memory, size))
+
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._shapes[name])
 
@@ -345,6 +371,7 @@ class IExecutionContext:
         return bool(self._launch(stream, self._function, None) == 0)
 
     def _run(self, _: object) -> None:
+        ctypes.memset(self._scratch, 255, self.update_device_memory_size_for_shapes())
         (name,) = self._engine._inputs
         outputs = [each.name for each in self._engine._session.get_outputs()]
         results = self._engine._session.run(outputs, {name: self._view(name)})

@@ -49,6 +49,7 @@ def test_a_plan_of_other_types_or_without_its_plugins_is_refused(
 def test_a_plan_whose_layers_were_fused_into_one_is_taken_at_the_word_of_its_network() -> None:
     model = SimpleNamespace(path=Path("x.onnx"), precision="fp16", plugins={})
     compiling._check_layers({"layers": 2, "float32": 2, "fused": 1}, model)  # type: ignore[arg-type]
+    compiling._check_layers({"layers": 2, "unknown": 2}, model)  # type: ignore[arg-type]
 
 
 def test_layers_are_counted_as_an_inspector_tells_them() -> None:
@@ -56,6 +57,9 @@ def test_layers_are_counted_as_an_inspector_tells_them() -> None:
         {"Name": "a", "LayerType": "CaskConvolution", "Outputs": [{"Format/Datatype": "Channel major FP16 format"}]},
         {"Name": "b", "LayerType": "PluginV3", "Outputs": [{"Format/Datatype": "Half"}, {"Format/Datatype": "Float"}]},
         {"Name": "c", "LayerType": "Other", "PluginVersion": "1", "Outputs": [{"Format/Datatype": "Int64"}]},
+        {"Name": "d", "LayerType": "kgen", "Outputs": [{"Format/Datatype": "N/A due to dynamic shapes"}]},
+        {"Name": "e", "LayerType": "kgen", "Outputs": [{"Format": "Format not available due to dynamic shapes"}]},
+        {"Name": "f", "LayerType": "gemm", "Outputs": [{"Format": "Format not available", "Datatype": "Half"}]},
         {"Name": "{ForeignNode[x...y]}", "LayerType": "Myelin", "Outputs": []},
         "a layer of which only the name is told",
     ]
@@ -64,7 +68,7 @@ def test_layers_are_counted_as_an_inspector_tells_them() -> None:
     engine = SimpleNamespace(
         _engine=SimpleNamespace(create_engine_inspector=lambda: inspector), _library=SimpleNamespace(api=api)
     )
-    counted = {"float16": 2, "float32": 1, "other": 1, "plugins": 2, "fused": 1, "layers": 4}
+    counted = {"float16": 3, "float32": 1, "other": 1, "unknown": 2, "plugins": 2, "fused": 1, "layers": 7}
     assert Engine.layers(engine) == counted  # type: ignore[arg-type]
 
 

@@ -20,6 +20,7 @@ from nasion.engines.halves import in_halves
 from nasion.engines.onnx_file import read_onnx
 from nasion.engines.spec import METADATA_KEY
 from nasion.engines.tensorrt_library import TensorRt, tensorrt
+from nasion.realtime.detector import LONGEST
 
 from . import fake_tensorrt
 from .fake_cuda import FakeCuda
@@ -71,6 +72,8 @@ def test_a_profile_covers_what_the_tracker_asks_for() -> None:
     pictures = Profile.of(replace(DETECTOR, size=(96, 64)))
     assert list(pictures.shapes()) == [(1, 3, 32, 32), (1, 3, 64, 96), (4, 3, 192, 192)]
     assert str(Profile.of(DETECTOR, batch=(2, 2, 2), longest=70)) == "2 x 32:64:96 x 32:64:96"
+    assert [Profile.of(DETECTOR, shown=side).width[2] for side in (100, 128, 250)] == [128, 128, 256]
+    assert Profile.of(replace(DETECTOR, task="faces")).width[2] == LONGEST * 64  # as long as it is ever shown
 
 
 def test_a_longest_side_that_cannot_be_is_refused() -> None:

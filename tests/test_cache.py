@@ -141,7 +141,7 @@ def test_a_write_that_fails_leaves_the_old_plan_and_no_litter(tmp_path: Path, mo
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fails)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RuntimeUnavailable, match=r"cannot be kept in .* \(disk full\)"):
         cache.store("points", replace(PLAN, engine=b"new"))
     monkeypatch.undo()
     assert cache.find("points", KEY)[0] == PLAN
@@ -179,7 +179,7 @@ def test_the_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nasion.engines.cache._is_ours", lambda folder: False)
-    with pytest.raises(RuntimeUnavailable, match="belongs to another user, and plans are code; set NASION_PLANS"):
+    with pytest.raises(RuntimeUnavailable, match=r"others may write to the plan cache .* set NASION_PLANS"):
         PlanCache(tmp_path)
 
 
@@ -188,8 +188,24 @@ def test_a_folder_is_ours_if_it_is_this_users_or_roots(tmp_path: Path, monkeypat
     owner = tmp_path.stat().st_uid
     assert _is_ours(tmp_path)
     assert _is_ours(tmp_path / "not there yet")
+    for mode, ours in ((0o755, True), (0o775, False), (0o757, False), (0o700, True)):
+        tmp_path.chmod(mode)
+        assert _is_ours(tmp_path) == ours
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
     assert _is_ours(tmp_path) == (owner == 0)
+
+
+def test_a_cache_that_cannot_be_written_says_so_before_a_plan_is_built(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for call in (PlanCache.open, lambda cache: cache.store("points", PLAN)):
+        with pytest.raises(RuntimeUnavailable, match=r"plans cannot be kept in .*Not a directory.*set NASION_PLANS"):
+            call(PlanCache(tmp_path / "file" / "plans"))
+
+
+def test_the_plan_of_another_model_whose_name_begins_alike_is_not_compared(tmp_path: Path) -> None:
+    cache = PlanCache(tmp_path)
+    cache.store("points-fp16", PLAN)
+    assert cache.find("points", KEY) == (None, "there is no plan of points yet")
 
 
 def test_names_of_models_that_no_file_system_likes_are_mended(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 from nasion.engines import runtime_onnx
-from nasion.engines.errors import ModelError, RuntimeUnavailable
+from nasion.engines.errors import DeviceError, ModelError, RuntimeUnavailable
 from nasion.engines.runtime import RuntimeName, open_runtime, working_runtimes
 from nasion.engines.tensorrt_library import tensorrt
 
@@ -177,10 +177,14 @@ class SessionOnGpu:
     """ONNX Runtime with its CUDA provider, as far as choosing goes; computes on the CPU all the same."""
 
     works = True
+    fails = False  # at once, rather than giving way to the CPU
     asked: list[Any]
 
-    def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
+    def __init__(self, path: str, options: Any, providers: list[Any], enable_fallback: int) -> None:
+        assert not enable_fallback, "it would run on the CPU without a word"
         type(self).asked = providers
+        if self.fails and len(providers) > 1:
+            raise RuntimeError("CUDA failure 35")
         self._session = ORIGINAL(path, options, providers=["CPUExecutionProvider"])
 
     def get_providers(self) -> list[str]:
@@ -197,18 +201,46 @@ ORIGINAL = onnxruntime.InferenceSession
 def onnx_on_gpu(monkeypatch: pytest.MonkeyPatch) -> type[SessionOnGpu]:
     both = [runtime_onnx.CUDA, runtime_onnx.CPU]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("no CUDA DLLs"))
     monkeypatch.setattr(onnxruntime, "InferenceSession", SessionOnGpu)
     monkeypatch.setattr(SessionOnGpu, "works", True)
     return SessionOnGpu
 
 
 def test_onnx_runtime_takes_the_gpu_that_is_named_and_keeps_all_digits(
-    onnx_on_gpu: type[SessionOnGpu], tmp_path: Path
+    onnx_on_gpu: type[SessionOnGpu], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_runtime(landmarks(tmp_path / "points.onnx"), runtime="onnx", device="cuda:2") as runtime:
         assert (runtime.provider, runtime.device) == ("CUDAExecutionProvider", "cuda:2")
-    assert onnx_on_gpu.asked == [("CUDAExecutionProvider", {"device_id": 2, "use_tf32": 0}), "CPUExecutionProvider"]
+    wanted = {"device_id": 2, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+    assert onnx_on_gpu.asked == [("CUDAExecutionProvider", wanted), "CPUExecutionProvider"]
+    assert capsys.readouterr().out == ""  # what is printed there is the user's own
+
+
+def test_a_gpu_that_fails_in_the_middle_is_an_error_and_nothing_goes_on_without_it(
+    onnx_on_gpu: type[SessionOnGpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise runtime_onnx.EPFail("CUDA failure 719")
+
+    with open_runtime(landmarks(tmp_path / "points.onnx"), runtime="onnx", device="cuda:0") as runtime:
+        monkeypatch.setattr(onnx_on_gpu, "run", fail, raising=False)
+        with pytest.raises(DeviceError, match=r"failed on cuda:0: CUDA failure 719; or run on --device cpu"):
+            runtime(np.zeros((1, 3, 32, 32), np.float32))
+
+
+def test_a_gpu_that_fails_at_once_says_why_where_it_was_named(
+    onnx_on_gpu: type[SessionOnGpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_on_gpu, "fails", True)
+    path = landmarks(tmp_path / "points.onnx")
+    with pytest.raises(RuntimeUnavailable, match=r"does not work on cuda:0 \(CUDA failure 35\)"):
+        open_runtime(path, runtime="onnx", device="cuda:0")
+    with open_runtime(path, runtime="onnx") as runtime:
+        assert runtime.device == "cpu"
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelError, match="cannot load it"):
+        open_runtime(path, runtime="onnx", device="cuda:0")
 
 
 def test_a_cuda_provider_that_gives_way_to_the_cpu_is_an_error_where_a_gpu_was_named(

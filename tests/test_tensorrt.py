@@ -52,6 +52,17 @@ def test_a_model_gives_on_tensorrt_what_it_gives_on_the_cpu(fake: FakeTensorRt, 
                 np.testing.assert_allclose(ours[name], theirs[name], atol=1e-4)
 
 
+def test_all_batch_sizes_have_their_scratch_memory_in_common(fake: FakeTensorRt, tmp_path: Path) -> None:
+    path = landmarks(tmp_path / "points.onnx")
+    with open_runtime(path, runtime="tensorrt") as quick, OnnxRuntime(path, device="cpu") as slow:
+        for order in ((32, 1, 2, 4, 8), (1, 2, 4, 32)):
+            for batch in order:
+                np.testing.assert_allclose(quick(crops(batch))["points"], slow(crops(batch))["points"], atol=1e-4)
+    largest = 4 * 32 * 3 * 32 * 32
+    assert max(size for _, size in fake.lent) == largest
+    assert sum(dict(fake.lent).values()) < 3 * largest
+
+
 def test_a_detector_takes_pictures_up_to_the_plans_longest_side(fake: FakeTensorRt, tmp_path: Path) -> None:
     path = detector(tmp_path / "boxes.onnx")
     with open_runtime(path, runtime="tensorrt") as quick, OnnxRuntime(path, device="cpu") as slow:

@@ -27,7 +27,8 @@ def loaded(monkeypatch):
     """Stands in for files: what was opened, and how."""
     opened = []
 
-    def open_fake(path, **options):
+    def open_fake(path, *, longest, **options):
+        options |= {"longest": longest} if longest else {}
         opened.append((path, options, DiscDetector() if "detector" in str(path) else DiscAligner()))
         return opened[-1][2]
 
@@ -67,6 +68,11 @@ def test_torch_runs_the_network_that_was_named_and_what_ships_beside_it_runs_as_
 def test_a_runtime_and_a_device_asked_for_by_name_are_asked_of_all_networks(loaded):
     Tracker(runtime="tensorrt", device="cuda:1")
     assert [options for _, options, _ in loaded] == [{"runtime": "tensorrt", "threads": 1, "device": "cuda:1"}] * 2
+
+
+def test_networks_are_made_ready_for_the_pictures_that_they_are_shown(loaded):
+    Tracker(detect_size=1280)
+    assert [options["longest"] for _, options, _ in loaded] == [1280, 1280]
 
 
 def test_what_ships_is_no_file_for_torch_and_that_is_said():

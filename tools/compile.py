@@ -41,7 +41,8 @@ def compile(
         model: an .onnx file, or the name of a shipped model.
         fp16: compute in float16, also where the file is float32.
         batch: fewest:usual:most images at a time, for example 1:8:32, or one number (default: by the model's task).
-        longest: longest side of pictures in pixels, for a network that takes any size (default: twice its own).
+        longest: longest side of pictures in pixels, for a network that takes any size (default: twice its own, four
+            times that of one that finds landmarks, too).
         workspace: MB of GPU memory for scratch (default: all there is).
         out: also write the plan to this .plan file.
         device: the GPU, cuda:N.
@@ -55,7 +56,7 @@ def compile(
     from ..engines.zoo import model_path
 
     _check(workspace, out, device)
-    wish = Wish(fp16, None if batch is None else parse_batch(batch), longest, workspace)
+    wish = Wish(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
     path, with_what = model_path(model), tensorrt(library)
     with Device(gpu_number(device)) as gpu, shown() as progress:
         print(f"{with_what} on {gpu.gpu.name} ({gpu.gpu.capability})", flush=True)
