@@ -77,7 +77,7 @@ def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) 
         python: the interpreter that has TensorRT-RTX (None: this one).
 
     Raises:
-        RuntimeUnavailable: TensorRT-RTX is not installed there, or the process was ended by it.
+        RuntimeUnavailable: TensorRT-RTX is not installed there.
     """
     interpreter = str(python or sys.executable)
     with tempfile.TemporaryDirectory() as folder:
@@ -87,19 +87,27 @@ def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) 
                 (Path(folder) / _LIBRARY).symlink_to(library)  # the name that the wheel lacks
         paths = [folder, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
         nasion = str(Path(__file__).parents[2])
-        done = subprocess.run(
-            [interpreter, "-c", _RUN.format(folder=nasion), str(model), *(["--fp16"] if fp16 else [])],
-            env={**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(paths)},
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [interpreter, "-c", _RUN.format(folder=nasion), str(model), *(["--fp16"] if fp16 else [])],
+                env={**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(paths)},
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return failed(model, fp16, f"TensorRT-RTX was still at it after {_PATIENCE} s")
     if done.returncode:
         told = done.stderr.strip().splitlines()[-8:]
-        raise RuntimeUnavailable(f"{model.name}: TensorRT-RTX ended with {done.returncode}: {' / '.join(told)}")
+        return failed(model, fp16, f"TensorRT-RTX ended with {done.returncode}: {' / '.join(told)}")
     values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return RtxBuild(**values)
+
+
+def failed(model: Path, fp16: bool, error: str) -> RtxBuild:
+    """The result of a file of which nothing came, and of which nothing may be known."""
+    return RtxBuild(model.stem, model.name, "", "fp16" if fp16 else "fp32", "", {}, 0, 0, 0.0, 0, "", "", error)
 
 
 def _folder_of_libraries(python: str) -> Path:
@@ -127,7 +135,10 @@ def _build(path: Path, *, fp16: bool) -> RtxBuild:
     from .tensorrt_library import tensorrt
 
     library = tensorrt("tensorrt-rtx")
-    model = in_halves(read_onnx(path)) if fp16 else read_onnx(path)
+    try:
+        model = in_halves(read_onnx(path)) if fp16 else read_onnx(path)
+    except NasionError as error:
+        return failed(path, fp16, str(error))
     profile = Profile.of(model.spec)
     result = RtxBuild(
         network=model.spec.name,

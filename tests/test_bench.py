@@ -132,7 +132,8 @@ def test_only_so_much_is_decoded_and_the_report_says_so(clip, monkeypatch):
         (["--repeat", "0"], "--repeat is 0; it must be at least 1"),
         (["--frames", "-1"], "--frames is -1"),
         (["--json", "nowhere/x.json"], "there is no folder"),
-        (["--json", "."], "already exists"),
+        (["--json", "."], "is a folder"),
+        (["--json", __file__], "already exists"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(arguments, text, clip, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasion.engines.errors import ModelError, NasionError
+from nasion.engines.errors import NasionError, SinkError
 from nasion.engines.runtime import open_runtime
 from nasion.engines.spec import METADATA_KEY
 from nasion.tools.export import export
@@ -158,6 +158,25 @@ def test_an_untrained_network_gets_no_card(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(recipes, "all_recipes", lambda: {"pointer": POINTER})
     with pytest.raises(NasionError, match="pointer: an untrained network gets no card; export a checkpoint"):
         export("pointer", out=tmp_path / "x.pt2", card=True)
+    assert not (tmp_path / "x.pt2").exists()
+
+
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recipes, "all_recipes", lambda: {"pointer": POINTER})
+    (tmp_path / "folder.pt2").mkdir()
+    for out, text in (("no/x.pt2", "there is no folder"), ("folder.pt2", "is a folder; give the name of a file")):
+        with pytest.raises(SinkError, match=text):
+            export("pointer", out=tmp_path / out)
+    with pytest.raises(NasionError, match="nowhere"):
+        export("pointer", out=tmp_path / "x.pt2", data=tmp_path / "nowhere")
+    assert not (tmp_path / "x.pt2").exists()
+    export("pointer", out=tmp_path / "x.pt2")
+    assert "it was never trained" in capsys.readouterr().out
+    with pytest.raises(SinkError, match="already exists; give another name, or replace it with --force"):
+        export("pointer", out=tmp_path / "x.pt2")
+    export("pointer", out=tmp_path / "x.pt2", force=True)
 
 
 def test_faces_of_a_data_set_stand_in_for_the_photograph(tmp_path: Path) -> None:
@@ -189,5 +208,5 @@ def test_operators_that_torch_does_not_know_are_explained(tmp_path: Path) -> Non
 
 
 def test_a_format_that_we_do_not_write_is_named(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"suffix '\.tflite'; allowed: \.onnx, \.pt2"):
+    with pytest.raises(SinkError, match=r"suffix '\.tflite'; allowed: \.onnx, \.pt2"):
         export(checkpoint, out=tmp_path / "x.tflite")

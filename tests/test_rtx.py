@@ -155,8 +155,21 @@ def test_a_process_that_it_ends_is_an_error_with_its_last_words(
 ) -> None:
     monkeypatch.setattr(rtx, "_FIND", f"print({str(tmp_path)!r})")
     monkeypatch.setattr(rtx, "_RUN", "import os, sys; print('last words', file=sys.stderr, flush=True); os.abort()")
-    with pytest.raises(RuntimeUnavailable, match=r"points\.onnx: TensorRT-RTX ended with -6: last words"):
-        build_apart(tmp_path / "points.onnx")
+    path = landmarks(tmp_path / "points.onnx")
+    assert build_apart(path).error == "TensorRT-RTX ended with -6: last words"
+    with pytest.raises(SystemExit) as end:  # what else came of it is not lost
+        nasion(["rtx", str(path), "--json", str(tmp_path / "rtx.json")])
+    assert "points.onnx, fp32: TensorRT-RTX ended with -6" in str(end.value.code)
+    (told,) = json.loads((tmp_path / "rtx.json").read_text())["results"]
+    assert told["error"].endswith("last words")
+
+
+def test_a_file_that_is_no_model_is_an_error_of_its_own(python: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_text("no model")
+    result = build_apart(path, python=python)
+    assert "is no ONNX file" in result.error
+    assert (result.network, result.file) == ("x", "x.onnx")
 
 
 def test_it_finds_its_library_under_the_name_that_the_wheel_lacks(

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engines.errors import NasionError, SinkError
+from ..engines.errors import NasionError
 from .machine import cores, machine, versions
+from .places import check_place
 from .track import DEFAULTS, Tracking
 
 if TYPE_CHECKING:
@@ -62,21 +63,7 @@ def _check(repeat: int, frames: int | None, json: Path | None, *, force: bool) -
     for name, value in (("--repeat", repeat), ("--frames", frames)):
         if value is not None and value < 1:
             raise NasionError(f"{name} is {value}; it must be at least 1")
-    check_json(json, force=force)
-
-
-def check_json(json: Path | None, *, force: bool) -> None:
-    """Before any work: can the figures be written to where they are wanted.
-
-    Raises:
-        SinkError: there is no such folder, or a file already and no ``force``.
-    """
-    if json is None:
-        return
-    if not json.parent.is_dir():
-        raise SinkError(f"--json {str(json)!r}: there is no folder {str(json.parent)!r}; create it first")
-    if json.exists() and not force:
-        raise SinkError(f"--json {str(json)!r} already exists; give another name, or replace it with --force")
+    check_place("--json", json, force=force)
 
 
 def _thread_counts(tracking: Tracking) -> list[int]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ..engines.errors import NasionError, RuntimeUnavailable, SinkError
+from ..engines.errors import NasionError, RuntimeUnavailable
+from .places import check_place
 
 if TYPE_CHECKING:
     from ..engines.build import Progress
@@ -30,6 +31,7 @@ def compile(
     longest: int | None = None,
     workspace: int | None = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: bool = False,
     device: str = "cuda:0",
     library: Literal["tensorrt", "tensorrt-rtx"] | None = None,
 ) -> None:
@@ -45,6 +47,7 @@ def compile(
             times that of one that finds landmarks, too).
         workspace: MB of GPU memory for scratch (default: all there is).
         out: also write the plan to this .plan file.
+        force: replace that file.
         device: the GPU, cuda:N.
         library: build with this one (default: TensorRT if it is installed, else TensorRT-RTX).
     """
@@ -55,7 +58,8 @@ def compile(
     from ..engines.tensorrt_library import tensorrt
     from ..engines.zoo import model_path
 
-    _check(workspace, out, device)
+    _check(workspace, device)
+    check_place("--out", out, force=force, suffixes=(".plan",))
     wish = Wish(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
     path, with_what = model_path(model), tensorrt(library)
     with Device(gpu_number(device)) as gpu, shown() as progress:
@@ -67,7 +71,7 @@ def compile(
     _print(ready, out or ready.path)
 
 
-def _check(workspace: int | None, out: Path | None, device: str) -> None:
+def _check(workspace: int | None, device: str) -> None:
     from ..engines.runtime import check_device
 
     check_device(device)
@@ -75,10 +79,6 @@ def _check(workspace: int | None, out: Path | None, device: str) -> None:
         raise RuntimeUnavailable(f"--device {device}: a plan is for an NVIDIA GPU; give cuda:N")
     if workspace is not None and workspace < 1:
         raise NasionError(f"--workspace is {workspace}; give MB from 1")
-    if out is not None and out.suffix != ".plan":
-        raise SinkError(f"--out {str(out)!r}: suffix {out.suffix!r}; allowed: .plan")
-    if out is not None and not out.parent.is_dir():
-        raise SinkError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}; create it first")
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from .places import check_place
+
 if TYPE_CHECKING:
     from ..engines.agreement import Difference
 
@@ -18,6 +20,7 @@ def export(
     network: str,
     *,
     out: Annotated[Path, Parameter(alias="-o")],
+    force: bool = False,
     fp16: bool = False,
     head: bool = False,
     card: bool = False,
@@ -32,6 +35,7 @@ def export(
     Args:
         network: best.pt or latest.pt of a run of nasion train; or the name of a recipe, for its untrained network.
         out: file to write; its suffix chooses the format.
+        force: replace that file.
         fp16: weights and activations in half precision; what goes in and comes out, coordinates and sums stay float32.
         head: of rdfn, the landmark head alone, for crops of faces found otherwise.
         card: also write the model card (SHA-256, licence, data, recipe) beside it.
@@ -41,23 +45,31 @@ def export(
         width: of a recipe: channels over those of the paper (default: the recipe's).
         data: folder of data sets; compares on faces of the network's own set instead of the shipped photograph.
     """
-    from ..trainers.export import compare, example, photographs, source, write_card, write_model
+    from ..trainers.export import check_card, compare, example, photographs, source, write_card, write_model
     from ..trainers.recipes import Options
     from ..trainers.systems.heat_maps import read_by
 
+    check_place("--out", out, force=force, suffixes=(".onnx", ".pt2"))
     _hush()
     trained = source(str(network), Options(set=set_, size=size, width=width), head=head)
     if decoding:
         read_by(trained.learner, decoding)
     spec, whole = trained.spec, trained.network
+    if card:
+        check_card(trained)
+    seen = photographs(spec, data=data, name=trained.options.set)
     write_model(whole, spec, out, fp16=fp16)
     precision: Literal["fp32", "fp16"] = "fp16" if fp16 else "fp32"
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {precision}, {spec.task}, input {spec.size[0]}x{spec.size[1]}")
     for title, images in (
         ("random pictures", example(spec, batch=3, seed=1)),
-        ("photographs", photographs(spec, data=data, name=trained.options.set)),
+        ("photographs", seen),
     ):
         print("\n".join(told(title, compare(whole, spec, out, images, precision))))
+    if not trained.step:
+        print(
+            "  it was never trained, so rounding decides what it sees: export a checkpoint to see what counts"
+        )
     if card:
         print(f"  card: {write_card(trained, out)}")
 

@@ -76,10 +76,10 @@ def bench(*, json: Path | None = None, force: bool = False) -> None:
         json: write all figures, with GPU, machine and versions, to this file.
         force: replace that file.
     """
-    from .bench import check_json
     from .kernel_bench import run
+    from .places import check_place
 
-    check_json(json, force=force)
+    check_place("--json", json, force=force)
     run(json)
 
 

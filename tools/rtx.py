@@ -38,9 +38,9 @@ def rtx(
     """
     from ..engines.zoo import model_path
     from ..engines.zoo import models as shipped
-    from .bench import check_json
+    from .places import check_place
 
-    check_json(json, force=force)
+    check_place("--json", json, force=force)
     paths = [model_path(name) for name in models or shipped()]
     results = [result for path in paths for result in _built(path, python, fp16=fp16)]
     print(table(results))

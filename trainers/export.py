@@ -22,6 +22,7 @@ from .systems.rdfn import head_of
 
 __all__ = [
     "Trained",
+    "check_card",
     "compare",
     "example",
     "load_trained",
@@ -165,14 +166,23 @@ def _rename(model: Any, old: str, new: str) -> None:
         output.name = new if output.name == old else output.name
 
 
+def check_card(trained: Trained) -> None:
+    """See that a network can have a card.
+
+    Raises:
+        NasionError: it was never trained.
+    """
+    if not trained.step:
+        raise NasionError(f"{trained.recipe.name}: an untrained network gets no card; export a checkpoint")
+
+
 def write_card(trained: Trained, path: Path) -> Path:
     """Write the card of an exported network beside it; figures measured earlier on the same file are kept.
 
     Raises:
         NasionError: the network was never trained.
     """
-    if not trained.step:
-        raise NasionError(f"{trained.recipe.name}: an untrained network gets no card; export a checkpoint")
+    check_card(trained)
     card_path, content = path.with_suffix(".json"), path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     before = json.loads(card_path.read_text()) if card_path.is_file() else {}
