@@ -25,9 +25,10 @@ BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def where(measured: dict[str, Any]) -> str:
     machine, versions = measured["machine"], measured["versions"]
+    runtime = versions.get("onnxruntime") or versions["onnxruntime-gpu"]
     return (
         f"\n{machine['cpu']}, {machine['cores']} cores, {machine['system'].split('-with')[0]}; "
-        f"ONNX Runtime {versions['onnxruntime']}, OpenCV {versions['opencv-python']}, PyAV {versions['av']}; "
+        f"ONNX Runtime {runtime}, OpenCV {versions['opencv-python']}, PyAV {versions['av']}; "
         f"{measured['date'][:10]}; `{measured['command']}`.\n"
     )
 

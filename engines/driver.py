@@ -63,7 +63,7 @@ _THREAD_LOCAL = 1  # while a graph is recorded, what other threads do is their o
 
 _REMEDIES = {
     "CUDA_ERROR_OUT_OF_MEMORY": "close other programs on this GPU, or give fewer or smaller pictures at a time",
-    "CUDA_ERROR_NO_DEVICE": "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it; use --device cpu",
+    "CUDA_ERROR_NO_DEVICE": "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it; networks run on the CPU, too",
     "CUDA_ERROR_INVALID_CONTEXT": "call it within 'with device.current():'",
     "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "reboot: NVIDIA's driver was updated under the running system",
 }
@@ -81,7 +81,7 @@ class Library:
         try:
             self._functions = ctypes.CDLL(LIBRARY)
         except OSError as error:
-            raise DeviceError(f"no NVIDIA driver: {error}; install it, or use --device cpu") from error
+            raise DeviceError(f"no NVIDIA driver: {error}; install it, or let networks run on the CPU") from error
         for name, arguments in _SIGNATURES.items():
             try:
                 getattr(self._functions, name).argtypes = arguments

@@ -183,7 +183,7 @@ def _check_suffix(name: str, path: Path) -> None:
     if path.suffix not in suffixes:
         raise RuntimeUnavailable(
             f"runtime {name!r} runs {' and '.join(suffixes)} files, not {path.name!r}; "
-            f"write one with: nasion export CHECKPOINT -o {path.stem}{suffixes[0]}"
+            f"give one that nasion export wrote, from a checkpoint or a recipe: -o NAME{suffixes[0]}"
         )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,8 @@ class TorchRuntime(Closing):
         self.device, self.reason = _device(device), "asked for: torch"
         extra = {METADATA_KEY: ""}
         try:
-            program = torch.export.load(path, extra_files=extra)
+            with _quiet():
+                program = torch.export.load(path, extra_files=extra)
             if self.device != "cpu":
                 torch.backends.cudnn.allow_tf32 = False  # 10 bits of each number, and the points would move
                 program = move_to_device_pass(program, self.device)
@@ -78,6 +82,18 @@ def _device(device: str) -> str:
             "with CUDA: https://pytorch.org/get-started/locally"
         )
     return device
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let torch not tell of an error that is raised anyway, at the length of a traceback."""
+    told = logging.getLogger("torch.export")
+    before = told.level
+    told.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        told.setLevel(before)
 
 
 def describe() -> str:

@@ -48,10 +48,10 @@ def test_without_a_driver_or_a_gpu_or_of_that_number_the_message_says_so(
     with pytest.raises(DeviceError, match=r"no GPU cuda:3; allowed: cuda:0 \(Fake GPU\)"):
         Device(3)
     cuda.reset(gpus=0)
-    with pytest.raises(DeviceError, match=r"CUDA_ERROR_NO_DEVICE.*use --device cpu"):
+    with pytest.raises(DeviceError, match=r"CUDA_ERROR_NO_DEVICE.*run on the CPU"):
         Device()
     monkeypatch.setattr(driver, "LIBRARY", "libnothing.so.1")
-    with pytest.raises(DeviceError, match=r"no NVIDIA driver: libnothing\.so\.1.*use --device cpu"):
+    with pytest.raises(DeviceError, match=r"no NVIDIA driver: libnothing\.so\.1.*run on the CPU"):
         Device()
 
 

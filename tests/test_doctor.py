@@ -90,7 +90,7 @@ def test_an_opencv_without_its_libraries_is_broken_with_the_remedy(tmp_path, mon
 def test_two_opencv_wheels_are_pointed_out(monkeypatch):
     both = {"cv2": ["opencv-python", "opencv-python-headless"]}
     monkeypatch.setattr(metadata, "packages_distributions", lambda: both)
-    (found,) = module._several_opencvs()
+    (found,) = module._twice("cv2", "OpenCV", "opencv-python")
     assert "pip uninstall -y opencv-python opencv-python-headless" in found.remedy
 
 

@@ -58,7 +58,8 @@ def program(folder: Path, name: str, text: str) -> Path:
 def test_without_a_gpu_each_part_gives_its_reason_and_the_script_fails(tmp_path: Path) -> None:
     out = tmp_path / "report"
     command = [sys.executable, SCRIPT, "--out", out, "--parts", "environment,sanitizer,kernels"]
-    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    # as it would be on a machine without NVIDIA's driver
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PATH": f"{Path(sys.executable).parent}:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, env=hidden, timeout=120, check=False)
     assert done.returncode == 1, done.stderr
     summary = {each["part"]: each for each in json.loads((out / "summary.json").read_text())}
@@ -137,9 +138,26 @@ def test_packages_that_can_be_had_nowhere_are_named(tmp_path: Path) -> None:
 
 
 def test_packages_for_the_gpu_are_tried_and_those_that_cannot_be_had_are_told(tmp_path: Path) -> None:
-    told = parts.for_the_gpu(scripted(tmp_path, environment_pycuda=Unfit("no network")))
+    told = parts.for_the_gpu(scripted(tmp_path, environment_pycuda=Unfit("no network")), ["pip"], parts.ON_GPU)
     assert told == "tensorrt, no pycuda (no network), onnxruntime-gpu"
     assert (tmp_path / "environment-again.log").is_file(), "one ONNX Runtime is left"
+
+
+def test_on_a_gpu_what_runs_there_only_is_wanted_also_where_all_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "missing", lambda place, names=parts.NEEDED: [n for n in names if n == "pycuda"])
+    monkeypatch.setattr(parts.shutil, "which", lambda name: f"/bin/{name}")
+    place = scripted(tmp_path)
+    assert parts.environment(place) == f"installed into {tmp_path / 'venv'}; pycuda"
+    assert place.python == str(tmp_path / "venv" / "bin" / "python")
+    assert not (tmp_path / "environment-pip.log").exists()
+    no_venv = scripted(tmp_path, environment_venv=Unfit("no ensurepip"))
+    assert parts.environment(no_venv) == f"{sys.executable} has all that is needed; no pycuda (no ensurepip)"
+
+
+def test_what_an_interpreter_lacks_is_found_by_the_names_of_packages_and_modules(place: Place) -> None:
+    assert parts.missing(place, ("numpy", "opencv-python", "cv2", "no-such-thing")) == ["no-such-thing"]
 
 
 def test_the_report_of_doctor_is_kept_and_a_gpu_is_asked_for(tmp_path: Path) -> None:

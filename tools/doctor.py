@@ -112,12 +112,13 @@ _PACKAGES: dict[str, tuple[str, str | None]] = {
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
     "tensorrt": ("tensorrt", "tensorrt"),
-    "pycuda": ("pycuda", "tensorrt"),
+    "pycuda": ("pycuda", "pycuda"),
 }
 _PURPOSES = {
     "parquet": "Parquet output",
     "train": "training and the torch runtime",
     "tensorrt": "the quickest runtime on an NVIDIA GPU",
+    "pycuda": "nothing that ctypes does not do; one way more to the driver",
 }
 
 
@@ -127,7 +128,8 @@ def _packages() -> Iterator[Finding]:
     yield Finding("package", "nasion", "ok", __version__)
     for module, (distribution, extra) in _PACKAGES.items():
         yield _optional(distribution, extra) if extra else _needed(module, distribution)
-    yield from _several_opencvs()
+    yield from _twice("cv2", "OpenCV", "opencv-python")
+    yield from _twice("onnxruntime", "ONNX Runtime", "onnxruntime-gpu")
 
 
 def _needed(module: str, distribution: str) -> Finding:
@@ -152,13 +154,12 @@ def _optional(distribution: str, extra: str) -> Finding:
         return Finding("package", distribution, "absent", "not installed", remedy)
 
 
-def _several_opencvs() -> Iterator[Finding]:
-    """Two OpenCV wheels write the same files: the last one wins, and removing either breaks both."""
-    names = [name for name in metadata.packages_distributions().get("cv2", []) if name.startswith("opencv")]
-    installed = sorted(set(names))
+def _twice(module: str, title: str, best: str) -> Iterator[Finding]:
+    """Two wheels with the same files: the last one wins, and removing either breaks both."""
+    installed = sorted(set(metadata.packages_distributions().get(module, [])))
     if len(installed) > 1:
-        remedy = f"pip uninstall -y {' '.join(installed)} && pip install opencv-python"
-        yield Finding("package", "OpenCV twice", "absent", ", ".join(installed), remedy)
+        remedy = f"pip uninstall -y {' '.join(installed)} && pip install {best}"
+        yield Finding("package", f"{title} twice", "absent", ", ".join(installed), remedy)
 
 
 def _runtimes() -> Iterator[Finding]:
@@ -253,7 +254,8 @@ def _kernels() -> Iterator[Finding]:
         try:
             yield Finding("kernels", kind, "ok", str(plugins.locate(kind)))
         except NasionError as error:
-            yield Finding("kernels", kind, "absent", str(error), "only TensorRT and frames on a GPU need it")
+            use = "only tests need it" if kind == "reference" else "only TensorRT and frames on a GPU need it"
+            yield Finding("kernels", kind, "absent", str(error), use)
 
 
 def _display() -> Iterator[Finding]:

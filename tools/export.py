@@ -67,9 +67,7 @@ def export(
     ):
         print("\n".join(told(title, compare(whole, spec, out, images, precision))))
     if not trained.step:
-        print(
-            "  it was never trained, so rounding decides what it sees: export a checkpoint to see what counts"
-        )
+        print("  it was never trained, so rounding decides what it sees: export a checkpoint to see what counts")
     if card:
         print(f"  card: {write_card(trained, out)}")
 

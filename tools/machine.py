@@ -9,7 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "torch")
+from ..engines.driver import gpus
+from ..engines.errors import DeviceError
+
+_PACKAGES = (
+    "numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "onnxruntime-gpu", "torch",
+    "tensorrt", "tensorrt-rtx", "pycuda",
+)  # fmt: skip
 
 
 def cores() -> int:
@@ -18,8 +24,12 @@ def cores() -> int:
 
 
 def machine() -> Mapping[str, Any]:
-    """Processor, cores and system."""
-    return {"cpu": _cpu_model(), "cores": cores(), "system": platform.platform()}
+    """Processor, cores and system, and the GPUs where there are any."""
+    found = {"cpu": _cpu_model(), "cores": cores(), "system": platform.platform()}
+    try:
+        return {**found, "gpus": [each.make for each in gpus()]}
+    except DeviceError:
+        return found
 
 
 def _cpu_model() -> str:

@@ -245,7 +245,12 @@ def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float,
     from ..realtime.pipeline import Pipeline
     from ..realtime.sources import open_source
 
-    with Pipeline(open_source(clip.source, decode=clip.decode), tracking.tracker(threads=threads)) as pipeline:
+    with ExitStack() as opened:
+        tracker = opened.enter_context(tracking.tracker(threads=threads))
+        for frame in clip.frames[:WARM_UP]:  # what a GPU does at its first calls only does not count
+            tracker.update(frame)
+        tracker.reset()
+        pipeline = opened.enter_context(Pipeline(open_source(clip.source, decode=clip.decode), tracker))
         begin, cpu = perf_counter(), process_time()
         tracked = sum(1 for _ in islice(pipeline, len(clip.frames)))
         seconds, spent = perf_counter() - begin, process_time() - cpu

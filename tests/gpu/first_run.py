@@ -49,7 +49,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="All that is to be seen on an NVIDIA machine, in one go.")
     parser.add_argument("--out", type=Path, default=Path("gpu-report"), help="folder of the report (gpu-report)")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of: {', '.join(PARTS)}")
-    parser.add_argument("--minutes", type=float, default=20.0, help="after which what still runs is ended (20)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="after which what still runs is ended (30)")
     given = parser.parse_args(arguments)
     given.parts = given.parts.split(",")
     if unknown := [name for name in given.parts if name not in PARTS]:

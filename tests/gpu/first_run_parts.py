@@ -31,6 +31,7 @@ NEEDED = (
     "onnx",
     "onnxscript",
 )
+ON_GPU = ("tensorrt", "pycuda", "onnxruntime-gpu")
 STUDIES = ROOT / "docs" / "bench" / "studies"
 SEEN_ELSEWHERE = 0.04  # share of frames, of so few, in which a face may be seen by one runtime only
 RUNS = (("onnx", "cpu"), ("onnx", "cuda:0"), ("tensorrt", "cuda:0"))
@@ -117,27 +118,30 @@ def last_words(file: Path) -> str:
 def environment(place: Place) -> str:
     """Packages: those of this interpreter if they suffice, else an environment of our own on top of them."""
     gone = missing(place)
-    if not gone:
+    wanted = missing(place, ON_GPU) if shutil.which("nvidia-smi") else []
+    if not gone and not wanted:
         return f"{place.python} has all that is needed"
     folder = place.out / "venv"
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--no-input", "--disable-pip-version-check"]
     try:
         venv = [place.python, "-m", "venv", "--system-site-packages", str(folder)]
         place.run("environment-venv", venv, most=60)
-        # without the time that the other parts need, a large download would leave them none
-        install = [str(folder / "bin" / "pip"), "install", "--no-input", "--disable-pip-version-check"]
-        place.run("environment-pip", [*install, "-e", f"{ROOT}[dev]", "cmake"], most=240)
+        if gone:  # without the time that the other parts need, a large download would leave them none
+            place.run("environment-pip", [*pip, "install", "-e", f"{ROOT}[dev]", "cmake"], most=240)
     except Unfit as error:
-        raise Unfit(f"{', '.join(gone)} are missing, and cannot be installed: {error}") from error
+        if gone:
+            raise Unfit(f"{', '.join(gone)} are missing, and cannot be installed: {error}") from error
+        return f"{place.python} has all that is needed; no {', '.join(wanted)} ({error})"
     place.python, place.path = str(folder / "bin" / "python"), [str(folder / "bin")]
     if gone := missing(place):
         raise Unfit(f"{', '.join(gone)} are missing even in {folder}")
-    return f"installed into {folder}; {for_the_gpu(place)}"
+    return f"installed into {folder}; {for_the_gpu(place, pip, wanted)}"
 
 
-def for_the_gpu(place: Place) -> str:
+def for_the_gpu(place: Place, pip: Sequence[str], packages: Sequence[str]) -> str:
     """What only runs on a GPU, into that environment; what cannot be had is told, and the rest goes on without."""
-    pip, told = [place.python, "-m", "pip", "--no-input", "--disable-pip-version-check"], []
-    for package in ("tensorrt", "pycuda", "onnxruntime-gpu"):
+    told = []
+    for package in packages:
         try:
             place.run(f"environment-{package}", [*pip, "install", package], most=180)
             told.append(package)
@@ -145,13 +149,18 @@ def for_the_gpu(place: Place) -> str:
             told.append(f"no {package} ({error})")
     if "onnxruntime-gpu" in told:  # both have the same files: the last one installed counts
         place.run("environment-again", [*pip, "uninstall", "--yes", "onnxruntime", "onnxruntime-gpu"], most=60)
-        place.run("environment-again", [*pip, "install", "--no-deps", "onnxruntime-gpu"], most=180)
+        place.run("environment-again", [*pip, "install", "--no-deps", "--force-reinstall", "onnxruntime-gpu"], most=180)
     return ", ".join(told)
 
 
-def missing(place: Place) -> list[str]:
+def missing(place: Place, packages: Sequence[str] = NEEDED) -> list[str]:
     """Packages that the interpreter lacks."""
-    code = f"from importlib.util import find_spec; print(*[n for n in {NEEDED!r} if find_spec(n) is None])"
+    code = f"""
+from importlib.metadata import distributions
+from importlib.util import find_spec
+there = {{each.metadata["Name"].lower() for each in distributions()}}
+print(*[name for name in {packages!r} if name not in there and find_spec(name.replace("-", "_")) is None])
+"""
     return place.code("environment", code, most=60).split()
 
 
@@ -254,7 +263,7 @@ def tests(place: Place) -> str:
     """The tests that need a GPU; none may be skipped for the lack of one."""
     # the plugins of pytest that a setting names must be there
     command = [place.python, "-m", "pytest", "-n", "0", "--continue-on-collection-errors", "tests/gpu"]
-    log = place.run("tests", command, most=600, NASION_REQUIRE_GPU="1")
+    log = place.run("tests", command, most=900, NASION_REQUIRE_GPU="1")
     summary = re.findall(r"^=* ?\d+ passed.* in .*$", log, re.MULTILINE)
     counts = re.findall(r"\d+ (?:passed|skipped)", summary[-1]) if summary else []
     if not counts:
@@ -285,7 +294,7 @@ def systems(place: Place) -> str:
         name, model = weights.stem, place.out / f"{weights.stem}.onnx"
         program = model.with_suffix(".pt2")
         for file in (model, program):
-            place.nasion(f"export-{file.name}", "export", str(weights), "-o", str(file), most=90)
+            place.nasion(f"export-{file.name}", "export", str(weights), "-o", str(file), "--force", most=90)
         results = {}
         for runtime, device in (*RUNS, TORCH):
             file = program if runtime == "torch" else model
@@ -312,7 +321,7 @@ def _tracked(place: Place, name: str, runtime: str, device: str, *words: str, fr
     figures = place.out / f"{name}.json"
     command = ["bench", str(folder / "clip.mp4"), *words, "--frames", str(frames), "--repeat", "1", "--threads", "1"]
     command += ["--runtime", runtime, "--device", device, "--json", str(figures), "--force"]
-    place.nasion(name, *command, most=120)
+    place.nasion(name, *command, most=300)  # a plan may have to be built
     result: dict[str, Any] = json.loads(figures.read_text())["results"][0]
     return result
 
