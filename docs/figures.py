@@ -202,10 +202,14 @@ def rtx() -> str:
 
 
 def _built_where(report: dict[str, Any]) -> str:
+    from nasion.engines.plugins import source_hash
+
     machine, versions = report["machine"], report["versions"]
+    built_of = {each["plugin_sources"] for each in report["results"]} - {""}
+    plugins = "; our plugins as they are now" if built_of == {source_hash()} else "; our plugins as they were then"
     return (
         f"\n{machine['cpu']}, {machine['cores']} cores, no GPU; TensorRT-RTX {versions['tensorrt-rtx']}, onnx "
-        f"{versions['onnx']}; {report['date'][:10]}; `{report['command']}`.\n"
+        f"{versions['onnx']}{plugins if built_of else ''}; {report['date'][:10]}; `{report['command']}`.\n"
     )
 
 

@@ -50,6 +50,7 @@ class RtxBuild:
         bytes: of the engine.
         version: of TensorRT-RTX.
         plugin_library: SHA-256 of the library of our plugins, empty where none is needed.
+        plugin_sources: hash of what it was built of, likewise.
         error: why there is no engine; empty where there is.
     """
 
@@ -65,6 +66,7 @@ class RtxBuild:
     bytes: int
     version: str
     plugin_library: str
+    plugin_sources: str = ""
     error: str = ""
 
 
@@ -107,7 +109,7 @@ def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) 
 
 def failed(model: Path, fp16: bool, error: str) -> RtxBuild:
     """The result of a file of which nothing came, and of which nothing may be known."""
-    return RtxBuild(model.stem, model.name, "", "fp16" if fp16 else "fp32", "", {}, 0, 0, 0.0, 0, "", "", error)
+    return RtxBuild(model.stem, model.name, "", "fp16" if fp16 else "fp32", "", {}, 0, 0, 0.0, 0, "", "", error=error)
 
 
 def _folder_of_libraries(python: str) -> Path:
@@ -132,6 +134,7 @@ def _build(path: Path, *, fp16: bool) -> RtxBuild:
     from .build import Profile, build
     from .halves import in_halves
     from .onnx_file import read_onnx
+    from .plugins import source_hash
     from .tensorrt_library import tensorrt
 
     library = tensorrt("tensorrt-rtx")
@@ -158,7 +161,9 @@ def _build(path: Path, *, fp16: bool) -> RtxBuild:
     try:
         built = build(library, model, profile)
         figures |= {"plugins": built.plugins, "layers": built.layers, "seconds": round(built.seconds, 2)}
-        figures |= {"bytes": len(built.engine), "plugin_library": library.load_plugins() if model.plugins else ""}
+        figures["bytes"] = len(built.engine)
+        if model.plugins:  # those that were loaded are of the sources that are here
+            figures |= {"plugin_library": library.load_plugins(), "plugin_sources": source_hash()}
     except NasionError as error:
         figures["error"] = str(error)
     return RtxBuild(**figures)

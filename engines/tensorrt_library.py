@@ -44,8 +44,8 @@ class TensorRt:
         version: as it says itself.
         api: the module.
         logger: passes its messages on to ``logging``, and keeps the last errors.
-        strong_flag: what ``create_network`` takes for a network whose types are those of the file; from version 11 on,
-            and for TensorRT-RTX, there is no other kind.
+        strong_flag: what ``create_network`` takes for a network whose types are those of the file. From version 11 on,
+            and for TensorRT-RTX, there is no other kind, and the flag changes nothing.
     """
 
     def __init__(self, kind: Kind, api: Any) -> None:
@@ -58,8 +58,7 @@ class TensorRt:
         numbers = tuple(int(part) for part in self.version.split(".")[:2])
         if kind == "tensorrt" and numbers < OLDEST:
             raise RuntimeUnavailable(f"TensorRT {self.version} is too old, 10.7 is the oldest: {_INSTALL[kind]}")
-        always = kind == "tensorrt-rtx" or numbers >= (11,)
-        self.strong_flag = 0 if always else 1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        self.strong_flag = 1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         self.logger = _logger(api)
         self._loaded: dict[Path, str] = {}
 

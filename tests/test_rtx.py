@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,23 @@ def test_a_model_is_built_by_tensorrt_rtx_in_both_precisions(python: Path, tmp_p
     assert min(single.bytes, half.bytes) > 1000
     assert single.layers > 5
     assert single.version.count(".") == 3
+
+
+def test_it_has_what_our_runtime_asks_of_it(python: Path) -> None:
+    """Names that only a machine with a GPU would call."""
+    names = {
+        "ICudaEngine": ["create_runtime_config", "create_execution_context", "device_memory_size_v2"],
+        "IRuntimeConfig": [
+            "set_execution_context_allocation_strategy", "dynamic_shapes_kernel_specialization_strategy",
+        ],
+        "IExecutionContext": ["update_device_memory_size_for_shapes", "set_device_memory", "execute_async_v3"],
+        "ExecutionContextAllocationStrategy": ["USER_MANAGED"],
+        "DynamicShapesKernelSpecializationStrategy": ["EAGER"],
+    }  # fmt: skip
+    missing = f"[n for k, v in {names}.items() for n in v if not hasattr(getattr(t, k), n)]"
+    code = f"import tensorrt_rtx_bindings as t; print({missing})"
+    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
 
 
 def test_a_model_that_tensorrt_rtx_cannot_read_says_which_operator(python: Path, tmp_path: Path) -> None:
