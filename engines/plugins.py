@@ -163,11 +163,18 @@ def build(
         say: gets each line that CMake and the compilers print.
 
     Raises:
-        NasionError: a tool is missing, or a compiler failed; its last lines are in the message.
+        NasionError: a tool is missing, there are no headers where they should be, or a compiler failed; its last lines
+            are in the message.
     """
     folder = (folder or default_folder()).resolve()
     tree = folder / "tree"
     _check_tools()
+    if tensorrt is not None:
+        headers = tensorrt_headers(tensorrt)
+        if headers is None or tensorrt not in headers[0].parents:
+            raise NasionError(
+                f"{tensorrt} holds no include/NvInferVersion.h; name the folder of TensorRT's tar, unpacked"
+            )
     _make(tree)
     settings = {
         "CMAKE_BUILD_TYPE": "Release",

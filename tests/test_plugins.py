@@ -165,6 +165,9 @@ def test_the_command_builds_where_it_is_told_and_says_so(
     with pytest.raises(SystemExit) as end:
         nasion(["plugins", "build", "--jobs", "0"])
     assert "--jobs 0: at least 1" in str(end.value.code)
+    with pytest.raises(SystemExit) as end:
+        nasion(["plugins", "build", "--tensorrt", str(tmp_path / "nowhere")])
+    assert "nowhere holds no include/NvInferVersion.h" in str(end.value.code)
 
 
 def test_the_kernels_are_compiled_for_every_gpu_from_turing_on() -> None:
