@@ -135,10 +135,12 @@ def _of_block(
 
     sums = len(rows.count) * len(cells)
     channel, row, column = thread // sums, thread % sums // len(cells), thread % len(cells)
-    turned = (slot + channel + row) % np.maximum(rows.count[row], 1)
+    most = int(rows.count.max())  # all threads read so many rows, or two; those without begin anew
+    slots = 0 if not most else taps if most > 3 else max(most, 2)
+    turned = (np.where(slot < rows.count[row], slot, 0) + channel + row) % np.maximum(rows.count[row], 1)
     read = channel * height * width + rows.at[row, turned] * width + cells[column]
     busy = channel < _THREADS // sums
-    reads = passes(read * size // 4, busy & (slot < rows.count[row])) / (_THREADS // sums)
+    reads = passes((read * size // 4)[:slots], np.broadcast_to(busy, (slots, _THREADS))) / (_THREADS // sums)
     others = passes(thread, busy) / (_THREADS // sums)
 
     bins = len(rows.count) * len(columns.count)

@@ -24,7 +24,9 @@ namespace {
 
 template <typename T, int SAMPLING>
 int run(const Work& work, const nasion_roi_align& arguments, dim3 grid, std::size_t shared, cudaStream_t stream) {
-    auto* kernel = arguments.channels_last ? interleaved<T, SAMPLING> : planes<T, SAMPLING>;
+    auto* kernel = arguments.channels_last ? interleaved<T, SAMPLING>
+                   : arguments.normalize   ? planes<T, SAMPLING, true>
+                                           : planes<T, SAMPLING, false>;
     return launch(kernel, grid, dim3(kThreads), shared, stream, work, static_cast<T*>(arguments.output));
 }
 

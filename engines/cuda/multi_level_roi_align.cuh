@@ -8,7 +8,7 @@ namespace nasion {
 
 constexpr int kThreads = 256;
 // Blocks that a multiprocessor has registers for: as many as can be without spilling any.
-constexpr int blocks(int sampling, int most) { return sampling > 3 ? 1 : sampling > 2 ? 2 : most; }
+constexpr int least_blocks(int sampling, int most) { return sampling > 3 ? 1 : sampling > 2 ? 2 : most; }
 constexpr int kMostBins = 32;  // of a block; bounds its tables
 // Shared memory of a block for columns (planes only), besides 32 KB for what is to be normalised; with the tables below 48.
 constexpr int kColumnBytes = 8 * 1024;
@@ -40,9 +40,10 @@ struct Tap {
 };
 
 __device__ __forceinline__ Tap tap(float low, float high, int sample, int steps, float scale, int cells) {
-    const float side = high - low;
-    const float place = low + (side < 0.0f ? 0.0f : side) * ((sample + 0.5f) / steps);  // what is not a number stays so
-    const float cell = (place + 0.5f) * scale - 0.5f;
+    // rounded after each step, as the reference does: a multiply-add would move what lies just one cell outside
+    const float side = __fadd_rn(high, -low), length = side < 0.0f ? 0.0f : side;  // what is not a number stays so
+    const float place = __fadd_rn(low, __fmul_rn(length, (sample + 0.5f) / steps));
+    const float cell = __fadd_rn(__fmul_rn(__fadd_rn(place, 0.5f), scale), -0.5f);
     const float inside = fminf(fmaxf(cell, 0.0f), cells - 1.0f);
     const int first = min(static_cast<int>(inside), max(cells - 2, 0));  // the last cell is one that comes next
     if (!(cell > -1.0f && cell < cells)) return {first, 0.0f, 0.0f};  // too far outside, or not a number
@@ -50,7 +51,7 @@ __device__ __forceinline__ Tap tap(float low, float high, int sample, int steps,
     return {first, 1.0f - part, part};
 }
 
-// The cells of one axis that a bin is made of, each once. Those that count nothing are left out, and never read.
+// The cells of one axis that a bin is made of, each once. Those that count nothing are left out.
 template <int SAMPLING>
 struct Cells {
     int count;
@@ -77,6 +78,11 @@ struct Cells {
         weight[i] += part;
     }
 };
+
+// a / b of small numbers (0 <= a < 4096, 0 < b <= 256), exact: the half keeps what is rounded away from whole numbers.
+__device__ __forceinline__ int quotient(int a, int b) {
+    return static_cast<int>(__fdividef(a + 0.5f, static_cast<float>(b)));
+}
 
 __device__ __forceinline__ const Level& level_of_block(const Work& work) {
     int i = 0;

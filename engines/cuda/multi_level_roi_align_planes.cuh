@@ -7,11 +7,26 @@
 
 namespace nasion {
 
+// Sums ROWS cells of a column, of every `at_once`th channel of `channels`.
+template <int ROWS, typename T>
+__device__ __forceinline__ void sum_rows(const T*& map, std::size_t step, const unsigned* at, const float* weight,
+                                         float* sum, int sums, int first, int channels, int at_once) {
+#pragma unroll 2
+    for (int c = first; c < channels; c += at_once, map += step, sum += at_once * sums) {
+        float cell[ROWS], found = 0.0f;  // all reads on their way before the first is needed
+#pragma unroll
+        for (int j = 0; j < ROWS; ++j) cell[j] = widen(__ldg(map + at[j]));
+#pragma unroll
+        for (int j = 0; j < ROWS; ++j) found += weight[j] * cell[j];
+        *sum = found;
+    }
+}
+
 // A block has a rectangle of bins of one level of one region. Channels go through shared memory some at a time, in two
 // steps: threads are columns of cells x rows of bins x channels and sum what a row of bins needs of a column; then they
 // are bins x channels and sum over columns. So threads that follow each other read cells, and write bins, side by side.
-template <typename T, int SAMPLING>
-__global__ void __launch_bounds__(kThreads, blocks(SAMPLING, 4)) planes(const Work work, T* output) {
+template <typename T, int SAMPLING, bool NORMALIZE>
+__global__ void __launch_bounds__(kThreads, least_blocks(SAMPLING, 4)) planes(const Work work, T* output) {
     constexpr int TAPS = 2 * SAMPLING;
     extern __shared__ __align__(16) float values[];
     __shared__ Cells<SAMPLING> rows[kMostBins], columns[kMostBins];
@@ -19,8 +34,9 @@ __global__ void __launch_bounds__(kThreads, blocks(SAMPLING, 4)) planes(const Wo
     __shared__ float squares[kThreads];
     const Level& level = level_of_block(work);
     const int size = work.size, thread = threadIdx.x;
-    const int blocks_across = (size + level.across - 1) / level.across, block = blockIdx.x - level.first_block;
-    const int first_row = block / blocks_across * level.down, first_column = block % blocks_across * level.across;
+    const int blocks_across = quotient(size + level.across - 1, level.across), block = blockIdx.x - level.first_block;
+    const int block_row = quotient(block, blocks_across), block_column = block - block_row * blocks_across;
+    const int first_row = block_row * level.down, first_column = block_column * level.across;
     const int down = min(level.down, size - first_row), across = min(level.across, size - first_column);
     const float* roi = work.rois + 5 * blockIdx.y;
     const int image = image_of(work, roi);
@@ -46,27 +62,30 @@ __global__ void __launch_bounds__(kThreads, blocks(SAMPLING, 4)) planes(const Wo
     __syncthreads();
 
     // first step: which cells this thread sums, `at_once` channels of the block at a time
-    const int sums = down * width, at_once = kThreads / sums;
-    const int sum = thread % sums, own_channel = thread / sums, row = sum / width;
+    const int sums = down * width, at_once = quotient(kThreads, sums);
+    const int own_channel = quotient(thread, sums), own_sum = thread - own_channel * sums, row = quotient(own_sum, width);
     const bool busy = own_channel < at_once;
-    const int chunk = kColumnBytes / static_cast<int>(sizeof(float)) / sums / at_once * at_once;  // channels
-    const int count = busy && image >= 0 ? rows[row].count : 0;
+    const int chunk = quotient(quotient(kColumnBytes / sizeof(float), sums), at_once) * at_once;  // channels
+    const int count = busy && image >= 0 ? rows[row].count : 0, column = column_cells[own_sum - row * width];
+    int most = 0;  // rows of any bin: all threads read as many, so that none of the reads has a condition
+    for (int i = 0; i < down && image >= 0; ++i) most = max(most, rows[i].count);
+    // each channel and row begins with another cell: planes are often whole multiples of all banks of the cache
+    int turned = count ? own_channel + row - quotient(own_channel + row, count) * count : 0;
     unsigned at[TAPS];
     float weight[TAPS];
 #pragma unroll
     for (int j = 0; j < TAPS; ++j) {
-        // each channel and row begins with another cell: planes are often whole multiples of all banks of the cache
-        const int turned = count ? (j + own_channel + row) % count : 0;
-        at[j] = j < count ? rows[row].at[turned] * level.width + column_cells[sum % width] : 0;
+        at[j] = j < count ? rows[row].at[turned] * level.width + column : j ? at[0] : 0;  // again, and counts nothing
         weight[j] = j < count ? rows[row].weight[turned] : 0.0f;
+        if (++turned >= count) turned = 0;
     }
-    const std::size_t plane = static_cast<std::size_t>(level.height) * level.width;
+    const std::size_t plane = static_cast<std::size_t>(level.height) * level.width, step = at_once * plane;
     const T* map = map_of<T>(level, image) + own_channel * plane;
 
     // second step: which columns
-    const int bins = down * across, bins_at_once = kThreads / bins;
-    const int bin = thread % bins, bin_channel = thread / bins;
-    const int bin_row = bin / across, bin_column = bin % across;
+    const int bins = down * across, bins_at_once = quotient(kThreads, bins);
+    const int bin_channel = quotient(thread, bins), bin = thread - bin_channel * bins;
+    const int bin_row = quotient(bin, across), bin_column = bin - bin_row * across;
     const bool bin_busy = bin_channel < bins_at_once;
     const int bin_count = columns[bin_column].count;
     int from[TAPS];
@@ -76,47 +95,62 @@ __global__ void __launch_bounds__(kThreads, blocks(SAMPLING, 4)) planes(const Wo
         from[i] = bin_row * width + (i < bin_count ? columns[bin_column].at[i] : 0);
         share[i] = i < bin_count ? columns[bin_column].weight[i] : 0.0f;
     }
-    const int cells = size * size;
-    T* const out = output + (static_cast<std::size_t>(blockIdx.y) * work.channels + level.first_channel) * cells +
-                   (first_row + bin_row) * size + first_column + bin_column;
-    float* const sums_of_columns = values + (work.normalize ? level.channels * bins : 0);
+    const int area = size * size;
+    const std::size_t first_channel = static_cast<std::size_t>(blockIdx.y) * work.channels + level.first_channel;
+    T* const out = output + (first_channel + bin_channel) * area + (first_row + bin_row) * size + first_column + bin_column;
+    float* const column_sums = values + (NORMALIZE ? level.channels * bins : 0);
     float total = 0.0f;
 
     for (int first = 0; first < level.channels; first += chunk) {
         const int channels = min(chunk, level.channels - first);
-        for (int c = own_channel; busy && c < channels; c += at_once, map += at_once * plane) {
-            float cell[TAPS], found = 0.0f;  // all reads on their way before the first is needed
-#pragma unroll
-            for (int j = 0; j < TAPS; ++j) cell[j] = j < count ? widen(__ldg(map + at[j])) : 0.0f;
-#pragma unroll
-            for (int j = 0; j < TAPS; ++j) found += weight[j] * cell[j];
-            sums_of_columns[c * sums + sum] = found;
+        if (busy) {
+            float* const sum = column_sums + thread;  // of its first channel
+            if (most == 0) {
+                for (int c = own_channel; c < channels; c += at_once) column_sums[c * sums + own_sum] = 0.0f;
+            } else if (TAPS > 2 && most == 3) {
+                sum_rows<TAPS < 3 ? TAPS : 3>(map, step, at, weight, sum, sums, own_channel, channels, at_once);
+            } else if (TAPS > 2 && most > 3) {
+                sum_rows<TAPS>(map, step, at, weight, sum, sums, own_channel, channels, at_once);
+            } else {
+                sum_rows<2>(map, step, at, weight, sum, sums, own_channel, channels, at_once);
+            }
         }
         __syncthreads();
-        for (int c = bin_channel; bin_busy && c < channels; c += bins_at_once) {
-            float value = 0.0f;
+        if (bin_busy) {
+            const float* sum = column_sums + bin_channel * sums;
+            float* kept = values + first * bins + thread;
+            T* written = out + first * area;
+            for (int c = bin_channel; c < channels; c += bins_at_once, sum += bins_at_once * sums) {
+                float value = 0.0f;
 #pragma unroll
-            for (int i = 0; i < TAPS; ++i) {
-                if (i < bin_count) value += share[i] * sums_of_columns[c * sums + from[i]];
-            }
-            if (work.normalize) {
-                values[(first + c) * bins + bin] = value;
-                total += value * value;
-            } else {
-                out[(first + c) * cells] = narrow<T>(value);
+                for (int i = 0; i < TAPS; ++i) {
+                    if (i < bin_count) value += share[i] * sum[from[i]];
+                }
+                if (NORMALIZE) {
+                    *kept = value;
+                    kept += bins_at_once * bins;
+                    total += value * value;
+                } else {
+                    *written = narrow<T>(value);
+                    written += bins_at_once * area;
+                }
             }
         }
         __syncthreads();
     }
-    if (!work.normalize) return;
+    if (!NORMALIZE) return;
 
     squares[thread] = total;
     __syncthreads();
     total = 0.0f;
     for (int i = 0; i < bins_at_once; ++i) total += squares[i * bins + bin];
     const float factor = factor_of(work, total);
+    const float* kept = values + thread;
+    T* written = out;
     for (int c = bin_channel; bin_busy && c < level.channels; c += bins_at_once) {
-        out[c * cells] = narrow<T>(values[c * bins + bin] * factor);
+        *written = narrow<T>(*kept * factor);
+        kept += bins_at_once * bins;
+        written += bins_at_once * area;
     }
 }
 

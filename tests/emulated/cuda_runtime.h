@@ -165,6 +165,9 @@ inline float __uint_as_float(unsigned bits) {
     std::memcpy(&value, &bits, sizeof(value));
     return value;
 }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fdividef(float a, float b) { return a / b; }
 inline int __float2int_rd(float value) { return static_cast<int>(std::floor(value)); }
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
     return static_cast<unsigned>((static_cast<std::uint64_t>(high) << 32 | low) >> (shift & 31));
