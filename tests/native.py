@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,15 @@ from .conftest import ROOT
 Array = NDArray[Any]
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Of the processes that run tests, one at a time: none loads what another is still writing."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / "build" / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @cache
 def build(*, cuda: bool) -> Built:
     """What is built of this checkout; kept in ``build/``, so that only what changed is compiled again."""
@@ -31,7 +42,8 @@ def build(*, cuda: bool) -> Built:
     if cuda and shutil.which("nvcc") is None:
         pytest.skip("nvcc is missing: the CUDA kernels are not compiled here")
     folder = ROOT / "build" / "tests" / ("all" if cuda else "reference")
-    return plugins.build(folder, cuda=cuda, jobs=os.cpu_count() or 1)
+    with _alone():
+        return plugins.build(folder, cuda=cuda, jobs=os.cpu_count() or 1)
 
 
 @cache
@@ -39,18 +51,19 @@ def build_emulated() -> Path:
     """The kernels compiled for the CPU, with ``tests/emulated`` in the place of CUDA."""
     sources = build(cuda=False).folder.parent / "emulated"  # the references are there, so there is a compiler
     sources.mkdir(exist_ok=True)
-    for path in plugins.SOURCES.glob("*.cu*"):
-        text = path.read_text().replace(
-            "extern __shared__ __align__(16) float values[];", "float* const values = emulated::dynamic_shared();"
-        )
-        (sources / path.name).with_suffix(".cpp" if path.suffix == ".cu" else ".cuh").write_text(text)
     library = sources / "libnasion_emulated.so"
-    includes = ["-I", str(ROOT / "tests" / "emulated"), "-I", str(plugins.SOURCES)]
-    reads = ROOT / "tests" / "emulated" / "reads.cpp"
-    files = [str(path) for path in (*sorted(sources.glob("*.cpp")), plugins.SOURCES / "status.cpp", reads)]
-    flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden"]
-    command = ["c++", *flags, *includes, *files, "-o", str(library)]
-    subprocess.run(command, check=True)
+    with _alone():
+        for path in plugins.SOURCES.glob("*.cu*"):
+            text = path.read_text().replace(
+                "extern __shared__ __align__(16) float values[];", "float* const values = emulated::dynamic_shared();"
+            )
+            (sources / path.name).with_suffix(".cpp" if path.suffix == ".cu" else ".cuh").write_text(text)
+        includes = ["-I", str(ROOT / "tests" / "emulated"), "-I", str(plugins.SOURCES)]
+        reads = ROOT / "tests" / "emulated" / "reads.cpp"
+        files = [str(path) for path in (*sorted(sources.glob("*.cpp")), plugins.SOURCES / "status.cpp", reads)]
+        flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden"]
+        subprocess.run(["c++", *flags, *includes, *files, "-o", f"{library}.new"], check=True)
+        Path(f"{library}.new").replace(library)  # whoever has loaded the one before keeps it
     return library
 
 

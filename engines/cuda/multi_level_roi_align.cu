@@ -43,10 +43,10 @@ int run(const nasion_roi_align& arguments, cudaStream_t stream) {
     for (int i = 0; i < work.level_count; ++i) {
         const nasion_level& given = arguments.levels[i];
         Level& level = work.levels[i];
-        level = {given.data, given.channels, given.height, given.width, given.scale, work.channels, blocks, 1, 1, 1};
+        level = {given.data, given.channels, given.height, given.width, given.scale, work.channels, blocks, 1, 1, 1, 1};
         blocks += arguments.channels_last ? share_out_interleaved<T>(level, arguments) : share_out_planes(level, arguments);
         work.channels += given.channels;
-        most = std::max(most, given.channels * level.across * level.down);
+        most = std::max(most, given.channels * level.at_once);
     }
     const std::size_t shared = (work.normalize ? sizeof(float) * most : 0) + (arguments.channels_last ? 0 : kColumnBytes);
     const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.regions));

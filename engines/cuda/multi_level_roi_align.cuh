@@ -7,8 +7,6 @@
 namespace nasion {
 
 constexpr int kThreads = 256;
-// Blocks that a multiprocessor has registers for: as many as can be without spilling any.
-constexpr int least_blocks(int sampling, int most) { return sampling > 3 ? 1 : sampling > 2 ? 2 : most; }
 constexpr int kMostBins = 32;  // of a block; bounds its tables
 // Shared memory of a block for columns (planes only), besides 32 KB for what is to be normalised; with the tables below 48.
 constexpr int kColumnBytes = 8 * 1024;
@@ -20,6 +18,7 @@ struct Level {
     int first_channel;  // in the output
     int first_block;    // of those that work on one region
     int across, down;   // bins of a block; with the channels last `across` in the order of memory, and 1
+    int at_once;        // of these bins so many are worked on, and wait in shared memory, at a time
     int lanes;          // threads of a bin, with the channels last
 };
 

@@ -7,6 +7,10 @@
 
 namespace nasion {
 
+// Blocks that a multiprocessor has registers for: as many as can be without spilling any.
+template <int SAMPLING>
+constexpr int kPlaneBlocks = SAMPLING > 3 ? 1 : SAMPLING > 2 ? 2 : 4;
+
 // Sums ROWS cells of a column, of every `at_once`th channel of `channels`.
 template <int ROWS, typename T>
 __device__ __forceinline__ void sum_rows(const T*& map, std::size_t step, const unsigned* at, const float* weight,
@@ -26,7 +30,7 @@ __device__ __forceinline__ void sum_rows(const T*& map, std::size_t step, const 
 // steps: threads are columns of cells x rows of bins x channels and sum what a row of bins needs of a column; then they
 // are bins x channels and sum over columns. So threads that follow each other read cells, and write bins, side by side.
 template <typename T, int SAMPLING, bool NORMALIZE>
-__global__ void __launch_bounds__(kThreads, least_blocks(SAMPLING, 4)) planes(const Work work, T* output) {
+__global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const Work work, T* output) {
     constexpr int TAPS = 2 * SAMPLING;
     extern __shared__ __align__(16) float values[];
     __shared__ Cells<SAMPLING> rows[kMostBins], columns[kMostBins];
@@ -165,6 +169,7 @@ inline int share_out_planes(Level& level, const nasion_roi_align& arguments) {
     };
     level.across = evenly(size, most);
     level.down = most >= size ? evenly(size, most / size) : 1;
+    level.at_once = level.across * level.down;
     return ((size + level.across - 1) / level.across) * ((size + level.down - 1) / level.down);
 }
 
