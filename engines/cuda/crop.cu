@@ -74,8 +74,8 @@ __device__ __forceinline__ void add_pair(const Work& work, int y, int x, float l
         const unsigned char* below = work.second + static_cast<std::size_t>(y / 2) * work.second_pitch;
         const auto* chroma = reinterpret_cast<const unsigned short*>(below);
         const unsigned uv = __ldg(chroma + x / 2), next = __ldg(chroma + (x + 1) / 2);
-        sum.add(left, __ldg(row + x), byte(uv, 0), byte(uv, 1));
-        sum.add(right, __ldg(row + x + 1), byte(next, 0), byte(next, 1));
+        sum.add(left, byte(__ldg(row + x), 0), byte(uv, 0), byte(uv, 1));
+        sum.add(right, byte(__ldg(row + x + 1), 0), byte(next, 0), byte(next, 1));
     }
 }
 
