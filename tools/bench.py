@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engines.errors import NasionError
+from ..engines.places import check_place
 from .machine import cores, machine, versions
-from .places import check_place
 from .track import DEFAULTS, Tracking
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ..engines.errors import NasionError, RuntimeUnavailable
-from .places import check_place
+from ..engines.places import check_place
 
 if TYPE_CHECKING:
     from ..engines.build import Progress

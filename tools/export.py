@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from .places import check_place
+from ..engines.places import check_place
 
 if TYPE_CHECKING:
     from ..engines.agreement import Difference

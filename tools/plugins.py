@@ -76,8 +76,8 @@ def bench(*, json: Path | None = None, force: bool = False) -> None:
         json: write all figures, with GPU, machine and versions, to this file.
         force: replace that file.
     """
+    from ..engines.places import check_place
     from .kernel_bench import run
-    from .places import check_place
 
     check_place("--json", json, force=force)
     run(json)

@@ -36,9 +36,9 @@ def rtx(
         json: write all figures, with machine and versions, to this file.
         force: replace that file.
     """
+    from ..engines.places import check_place
     from ..engines.zoo import model_path
     from ..engines.zoo import models as shipped
-    from .places import check_place
 
     check_place("--json", json, force=force)
     paths = [model_path(name) for name in models or shipped()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from ...engines.errors import SinkError
+from ...engines.places import check_place
 from ..faces import Face, Frame
 from ..sources.base import SourceInfo
 from .base import Sink
@@ -117,17 +117,10 @@ def _landmarks(path: Path) -> Sink:
 
 
 def _check_place(option: str, path: Path, info: SourceInfo, *, force: bool) -> None:
-    if not path.parent.is_dir():
-        raise SinkError(f"{option} {str(path)!r}: there is no folder {str(path.parent)!r}; create it first")
     if path.exists() and any(_same(path, file) for file in info.files):
         whole = "the source itself" if len(info.files) == 1 else "a picture of the source"
         raise SinkError(f"{option} {str(path)!r} is {whole}; give another name")
-    if path.is_dir():
-        raise SinkError(f"{option} {str(path)!r} is a folder; give the name of a file")
-    if path.exists() and not force:
-        raise SinkError(f"{option} {str(path)!r} already exists; give another name, or replace it with --force")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise SinkError(f"{option} {str(path)!r} may not be written by this user; give another name")
+    check_place(option, path, force=force)
 
 
 def _same(a: Path, b: Path) -> bool:

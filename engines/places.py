@@ -1,4 +1,4 @@
-"""Where a command writes its one file: looked at before the work, so that none is done in vain."""
+"""Where a file is to be written: looked at before the work, so that none is done in vain."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..engines.errors import SinkError
+from .errors import SinkError
 
 
 def check_place(option: str, path: Path | None, *, force: bool, suffixes: Sequence[str] = ()) -> None:
