@@ -118,7 +118,7 @@ _PURPOSES = {
     "parquet": "Parquet output",
     "train": "training and the torch runtime",
     "tensorrt": "the quickest runtime on an NVIDIA GPU",
-    "pycuda": "nothing that ctypes does not do; one way more to the driver",
+    "pycuda": "a second way to the GPU's driver, beside ctypes",
 }
 
 
