@@ -1,13 +1,13 @@
 // Multi-level RoIAlign: all levels of all regions in one launch, L2 normalisation and concatenation included.
 //
-// What binds it. An output value is a sum over 4 x sampling^2 cells of a map (16 with two samples a side), nearly all of
-// them in the L1 cache, and one write: it is bound by the cache, by instructions or, where these are saved, by the memory
-// that the output goes to. Hence:
+// What binds it. An output value is a sum over up to 4 x sampling^2 cells of a map (16 with two samples a side), nearly
+// all of them in the L1 cache, and one write: it is bound by the cache, by instructions or, where these are saved, by the
+// memory that the output goes to. Hence:
 // - where a sample lies is worked out once per bin, not once per value, and weights and offsets sit in registers while a
 //   thread goes through channels; from one channel to the next all addresses move by the same step: without that, working
 //   out addresses of 64 bits would take longer than the reads;
 // - with the channels last, a thread reads 16 bytes at once: a pass through the cache brings 128 bytes that are all wanted;
-// - cells that several samples of a bin share, or that count nothing, are read once or not at all;
+// - cells that several samples of a bin share are read once;
 // - planes are pooled along each axis in turn, down first: what a row of bins needs of a column is summed once, and kept
 //   in shared memory, where every bin over that column finds it;
 // - what is to be normalised waits in shared memory, as float32, so that maps are sampled once and float16 is rounded
