@@ -199,7 +199,7 @@ class PlanCache:
             RuntimeUnavailable: they cannot.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make()
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
@@ -232,9 +232,8 @@ class PlanCache:
         """Keep a plan; a reader sees all of it or none.
 
         Raises:
-            RuntimeUnavailable: there is no room for it.
+            RuntimeUnavailable: it cannot be written.
         """
-        self.open()
         path = self.path_of(name, plan.key)
         self._write(path, plan.to_bytes())
         return path
@@ -249,7 +248,6 @@ class PlanCache:
 
     def store_timing(self, library: str, gpu: str, measured: bytes) -> None:
         """Keep what builds have measured; raises what ``store`` does."""
-        self.open()
         self._write(self._timing_path(library, gpu), _sealed(_TIMING_MAGIC, measured))
 
     def _timing_path(self, library: str, gpu: str) -> Path:
@@ -268,8 +266,12 @@ class PlanCache:
         differences, file = min(others, key=lambda each: len(each[0]))
         return f"the plan there is ({file}) differs: {'; '.join(dict.fromkeys(differences))}"
 
+    def _make(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
     def _write(self, path: Path, content: bytes) -> None:
         try:
+            self._make()
             handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=path.stem, suffix=".part")
             try:
                 with os.fdopen(handle, "wb") as file:

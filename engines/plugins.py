@@ -169,12 +169,8 @@ def build(
     folder = (folder or default_folder()).resolve()
     tree = folder / "tree"
     _check_tools()
-    if tensorrt is not None:
-        headers = tensorrt_headers(tensorrt)
-        if headers is None or tensorrt not in headers[0].parents:
-            raise NasionError(
-                f"{tensorrt} holds no include/NvInferVersion.h; name the folder of TensorRT's tar, unpacked"
-            )
+    if tensorrt is not None and tensorrt_headers(tensorrt) is None:
+        raise NasionError(f"{tensorrt} holds no include/NvInferVersion.h; name the folder of TensorRT's tar, unpacked")
     _make(tree)
     settings = {
         "CMAKE_BUILD_TYPE": "Release",
@@ -247,9 +243,9 @@ def harness(folder: Path | None = None) -> Path | None:
 
 
 def tensorrt_headers(root: Path | None = None) -> tuple[Path, str] | None:
-    """The folder of TensorRT's headers and their version, from the places where the build looks, or None."""
-    named = [root or os.environ.get(TENSORRT_VARIABLE), "/usr", "/usr/local/tensorrt", "/usr/local/TensorRT"]
-    for place in [Path(each) for each in (*named, "/opt/tensorrt", "/usr/src/tensorrt") if each]:
+    """The folder of TensorRT's headers and their version, below ``root`` or where the build looks; None without any."""
+    usual = ("/usr", "/usr/local/tensorrt", "/usr/local/TensorRT", "/opt/tensorrt", "/usr/src/tensorrt")
+    for place in [Path(each) for each in ([root] if root else [os.environ.get(TENSORRT_VARIABLE), *usual]) if each]:
         for header in [place / "include" / "NvInferVersion.h", *place.glob("include/*-linux-gnu/NvInferVersion.h")]:
             if header.is_file():
                 return header.parent, _version(header.read_text(errors="replace"))

@@ -172,8 +172,7 @@ def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime
 def _load(name: str, path: Path, threads: int, device: str, longest: int | None, *, reason: str) -> Runtime:
     module, class_name, _ = _MODULES[name]
     loader = getattr(importlib.import_module(f".{module}", __package__), class_name)
-    known = {"longest": longest} if name == "tensorrt" else {}
-    opened: Runtime = loader(path, threads=threads, device=device, **known)
+    opened: Runtime = loader(path, threads=threads, device=device, longest=longest)
     opened.reason = reason
     return opened
 

@@ -28,9 +28,10 @@ _OPTIONS = {"use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
 class OnnxRuntime(Closing):
     """An ONNX file in ONNX Runtime; implements ``engines.runtime.Runtime``."""
 
-    def __init__(self, path: Path, *, threads: int = 1, device: str = "auto") -> None:
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
         """Load ``path``; one call uses at most ``threads`` threads of the CPU (0: ONNX Runtime's choice).
 
+        ``longest`` is of no consequence here: pictures may have any size that the network takes.
         On ``auto`` it runs on the first GPU where this ONNX Runtime has the CUDA provider and that works.
 
         Raises:

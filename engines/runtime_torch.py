@@ -29,8 +29,8 @@ class TorchRuntime(Closing):
     ``threads`` holds for the whole process, because torch has one pool only. On a GPU it computes without TF32.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, device: str = "auto") -> None:
-        """Load ``path``, on ``auto`` to the first GPU that torch can use.
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
+        """Load ``path``, on ``auto`` to the first GPU that torch can use; ``longest`` is of no consequence here.
 
         Raises:
             ModelError: the file is no exported program or carries no spec.

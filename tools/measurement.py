@@ -247,9 +247,10 @@ def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float,
 
     with ExitStack() as opened:
         tracker = opened.enter_context(tracking.tracker(threads=threads))
-        for frame in clip.frames[:WARM_UP]:  # what a GPU does at its first calls only does not count
-            tracker.update(frame)
-        tracker.reset()
+        if any(network.device != "cpu" for network in tracker.networks.values()):
+            for frame in clip.frames[:WARM_UP]:  # what a GPU does at its first calls only does not count
+                tracker.update(frame)
+            tracker.reset()
         pipeline = opened.enter_context(Pipeline(open_source(clip.source, decode=clip.decode), tracker))
         begin, cpu = perf_counter(), process_time()
         tracked = sum(1 for _ in islice(pipeline, len(clip.frames)))
