@@ -106,6 +106,10 @@ class DetectionSet:
     def __len__(self) -> int:
         return len(self.files)
 
+    def joined(self, other: DetectionSet) -> DetectionSet:
+        """Return this set followed by ``other``."""
+        return DetectionSet(self.name, self.files + other.files, self.boxes + other.boxes, self.invalid + other.invalid)
+
     def pick(self, indices: Sequence[int]) -> DetectionSet:
         """The subset at ``indices``."""
         return DetectionSet(

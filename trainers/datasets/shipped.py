@@ -8,7 +8,11 @@ from pathlib import Path
 from .aflw import read_aflw68
 from .base import DetectionSet, LandmarkSet, split_validation
 from .ibug import read_300w, read_ytf68
-from .wider import read_negatives, read_wider
+from .pools import read_pools
+from .wider import read_negatives, read_wider, read_wider2
+
+_EVERY = {"infants": 4, "aflw68-context": 4}
+"""Sets of which more than every twelfth picture is held out, because they alone show what they show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class TrainingData:
     """All pictures that the shipped networks learn from.
 
     Attributes:
-        faces: the labelled faces of 300W, AFLW and YouTube Faces, in this order.
+        faces: the labelled faces of 300W, AFLW and YouTube Faces, in this order, then the pools that are there.
         wider: crowds with boxes.
         negatives: pictures without a face.
     """
@@ -32,9 +36,12 @@ class TrainingData:
         Raises:
             DataError: a set is missing or malformed.
         """
-        faces = (read_300w(root), read_aflw68(root), read_ytf68(root))
+        faces = (read_300w(root), read_aflw68(root), read_ytf68(root), *read_pools(root))
         wider, negatives = read_wider(root), read_negatives(root)
-        parts = [split_validation(len(data)) for data in (wider, negatives, *faces)]
+        for more in read_wider2(root):
+            wider = wider.joined(more)
+        parts = [split_validation(len(data), every=_EVERY.get(data.name, 12)) for data in faces]
+        parts = [split_validation(len(data)) for data in (wider, negatives)] + parts
 
         def part(k: int) -> TrainingData:
             return cls(

@@ -36,7 +36,21 @@ def read_wider(root: Path, *, test: bool = False) -> DetectionSet:
     Raises:
         DataError: a picture is missing or a line malformed.
     """
-    table, folder = _wider_place(root, test)
+    return _read(*_wider_place(root, test))
+
+
+def read_wider2(root: Path) -> list[DetectionSet]:
+    """Further images of WIDER FACE in ``wider2``, its parts ``train`` and ``val``; none where they are not there.
+
+    Raises:
+        DataError: an image is missing or a line malformed.
+    """
+    home = root / "wider2"
+    tables = [(home / f"{part}_bbx_gt.txt", home / part) for part in ("train", "val")]
+    return [_read(table, folder) for table, folder in tables if table.is_file()]
+
+
+def _read(table: Path, folder: Path) -> DetectionSet:
     files, boxes, invalid = [], [], []
     for line, name, rows in _wider_entries(table):
         values = np.array(rows, np.float32).reshape(-1, 10)

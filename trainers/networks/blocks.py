@@ -37,11 +37,18 @@ def _is_half(value: object) -> bool:
 
 
 def conv_bn(
-    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True, bias: bool = False
+    inputs: int,
+    outputs: int,
+    kernel: int = 3,
+    stride: int = 1,
+    *,
+    relu: bool = True,
+    bias: bool = False,
+    dilation: int = 1,
 ) -> nn.Sequential:
     """Convolution, batch normalisation and, unless told otherwise, ReLU; ``bias`` where published counts have one."""
     layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias),
+        nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation=dilation, bias=bias),
         nn.BatchNorm2d(outputs),
     ]
     if relu:
@@ -52,10 +59,12 @@ def conv_bn(
 class ResidualBlock(nn.Module):
     """Two plain 3x3 convolutions with an identity around them (He et al. 2016, basic block)."""
 
-    def __init__(self, width: int) -> None:
-        """Make a block that keeps ``width`` channels."""
+    def __init__(self, width: int, dilation: int = 1) -> None:
+        """Make a block that keeps ``width`` channels, its taps ``dilation`` cells apart."""
         super().__init__()
-        self.body = nn.Sequential(conv_bn(width, width), conv_bn(width, width, relu=False))
+        self.body = nn.Sequential(
+            conv_bn(width, width, dilation=dilation), conv_bn(width, width, relu=False, dilation=dilation)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) to the same shape."""

@@ -16,24 +16,30 @@ STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
-    """Widths of the detector.
+    """Widths and depths of the detector.
+
+    Multiples of 16 channels: a CPU computes others as slowly as the next multiple.
 
     Attributes:
         stem: channels at strides 2 and 4.
         stages: channels at strides 8, 16 and 32.
+        blocks: residual blocks at strides 8, 16 and 32. The last one of several at a stride is dilated, so that a face
+            larger than the image is seen as one.
         neck: channels of the pyramid and the head.
     """
 
-    stem: tuple[int, int] = (16, 24)
-    stages: tuple[int, int, int] = (48, 64, 64)
-    neck: int = 48
+    stem: tuple[int, int] = (16, 16)
+    stages: tuple[int, int, int] = (32, 64, 80)
+    blocks: tuple[int, int, int] = (1, 1, 2)
+    neck: int = 32
 
 
 class FaceDetector(nn.Module):
     """Image (B,3,H,W), RGB in 0..1, sides multiples of 32, to one prediction per cell of three grids.
 
     Each cell predicts a score and the distances from its centre to the four sides of a box (FCOS, Tian et al. 2019);
-    the score estimates the overlap of that box with a face (quality focal loss, Li et al. 2020).
+    the score estimates the overlap of that box with a face (quality focal loss, Li et al. 2020). It also predicts the
+    roll of the face.
     """
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
@@ -44,12 +50,13 @@ class FaceDetector(nn.Module):
         self.stem = nn.Sequential(conv_bn(3, first, stride=2), conv_bn(first, second, stride=2))
         widths = (second, *config.stages)
         self.stages = nn.ModuleList(
-            nn.Sequential(conv_bn(a, b, stride=2), ResidualBlock(b)) for a, b in pairwise(widths)
+            _stage(a, b, count) for (a, b), count in zip(pairwise(widths), config.blocks, strict=True)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(width, config.neck, 1) for width in config.stages)
         self.tower = nn.Sequential(conv_bn(config.neck, config.neck), conv_bn(config.neck, config.neck))
         self.score = nn.Conv2d(config.neck, 1, 1)
         self.sides = nn.Conv2d(config.neck, 4, 1)
+        self.roll = nn.Conv2d(config.neck, 2, 1)
         nn.init.constant_(self.score.bias, -4.6)  # type: ignore[arg-type]  # a prior of 1 %, as in focal loss
 
     def forward(self, images: Tensor, shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> tuple[Tensor, Tensor]:
@@ -57,22 +64,44 @@ class FaceDetector(nn.Module):
 
         ``shifts`` is added to the logits of each stride.
         """
+        decoded = [
+            self._decode(features, stride) for features, stride in zip(self._grids(images), STRIDES, strict=True)
+        ]
+        scores = [logits + shift for (_, logits), shift in zip(decoded, shifts, strict=True)]
+        return torch.cat([boxes for boxes, _ in decoded], 1), torch.cat(scores, 1)
+
+    def with_roll(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, logits, and the roll (B,N,2) of each cell's face: a vector towards its cosine and sine."""
+        grids = self._grids(images)
+        decoded = [self._decode(features, stride) for features, stride in zip(grids, STRIDES, strict=True)]
+        rolls = [self.roll(features).float().flatten(2).transpose(1, 2) for features in grids]
+        return (
+            torch.cat([each[0] for each in decoded], 1),
+            torch.cat([each[1] for each in decoded], 1),
+            torch.cat(rolls, 1),
+        )
+
+    def _grids(self, images: Tensor) -> list[Tensor]:
+        """Features of the head at each stride."""
         x, taps = self.stem(images), []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
             x = stage(x)
             taps.append(lateral(x))
         for level in (1, 0):
             taps[level] = taps[level] + functional.interpolate(taps[level + 1], scale_factor=2.0, mode="nearest")
-        decoded = [self._decode(tap, stride) for tap, stride in zip(taps, STRIDES, strict=True)]
-        scores = [logits + shift for (_, logits), shift in zip(decoded, shifts, strict=True)]
-        return torch.cat([boxes for boxes, _ in decoded], 1), torch.cat(scores, 1)
+        return [self.tower(tap) for tap in taps]
 
-    def _decode(self, tap: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-        features = self.tower(tap)
+    def _decode(self, features: Tensor, stride: int) -> tuple[Tensor, Tensor]:
         scores = self.score(features).flatten(1).float()
         sides = self.sides(features).float().clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
-        centres = cell_centres(tap.shape[2], tap.shape[3], stride, tap.device)
+        centres = cell_centres(features.shape[2], features.shape[3], stride, features.device)
         return torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2), scores
+
+
+def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    """Halve the resolution, then refine in ``blocks`` residual blocks."""
+    dilations = [2 if k > 0 and k == blocks - 1 else 1 for k in range(blocks)]
+    return nn.Sequential(conv_bn(inputs, outputs, stride=2), *(ResidualBlock(outputs, each) for each in dilations))
 
 
 def cell_centres(height: int, width: int, stride: int, device: torch.device) -> Tensor:
