@@ -11,7 +11,16 @@ from torch.nn import functional
 from ..engines.spec import Spec
 from ..realtime.faces import IBUG_68, FloatArray, Image
 from ..realtime.geometry import Region, region_of_points, to_tensor, transform, warp
-from .alignment_samples import AlignmentSamples, Item, annotated, face_angle
+from .alignment_samples import (
+    CORRECTED,
+    TELLS_VISIBILITY,
+    UNKNOWN,
+    VISIBLE,
+    AlignmentSamples,
+    Item,
+    extent,
+    face_angle,
+)
 from .datasets import LandmarkSet, TrainingData
 from .learner import Learner, device_of
 from .losses import laplace_nll, log_l1, masked_mean, spatial_cross_entropy
@@ -19,11 +28,12 @@ from .metrics import box_size, inter_ocular, nme, point_errors, roc_auc
 from .networks.encoder_decoder import LandmarkExport
 from .targets import gaussian_targets
 
-SIGMA = 5.6  # crop pixels, of the Gaussians that the maps are asked to resemble
+SIGMA = 0.05  # of the Gaussians that the maps are asked to resemble, as a part of the crop's side
 # The inter-ocular distance of a frontal face is about 0.59 of the longer side of its points' box (median over 300W's
 # training part).
 INTER_OCULAR = 0.59
-HIDDEN_ERROR = 10.0  # crop pixels that a self-occluded point is taken to be wrong by, for the confidence only
+HIDDEN_ERROR = 0.09  # of the crop's side, by which a self-occluded point is taken to be wrong, for the confidence only
+LOSS_SIZE = 112  # pixels of the crop in which the loss of coordinates measures errors
 
 
 def tolerance(spec: Spec) -> float:
@@ -32,21 +42,21 @@ def tolerance(spec: Spec) -> float:
 
 
 class WithCorrection(Learner):
-    """A landmark network in training, with the offset by which YouTube Faces' labels differ from 300W's.
+    """A landmark network in training, with the offsets by which the labels of some sets differ from 300W's.
 
-    The offset is one vector per point of an upright face of unit size, mirror-symmetric, learned along and left out of
-    the export: so the labels of one set do not bend the points on another.
+    Each of ``CORRECTED`` has one vector per point of an upright face of unit size, mirror-symmetric, learned along and
+    left out of the export: so the labels of one set do not bend the points on another.
     """
 
     def __init__(self, network: nn.Module, spec: Spec) -> None:
         """Train ``network`` on crops as ``spec`` describes them."""
         super().__init__()
         self.network, self.spec = network, spec
-        self.offset = nn.Parameter(torch.zeros(IBUG_68.count, 2))
+        self.offset = nn.Parameter(torch.zeros(len(CORRECTED), IBUG_68.count, 2))
 
     def correction(self) -> Tensor:
-        """(n, 2) offset, the mean of itself and its mirror image."""
-        mirrored = self.offset[list(IBUG_68.flip)] * self.offset.new_tensor([-1.0, 1.0])
+        """Return the offsets (sets, n, 2), each the mean of itself and its mirror image."""
+        mirrored = self.offset[:, list(IBUG_68.flip)] * self.offset.new_tensor([-1.0, 1.0])
         return (self.offset + mirrored) / 2
 
     def losses(self, batch: Item, turn: str) -> dict[str, Tensor]:
@@ -64,24 +74,31 @@ class WithCorrection(Learner):
 
 
 def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
-    """Coordinates, heatmaps, confidence and presence."""
+    """Return the losses of coordinates, heatmaps, confidence, presence and, where predicted, visibility."""
     out = model.network(batch["image"])
     size = batch["image"].shape[-1]
     # labels of a corrected set are moved to where 300W would have put them
-    offset = model.correction() @ batch["corrected"].transpose(1, 2)
+    offset = model.correction()[batch["set"]] @ batch["corrected"].transpose(1, 2)
     error = out["points"] + offset - batch["points"]
     known, cell = batch["known"], size / out["maps"].shape[-1]
     inside = ((batch["points"] > 0) & (batch["points"] < size - 1)).all(dim=2)
     cells = (batch["points"] - offset.detach() + 0.5) / cell - 0.5
-    target = gaussian_targets(cells, out["maps"].shape[2], out["maps"].shape[3], sigma=SIGMA / cell)
+    target = gaussian_targets(cells, out["maps"].shape[2], out["maps"].shape[3], sigma=SIGMA * size / cell)
     distance = error.detach().norm(dim=2)
-    distance = torch.where(batch["hidden"] > 0, HIDDEN_ERROR, distance)
-    return {
-        "points": masked_mean(2.5 * log_l1(error, scale=4.0).sum(dim=2), known),
+    distance = torch.where(batch["hidden"] > 0, HIDDEN_ERROR * size, distance)
+    losses = {
+        "points": masked_mean(2.5 * log_l1(error * (LOSS_SIZE / size), scale=4.0).sum(dim=2), known),
         "maps": 0.1 * masked_mean(spatial_cross_entropy(out["maps"], *target), known * inside),
         "confidence": 0.1 * masked_mean(laplace_nll(distance, out["log_scale"]), known + 0.3 * batch["hidden"]),
         "presence": 0.3 * functional.binary_cross_entropy_with_logits(out["presence"], batch["presence"]),
     }
+    if "visibility" in out:
+        told = batch["visibility"] != UNKNOWN
+        each = functional.cross_entropy(
+            out["visibility"].transpose(1, 2), batch["visibility"].clamp_min(0), reduction="none"
+        )
+        losses["visibility"] = 0.2 * masked_mean(each, told.float())
+    return losses
 
 
 @torch.no_grad()
@@ -95,13 +112,15 @@ def validate_alignment(learner: nn.Module, spec: Spec, data: TrainingData) -> di
         crops, truth = zip(*(_plain_crop(rng, samples, chosen, i) for i in range(len(chosen))), strict=True)
         out = _predict(network, crops)
         points = np.stack(truth)
-        norm = box_size(points) if chosen.name == "aflw68" else inter_ocular(points)
+        norm = box_size(points) if chosen.name in _BY_BOX else inter_ocular(points)
         each = point_errors(out["points"], points, norm)
         figures[f"nme_{chosen.name}"] = round(float(nme(each).mean()), 5)
         present.append(out["presence"])
-        if chosen.name != "ytf68":
+        if chosen.name not in CORRECTED:
             errors.append(each)
             scales.append(out["log_scale"])
+        if chosen.name in TELLS_VISIBILITY and "visibility" in out:
+            figures[f"auc_visibility_{chosen.name}"] = _visibility_auc(out["visibility"], chosen)
     nobody = _predict(network, [samples._nobody(rng).image for _ in range(400)])["presence"]
     known = ~np.isnan(np.concatenate(errors))
     wrong = np.concatenate(errors)[known] > 0.1
@@ -113,9 +132,20 @@ def validate_alignment(learner: nn.Module, spec: Spec, data: TrainingData) -> di
     return figures
 
 
+_BY_BOX = ("aflw68", "aflw68-context", "cfp-profile")  # sets of faces whose two eyes cannot always be seen
+
+
+def _visibility_auc(logits: FloatArray, data: LandmarkSet) -> float:
+    """Return how well the predicted probability of ``VISIBLE`` (logits (N,n,3)) tells visible landmarks from others."""
+    shifted = logits - logits.max(axis=2, keepdims=True)
+    visible = np.exp(shifted[..., VISIBLE]) / np.exp(shifted).sum(axis=2)
+    truth = np.nan_to_num(data.visible if data.visible is not None else np.ones(logits.shape[:2])) > 0
+    return round(roc_auc(visible.ravel(), truth.ravel()), 4)
+
+
 def _plain_crop(rng: Generator, samples: AlignmentSamples, chosen: LandmarkSet, i: int) -> tuple[Image, FloatArray]:
     points, angle = chosen.points[i], face_angle(chosen.points[i])
-    region = region_of_points(annotated(points), margin=samples.margin, angle=angle + rng.normal(0, 0.05))
+    region = region_of_points(extent(chosen, i), margin=samples.margin, angle=angle + rng.normal(0, 0.05))
     dx, dy = rng.normal(0, 0.03, 2) * region.side
     region = Region(region.x + dx, region.y + dy, region.side * float(np.exp(rng.normal(0, 0.04))), region.angle)
     matrix = region.to_crop(samples.size)
@@ -127,5 +157,6 @@ def _predict(model: nn.Module, crops: tuple[Image, ...] | list[Image]) -> dict[s
     for at in range(0, len(crops), 64):
         images = torch.from_numpy(to_tensor(crops[at : at + 64], (0, 0, 0), (255, 255, 255), rgb=True))
         out = model(images.to(device))
-        outputs.append({name: out[name].cpu().numpy() for name in ("points", "log_scale", "presence")})
+        wanted = ("points", "log_scale", "presence", "visibility")
+        outputs.append({name: out[name].cpu().numpy() for name in wanted if name in out})
     return {name: np.concatenate([out[name] for out in outputs]) for name in outputs[0]}

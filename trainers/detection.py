@@ -14,15 +14,13 @@ from ..engines.spec import Spec
 from ..realtime.faces import IBUG_68, FloatArray, Image
 from ..realtime.geometry import iou, to_tensor, transform, warp
 from . import augment
-from .datasets import LandmarkSet, SampleStream, TrainingData
+from .datasets import FOREHEAD, LandmarkSet, SampleStream, TrainingData
 from .evaluation import ModuleRuntime, detect_faces, highest_scores
 from .learner import Learner
 from .losses import box_overlap, quality_focal
 from .metrics import average_precision, recall_at
 from .networks.face_detector import STRIDES, DetectorExport, FaceDetector, cell_centres
 
-# WIDER's boxes begin at the hair line, the 68 points at the brows: the part of the points' height that is added.
-FOREHEAD = 0.285
 SMALLEST = 9.0  # a face below this many pixels of the training image is neither a face nor background
 
 # How often each set of labelled faces is pasted, relative to the others.

@@ -4,7 +4,7 @@ Every reader checks what it reads and names file, line and expected layout when 
 """
 
 from .aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
-from .base import DataError, DetectionSet, LandmarkSet, Layout, Part, split_validation
+from .base import FOREHEAD, DataError, DetectionSet, LandmarkSet, Layout, Part, split_validation
 from .catalogue import SETS, layout_of, read_set, recognised, training_faces
 from .cofw import read_cofw, read_cofw68
 from .ibug import (
@@ -22,6 +22,7 @@ from .wflw import read_wflw
 from .wider import read_negatives, read_wider
 
 __all__ = [
+    "FOREHEAD",
     "SETS",
     "DataError",
     "DetectionSet",

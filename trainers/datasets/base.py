@@ -17,6 +17,10 @@ from ...realtime.faces import FloatArray, LandmarkScheme, scheme_of
 Part = Literal["train", "test"]
 
 
+FOREHEAD = 0.285
+"""Part of the height of the 68 points that a box by WIDER FACE's rule adds above them, up to the hair line."""
+
+
 class DataError(NasionError):
     """A data set that is not laid out as expected."""
 

@@ -14,7 +14,7 @@ from ..datasets import TrainingData
 from ..detection import DetectionSamples, DetectorLearner, collate, validate_detector
 from ..learner import Learner
 from ..loop import Optimiser, Schedule
-from ..networks.encoder_decoder import EncoderDecoder
+from ..networks.encoder_decoder import ACCURATE, EncoderDecoder
 from ..networks.face_detector import FaceDetector
 from ..networks.sd_hrnet import SDHRNet, SDHRNetConfig
 from ..recipes import Options, Prepared, Recipe
@@ -60,7 +60,7 @@ def _prepare_landmarks(learner: Learner, root: Path, options: Options) -> Prepar
     )
 
 
-def _landmarks(name: str, summary: str, size: int, network: Callable[[], nn.Module]) -> Recipe:
+def _landmarks(name: str, summary: str, size: int, network: Callable[[], nn.Module], batch: int = 32) -> Recipe:
     """A landmark network over the same data, losses and schedule as all others."""
     return Recipe(
         name,
@@ -68,7 +68,7 @@ def _landmarks(name: str, summary: str, size: int, network: Callable[[], nn.Modu
         lambda options: WithCorrection(network(), landmark_spec(name, size)),
         _prepare_landmarks,
         "criterion",
-        _schedule(32, 2000),
+        _schedule(batch, 2000),
         takes=frozenset(),
     )
 
@@ -91,8 +91,15 @@ FACE_DETECTOR = Recipe(
     takes=frozenset(),
 )
 LANDMARKS_68 = _landmarks("landmarks-68", "the shipped landmark network, 68 points", 112, EncoderDecoder)
+LANDMARKS_68_ACCURATE = _landmarks(
+    "landmarks-68-accurate",
+    "the accurate landmark network, 68 points with visibility",
+    160,
+    lambda: EncoderDecoder(ACCURATE),
+    batch=16,
+)
 LANDMARKS_68_SD_HRNET = _landmarks(
     "landmarks-68-sd-hrnet", "a narrow SD-HRNet trained like the shipped landmark network", 96, _slim_sd_hrnet
 )
 
-RECIPES = (FACE_DETECTOR, LANDMARKS_68, LANDMARKS_68_SD_HRNET)
+RECIPES = (FACE_DETECTOR, LANDMARKS_68, LANDMARKS_68_ACCURATE, LANDMARKS_68_SD_HRNET)
