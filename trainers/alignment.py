@@ -139,7 +139,8 @@ def _visibility_auc(logits: FloatArray, data: LandmarkSet) -> float:
     """Return how well the predicted probability of ``VISIBLE`` (logits (N,n,3)) tells visible landmarks from others."""
     shifted = logits - logits.max(axis=2, keepdims=True)
     visible = np.exp(shifted[..., VISIBLE]) / np.exp(shifted).sum(axis=2)
-    truth = np.nan_to_num(data.visible if data.visible is not None else np.ones(logits.shape[:2])) > 0
+    assert data.visible is not None
+    truth = np.greater(data.visible, 0)  # false where not annotated
     return round(roc_auc(visible.ravel(), truth.ravel()), 4)
 
 

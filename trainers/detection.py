@@ -187,14 +187,15 @@ class DetectionSamples(SampleStream[Item]):
         matrix, mirrored = self._window(
             rng, image, at=_centre(box), scale=scale, angle=float(turn), spread=spread, free=True
         )
+        face = warp(image, matrix, self.size)
         inside = warp(np.full(image.shape, 255, np.uint8), matrix, self.size)[..., :1]
         if rng.random() < 0.5:  # without a hard edge, which would give the face away
             soft = float(rng.uniform(1, 0.06 * self.size))
-            inside = cv2.GaussianBlur(inside, (0, 0), soft).reshape(self.size, self.size, -1)
-            part = np.clip(inside.astype(np.float32) * (2 / 255) - 1, 0, 1)
-            shown = (canvas + (warp(image, matrix, self.size) - canvas.astype(np.float32)) * part).astype(np.uint8)
+            blurred = np.asarray(cv2.GaussianBlur(inside, (0, 0), soft), np.float32).reshape(self.size, self.size, 1)
+            part = np.clip(blurred * (2 / 255) - 1, 0, 1)
+            shown = (canvas + (face - canvas.astype(np.float32)) * part).astype(np.uint8)
         else:
-            shown = np.where(inside > 127, warp(image, matrix, self.size), canvas)
+            shown = np.where(inside > 127, face, canvas)
         own = self._angles[chosen][i]
         roll = float((-own if mirrored else own) + turn)
         return shown, _map_boxes(box[None], matrix)[0], roll

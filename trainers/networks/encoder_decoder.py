@@ -67,8 +67,8 @@ class Visibility(nn.Module):
         """Features (B,C,h,w), maps (B,n,h,w) and pooled features (B,D) to logits (B,n,3)."""
         weight = maps.detach().flatten(2).softmax(dim=2)
         at_points = weight @ x.flatten(2).transpose(1, 2)
-        whole: Tensor = self.whole(features).view(-1, self.landmarks, 3)
-        return whole + self.here(at_points)
+        logits: Tensor = self.whole(features).view(-1, self.landmarks, 3) + self.here(at_points)
+        return logits
 
 
 class Reading(nn.Module):

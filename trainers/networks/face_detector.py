@@ -23,15 +23,15 @@ class DetectorConfig:
     Attributes:
         stem: channels at strides 2 and 4.
         stages: channels at strides 8, 16 and 32.
+        neck: channels of the pyramid and the head.
         blocks: residual blocks at strides 8, 16 and 32. The last one of several at a stride is dilated, so that a face
             larger than the image is seen as one.
-        neck: channels of the pyramid and the head.
     """
 
     stem: tuple[int, int] = (16, 16)
     stages: tuple[int, int, int] = (32, 64, 80)
-    blocks: tuple[int, int, int] = (1, 1, 2)
     neck: int = 32
+    blocks: tuple[int, int, int] = (1, 1, 2)
 
 
 class FaceDetector(nn.Module):
