@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .closing import Closing
-from .device import Device, Memory, Pinned, Stream
+from .device import Device, Memory, Part, Pinned, Stream
 from .kernels import Kernels, Picture
 from .spec import Spec
 
@@ -85,7 +85,9 @@ class Desk:
         self._stream: Stream | None = None
         self._found: tuple[Pinned, Memory] | None = None
 
-    def crop(self, picture: Picture, ways: NDArray[np.float32], memory: Memory, stream: Stream, spec: Spec) -> None:
+    def crop(
+        self, picture: Picture, ways: NDArray[np.float32], memory: Memory | Part, stream: Stream, spec: Spec
+    ) -> None:
         """Put into a stream what writes crops (k, 3, height, width) of a picture, normalised, to the memory.
 
         Args:

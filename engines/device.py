@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -107,6 +107,20 @@ class Resource(Closing):
         raise NotImplementedError
 
 
+class Part(NamedTuple):
+    """Some items of an array on the GPU.
+
+    Attributes:
+        address: where they begin.
+        shape: of them together.
+        dtype: of the array.
+    """
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
 class Memory(Resource):
     """Room on the GPU for one array.
 
@@ -127,6 +141,11 @@ class Memory(Resource):
     def nbytes(self) -> int:
         """Its length."""
         return prod(self.shape) * self.dtype.itemsize
+
+    def part(self, begin: int, end: int) -> Part:
+        """Return items ``begin`` to ``end`` of the first dimension."""
+        item = prod(self.shape[1:]) * self.dtype.itemsize
+        return Part(self.address + begin * item, (end - begin, *self.shape[1:]), self.dtype)
 
     def _free(self, driver: Driver) -> None:
         driver.free(self.address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ..engines.errors import ModelError
 from ..engines.runtime import Runtime
 from .faces import FloatArray, Image, scheme_of
+from .feeding import Crops, run_crops
 from .geometry import Region, places_of, to_frame
 from .pixels import Pixels, pixels_of
 
@@ -20,22 +21,30 @@ from .pixels import Pixels, pixels_of
 BOX_DOWN = 0.11
 BOX_SCALE = 1.1
 
-_BATCH = 32  # crops that go through the network together: more saves nothing and needs memory
+_BATCH = 64  # crops that go through the network together: more saves nothing and needs memory
 
 
 @dataclass(frozen=True, slots=True)
 class Alignments:
-    """What the landmark network says of each of k regions of a frame.
+    """The landmark network's answer for each of k regions of an image.
 
     Attributes:
-        points: (k, n, 2) float32, pixels of the frame.
+        points: (k, n, 2) float32, pixels of the image.
         confidence: (k, n) float32 in 0..1.
-        presence: (k,) float32 in 0..1: is a face there at all.
+        presence: (k,) float32 in 0..1: probability that the region shows a face.
+        boxes: (k, 4) float32 around the points.
+        regions: k regions in which to look for each face next: around its points, upright.
     """
 
     points: FloatArray
     confidence: FloatArray
     presence: FloatArray
+    boxes: FloatArray
+    regions: Sequence[Region]
+
+    def __len__(self) -> int:
+        """Number of regions."""
+        return len(self.presence)
 
 
 class Aligner:
@@ -62,29 +71,64 @@ class Aligner:
         self._scheme = scheme_of(spec.landmarks)
         self.landmarks, self.threshold = spec.landmarks, spec.threshold
 
-    def align(self, picture: Image | Pixels, regions: Sequence[Region]) -> Alignments:
-        """Find the landmarks of each region of a BGR picture; no regions give arrays of length 0."""
-        n, pixels = self.landmarks, pixels_of(picture)
-        found = [self._batch(pixels, regions[i : i + _BATCH]) for i in range(0, len(regions), _BATCH)]
-        if len(found) == 1:
-            return found[0]
-        empty = Alignments(*(np.zeros(shape, np.float32) for shape in ((0, n, 2), (0, n), 0)))
-        return Alignments(
-            np.concatenate([empty.points, *(part.points for part in found)]),
-            np.concatenate([empty.confidence, *(part.confidence for part in found)]),
-            np.concatenate([empty.presence, *(part.presence for part in found)]),
-        )
+    def align(self, image: Image | Pixels, regions: Sequence[Region]) -> Alignments:
+        """Find the landmarks of each region of a BGR image; no regions give arrays of length 0."""
+        return self.align_all([(pixels_of(image), regions)])[0]
 
-    def places_of(self, points: FloatArray) -> tuple[FloatArray, list[Region]]:
-        """Boxes (k, 4) around k faces (k, n, 2) just found, and where to look for each next: around it, upright."""
-        return places_of(points, self._scheme, margin=self._spec.crop_margin)
+    def align_all(self, parts: Sequence[Crops]) -> list[Alignments]:
+        """Find the landmarks of regions of several images; all regions go through the network together."""
+        whole = self._run([(image, regions) for image, regions in parts if regions])
+        counts = [len(regions) for _, regions in parts]
+        if len(counts) == 1:
+            return [whole]
+        ends = np.cumsum(counts).tolist()
+        return [_part(whole, end - count, end) for count, end in zip(counts, ends, strict=True)]
 
-    def _batch(self, pixels: Pixels, regions: Sequence[Region]) -> Alignments:
-        outputs = pixels.crops(self._runtime, regions)
-        points = to_frame(outputs["points"], regions, self._spec.size[0])
-        confidence = outputs["confidence"]
-        presence = outputs["presence"] if "presence" in outputs else confidence.mean(axis=1)
-        return Alignments(points, confidence, presence)
+    def _run(self, parts: Sequence[Crops]) -> Alignments:
+        n, regions = self.landmarks, [region for _, regions in parts for region in regions]
+        if not regions:
+            points, confidence, presence, boxes = (
+                np.zeros(shape, np.float32) for shape in ((0, n, 2), (0, n), 0, (0, 4))
+            )
+            return Alignments(points, confidence, presence, boxes, [])
+        outputs = [run_crops(self._runtime, batch) for batch in _batches(parts)]
+        found = outputs[0]
+        if len(outputs) > 1:
+            found = {name: np.concatenate([each[name] for each in outputs]) for name in found}
+        points = to_frame(found["points"], regions, self._spec.size[0])
+        confidence = found["confidence"]
+        presence = found["presence"] if "presence" in found else confidence.mean(axis=1)
+        boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
+        return Alignments(points, confidence, presence, boxes, places)
+
+
+def _batches(parts: Sequence[Crops]) -> Iterator[list[Crops]]:
+    """Split regions into batches."""
+    batch: list[Crops] = []
+    room = _BATCH
+    for image, regions in parts:
+        at = 0
+        while at < len(regions):
+            taken = regions[at : at + room]
+            batch.append((image, taken))
+            at, room = at + len(taken), room - len(taken)
+            if not room:
+                yield batch
+                batch, room = [], _BATCH
+    if batch:
+        yield batch
+
+
+def _part(whole: Alignments, begin: int, end: int) -> Alignments:
+    """Return the answers for regions ``begin`` to ``end``."""
+    chosen = slice(begin, end)
+    return Alignments(
+        whole.points[chosen],
+        whole.confidence[chosen],
+        whole.presence[chosen],
+        whole.boxes[chosen],
+        whole.regions[chosen],
+    )
 
 
 def region_of_box(box: FloatArray) -> Region:

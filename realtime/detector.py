@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +13,7 @@ from ..engines.runtime import Runtime
 from .aligner import region_of_box
 from .face_finder import region_of_tight_box
 from .faces import FloatArray, Image
+from .feeding import run_letterbox
 from .geometry import Region
 from .pixels import Pixels, pixels_of
 
@@ -22,16 +24,18 @@ LONGEST = 4  # times its shorter side: a longer picture is shown smaller to a ne
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The faces that the detector sees in one frame, best first.
+    """The faces that the detector sees in one image, best first.
 
     Attributes:
-        boxes: (n, 4) float32: x0, y0, x1, y1 in pixels of the frame, forehead to chin, or around the points where
+        boxes: (n, 4) float32: x0, y0, x1, y1 in pixels of the image, forehead to chin, or around the landmarks where
             the network finds these too; may reach beyond it.
         scores: (n,) float32 in 0..1.
+        regions: n regions in which to look for the landmarks.
     """
 
     boxes: FloatArray
     scores: FloatArray
+    regions: Sequence[Region] = ()
 
     def __len__(self) -> int:
         """Number of faces."""
@@ -68,21 +72,33 @@ class Detector:
         self.size = max(spec.size) if size is None else size
         self.threshold = spec.threshold if threshold is None else threshold
 
-    def detect(self, picture: Image | Pixels) -> Detections:
-        """Find the faces of a BGR picture."""
-        pixels = pixels_of(picture)
-        size = _longer(pixels.shape, min(self._spec.size)) if self._by_shorter else self.size
-        wide, high = _fit(pixels.shape, size, least=size if self._with_points else SMALLEST)
-        outputs, ratio = pixels.fitted(self._runtime, wide, high)
-        boxes, scores = outputs["boxes"][0], outputs["scores"][0]
+    def detect(self, image: Image | Pixels) -> Detections:
+        """Find the faces of a BGR image."""
+        return self.detect_all([pixels_of(image)])[0]
+
+    def detect_all(self, images: Sequence[Pixels]) -> list[Detections]:
+        """Find the faces of several images; those of one size go through the network together."""
+        sizes = [self._input_size(image) for image in images]
+        found: dict[int, Detections] = {}
+        for size in dict.fromkeys(sizes):
+            chosen = [i for i, each in enumerate(sizes) if each == size]
+            outputs, ratios = run_letterbox(self._runtime, [images[i] for i in chosen], *size)
+            for i, boxes, scores, ratio in zip(chosen, outputs["boxes"], outputs["scores"], ratios, strict=True):
+                found[i] = self._detections(boxes, scores, ratio)
+        return [found[i] for i in range(len(images))]
+
+    def _input_size(self, image: Pixels) -> tuple[int, int]:
+        """Return width and height that an image is reduced or enlarged to."""
+        size = _longer(image.shape, min(self._spec.size)) if self._by_shorter else self.size
+        return _fit(image.shape, size, least=size if self._with_points else SMALLEST)
+
+    def _detections(self, boxes: FloatArray, scores: FloatArray, ratio: FloatArray) -> Detections:
+        """Return what the network says of one image, in its pixels, each face once."""
         sure = (scores >= self.threshold) & np.isfinite(boxes).all(axis=1)
         boxes, scores = _one_each(boxes[sure], scores[sure])
-        return Detections((boxes + np.float32(0.5)) * ratio - np.float32(0.5), scores)
-
-    def regions(self, detections: Detections) -> list[Region]:
-        """Where to look for the landmarks of each face."""
+        boxes = (boxes + np.float32(0.5)) * ratio - np.float32(0.5)
         region = region_of_tight_box if self._with_points else region_of_box
-        return [region(box) for box in detections.boxes]
+        return Detections(boxes, scores, [region(box) for box in boxes])
 
 
 def _longer(shape: tuple[int, ...], shorter: int) -> int:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engines.spec import Spec
 from .arrays import FloatArray, Image
 from .schemes import LandmarkScheme
 
@@ -227,13 +228,22 @@ def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
 
 
 def to_tensor(crops: Sequence[Image], mean: Sequence[float], std: Sequence[float], *, rgb: bool) -> FloatArray:
-    """Stack BGR crops of one size into (B, 3, H, W) float32, normalised as the spec says."""
+    """Stack BGR crops of one size into (B, 3, H, W) float32, normalised with ``mean`` and ``std`` of each plane."""
     height, width = crops[0].shape[:2]
     tensor = np.empty((len(crops), 3, height, width), np.float32)
     for crop, planes in zip(crops, tensor, strict=True):
-        planes[...] = crop.transpose(2, 0, 1)[:: -1 if rgb else 1]
-    if any(mean):
-        tensor -= np.array(mean, np.float32)[:, None, None]
-    if any(value != 1 for value in std):
-        tensor *= np.divide(1, std, dtype=np.float32)[:, None, None]
+        _fill(planes, crop, mean, std, rgb=rgb)
     return tensor
+
+
+def fill_planes(planes: FloatArray, image: Image, spec: Spec) -> None:
+    """Write a BGR image (H, W, 3) to planes (3, H, W), normalised as a network's spec says."""
+    _fill(planes, image, spec.mean, spec.std, rgb=spec.channels == "rgb")
+
+
+def _fill(planes: FloatArray, image: Image, mean: Sequence[float], std: Sequence[float], *, rgb: bool) -> None:
+    planes[...] = image.transpose(2, 0, 1)[:: -1 if rgb else 1]
+    if any(mean):
+        planes -= np.array(mean, np.float32)[:, None, None]
+    if any(value != 1 for value in std):
+        planes *= np.divide(1, std, dtype=np.float32)[:, None, None]

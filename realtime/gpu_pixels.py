@@ -5,7 +5,8 @@ They come to the host only where somebody draws them, or where a network does no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -14,17 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.cropper import Cropper
-from ..engines.device import Memory, Stream
+from ..engines.device import Part, Stream
 from ..engines.kernels import Picture
-from ..engines.runtime import GpuRuntime, Runtime, takes_images_on
-from ..engines.spec import Outputs
+from ..engines.spec import Spec
 from .faces import FloatArray, Image
 from .geometry import Region, from_crops
-from .pixels import HostPixels, canvas_of
+from .pixels import Writer
 
 
 class GpuPixels:
-    """An NV12 picture on a GPU; implements ``Pixels``.
+    """An NV12 picture on a GPU; implements ``DevicePixels``.
 
     Attributes:
         shape: height, width and 3, upright.
@@ -71,38 +71,31 @@ class GpuPixels:
         """The same picture, not yet fetched."""
         return GpuPixels(self._cropper, self._picture, self._download, upright=self._upright)
 
-    def crops(self, runtime: Runtime, regions: Sequence[Region]) -> Outputs:
-        """All cropped in one launch, or as many as the network takes at a time."""
-        if not takes_images_on(runtime, self.device):
-            return HostPixels(self.image).crops(runtime, regions)
-        size, most = runtime.spec.size[0], runtime.most_on_gpu
-        ways = from_crops(regions, size)
-        parts = [self._run(runtime, ways[i : i + most], size, size) for i in range(0, len(ways), most)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def crops(self, regions: Sequence[Region], size: int) -> FloatArray:
+        """Return transforms (k,2,3) from the crops of k regions to the image."""
+        return from_crops(regions, size)
 
-    def fitted(self, runtime: Runtime, wide: int, high: int) -> tuple[Outputs, FloatArray]:
-        """As one large crop that reaches beyond the picture on the right and below."""
-        if not takes_images_on(runtime, self.device):
-            return HostPixels(self.image).fitted(runtime, wide, high)
-        height, width, _ = self.shape
-        x, y = width / wide, height / high
-        way = np.array([[[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]]], np.float32)
-        outputs = self._run(runtime, way, *canvas_of(wide, high, runtime.spec.stride))
-        return outputs, np.array([x, y, x, y], np.float32)
+    def letterbox(self, width: int, height: int) -> tuple[FloatArray, FloatArray]:
+        """Return the transform from one large crop, which reaches beyond the image, and pixels per pixel (4,)."""
+        full_height, full_width, _ = self.shape
+        x, y = full_width / width, full_height / height
+        transform = np.array([[[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]]], np.float32)
+        return transform, np.array([x, y, x, y], np.float32)
+
+    @contextmanager
+    def writer(self, transforms: FloatArray, spec: Spec) -> Iterator[Writer]:
+        """Open what queues the writing of k crops, given transforms (k,2,3) from each to the upright image."""
+        with self._cropper.desk() as desk:
+
+            def write(memory: Part, stream: Stream) -> None:
+                desk.crop(self._picture, self._as_stored(transforms), memory, stream, spec)
+
+            yield write
 
     def thumbnail(self, width: int, height: int) -> NDArray[Any]:
         """The nearest pixels, as on the host: each is a crop of its own, so that none is blended with others."""
         ways = self._as_stored(_points(self.shape, width, height))
         return self._cropper.fetch(self._picture, ways).reshape(height, width, 3)
-
-    def _run(self, runtime: GpuRuntime, ways: FloatArray, height: int, width: int) -> Outputs:
-        """The network on crops (k, 3, height, width), given the ways (k, 2, 3) from each to the upright picture."""
-        with self._cropper.desk() as desk:
-
-            def fill(memory: Memory, stream: Stream) -> None:
-                desk.crop(self._picture, self._as_stored(ways), memory, stream, runtime.spec)
-
-            return runtime.run((len(ways), 3, height, width), fill)
 
     def _as_stored(self, ways: FloatArray) -> FloatArray:
         """The same ways on to the picture as it is stored."""

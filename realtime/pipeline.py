@@ -1,4 +1,4 @@
-"""``nasion.track``: the tracker over threads, so that one frame is decoded while another is searched."""
+"""``nasion.track``: a tracker over threads, so that one frame is decoded while another is tracked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .channels import Channel
 from .faces import Face, Frame
 from .sources import Source, SourceInfo, open_source
 from .timing import Timings
-from .tracker import Sighting, Tracker, TrackerOptions
+from .tracker import Tracker, TrackerOptions
 
 T = TypeVar("T")
 Tracked = tuple[Frame, list[Face]]
@@ -91,19 +91,13 @@ def tracker_options(options: dict[str, Any]) -> TrackerOptions:
 _SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode")
 
 
-class Stages(Protocol):
-    """What the pipeline asks of a tracker; each stage is called in one thread, with the frames in order."""
+class FrameTracker(Protocol):
+    """The pipeline's view of a tracker, which is called in one thread with the frames in order."""
 
-    def search(self, frame: Frame) -> Sighting:
-        """Look for a cut and, on schedule, for faces."""
-        ...
+    timings: Timings | None
 
-    def follow(self, frame: Frame, sighting: Sighting) -> list[Face]:
-        """Place the points of every face."""
-        ...
-
-    def smooth(self, frame: Frame, faces: list[Face]) -> list[Face]:
-        """Calm the points."""
+    def update(self, frame: Frame) -> list[Face]:
+        """Return the faces of the next frame."""
         ...
 
     def close(self) -> None:
@@ -112,27 +106,26 @@ class Stages(Protocol):
 
 
 class Pipeline(Closing):
-    """Threads for capture, search, follow and smooth over one source; iterate over it to get the results.
+    """A thread that captures and one that tracks, over one source; iterate over it to get the results.
 
-    What comes out is what ``Tracker.update`` would give for the same frames. Of a file every frame comes out,
-    because each stage waits for the next. Of a live source one frame is in work and one waits, replaced by
-    any newer one; the next is begun when the last result has been taken, so that no queue of old pictures
-    builds up.
+    The results are those of ``Tracker.update`` for the same frames. A file waits: every frame comes out. Of a live
+    source one frame is in work and one waits, replaced by any newer one; the next is begun when the last result has
+    been taken, so that no queue of old images builds up.
+
+    More threads gain nothing: docs/benchmarks.md has the measurement.
 
     The threads start with the first frame asked for. They end with the last frame, with an error, with
     ``close``, and when nobody holds the pipeline any more.
     """
 
-    def __init__(self, source: Source, tracker: Stages) -> None:
+    def __init__(self, source: Source, tracker: FrameTracker) -> None:
         """Take over an open source and a tracker; both are closed with the pipeline."""
         live = source.info.live
         self._source, self._tracker = source, tracker
-        self._timings = Timings()
+        self._timings = tracker.timings = Timings()
         self._frames: Channel[Frame]
         self._frames = Channel(1, when_full="drop_oldest") if live else Channel(_FILE_CAPACITY)
-        self._sightings: Channel[tuple[Frame, Sighting]] = Channel(_FILE_CAPACITY)
-        self._followed: Channel[Tracked] = Channel(_FILE_CAPACITY)
-        self._smoothed: Channel[Tracked] = Channel(_FILE_CAPACITY)
+        self._tracked: Channel[Tracked] = Channel(_FILE_CAPACITY)
         self._tickets: Channel[None] | None = Channel(1) if live else None
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()  # close() may come while another thread asks for the first frame
@@ -145,13 +138,13 @@ class Pipeline(Closing):
         return self._source.info
 
     @property
-    def tracker(self) -> Stages:
-        """The tracker at work; leave its stages alone while frames come."""
+    def tracker(self) -> FrameTracker:
+        """The tracker at work; do not call it while frames come."""
         return self._tracker
 
     @property
     def timings(self) -> Timings:
-        """Time per stage: decode (of a live source with the wait for a frame), search, follow, smooth."""
+        """Time per frame: decode (of a live source with the wait for a frame), detect, align, track."""
         return self._timings
 
     @property
@@ -172,7 +165,7 @@ class Pipeline(Closing):
         """
         try:
             self._start()
-            tracked = next(self._smoothed)
+            tracked = next(self._tracked)
         except BaseException:  # the end, an error or Ctrl-C: nothing may be left running
             self.close()
             raise
@@ -192,11 +185,8 @@ class Pipeline(Closing):
 
     def _spawn_all(self) -> None:
         frames = _paced(self._frames, self._tickets) if self._tickets is not None else self._frames
-        tracker, timings = self._tracker, self._timings
-        self._spawn("capture", _captured(self._source, timings), None, self._frames)
-        self._spawn("search", _searched(tracker, frames, timings), self._frames, self._sightings)
-        self._spawn("follow", _followed(tracker, self._sightings, timings), self._sightings, self._followed)
-        self._spawn("smooth", _smoothed(tracker, self._followed, timings), self._followed, self._smoothed)
+        self._spawn("capture", _captured(self._source, self._timings), None, self._frames)
+        self._spawn("track", _tracked(self._tracker, frames), self._frames, self._tracked)
 
     def _spawn(self, name: str, items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:
         # Every thread is joined by close(). As daemons they let the interpreter come as far as its exit
@@ -207,7 +197,7 @@ class Pipeline(Closing):
 
     def _channels(self) -> list[Channel[Any]]:
         tickets = [] if self._tickets is None else [self._tickets]
-        return [self._frames, self._sightings, self._followed, self._smoothed, *tickets]
+        return [self._frames, self._tracked, *tickets]
 
 
 def _pump(items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:
@@ -244,28 +234,14 @@ def _paced(frames: Channel[Frame], tickets: Channel[None]) -> Iterator[Frame]:
         yield frame
 
 
-def _searched(tracker: Stages, frames: Iterable[Frame], timings: Timings) -> Iterator[tuple[Frame, Sighting]]:
+def _tracked(tracker: FrameTracker, frames: Iterable[Frame]) -> Iterator[Tracked]:
     for frame in frames:
-        with timings.measure("search"):
-            sighting = tracker.search(frame)
-        yield frame, sighting
+        yield frame, tracker.update(frame)
 
 
-def _followed(tracker: Stages, sightings: Iterable[tuple[Frame, Sighting]], timings: Timings) -> Iterator[Tracked]:
-    for frame, sighting in sightings:
-        with timings.measure("follow"):
-            faces = tracker.follow(frame, sighting)
-        yield frame, faces
-
-
-def _smoothed(tracker: Stages, followed: Iterable[Tracked], timings: Timings) -> Iterator[Tracked]:
-    for frame, faces in followed:
-        with timings.measure("smooth"):
-            calm = tracker.smooth(frame, faces)
-        yield frame, calm
-
-
-def _shut_down(channels: list[Channel[Any]], threads: list[threading.Thread], source: Source, tracker: Stages) -> None:
+def _shut_down(
+    channels: list[Channel[Any]], threads: list[threading.Thread], source: Source, tracker: FrameTracker
+) -> None:
     for channel in channels:
         channel.cancel()
     try:

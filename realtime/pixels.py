@@ -1,30 +1,37 @@
-"""The one interface to the pixels of a frame, wherever they lie, and its holder on the host.
+"""Images of frames, wherever they lie: they fill the input of a network and know no network.
 
-A tracker touches pixels in three places only: where it crops faces, where a detector sees the whole picture, and where
-cuts are looked for. All three ask for them here; ``gpu_pixels.py`` answers the same on a GPU.
+The tracker touches pixels in three places only: where faces are cropped, where the detector sees the whole image, and
+where shot changes are looked for. All three go through ``Pixels``; ``gpu_pixels.py`` does the same on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.runtime import Runtime
-from ..engines.spec import Outputs
+from ..engines.spec import Spec
 from .arrays import FloatArray, Image
-from .geometry import Region, to_tensor, warp
+from .geometry import Region, fill_planes, warp
+
+if TYPE_CHECKING:
+    from ..engines.device import Part, Stream
+
+
+Writer = Callable[["Part", "Stream"], None]
+"""Queues the writing of crops to some memory of a GPU in a stream."""
 
 
 class Pixels(Protocol):
-    """The picture of a frame."""
+    """The image of a frame."""
 
     @property
     def device(self) -> str:
-        """Where it lies: ``cpu`` or ``cuda:N``."""
+        """Device that holds it: ``cpu`` or ``cuda:N``."""
         ...
 
     @property
@@ -34,7 +41,7 @@ class Pixels(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes where it lies."""
+        """Bytes that it takes on its device."""
         ...
 
     @property
@@ -43,33 +50,32 @@ class Pixels(Protocol):
         ...
 
     def copy(self) -> Self:
-        """The same picture as if just decoded."""
-        ...
-
-    def crops(self, runtime: Runtime, regions: Sequence[Region]) -> Outputs:
-        """What a network of square crops says of each of k > 0 regions; beyond the picture they are black."""
-        ...
-
-    def fitted(self, runtime: Runtime, wide: int, high: int) -> tuple[Outputs, FloatArray]:
-        """What a network says of the whole picture, resized, and filled up with black to whole strides of the network.
-
-        Args:
-            runtime: the network.
-            wide, high: pixels that the picture becomes; what fills it up comes on the right and below.
-
-        Returns:
-            Also (4,): pixels of the picture in one of those that the network sees, for x, y, x, y.
-        """
+        """Return the same image as if just decoded."""
         ...
 
     def thumbnail(self, width: int, height: int) -> NDArray[Any]:
-        """BGR (height, width, 3) in 0..255: some pixels of the picture, evenly chosen."""
+        """Return BGR (height, width, 3) in 0..255: some pixels of the image, evenly chosen."""
         ...
 
 
-def pixels_of(picture: Image | Pixels) -> Pixels:
-    """The interface to a picture: to a BGR array, or itself."""
-    return HostPixels(picture) if isinstance(picture, np.ndarray) else picture
+@runtime_checkable
+class DevicePixels(Pixels, Protocol):
+    """An image on a GPU, which its own kernel crops there."""
+
+    def crops(self, regions: Sequence[Region], size: int) -> FloatArray:
+        """Return transforms (k,2,3) from the crops of k regions to the image."""
+        ...
+
+    def letterbox(self, width: int, height: int) -> tuple[FloatArray, FloatArray]:
+        """Return the transform (1,2,3) from the image reduced to ``width`` x ``height``, and pixels per pixel (4,)."""
+        ...
+
+    def writer(self, transforms: FloatArray, spec: Spec) -> AbstractContextManager[Writer]:
+        """Open what queues the writing of k crops, normalised as ``spec`` says, to memory on the GPU.
+
+        It must stay open until the crops are written.
+        """
+        ...
 
 
 class HostPixels:
@@ -84,7 +90,7 @@ class HostPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """Shape of the array."""
         return self.image.shape
 
     @property
@@ -93,35 +99,43 @@ class HostPixels:
         return self.image.nbytes
 
     def copy(self) -> HostPixels:
-        """Over a copy of the array."""
+        """Return the same over a copy of the array."""
         return HostPixels(self.image.copy())
 
-    def crops(self, runtime: Runtime, regions: Sequence[Region]) -> Outputs:
-        """Warped one by one, and run together."""
-        spec, size = runtime.spec, runtime.spec.size[0]
-        crops = [warp(self.image, region.to_crop(size), size) for region in regions]
-        return runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
+    def write_crops(self, regions: Sequence[Region], spec: Spec, out: FloatArray) -> None:
+        """Write the normalised crops of k regions to ``out`` (k,3,S,S); outside the image is black."""
+        size = spec.size[0]
+        for region, planes in zip(regions, out, strict=True):
+            fill_planes(planes, warp(self.image, region.to_crop(size), size), spec)
 
-    def fitted(self, runtime: Runtime, wide: int, high: int) -> tuple[Outputs, FloatArray]:
-        """Resized, and run."""
-        spec = runtime.spec
+    def write_letterbox(self, width: int, height: int, spec: Spec, out: FloatArray) -> FloatArray:
+        """Write the image reduced to ``width`` x ``height`` to the top left of ``out`` (3,H,W), black beyond.
+
+        Returns:
+            (4,): pixels of the image per pixel of the reduced one, for x, y, x, y.
+        """
         small, halved = self.image, 1
         # Halving is cheap and blends all pixels, so that a linear resize by at most two does not alias.
-        while 2 * wide <= small.shape[1] and 2 * high <= small.shape[0]:
+        while 2 * width <= small.shape[1] and 2 * height <= small.shape[0]:
             even = small[: small.shape[0] // 2 * 2, : small.shape[1] // 2 * 2]
             small = np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
             halved *= 2
-        x, y = halved * small.shape[1] / wide, halved * small.shape[0] / high
-        canvas = np.zeros((*canvas_of(wide, high, spec.stride), 3), np.uint8)
-        canvas[:high, :wide] = cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR)
-        outputs = runtime(to_tensor([canvas], spec.mean, spec.std, rgb=spec.channels == "rgb"))
-        return outputs, np.array([x, y, x, y], np.float32)
+        x, y = halved * small.shape[1] / width, halved * small.shape[0] / height
+        canvas = np.zeros((*out.shape[1:], 3), np.uint8)
+        canvas[:height, :width] = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        fill_planes(out, canvas, spec)
+        return np.array([x, y, x, y], np.float32)
 
     def thumbnail(self, width: int, height: int) -> NDArray[Any]:
-        """The nearest pixels."""
+        """Return the nearest pixels."""
         return cv2.resize(self.image, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def canvas_of(wide: int, high: int, stride: int) -> tuple[int, int]:
-    """Height and width in whole strides that hold a picture."""
-    return -(-high // stride) * stride, -(-wide // stride) * stride
+def pixels_of(picture: Image | Pixels) -> Pixels:
+    """Return the interface to an image: around a BGR array, or itself."""
+    return HostPixels(picture) if isinstance(picture, np.ndarray) else picture
+
+
+def host_pixels(pixels: Pixels) -> HostPixels:
+    """Return an image on the host; one on a GPU is fetched."""
+    return pixels if isinstance(pixels, HostPixels) else HostPixels(pixels.image)

@@ -1,4 +1,4 @@
-"""One frame in, faces out. No threads: ``pipeline.py`` runs the three stages in several."""
+"""Track the faces of one video: one frame in, faces out. No threads: ``pipeline.py`` adds them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -14,16 +14,18 @@ from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from ..engines.runtime import Runtime, open_runtime
 from ..engines.zoo import model_path, models
-from .aligner import Aligner
+from .aligner import Aligner, Alignments
 from .cuts import CutDetector
 from .detector import Detections, Detector
 from .face_finder import MiddleFace
-from .faces import DeviceFrame, Face, Frame, Image
+from .faces import DeviceFrame, Face, Frame
 from .geometry import Region
 from .identity import Identities, Look
 from .options import TrackerOptions as TrackerOptions
-from .pixels import Pixels
+from .pixels import Pixels, pixels_of
+from .requests import Align, Detect, Networks, Steps
 from .smoother import Smoother
+from .timing import Timings
 
 SMALLEST = 8.0  # pixels: a smaller region shows no face
 # The detector is asked in the very frame in which a face is lost, and after so many more without it.
@@ -34,26 +36,153 @@ ASK_CREDIT, ASK_REFILL = 5.0, 5
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What ``Tracker.search`` has to say of a frame.
+    """Result of ``Tracking.search`` for a frame.
 
     Attributes:
         cut: the frame is the first of a new shot.
-        detections: what the detector sees; None where it did not look.
+        detections: faces that the detector sees; None where it was not asked.
     """
 
     cut: bool
     detections: Detections | None
 
 
+class Tracking:
+    """State and decisions of a tracker. It calls no network: it yields what it needs and continues with the answer.
+
+    ``steps`` is ``search`` followed by ``follow`` and smoothing. ``search`` and ``follow`` keep their own state, so
+    that one may run ahead of the other, as long as each gets the frames in order.
+    """
+
+    def __init__(self, options: TrackerOptions, *, threshold: float) -> None:
+        """Begin without faces.
+
+        Args:
+            options: settings; those of the networks are ignored.
+            threshold: presence at or above which a region shows a face.
+        """
+        self.options, self._threshold = options, threshold
+        # of search
+        self._cuts = CutDetector()
+        self._until_search = 0
+        # of follow
+        self._identities = Identities(keep=options.keep, max_faces=options.max_faces)
+        self._since_look = 0
+        self._credit = ASK_CREDIT
+        self._smoother = Smoother(options.smooth)
+
+    def steps(self, frame: Frame) -> Steps[list[Face]]:
+        """Track the next frame; returns its faces, the longest-lived identities first.
+
+        Raises:
+            NasionError: the frame is not a frame of BGR bytes.
+        """
+        sighting = yield from self.search(frame)
+        return (yield from self.follow(frame, sighting))
+
+    def search(self, frame: Frame) -> Steps[Sighting]:
+        """Tell if the frame begins a new shot, and, on schedule, detect faces.
+
+        Raises:
+            NasionError: the frame is not a frame of BGR bytes.
+        """
+        check_frame(frame)
+        cut = self._cuts.update(frame.pixels)
+        if cut or self._until_search == 0:
+            self._until_search = self.options.detect_every
+        due = self._until_search == self.options.detect_every
+        self._until_search -= 1
+        return Sighting(cut, (yield from _detect(pixels_of(frame.pixels))) if due else None)
+
+    def follow(self, frame: Frame, sighting: Sighting) -> Steps[list[Face]]:
+        """Place the landmarks of every known face, add new faces, and smooth."""
+        image = pixels_of(frame.pixels)
+        if sighting.cut:
+            self._identities.clear()
+        yield from self._follow_known(image, frame.time)
+        detections = sighting.detections
+        self._since_look += 1
+        self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
+        if detections is None and self._must_ask():
+            detections = yield from _detect(image)
+        if detections is not None:
+            self._since_look = 0
+            yield from self._add_new(image, frame.time, detections)
+        self._identities.forget(frame.time)
+        faces = [person.face for person in self._identities.in_sight]
+        return self._smoother.smooth(faces, time=frame.time)
+
+    def reset(self) -> None:
+        """Begin a new video: forget all faces. Their identities are not given again."""
+        self._cuts.reset()
+        self._until_search = 0
+        self._identities.clear()
+        self._since_look, self._credit = 0, ASK_CREDIT
+        self._smoother.reset()
+
+    def _follow_known(self, image: Pixels, time: float) -> Steps[None]:
+        """Look for each face at its last place, all in one request."""
+        expected = self._identities.next_frame()
+        looks = yield from self._look(image, [person.look.region for person in expected])
+        for person, look in zip(expected, looks, strict=True):
+            if look is not None:
+                person.seen(look, time)
+        self._identities.part()
+
+    def _must_ask(self) -> bool:
+        """Tell if the detector must be asked although it is not due."""
+        identities = self._identities
+        lost = any(person.misses - 1 in ASK_AFTER for person in identities.people)
+        alone = self._since_look >= max(1, self.options.detect_every // 3) and not identities.in_sight
+        if not (lost or alone) or identities.room <= 0:
+            return False
+        if alone:
+            return True
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+    def _add_new(self, image: Pixels, time: float, detections: Detections) -> Steps[None]:
+        """Confirm detections that no known face explains, and give them identities."""
+        usable = [region for region in detections.regions if _usable(region, image)]
+        strangers = self._identities.strangers(usable)
+        while strangers and (room := self._identities.room) > 0:
+            batch, strangers = strangers[:room], strangers[room:]
+            # Twice, because the second crop, around the points and upright, is what following will see.
+            rough = yield from self._look(image, batch, least=self._threshold / 2)
+            looks = yield from self._look(image, [look.region for look in rough if look is not None])
+            self._identities.meet([look for look in looks if look is not None], time)
+
+    def _look(self, image: Pixels, regions: list[Region], *, least: float | None = None) -> Steps[list[Look | None]]:
+        """Return the face in each region, None where presence is below ``least`` (default: the network's threshold)."""
+        if not regions:
+            return []
+        least = self._threshold if least is None else least
+        found = cast(Alignments, (yield Align(image, regions)))
+        seen = zip(found.points, found.confidence, found.presence.tolist(), found.boxes, found.regions, strict=True)
+        return [Look(*look) if look[2] >= least and _usable(look[4], image) else None for look in seen]
+
+
+def _detect(image: Pixels) -> Steps[Detections]:
+    return cast(Detections, (yield Detect(image)))
+
+
 class Tracker(Closing):
-    """Follows the faces of one video::
+    """Track the faces of one video, with networks of its own or shared ones::
 
         with Tracker() as tracker:
             faces = tracker.update(Frame(image=picture, time=seconds, index=number))
 
-    ``update`` is ``smooth`` of ``follow`` of ``search``. Each of the three keeps its own state and may run in
-    a thread of its own, as long as each gets the frames in order.
+    Attributes:
+        options: settings.
+        runtimes: the loaded networks: ``detector`` and ``landmarks``, or ``faces`` where one is both.
+        networks: answer what the tracker asks.
+        tracking: state and decisions.
+        timings: receives the time of every update; None for none.
     """
+
+    timings: Timings | None = None
 
     def __init__(self, options: TrackerOptions | None = None, **overrides: Any) -> None:
         """Load the networks.
@@ -78,7 +207,7 @@ class Tracker(Closing):
     def from_networks(
         cls, detector: Runtime, aligner: Runtime, options: TrackerOptions | None = None, /, **overrides: Any
     ) -> Self:
-        """A tracker over networks that are loaded already and stay the caller's to close.
+        """Make a tracker over networks that are loaded already and stay the caller's to close.
 
         Several trackers, for several videos, may share them. One of task ``faces`` may be both, or either.
         """
@@ -90,122 +219,39 @@ class Tracker(Closing):
     def _begin(self, detector: Runtime, aligner: Runtime, options: TrackerOptions) -> None:
         self.options = options
         self._closed = False
-        self.networks = {"detector": detector, "landmarks": aligner}
-        if detector is aligner:
-            self.networks = {"faces": aligner}
-        self._detector = Detector(detector, size=options.detect_size)
-        self._aligner = Aligner(MiddleFace(aligner) if aligner.spec.task == "faces" else aligner)
-        # of search
-        self._cuts = CutDetector()
-        self._until_search = 0
-        # of follow
-        self._identities = Identities(keep=options.keep, max_faces=options.max_faces)
-        self._since_look = 0
-        self._credit = ASK_CREDIT
-        # of smooth
-        self._smoother = Smoother(options.smooth)
+        self.runtimes = {"faces": aligner} if detector is aligner else {"detector": detector, "landmarks": aligner}
+        self.networks = Networks(
+            Detector(detector, size=options.detect_size),
+            Aligner(MiddleFace(aligner) if aligner.spec.task == "faces" else aligner),
+        )
+        self.tracking = Tracking(options, threshold=self.networks.aligner.threshold)
 
     def update(self, frame: Frame) -> list[Face]:
-        """The faces of the next frame, by age of identity.
+        """Track the next frame; returns its faces, the longest-lived identities first.
 
         Raises:
-            NasionError: that is no frame of BGR bytes.
+            NasionError: the frame is not a frame of BGR bytes, or the tracker is closed.
         """
-        return self.smooth(frame, self.follow(frame, self.search(frame)))
+        return self.networks.run(self.steps(frame), self.timings)
 
-    def search(self, frame: Frame) -> Sighting:
-        """First stage: is this a new shot, and, on schedule, which faces does the detector see.
+    def steps(self, frame: Frame) -> Steps[list[Face]]:
+        """Begin to track the next frame without calling a network: see ``Networks.run_together``.
 
         Raises:
-            NasionError: that is no frame of BGR bytes, or the tracker is closed.
+            NasionError: the tracker is closed.
         """
         if self._closed:
             raise NasionError("this tracker is closed; make a new one")
-        check_frame(frame)
-        cut = self._cuts.update(frame.pixels)
-        if cut or self._until_search == 0:
-            self._until_search = self.options.detect_every
-        due = self._until_search == self.options.detect_every
-        self._until_search -= 1
-        return Sighting(cut, self._detector.detect(frame.pixels) if due else None)
-
-    def follow(self, frame: Frame, sighting: Sighting) -> list[Face]:
-        """Second stage: the faces followed and found, with raw points."""
-        if sighting.cut:
-            self._identities.clear()
-        self._follow_known(frame)
-        detections = sighting.detections
-        self._since_look += 1
-        self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
-        if detections is None and self._must_ask():
-            detections = self._detector.detect(frame.pixels)
-        if detections is not None:
-            self._since_look = 0
-            self._meet(frame, detections)
-        self._identities.forget(frame.time)
-        return [person.face for person in self._identities.in_sight]
-
-    def smooth(self, frame: Frame, faces: list[Face]) -> list[Face]:
-        """Third stage: the same faces, calmed."""
-        return self._smoother.smooth(faces, time=frame.time)
+        return self.tracking.steps(frame)
 
     def reset(self) -> None:
         """Begin a new video: forget all faces. Their identities are not given again."""
-        self._cuts.reset()
-        self._until_search = 0
-        self._identities.clear()
-        self._since_look, self._credit = 0, ASK_CREDIT
-        self._smoother.reset()
+        self.tracking.reset()
 
     def close(self) -> None:
         """Free the networks that this tracker has loaded; calling it again does nothing."""
         self._closed = True
         self._opened.close()
-
-    def _follow_known(self, frame: Frame) -> None:
-        """Look for each face at its last place, all in one batch."""
-        expected = self._identities.next_frame()
-        looks = self._look(frame.pixels, [person.look.region for person in expected])
-        for person, look in zip(expected, looks, strict=True):
-            if look is not None:
-                person.seen(look, frame.time)
-        self._identities.part()
-
-    def _must_ask(self) -> bool:
-        """Whether the detector is to be asked although the schedule brought nothing."""
-        identities = self._identities
-        lost = any(person.misses - 1 in ASK_AFTER for person in identities.people)
-        alone = self._since_look >= max(1, self.options.detect_every // 3) and not identities.in_sight
-        if not (lost or alone) or identities.room <= 0:
-            return False
-        if alone:
-            return True
-        if self._credit < 1:
-            return False
-        self._credit -= 1
-        return True
-
-    def _meet(self, frame: Frame, detections: Detections) -> None:
-        """Confirm what the detector sees beyond the faces in sight, and give it identities."""
-        picture = frame.pixels
-        regions = self._detector.regions(detections)
-        strangers = self._identities.strangers([region for region in regions if _usable(region, picture)])
-        while strangers and (room := self._identities.room) > 0:
-            batch, strangers = strangers[:room], strangers[room:]
-            # Twice, because the second crop, around the points and upright, is what following will see.
-            rough = self._look(picture, batch, least=self._aligner.threshold / 2)
-            looks = self._look(picture, [look.region for look in rough if look is not None])
-            self._identities.meet([look for look in looks if look is not None], frame.time)
-
-    def _look(self, picture: Image | Pixels, regions: list[Region], *, least: float | None = None) -> list[Look | None]:
-        """The face in each region, or None where presence is below ``least`` (None for the network's own)."""
-        if not regions:
-            return []
-        least = self._aligner.threshold if least is None else least
-        found = self._aligner.align(picture, regions)
-        boxes, places = self._aligner.places_of(found.points)
-        seen = zip(found.points, found.confidence, found.presence.tolist(), boxes, places, strict=True)
-        return [Look(*look) if look[2] >= least and _usable(look[4], picture) else None for look in seen]
 
 
 def check_frame(frame: Frame) -> None:
@@ -232,7 +278,7 @@ def check_frame(frame: Frame) -> None:
         raise NasionError(f"the time of a frame is {frame.time}; give seconds since the start of the video")
 
 
-def _usable(region: Region, picture: Image | Pixels) -> bool:
+def _usable(region: Region, picture: Pixels) -> bool:
     """Whether a face may be there: finite, not tiny, not many times the picture, not wholly outside."""
     height, width = picture.shape[:2]
     half = region.side / 2

@@ -22,20 +22,15 @@ def run(*arguments, script="from nasion.tools.main import main; main()", **optio
 class FakeTracker:
     """A face in the middle of every frame, without networks."""
 
-    networks = {}  # noqa: RUF012
+    runtimes = {}  # noqa: RUF012
+    timings = None
 
-    def search(self, frame):
-        return None
-
-    def follow(self, frame, sighting):
+    def update(self, frame):
         import numpy as np
 
         points = np.full((68, 2), 20, np.float32) + np.arange(68, dtype=np.float32)[:, None] / 2
         box = np.array([20, 20, 54, 54], np.float32)
         return [Face(1, box, 0.9, points, np.ones(68, np.float32))]
-
-    def smooth(self, frame, faces):
-        return faces
 
     def close(self):
         pass

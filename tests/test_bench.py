@@ -83,13 +83,13 @@ def test_the_report_names_clip_machine_versions_and_all_figures(clip, tmp_path, 
     assert report["peak_memory_bytes"] > report["decoded_bytes"] == 21 * 128 * 96 * 3
     result = report["results"][0]
     assert result["threads"] == 1
-    assert list(result["costs"]) == ["search", "follow", "smooth", "networks", "pipeline", "end to end"]
+    assert list(result["costs"]) == ["detect", "align", "track", "networks", "pipeline", "end to end"]
     assert all(cost["count"] == 42 for cost in result["costs"].values())
     assert result["options"]["detect_every"] == 7
     assert result["found"] == 1
     assert result["threaded"]["fps"] > 0
     printed = capsys.readouterr().out
-    for row in ("search", "follow", "smooth", "networks", "pipeline", "end to end"):
+    for row in ("detect", "align", "track", "networks", "pipeline", "end to end"):
         assert re.search(rf"^{row}( +\d+\.\d\d){{6}}", printed, re.MULTILINE)
     assert "fake-detector, fake on cpu, 1 threads" in printed
     assert "\n  a fake\n" in printed
@@ -99,7 +99,7 @@ def test_the_report_names_clip_machine_versions_and_all_figures(clip, tmp_path, 
 def test_networks_and_pipeline_add_up_to_the_whole(clip, fake_networks):
     costs = measure(load(clip), Tracking(), threads=1, repeat=1).costs
     assert costs["networks"].wall.mean + costs["pipeline"].wall.mean == pytest.approx(costs["end to end"].wall.mean)
-    stages = sum(costs[stage].wall.mean for stage in ("search", "follow", "smooth"))
+    stages = sum(costs[stage].wall.mean for stage in ("detect", "align", "track"))
     assert stages == pytest.approx(costs["end to end"].wall.mean)
 
 

@@ -106,7 +106,7 @@ def test_a_tight_box_fills_the_crop_as_in_training():
     assert region == Region(30, 50, MARGIN * 60)
     network = answers([0, 0, 60, 60], scores=[0.9])
     detector = Detector(network)
-    (again,) = detector.regions(detector.detect(np.zeros((128, 128, 3), np.uint8)))
+    (again,) = detector.detect(np.zeros((128, 128, 3), np.uint8)).regions
     assert again == Region(30, 30, MARGIN * 60)
 
 
@@ -146,7 +146,7 @@ def test_with_a_detector_beside_it_only_its_crops_are_asked_for():
     detector, network = DiscDetector(), DiscFaces()
     tracker = Tracker.from_networks(detector, network, detect_every=5)
     assert [ids(faces) for faces in play(tracker, *[[Disc(RED, 160, 120)]] * 6)] == [[1]] * 6
-    assert set(tracker.networks) == {"detector", "landmarks"}
+    assert set(tracker.runtimes) == {"detector", "landmarks"}
     assert len(detector.batches) == 2
     assert {batch[2:] for batch in network.batches} == {(128, 128)}
 
@@ -172,9 +172,9 @@ def files(monkeypatch):
 
 def test_no_detector_is_loaded_for_a_model_that_is_one_unless_it_is_named(files):
     with Tracker(model="whole.onnx") as tracker:
-        assert list(tracker.networks) == ["faces"]
+        assert list(tracker.runtimes) == ["faces"]
     with Tracker(model="whole.onnx", detector="a-detector.onnx") as tracker:
-        assert list(tracker.networks) == ["detector", "landmarks"]
+        assert list(tracker.runtimes) == ["detector", "landmarks"]
     assert files == ["whole.onnx", "whole.onnx", "a-detector.onnx"]
 
 

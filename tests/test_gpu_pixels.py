@@ -18,6 +18,7 @@ from nasion.engines.device import Device
 from nasion.engines.kernels import Kernels
 from nasion.engines.spec import Spec
 from nasion.realtime.faces import DeviceFrame, Frame
+from nasion.realtime.feeding import run_crops, run_letterbox
 from nasion.realtime.geometry import Region
 from nasion.realtime.gpu_pixels import GpuPixels
 from nasion.realtime.overlay import draw as draw_faces
@@ -129,8 +130,8 @@ def test_crops_are_those_of_the_host(
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(2)))
     network = Seeing(**options)
     grey = np.reshape(network.spec.std, (3, 1, 1))
-    theirs = HostPixels(on_cpu[1].image).crops(network, REGIONS)["seen"]
-    ours = pixels_of(on_gpu[1].pixels).crops(OnFakeGpu(network, device), REGIONS)["seen"]
+    theirs = run_crops(network, [(HostPixels(on_cpu[1].image), REGIONS)])["seen"]
+    ours = run_crops(OnFakeGpu(network, device), [(on_gpu[1].pixels, REGIONS)])["seen"]
     alike(ours * grey, theirs * grey)
     assert emulated[1].launches == 1
     assert emulated[0].fetched == []
@@ -142,7 +143,8 @@ def test_a_network_of_half_precision_gets_halves(
     _, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(1)))
     pixels = pixels_of(on_gpu[0].pixels)
     full, half = (
-        pixels.crops(OnFakeGpu(Seeing(), device, dtype=dtype), REGIONS)["seen"] for dtype in ("float32", "float16")
+        run_crops(OnFakeGpu(Seeing(), device, dtype=dtype), [(pixels, REGIONS)])["seen"]
+        for dtype in ("float32", "float16")
     )
     np.testing.assert_allclose(half, full, atol=1e-3)
     assert np.any(half != full)
@@ -154,7 +156,7 @@ def test_more_crops_than_a_network_takes_go_in_parts(
     _, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(1)))
     pixels, regions = pixels_of(on_gpu[0].pixels), REGIONS + REGIONS[:3]
     whole, parts = OnFakeGpu(Seeing(), device), OnFakeGpu(Seeing(), device, most=3)
-    np.testing.assert_array_equal(pixels.crops(parts, regions)["seen"], pixels.crops(whole, regions)["seen"])
+    np.testing.assert_array_equal(*(run_crops(each, [(pixels, regions)])["seen"] for each in (parts, whole)))
     assert [shape[0] for shape in parts.shapes] == [3, 3, 1]
 
 
@@ -163,8 +165,8 @@ def test_the_whole_picture_is_that_of_the_host(
     emulated: tuple[FakeNvdec, StreamKernels], device: Device, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(1)))
-    theirs, their_ratio = HostPixels(on_cpu[0].image).fitted(Seeing(), *size)
-    ours, our_ratio = pixels_of(on_gpu[0].pixels).fitted(OnFakeGpu(Seeing(), device), *size)
+    theirs, their_ratio = run_letterbox(Seeing(), [HostPixels(on_cpu[0].image)], *size)
+    ours, our_ratio = run_letterbox(OnFakeGpu(Seeing(), device), [on_gpu[0].pixels], *size)
     alike(ours["seen"] * 255, theirs["seen"] * 255)
     np.testing.assert_allclose(our_ratio, their_ratio, rtol=0.01)
     wide, high = size

@@ -20,7 +20,10 @@ from nasion.realtime.channels import Channel
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.pipeline import Pipeline, track
 from nasion.realtime.sources import SourceInfo, open_source
+from nasion.realtime.timing import Timings
 from nasion.realtime.tracker import Tracker
+
+from .fake_networks import DiscAligner, DiscDetector
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 IMAGE.flags.writeable = False
@@ -63,32 +66,21 @@ class FakeSource:
 
 @dataclass
 class FakeTracker:
-    """Each stage has a memory of its own, so that a frame lost or out of order shows in the results."""
+    """Remembers all frames so far, so that a frame lost or out of order shows in the results."""
 
-    fails_in: str | None = None
+    fails: bool = False
     closed: int = 0
-    pasts: dict = field(default_factory=lambda: {"search": 0, "follow": 0, "smooth": 0})
-
-    def _remember(self, stage, frame):
-        if self.fails_in == stage and frame.index == 5:
-            raise ZeroDivisionError(f"{stage} failed")
-        self.pasts[stage] = (self.pasts[stage] * 31 + frame.index + 1) % 65521
-        return self.pasts[stage]
-
-    def search(self, frame):
-        return self._remember("search", frame)
-
-    def follow(self, frame, sighting):
-        past = self._remember("follow", frame)
-        points = np.array([[sighting, past]], np.float32)
-        return [Face(1, np.zeros(4, np.float32), 0.5, points, np.ones(1, np.float32))]
-
-    def smooth(self, frame, faces):
-        past = self._remember("smooth", frame)
-        return [Face(f.id, f.box, f.score, f.points + past, f.confidence) for f in faces]
+    past: int = 0
+    updates: int = 0
+    timings: Timings | None = None
 
     def update(self, frame):
-        return self.smooth(frame, self.follow(frame, self.search(frame)))
+        if self.fails and frame.index == 5:
+            raise ZeroDivisionError("tracking failed")
+        self.past = (self.past * 31 + frame.index + 1) % 65521
+        self.updates += 1
+        points = np.array([[self.past, frame.index]], np.float32)
+        return [Face(1, np.zeros(4, np.float32), 0.5, points, np.ones(1, np.float32))]
 
     def close(self):
         self.closed += 1
@@ -158,39 +150,32 @@ def test_a_source_that_fails_gives_its_good_frames_first_and_then_its_error():
     assert (source.closed, tracker.closed) == (1, 1)
 
 
-@pytest.mark.parametrize("stage", ["search", "follow", "smooth"])
 @pytest.mark.parametrize("live", [False, True])
-def test_a_stage_that_fails_stops_all_and_is_raised_with_its_traceback(stage, live):
+def test_a_tracker_that_fails_stops_all_and_is_raised_with_its_traceback(live):
     # the live source falls silent after the failure: only closing it ends the read
     source = FakeSource(count=10_000_000, live=live)
-    tracker = FakeTracker(fails_in=stage)
+    tracker = FakeTracker(fails=True)
     frames = Pipeline(source, tracker)
     if live:
-        tracker._remember = fail_at_once(stage, tracker._remember)
-    with pytest.raises(ZeroDivisionError, match=f"{stage} failed") as caught:
+        tracker.update = fail_at_once
+    with pytest.raises(ZeroDivisionError, match="tracking failed") as caught:
         list(frames)
     lines = "".join(traceback.format_exception(caught.value))
-    assert f"in {stage}\n" in lines
+    assert f"in {'fail_at_once' if live else 'update'}\n" in lines
     assert lines.count("Traceback") == 1
     assert stages() == []
     assert source.closed == 1
 
 
-def fail_at_once(stage, remember):
-    """Make ``stage`` fail on its first frame: a live source may drop the fifth."""
-
-    def failing(name, frame):
-        if name == stage:
-            raise ZeroDivisionError(f"{stage} failed")
-        return remember(name, frame)
-
-    return failing
+def fail_at_once(frame):
+    """Fail on the first frame: a live source may drop the fifth."""
+    raise ZeroDivisionError("tracking failed")
 
 
 def test_a_failure_reaches_the_caller_while_the_source_is_blocked():
     source = FakeSource(blocks_at=1)
     tracker = FakeTracker()
-    tracker._remember = fail_at_once("follow", tracker._remember)
+    tracker.update = fail_at_once
     with pytest.raises(ZeroDivisionError):
         list(Pipeline(source, tracker))
     assert source.closed == 1
@@ -253,7 +238,7 @@ def test_ctrl_c_while_waiting_for_a_silent_source_stops_every_thread():
 
     def interrupt():
         assert source.blocked.wait(10)
-        wait_until(lambda: len(stages()) == 4)
+        wait_until(lambda: len(stages()) == 2)
         os.kill(os.getpid(), signal.SIGINT)
 
     sender = threading.Thread(target=interrupt)
@@ -289,14 +274,14 @@ class Paced:
 
 
 def test_a_live_source_gives_a_slow_reader_the_newest_frame_and_counts_the_dropped():
-    source = Paced()
-    with Pipeline(source, FakeTracker()) as frames:
+    source, tracker = Paced(), FakeTracker()
+    with Pipeline(source, tracker) as frames:
         feeder = threading.Thread(target=source.feed, args=(1,))
         feeder.start()
         first, _ = next(frames)  # taking it lets the next be begun
         feeder.join()
         source.feed(1)
-        wait_until(lambda: frames.timings.summary()["smooth"].count == 2)
+        wait_until(lambda: tracker.updates == 2)
         source.feed(10)  # the reader is busy: all but the newest of these are dropped
         second, _ = next(frames)
         third, _ = next(frames)
@@ -321,22 +306,23 @@ def test_what_a_live_source_drops_and_gives_adds_up():
 
 
 def test_timings_count_every_frame_of_every_stage():
-    with Pipeline(FakeSource(), FakeTracker()) as frames:
-        list(frames)
+    tracker = Tracker.from_networks(DiscDetector(), DiscAligner())
+    with Pipeline(open_source("pattern:?seconds=0.5"), tracker) as frames:
+        count = sum(1 for _ in frames)
     assert {name: stage.count for name, stage in frames.timings.summary().items()} == dict.fromkeys(
-        ("decode", "search", "follow", "smooth"), 20
+        ("decode", "detect", "align", "track"), count
     )
 
 
 def test_a_script_that_ends_with_a_pipeline_open_exits():
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_pipeline import FakeSource, FakeTracker, Pipeline\n"
+        "from tests.test_pipeline import FakeSource, FakeTracker, Pipeline\n"
         "frames = Pipeline(FakeSource(count=10_000_000), FakeTracker())\n"
         "print(next(frames)[0].index)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(Path(__file__).parent)],
+        [sys.executable, "-c", script, str(Path(__file__).parent.parent)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -346,13 +332,13 @@ def test_a_script_that_ends_with_a_pipeline_open_exits():
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
-def test_a_frame_is_handed_over_four_times(monkeypatch):
+def test_a_frame_is_handed_over_twice(monkeypatch):
     channels = []  # of each hand-over: what the threads cost is that, times their number
     put = Channel.put
     monkeypatch.setattr(Channel, "put", lambda channel, item: channels.append(id(channel)) or put(channel, item))
     with Pipeline(FakeSource(count=200), FakeTracker()) as frames:
         assert sum(1 for _ in frames) == 200
-    assert sorted(Counter(channels).values()) == [200, 200, 200, 200]
+    assert sorted(Counter(channels).values()) == [200, 200]
 
 
 def test_an_unknown_option_is_named_with_those_allowed_before_anything_is_opened():

@@ -40,7 +40,7 @@ def loaded(monkeypatch):
 def test_a_tracker_closes_the_networks_that_it_loaded(loaded):
     with Tracker() as tracker:
         assert ids(tracker.update(frame(0, Disc(RED, 160, 120)))) == [1]
-        assert set(tracker.networks) == {"detector", "landmarks"}
+        assert set(tracker.runtimes) == {"detector", "landmarks"}
         assert [network.closed for _, _, network in loaded] == [False, False]
     assert [network.closed for _, _, network in loaded] == [True, True]
     with pytest.raises(NasionError, match="closed; make a new one"):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..engines.closing import Closing
 from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
+from ..realtime.requests import Detect
 from ..realtime.timing import StageTime, Timings
 from .track import Tracking
 
@@ -146,7 +147,7 @@ class Measurement:
         threads: threads that each network and OpenCV may use.
         networks: what ``Watched.describe`` says of each.
         options: of the tracker.
-        costs: wall and process CPU time of a frame: search, follow, smooth; the networks within them; the
+        costs: wall and process CPU time of a frame: detect, align, track (the rest); the networks within them; the
             pipeline, which is all but the networks; end to end.
         fps: frames per second of the tracker alone, on decoded frames.
         threaded: the same clip through the threads, decoding included: ``fps`` and ``cpu`` in ms a frame.
@@ -171,7 +172,7 @@ def measure(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> Mea
     cv2.setNumThreads(threads)
     with ExitStack() as stack:
         loaded = stack.enter_context(tracking.tracker(threads=threads))
-        watched = {name: Watched(runtime) for name, runtime in loaded.networks.items()}
+        watched = {name: Watched(runtime) for name, runtime in loaded.runtimes.items()}
         first, *_, last = [*watched.values()] * 2  # one network may be both
         tracker = Tracker.from_networks(first, last, loaded.options)
         costs, found = _costs(clip, tracker, list(watched.values()), repeat)
@@ -207,16 +208,21 @@ def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timing
     # A frame reaches the tracker just written by a decoder, not from a corner of memory where it has lain for minutes.
     frame = frame.copy()
     within = _within(networks)
-    marks = [_now()]
-    sighting = tracker.search(frame)
-    marks.append(_now())
-    raw = tracker.follow(frame, sighting)
-    marks.append(_now())
-    faces = tracker.smooth(frame, raw)
-    marks.append(_now())
-    for stage, begin, end in zip(("search", "follow", "smooth"), marks, marks[1:], strict=False):
-        timings.add(stage, *np.subtract(end, begin))
-    whole, within = np.subtract(marks[-1], marks[0]), _within(networks) - within
+    begin = _now()
+    spent = {"detect": np.zeros(2), "align": np.zeros(2)}
+    steps, answer = tracker.steps(frame), None
+    try:
+        while True:
+            request = steps.send(answer) if answer is not None else next(steps)
+            asked = _now()
+            (answer,) = tracker.networks.answer([request])
+            spent["detect" if isinstance(request, Detect) else "align"] += np.subtract(_now(), asked)
+    except StopIteration as stop:
+        faces = stop.value
+    whole, within = np.subtract(_now(), begin), _within(networks) - within
+    spent["track"] = whole - sum(spent.values())
+    for stage, each in spent.items():
+        timings.add(stage, *each)
     timings.add("networks", *within)
     timings.add("pipeline", *(whole - within))
     timings.add("end to end", *whole)
@@ -247,7 +253,7 @@ def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float,
 
     with ExitStack() as opened:
         tracker = opened.enter_context(tracking.tracker(threads=threads))
-        if any(network.device != "cpu" for network in tracker.networks.values()):
+        if any(network.device != "cpu" for network in tracker.runtimes.values()):
             for frame in clip.frames[:WARM_UP]:  # what a GPU does at its first calls only does not count
                 tracker.update(frame)
             tracker.reset()

@@ -195,7 +195,7 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
 def _running(tracker: Tracker) -> list[str]:
     """What runs the networks, where, and why: a line for those that run alike."""
     alike: dict[str, list[str]] = {}
-    for network in tracker.networks.values():
+    for network in tracker.runtimes.values():
         alike.setdefault(f"{network.provider} on {network.device}: {network.reason}", []).append(network.spec.name)
     return [f"{', '.join(names)}: {where}" for where, names in alike.items()]
 

@@ -15,6 +15,7 @@ from nasion.engines import plugins
 from nasion.engines.device import Device
 from nasion.engines.errors import SourceError
 from nasion.realtime.faces import Frame
+from nasion.realtime.feeding import run_crops, run_letterbox
 from nasion.realtime.pipeline import Pipeline
 from nasion.realtime.pixels import HostPixels, pixels_of
 from nasion.realtime.sources import open_source
@@ -60,8 +61,11 @@ def test_crops_whole_pictures_and_thumbnails_are_those_of_the_host(device: Devic
     network = OnFakeGpu(Seeing(), device)
     for ours, theirs in zip(on_gpu, on_cpu, strict=True):
         pixels, host = pixels_of(ours.pixels), HostPixels(theirs.image)
-        alike(pixels.crops(network, REGIONS)["seen"] * 255, host.crops(Seeing(), REGIONS)["seen"] * 255)
-        alike(pixels.fitted(network, 160, 120)[0]["seen"] * 255, host.fitted(Seeing(), 160, 120)[0]["seen"] * 255)
+        ours_cropped, theirs_cropped = run_crops(network, [(pixels, REGIONS)]), run_crops(Seeing(), [(host, REGIONS)])
+        alike(ours_cropped["seen"] * 255, theirs_cropped["seen"] * 255)
+        ours_whole, _ = run_letterbox(network, [pixels], 160, 120)
+        theirs_whole, _ = run_letterbox(Seeing(), [host], 160, 120)
+        alike(ours_whole["seen"] * 255, theirs_whole["seen"] * 255)
         alike(pixels.thumbnail(64, 36), host.thumbnail(64, 36))
 
 
@@ -69,8 +73,8 @@ def test_crops_whole_pictures_and_thumbnails_are_those_of_the_host(device: Devic
 @pytest.mark.parametrize("number", [1, 6, 9, 2])
 def test_colours_are_those_that_ffmpeg_makes(device: Device, tmp_path: Path, number: int, full: bool) -> None:
     on_cpu, on_gpu = both(clip(tmp_path / "a.mp4", discs(2), colorspace=number, color_range=2 if full else 1))
-    theirs = HostPixels(on_cpu[1].image).fitted(Seeing(), 320, 240)[0]["seen"]
-    ours = pixels_of(on_gpu[1].pixels).fitted(OnFakeGpu(Seeing(), device), 320, 240)[0]["seen"]
+    theirs = run_letterbox(Seeing(), [HostPixels(on_cpu[1].image)], 320, 240)[0]["seen"]
+    ours = run_letterbox(OnFakeGpu(Seeing(), device), [pixels_of(on_gpu[1].pixels)], 320, 240)[0]["seen"]
     assert np.abs(ours - theirs)[:, :, :240].max() * 255 < 4
 
 
