@@ -13,7 +13,9 @@ from nasion.realtime.detector import Detections, Detector
 from nasion.realtime.faces import Frame
 from nasion.realtime.geometry import Region, box_of, region_of_points
 from nasion.realtime.options import TrackerOptions
+from nasion.realtime.pixels import pixels_of
 from nasion.realtime.requests import Align, Detect, Networks
+from nasion.realtime.sources import open_source
 from nasion.realtime.tracker import Tracker, Tracking
 
 from .disc_stories import ids, make
@@ -237,8 +239,6 @@ def test_images_of_different_sizes_are_detected_in_a_call_for_each_size():
     detector = BatchDetector()
     networks = Networks(Detector(detector), Aligner(DiscAligner()))
     images = [frame(0, Disc(RED, 60, 60)).pixels, np.zeros((96, 128, 3), np.uint8), frame(0, Disc(BLUE, 90, 90)).pixels]
-    from nasion.realtime.pixels import pixels_of
-
     answers = networks.answer([Detect(pixels_of(image)) for image in images])
     assert [len(each) for each in answers] == [1, 0, 1]
     assert sorted(shape[0] for shape in detector.batches) == [1, 2]
@@ -253,10 +253,10 @@ def test_a_frame_that_is_refused_ends_the_tick_and_closes_the_others():
 
 
 def test_the_shipped_networks_answer_several_sources_as_one_alone():
-    from nasion.realtime.sources.camera_motion import CameraMotion
-
-    clips = [CameraMotion(seconds=0.5, size=(320, 240)), CameraMotion(seconds=0.5, size=(480, 360))]
-    stories = [list(clip_frames(clip)) for clip in clips]
+    stories = []
+    for size in ((320, 240), (480, 360)):
+        with open_source("pattern:?seconds=0.5", size=size) as source:
+            stories.append(list(source))
     with Tracker(detect_every=4) as tracker:
         alone = []
         for frames in stories:
@@ -274,11 +274,3 @@ def test_the_shipped_networks_answer_several_sources_as_one_alone():
             assert len(a) == len(b)
             for one, other in zip(a, b, strict=True):
                 assert np.abs(one.points - other.points).max() < 0.01
-
-
-def clip_frames(clip):
-    from nasion.realtime.sources import open_source
-
-    width, height = clip.size
-    with open_source(f"pattern:?seconds={clip.seconds}", size=(width, height)) as source:
-        yield from source
