@@ -105,9 +105,10 @@ class StepCheck:
 
 def _stands_still(last: float, time: float) -> str:
     return (
-        f"the time of frames does not advance as seconds do: first {last!r}, then {time!r}; {_MANY} of the last {_WINDOW} "
-        f"time steps are below {SHORTEST * 1000:g} ms; landmarks are not smoothed while the time step is unknown; {_ADVICE}, in "
-        "increasing order. Whole seconds are too coarse, and so is float32 for time.time(): it repeats for 128 s"
+        f"the time of frames does not advance as seconds do: first {last!r}, then {time!r}; {_MANY} of the last "
+        f"{_WINDOW} time steps are below {SHORTEST * 1000:g} ms. Landmarks are not smoothed while the time step is "
+        f"unknown; {_ADVICE}, in increasing order. "
+        "Whole seconds are too coarse, and so is float32 for time.time(): it repeats for 128 s"
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any, Self
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from ..engines.runtime import Runtime, open_runtime
-from ..engines.spec import Spec
 from ..engines.zoo import model_path, models
 from .aligner import Aligner
 from .cuts import CutDetector
@@ -86,7 +85,7 @@ class Tracker(Closing):
             NasionError: one is no network, or a setting is unknown or not allowed.
         """
         for network in (detector, aligner):
-            if not isinstance(getattr(network, "spec", None), Spec):
+            if not hasattr(network, "spec"):
                 raise NasionError(
                     f"from_networks was given {network!r:.60} as a network; give networks that are loaded, or let "
                     "the tracker load them: Tracker(detector='detector.onnx', model='landmarks.onnx')"
@@ -119,9 +118,9 @@ class Tracker(Closing):
         """The faces of the next frame, by age of identity.
 
         The time of frames should increase. In the first frame of a face its landmarks are not smoothed. A time that
-        repeats, or goes back by up to half a second, counts as the last time step of the face; where none is known
-        yet, its landmarks are not smoothed. After more than half a second, forward or back, smoothing starts afresh.
-        Where times are unlikely to be seconds, or do not advance, a warning is logged, once.
+        repeats, or goes back by up to half a second, counts as the last time step known of the face; as long as none
+        is, its landmarks are not smoothed. After more than half a second, forward or back, smoothing starts afresh.
+        Where times do not advance, or are unlikely to be seconds, a warning is logged, once.
 
         Raises:
             NasionError: that is no frame, or the tracker is closed.

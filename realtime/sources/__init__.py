@@ -124,15 +124,11 @@ def _is_number(value: object, *, least: float) -> bool:
 
 
 def _plain(value: float | None) -> float | None:
-    return None if value is None else float(value)
+    return value if value is None or type(value) is int else float(value)
 
 
 def _is_size(value: object) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and len(value) == 2
-        and all(is_whole(side) and side >= 1 for side in value)
-    )
+    return isinstance(value, Sequence) and len(value) == 2 and all(is_whole(side) and side >= 1 for side in value)
 
 
 def _refuse(**asked: object) -> None:
