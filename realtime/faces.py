@@ -33,6 +33,8 @@ __all__ = [
     "scheme_of",
 ]
 
+_BYTES, _BGR = np.dtype(np.uint8), (3,)  # what a picture is made of, and its shape after height and width
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -54,7 +56,9 @@ class Frame:
         Raises:
             NasionError: one is not allowed.
         """
-        _check_image(self.image)
+        image = self.image
+        if not isinstance(image, np.ndarray) or image.dtype != _BYTES or image.shape[2:] != _BGR or not image.size:
+            raise NasionError(_no_picture(image))
         if (seconds := seconds_of(self.time)) is not self.time:
             object.__setattr__(self, "time", seconds)
         if type(self.index) is not int or self.index < 0:
@@ -139,16 +143,14 @@ class Face:
     confidence: FloatArray
 
 
-def _check_image(image: object) -> None:
+def _no_picture(image: object) -> str:
     if not isinstance(image, np.ndarray):
         hint = "; a capture reads None at the end of a video, or where a camera fails" if image is None else ""
-        raise NasionError(f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8{hint}")
-    shape = image.shape
-    if image.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not image.size:
-        raise NasionError(
-            f"the image of a frame is {image.dtype} of shape {shape}; give BGR uint8 of shape (height, width, 3), "
-            "of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), of BGRA cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR)"
-        )
+        return f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8{hint}"
+    return (
+        f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape (height, width, 3), "
+        "of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), of BGRA cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR)"
+    )
 
 
 def _number_of(index: object) -> int:
