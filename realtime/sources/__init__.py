@@ -63,7 +63,7 @@ def open_source(
     if is_whole(source):
         source = int(source)
     elif not isinstance(source, str | os.PathLike):
-        raise SourceError(f"the source is {source!r}; {_KINDS}")
+        raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
     _check(start, end, size, fps, timeout)
     # as numbers of Python: numpy's are not taken everywhere
     start, end, fps, timeout = _plain(start), _plain(end), _plain(fps), float(timeout)
@@ -105,13 +105,13 @@ def _check(
     """Refuse numbers that fit no source."""
     for name, seconds in (("start", start), ("end", end)):
         if seconds is not None and not _is_number(seconds, least=0):
-            raise SourceError(f"{name} is {seconds!r}; it must be a number of seconds, 0 or more")
+            raise SourceError(f"{name} is {seconds!r:.60}; it must be a number of seconds, 0 or more")
     if start is not None and start > _LAST_START:
         raise SourceError(f"start is {start:g} s; it must be at most {_LAST_START} s; milliseconds are divided by 1000")
     if end is not None and end <= (start or 0.0):
         raise SourceError(f"end is {end:g} s and start is {start or 0.0:g} s; end must come after start")
     if size is not None and not _is_size(size):
-        raise SourceError(f"size is {size!r}; it must be (width, height) in pixels, for example (640, 480)")
+        raise SourceError(f"size is {size!r:.60}; it must be (width, height) in pixels, for example (640, 480)")
     if fps is not None and not (_is_number(fps, least=0) and fps > 0):
         raise SourceError(f"fps is {fps!r}; it must be a number of frames per second above 0")
     if not (_is_number(timeout, least=0) and 0 < timeout <= _LONGEST_WAIT):
