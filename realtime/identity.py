@@ -75,7 +75,7 @@ class Person:
 
     def gone(self, time: float) -> float:
         """Return the seconds for which it has been out of sight; see ``time_passed``."""
-        # of the misses, those that ``part`` counts at once took no time
+        # ``part`` adds MISSES at once, in which no time has passed
         return time_passed(self.time, time, frames=max(self.misses - MISSES, 0))
 
     def seen(self, look: Look, time: float) -> None:

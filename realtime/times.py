@@ -1,4 +1,4 @@
-"""The times of frames: checks of those that a user gives, and the rules where they do not advance."""
+"""The times of frames: checks of what a user gives, and the rules for times that do not advance."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .numeric import finite
 _log = logging.getLogger(__name__)
 
 SHORTEST = 1e-4
-"""Seconds: a shorter time step, one of zero or a negative one is not measured, so it counts as unknown."""
+"""Seconds: a time step below this, such as zero or a negative one, counts as unknown."""
 LONGEST = 2.0
-"""Seconds: time steps longer than this are unlikely; in milliseconds they are those of 500 frames a second or fewer."""
+"""Seconds: time steps above this are unlikely. In milliseconds all steps are, up to 500 frames a second."""
 LIMIT = 1e11
 """Seconds, 3,000 years: beyond it lie the milliseconds, microseconds and nanoseconds since 1970."""
 UNTIMED_RATE = 30
@@ -59,6 +59,8 @@ def _instead_of(time: object) -> str:
         return "give seconds as a float: of a timedelta64, it / np.timedelta64(1, 's')"
     if isinstance(time, np.datetime64):
         return "give seconds as a float: of a datetime64, (it - the first one) / np.timedelta64(1, 's')"
+    if time is None:
+        return f"{_ADVICE}; where that is None, the number of the frame / the frames per second"
     return _ADVICE
 
 
@@ -72,7 +74,7 @@ def time_passed(since: float, time: float, *, frames: int) -> float:
 
 
 class StepCheck:
-    """Logs a warning, once of each kind, where the times of a user's frames are unlikely to be seconds."""
+    """A check that logs a warning, one of each kind, if the times of frames do not look like seconds."""
 
     def __init__(self) -> None:
         """Start before the first frame."""

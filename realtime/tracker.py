@@ -238,7 +238,7 @@ def _chosen(options: TrackerOptions | None, overrides: dict[str, Any]) -> Tracke
     """Return ``options``, None for the defaults, with the overrides.
 
     Raises:
-        NasionError: that are no options, or one is unknown or not allowed.
+        NasionError: the options are of another type, or one is unknown or not allowed.
     """
     if options is None:
         options = TrackerOptions()
