@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from ..engines.runtime import Runtime, open_runtime
@@ -18,12 +16,13 @@ from .aligner import Aligner
 from .cuts import CutDetector
 from .detector import Detections, Detector
 from .face_finder import MiddleFace
-from .faces import DeviceFrame, Face, Frame, Image
+from .faces import Face, Frame, Image
 from .geometry import Region
 from .identity import Identities, Look
 from .options import TrackerOptions as TrackerOptions
 from .pixels import Pixels
 from .smoother import Smoother
+from .times import StepCheck
 
 SMALLEST = 8.0  # pixels: a smaller region shows no face
 # The detector is asked in the very frame in which a face is lost, and after so many more without it.
@@ -65,7 +64,7 @@ class Tracker(Closing):
         Raises:
             NasionError: a setting is unknown or not allowed, or a network cannot be loaded.
         """
-        options = (options or TrackerOptions()).but(**overrides)
+        options = _chosen(options, overrides)
         with ExitStack() as opened:
             aligner = opened.enter_context(_open(options.model, "landmarks-68", options))
             detector = aligner
@@ -81,15 +80,25 @@ class Tracker(Closing):
         """A tracker over networks that are loaded already and stay the caller's to close.
 
         Several trackers, for several videos, may share them. One of task ``faces`` may be both, or either.
+
+        Raises:
+            NasionError: one is no network, or a setting is unknown or not allowed.
         """
+        for network in (detector, aligner):
+            if not hasattr(network, "spec"):
+                raise NasionError(
+                    f"from_networks was given {network!r:.60} as a network; give networks that are loaded, or let "
+                    "the tracker load them: Tracker(detector='detector.onnx', model='landmarks.onnx')"
+                )
         tracker = cls.__new__(cls)
         tracker._opened = ExitStack()
-        tracker._begin(detector, aligner, (options or TrackerOptions()).but(**overrides))
+        tracker._begin(detector, aligner, _chosen(options, overrides))
         return tracker
 
     def _begin(self, detector: Runtime, aligner: Runtime, options: TrackerOptions) -> None:
         self.options = options
         self._closed = False
+        self._steps = StepCheck()
         self.networks = {"detector": detector, "landmarks": aligner}
         if detector is aligner:
             self.networks = {"faces": aligner}
@@ -108,20 +117,27 @@ class Tracker(Closing):
     def update(self, frame: Frame) -> list[Face]:
         """The faces of the next frame, by age of identity.
 
+        The time of frames should increase. In the first frame of a face its landmarks are not smoothed. A time that
+        repeats, or goes back by up to half a second, counts as the last time step known of the face; as long as none
+        is, its landmarks are not smoothed. After more than half a second, forward or back, smoothing starts afresh.
+        Where times do not advance, or are unlikely to be seconds, a warning is logged, once.
+
         Raises:
-            NasionError: that is no frame of BGR bytes.
+            NasionError: that is no frame, or the tracker is closed.
         """
+        _check_frame(frame)
+        self._steps(frame.time)
         return self.smooth(frame, self.follow(frame, self.search(frame)))
 
     def search(self, frame: Frame) -> Sighting:
         """First stage: is this a new shot, and, on schedule, which faces does the detector see.
 
         Raises:
-            NasionError: that is no frame of BGR bytes, or the tracker is closed.
+            NasionError: that is no frame, or the tracker is closed.
         """
         if self._closed:
             raise NasionError("this tracker is closed; make a new one")
-        check_frame(frame)
+        _check_frame(frame)
         cut = self._cuts.update(frame.pixels)
         if cut or self._until_search == 0:
             self._until_search = self.options.detect_every
@@ -151,6 +167,7 @@ class Tracker(Closing):
 
     def reset(self) -> None:
         """Begin a new video: forget all faces. Their identities are not given again."""
+        self._steps.reset()
         self._cuts.reset()
         self._until_search = 0
         self._identities.clear()
@@ -208,28 +225,34 @@ class Tracker(Closing):
         return [Look(*look) if look[2] >= least and _usable(look[4], picture) else None for look in seen]
 
 
-def check_frame(frame: Frame) -> None:
-    """See that a frame is one.
-
-    Raises:
-        NasionError: it is something else, or its picture is not BGR bytes.
-    """
+def _check_frame(frame: object) -> None:
+    """Check that a frame is one; ``Frame`` itself has checked what it holds."""
     if not isinstance(frame, Frame):
         raise NasionError(
             f"the tracker was given a {type(frame).__name__}; "
             "give a nasion.Frame(image=picture, time=seconds, index=number)"
         )
-    image = frame.pixels
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise NasionError(
-                f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape "
-                "(height, width, 3), of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)"
-            )
-    elif not isinstance(frame, DeviceFrame):
-        raise NasionError(f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8")
-    if not math.isfinite(frame.time):
-        raise NasionError(f"the time of a frame is {frame.time}; give seconds since the start of the video")
+
+
+def _chosen(options: TrackerOptions | None, overrides: dict[str, Any]) -> TrackerOptions:
+    """Return ``options``, None for the defaults, with the overrides.
+
+    Raises:
+        NasionError: the options are of another type, or one is unknown or not allowed.
+    """
+    if options is None:
+        options = TrackerOptions()
+    if isinstance(options, str | Path):
+        raise NasionError(
+            f"a tracker was given {str(options)!r} in place of its options; name the network: "
+            f"Tracker(model={str(options)!r}); to follow the faces of a video: nasion.track({str(options)!r})"
+        )
+    if not isinstance(options, TrackerOptions):
+        raise NasionError(
+            f"a tracker was given a {type(options).__name__} in place of its options; give a TrackerOptions, "
+            "or single options by name, such as Tracker(max_faces=1)"
+        )
+    return options.but(**overrides)
 
 
 def _usable(region: Region, picture: Image | Pixels) -> bool:
