@@ -134,7 +134,7 @@ def check_device(device: str) -> None:
     Raises:
         RuntimeUnavailable: it is none of these.
     """
-    if not re.fullmatch(r"auto|cpu|cuda:\d+", device):
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda:\d+", device):
         raise RuntimeUnavailable(f"device {device!r} is unknown; allowed: auto, cpu, cuda:N (for example cuda:0)")
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
+from ..engines.errors import NasionError
 from .arrays import FloatArray, Image
+from .numeric import is_whole
 from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, WFLW_98, LandmarkScheme, scheme_of
+from .times import seconds_of
 
 if TYPE_CHECKING:
     from .pixels import Pixels
@@ -28,6 +33,8 @@ __all__ = [
     "scheme_of",
 ]
 
+_BYTES, _BGR = np.dtype(np.uint8), (3,)  # what a picture is made of, and its shape after height and width
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -35,13 +42,27 @@ class Frame:
 
     Attributes:
         image: BGR, uint8, (height, width, 3), upright.
-        time: seconds since the start of the source, strictly increasing within it.
-        index: number of the frame within the source, from 0.
+        time: seconds, strictly increasing within a video: since its start, or of any other clock. Kept as a float.
+        index: number of the frame within the source, from 0. Kept as an int.
     """
 
     image: Image
     time: float
     index: int
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            NasionError: one is not allowed.
+        """
+        image = self.image
+        if not isinstance(image, np.ndarray) or image.dtype != _BYTES or image.shape[2:] != _BGR or not image.size:
+            raise NasionError(_no_picture(image))
+        if (seconds := seconds_of(self.time)) is not self.time:
+            object.__setattr__(self, "time", seconds)
+        if type(self.index) is not int or self.index < 0:
+            object.__setattr__(self, "index", _number_of(self.index))
 
     @property
     def pixels(self) -> Image | Pixels:
@@ -120,3 +141,22 @@ class Face:
     score: float
     points: FloatArray
     confidence: FloatArray
+
+
+def _no_picture(image: object) -> str:
+    if not isinstance(image, np.ndarray):
+        hint = "; a capture reads None at the end of a video, or where a camera fails" if image is None else ""
+        return f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8{hint}"
+    return (
+        f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape (height, width, 3), "
+        "of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), of BGRA cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR)"
+    )
+
+
+def _number_of(index: object) -> int:
+    if not is_whole(index) or index < 0:
+        raise NasionError(
+            f"the index of a frame is {index!r:.60} ({type(index).__name__}); give the number of the frame in its "
+            "video, a whole number from 0, such as int(number)"
+        )
+    return int(index)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .faces import Face, FloatArray
 from .geometry import Region, containment, iou
+from .times import time_passed
 
 MISSES = 2  # frames in a row without a face, after which it is followed no more
 EXPLAINED = 0.3  # overlap (IoU) of a detection's region with that of a face in sight: the detector sees that face
@@ -71,6 +72,11 @@ class Person:
         """What users get."""
         look = self.look
         return Face(self.id, look.box, look.score, look.points, look.confidence)
+
+    def gone(self, time: float) -> float:
+        """Return the seconds for which it has been out of sight; see ``time_passed``."""
+        # ``part`` adds MISSES at once, in which no time has passed
+        return time_passed(self.time, time, frames=max(self.misses - MISSES, 0))
 
     def seen(self, look: Look, time: float) -> None:
         """Take note of where it is in the present frame."""
@@ -162,8 +168,8 @@ class Identities:
                 wrong.misses = MISSES
 
     def forget(self, time: float) -> None:
-        """Drop those out of sight for too long; a clock that was set back counts as time gone."""
-        self.people = [p for p in self.people if p.followed or abs(time - p.time) <= self._keep]
+        """Drop those out of sight for too long."""
+        self.people = [person for person in self.people if person.followed or person.gone(time) <= self._keep]
 
     def clear(self) -> None:
         """Drop everybody: a new shot."""
@@ -200,7 +206,7 @@ def _distances(looks: Sequence[Look], lost: Sequence[Person], time: float) -> Fl
         return np.zeros((len(looks), len(lost)), np.float32)
     new = np.array([[look.region.x, look.region.y, look.region.side] for look in looks], np.float32)
     old = np.array([[p.look.region.x, p.look.region.y, p.look.region.side] for p in lost], np.float32)
-    gone = np.array([abs(time - person.time) for person in lost], np.float32)
+    gone = np.array([person.gone(time) for person in lost], np.float32)
     away: FloatArray = np.hypot(new[:, None, 0] - old[:, 0], new[:, None, 1] - old[:, 1]) / old[:, 2]
     ratio = new[:, None, 2] / old[:, 2]
     away[(away > NEAR + ROAM * gone) | (ratio > LIKE) | (ratio < 1 / LIKE)] = np.inf

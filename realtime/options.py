@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from ..engines.errors import NasionError
 from ..engines.runtime import RuntimeName, check_device
+from .numeric import finite, is_whole
 from .smoother import Strength
 
 
@@ -57,17 +57,17 @@ class TrackerOptions:
         Raises:
             NasionError: one is not allowed.
         """
-        check_device(str(self.device))
+        check_device(self.device)
         _one_of("runtime", self.runtime, get_args(RuntimeName))
         _one_of("smooth", self.smooth, get_args(Strength))
-        _whole("detect_every", self.detect_every, least=1)
-        _whole("threads", self.threads, least=0)
-        if self.detect_size is not None:
-            _whole("detect_size", self.detect_size, least=32)
-        if self.max_faces is not None:
-            _whole("max_faces", self.max_faces, least=1)
-        if not isinstance(self.keep, int | float) or not 0 <= self.keep < math.inf:
-            raise NasionError(f"keep={self.keep!r} is not allowed; give seconds from 0")
+        for name, least, most in _WHOLE:
+            value = getattr(self, name)
+            if value is not None or name not in _OPTIONAL:
+                object.__setattr__(self, name, _whole(name, value, least, most))
+        keep = finite(self.keep)
+        if keep is None or keep < 0:
+            raise NasionError(f"keep={self.keep!r:.60} is not allowed; give seconds from 0")
+        object.__setattr__(self, "keep", keep)
         for name, model in (("model", self.model), ("detector", self.detector)):
             if model is not None and (not isinstance(model, str | Path) or not str(model)):
                 raise NasionError(f"{name}={model!r} is not allowed; give a model's name or the path of a file")
@@ -90,11 +90,18 @@ class TrackerOptions:
         return replace(self, **changes)
 
 
+# name, least and most of each whole number. More threads than these keep a runtime busy with nothing but them.
+_WHOLE = (("detect_every", 1, None), ("threads", 0, 1024), ("detect_size", 32, None), ("max_faces", 1, None))
+_OPTIONAL = ("detect_size", "max_faces")
+
+
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise NasionError(f"{name}={value!r} is not allowed; choose from {', '.join(allowed)}")
+    if not isinstance(value, str) or value not in allowed:
+        raise NasionError(f"{name}={value!r:.60} is not allowed; choose from {', '.join(allowed)}")
 
 
-def _whole(name: str, value: object, *, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise NasionError(f"{name}={value!r} is not allowed; give a whole number from {least}")
+def _whole(name: str, value: object, least: int, most: int | None) -> int:
+    if not is_whole(value) or value < least or (most is not None and value > most):
+        up_to = "" if most is None else f" to {most}"
+        raise NasionError(f"{name}={value!r:.60} is not allowed; give a whole number from {least}{up_to}")
+    return int(value)

@@ -95,6 +95,7 @@ class FrameTracker(Protocol):
     """The pipeline's view of a tracker, which is called in one thread with the frames in order."""
 
     timings: Timings | None
+    checks_times: bool
 
     def update(self, frame: Frame) -> list[Face]:
         """Return the faces of the next frame."""
@@ -123,6 +124,7 @@ class Pipeline(Closing):
         live = source.info.live
         self._source, self._tracker = source, tracker
         self._timings = tracker.timings = Timings()
+        tracker.checks_times = False
         self._frames: Channel[Frame]
         self._frames = Channel(1, when_full="drop_oldest") if live else Channel(_FILE_CAPACITY)
         self._tracked: Channel[Tracked] = Channel(_FILE_CAPACITY)

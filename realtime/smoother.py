@@ -11,6 +11,7 @@ import numpy as np
 from ..engines.errors import NasionError
 from .faces import Face, FloatArray
 from .geometry import box_of
+from .times import SHORTEST, time_passed
 
 Strength = Literal["none", "light", "strong"]
 
@@ -56,17 +57,18 @@ class OneEuro:
     def __call__(self, points: FloatArray, *, time: float, size: float) -> FloatArray:
         """Filter points (n, 2), pixels, of a face ``size`` pixels wide at ``time`` seconds.
 
-        A repeated time, or one that jumps back a little, counts as the step before. After more than
-        ``FORGET`` seconds, forward or back, the points pass as they are.
+        A repeated time, or one that jumps back a little, counts as the step before; where none is known yet, the
+        points pass as they are. So they do after more than ``FORGET`` seconds, forward or back.
         """
         step = float(time) - self._time  # a numpy float64 would turn all that follows into float64
         self._time = float(time)
         if self._points is None or abs(step) > FORGET:
             self._points, self._speed, self._step = points.copy(), np.zeros_like(points), 0.0
             return points
-        step = self._step = step if step > 0 else self._step
-        if step <= 0:  # the second picture has the time of the first
-            return self._points.copy()
+        step = self._step = step if step >= SHORTEST else self._step
+        if not step:  # no time has passed since the first picture
+            self._points = points.copy()
+            return points
         setting = self._setting
         change = points - self._points
         # of a first-order low-pass filter, with w = 2 pi x step x cutoff: w / (1 + w) is the newest value's share
@@ -92,22 +94,26 @@ class Smoother:
         if strength not in get_args(Strength):
             raise NasionError(f"smoothing {strength!r} is unknown; allowed: {', '.join(get_args(Strength))}")
         self._setting = SETTINGS.get(strength)
-        self._filters: dict[int, tuple[OneEuro, float]] = {}
+        self._filters: dict[int, tuple[OneEuro, float, int]] = {}  # with the time and the frame of the last use
+        self._frame = 0
 
     def smooth(self, faces: list[Face], *, time: float) -> list[Face]:
         """The same faces with points filtered by identity, and boxes around the filtered points."""
         if self._setting is None:
             return faces
+        self._frame += 1
         smoothed = []
         for face in faces:
             one_euro = self._filters[face.id][0] if face.id in self._filters else OneEuro(self._setting)
             points = one_euro(face.points, time=time, size=max(face_size(face), 1.0))
-            self._filters[face.id] = one_euro, time
+            self._filters[face.id] = one_euro, time, self._frame
             smoothed.append(Face(face.id, box_of(points), face.score, points, face.confidence))
         if len(self._filters) > len(faces):
-            recent = {key: value for key, value in self._filters.items() if abs(time - value[1]) <= FORGET}
-            self._filters = recent
+            self._filters = {key: used for key, used in self._filters.items() if self._recent(used, time)}
         return smoothed
+
+    def _recent(self, used: tuple[OneEuro, float, int], time: float) -> bool:
+        return time_passed(used[1], time, frames=self._frame - used[2]) <= FORGET
 
     def reset(self) -> None:
         """Forget all faces."""

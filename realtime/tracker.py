@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
-import numpy as np
-
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from ..engines.runtime import Runtime, open_runtime
@@ -18,13 +16,14 @@ from .aligner import Aligner, Alignments
 from .cuts import CutDetector
 from .detector import Detections, Detector
 from .face_finder import MiddleFace
-from .faces import DeviceFrame, Face, Frame
+from .faces import Face, Frame
 from .geometry import Region
 from .identity import Identities, Look
 from .options import TrackerOptions as TrackerOptions
 from .pixels import Pixels, pixels_of
 from .requests import Align, Detect, Networks, Steps
 from .smoother import Smoother
+from .times import StepCheck
 from .timing import Timings
 
 SMALLEST = 8.0  # pixels: a smaller region shows no face
@@ -75,7 +74,7 @@ class Tracking:
         """Track the next frame; returns its faces, the longest-lived identities first.
 
         Raises:
-            NasionError: the frame is not a frame of BGR bytes.
+            NasionError: the frame is not a ``Frame``.
         """
         sighting = yield from self.search(frame)
         return (yield from self.follow(frame, sighting))
@@ -84,9 +83,9 @@ class Tracking:
         """Tell if the frame begins a new shot, and, on schedule, detect faces.
 
         Raises:
-            NasionError: the frame is not a frame of BGR bytes.
+            NasionError: the frame is not a ``Frame``.
         """
-        check_frame(frame)
+        _check_frame(frame)
         cut = self._cuts.update(frame.pixels)
         if cut or self._until_search == 0:
             self._until_search = self.options.detect_every
@@ -180,9 +179,12 @@ class Tracker(Closing):
         networks: answer what the tracker asks.
         tracking: state and decisions.
         timings: receives the time of every update; None for none.
+        checks_times: warn where the times of frames are unlikely to be seconds. A pipeline has no need of that: its
+            source makes the times.
     """
 
     timings: Timings | None = None
+    checks_times = True
 
     def __init__(self, options: TrackerOptions | None = None, **overrides: Any) -> None:
         """Load the networks.
@@ -194,7 +196,7 @@ class Tracker(Closing):
         Raises:
             NasionError: a setting is unknown or not allowed, or a network cannot be loaded.
         """
-        options = (options or TrackerOptions()).but(**overrides)
+        options = _chosen(options, overrides)
         with ExitStack() as opened:
             aligner = opened.enter_context(_open(options.model, "landmarks-68", options))
             detector = aligner
@@ -210,15 +212,25 @@ class Tracker(Closing):
         """Make a tracker over networks that are loaded already and stay the caller's to close.
 
         Several trackers, for several videos, may share them. One of task ``faces`` may be both, or either.
+
+        Raises:
+            NasionError: one is no network, or a setting is unknown or not allowed.
         """
+        for network in (detector, aligner):
+            if not hasattr(network, "spec"):
+                raise NasionError(
+                    f"from_networks was given {network!r:.60} as a network; give networks that are loaded, or let "
+                    "the tracker load them: Tracker(detector='detector.onnx', model='landmarks.onnx')"
+                )
         tracker = cls.__new__(cls)
         tracker._opened = ExitStack()
-        tracker._begin(detector, aligner, (options or TrackerOptions()).but(**overrides))
+        tracker._begin(detector, aligner, _chosen(options, overrides))
         return tracker
 
     def _begin(self, detector: Runtime, aligner: Runtime, options: TrackerOptions) -> None:
         self.options = options
         self._closed = False
+        self._times = StepCheck()
         self.runtimes = {"faces": aligner} if detector is aligner else {"detector": detector, "landmarks": aligner}
         self.networks = Networks(
             Detector(detector, size=options.detect_size),
@@ -229,9 +241,16 @@ class Tracker(Closing):
     def update(self, frame: Frame) -> list[Face]:
         """Track the next frame; returns its faces, the longest-lived identities first.
 
+        The time of frames should increase. In the first frame of a face its landmarks are not smoothed. A time that
+        repeats, or goes back by up to half a second, counts as the last time step known of the face; as long as none
+        is, its landmarks are not smoothed. After more than half a second, forward or back, smoothing starts afresh.
+        Where times do not advance, or are unlikely to be seconds, a warning is logged, once.
+
         Raises:
-            NasionError: the frame is not a frame of BGR bytes, or the tracker is closed.
+            NasionError: the frame is not a ``Frame``, or the tracker is closed.
         """
+        if self.checks_times and isinstance(frame, Frame):
+            self._times(frame.time)
         return self.networks.run(self.steps(frame), self.timings)
 
     def steps(self, frame: Frame) -> Steps[list[Face]]:
@@ -246,6 +265,7 @@ class Tracker(Closing):
 
     def reset(self) -> None:
         """Begin a new video: forget all faces. Their identities are not given again."""
+        self._times.reset()
         self.tracking.reset()
 
     def close(self) -> None:
@@ -254,28 +274,34 @@ class Tracker(Closing):
         self._opened.close()
 
 
-def check_frame(frame: Frame) -> None:
-    """See that a frame is one.
-
-    Raises:
-        NasionError: it is something else, or its picture is not BGR bytes.
-    """
+def _check_frame(frame: object) -> None:
+    """Check that a frame is one; ``Frame`` itself has checked what it holds."""
     if not isinstance(frame, Frame):
         raise NasionError(
             f"the tracker was given a {type(frame).__name__}; "
             "give a nasion.Frame(image=picture, time=seconds, index=number)"
         )
-    image = frame.pixels
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise NasionError(
-                f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape "
-                "(height, width, 3), of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)"
-            )
-    elif not isinstance(frame, DeviceFrame):
-        raise NasionError(f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8")
-    if not math.isfinite(frame.time):
-        raise NasionError(f"the time of a frame is {frame.time}; give seconds since the start of the video")
+
+
+def _chosen(options: TrackerOptions | None, overrides: dict[str, Any]) -> TrackerOptions:
+    """Return ``options``, None for the defaults, with the overrides.
+
+    Raises:
+        NasionError: the options are of another type, or one is unknown or not allowed.
+    """
+    if options is None:
+        options = TrackerOptions()
+    if isinstance(options, str | Path):
+        raise NasionError(
+            f"a tracker was given {str(options)!r} in place of its options; name the network: "
+            f"Tracker(model={str(options)!r}); to follow the faces of a video: nasion.track({str(options)!r})"
+        )
+    if not isinstance(options, TrackerOptions):
+        raise NasionError(
+            f"a tracker was given a {type(options).__name__} in place of its options; give a TrackerOptions, "
+            "or single options by name, such as Tracker(max_faces=1)"
+        )
+    return options.but(**overrides)
 
 
 def _usable(region: Region, picture: Pixels) -> bool:

@@ -230,3 +230,27 @@ def test_no_unused_pair_would_have_been_cheaper_than_those_it_loses_to(rows):
         rivals += [cost[by_column[column], column]] if column in by_column else []
         assert rivals
         assert min(rivals) <= cost[row, column]
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-6])
+def test_where_the_clock_does_not_advance_frames_count_as_thirtieths_of_a_second(step):
+    identities = known(50, keep=1.0)
+    gone = 0
+    while identities.people:
+        gone += 1
+        identities.next_frame()
+        identities.forget(gone * step)
+        assert gone < 100
+    assert 30 <= gone <= 34
+
+
+def test_a_face_let_go_in_the_present_frame_has_been_gone_for_no_time():
+    identities = known(50, 200)
+    identities.next_frame()
+    for person in identities.people:
+        person.seen(look(100), 0.1)
+    identities.part()
+    (lost,) = [person for person in identities.people if person.misses]
+    assert lost.gone(0.1) == 0
+    identities.next_frame()
+    assert lost.gone(0.1 + 1 / 1000) == pytest.approx(1 / 1000)

@@ -159,6 +159,38 @@ def test_strange_times_give_points_between_the_old_and_the_new(times):
     assert (smoothed <= track + 1e-3).all()
 
 
+@pytest.mark.parametrize(
+    "times",
+    [[3.0] * 9, [-i * STEP for i in range(9)], [i * 1e-6 for i in range(9)]],
+    ids=["standing still", "going back", "too short a step"],
+)
+@pytest.mark.parametrize("strength", ["light", "strong"])
+def test_points_are_not_smoothed_while_no_time_step_is_known(strength, times):
+    track = np.stack([TEMPLATE * 30 + 2 * i for i in range(9)])
+    np.testing.assert_array_equal(run(strength, track, times), track)
+
+
+def test_smoothing_begins_with_the_first_time_step():
+    track = np.stack([TEMPLATE * 30 + 2 * i for i in range(6)])
+    late = run("strong", track, [0, 0, 0, STEP, 2 * STEP, 3 * STEP])
+    np.testing.assert_array_equal(late[2:], run("strong", track[2:]))
+
+
+@pytest.mark.parametrize("step", [0.0, -STEP])
+def test_a_clock_that_stops_or_runs_back_later_does_not_freeze_the_points(step):
+    track = np.stack([TEMPLATE * 30 + 2 * i for i in range(60)])
+    smoothed = run("light", track, [STEP * i if i < 10 else 10 * STEP + step * (i - 10) for i in range(60)])
+    assert (smoothed[-1] > track[-3]).all()
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-6])
+def test_identities_long_gone_are_forgotten_where_the_clock_does_not_advance(step):
+    smoother = Smoother("light")
+    for number in range(1, 200):
+        smoother.smooth([face(TEMPLATE * 30, number)], time=number * step)
+    assert len(smoother._filters) < 30
+
+
 def test_identities_long_gone_are_forgotten():
     smoother = Smoother("light")
     for number in range(1, 200):

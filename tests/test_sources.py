@@ -186,6 +186,15 @@ def test_size_and_rate_are_taken_where_they_can_be(opener: Opener, kind: str) ->
         ({"size": ("640", "480")}, r"size is \('640', '480'\); it must be"),
         ({"fps": "fast"}, r"fps is 'fast'; it must be a number of frames per second above 0"),
         ({"timeout": None}, r"timeout is None; it must be a number of seconds above 0"),
+        ({"timeout": 1e300}, r"timeout is 1e\+300; it must be .* above 0, at most 86400"),
+        ({"start": 1e300}, r"start is 1e\+300 s; it must be at most 1000000000 s"),
+        ({"end": 10**400}, r"end is 1000.*; it must be a number of seconds, 0 or more"),
+        ({"start": True}, r"start is True; it must be a number of seconds"),
+        ({"end": np.timedelta64(1, "s")}, r"end is .*timedelta64.*; it must be a number of seconds"),
+        ({"fps": True}, r"fps is True; it must be a number of frames per second"),
+        ({"timeout": True}, r"timeout is True; it must be a number of seconds above 0"),
+        ({"size": (True, 64)}, r"size is \(True, 64\); it must be \(width, height\) in pixels"),
+        ({"decode": None}, r"decode is None; allowed: auto, cpu, cuda"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(opener: Opener, wrong: dict[str, Any], message: str) -> None:
@@ -211,3 +220,14 @@ def test_what_can_be_no_source_is_named_with_what_may_be_given(wrong: Any, camer
     with pytest.raises(SourceError, match=r"the source is .*; give a video file, an image, a folder of images, a"):
         open_source(wrong)
     assert FakeCapture.opened == 0
+
+
+def test_numbers_of_numpy_are_taken_as_those_of_python() -> None:
+    size = [np.int32(64), np.uint16(48)]
+    numpys = open_source("pattern:?seconds=1", start=np.float32(0.5), fps=np.float32(25), size=size)
+    plain = open_source("pattern:?seconds=1", start=0.5, fps=25, size=(64, 48))
+    with numpys, plain:
+        assert numpys.info == plain.info
+        assert [frame.time for frame in numpys] == [frame.time for frame in plain]
+    with pytest.raises(SourceError, match="camera 9999 cannot be opened"):
+        open_source(np.int64(9999))

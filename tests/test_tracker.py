@@ -235,15 +235,6 @@ def test_what_a_caller_does_to_the_points_does_not_reach_the_tracker():
     [
         ("picture.jpg", r"given a str; give a nasion\.Frame\(image="),
         (np.zeros((4, 4, 3), np.uint8), "given a ndarray; give a nasion.Frame"),
-        (Frame("x", 0.0, 0), "image of a frame is a str; give a numpy array"),
-        (
-            Frame(np.zeros((4, 4), np.uint8), 0.0, 0),
-            r"uint8 of shape \(4, 4\); give BGR uint8 .*COLOR_GRAY2BGR",
-        ),
-        (Frame(np.zeros((4, 4, 4), np.uint8), 0.0, 0), r"shape \(4, 4, 4\); give BGR"),
-        (Frame(np.zeros((4, 4, 3), np.float32), 0.0, 0), "float32 of shape .*; give BGR uint8"),
-        (Frame(np.zeros((0, 4, 3), np.uint8), 0.0, 0), r"shape \(0, 4, 3\); give BGR uint8"),
-        (Frame(np.zeros((4, 4, 3), np.uint8), float("nan"), 0), "time of a frame is nan; give seconds"),
     ],
 )
 def test_what_is_no_frame_is_refused_with_what_was_given_and_what_is_allowed(value, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -54,8 +56,18 @@ def test_overrides_change_the_options_given():
         ({"smooth": "lots"}, "smooth='lots' is not allowed; choose from none, light, strong"),
         ({"runtime": "cuda"}, "runtime='cuda' is not allowed; choose from auto, onnx, torch"),
         ({"device": "cuda"}, "device 'cuda' is unknown; allowed: auto, cpu, cuda:N"),
-        ({"device": 0}, "device '0' is unknown"),
-        ({"threads": -1}, "threads=-1 is not allowed; give a whole number from 0"),
+        ({"device": 0}, "device 0 is unknown"),
+        ({"device": None}, "device None is unknown"),
+        ({"runtime": np.zeros(2)}, r"runtime=array\(\[0\., 0\.\]\) is not allowed; choose from auto"),
+        ({"threads": -1}, "threads=-1 is not allowed; give a whole number from 0 to 1024"),
+        ({"threads": 1025}, "threads=1025 is not allowed"),
+        ({"keep": True}, "keep=True is not allowed; give seconds from 0"),
+        ({"keep": "1"}, "keep='1' is not allowed"),
+        ({"keep": None}, "keep=None is not allowed"),
+        ({"keep": np.timedelta64(1, "s")}, "keep=.*timedelta64.* is not allowed"),
+        ({"keep": 10**400}, "keep=10000.* is not allowed"),
+        ({"detect_every": np.timedelta64(5, "s")}, "detect_every=.*timedelta64.* is not allowed"),
+        ({"max_faces": np.bool_(True)}, "max_faces=.*True.* is not allowed"),
         ({"keep": -1.0}, r"keep=-1\.0 is not allowed; give seconds from 0"),
         ({"keep": float("nan")}, "keep=nan is not allowed"),
         ({"model": ""}, "model='' is not allowed; give a model's name or the path of a file"),
@@ -72,3 +84,37 @@ def test_an_option_that_is_not_allowed_is_named_with_what_is(option, message):
 def test_an_unknown_option_is_named_with_those_that_are_known():
     with pytest.raises(NasionError, match=r"option 'max_face' is unknown; allowed: model, .*max_faces"):
         make(max_face=1)
+
+
+def test_numbers_of_numpy_are_taken_and_kept_as_those_of_python():
+    options = TrackerOptions(
+        keep=np.float32(0.5),
+        detect_every=np.int64(4),
+        detect_size=np.int32(64),
+        max_faces=np.uint8(2),
+        threads=np.int8(1),
+    )
+    assert options == TrackerOptions(keep=0.5, detect_every=4, detect_size=64, max_faces=2, threads=1)
+    values = (options.keep, options.detect_every, options.detect_size, options.max_faces, options.threads)
+    assert [type(value) for value in values] == [float, int, int, int, int]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("x.onnx", r"given 'x\.onnx' in place of its options; name the network: Tracker\(model='x\.onnx'\); .*track\("),
+        (Path("x.onnx"), r"Tracker\(model='x\.onnx'\)"),
+        ({"max_faces": 1}, r"given a dict in place of its options; give a TrackerOptions, or single options by name"),
+        ((), "given a tuple in place of its options"),
+    ],
+)
+def test_what_are_no_options_is_refused_with_what_to_write(given, message):
+    with pytest.raises(NasionError, match=message):
+        Tracker(given)
+    with pytest.raises(NasionError, match=message):
+        Tracker.from_networks(DiscDetector(), DiscAligner(), given)
+
+
+def test_paths_in_place_of_loaded_networks_are_refused_with_what_to_write():
+    with pytest.raises(NasionError, match=r"given 'a\.onnx' as a network; .* Tracker\(detector='detector\.onnx'"):
+        Tracker.from_networks(DiscDetector(), "a.onnx")

@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Sequence
 from fractions import Fraction
-from numbers import Integral, Real
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from ...engines.errors import SourceError
+from ..numeric import finite, is_whole
 from .background import BackgroundSource
 from .base import Cut, FrameSource, Pictures, Source, SourceInfo
 from .camera_motion import CameraMotion
@@ -26,6 +26,8 @@ __all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "red
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _PATTERN = "pattern:"
+_LAST_START = 1_000_000_000  # seconds: in nanoseconds, too, it is a timestamp
+_LONGEST_WAIT = 86_400  # seconds: a day; no system waits for any length of time
 _KINDS = "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...) or pattern:"
 _SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
 
@@ -58,9 +60,14 @@ def open_source(
     Raises:
         SourceError: it cannot be opened, or an argument does not fit it.
     """
-    if isinstance(source, bool) or not isinstance(source, str | int | os.PathLike):
-        raise SourceError(f"the source is {source!r}; {_KINDS}")
+    if is_whole(source):
+        source = int(source)
+    elif not isinstance(source, str | os.PathLike):
+        raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
     _check(start, end, size, fps, timeout)
+    # as numbers of Python: numpy's are not taken everywhere
+    start, end, fps, timeout = _plain(start), _plain(end), _plain(fps), float(timeout)
+    size = None if size is None else (int(size[0]), int(size[1]))
     check_decode(decode)
     cut = Cut(start, end)
     text = str(source).strip()
@@ -97,28 +104,31 @@ def _check(
 ) -> None:
     """Refuse numbers that fit no source."""
     for name, seconds in (("start", start), ("end", end)):
-        if seconds is not None and not (_is_finite(seconds) and seconds >= 0):
-            raise SourceError(f"{name} is {seconds!r}; it must be a number of seconds, 0 or more")
+        if seconds is not None and not _is_number(seconds, least=0):
+            raise SourceError(f"{name} is {seconds!r:.60}; it must be a number of seconds, 0 or more")
+    if start is not None and start > _LAST_START:
+        raise SourceError(f"start is {start:g} s; it must be at most {_LAST_START} s; milliseconds are divided by 1000")
     if end is not None and end <= (start or 0.0):
         raise SourceError(f"end is {end:g} s and start is {start or 0.0:g} s; end must come after start")
     if size is not None and not _is_size(size):
-        raise SourceError(f"size is {size!r}; it must be (width, height) in pixels, for example (640, 480)")
-    if fps is not None and not (_is_finite(fps) and fps > 0):
+        raise SourceError(f"size is {size!r:.60}; it must be (width, height) in pixels, for example (640, 480)")
+    if fps is not None and not (_is_number(fps, least=0) and fps > 0):
         raise SourceError(f"fps is {fps!r}; it must be a number of frames per second above 0")
-    if not (_is_finite(timeout) and timeout > 0):
-        raise SourceError(f"timeout is {timeout!r}; it must be a number of seconds above 0")
+    if not (_is_number(timeout, least=0) and 0 < timeout <= _LONGEST_WAIT):
+        raise SourceError(f"timeout is {timeout!r}; it must be a number of seconds above 0, at most {_LONGEST_WAIT}")
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
+def _is_number(value: object, *, least: float) -> bool:
+    number = finite(value)
+    return number is not None and number >= least
+
+
+def _plain(value: float | None) -> float | None:
+    return value if value is None or type(value) is int else float(value)
 
 
 def _is_size(value: object) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and len(value) == 2
-        and all(isinstance(side, Integral) and int(side) >= 1 for side in value)
-    )
+    return isinstance(value, Sequence) and len(value) == 2 and all(is_whole(side) and side >= 1 for side in value)
 
 
 def _refuse(**asked: object) -> None:

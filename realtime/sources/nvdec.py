@@ -42,7 +42,7 @@ def check_decode(decode: str) -> None:
     Raises:
         SourceError: it is none of these.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", decode):
+    if not isinstance(decode, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", decode):
         raise SourceError(f"decode is {decode!r}; allowed: auto, cpu, cuda, or cuda:N (for example cuda:1)")
 
 
