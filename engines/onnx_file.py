@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import MissingExtra, ModelError
-from .spec import METADATA_KEY, Spec
+from .errors import MissingExtra, ModelError, foreign
+from .spec import METADATA_KEY, Spec, Tensor
 
 Precision = Literal["fp32", "fp16"]
 DOMAIN = "nasion"
@@ -64,6 +64,13 @@ def describe(path: Path, content: bytes) -> OnnxFile:
         MissingExtra: the package onnx is not installed.
     """
     model = parse(path, content)
+    try:
+        return _described(path, content, model)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: is damaged ({foreign(error)}); export or download it again") from error
+
+
+def _described(path: Path, content: bytes, model: Any) -> OnnxFile:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
         raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
@@ -72,15 +79,19 @@ def describe(path: Path, content: bytes) -> OnnxFile:
     for node in model.graph.node:
         if node.domain == DOMAIN:
             plugins[node.op_type] = plugins.get(node.op_type, 0) + 1
+    spec = Spec.from_json(metadata[METADATA_KEY], origin=str(path))
+    inputs = [_tensor(each) for each in model.graph.input if each.name not in weights]
+    outputs = [_tensor(each) for each in model.graph.output]
+    spec.check_graph(inputs, outputs, origin=str(path))
     return OnnxFile(
         path=path,
         content=content,
         sha256=hashlib.sha256(content).hexdigest(),
-        spec=Spec.from_json(metadata[METADATA_KEY], origin=str(path)),
+        spec=spec,
         precision=_precision(model),
         layers=_layers(model),
-        inputs={each.name: _dtype(each) for each in model.graph.input if each.name not in weights},
-        outputs={each.name: _dtype(each) for each in model.graph.output},
+        inputs={each.name: each.dtype for each in inputs},
+        outputs={each.name: each.dtype for each in outputs},
         plugins=plugins,
     )
 
@@ -100,13 +111,15 @@ def parse(path: Path, content: bytes) -> Any:
     try:
         return onnx.load_from_string(content)
     except DecodeError as error:
-        raise ModelError(f"{path}: is no ONNX file ({error}); export or download it again") from error
+        raise ModelError(f"{path}: is no ONNX file ({foreign(error)}); export or download it again") from error
 
 
-def _dtype(value: Any) -> str:
+def _tensor(value: Any) -> Tensor:
     from onnx.helper import tensor_dtype_to_np_dtype
 
-    return str(tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    kind = value.type.tensor_type
+    sizes = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
+    return Tensor(value.name, str(tensor_dtype_to_np_dtype(kind.elem_type)), sizes)
 
 
 def _precision(model: Any) -> Precision:

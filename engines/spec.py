@@ -101,8 +101,9 @@ class Spec:
         required = {field.name for field in fields(cls) if field.default is MISSING}
         unknown, missing = values.keys() - _SCHEMA.keys(), required - values.keys()
         if unknown or missing:
+            strange = printable(sorted(unknown), longest=200)
             raise ModelError(
-                f"{origin}: its spec has unknown entries {_shown(sorted(unknown))} and lacks {sorted(missing)}; "
+                f"{origin}: its spec has unknown entries {strange} and lacks {sorted(missing)}; "
                 "it was exported by another version of nasion: export it again with this one"
             )
         for name, value in values.items():
