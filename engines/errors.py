@@ -4,7 +4,6 @@ Each message says what was given, what is allowed and what to do next. The comma
 traceback; everything that is not a ``NasionError`` is a defect of ours and keeps its traceback.
 """
 
-
 LONGEST_MESSAGE = 500
 
 

@@ -79,21 +79,30 @@ def _described(path: Path, content: bytes, model: Any) -> OnnxFile:
     for node in model.graph.node:
         if node.domain == DOMAIN:
             plugins[node.op_type] = plugins.get(node.op_type, 0) + 1
-    spec = Spec.from_json(metadata[METADATA_KEY], origin=str(path))
-    inputs = [_tensor(each) for each in model.graph.input if each.name not in weights]
-    outputs = [_tensor(each) for each in model.graph.output]
-    spec.check_graph(inputs, outputs, origin=str(path))
     return OnnxFile(
         path=path,
         content=content,
         sha256=hashlib.sha256(content).hexdigest(),
-        spec=spec,
+        spec=Spec.from_json(metadata[METADATA_KEY], origin=str(path)),
         precision=_precision(model),
         layers=_layers(model),
-        inputs={each.name: each.dtype for each in inputs},
-        outputs={each.name: each.dtype for each in outputs},
+        inputs={each.name: _tensor(each).dtype for each in model.graph.input if each.name not in weights},
+        outputs={each.name: _tensor(each).dtype for each in model.graph.output},
         plugins=plugins,
     )
+
+
+def check_graph(model: OnnxFile) -> None:
+    """Compare the inputs and outputs of a model with its spec.
+
+    Raises:
+        ModelError: they do not match.
+        MissingExtra: the package onnx is not installed.
+    """
+    graph = parse(model.path, model.content).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [_tensor(each) for each in graph.input if each.name not in weights]
+    model.spec.check_graph(inputs, map(_tensor, graph.output), origin=str(model.path))
 
 
 def parse(path: Path, content: bytes) -> Any:

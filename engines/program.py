@@ -23,8 +23,7 @@ _OTHERS = ("archive_format", "archive_version", "byteorder", ".data/version", ".
 _TENSORS = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 
 # Operators of the networks that nasion export writes. Others read and write files, or trust their arguments.
-_OPERATORS = frozenset(
-    """
+_OPERATORS = """
     __and__ __or__ _assert_scalar _assert_tensor_metadata _to_copy abs adaptive_avg_pool2d add affine_grid_generator
     alias amax amin arange argmax argmin avg_pool2d batch_norm bitwise_and bitwise_not bitwise_or cat chunk clamp
     clamp_max clamp_min clone contiguous conv2d conv_transpose2d cos cumsum detach detach_ div dropout einsum eq exp
@@ -33,20 +32,19 @@ _OPERATORS = frozenset(
     linear linspace log logical_and logical_not logical_or lt mT masked_fill matmul max max_pool2d maximum mean
     meshgrid min minimum movedim mul narrow ne neg ones ones_like pad permute pixel_shuffle pixel_unshuffle pow prod
     reciprocal relu relu_ remainder repeat reshape rsqrt rsub scalar_tensor scaled_dot_product_attention scatter select
-    sigmoid sign silu silu_ sin slice softmax split split_with_sizes sqrt square squeeze stack sub sum sym_numel sym_size
-    t tanh to topk transpose unbind unflatten unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_nearest2d view
+    sigmoid sign silu silu_ sin slice softmax split split_with_sizes sqrt square squeeze stack sub sum
+    sym_numel sym_size t tanh to topk transpose unbind unflatten unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_nearest2d view
     view_as where zeros zeros_like
-    """.split()
-)
+"""
 _OTHER_OPERATORS = re.compile(
     r"_operator\.(add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
     r"|torch\.sym_(int|float|not|max|min)|math\.(ceil|floor|trunc)"
     r"|torch\.ops\.nasion\.[a-z]\w*\.\w+|torch\.ops\.higher_order\.wrap_with_set_grad_enabled"
 )
 
-_FUNCTIONS = frozenset(
-    "Symbol Integer Add Mul Mod Max Min FloorDiv CeilDiv CleanDiv PythonMod Equality Unequality GreaterThan LessThan "
-    "StrictGreaterThan StrictLessThan And Or Not".split()
+_FUNCTIONS = (
+    *("Symbol", "Integer", "Add", "Mul", "Mod", "Max", "Min", "FloorDiv", "CeilDiv", "CleanDiv", "PythonMod", "And"),
+    *("Or", "Not", "Equality", "Unequality", "GreaterThan", "LessThan", "StrictGreaterThan", "StrictLessThan"),
 )
 _SYMBOL = re.compile(r"[suz]\d+")
 _LONGEST_EXPRESSION, _LARGEST = 2000, 2**31
@@ -87,7 +85,7 @@ def check_config(text: str, folder: str, *, origin: str) -> list[str]:
         ModelError: one of them is pickled or no tensor.
     """
     entries = _object(json.loads(text), origin).get("config")
-    members = {}
+    members: dict[str, None] = {}
     for entry in _object(entries, origin).values():
         name = f"{folder}/{_object(entry, origin).get('path_name')}"
         if entry.get("use_pickle") is not False or not _TENSORS.fullmatch(name):
@@ -116,9 +114,14 @@ def checked_program(text: str, *, origin: str) -> str:
 
 def refuse(origin: str, what: str) -> NoReturn:
     """Raise the error of a file that could run code."""
-    raise ModelError(
-        f"{origin}: not loaded, because {what} could run code; allowed is only what nasion export writes. If you do not "
-        "know who made this file, delete it; else export it again from its checkpoint"
+    raise refusal(origin, what)
+
+
+def refusal(origin: str, what: str) -> ModelError:
+    """Return that error."""
+    return ModelError(
+        f"{origin}: not loaded, because {what} could run code; allowed is only what nasion export writes. If you do "
+        "not know who made this file, delete it; else export it again from its checkpoint"
     )
 
 
@@ -149,7 +152,7 @@ def _check_text(text: str, key: str, origin: str) -> None:
     """Check a text by the entry that it belongs to."""
     if key in ("target", "as_operator"):
         ours = re.fullmatch(r"torch\.ops\.aten\.(\w+)\.[A-Za-z]\w*", text, re.ASCII)
-        if not (ours and ours[1] in _OPERATORS) and not _OTHER_OPERATORS.fullmatch(text):
+        if not (ours and ours[1] in _OPERATORS.split()) and not _OTHER_OPERATORS.fullmatch(text):
             refuse(origin, f"its operator {printable(text, longest=60)!r}")
     elif key == "expr_str":
         _check_expression(text, origin)

@@ -96,7 +96,9 @@ class OnnxRuntime(Closing):
         try:
             values = self._session.run(self._outputs, {self._input: images})
         except EPFail as error:  # of a provider of a GPU
-            raise DeviceError(f"ONNX Runtime failed on {self.device}: {foreign(error)}; or run on --device cpu") from error
+            raise DeviceError(
+                f"ONNX Runtime failed on {self.device}: {foreign(error)}; or run on --device cpu"
+            ) from error
         except Exception as error:  # its errors have no common type
             raise ModelError(
                 f"ONNX Runtime cannot run model {self.spec.name!r} on images of shape {images.shape} "

@@ -127,8 +127,8 @@ def _check_samples(content: bytes, origin: str) -> None:
     """See that sample inputs are tensors. They are not used; a file in which they are not was made to do harm."""
     try:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception:  # the unpickler's own types are private
-        safe.refuse(origin, "its sample inputs, which are not plain tensors,")
+    except Exception as error:  # the unpickler's own types are private
+        raise safe.refusal(origin, "its sample inputs, which are not plain tensors,") from error
 
 
 def _signature(program: torch.export.ExportedProgram) -> tuple[list[Tensor], list[Tensor]]:

@@ -110,7 +110,10 @@ class Spec:
             allowed, fits = _SCHEMA[name]
             if not fits(value):
                 raise ModelError(f"{origin}: {name} of its spec is {_shown(value)}; allowed: {allowed}; {_AGAIN}")
-        spec = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        entries: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        spec = cls(**entries)
         if any(side % spec.stride for side in spec.size):
             raise ModelError(
                 f"{origin}: size of its spec is {list(spec.size)}; allowed: multiples of its stride {spec.stride}; "
@@ -172,8 +175,8 @@ class Spec:
             expected = tuple(batch if size == "batch" else faces if size == "faces" else size for size in shape)
             if values.shape != expected or values.dtype != np.float32:
                 raise ModelError(
-                    f"model {self.name!r} returns {name!r} as {values.dtype} {values.shape} for {batch} images; allowed "
-                    f"for task {self.task!r}: float32 {expected}; {_AGAIN}"
+                    f"model {self.name!r} returns {name!r} as {values.dtype} {values.shape} for {batch} images; "
+                    f"allowed for task {self.task!r}: float32 {expected}; {_AGAIN}"
                 )
         return outputs
 

@@ -23,5 +23,4 @@ def probability(values: FloatArray) -> FloatArray:
 
 def possible(places: FloatArray, axes: int | tuple[int, ...]) -> NDArray[np.bool_]:
     """Return whether all coordinates along ``axes`` are finite and within ``FARTHEST``."""
-    near: NDArray[np.bool_] = (np.abs(places) < FARTHEST).all(axis=axes)  # false for NaN, too
-    return near
+    return np.asarray((np.abs(places) < FARTHEST).all(axis=axes))  # false for NaN, too

@@ -291,7 +291,8 @@ def strange_graphs() -> Iterator[tuple[str, bytes]]:
             changes = {name: part.format(bad=bad) for name, part in text.items()}
             yield f"{kind}-{target}", landmarks(**changes).SerializeToString()
     huge = "far = Exp (nought) scale = Constant <value = float {3e38}> () vast = Mul (far, scale) "
-    yield "huge-points", landmarks(points=f"{huge} v = Reshape (vast, as_cube) points = Add (v, places)").SerializeToString()
+    huge += "far_cube = Reshape (vast, as_cube) points = Add (far_cube, places)"
+    yield "huge-points", landmarks(points=huge).SerializeToString()
     model = landmarks()
     _names_with_escapes(model)
     yield "names-with-escapes", model.SerializeToString()
