@@ -33,8 +33,8 @@ _OPERATORS = """
     meshgrid min minimum movedim mul narrow ne neg ones ones_like pad permute pixel_shuffle pixel_unshuffle pow prod
     reciprocal relu relu_ remainder repeat reshape rsqrt rsub scalar_tensor scaled_dot_product_attention scatter select
     sigmoid sign silu silu_ sin slice softmax split split_with_sizes sqrt square squeeze stack sub sum
-    sym_numel sym_size t tanh to topk transpose unbind unflatten unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_nearest2d view
-    view_as where zeros zeros_like
+    sym_numel sym_size t tanh to topk transpose unbind unflatten unsqueeze upsample_bicubic2d upsample_bilinear2d
+    upsample_nearest2d view view_as where zeros zeros_like
 """
 _OTHER_OPERATORS = re.compile(
     r"_operator\.(add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"

@@ -190,7 +190,7 @@ def test_a_checkpoint_whose_description_builds_no_network_is_refused(
         ["export", "evil.pt", "-o", "x.onnx"],
         ["train", "rdfn-head", "--start", "evil.pt", "--data", "data"],
         ["train", "rdfn", "--backbone-weights", "evil.pt", "--data", "data"],
-        ["train", "sd-hrnet-300w", "--teacher", "evil.pt", "--data", "data"],
+        ["train", "sd-hrnet-distil", "--start", "evil.pt", "--teacher", "evil.pt", "--data", "data"],
         ["track", "pattern:", "--end", "0.1", "--model", "evil.pt", "--landmarks", "x.jsonl"],
     ],
 )
