@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from ..engines.errors import NasionError, foreign
+from ..engines.errors import NasionError
 from .learner import Learner, without
 
 
@@ -81,7 +81,7 @@ def plain(path: Path) -> Any:
     except Exception as error:  # the unpickler's own types are private
         raise TrainingError(
             f"{path}: cannot be read as tensors and plain data, and nothing else is loaded, because it could run code "
-            f"({type(error).__name__}: {foreign(error)}); give a checkpoint of nasion train, or a state dict"
+            f"({type(error).__name__}); give a checkpoint of nasion train, or a state dict"
         ) from error
 
 
