@@ -9,6 +9,7 @@ import numpy as np
 
 from ..engines.errors import ModelError
 from ..engines.runtime import Runtime
+from .arrays import possible, probability
 from .faces import FloatArray, Image, scheme_of
 from .geometry import Region, places_of, to_frame
 from .pixels import Pixels, pixels_of
@@ -30,7 +31,7 @@ class Alignments:
     Attributes:
         points: (k, n, 2) float32, pixels of the frame.
         confidence: (k, n) float32 in 0..1.
-        presence: (k,) float32 in 0..1: is a face there at all.
+        presence: (k,) float32 in 0..1: is a face there at all; 0 where a point is not finite.
     """
 
     points: FloatArray
@@ -81,10 +82,12 @@ class Aligner:
 
     def _batch(self, pixels: Pixels, regions: Sequence[Region]) -> Alignments:
         outputs = pixels.crops(self._runtime, regions)
-        points = to_frame(outputs["points"], regions, self._spec.size[0])
-        confidence = outputs["confidence"]
-        presence = outputs["presence"] if "presence" in outputs else confidence.mean(axis=1)
-        return Alignments(points, confidence, presence)
+        points, confidence = outputs["points"], probability(outputs["confidence"])
+        presence = probability(outputs["presence"]) if "presence" in outputs else confidence.mean(axis=1)
+        found = possible(points, (1, 2))
+        if not found.all():  # in one point, where nothing is followed
+            points, presence = np.where(found[:, None, None], points, np.float32(0)), presence * found
+        return Alignments(to_frame(points, regions, self._spec.size[0]), confidence, presence)
 
 
 def region_of_box(box: FloatArray) -> Region:
