@@ -159,8 +159,11 @@ def _header(body: bytes, origin: str) -> tuple[dict[str, Any], bytes]:
     try:
         header: dict[str, Any] = json.loads(body[4:end])
         PlanKey(**header["key"])
-        header["spec"], header["batch"], header["about"]
-    except (ValueError, TypeError, KeyError) as error:
+        texts, batch, about = [*header["key"].values(), header["spec"]], header["batch"], header["about"]
+        numbers = isinstance(batch, list) and [type(each) for each in batch] == [int] * 3
+        if not (all(isinstance(text, str) for text in texts) and numbers and isinstance(about, dict)):
+            raise TypeError("an entry of its header is of another type")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{origin} is a plan of another version of nasion ({error}); build it again") from error
     return header, body[end:]
 

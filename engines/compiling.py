@@ -17,7 +17,7 @@ from .cache import Plan, PlanCache, PlanKey, read_plan
 from .device import Device
 from .errors import ModelError, RuntimeUnavailable
 from .halves import in_halves
-from .onnx_file import OnnxFile, read_onnx
+from .onnx_file import OnnxFile, check_graph, read_onnx
 from .tensorrt_engine import Engine
 from .tensorrt_library import TensorRt
 
@@ -90,6 +90,7 @@ def plan_of(
         RuntimeUnavailable: TensorRT cannot build or run it, or gives other results than ONNX Runtime.
     """
     model = in_halves(read_onnx(path)) if wish.fp16 else read_onnx(path)
+    check_graph(model)
     profile = Profile.of(model.spec, batch=wish.batch, longest=wish.longest, shown=wish.shown)
     cache, name = cache or PlanCache(), path.stem
     key = key_of(model, profile, library, device, wish.workspace)

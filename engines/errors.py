@@ -4,6 +4,31 @@ Each message says what was given, what is allowed and what to do next. The comma
 traceback; everything that is not a ``NasionError`` is a defect of ours and keeps its traceback.
 """
 
+LONGEST_MESSAGE = 500
+
+
+def printable(text: object, *, lines: bool = False, longest: int | None = None) -> str:
+    """Return ``text`` without characters that can control a terminal.
+
+    Names in files, file names and messages of other libraries may hold control characters, escape sequences and marks
+    that change the direction of text. Such characters are written as Python escapes, for example ``\\x1b``.
+
+    Args:
+        text: anything; its ``str`` is used.
+        lines: keep line breaks.
+        longest: most characters to keep; the rest becomes an ellipsis.
+    """
+    safe = "".join(
+        each if each.isprintable() or (lines and each == "\n") else each.encode("unicode_escape").decode("ascii")
+        for each in str(text)
+    )
+    return safe if longest is None or len(safe) <= longest else f"{safe[: longest - 1]}…"
+
+
+def foreign(error: object) -> str:
+    """Return the message of another library as one short line that is safe to print."""
+    return printable(" ".join(str(error).split()), longest=LONGEST_MESSAGE)
+
 
 class NasionError(Exception):
     """Something the user can mend: a wrong path, a missing extra, a damaged file."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import MissingExtra, ModelError
-from .spec import METADATA_KEY, Spec
+from .errors import MissingExtra, ModelError, foreign
+from .spec import METADATA_KEY, Spec, Tensor
 
 Precision = Literal["fp32", "fp16"]
 DOMAIN = "nasion"
@@ -64,6 +64,13 @@ def describe(path: Path, content: bytes) -> OnnxFile:
         MissingExtra: the package onnx is not installed.
     """
     model = parse(path, content)
+    try:
+        return _described(path, content, model)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: is damaged ({foreign(error)}); export or download it again") from error
+
+
+def _described(path: Path, content: bytes, model: Any) -> OnnxFile:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
         raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
@@ -79,10 +86,23 @@ def describe(path: Path, content: bytes) -> OnnxFile:
         spec=Spec.from_json(metadata[METADATA_KEY], origin=str(path)),
         precision=_precision(model),
         layers=_layers(model),
-        inputs={each.name: _dtype(each) for each in model.graph.input if each.name not in weights},
-        outputs={each.name: _dtype(each) for each in model.graph.output},
+        inputs={each.name: _tensor(each).dtype for each in model.graph.input if each.name not in weights},
+        outputs={each.name: _tensor(each).dtype for each in model.graph.output},
         plugins=plugins,
     )
+
+
+def check_graph(model: OnnxFile) -> None:
+    """Compare the inputs and outputs of a model with its spec.
+
+    Raises:
+        ModelError: they do not match.
+        MissingExtra: the package onnx is not installed.
+    """
+    graph = parse(model.path, model.content).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [_tensor(each) for each in graph.input if each.name not in weights]
+    model.spec.check_graph(inputs, map(_tensor, graph.output), origin=str(model.path))
 
 
 def parse(path: Path, content: bytes) -> Any:
@@ -100,13 +120,15 @@ def parse(path: Path, content: bytes) -> Any:
     try:
         return onnx.load_from_string(content)
     except DecodeError as error:
-        raise ModelError(f"{path}: is no ONNX file ({error}); export or download it again") from error
+        raise ModelError(f"{path}: is no ONNX file ({foreign(error)}); export or download it again") from error
 
 
-def _dtype(value: Any) -> str:
+def _tensor(value: Any) -> Tensor:
     from onnx.helper import tensor_dtype_to_np_dtype
 
-    return str(tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    kind = value.type.tensor_type
+    sizes = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
+    return Tensor(value.name, str(tensor_dtype_to_np_dtype(kind.elem_type)), sizes)
 
 
 def _precision(model: Any) -> Precision:

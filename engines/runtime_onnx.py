@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from .closing import Closing
-from .errors import DeviceError, ModelError, RuntimeUnavailable
+from .errors import DeviceError, ModelError, RuntimeUnavailable, foreign, printable
 from .runtime import gpu_number
-from .spec import METADATA_KEY, Outputs, Spec
+from .spec import METADATA_KEY, Outputs, Spec, Tensor
 
 _ort: Any = onnxruntime  # its names are not declared to type checkers
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # In TF32, its default, a convolution keeps 10 bits of each number, and the points would move. Its default search for
 # the quickest convolution takes a moment at each new number of faces.
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _OPTIONS = {"use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
 
 
@@ -48,6 +49,8 @@ class OnnxRuntime(Closing):
         if METADATA_KEY not in metadata:
             raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
         self.spec = Spec.from_json(metadata[METADATA_KEY], origin=str(path))
+        inputs, outputs = (map(_tensor, each) for each in (self._session.get_inputs(), self._session.get_outputs()))
+        self.spec.check_graph(inputs, outputs, origin=str(path))
         self.provider: str = self._session.get_providers()[0]
         self.threads = threads
         self._input = self._session.get_inputs()[0].name
@@ -70,7 +73,7 @@ class OnnxRuntime(Closing):
         try:
             session = _session(path, threads, [(CUDA, {"device_id": number, **_OPTIONS}), CPU])
         except ModelError as error:  # the GPU is at fault, or the file: then the CPU refuses it, too
-            session, why = _session(path, threads, [CPU]), f" ({error.__cause__})"
+            session, why = _session(path, threads, [CPU]), f" ({foreign(error.__cause__)})"
         if session.get_providers()[0] == CUDA:  # else it has fallen back, and says so on stderr only
             self.device = f"cuda:{number}"
             return session
@@ -86,32 +89,48 @@ class OnnxRuntime(Closing):
 
         Raises:
             DeviceError: the GPU failed. They are not run on the CPU instead.
+            ModelError: the network fails, or its outputs are not those of its task.
         """
         if self._session is None:
             raise ModelError("this runtime is closed; open it again")
         try:
             values = self._session.run(self._outputs, {self._input: images})
         except EPFail as error:  # of a provider of a GPU
-            raise DeviceError(f"ONNX Runtime failed on {self.device}: {error}; or run on --device cpu") from error
-        return dict(zip(self._outputs, values, strict=True))
+            raise DeviceError(
+                f"ONNX Runtime failed on {self.device}: {foreign(error)}; or run on --device cpu"
+            ) from error
+        except Exception as error:  # its errors have no common type
+            raise ModelError(
+                f"ONNX Runtime cannot run model {self.spec.name!r} on images of shape {images.shape} "
+                f"({foreign(error)}); give other images, or export the model again"
+            ) from error
+        return self.spec.check_outputs(dict(zip(self._outputs, values, strict=True)), len(images))
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
 
 
+def _tensor(value: Any) -> Tensor:
+    """Return what a session says of an input or output."""
+    dtype = _DTYPES.get(value.type, printable(value.type))
+    return Tensor(value.name, dtype, tuple(size if isinstance(size, int) else None for size in value.shape or ()))
+
+
 def _session(path: Path, threads: int, providers: list[Any]) -> Any:
     options = _ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised; printed, they would carry names in the file to a terminal
     # Waiting threads that spin double the CPU time of a small network (docs/benchmarks.md).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # what fails on a GPU must not go on elsewhere without a word
         return _ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:
-        raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); export or download it again") from error
+        raise ModelError(
+            f"{path}: ONNX Runtime cannot load it ({foreign(error)}); export or download it again"
+        ) from error
 
 
 def describe() -> str:

@@ -57,7 +57,7 @@ class TensorRtRuntime(Closing):
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
         """Run images (B,3,H,W), already normalised."""
-        return self._batches(images)
+        return self.spec.check_outputs(self._batches(images), len(images))
 
     def run(self, shape: Shape, fill: Fill) -> Outputs:
         """Run images that never were on the host: ``fill(memory, stream)`` puts into a stream what writes them.
@@ -66,7 +66,7 @@ class TensorRtRuntime(Closing):
             shape: (B,3,H,W) of what is written, B at most what the plan takes together.
             fill: gets the network's input on the GPU, and the stream that the network runs in afterwards.
         """
-        return self._batches.run(shape, fill)
+        return self.spec.check_outputs(self._batches.run(shape, fill), shape[0])
 
     def close(self) -> None:
         """Free the network and all its memory."""

@@ -1,23 +1,49 @@
 """What a model file says about itself: its input, its outputs, its landmark scheme.
 
-The spec travels as JSON in the file's metadata, so that one file is all a runtime needs.
+The spec travels as JSON in the file's metadata, so that one file is all a runtime needs. A file may come from anybody:
+``Spec.from_json`` checks every entry against ``_SCHEMA``, ``Spec.check_graph`` compares the spec with the inputs and
+outputs of the network, and ``Spec.check_outputs`` with the arrays that a run returns.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ModelError
+from .errors import ModelError, printable
 
 METADATA_KEY = "nasion.spec"
 Task = Literal["detector", "landmarks", "faces"]
 Outputs = dict[str, NDArray[np.float32]]
 """What a network gives, by name."""
+
+LONGEST_NAME, LONGEST_SIDE, MOST_LANDMARKS, MOST_STRIDE = 100, 4096, 1000, 1024
+_AGAIN = "export the model again with: nasion export CHECKPOINT"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output of a network.
+
+    Attributes:
+        name: of the tensor.
+        dtype: type of its elements, as numpy calls it.
+        shape: its sizes; None for one that varies.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        """Name, type and shape, safe to print."""
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{printable(self.name)!r} {self.dtype} ({sizes})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +87,163 @@ class Spec:
         """Read a spec; ``origin`` names the file in errors.
 
         Raises:
-            ModelError: the text is not a spec, or one of another version.
+            ModelError: the text is not a spec, or one of another version, or an entry is not allowed.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
-        except ValueError as error:
-            raise ModelError(f"{origin}: its {METADATA_KEY} entry is not JSON ({error}); export it again") from error
-        known = {field.name for field in fields(cls)}
-        unknown, missing = set(values) - known, {"task", "name", "size"} - set(values)
-        if unknown or missing:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{origin}: its {METADATA_KEY} entry is not JSON ({error}); {_AGAIN}") from error
+        if not isinstance(values, dict):
             raise ModelError(
-                f"{origin}: its spec has unknown entries {sorted(unknown)} and lacks {sorted(missing)}; "
+                f"{origin}: its {METADATA_KEY} entry is {_shown(values)}; allowed is an object with "
+                f"{', '.join(_SCHEMA)}; {_AGAIN}"
+            )
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        unknown, missing = values.keys() - _SCHEMA.keys(), required - values.keys()
+        if unknown or missing:
+            strange = printable(sorted(unknown), longest=200)
+            raise ModelError(
+                f"{origin}: its spec has unknown entries {strange} and lacks {sorted(missing)}; "
                 "it was exported by another version of nasion: export it again with this one"
             )
-        for name in ("size", "mean", "std"):
-            if name in values:
-                values[name] = tuple(values[name])
-        return cls(**values)
+        for name, value in values.items():
+            allowed, fits = _SCHEMA[name]
+            if not fits(value):
+                raise ModelError(f"{origin}: {name} of its spec is {_shown(value)}; allowed: {allowed}; {_AGAIN}")
+        entries: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        spec = cls(**entries)
+        if any(side % spec.stride for side in spec.size):
+            raise ModelError(
+                f"{origin}: size of its spec is {list(spec.size)}; allowed: multiples of its stride {spec.stride}; "
+                f"{_AGAIN}"
+            )
+        if (spec.task == "detector") != (spec.landmarks == 0):
+            allowed = "0" if spec.task == "detector" else f"1..{MOST_LANDMARKS}"
+            raise ModelError(
+                f"{origin}: landmarks of its spec is {spec.landmarks}; allowed for task {spec.task!r}: {allowed}; "
+                f"{_AGAIN}"
+            )
+        return spec
+
+    def check_graph(self, inputs: Iterable[Tensor], outputs: Iterable[Tensor], *, origin: str) -> None:
+        """Compare the spec with the inputs and outputs that the network declares; sizes may be open.
+
+        Raises:
+            ModelError: the network does not take such images or does not return what its task asks for.
+        """
+        inputs, by_name = list(inputs), {tensor.name: tensor for tensor in outputs}
+        if len(inputs) != 1:
+            raise ModelError(f"{origin}: has {len(inputs)} inputs; allowed is one, the images; {_AGAIN}")
+        width, height = self.size
+        fixed = self.stride == 1
+        wanted: _Shape = ("batch", 3, height if fixed else "height", width if fixed else "width")
+        _check("input", inputs[0], wanted, self.task, origin)
+        for name, shape in self._outputs().items():
+            if name in by_name:
+                _check("output", by_name[name], shape, self.task, origin)
+            elif name not in _OPTIONAL:
+                given = ", ".join(printable(each) for each in by_name) or "none"
+                raise ModelError(
+                    f"{origin}: has no output {name!r}, which task {self.task!r} needs; it has {given}; {_AGAIN}"
+                )
+        if self.task != "detector" and inputs[0].shape[0] is not None:
+            raise ModelError(
+                f"{origin}: takes exactly {inputs[0].shape[0]} images; allowed is any number of them (an open first "
+                f"size) for task {self.task!r}; {_AGAIN}"
+            )
+        if not fixed and inputs[0].shape[2:] != (None, None):
+            raise ModelError(
+                f"{origin}: takes images of fixed size, but the stride of its spec is {self.stride}; allowed: stride "
+                f"1, or open height and width; {_AGAIN}"
+            )
+
+    def check_outputs(self, outputs: Outputs, batch: int) -> Outputs:
+        """Return the outputs of a run of ``batch`` images after a look at their types and shapes.
+
+        Raises:
+            ModelError: an output is missing, or its type or shape is not that of the task.
+        """
+        scores = outputs.get("scores")
+        faces = scores.shape[1] if scores is not None and scores.ndim == 2 else None
+        for name, shape in self._outputs().items():
+            if (values := outputs.get(name)) is None:
+                if name in _OPTIONAL:
+                    continue
+                raise ModelError(f"model {self.name!r} returns no {name!r}, which task {self.task!r} needs; {_AGAIN}")
+            expected = tuple(batch if size == "batch" else faces if size == "faces" else size for size in shape)
+            if values.shape != expected or values.dtype != np.float32:
+                raise ModelError(
+                    f"model {self.name!r} returns {name!r} as {values.dtype} {values.shape} for {batch} images; "
+                    f"allowed for task {self.task!r}: float32 {expected}; {_AGAIN}"
+                )
+        return outputs
+
+    def _outputs(self) -> Mapping[str, _Shape]:
+        """Return the shapes of the outputs of the task."""
+        n = self.landmarks
+        if self.task == "landmarks":
+            return {"points": ("batch", n, 2), "confidence": ("batch", n), "presence": ("batch",)}
+        found: dict[str, _Shape] = {"boxes": ("batch", "faces", 4), "scores": ("batch", "faces")}
+        if self.task == "detector":
+            return found
+        several: _Shape = ("batch", "faces")
+        return {**found, "points": (*several, n, 2), "confidence": (*several, n), "valid": several}
+
+
+_Shape = tuple[int | str, ...]  # a size, or the name of one that varies
+_OPTIONAL = ("presence",)
+
+
+def _check(kind: str, tensor: Tensor, wanted: _Shape, task: str, origin: str) -> None:
+    """See that a declared tensor can have the shape that is wanted."""
+    pairs = zip(tensor.shape, wanted, strict=False)
+    fits = all(size is None or size == want or isinstance(want, str) for size, want in pairs)
+    if tensor.dtype != "float32" or len(tensor.shape) != len(wanted) or not fits:
+        allowed = ", ".join(map(str, wanted))
+        raise ModelError(
+            f"{origin}: its {kind} is {tensor}; its spec, of task {task!r}, allows float32 ({allowed}); {_AGAIN}"
+        )
+
+
+def _shown(value: object) -> str:
+    """Return a value of a file as a message shows it: as JSON has it, short and safe to print."""
+    return printable(json.dumps(value), longest=60)
+
+
+def _whole(least: int, most: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _number(least: float, most: float) -> Callable[[object], bool]:
+    """Return a test for numbers of a range; NaN lies in none."""
+    return lambda value: type(value) in (int, float) and least <= value <= most  # type: ignore[operator]
+
+
+def _each(count: int, fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and len(value) == count and all(map(fits, value))
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def _one_of(allowed: Iterable[str]) -> tuple[str, Callable[[object], bool]]:
+    names = tuple(allowed)
+    return ", ".join(names), lambda value: isinstance(value, str) and value in names
+
+
+# entry -> what is allowed, for people, and the test for it
+_SCHEMA: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "task": _one_of(get_args(Task)),
+    "name": (f"1 to {LONGEST_NAME} printable characters", _is_name),
+    "size": (f"width and height, whole numbers of 1..{LONGEST_SIDE}", _each(2, _whole(1, LONGEST_SIDE))),
+    "channels": _one_of(("rgb", "bgr")),
+    "mean": ("three numbers of -1000..1000", _each(3, _number(-1000, 1000))),
+    "std": ("three numbers of 0.001..100000", _each(3, _number(0.001, 100_000))),
+    "stride": (f"a whole number of 1..{MOST_STRIDE}", _whole(1, MOST_STRIDE)),
+    "landmarks": (f"a whole number of 0..{MOST_LANDMARKS}", _whole(0, MOST_LANDMARKS)),
+    "crop_margin": ("a number of 0.1..10", _number(0.1, 10)),
+    "threshold": ("a number of 0..1", _number(0, 1)),
+}

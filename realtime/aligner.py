@@ -9,6 +9,7 @@ import numpy as np
 
 from ..engines.errors import ModelError
 from ..engines.runtime import Runtime
+from .arrays import possible, probability
 from .faces import FloatArray, Image, scheme_of
 from .feeding import Crops, run_crops
 from .geometry import Region, places_of, to_frame
@@ -31,7 +32,7 @@ class Alignments:
     Attributes:
         points: (k, n, 2) float32, pixels of the image.
         confidence: (k, n) float32 in 0..1.
-        presence: (k,) float32 in 0..1: probability that the region shows a face.
+        presence: (k,) float32 in 0..1: probability that the region shows a face; 0 where a landmark is not finite.
         boxes: (k, 4) float32 around the points.
         regions: k regions in which to look for each face next: around its points, upright.
     """
@@ -95,9 +96,12 @@ class Aligner:
         found = outputs[0]
         if len(outputs) > 1:
             found = {name: np.concatenate([each[name] for each in outputs]) for name in found}
-        points = to_frame(found["points"], regions, self._spec.size[0])
-        confidence = found["confidence"]
-        presence = found["presence"] if "presence" in found else confidence.mean(axis=1)
+        points, confidence = found["points"], probability(found["confidence"])
+        presence = probability(found["presence"]) if "presence" in found else confidence.mean(axis=1)
+        finite = possible(points, (1, 2))
+        if not finite.all():  # in one point, where nothing is followed
+            points, presence = np.where(finite[:, None, None], points, np.float32(0)), presence * finite
+        points = to_frame(points, regions, self._spec.size[0])
         boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
         return Alignments(points, confidence, presence, boxes, places)
 

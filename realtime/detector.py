@@ -11,12 +11,14 @@ import numpy as np
 from ..engines.errors import ModelError, NasionError
 from ..engines.runtime import Runtime
 from .aligner import region_of_box
+from .arrays import possible, probability
 from .face_finder import region_of_tight_box
 from .faces import FloatArray, Image
 from .feeding import run_letterbox
 from .geometry import Region
 from .pixels import Pixels, pixels_of
 
+MOST_BOXES = 5000  # the best of them are compared with each other, which takes time with the square of their number
 OVERLAP = 0.45  # boxes with a greater intersection over union show the same face
 SMALLEST = 64  # the longer side of a tiny picture is enlarged to this, so that the network has something to see
 LONGEST = 4  # times its shorter side: a longer picture is shown smaller to a network that goes by the shorter side
@@ -94,8 +96,8 @@ class Detector:
 
     def _detections(self, boxes: FloatArray, scores: FloatArray, ratio: FloatArray) -> Detections:
         """Return what the network says of one image, in its pixels, each face once."""
-        sure = (scores >= self.threshold) & np.isfinite(boxes).all(axis=1)
-        boxes, scores = _one_each(boxes[sure], scores[sure])
+        sure = (scores >= self.threshold) & np.isfinite(scores) & possible(boxes, 1)
+        boxes, scores = _one_each(boxes[sure], probability(scores[sure]))
         boxes = (boxes + np.float32(0.5)) * ratio - np.float32(0.5)
         region = region_of_tight_box if self._with_points else region_of_box
         return Detections(boxes, scores, [region(box) for box in boxes])
@@ -122,6 +124,6 @@ def _fit(shape: tuple[int, ...], size: int, *, least: int) -> tuple[int, int]:
 def _one_each(boxes: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Non-maximum suppression: the best box of each face, best first."""
     corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, OVERLAP)
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, OVERLAP, top_k=MOST_BOXES)
     chosen = np.array(kept, np.intp).ravel()
     return boxes[chosen], scores[chosen]

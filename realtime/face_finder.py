@@ -18,6 +18,7 @@ from ..engines.closing import Closing
 from ..engines.errors import ModelError
 from ..engines.runtime import GpuRuntime, Runtime, most_on_gpu
 from ..engines.spec import Outputs
+from .arrays import possible, probability
 from .faces import FloatArray
 from .geometry import Region, iou
 
@@ -61,9 +62,11 @@ class MiddleFace(Closing):
 
     def _choose(self, outputs: Outputs) -> Outputs:
         """Of what was found in each crop, the face in the middle."""
-        boxes, scores = outputs["boxes"], outputs["scores"] * outputs["valid"]
+        # an empty slot may hold anything
+        scores = probability(outputs["scores"]) * probability(outputs["valid"])
+        boxes = np.where(possible(outputs["boxes"], -1)[..., None], outputs["boxes"], np.float32(0))
         overlap = iou(boxes.reshape(-1, 4), self._middle).reshape(scores.shape)
-        likely = np.nan_to_num(scores * overlap)  # an empty slot may hold anything
+        likely = scores * overlap
         crops, best = np.arange(len(boxes)), likely.argmax(axis=1)
         return {
             "points": outputs["points"][crops, best],

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engines.errors import NasionError
+from ..engines.errors import NasionError, printable
 from ..engines.places import check_place
 from .machine import cores, machine, versions
 from .track import DEFAULTS, Tracking
@@ -46,7 +46,7 @@ def bench(
 
     _check(repeat, frames, json, force=force)
     loaded = load(source, frames, decode=tracking.where_to_decode(decode))
-    print(f"{Path(source).name}: {loaded}", flush=True)
+    print(f"{printable(Path(source).name)}: {loaded}", flush=True)
     results = []
     for threads in _thread_counts(tracking):
         results.append(measure(loaded, tracking, threads=threads, repeat=repeat))

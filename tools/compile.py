@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ..engines.errors import NasionError, RuntimeUnavailable
+from ..engines.errors import NasionError, RuntimeUnavailable, printable
 from ..engines.places import check_place
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ def _check(workspace: int | None, device: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def _print(ready: Ready, path: Path) -> None:
     plan, about = ready.plan, ready.plan.about
     if not ready.built:
-        print(ready.reason)
+        print(printable(ready.reason))
     print(f"{plan.spec.name}: {plan.key.precision}, input {plan.key.profile} (batch x width x height)")
     print(f"  {len(plan.engine) / 1e6:.2f} MB, {_layers(about)}, built in {about['seconds']} s")
     for name, each in about["agreement"].items():

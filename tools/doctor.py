@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Literal
 
-from ..engines.errors import NasionError
+from ..engines.errors import NasionError, printable
 
 State = Literal["ok", "absent", "broken"]
 
@@ -88,8 +88,8 @@ def _print_table(findings: list[Finding]) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text in which rich sees no markup."""
-    return text.replace("[", "\\[")
+    """Text in which rich sees no markup, and a terminal no control characters."""
+    return printable(text).replace("[", "\\[")
 
 
 def _python() -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
-from ..engines.errors import NasionError
+from ..engines.errors import NasionError, printable
 
 if TYPE_CHECKING:
     from ..engines.runtime import Runtime
@@ -246,7 +246,7 @@ def _value(value: float, deviation: float | None) -> str:
 def _short(name: str | None) -> str:
     """A name or path for reports: of an absolute path no more than folder and file, the rest is of one machine."""
     path = Path(name or "")
-    return "/".join(path.parts[-2:]) if path.is_absolute() else str(path)
+    return printable("/".join(path.parts[-2:]) if path.is_absolute() else path)
 
 
 # --- what ships, through the tracker

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
 
 from .. import __version__
-from ..engines.errors import NasionError
+from ..engines.errors import NasionError, printable
 
 TYPE_CHECKING = False  # as type checkers know it; until main() is called, nobody catches Ctrl-C
 if TYPE_CHECKING:
@@ -50,18 +51,28 @@ def application() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error that was explained, 130 stopped by Ctrl-C."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Plain())
     try:
         application()(arguments)  # what takes time is imported in here, where Ctrl-C is caught
     except KeyboardInterrupt:
         print("nasion: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     except NasionError as error:
-        sys.exit(f"nasion: {error}")
+        sys.exit(f"nasion: {printable(error, lines=True)}")
     except ImportError as error:
         remedy = import_remedy(error)
         if remedy is None:
             raise
-        sys.exit(f"nasion: {remedy}")
+        sys.exit(f"nasion: {printable(remedy)}")
+
+
+class Plain(logging.Formatter):
+    """Warnings without characters that can control a terminal: they name files and entries of files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return printable(super().format(record), lines=True)
 
 
 def import_remedy(error: ImportError) -> str | None:

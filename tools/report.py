@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..engines.errors import printable
+
 if TYPE_CHECKING:
     from ..realtime.faces import Face
     from ..realtime.sources import SourceInfo
@@ -44,7 +46,7 @@ def progress(info: SourceInfo, stream: TextIO | None = None) -> Iterator[Counter
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(file=stream), refresh_per_second=4) as bars:
-        yield Bar(bars, bars.add_task(info.name, total=info.frames, fps=0.0))
+        yield Bar(bars, bars.add_task(printable(info.name), total=info.frames, fps=0.0))
 
 
 class Bar:
@@ -80,7 +82,7 @@ class Lines:
         self._last = now
         fps = self._count / (now - self._begin)
         print(
-            f"{self._info.name}: {self._done()}, {fps:.1f} FPS{self._left(fps)}",
+            f"{printable(self._info.name)}: {self._done()}, {fps:.1f} FPS{self._left(fps)}",
             file=self._stream,
             flush=True,
         )

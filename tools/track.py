@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
-from ..engines.errors import NasionError
+from ..engines.errors import NasionError, printable
 from .shield import Shield
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Tracking:
 
     Attributes:
         model: landmark network: the name of a shipped one, or an .onnx or .pt2 file; one that finds faces itself
-            needs no detector.
+            needs no detector. A .plan file is code: run only those that you built.
         detector: face detector: the name of a shipped one, or a file.
         runtime: what runs the networks; auto takes the fastest that works here.
         device: cpu, cuda:N, or auto for a GPU where the runtime can use one.
@@ -182,7 +182,7 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
         sinks = stack.enter_context(open_sinks(info=opened.info, **asdict(outputs)))
         tracker = tracking.tracker()
         for told in _running(tracker):
-            print(told, flush=True)
+            print(printable(told), flush=True)
         pipeline = stack.enter_context(Pipeline(opened, tracker))
         trouble = _follow(pipeline, sinks, summary, shield)
         trouble = _close(stack, shield) or trouble

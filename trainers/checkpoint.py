@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -60,10 +60,33 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise TrainingError(f"checkpoint {str(path)!r} is not a file; nasion train writes RUN/best.pt")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler's own types are private
-        raise TrainingError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
-    if not isinstance(content, dict) or "average" not in content or "description" not in content:
+    content = plain(path)
+    if not isinstance(content, dict) or {"average", "description", "step", "figures"} - content.keys():
         raise TrainingError(f"{path}: not a checkpoint of nasion train")
+    weights, description, step, figures = (content[name] for name in ("average", "description", "step", "figures"))
+    fits = isinstance(description, dict) and isinstance(figures, dict) and isinstance(step, int)
+    if not fits or not is_state_dict(weights):
+        raise TrainingError(f"{path}: is a damaged checkpoint; give another, for example best.pt of the same run")
     return content
+
+
+def plain(path: Path) -> Any:
+    """Read a file of ``torch.save`` onto the CPU: tensors and plain data only, so that no code of the file runs.
+
+    Raises:
+        TrainingError: it cannot be read, or holds something else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler's own types are private
+        raise TrainingError(
+            f"{path}: cannot be read as tensors and plain data, and nothing else is loaded, because it could run code "
+            f"({type(error).__name__}); give a checkpoint of nasion train, or a state dict"
+        ) from error
+
+
+def is_state_dict(value: object) -> TypeGuard[dict[str, Tensor]]:
+    """Return whether a value maps names to tensors."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(weight, Tensor) for name, weight in value.items()
+    )

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..engines.errors import ModelError, NasionError
+from ..engines.errors import ModelError, NasionError, foreign
 from ..engines.spec import Spec
 from . import checkpoint
 from .augment import Augmentation
@@ -251,8 +251,12 @@ def load_trained(path: Path) -> Trained:
     try:
         saved = checkpoint.load(path)
         description = saved["description"]
-        recipe, options = recipe_named(str(description.get("recipe"))), Options.of_checkpoint(description)
-        learner = recipe.build(options)
+        recipe = recipe_named(str(description.get("recipe")))
+        try:
+            options = Options.of_checkpoint(description)
+            learner = recipe.build(options)
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{path}: its description builds no network ({foreign(error)}); give another") from error
         checkpoint.fill(learner, _fitting(saved["average"], learner))
     except checkpoint.TrainingError as error:
         raise ModelError(str(error)) from error

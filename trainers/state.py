@@ -65,6 +65,8 @@ def begin(learner: Learner, schedule: Schedule, path: Path, description: Mapping
     state = State(learner, average, optimisers, dict.fromkeys(optimisers, 0))
     if path.is_file():
         saved = checkpoint.load(path)
+        if lacking := [name for name in ("model", "optimisers", "means", "schedule", *_COUNTERS) if name not in saved]:
+            raise TrainingError(f"{path}: lacks {', '.join(lacking)}; no run can go on from it; choose another --out")
         _check(path, saved, {"schedule": asdict(schedule), **description})
         _resume(state, saved)
         log.info("resuming %s at step %d", path, state.step)

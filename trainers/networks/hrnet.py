@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.errors import ModelError
+from ..checkpoint import TrainingError, is_state_dict, plain
 from .blocks import conv_bn
 
 IGNORED = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "head.")  # other tasks' last layers
@@ -238,10 +239,13 @@ def load_public_weights(trunk: HRNetTrunk, path: Path) -> None:
         ModelError: the file cannot be read, or its trunk is another one.
     """
     try:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # the unpickler's own type is private
-        raise ModelError(f"{path}: cannot be read as a state dict ({type(error).__name__}: {error})") from error
-    weights = {name.removeprefix("module."): value for name, value in saved.get("state_dict", saved).items()}
+        saved = plain(path)
+    except TrainingError as error:
+        raise ModelError(str(error)) from error
+    saved = saved.get("state_dict", saved) if isinstance(saved, dict) else saved
+    if not is_state_dict(saved):
+        raise ModelError(f"{path}: holds no state dict; give that of the public HRNet code")
+    weights = {name.removeprefix("module."): value for name, value in saved.items()}
     own = trunk.state_dict()
     weights = {name: w for name, w in weights.items() if name in own or not _beyond(name, trunk)}
     odd = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]

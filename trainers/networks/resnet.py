@@ -6,13 +6,13 @@ Parameter names are those of the public torchvision model, so that its ImageNet 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.errors import ModelError
+from ..checkpoint import TrainingError, is_state_dict, plain
 
 EXPANSION = 4
 BLOCKS = (3, 4, 6, 3)
@@ -140,10 +140,10 @@ def _state_dict(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise ModelError(f"{file}: no such file; --backbone-weights wants torchvision's resnet50 state dict")
     try:
-        content: Any = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:  # the unpickler's own type is private
-        raise ModelError(f"{file}: cannot be read as weights ({type(error).__name__}: {error})") from error
+        content = plain(file)
+    except TrainingError as error:
+        raise ModelError(str(error)) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict):
+    if not is_state_dict(content):
         raise ModelError(f"{file}: holds a {type(content).__name__}; expected the state dict of torchvision's resnet50")
-    return {str(name).removeprefix("module."): value for name, value in content.items()}
+    return {name.removeprefix("module."): value for name, value in content.items()}
