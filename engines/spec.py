@@ -63,6 +63,7 @@ class Spec:
         std: divides each plane after ``mean``.
         stride: input sides must be multiples of this (1 for a fixed size).
         landmarks: number of points of the scheme (0 for a detector).
+        scheme: name of the landmark scheme, such as ``ibug-68``; empty for the usual one with that many points.
         crop_margin: side of the crop over the longer side of the box of the points (task ``landmarks`` only).
         threshold: score or presence at or above which a face counts as found.
     """
@@ -75,6 +76,7 @@ class Spec:
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     stride: int = 1
     landmarks: int = 0
+    scheme: str = ""
     crop_margin: float = 1.0
     threshold: float = 0.5
 
@@ -229,6 +231,10 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
 
 
+def _is_scheme(value: object) -> bool:
+    return value == "" or _is_name(value)
+
+
 def _one_of(allowed: Iterable[str]) -> tuple[str, Callable[[object], bool]]:
     names = tuple(allowed)
     return ", ".join(names), lambda value: isinstance(value, str) and value in names
@@ -244,6 +250,7 @@ _SCHEMA: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "std": ("three numbers of 0.001..100000", _each(3, _number(0.001, 100_000))),
     "stride": (f"a whole number of 1..{MOST_STRIDE}", _whole(1, MOST_STRIDE)),
     "landmarks": (f"a whole number of 0..{MOST_LANDMARKS}", _whole(0, MOST_LANDMARKS)),
+    "scheme": (f"a name of at most {LONGEST_NAME} printable characters, or empty", _is_scheme),
     "crop_margin": ("a number of 0.1..10", _number(0.1, 10)),
     "threshold": ("a number of 0..1", _number(0, 1)),
 }

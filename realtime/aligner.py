@@ -10,10 +10,11 @@ import numpy as np
 from ..engines.errors import ModelError
 from ..engines.runtime import Runtime
 from .arrays import possible, probability
-from .faces import FloatArray, Image, scheme_of
+from .faces import FloatArray, Image
 from .feeding import Crops, run_crops
 from .geometry import Region, places_of, to_frame
 from .pixels import Pixels, pixels_of
+from .schemes import scheme_of_spec
 
 # From a detector's box (forehead to chin) to the region of the landmarks (brows to chin): the centre lies lower
 # by BOX_DOWN of the box's height, and the crop's side is BOX_SCALE times the box's longer side. Means over 630
@@ -52,7 +53,8 @@ class Aligner:
     """Finds the landmarks of faces whose place is roughly known. Keeps no state.
 
     Attributes:
-        landmarks: number of points of the network's scheme.
+        landmarks: number of landmarks of the network.
+        scheme: name of their scheme; empty where it is not known.
         threshold: presence at or above which a region shows a face.
     """
 
@@ -69,7 +71,8 @@ class Aligner:
             width, height = spec.size
             raise ModelError(f"model {spec.name!r} takes crops of {width}x{height} pixels; give a square one")
         self._runtime, self._spec = runtime, spec
-        self._scheme = scheme_of(spec.landmarks)
+        self._scheme = scheme_of_spec(spec)
+        self.scheme = spec.scheme or (self._scheme.name if self._scheme else "")
         self.landmarks, self.threshold = spec.landmarks, spec.threshold
 
     def align(self, image: Image | Pixels, regions: Sequence[Region]) -> Alignments:

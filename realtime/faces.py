@@ -1,16 +1,17 @@
-"""The two things that travel through the pipeline. The schemes by which points are numbered are handed on."""
+"""Frames and faces, the two things that travel through the pipeline."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Never, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..engines.errors import NasionError
 from .arrays import FloatArray, Image
 from .numeric import is_whole
-from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, WFLW_98, LandmarkScheme, scheme_of
+from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, USUAL, WFLW_98, LandmarkScheme, scheme_of
 from .times import seconds_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "IBUG_68",
     "JD_106",
     "SCHEMES",
+    "USUAL",
     "WFLW_98",
     "DeviceFrame",
     "Face",
@@ -30,25 +32,28 @@ __all__ = [
     "Frame",
     "Image",
     "LandmarkScheme",
+    "Landmarks",
     "scheme_of",
 ]
 
 _BYTES, _BGR = np.dtype(np.uint8), (3,)  # what a picture is made of, and its shape after height and width
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Frame:
-    """One picture of a video.
+    """One image of a video. Frames are compared by identity.
 
     Attributes:
         image: BGR, uint8, (height, width, 3), upright.
         time: seconds, strictly increasing within a video: since its start, or of any other clock. Kept as a float.
         index: number of the frame within the source, from 0. Kept as an int.
+        source: name of the source; None for the only one.
     """
 
     image: Image
     time: float
     index: int
+    source: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -88,6 +93,11 @@ class Frame:
         """The same with pixels of its own, as a decoder has just left them."""
         return replace(self, image=self.image.copy())
 
+    def __repr__(self) -> str:
+        """In one line, the image by its size."""
+        named = "" if self.source is None else f", source={self.source!r}"
+        return f"{type(self).__name__}({self.width}x{self.height}, time={self.time:.6g}, index={self.index}{named})"
+
 
 class DeviceFrame(Frame):
     """A frame whose pixels lie elsewhere, on a GPU: they come to the host when somebody asks for ``image``, once."""
@@ -95,9 +105,9 @@ class DeviceFrame(Frame):
     __slots__ = ("_pixels",)
     _pixels: Pixels
 
-    def __init__(self, pixels: Pixels, time: float, index: int) -> None:
-        """A frame of these pixels."""
-        for name, value in (("_pixels", pixels), ("time", time), ("index", index)):
+    def __init__(self, pixels: Pixels, time: float, index: int, source: str | None = None) -> None:
+        """Make a frame of these pixels."""
+        for name, value in (("_pixels", pixels), ("time", time), ("index", index), ("source", source)):
             object.__setattr__(self, name, value)  # as the __init__ of a frozen dataclass does
 
     @property
@@ -117,30 +127,112 @@ class DeviceFrame(Frame):
 
     def copy(self) -> Self:
         """The same, not yet on the host."""
-        return type(self)(self._pixels.copy(), self.time, self.index)
+        return type(self)(self._pixels.copy(), self.time, self.index, self.source)
 
     def __repr__(self) -> str:
-        """In words, without fetching the picture."""
+        """In one line, without fetching the image."""
         return f"DeviceFrame({self._pixels!r}, time={self.time}, index={self.index})"
 
 
-@dataclass(frozen=True, slots=True)
+class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):
+    """Landmarks of a face: a float32 array (n, 2) of x, y that also takes the names of parts.
+
+    ``landmarks["left_eye"]`` is an array (k, 2) of the landmarks of that part; ``landmarks[36]`` and all else is as of
+    any array. Part names are those of the scheme.
+
+    Attributes:
+        scheme: the scheme; None where it is not known.
+    """
+
+    scheme: LandmarkScheme | None
+
+    def __new__(cls, points: ArrayLike, scheme: LandmarkScheme | None = None) -> Self:
+        """View points (n, 2) as landmarks of a scheme."""
+        array = np.asarray(points, np.float32).view(cls)
+        array.scheme = scheme
+        return array
+
+    def __array_finalize__(self, parent: object) -> None:
+        """Take over the scheme of the array that this one is made from."""
+        self.scheme = getattr(parent, "scheme", None)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the landmarks of a part by its name, or what any array returns.
+
+        Raises:
+            NasionError: the scheme has no such part, or is not known.
+        """
+        if not isinstance(key, str):
+            return np.asarray(self)[key]
+        if self.scheme is None:
+            raise NasionError(
+                f"these {len(self)} landmarks have no part {key!r}: their scheme is not known; use indices, or make "
+                "the scheme known with nasion.add_scheme"
+            )
+        return np.asarray(self)[list(self.scheme.part(key))]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the scheme when pickled."""
+        return Landmarks, (np.array(self), self.scheme)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Face:
     """One face in one frame. Coordinates are pixels of the frame; the centre of its top-left pixel is (0, 0).
 
+    ``dataclasses.replace`` changes a face. Two faces are equal if all their values are.
+
     Attributes:
         id: identity, from 1, the same for the same person while the tracker follows it.
-        box: (4,) float32: x0, y0, x1, y1 around the points.
+        box: (4,) float32: x0, y0, x1, y1 around the landmarks.
         score: in 0..1, how sure the network is that a face is there.
-        points: (n, 2) float32: x, y of each landmark in the order of its scheme.
-        confidence: (n,) float32 in 0..1: probability that the point lies within 10 % of the inter-ocular distance.
+        landmarks: (n, 2) float32: x, y of each landmark in the order of its scheme; also takes names of parts.
+        confidence: (n,) float32 in 0..1: probability that the landmark lies within 10 % of the inter-ocular distance.
+        visibility: (n,) uint8: 0 self-occluded, 1 occluded, 2 visible; None where the network does not tell.
+        pose: head pose; None where it is not measured.
+        scheme: name of the landmark scheme; empty where it is not known.
     """
 
     id: int
     box: FloatArray
     score: float
-    points: FloatArray
+    landmarks: Landmarks
     confidence: FloatArray
+    visibility: NDArray[np.uint8] | None = None
+    pose: Any = None
+    scheme: str = ""
+
+    def __post_init__(self) -> None:
+        """Give the landmarks their scheme."""
+        if type(self.landmarks) is not Landmarks:
+            scheme = SCHEMES.get(self.scheme)
+            object.__setattr__(self, "landmarks", Landmarks(self.landmarks, scheme))
+
+    @property
+    def points(self) -> Never:
+        """Raise an error that names ``landmarks``, the name since version 0.2."""
+        raise AttributeError("Face.points is Face.landmarks since nasion 0.2; use face.landmarks")
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all values."""
+        if not isinstance(other, Face):
+            return NotImplemented
+        ours, theirs = (tuple(getattr(face, each.name) for each in fields(Face)) for face in (self, other))
+        return all(map(_equal, ours, theirs))
+
+    __hash__ = None  # type: ignore[assignment]  # its arrays can be changed
+
+    def __repr__(self) -> str:
+        """In one line, arrays by their shapes."""
+        box = ", ".join(f"{value:.1f}" for value in np.asarray(self.box).ravel()[:4].tolist())
+        scheme = f" {self.scheme}" if self.scheme else ""
+        return f"Face(id={self.id}, box=[{box}], score={self.score:.3f}, landmarks={self.landmarks.shape}{scheme})"
+
+
+def _equal(a: object, b: object) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return a is not None and b is not None and np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True)
+    return bool(a == b)
 
 
 def _no_picture(image: object) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .faces import Face, FloatArray
+from .faces import Face, FloatArray, Landmarks
 from .geometry import Region, containment, iou
+from .schemes import LandmarkScheme
 from .times import time_passed
 
 MISSES = 2  # frames in a row without a face, after which it is followed no more
@@ -67,11 +68,11 @@ class Person:
         """Whether it is looked for at its last place in every frame."""
         return self.misses < MISSES
 
-    @property
-    def face(self) -> Face:
-        """What users get."""
+    def face(self, scheme: LandmarkScheme | None, name: str) -> Face:
+        """Return what users get, with landmarks of a scheme."""
         look = self.look
-        return Face(self.id, look.box, look.score, look.points, look.confidence)
+        landmarks = Landmarks(look.points, scheme)
+        return Face(self.id, look.box, look.score, landmarks, look.confidence, scheme=name)
 
     def gone(self, time: float) -> float:
         """Return the seconds for which it has been out of sight; see ``time_passed``."""

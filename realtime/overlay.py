@@ -91,15 +91,15 @@ def _draw_box(canvas: Image, box: FloatArray, pen: _Pen) -> None:
 
 
 def _draw_lines(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
-    scheme = scheme_of(len(face.points))
+    scheme = scheme_of(len(face.landmarks))
     if scheme is None:
         return
     start = [a for run in scheme.lines for a in run[:-1]]
     end = [b for run in scheme.lines for b in run[1:]]
     alpha = np.minimum(_alpha(face)[start], _alpha(face)[end]) * np.float32(_LINE_ALPHA)
-    middle = (face.points[start] + face.points[end]) * np.float32(0.5)
+    middle = (face.landmarks[start] + face.landmarks[end]) * np.float32(0.5)
     colours = _mixed(image, middle, pen.colour, alpha)
-    fixed = _fixed(face.points)
+    fixed = _fixed(face.landmarks)
     for i in _finite(middle):
         a, b = fixed[start[i]].tolist(), fixed[end[i]].tolist()
         cv2.line(canvas, a, b, colours[i], pen.line, cv2.LINE_AA, _SHIFT)
@@ -107,13 +107,13 @@ def _draw_lines(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
 
 def _draw_dots(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
     alpha = _alpha(face)
-    fixed = _fixed(face.points).tolist()
+    fixed = _fixed(face.landmarks).tolist()
     # The faintest first: where dots meet, the surer one lies on top.
-    order = sorted(_finite(face.points), key=lambda i: float(alpha[i]))
+    order = sorted(_finite(face.landmarks), key=lambda i: float(alpha[i]))
     # A dark rim keeps the dots visible on any skin and background; a small face has no room for one.
     rim = pen.dot + min(0.8, pen.dot / 3)
     for radius, colour, strength in ((rim, _BLACK, 0.6), (pen.dot, pen.colour, 1.0)):
-        colours = _mixed(image, face.points, colour, strength * alpha)
+        colours = _mixed(image, face.landmarks, colour, strength * alpha)
         for i in order:
             cv2.circle(canvas, fixed[i], round(radius * (1 << _SHIFT)), colours[i], cv2.FILLED, cv2.LINE_AA, _SHIFT)
 

@@ -1,23 +1,28 @@
-"""The schemes by which the points of a face are numbered: 19, 21, 29, 68, 98 and 106 points, 0-based throughout."""
+"""Landmark schemes by name: the numbering of landmarks, 0-based, with their parts, edges and mirror pairs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..engines.errors import NasionError
+from ..engines.spec import Spec
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # one object a scheme: compared and hashed by identity
 class LandmarkScheme:
-    """How the points of a face are numbered. Left and right are as seen in the picture; of a pair, left comes first.
+    """Numbering of the landmarks of a face. Left and right are as seen in the image; of a pair, left comes first.
 
     Attributes:
-        name: the usual name of the scheme.
-        count: number of points.
+        name: name of the scheme, such as ``ibug-68``.
+        count: number of landmarks.
         left_eye, right_eye: points whose mean is the eye's centre.
         mouth: points whose mean is the mouth's centre.
         outer_corners: the two points of the inter-ocular distance.
         pupils: the two groups of points whose means are the ends of the inter-pupil distance.
         flip: (count,) index of the point that each becomes in a mirrored picture.
         lines: runs of points joined when drawn; a run whose last point repeats its first is closed.
+        further: parts beyond ``left_eye``, ``right_eye`` and ``mouth``, by name.
     """
 
     name: str
@@ -29,6 +34,23 @@ class LandmarkScheme:
     pupils: tuple[tuple[int, ...], tuple[int, ...]]
     flip: tuple[int, ...]
     lines: tuple[tuple[int, ...], ...]
+    further: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """Indices of the landmarks of each part, by its name."""
+        return {"left_eye": self.left_eye, "right_eye": self.right_eye, "mouth": self.mouth, **self.further}
+
+    def part(self, name: str) -> tuple[int, ...]:
+        """Return the indices of a part.
+
+        Raises:
+            NasionError: the scheme has no such part.
+        """
+        parts = self.parts
+        if name not in parts:
+            raise NasionError(f"scheme {self.name} has no part {name!r}; it has {', '.join(parts)}")
+        return parts[name]
 
 
 def _mirror(count: int, *pairs: tuple[int, int]) -> tuple[int, ...]:
@@ -128,6 +150,14 @@ IBUG_68 = LandmarkScheme(
         _run(48, 59, closed=True),
         _run(60, 67, closed=True),
     ),
+    further={
+        "jaw": _run(0, 16),
+        "left_brow": _run(17, 21),
+        "right_brow": _run(22, 26),
+        "nose": _run(27, 35),
+        "outer_lip": _run(48, 59),
+        "inner_lip": _run(60, 67),
+    },
 )
 
 WFLW_98 = LandmarkScheme(
@@ -163,6 +193,15 @@ WFLW_98 = LandmarkScheme(
         _run(76, 87, closed=True),
         _run(88, 95, closed=True),
     ),
+    further={
+        "jaw": _run(0, 32),
+        "left_brow": _run(33, 41),
+        "right_brow": _run(42, 50),
+        "nose": _run(51, 59),
+        "outer_lip": _run(76, 87),
+        "inner_lip": _run(88, 95),
+        "pupils": (96, 97),
+    },
 )
 
 # The order of JD-landmark and LaPa; other sets of 106 points use another. 74 and 83 are the middles of the eyes'
@@ -201,11 +240,61 @@ JD_106 = LandmarkScheme(
         _run(84, 95, closed=True),
         _run(96, 103, closed=True),
     ),
+    further={
+        "jaw": _run(0, 32),
+        "left_brow": _run(33, 41),
+        "right_brow": _run(42, 50),
+        "nose": _run(51, 65),
+        "outer_lip": _run(84, 95),
+        "inner_lip": _run(96, 103),
+        "pupils": (104, 105),
+    },
 )
 
-SCHEMES = {scheme.count: scheme for scheme in (AFLW_19, AFLW_21, COFW_29, IBUG_68, WFLW_98, JD_106)}
+SCHEMES: dict[str, LandmarkScheme] = {
+    scheme.name: scheme for scheme in (AFLW_19, AFLW_21, COFW_29, IBUG_68, WFLW_98, JD_106)
+}
+"""Every known scheme by name; ``add_scheme`` adds to it."""
+
+USUAL: dict[int, LandmarkScheme] = {scheme.count: scheme for scheme in SCHEMES.values()}
+"""The usual scheme by number of landmarks, for data and networks that name none."""
 
 
-def scheme_of(points: int) -> LandmarkScheme | None:
-    """The scheme with that many points, or None where only dots can be drawn."""
-    return SCHEMES.get(points)
+def add_scheme(scheme: LandmarkScheme) -> None:
+    """Make a scheme known by its name, so that models and files that name it have parts, edges and mirror pairs.
+
+    Raises:
+        NasionError: another scheme has this name, or an index lies beyond the landmarks.
+    """
+    if SCHEMES.get(scheme.name, scheme) is not scheme:
+        raise NasionError(f"a scheme {scheme.name!r} exists already; choose another name")
+    indices = [i for group in (*scheme.parts.values(), *scheme.lines, *scheme.pupils) for i in group]
+    beyond = [i for i in (*indices, *scheme.outer_corners, *scheme.flip) if not 0 <= i < scheme.count]
+    if beyond or sorted(scheme.flip) != list(range(scheme.count)):
+        what = f"index {beyond[0]} lies beyond its {scheme.count} landmarks" if beyond else "flip repeats an index"
+        raise NasionError(f"scheme {scheme.name!r}: {what}; allowed are indices from 0 to {scheme.count - 1}")
+    SCHEMES[scheme.name] = scheme
+
+
+def scheme_of(count: int) -> LandmarkScheme | None:
+    """Return the usual scheme of ``count`` landmarks, None where there is none."""
+    return USUAL.get(count)
+
+
+def scheme_of_spec(spec: Spec) -> LandmarkScheme | None:
+    """Return the scheme of a network: the one that it names, or the usual one where it names none.
+
+    None where the scheme is not known: its landmarks can be tracked, and drawn as dots.
+
+    Raises:
+        NasionError: the scheme that it names has another number of landmarks.
+    """
+    if not spec.scheme:
+        return scheme_of(spec.landmarks)
+    found = SCHEMES.get(spec.scheme)
+    if found is not None and found.count != spec.landmarks:
+        raise NasionError(
+            f"model {spec.name!r} has {spec.landmarks} landmarks and names the scheme {spec.scheme!r}, which has "
+            f"{found.count}; export it again with the scheme that it was trained with"
+        )
+    return found

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 
 from ..engines.errors import NasionError
-from .faces import Face, FloatArray
+from .faces import Face, FloatArray, Landmarks
 from .geometry import box_of
 from .times import SHORTEST, time_passed
 
@@ -105,9 +105,9 @@ class Smoother:
         smoothed = []
         for face in faces:
             one_euro = self._filters[face.id][0] if face.id in self._filters else OneEuro(self._setting)
-            points = one_euro(face.points, time=time, size=max(face_size(face), 1.0))
+            points = one_euro(np.asarray(face.landmarks), time=time, size=max(face_size(face), 1.0))
             self._filters[face.id] = one_euro, time, self._frame
-            smoothed.append(Face(face.id, box_of(points), face.score, points, face.confidence))
+            smoothed.append(replace(face, box=box_of(points), landmarks=Landmarks(points, face.landmarks.scheme)))
         if len(self._filters) > len(faces):
             self._filters = {key: used for key, used in self._filters.items() if self._recent(used, time)}
         return smoothed

@@ -22,6 +22,7 @@ from .identity import Identities, Look
 from .options import TrackerOptions as TrackerOptions
 from .pixels import Pixels, pixels_of
 from .requests import Align, Detect, Networks, Steps
+from .schemes import SCHEMES
 from .smoother import Smoother
 from .times import StepCheck
 from .timing import Timings
@@ -53,14 +54,16 @@ class Tracking:
     that one may run ahead of the other, as long as each gets the frames in order.
     """
 
-    def __init__(self, options: TrackerOptions, *, threshold: float) -> None:
+    def __init__(self, options: TrackerOptions, *, threshold: float, scheme: str = "") -> None:
         """Begin without faces.
 
         Args:
             options: settings; those of the networks are ignored.
             threshold: presence at or above which a region shows a face.
+            scheme: name of the scheme of the landmarks; empty where it is not known.
         """
         self.options, self._threshold = options, threshold
+        self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         # of search
         self._cuts = CutDetector()
         self._until_search = 0
@@ -108,7 +111,7 @@ class Tracking:
             self._since_look = 0
             yield from self._add_new(image, frame.time, detections)
         self._identities.forget(frame.time)
-        faces = [person.face for person in self._identities.in_sight]
+        faces = [person.face(self._scheme, self._scheme_name) for person in self._identities.in_sight]
         return self._smoother.smooth(faces, time=frame.time)
 
     def reset(self) -> None:
@@ -236,7 +239,9 @@ class Tracker(Closing):
             Detector(detector, size=options.detect_size),
             Aligner(MiddleFace(aligner) if aligner.spec.task == "faces" else aligner),
         )
-        self.tracking = Tracking(options, threshold=self.networks.aligner.threshold)
+        self.tracking = Tracking(
+            options, threshold=self.networks.aligner.threshold, scheme=self.networks.aligner.scheme
+        )
 
     def update(self, frame: Frame) -> list[Face]:
         """Track the next frame; returns its faces, the longest-lived identities first.

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pyarrow.parquet
 
-from nasion.realtime.faces import Face, Frame
-from nasion.realtime.sinks import Sinks, open_sinks
+from nasion.realtime.faces import Face, Frame, scheme_of
+from nasion.realtime.sinks import Header, Sinks, open_sinks
 from nasion.realtime.sources import SourceInfo
 
 INFO = SourceInfo("clip", 64, 48, Fraction(25), None, None)
@@ -47,15 +47,22 @@ def a_run(counts: Sequence[int], points: int = 68) -> Run:
     return [(a_frame(i), some_faces(count, points, seed=i)) for i, count in enumerate(counts)]
 
 
-def open_for(path: Path, *, force: bool = False) -> Sinks:
+def header_for(landmarks: int) -> Header:
+    scheme = scheme_of(landmarks)
+    return Header.of(INFO, scheme=scheme.name if scheme else "", landmarks=landmarks)
+
+
+def open_for(path: Path, *, force: bool = False, landmarks: int = 68) -> Sinks:
     """The sink that goes with the suffix of ``path``."""
     if path.suffix in LANDMARKS:
-        return open_sinks(landmarks=path, info=INFO, force=force)
+        return open_sinks(landmarks=path, info=INFO, force=force, header=header_for(landmarks))
     return open_sinks(out=path, info=IMAGE_INFO if path.suffix in IMAGES else INFO, force=force)
 
 
 def write(path: Path, run: Iterable[tuple[Frame, list[Face]]], *, force: bool = False) -> None:
-    with open_for(path, force=force) as sinks:
+    known = run if isinstance(run, list) else []
+    landmarks = next((len(face.landmarks) for _, faces in known for face in faces), 68)
+    with open_for(path, force=force, landmarks=landmarks) as sinks:
         for frame, faces in run:
             sinks.write(frame, faces)
 
@@ -74,14 +81,23 @@ def frames_in(path: Path) -> int:
 def records_in(path: Path) -> list[dict[str, Any]]:
     """What a landmark file of any kind says, in the form of JSON Lines."""
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()[1:]]
     if path.suffix == ".csv":
         with path.open(newline="") as file:
+            lines = (line for line in file if not line.startswith("#"))
             rows: list[dict[str, Any]] = [
-                {name: json.loads(text) if text else None for name, text in row.items()} for row in csv.DictReader(file)
+                {name: json.loads(text) if text else None for name, text in row.items()}
+                for row in csv.DictReader(lines)
             ]
     else:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
+        # float32 as decimals again: of pixels two, of all else four
+        rows = [
+            {
+                name: round(value, 6 if name == "time" else 4) if isinstance(value, float) else value
+                for name, value in row.items()
+            }
+            for row in pyarrow.parquet.read_table(path).to_pylist()
+        ]
     records: list[dict[str, Any]] = []
     for row in rows:
         if not records or records[-1]["frame"] != row["frame"]:
@@ -97,6 +113,6 @@ def _face_of(row: dict[str, Any]) -> dict[str, Any]:
         "id": row["id"],
         "box": [row[f"box_{name}"] for name in ("x0", "y0", "x1", "y1")],
         "score": row["score"],
-        "points": [[row[f"x{i}"], row[f"y{i}"]] for i in range(count)],
+        "landmarks": [[row[f"x{i}"], row[f"y{i}"]] for i in range(count)],
         "confidence": [row[f"confidence{i}"] for i in range(count)],
     }

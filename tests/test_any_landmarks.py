@@ -12,7 +12,7 @@ import pytest
 from nasion.engines.spec import Spec
 from nasion.realtime.faces import Frame
 from nasion.realtime.overlay import draw as overlay
-from nasion.realtime.schemes import SCHEMES
+from nasion.realtime.schemes import USUAL
 from nasion.realtime.sinks import open_sinks
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.camera_motion import CameraMotion, write_clip
@@ -25,7 +25,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 def template(count):
     """Points of a face that is 2 wide and 2 high: eyes and mouth where they belong, the rest on the rim."""
-    scheme = SCHEMES[count]
+    scheme = USUAL[count]
     turns = np.linspace(0, 2 * np.pi, count, endpoint=False)
     points = np.stack([np.cos(turns), np.sin(turns)], axis=1)
     rim = [i for i in range(count) if i not in {*scheme.left_eye, *scheme.right_eye, *scheme.mouth}]
@@ -58,7 +58,7 @@ def tracker(count, margin=1.25, **options):
     return Tracker.from_networks(DiscDetector(), AsInPapers(count, margin), smooth="none", **options)
 
 
-@pytest.mark.parametrize("count", SCHEMES)
+@pytest.mark.parametrize("count", USUAL)
 def test_faces_of_every_scheme_are_followed_drawn_and_written(count, tmp_path):
     write_clip(tmp_path / "clip.mp4", CameraMotion((320, 240), seconds=0.2))
     table, lines, columns = (tmp_path / name for name in ("faces.csv", "faces.jsonl", "faces.parquet"))
@@ -71,7 +71,7 @@ def test_faces_of_every_scheme_are_followed_drawn_and_written(count, tmp_path):
             for i in range(4):
                 shown = frame(i, Disc(RED, 120 + 3 * i, 120, 80))
                 (face,) = followed.update(shown)
-                assert face.points.shape == (count, 2)
+                assert face.landmarks.shape == (count, 2)
                 assert face.confidence.shape == (count,)
                 np.testing.assert_allclose(face.box, [80 + 3 * i, 80, 160 + 3 * i, 160], atol=2)
                 sinks.write(shown, [face])

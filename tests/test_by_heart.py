@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from nasion.realtime.schemes import SCHEMES, LandmarkScheme
+from nasion.realtime.schemes import USUAL, LandmarkScheme
 
 from .by_heart import assert_learned, blind_error, distance, eight_faces
 from .labelled import Look, cartoon, face_shape, some_look
 
-every_scheme = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
+every_scheme = pytest.mark.parametrize("scheme", USUAL.values(), ids=lambda scheme: scheme.name)
 
 
 @every_scheme
 def test_a_look_is_the_same_face_in_all_schemes(scheme: LandmarkScheme) -> None:
     look = some_look(np.random.default_rng(0))
     ours, dense = face_shape(scheme.count, look), face_shape(98, look)
-    corners = dense[list(SCHEMES[98].outer_corners)]
+    corners = dense[list(USUAL[98].outer_corners)]
     np.testing.assert_allclose(ours[list(scheme.outer_corners)], corners, atol=1e-5)
     mouth = dense[[76, 82]]  # its corners
     assert np.linalg.norm(ours[:, None] - mouth, axis=2).min(axis=0).max() < 1e-5

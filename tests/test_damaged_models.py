@@ -168,5 +168,4 @@ def _faces(points: np.ndarray, confidence: np.ndarray, presence: np.ndarray) -> 
     fixed.spec = Spec("landmarks", "fixed", (32, 32), landmarks=68)
     aligner = Aligner(fixed)
     found = aligner.align(np.zeros((120, 160, 3), np.uint8), REGIONS[:1])
-    boxes, _ = aligner.places_of(found.points)
-    yield Face(1, boxes[0], found.presence[0], found.points[0], found.confidence[0])
+    yield Face(1, found.boxes[0], found.presence[0], found.points[0], found.confidence[0])

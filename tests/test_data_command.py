@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import SCHEMES
+from nasion.realtime.faces import USUAL
 from nasion.realtime.geometry import region_of_points, transform
 from nasion.tools.main import main
 from nasion.trainers.datasets import LandmarkSet, sheet
@@ -112,14 +112,14 @@ def test_the_sheet_is_drawn_here_unless_told_otherwise_and_replaces_nothing(
     assert (here / "300w-sheet.jpg").read_bytes() == part
 
 
-@pytest.mark.parametrize("landmarks", SCHEMES)
+@pytest.mark.parametrize("landmarks", USUAL)
 def test_a_cell_has_green_points_where_the_face_has_them_and_red_ones_where_they_are_occluded(landmarks: int) -> None:
     points = face_shape(landmarks) * 100 + 50
     visible = np.ones(landmarks, np.float32)
     chin = int(points[:, 1].argmax())
     visible[chin], points[0] = 0, np.nan
     grey = np.full((200, 200, 3), 90, np.uint8)
-    cell = sheet.face_cell(grey, points, SCHEMES[landmarks], visible=visible).astype(int)
+    cell = sheet.face_cell(grey, points, USUAL[landmarks], visible=visible).astype(int)
     matrix = region_of_points(points[1:], margin=1.4).to_crop(sheet.CELL)
     columns, lines = np.nan_to_num(transform(points, matrix)).round().astype(int).T
     blue, green, red = cell[lines[chin], columns[chin]]
@@ -133,7 +133,7 @@ def test_the_box_of_a_set_is_drawn_in_blue() -> None:
     points = face_shape(19) * 100 + 50
     grey = np.full((200, 200, 3), 90, np.uint8)
     box = np.array([45, 45, 155, 155], np.float32)
-    plain, boxed = (sheet.face_cell(grey, points, SCHEMES[19], box=each).astype(int) for each in (None, box))
+    plain, boxed = (sheet.face_cell(grey, points, USUAL[19], box=each).astype(int) for each in (None, box))
     changed = (plain != boxed).any(axis=2)
     assert changed.sum() > 400
     assert (boxed[changed][:, 0] >= boxed[changed][:, 2]).all()

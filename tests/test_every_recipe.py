@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import SCHEMES
+from nasion.realtime.faces import USUAL
 from nasion.tools.train import train
 from nasion.trainers.augment import Augmentation
 from nasion.trainers.datasets import LandmarkSet
@@ -70,7 +70,7 @@ def batch_for(learner: Learner, faces: LandmarkSet) -> object:
 
 @pytest.mark.parametrize("landmarks", [19, 21, 29, 68, 98, 106])
 def test_every_make_of_every_paper_learns_and_finds_so_many_points(landmarks: int, tmp_path: Path) -> None:
-    assert landmarks in SCHEMES
+    assert landmarks in USUAL
     faces = eight_faces(tmp_path, landmarks=landmarks)
     for name in MAKES:
         torch.manual_seed(0)

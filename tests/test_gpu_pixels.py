@@ -189,7 +189,7 @@ def test_a_thumbnail_has_the_pixels_of_the_hosts(
 
 
 def follow(frames: list[Frame], tracker: Tracker) -> list[list[tuple[int, np.ndarray, np.ndarray]]]:
-    return [[(face.id, face.box, face.points) for face in tracker.update(frame)] for frame in frames]
+    return [[(face.id, face.box, face.landmarks) for face in tracker.update(frame)] for frame in frames]
 
 
 def agree(ours: list[list[tuple]], theirs: list[list[tuple]], *, within: float) -> None:
@@ -280,7 +280,7 @@ def test_through_the_threads_it_is_the_same_and_drawing_fetches_each_picture_onc
         again = tracker.update(frame)
         assert [face.id for face in faces] == [face.id for face in again]
         for one, other in zip(faces, again, strict=True):
-            np.testing.assert_array_equal(one.points, other.points)
+            np.testing.assert_array_equal(one.landmarks, other.landmarks)
     for i, (frame, faces) in enumerate(results):
         assert draw_faces(frame.image, faces).shape == frame.image.shape
         assert len(fake.fetched) == i + 1

@@ -36,9 +36,9 @@ def miss(identities, frames, time=0.0):
 def test_faces_are_born_with_numbers_from_one():
     identities = known(50, 200)
     assert numbers(identities.in_sight) == [1, 2]
-    face = identities.in_sight[1].face
+    face = identities.in_sight[1].face(None, "")
     assert (face.id, face.score) == (2, 0.9)
-    assert face.points.shape == (68, 2)
+    assert face.landmarks.shape == (68, 2)
 
 
 def test_a_face_not_seen_is_looked_for_in_one_more_frame_and_then_no_more():

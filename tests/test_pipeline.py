@@ -100,9 +100,9 @@ def no_thread_is_left():
 
 def test_results_are_those_of_the_tracker_called_frame_by_frame():
     tracker = FakeTracker()
-    expected = [(frame.index, tracker.update(frame)[0].points.tolist()) for frame in FakeSource(count=200)]
+    expected = [(frame.index, tracker.update(frame)[0].landmarks.tolist()) for frame in FakeSource(count=200)]
     with Pipeline(FakeSource(count=200), FakeTracker()) as frames:
-        got = [(frame.index, faces[0].points.tolist()) for frame, faces in frames]
+        got = [(frame.index, faces[0].landmarks.tolist()) for frame, faces in frames]
     assert got == expected
 
 
@@ -376,5 +376,5 @@ def test_track_gives_what_the_shipped_tracker_gives_frame_by_frame():
     for (_, faces), (_, same) in zip(got, expected, strict=True):
         assert [face.id for face in faces] == [face.id for face in same]
         for face, twin in zip(faces, same, strict=True):
-            np.testing.assert_array_equal(face.points, twin.points)
+            np.testing.assert_array_equal(face.landmarks, twin.landmarks)
             np.testing.assert_array_equal(face.confidence, twin.confidence)

@@ -7,16 +7,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import AFLW_19, AFLW_21, SCHEMES, LandmarkScheme, scheme_of
+from nasion.realtime.faces import AFLW_19, AFLW_21, USUAL, LandmarkScheme, scheme_of
 
 from .labelled import face_shape
 
-every_scheme = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
+every_scheme = pytest.mark.parametrize("scheme", USUAL.values(), ids=lambda scheme: scheme.name)
 
 
 def test_there_is_a_scheme_for_each_published_number_of_points() -> None:
-    assert list(SCHEMES) == [19, 21, 29, 68, 98, 106]
-    assert scheme_of(98) is SCHEMES[98]
+    assert list(USUAL) == [19, 21, 29, 68, 98, 106]
+    assert scheme_of(98) is USUAL[98]
     assert scheme_of(5) is None
 
 

@@ -35,7 +35,7 @@ class Run:
 
     def on_photograph(self, i: int, at: int | None = None) -> FloatArray:
         """Points of frame i where the camera of frame ``at`` (i) would have seen them on the photograph."""
-        return transform(self.faces[i][0].points, invert(self.motion.transform(i if at is None else at)))
+        return transform(self.faces[i][0].landmarks, invert(self.motion.transform(i if at is None else at)))
 
 
 def track(images: Iterable[Image], **options: object) -> list[list[Face]]:
@@ -75,7 +75,7 @@ def lag(run: Run) -> float:
         errors = []
         for i in frames:
             before, after = (transform(place, run.motion.transform(i - k)) for k in (1, 0))
-            errors.append(np.square(run.faces[i][0].points - (after + delay * (before - after))).mean())
+            errors.append(np.square(run.faces[i][0].landmarks - (after + delay * (before - after))).mean())
         return float(np.mean(errors))
 
     delays = np.arange(-1.0, 2.01, 0.02)

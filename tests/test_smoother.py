@@ -24,7 +24,9 @@ def run(strength, track, times=None, number=1):
     """Smoothed points (frames, n, 2) of a track (frames, n, 2)."""
     smoother = Smoother(strength)
     times = np.arange(len(track)) * STEP if times is None else times
-    return np.stack([smoother.smooth([face(p, number)], time=t)[0].points for p, t in zip(track, times, strict=True)])
+    return np.stack(
+        [smoother.smooth([face(p, number)], time=t)[0].landmarks for p, t in zip(track, times, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS.values(), Setting(1.0, 0.0, 1.0), Setting(1.5, 0.7, 3.0)], ids=str)
@@ -114,7 +116,7 @@ def test_none_gives_back_the_very_faces():
 def test_the_first_time_that_a_face_is_seen_it_stays_as_it_is():
     first = face(TEMPLATE * 30 + 100)
     (smoothed,) = Smoother("strong").smooth([first], time=5.0)
-    np.testing.assert_array_equal(smoothed.points, first.points)
+    np.testing.assert_array_equal(smoothed.landmarks, first.landmarks)
 
 
 def test_the_box_lies_around_the_smoothed_points_and_the_rest_is_kept():
@@ -122,8 +124,8 @@ def test_the_box_lies_around_the_smoothed_points_and_the_rest_is_kept():
     smoother.smooth([face(TEMPLATE * 30)], time=0.0)
     moved = face(TEMPLATE * 30 + 4)
     (smoothed,) = smoother.smooth([moved], time=STEP)
-    assert (smoothed.points < moved.points).any()
-    np.testing.assert_array_equal(smoothed.box, box_of(smoothed.points))
+    assert (smoothed.landmarks < moved.landmarks).any()
+    np.testing.assert_array_equal(smoothed.box, box_of(smoothed.landmarks))
     assert (smoothed.id, smoothed.score) == (moved.id, moved.score)
     assert smoothed.confidence is moved.confidence
 
@@ -136,7 +138,7 @@ def test_each_identity_has_a_filter_of_its_own(rng):
         faces = [face(a[i]), face(b[i], 2)]
         both = together.smooth(faces if i % 2 else faces[::-1], time=i * STEP)
         for smoothed in both:
-            np.testing.assert_array_equal(smoothed.points, alone[smoothed.id - 1][i])
+            np.testing.assert_array_equal(smoothed.landmarks, alone[smoothed.id - 1][i])
 
 
 def test_a_short_gap_is_bridged_and_after_a_long_one_the_filter_starts_afresh():
@@ -147,7 +149,7 @@ def test_a_short_gap_is_bridged_and_after_a_long_one_the_filter_starts_afresh():
         smoother.smooth([], time=10 + 2 * STEP + gap / 2)
         later = face(TEMPLATE * 30 + 3)
         (smoothed,) = smoother.smooth([later], time=10 + 2 * STEP + gap)
-        assert np.array_equal(smoothed.points, later.points) == fresh, gap
+        assert np.array_equal(smoothed.landmarks, later.landmarks) == fresh, gap
 
 
 @pytest.mark.parametrize("times", [[0, 0, 0, 0.1], [5, 4.9, 4.9, 5.2], [0, 1e-9, 2e-9, 1], [0, 100, -100, 1e12]])

@@ -119,11 +119,11 @@ def test_a_curve_with_an_unknown_point_is_not_drawn_and_the_others_are() -> None
 
 @pytest.mark.parametrize("count", BOUNDARIES)
 def test_boundaries_name_points_of_their_scheme_and_mirror_onto_each_other(count: int) -> None:
-    from nasion.realtime.faces import SCHEMES
+    from nasion.realtime.faces import USUAL
 
     curves = BOUNDARIES[count]
     assert len(curves) == (5 if count in (19, 21) else 13)
     assert all(len(set(curve)) == len(curve) >= 3 and max(curve) < count for curve in curves)
-    flip = SCHEMES[count].flip
+    flip = USUAL[count].flip
     mirrored = {frozenset(flip[i] for i in curve) for curve in curves}
     assert mirrored == {frozenset(curve) for curve in curves}

@@ -107,7 +107,7 @@ def follow(times, **options):
     """Mean x of the landmarks in each frame of a face that walks three pixels a frame from x = 60."""
     tracker = make(**options)
     found = [tracker.update(Frame(draw(Disc(RED, 60 + 3 * i, 120)), time, i)) for i, time in enumerate(times)]
-    return np.array([face.points[:, 0].mean() for (face,) in found])
+    return np.array([face.landmarks[:, 0].mean() for (face,) in found])
 
 
 WRONG_CLOCKS = {

@@ -36,9 +36,9 @@ def test_a_face_in_the_first_frame_is_reported_in_the_first_frame():
     assert ids(faces) == [1]
     face = faces[0]
     assert isinstance(face, Face)
-    assert face.points.shape == (68, 2)
+    assert face.landmarks.shape == (68, 2)
     assert face.confidence.shape == (68,)
-    assert face.points.dtype == face.confidence.dtype == face.box.dtype == np.float32
+    assert face.landmarks.dtype == face.confidence.dtype == face.box.dtype == np.float32
     assert 0.5 < face.score <= 1
     np.testing.assert_allclose(face.box, [130, 90, 190, 150], atol=1.5)
 
@@ -197,7 +197,7 @@ def test_time_may_stand_still_jump_ahead_and_fall_back():
     for i, time in enumerate([0.0, 0.0, 0.1, 0.1, 60.0, 3.0, 3.0, -5.0, 1e9, 0.0]):
         faces = tracker.update(Frame(draw(Disc(RED, 150 + i, 120)), time, i))
         assert ids(faces) == [1]
-        assert np.isfinite(faces[0].points).all()
+        assert np.isfinite(faces[0].landmarks).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (16, 9), (33, 77)])
@@ -216,7 +216,7 @@ def test_pictures_seen_through_strides_are_as_good_as_others():
         np.repeat(image, 2, axis=1)[:, ::2],
     ):
         faces = make().update(Frame(view, 0.0, 0))
-        np.testing.assert_allclose(faces[0].points, plain[0].points, atol=1e-3)
+        np.testing.assert_allclose(faces[0].landmarks, plain[0].landmarks, atol=1e-3)
 
 
 def test_what_a_caller_does_to_the_points_does_not_reach_the_tracker():
@@ -225,8 +225,8 @@ def test_what_a_caller_does_to_the_points_does_not_reach_the_tracker():
         for i in range(5):
             f = frame(i, Disc(RED, 150 + 2 * i, 120))
             faces, expected = touched.update(f), untouched.update(f)
-            np.testing.assert_array_equal(faces[0].points, expected[0].points)
-            faces[0].points[:] = 0
+            np.testing.assert_array_equal(faces[0].landmarks, expected[0].landmarks)
+            faces[0].landmarks[:] = 0
             faces[0].box[:] = 0
 
 

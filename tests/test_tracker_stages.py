@@ -35,7 +35,7 @@ def same(left, right):
     assert [ids(faces) for faces in left] == [ids(faces) for faces in right]
     for ours, theirs in zip(left, right, strict=True):
         for a, b in zip(ours, theirs, strict=True):
-            np.testing.assert_array_equal(a.points, b.points)
+            np.testing.assert_array_equal(a.landmarks, b.landmarks)
             np.testing.assert_array_equal(a.box, b.box)
 
 
@@ -273,4 +273,4 @@ def test_the_shipped_networks_answer_several_sources_as_one_alone():
         for a, b in zip(ours, theirs, strict=True):
             assert len(a) == len(b)
             for one, other in zip(a, b, strict=True):
-                assert np.abs(one.points - other.points).max() < 0.01
+                assert np.abs(one.landmarks - other.landmarks).max() < 0.01

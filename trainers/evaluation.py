@@ -124,10 +124,10 @@ def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False) -> Locat
         tracker.reset()
         faces = tracker.update(Frame(image, 0.0, 0))
         truth = box_of(data.points[i][~np.isnan(data.points[i, :, 0])])
-        overlaps = [float(iou(box_of(face.points)[None], truth[None])[0, 0]) for face in faces]
+        overlaps = [float(iou(box_of(face.landmarks)[None], truth[None])[0, 0]) for face in faces]
         if overlaps and max(overlaps) >= FOUND_OVERLAP:
             best = faces[int(np.argmax(overlaps))]
-            points[i], confidence[i] = best.points, best.confidence
+            points[i], confidence[i] = best.landmarks, best.confidence
     return Located(points, confidence)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.errors import NasionError
-from ..realtime.faces import SCHEMES, FloatArray, LandmarkScheme
+from ..realtime.faces import USUAL, FloatArray, LandmarkScheme
 from ..realtime.geometry import iou
 
 Norm = Literal["io", "ip", "box", "diag", "tight-box", "tight-diag"]
@@ -81,7 +81,7 @@ def usual_norm(points: FloatArray, boxes: FloatArray | None = None) -> Norm:
     """
     count = points.shape[1]
     norms: tuple[Norm, ...] = ("box", "tight-box", "tight-diag")
-    if count in SCHEMES and count not in BY_FACE_SIZE:
+    if count in USUAL and count not in BY_FACE_SIZE:
         norms = ("io", *norms)
     for norm in norms:
         size = lengths(points, norm, boxes)
@@ -128,9 +128,9 @@ def scheme_for(points: FloatArray) -> LandmarkScheme:
     Raises:
         MetricError: there is none with that many points.
     """
-    found = SCHEMES.get(points.shape[1])
+    found = USUAL.get(points.shape[1])
     if found is None:
-        known = ", ".join(map(str, sorted(SCHEMES)))
+        known = ", ".join(map(str, sorted(USUAL)))
         raise MetricError(f"no scheme has {points.shape[1]} points, known are {known}; measure by box or diag instead")
     return found
 

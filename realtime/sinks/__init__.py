@@ -11,12 +11,14 @@ from ...engines.places import check_place
 from ..faces import Face, Frame
 from ..sources.base import SourceInfo
 from .base import Sink
+from .header import Header
 from .landmarks import CsvSink, JsonLinesSink, ParquetSink
 from .video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageSink, VideoSink
 from .window import WindowSink
 
 __all__ = [
     "CsvSink",
+    "Header",
     "ImageSink",
     "JsonLinesSink",
     "ParquetSink",
@@ -27,7 +29,7 @@ __all__ = [
     "open_sinks",
 ]
 
-_LANDMARKS: dict[str, Callable[[Path], Sink]] = {
+_LANDMARKS: dict[str, Callable[[Path, Header], Sink]] = {
     ".jsonl": JsonLinesSink,
     ".csv": CsvSink,
     ".parquet": ParquetSink,
@@ -65,6 +67,7 @@ def open_sinks(
     show: bool = False,
     info: SourceInfo,
     force: bool = False,
+    header: Header | None = None,
 ) -> Sinks:
     """Check all outputs and return them as one sink. Nothing is written before the first frame.
 
@@ -74,6 +77,7 @@ def open_sinks(
         show: open a window.
         info: of the source; its sound goes into the video.
         force: replace files that exist.
+        header: of the landmark file; None for one of ``info`` and 68 landmarks.
 
     Raises:
         SinkError: an output cannot be written, exists already, or is the source or the other output.
@@ -85,7 +89,7 @@ def open_sinks(
     if out is not None:
         sinks.append(_pictures(wanted["--out"], info))
     if landmarks is not None:
-        sinks.append(_landmarks(wanted["--landmarks"]))
+        sinks.append(_landmarks(wanted["--landmarks"], header or Header.of(info)))
     for option, path in wanted.items():
         _check_place(option, path, info, force=force)
     if len(wanted) == 2 and _same(*wanted.values()):
@@ -109,11 +113,11 @@ def _pictures(path: Path, info: SourceInfo) -> Sink:
     return ImageSink(path)
 
 
-def _landmarks(path: Path) -> Sink:
+def _landmarks(path: Path, header: Header) -> Sink:
     if path.suffix.lower() not in _LANDMARKS:
         allowed = ", ".join(_LANDMARKS)
         raise SinkError(f"--landmarks {str(path)!r} has suffix {path.suffix!r}; allowed: {allowed}")
-    return _LANDMARKS[path.suffix.lower()](path)
+    return _LANDMARKS[path.suffix.lower()](path, header)
 
 
 def _check_place(option: str, path: Path, info: SourceInfo, *, force: bool) -> None:

@@ -1,4 +1,4 @@
-"""Landmarks as JSON Lines, CSV or Parquet: three forms of the same record."""
+"""Landmarks as JSON Lines, CSV or Parquet: three forms of the same record, each with a header."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ import numpy as np
 from ...engines.errors import MissingExtra, SinkError
 from ..faces import Face, Frame
 from .base import Sink, closed, writing
+from .header import Header
 from .whole import WholeFile
 
 Row = list[Any]
 
-_ROW_GROUP = 1000  # rows of Parquet held in memory: some 10 MB at 68 points
+METADATA_KEY = "nasion"
+"""Key of the header in the metadata of a Parquet file."""
+_ROW_GROUP = 1000  # rows of Parquet held in memory: some 10 MB at 68 landmarks
 _INDEX_ENTRY = 256  # bytes of Parquet's index, at the most, for a column, and for its part of each row group
 
 
 def record(frame: Frame, faces: Sequence[Face]) -> dict[str, Any]:
-    """What every format carries: seconds to the microsecond, pixels to 0.01, scores to 0.0001."""
+    """Return what every format carries: seconds to the microsecond, pixels to 0.01, scores to 0.0001."""
     return {
         "frame": frame.index,
         "time": round(frame.time, 6),
@@ -35,7 +38,7 @@ def record(frame: Frame, faces: Sequence[Face]) -> dict[str, Any]:
                 "id": face.id,
                 "box": _rounded(face.box, 2),
                 "score": round(float(face.score), 4),
-                "points": _rounded(face.points, 2),
+                "landmarks": _rounded(face.landmarks, 2),
                 "confidence": _rounded(face.confidence, 4),
             }
             for face in faces
@@ -49,14 +52,14 @@ def _rounded(values: Any, decimals: int) -> Any:
 
 
 class JsonLinesSink(Sink):
-    """One JSON object a frame and line, handed to the system at once.
+    """One JSON object a line, handed to the system at once: the header, then one for each frame.
 
     A killed process leaves whole lines, and so does a full disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: Header | None = None) -> None:
         """Write to ``path`` from the first frame on."""
-        self._path = path
+        self._path, self._header = path, header or Header()
         self._file: WholeFile | None = None
         self._is_closed = False
 
@@ -68,6 +71,7 @@ class JsonLinesSink(Sink):
         with writing(self._path):
             if self._file is None:
                 self._file = WholeFile(self._path)
+                self._file.write((self._header.to_json() + "\n").encode())
             self._file.write(line.encode())
 
     def close(self) -> None:
@@ -79,15 +83,12 @@ class JsonLinesSink(Sink):
 
 
 class _Table(Sink):
-    """Rows of one width, a face each; a frame without faces is a row with frame and time alone.
+    """Rows of one width, a face each; a frame without faces is a row with frame and time alone."""
 
-    How many columns there are shows with the first face; the rows before it, which are short, wait in memory.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, header: Header | None = None) -> None:
+        self._path, self._header = path, header or Header()
+        self._columns = columns(self._header.landmarks)
         self._file: WholeFile | None = None
-        self._points: int | None = None
         self._waiting: list[Row] = []
         self._is_closed = False
 
@@ -95,18 +96,16 @@ class _Table(Sink):
         """Write one row per face, or one without a face."""
         if self._is_closed:
             raise closed(self._path)
-        counts = {len(face.points) for face in faces}
-        if self._points is None and counts:
-            self._points = counts.pop()
-        if counts - {self._points}:
-            raise SinkError(
-                f"{str(self._path)!r} has columns for {self._points} points, not {max(counts)}; "
-                "write faces of several schemes to a .jsonl file"
-            )
-        self._waiting += _rows(record(frame, faces))
-        if self._points is not None:
-            with writing(self._path):
-                self._put_all(self._points)
+        for face in faces:
+            if len(face.landmarks) != self._header.landmarks:
+                raise SinkError(
+                    f"{str(self._path)!r} has columns for {self._header.landmarks} landmarks, not "
+                    f"{len(face.landmarks)}; write faces of several schemes to a .jsonl file"
+                )
+        width = len(self._columns)
+        self._waiting += [row + [None] * (width - len(row)) for row in _rows(record(frame, faces))]
+        with writing(self._path):
+            self._put_all()
 
     def close(self) -> None:
         """Write what waits, and finish the file."""
@@ -116,23 +115,19 @@ class _Table(Sink):
         with writing(self._path):
             try:
                 if self._waiting:
-                    self._put_all(self._points or 0)
+                    self._put_all()
             finally:
                 self._finish()
 
-    def _put_all(self, points: int) -> None:
+    def _put_all(self) -> None:
         try:
-            self._put(points)
+            self._put()
         except (OSError, SinkError):
             self._waiting = []  # there is no room for them: closing must not try again
             raise
 
-    def _padded(self, points: int) -> list[Row]:
-        width = len(_columns(points))
-        return [row + [None] * (width - len(row)) for row in self._waiting]
-
-    def _put(self, points: int) -> None:
-        """Take the rows waiting, or leave them for later."""
+    def _put(self) -> None:
+        """Write the waiting rows, or leave them for later."""
         raise NotImplementedError
 
     def _finish(self) -> None:
@@ -140,8 +135,9 @@ class _Table(Sink):
             self._file.close()
 
 
-def _columns(points: int) -> list[str]:
-    numbered = [f"{name}{i}" for name in ("x", "y", "confidence") for i in range(points)]
+def columns(landmarks: int) -> list[str]:
+    """Return the columns of a table of faces with so many landmarks."""
+    numbered = [f"{name}{i}" for name in ("x", "y", "confidence") for i in range(landmarks)]
     return ["frame", "time", "id", "box_x0", "box_y0", "box_x1", "box_y1", "score", *numbered]
 
 
@@ -153,8 +149,8 @@ def _rows(frame: dict[str, Any]) -> list[Row]:
             face["id"],
             *face["box"],
             face["score"],
-            *(x for x, _ in face["points"]),
-            *(y for _, y in face["points"]),
+            *(x for x, _ in face["landmarks"]),
+            *(y for _, y in face["landmarks"]),
             *face["confidence"],
         ]
         for face in frame["faces"]
@@ -163,13 +159,18 @@ def _rows(frame: dict[str, Any]) -> list[Row]:
 
 
 class CsvSink(_Table):
-    """Comma-separated values with a header; after each frame its rows are on disk: with a full disk all or none."""
+    """Comma-separated values: ``#`` lines with the header, the names of the columns, then the rows.
 
-    def _put(self, points: int) -> None:
+    After each frame its rows are on disk: with a full disk all or none.
+    """
+
+    def _put(self) -> None:
         if self._file is None:
             self._file = WholeFile(self._path)
-            self._file.write((",".join(_columns(points)) + "\n").encode())
-        for _, rows in groupby(self._padded(points), key=lambda row: row[0]):
+            values = self._header.values().items()
+            about = "".join(f"# {name}: {json.dumps(value, default=dict)}\n" for name, value in values)
+            self._file.write((about + ",".join(self._columns) + "\n").encode())
+        for _, rows in groupby(self._waiting, key=lambda row: row[0]):
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(rows)
             self._file.write(text.getvalue().encode())
@@ -177,18 +178,19 @@ class CsvSink(_Table):
 
 
 class ParquetSink(_Table):
-    """Parquet in the columns of the CSV. Closing writes the index, without which nothing can be read.
+    """Parquet in the columns of the CSV, the header in its metadata. Closing writes the index.
 
-    So the room for the index is made sure of with each group of rows: a full disk costs the rows since the last.
+    Without the index nothing can be read. So the room for it is made sure of with each group of rows: a full disk
+    costs the rows since the last.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: Header | None = None) -> None:
         """Write to ``path`` from the first frame on.
 
         Raises:
             MissingExtra: pyarrow is not installed.
         """
-        super().__init__(path)
+        super().__init__(path, header)
         try:
             arrow: Any = importlib.import_module("pyarrow")
             self._parquet: Any = importlib.import_module("pyarrow.parquet")
@@ -198,18 +200,18 @@ class ParquetSink(_Table):
         self._writer: Any = None
         self._groups = 0
 
-    def _put(self, points: int) -> None:
+    def _put(self) -> None:
         if self._file is None:
-            self._open(points)
+            self._open()
         if len(self._waiting) >= _ROW_GROUP or self._is_closed:
-            columns = [list(column) for column in zip(*self._padded(points), strict=True)]
-            self._put_group(self._arrow.table(columns, schema=self._schema))
+            values = [list(column) for column in zip(*self._waiting, strict=True)]
+            self._put_group(self._arrow.table(values, schema=self._schema))
             self._waiting = []
 
-    def _open(self, points: int) -> None:
-        whole = {"frame": self._arrow.int64(), "id": self._arrow.int32()}
-        types = [(name, whole.get(name, self._arrow.float64())) for name in _columns(points)]
-        self._schema = self._arrow.schema(types)
+    def _open(self) -> None:
+        whole = {"frame": self._arrow.int64(), "time": self._arrow.float64(), "id": self._arrow.int32()}
+        types = [(name, whole.get(name, self._arrow.float32())) for name in self._columns]
+        self._schema = self._arrow.schema(types, metadata={METADATA_KEY: self._header.to_json()})
         self._file = WholeFile(self._path)
         self._file.reserve(self._room_for_index(0))
         self._writer = self._parquet.ParquetWriter(self._file, self._schema)
@@ -219,12 +221,12 @@ class ParquetSink(_Table):
         # its values and, of ten bits or so, their numbers, packed in vain, with headers no longer than its entry.
         assert self._file is not None
         self._groups += 1
-        self._file.reserve(3 * table.nbytes // 2 + self._room_for_index(self._groups + 1))
+        self._file.reserve(2 * table.nbytes + self._room_for_index(self._groups + 1))
         with self._index_at_stake():
             self._writer.write_table(table)
 
     def _room_for_index(self, groups: int) -> int:
-        return _INDEX_ENTRY * len(self._schema) * (groups + 1)
+        return 2 * len(self._header.to_json()) + _INDEX_ENTRY * len(self._schema) * (groups + 1)
 
     def _finish(self) -> None:
         try:

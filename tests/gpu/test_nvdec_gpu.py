@@ -115,7 +115,7 @@ def test_the_tracker_finds_the_same_in_a_loop_and_through_the_threads(device: De
     networks = [OnFakeGpu(network, device) for network in (DiscDetector(), DiscAligner())]
     agree(follow(on_gpu, Tracker.from_networks(*networks, **options)), theirs, within=1.0)
     with Pipeline(open_source(path, decode="cuda"), Tracker.from_networks(*networks, **options)) as pipeline:
-        ours = [[(face.id, face.box, face.points) for face in faces] for _, faces in pipeline]
+        ours = [[(face.id, face.box, face.landmarks) for face in faces] for _, faces in pipeline]
     agree(ours, theirs, within=1.0)
 
 
