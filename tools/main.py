@@ -51,6 +51,7 @@ def application() -> App:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error that was explained, 130 stopped by Ctrl-C."""
     try:
+        _check_dependencies(sys.argv[1:] if arguments is None else arguments)
         application()(arguments)  # what takes time is imported in here, where Ctrl-C is caught
     except KeyboardInterrupt:
         print("nasion: stopped by Ctrl-C", file=sys.stderr)
@@ -62,6 +63,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if remedy is None:
             raise
         sys.exit(f"nasion: {remedy}")
+
+
+def _check_dependencies(words: Sequence[str]) -> None:
+    """Refuse to run a command with a dependency that is too old or too new; ``doctor`` reports it in its table.
+
+    Raises:
+        NasionError: with the version that is installed and those that are supported.
+    """
+    from .dependencies import unsupported
+
+    if words and words[0] in _COMMANDS:
+        problem = unsupported("cyclopts") if words[0] == "doctor" else unsupported()
+        if problem:
+            raise NasionError(problem)
 
 
 def import_remedy(error: ImportError) -> str | None:
