@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -156,9 +158,8 @@ def test_the_supported_versions_are_those_that_pip_installs():
 
 
 def test_python_m_nasion_is_the_command():
-    done = run(
-        script="import runpy, sys; sys.argv = ['nasion', '--version']; runpy.run_module('nasion', run_name='__main__')"
-    )
+    command = [sys.executable, "-m", "nasion", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert re.fullmatch(r"nasion \d+\.\d+\.\d+\n", done.stdout)
 
 

@@ -21,6 +21,7 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
 
 
 def test_imports_run_one_way_and_the_runtime_never_imports_torch() -> None:
+    pytest.importorskip("importlinter")
     code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -92,6 +93,8 @@ def test_every_python_example_in_the_docs_runs(page: Path, tmp_path: Path, monke
     if blocks:
         write_clip(tmp_path / "video.mp4", CameraMotion(seconds=0.5))
     for block in blocks:
+        if "import torch" in block:
+            pytest.importorskip("torch")
         exec(compile(block, page.name, "exec"), {})
 
 
@@ -104,6 +107,7 @@ def test_every_command_in_the_readme_is_one_of_ours() -> None:
 
 
 def test_every_figure_in_the_docs_is_the_one_that_was_measured() -> None:
+    pytest.importorskip("torch")
     result = subprocess.run(
         [sys.executable, "docs/figures.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
