@@ -44,10 +44,10 @@ _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "
 # pyproject.toml has the same versions.
 DEPENDENCIES = (
     Dependency("numpy", ("numpy",), "2.0", "3"),
-    Dependency("cv2", _OPENCV, "4.10", "6"),
+    Dependency("cv2", _OPENCV, "4.13", "6"),
     Dependency("av", ("av",), "17.1", "20"),
     Dependency("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "1.20", "2"),
-    Dependency("cyclopts", ("cyclopts",), "4.0", "6"),
+    Dependency("cyclopts", ("cyclopts",), "4.4", "6"),
 )
 
 
