@@ -83,7 +83,7 @@ def tried(wheel: Path, python: Path, folder: Path, *, full: bool, oldest: bool) 
     place = folder / f"{python.name}{'-oldest' if oldest else ''}"
     subprocess.run([python, "-m", "venv", place], check=True)
     python = place / "bin" / "python"
-    packages = [str(wheel), *TESTS_NEED, *(ALL_TESTS_NEED if full and not oldest else ())]
+    packages = [str(wheel), *TESTS_NEED, *(ALL_TESTS_NEED if full else ())]
     pip(python, "install", *packages, *(lowest() if oldest else ()))
     versions = installed(python)
     print(f"Python {versions['python']}, PyAV {versions['av']}, NumPy {versions['numpy']}", flush=True)

@@ -16,7 +16,7 @@ from .fake_cuda import build as build_fake_cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
-_OF_EXTRAS = ("torch", "onnx", "onnxscript", "scipy", "h5py", "matplotlib", "pyarrow", "importlinter")
+_OF_EXTRAS = ("torch", "onnx", "onnxscript", "scipy", "h5py", "matplotlib", "pyarrow", "OneEuroFilter")
 
 
 def pytest_configure() -> None:

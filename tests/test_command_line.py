@@ -168,6 +168,12 @@ def test_a_missing_package_is_named():
     assert "the package av is not installed" in import_remedy(error)
 
 
+@pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("h5py", "train"), ("pyarrow", "parquet")])
+def test_a_missing_package_of_an_extra_is_named_with_the_extra(package, extra):
+    error = ModuleNotFoundError(f"No module named '{package}'", name=package)
+    assert import_remedy(error) == f"the package {package} is not installed: pip install 'nasion[{extra}]'"
+
+
 def test_an_opencv_without_its_libraries_is_explained_by_the_command(tmp_path):
     (tmp_path / "cv2.py").write_text(
         "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"

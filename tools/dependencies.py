@@ -47,8 +47,21 @@ DEPENDENCIES = (
     Dependency("cv2", _OPENCV, "4.13", "6"),
     Dependency("av", ("av",), "17.1", "20"),
     Dependency("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "1.20", "2"),
-    Dependency("cyclopts", ("cyclopts",), "4.4", "6"),
+    Dependency("cyclopts", ("cyclopts",), "4.8", "6"),
 )
+
+# What only extras bring: distribution -> the extra.
+EXTRAS = {
+    "pyarrow": "parquet",
+    "torch": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "scipy": "train",
+    "h5py": "train",
+    "matplotlib": "train",
+    "tensorrt": "tensorrt",
+    "pycuda": "pycuda",
+}
 
 
 def unsupported(*modules: str) -> str | None:

@@ -16,7 +16,7 @@ from importlib import metadata
 from typing import Literal
 
 from ..engines.errors import NasionError
-from .dependencies import DEPENDENCIES, unsupported
+from .dependencies import DEPENDENCIES, EXTRAS, unsupported
 
 State = Literal["ok", "absent", "broken"]
 
@@ -105,18 +105,6 @@ def _python() -> Iterator[Finding]:
     yield Finding("system", "machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores")
 
 
-# distribution -> the extra that brings it
-_EXTRAS = {
-    "pyarrow": "parquet",
-    "torch": "train",
-    "onnx": "train",
-    "onnxscript": "train",
-    "scipy": "train",
-    "h5py": "train",
-    "matplotlib": "train",
-    "tensorrt": "tensorrt",
-    "pycuda": "pycuda",
-}
 _PURPOSES = {
     "parquet": "Parquet output",
     "train": "training and the torch runtime",
@@ -135,7 +123,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding("package", dependency.distributions[0], "broken", *problem)
         else:
             yield _needed(dependency.module, dependency.distributions[0])
-    for distribution, extra in _EXTRAS.items():
+    for distribution, extra in EXTRAS.items():
         yield _optional(distribution, extra)
     yield from _twice("cv2", "OpenCV", "opencv-python")
     yield from _twice("onnxruntime", "ONNX Runtime", "onnxruntime-gpu")

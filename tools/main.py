@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from .. import __version__
 from ..engines.errors import NasionError
+from .dependencies import EXTRAS, unsupported
 
 TYPE_CHECKING = False  # as type checkers know it; until main() is called, nobody catches Ctrl-C
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ _COMMANDS = {
     "demo": "Make a short clip, track it and show what comes out.",
     "bench": "Measure the speed of the tracker on a clip.",
     "doctor": "Say what is installed, what works here and what to do about the rest.",
-    "data": "Look at data sets as they were downloaded.",
-    "train": "Train a network.",
-    "evaluate": "Measure the error of a network on a test set.",
-    "networks": "Count the networks of the papers and compare with what the papers print.",
-    "export": "Write a trained network to a file that the tracker runs.",
-    "compile": "Build the TensorRT plan of a model for the GPU here.",
+    "data": "Look at data sets as they were downloaded (needs the extra train).",
+    "train": "Train a network (needs the extra train).",
+    "evaluate": "Measure the error of a network on a test set (needs the extra train).",
+    "networks": "Count the networks of the papers and compare with what the papers print (needs the extra train).",
+    "export": "Write a trained network to a file that the tracker runs (needs the extra train).",
+    "compile": "Build the TensorRT plan of a model for the GPU here (needs the extra tensorrt).",
     "rtx": "Build networks with TensorRT-RTX, which needs no GPU for that.",
     "plugins": "Compile the CUDA kernels and TensorRT plugins, and say where they are.",
 }
@@ -71,8 +72,6 @@ def _check_dependencies(words: Sequence[str]) -> None:
     Raises:
         NasionError: with the version that is installed and those that are supported.
     """
-    from .dependencies import unsupported
-
     if words and words[0] in _COMMANDS:
         problem = unsupported("cyclopts") if words[0] == "doctor" else unsupported()
         if problem:
@@ -87,6 +86,8 @@ def import_remedy(error: ImportError) -> str | None:
             return _library_remedy(library[1], library[0].split(":")[0])
         package = (cause.name or "nasion").split(".")[0]
         if isinstance(cause, ModuleNotFoundError) and package != "nasion":
+            if package in EXTRAS:
+                return f"the package {package} is not installed: pip install 'nasion[{EXTRAS[package]}]'"
             return f"the package {package} is not installed; 'nasion doctor' says what to install"
     return None
 
