@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,16 @@ _OF_EXTRAS = ("torch", "onnx", "onnxscript", "scipy", "h5py", "matplotlib", "pya
 
 
 def pytest_configure() -> None:
-    """One thread for torch in each process: there are as many processes as cores."""
+    """See what is tested, and give torch one thread in each process: there are as many processes as cores.
+
+    An editable installation goes before PYTHONPATH and pytest's own path; that of another checkout would be tested.
+    """
+    spec = importlib.util.find_spec("nasion")
+    source = Path(spec.origin).parents[1] if spec and spec.origin else ROOT
+    if source.name == "src" and source != ROOT / "src":
+        raise pytest.UsageError(
+            f"nasion is imported from {source}, not from this checkout: pip install -e '.[dev]' here"
+        )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
