@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __file__ as _PACKAGE
 from .errors import NasionError, RuntimeUnavailable
 
 INSTALL = "pip install tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116 onnx"
@@ -89,7 +88,7 @@ def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) 
             if library.name.startswith(_LIBRARY):
                 (Path(folder) / _LIBRARY).symlink_to(library)  # the name that the wheel lacks
         paths = [folder, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        nasion = str(Path(_PACKAGE).parents[1])
+        nasion = str(Path(sys.modules["nasion"].__path__[0]).parent)
         try:
             done = subprocess.run(
                 [interpreter, "-c", _RUN.format(folder=nasion), str(model), *(["--fp16"] if fp16 else [])],
