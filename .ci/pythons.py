@@ -37,18 +37,22 @@ def main() -> None:
     pythons = newer_pythons()
     if not pythons:
         print("no newer Python is installed here: the wheel is tried in none")
-    results = []
+    results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         wheel = build(Path(folder))
-        results += [tried(wheel, python, Path(folder), full=full, oldest=False) for python in pythons]
-        if full:
-            results.append(tried(wheel, Path(sys.executable), Path(folder), full=True, oldest=True))
-    if full:
-        report = {"date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}", "system": platform.platform()}
-        RESULT.write_text(json.dumps({**report, "pythons": results}, indent=1) + "\n")
+        for python, oldest in [(python, False) for python in pythons] + [(Path(sys.executable), True)] * full:
+            results.append(tried(wheel, python, Path(folder), full=full, oldest=oldest))
+            if full:
+                keep(results)
     failed = [result["python"] for result in results if not result["passed"]]
     if failed:
         sys.exit(f"the wheel fails with Python {', '.join(failed)}")
+
+
+def keep(results: list[dict[str, Any]]) -> None:
+    """Write the results so far; a run that is stopped leaves those it has."""
+    report = {"date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}", "system": platform.platform()}
+    RESULT.write_text(json.dumps({**report, "pythons": results}, indent=1) + "\n")
 
 
 def newer_pythons() -> list[Path]:

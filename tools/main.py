@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 from .. import __version__
 from ..engines.errors import NasionError
-from .dependencies import EXTRAS, unsupported
 
 TYPE_CHECKING = False  # as type checkers know it; until main() is called, nobody catches Ctrl-C
 if TYPE_CHECKING:
@@ -72,6 +71,8 @@ def _check_dependencies(words: Sequence[str]) -> None:
     Raises:
         NasionError: with the version that is installed and those that are supported.
     """
+    from .dependencies import unsupported
+
     if words and words[0] in _COMMANDS:
         problem = unsupported("cyclopts") if words[0] == "doctor" else unsupported()
         if problem:
@@ -80,6 +81,8 @@ def _check_dependencies(words: Sequence[str]) -> None:
 
 def import_remedy(error: ImportError) -> str | None:
     """What to install after a failed import, or None where the defect is ours."""
+    from .dependencies import EXTRAS
+
     for cause in _causes(error):
         library = re.search(r"(lib[\w+-]+)[\w.]*\.so[\w.]*: cannot open shared object", str(cause))
         if library:
