@@ -20,7 +20,7 @@ from ...engines.errors import SourceError
 from ..faces import Image
 from ..pixels import Pixels
 from .base import Cut, FrameSource, Media, Pictures, SourceInfo
-from .container import open_container, reason
+from .container import exact, open_container, reason
 from .conversion import to_bgr
 from .nvdec import GpuDecoder, decoder_for
 from .timestamps import Clock
@@ -98,7 +98,7 @@ class _Reader:
             raise
         # Threads by frame hold back a frame each: right for a file, wrong for a camera, and no use to a GPU.
         self._stream.thread_type = "SLICE" if self.info.live or self._gpu else "AUTO"
-        self._base = self._stream.time_base or _USUAL_BASE
+        self._base = exact(self._stream.time_base) or _USUAL_BASE
         # AVI counts packets and has no presentation times; the ones made up for it jump about.
         self._only_dts = self._container.format.name == "avi"
 
@@ -196,7 +196,7 @@ class _Reader:
             return False
         end = (container.duration or 0) / av.time_base  # at least: the first packet may come after 0
         streams = container.streams
-        seen = max((last * (streams[i].time_base or 0) for i, last in self._ends.items()), default=end)
+        seen = max((last * (exact(streams[i].time_base) or 0) for i, last in self._ends.items()), default=end)
         return self._damaged_now or end - seen > max(0.5, end / 50)
 
     def _broken_off(self, why: str | None) -> str:
@@ -254,7 +254,7 @@ def _video_of(container: InputContainer, name: str) -> VideoStream:
 def _info(container: InputContainer, stream: VideoStream, media: Media, name: str) -> SourceInfo:
     """What the headers say; width and height come with the first frame."""
     duration = _duration(container, stream)
-    rate = stream.average_rate or stream.guessed_rate or None
+    rate = exact(stream.average_rate) or exact(stream.guessed_rate)
     sound = media if container.streams.audio else None
     local = media.timeout is None
     if not local and (duration is None or media.location.split("://")[0].lower() in _LIVE_SCHEMES):
@@ -265,8 +265,8 @@ def _info(container: InputContainer, stream: VideoStream, media: Media, name: st
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base:
-        return float(stream.duration * stream.time_base)
+    if stream.duration is not None and (base := exact(stream.time_base)):
+        return float(stream.duration * base)
     if container.duration is None:
         return None
     late = max(container.start_time or 0, 0) if container.format.name.startswith("matroska") else 0
