@@ -173,14 +173,16 @@ class _VideoFile:
         An MP4 fragment that ends with a packet of unknown or wrong duration shows the next frame at a wrong time.
         """
         for packet in packets:
-            if self._held is not None:
-                self._write_held(packet.pts - self._held.pts)
+            assert packet.pts is not None
+            self._write_held(until=packet.pts)
             self._held = packet
 
-    def _write_held(self, duration: int) -> None:
-        assert self._held is not None
+    def _write_held(self, until: int) -> None:
         packet, self._held = self._held, None
-        packet.duration = duration
+        if packet is None:
+            return
+        assert packet.pts is not None
+        packet.duration = until - packet.pts
         if self._sound is not None:
             self._sound.write_until(float(packet.pts * _TIME_BASE))
         self._output.mux(packet)
@@ -189,10 +191,9 @@ class _VideoFile:
         """Write what the encoder still holds, the rest of the sound, and the index."""
         try:
             self._mux(self._stream.encode(None))
-            if self._held is not None:
-                self._write_held(self._step)
+            self._write_held(until=self._last + self._step)
             if self._sound is not None:
-                self._sound.write_until(float((self._last + self._step) * _TIME_BASE))
+                self._sound.write_until(float((self._last + self._step) * _TIME_BASE), last=True)
         finally:
             if self._sound is not None:
                 self._sound.close()
