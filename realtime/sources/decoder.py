@@ -63,6 +63,7 @@ class Decoder:
         """Expect a packet from anywhere: the reader has moved."""
         self._earlier, self._damage = self.damaged, []
         self._sent = self._frames = self._errors = 0
+        self._first_key: int | None = None  # number of the first packet that can be decoded by itself
         self._recent: deque[int] = deque(maxlen=2 * _REORDERED)  # times of frames
         self._kept: deque[Any] = deque()
         self._keys: deque[int] = deque()  # numbers of key frames among the packets that are kept
@@ -72,13 +73,14 @@ class Decoder:
     def decode(self, packet: Any) -> list[VideoFrame]:
         """Return the frames that come out when ``packet`` goes in."""
         self._sent += 1
+        if self._first_key is None and packet.is_keyframe:
+            self._first_key = self._sent
         self._keep(packet)
         try:
             return self._count(self._stream.decode(packet))
         except av.FFmpegError as error:
             self._errors += 1
-            self._note(self._sent - self._behind(), error)
-            self._damaged_end = self.begun
+            self._damaged_end = self._note(self._sent - self._behind(), error)
             return []
 
     def flush(self, reopen: Callable[[], InputContainer]) -> Iterator[VideoFrame]:
@@ -99,8 +101,7 @@ class Decoder:
         if self._kept:
             yield from self._again(reopen)
         elif failed is not None:
-            self._note(self._sent, failed)
-            self._damaged_end = self.begun
+            self._damaged_end = self._note(self._sent, failed)
 
     def _again(self, reopen: Callable[[], InputContainer]) -> Iterator[VideoFrame]:
         """Decode the packets that were kept one after the other, and yield the frames that have not come yet."""
@@ -108,7 +109,6 @@ class Decoder:
         self._damage = [damaged for damaged in self._damage if damaged < number]
         latest = max(self._recent, default=None)
         worst: int | None = None  # the time of the latest damaged packet
-        begun = number > 1 and self.begun
         with reopen() as container:
             stream = container.streams[self._stream.index]
             assert isinstance(stream, VideoStream)
@@ -119,11 +119,9 @@ class Decoder:
                 except EOFError:
                     break
                 except av.FFmpegError as error:
-                    if begun and packet is not None:
-                        self._note(number, error)
+                    if packet is not None and self._note(number, error):
                         worst = max((t for t in (worst, self._time(packet)) if t is not None), default=None)
                     frames = []
-                begun = begun or bool(frames)
                 number += 1
                 for frame in frames:
                     time = self._time(frame)
@@ -169,8 +167,13 @@ class Decoder:
         time: int | None = item.dts if self._by_dts or item.pts is None else item.pts
         return time
 
-    def _note(self, number: int, error: av.FFmpegError) -> None:
-        # Before the first frame it is no damage: a recording or a seek may begin between two key frames.
-        if self.begun:
-            self._damage.append(number)
+    def _note(self, number: int, error: av.FFmpegError) -> bool:
+        """Count a packet as damaged and return True, unless it comes before the first key frame.
+
+        A recording or a seek may begin between two key frames, and that is no damage.
+        """
         _log.debug("packet %d skipped (%s)", number, reason(error))
+        if self._first_key is None or number < self._first_key:
+            return False
+        self._damage.append(number)
+        return True
