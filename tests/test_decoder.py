@@ -67,6 +67,8 @@ def one_by_one(path: Path) -> list[int]:
                 times += [stamp_of(frame) for frame in stream.decode(packet)]
             except av.FFmpegError:
                 continue
+            if times:  # what is made from a damaged frame is shown
+                stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
     return times
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
-from av.codec.context import ThreadType
+from av.codec.context import Flags, ThreadType
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -64,11 +65,12 @@ class Decoder:
         self._earlier, self._damage = self.damaged, []
         self._sent = self._frames = self._errors = 0
         self._first_key: int | None = None  # number of the first packet that can be decoded by itself
-        self._recent: deque[int] = deque(maxlen=2 * _REORDERED)  # times of frames
+        self._recent: deque[float] = deque(maxlen=2 * _REORDERED)  # times of frames
         self._kept: deque[Any] = deque()
         self._keys: deque[int] = deque()  # numbers of key frames among the packets that are kept
         self._bytes = 0
         self._damaged_end = False
+        self._stream.codec_context.flags &= ~Flags.output_corrupt
 
     def decode(self, packet: Any) -> list[VideoFrame]:
         """Return the frames that come out when ``packet`` goes in."""
@@ -108,7 +110,8 @@ class Decoder:
         number = self._keys[0]
         self._damage = [damaged for damaged in self._damage if damaged < number]
         latest = max(self._recent, default=None)
-        worst: int | None = None  # the time of the latest damaged packet
+        worst: float | None = None  # the time of the latest damaged packet
+        begun = False
         with reopen() as container:
             stream = container.streams[self._stream.index]
             assert isinstance(stream, VideoStream)
@@ -120,12 +123,14 @@ class Decoder:
                     break
                 except av.FFmpegError as error:
                     if packet is not None and self._note(number, error):
-                        worst = max((t for t in (worst, self._time(packet)) if t is not None), default=None)
+                        worst = max(self._time(packet), -math.inf if worst is None else worst)
                     frames = []
                 number += 1
+                if frames and not begun:
+                    begun = True
+                    stream.codec_context.flags |= Flags.output_corrupt
                 for frame in frames:
-                    time = self._time(frame)
-                    if latest is None or (time is not None and time > latest):
+                    if latest is None or self._time(frame) > latest:
                         self._count([frame])
                         yield frame
         shown = max(self._recent, default=None)
@@ -159,13 +164,17 @@ class Decoder:
 
     def _count(self, frames: list[VideoFrame]) -> list[VideoFrame]:
         self._frames += len(frames)
-        self._recent.extend(time for frame in frames if (time := self._time(frame)) is not None)
+        self._recent.extend(map(self._time, frames))
+        if frames and not self._stream.codec_context.flags & Flags.output_corrupt:
+            # From now on. Before the first frame it would show what lacks the key frame that it is made from.
+            self._stream.codec_context.flags |= Flags.output_corrupt
         self._damaged_end = self._damaged_end and not frames
         return frames
 
-    def _time(self, item: Any) -> int | None:
+    def _time(self, item: Any) -> float:
+        """Return a number that puts frames in order; that without a time is the last one, which a flush brings."""
         time: int | None = item.dts if self._by_dts or item.pts is None else item.pts
-        return time
+        return math.inf if time is None else time
 
     def _note(self, number: int, error: av.FFmpegError) -> bool:
         """Count a packet as damaged and return True, unless it comes before the first key frame.
