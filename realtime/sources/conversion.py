@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
@@ -17,6 +18,18 @@ from ..faces import FloatArray, Image
 # converts by BT.601, whatever the size of the picture.
 _MATRICES: dict[int, twins.ColourStandard] = {1: "bt709", 7: "bt709", 9: "bt2020", 10: "bt2020"}
 _FULL_RANGE = 2
+
+
+def _unknown_side_data(kind: type[SideDataType], value: object) -> SideDataType:
+    """Return a side data type for a number that PyAV has no name for."""
+    member: Any = object.__new__(kind)
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    return member  # type: ignore[no-any-return]
+
+
+# Before version 19, PyAV cannot list the side data of a frame that has some of a type it does not know, such as EXIF.
+if "_missing_" not in vars(SideDataType):
+    SideDataType._missing_ = classmethod(_unknown_side_data)  # type: ignore[assignment]
 
 
 def to_bgr(frame: VideoFrame, convert: VideoReformatter) -> Image:
