@@ -88,7 +88,7 @@ def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) 
             if library.name.startswith(_LIBRARY):
                 (Path(folder) / _LIBRARY).symlink_to(library)  # the name that the wheel lacks
         paths = [folder, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        nasion = str(Path(__file__).parents[2])
+        nasion = str(Path(sys.modules["nasion"].__path__[0]).parent)
         try:
             done = subprocess.run(
                 [interpreter, "-c", _RUN.format(folder=nasion), str(model), *(["--fp16"] if fp16 else [])],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,39 @@ from .fake_cuda import build as build_fake_cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+_OF_EXTRAS = ("torch", "onnx", "onnxscript", "scipy", "h5py", "matplotlib", "pyarrow", "OneEuroFilter")
 
 
 def pytest_configure() -> None:
-    """One thread for torch in each process: there are as many processes as cores."""
+    """See what is tested, and give torch one thread in each process: there are as many processes as cores.
+
+    An editable installation goes before PYTHONPATH and pytest's own path; that of another checkout would be tested.
+    """
+    spec = importlib.util.find_spec("nasion")
+    source = Path(spec.origin).parents[1] if spec and spec.origin else ROOT
+    if source.name == "src" and source != ROOT / "src":
+        raise pytest.UsageError(
+            f"nasion is imported from {source}, not from this checkout: pip install -e '.[dev]' here"
+        )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class _Module(pytest.Module):
+    """A file of tests, which is skipped, and says why, where a package that only an extra brings is not installed."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            missing = getattr(error.__cause__, "name", None) or ""
+            if missing.partition(".")[0] not in _OF_EXTRAS:
+                raise
+            pytest.skip(f"the package {missing} is not installed: pip install -e '.[dev]'", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Collect files of tests as ``_Module`` does."""
+    return _Module.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +69,10 @@ def _ctrl_c_counts() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """Networks of a few channels gain nothing from a second thread, and lose much where the machine is busy."""
-    import torch
+    with suppress(ModuleNotFoundError):
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -52,7 +83,7 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An untrained landmark network and detector, small, as .onnx and .pt2, written by our own export."""
-    import torch
+    torch = pytest.importorskip("torch")
 
     from nasion.trainers.export import write_model
     from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, LandmarkExport

@@ -2,13 +2,18 @@
 
 import os
 import re
+import subprocess
+import sys
+import tomllib
 
 import pytest
 
+from nasion.tools.dependencies import DEPENDENCIES, unsupported
 from nasion.tools.main import import_remedy
 from nasion.tools.main import main as nasion
 
 from .commands import ENVIRONMENT, run
+from .conftest import ROOT
 
 COMMANDS = ("track", "demo", "bench", "doctor", "train", "evaluate", "networks", "export", "compile", "rtx")
 GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options
@@ -124,9 +129,49 @@ def test_a_defect_of_ours_keeps_its_traceback():
     assert import_remedy(ModuleNotFoundError("No module named 'nasion.z'", name="nasion.z")) is None
 
 
+@pytest.mark.parametrize("version", ["16.1.0", "17.0.1", "20.0.0rc1", "123"])
+@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "doctor"), *GROUPS])
+def test_a_dependency_that_is_too_old_or_too_new_is_named_by_every_command(command, version, tmp_path, monkeypatch):
+    install(tmp_path, "av", version, monkeypatch)
+    with pytest.raises(SystemExit) as end:
+        nasion([command])
+    allowed = "av>=17.1,<20"
+    assert end.value.code == f"nasion: av {version} is installed; supported: {allowed}; pip install '{allowed}'"
+
+
+@pytest.mark.parametrize("version", ["17.1", "17.1.0", "18.1.0", "19.0.2", "19.9.9.dev3"])
+def test_a_supported_version_is_let_pass(version, tmp_path, monkeypatch):
+    install(tmp_path, "av", version, monkeypatch)
+    assert unsupported("av") is None
+
+
+def install(folder, name, version, monkeypatch):
+    """Pretend that this version of a package is installed."""
+    (folder / f"{name}-{version}.dist-info").mkdir()
+    (folder / f"{name}-{version}.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(str(folder))
+
+
+def test_the_supported_versions_are_those_that_pip_installs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == [f"{each.distributions[0]}>={each.least},<{each.below}" for each in DEPENDENCIES]
+
+
+def test_python_m_nasion_is_the_command():
+    command = [sys.executable, "-m", "nasion", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert re.fullmatch(r"nasion \d+\.\d+\.\d+\n", done.stdout)
+
+
 def test_a_missing_package_is_named():
     error = ModuleNotFoundError("No module named 'av.video'", name="av.video")
     assert "the package av is not installed" in import_remedy(error)
+
+
+@pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("h5py", "train"), ("pyarrow", "parquet")])
+def test_a_missing_package_of_an_extra_is_named_with_the_extra(package, extra):
+    error = ModuleNotFoundError(f"No module named '{package}'", name=package)
+    assert import_remedy(error) == f"the package {package} is not installed: pip install 'nasion[{extra}]'"
 
 
 def test_an_opencv_without_its_libraries_is_explained_by_the_command(tmp_path):

@@ -72,6 +72,30 @@ def test_a_missing_optional_package_is_named_with_its_extra(monkeypatch):
     assert "pip install 'nasion[train]'" in packages["torch"].remedy
 
 
+def test_versions_of_all_dependencies_are_printed(capsys, monkeypatch):
+    monkeypatch.setattr(module, "examine", lambda: list(module._packages()))
+    doctor()
+    words = capsys.readouterr().out.split()
+    for name in ("numpy", "opencv-python", "av", "onnxruntime", "cyclopts"):
+        assert words[words.index(name) + 2].startswith(metadata.version(name)[:3])
+
+
+def test_an_unsupported_version_is_reported_and_hides_no_other_finding(tmp_path, monkeypatch):
+    def fails():
+        raise TypeError("open() got an unexpected keyword argument")
+
+    (tmp_path / "av-99.0.0.dist-info").mkdir()
+    (tmp_path / "av-99.0.0.dist-info" / "METADATA").write_text("Name: av\nVersion: 99.0.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(module, "_codecs", fails)
+    findings = examine()
+    found = named(findings, "package")["av"]
+    assert (found.state, found.found) == ("broken", "av 99.0.0 is installed; supported: av>=17.1,<20")
+    assert found.remedy == "pip install 'av>=17.1,<20'"
+    assert "unexpected keyword" in findings[-1].found
+    assert named(findings, "package")["numpy"].state == "ok"
+
+
 def test_a_missing_needed_package_is_broken(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     found = module._needed("av", "av")

@@ -190,8 +190,8 @@ def test_a_killed_process_leaves_files_that_can_be_read(tmp_path: Path) -> None:
         assert process.stdout.readline() == "written\n"
         process.kill()
     assert frames_in(tmp_path / "a.jsonl") == frames_in(tmp_path / "a.csv") == 150
-    for suffix in (".mp4", ".mkv"):  # 6 s, of which the encoder and the last fragment hold back two
-        assert frames_in(tmp_path / f"a{suffix}") >= 80
+    for suffix in (".mp4", ".mkv"):  # 6 s, of which the last fragment or cluster is lost
+        assert frames_in(tmp_path / f"a{suffix}") >= 120
 
 
 # ---- open_sinks --------------------------------------------------------------------------------------

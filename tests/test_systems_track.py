@@ -50,6 +50,7 @@ def shipped(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Faces]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The file of a checkpoint that is kept, by ``nasion export``."""
+    pytest.importorskip("torch")
 
     @cache
     def write(weights: str, suffix: str, *options: str) -> Path:

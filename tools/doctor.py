@@ -16,6 +16,7 @@ from importlib import metadata
 from typing import Literal
 
 from ..engines.errors import NasionError, printable
+from .dependencies import DEPENDENCIES, EXTRAS, unsupported
 
 State = Literal["ok", "absent", "broken"]
 
@@ -68,6 +69,10 @@ def examine() -> list[Finding]:
             findings += list(check())
         except (NasionError, ImportError, OSError) as error:
             findings.append(Finding(topic, topic, "broken", str(error), "mend the packages named above first"))
+        except Exception as error:
+            if not unsupported():  # else anything may fail, and the finding above says why
+                raise
+            findings.append(Finding(topic, topic, "broken", repr(error), "mend the packages named above first"))
     return findings
 
 
@@ -100,20 +105,6 @@ def _python() -> Iterator[Finding]:
     yield Finding("system", "machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores")
 
 
-# import name -> distribution and the extra that brings it; None: tracking needs it
-_PACKAGES: dict[str, tuple[str, str | None]] = {
-    "numpy": ("numpy", None),
-    "cv2": ("opencv-python", None),
-    "av": ("av", None),
-    "onnxruntime": ("onnxruntime", None),
-    "cyclopts": ("cyclopts", None),
-    "pyarrow": ("pyarrow", "parquet"),
-    "torch": ("torch", "train"),
-    "onnx": ("onnx", "train"),
-    "onnxscript": ("onnxscript", "train"),
-    "tensorrt": ("tensorrt", "tensorrt"),
-    "pycuda": ("pycuda", "pycuda"),
-}
 _PURPOSES = {
     "parquet": "Parquet output",
     "train": "training and the torch runtime",
@@ -126,8 +117,14 @@ def _packages() -> Iterator[Finding]:
     from .. import __version__
 
     yield Finding("package", "nasion", "ok", __version__)
-    for module, (distribution, extra) in _PACKAGES.items():
-        yield _optional(distribution, extra) if extra else _needed(module, distribution)
+    for dependency in DEPENDENCIES:
+        problem = dependency.problem()
+        if problem:
+            yield Finding("package", dependency.distributions[0], "broken", *problem)
+        else:
+            yield _needed(dependency.module, dependency.distributions[0])
+    for distribution, extra in EXTRAS.items():
+        yield _optional(distribution, extra)
     yield from _twice("cv2", "OpenCV", "opencv-python")
     yield from _twice("onnxruntime", "ONNX Runtime", "onnxruntime-gpu")
 

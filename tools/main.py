@@ -19,12 +19,12 @@ _COMMANDS = {
     "demo": "Make a short clip, track it and show what comes out.",
     "bench": "Measure the speed of the tracker on a clip.",
     "doctor": "Say what is installed, what works here and what to do about the rest.",
-    "data": "Look at data sets as they were downloaded.",
-    "train": "Train a network.",
-    "evaluate": "Measure the error of a network on a test set.",
-    "networks": "Count the networks of the papers and compare with what the papers print.",
-    "export": "Write a trained network to a file that the tracker runs.",
-    "compile": "Build the TensorRT plan of a model for the GPU here.",
+    "data": "Look at data sets as they were downloaded (needs the extra train).",
+    "train": "Train a network (needs the extra train).",
+    "evaluate": "Measure the error of a network on a test set (needs the extra train).",
+    "networks": "Count the networks of the papers and compare with what the papers print (needs the extra train).",
+    "export": "Write a trained network to a file that the tracker runs (needs the extra train).",
+    "compile": "Build the TensorRT plan of a model for the GPU here (needs the extra tensorrt).",
     "rtx": "Build networks with TensorRT-RTX, which needs no GPU for that.",
     "plugins": "Compile the CUDA kernels and TensorRT plugins, and say where they are.",
 }
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Plain())
     try:
+        _check_dependencies(sys.argv[1:] if arguments is None else arguments)
         application()(arguments)  # what takes time is imported in here, where Ctrl-C is caught
     except KeyboardInterrupt:
         print("nasion: stopped by Ctrl-C", file=sys.stderr)
@@ -75,14 +76,32 @@ class Plain(logging.Formatter):
         return printable(super().format(record), lines=True)
 
 
+def _check_dependencies(words: Sequence[str]) -> None:
+    """Refuse to run a command with a dependency that is too old or too new; ``doctor`` reports it in its table.
+
+    Raises:
+        NasionError: with the version that is installed and those that are supported.
+    """
+    from .dependencies import unsupported
+
+    if words and words[0] in _COMMANDS:
+        problem = unsupported("cyclopts") if words[0] == "doctor" else unsupported()
+        if problem:
+            raise NasionError(problem)
+
+
 def import_remedy(error: ImportError) -> str | None:
     """What to install after a failed import, or None where the defect is ours."""
+    from .dependencies import EXTRAS
+
     for cause in _causes(error):
         library = re.search(r"(lib[\w+-]+)[\w.]*\.so[\w.]*: cannot open shared object", str(cause))
         if library:
             return _library_remedy(library[1], library[0].split(":")[0])
         package = (cause.name or "nasion").split(".")[0]
         if isinstance(cause, ModuleNotFoundError) and package != "nasion":
+            if package in EXTRAS:
+                return f"the package {package} is not installed: pip install 'nasion[{EXTRAS[package]}]'"
             return f"the package {package} is not installed; 'nasion doctor' says what to install"
     return None
 

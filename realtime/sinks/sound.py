@@ -27,6 +27,7 @@ _COPIED = {
     ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus"},
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"},
 }
+_GAP = Fraction(1, 4)  # seconds without sound, at the beginning or between two packets, that MP4 needs help with
 _RUN_UP = 2.0  # seconds read before the start, because a seek lands on a key frame of the picture
 
 
@@ -40,7 +41,8 @@ def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start:
         start: seconds after the source's first picture that become 0 in the video.
 
     Returns:
-        None where the source has no sound, or is live. One that cannot be read costs the sound, never the video.
+        None where the source has no sound after ``start``, or is live. One that cannot be read costs the sound, never
+        the video.
     """
     if info.sound is None or info.live:
         return None
@@ -51,10 +53,17 @@ def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start:
         _log.warning("%s: its sound cannot be read (%s); the video stays silent", info.name, reason(error))
         return None
     usable = [stream for stream in source.streams.audio if stream.codec_context is not None]
-    if zero is None or not usable:
+    if zero is None or not usable or _ends_before(usable[0], zero + Fraction(start)):
         source.close()
         return None
     return Sound(source, usable[0], output, name=info.name, suffix=suffix, start=zero + Fraction(start))
+
+
+def _ends_before(stream: AudioStream, moment: Fraction) -> bool:
+    """True where the header says that the stream is over by ``moment``, seconds on the source's clock."""
+    if stream.start_time is None or stream.duration is None or not stream.time_base:
+        return False
+    return (stream.start_time + stream.duration) * stream.time_base <= moment
 
 
 def _first_picture(media: Media) -> Fraction | None:
@@ -87,7 +96,10 @@ class Sound:
         self._source, self._stream, self._output, self._start = source, stream, output, start
         self._is_mp4 = suffix != ".mkv"
         codec = stream.codec_context.codec.canonical_name
-        if codec in output.supported_codecs and codec in _COPIED.get(suffix, {codec}):
+        begin = stream.start_time
+        # A killed process leaves no MP4 where a track has nothing in the first fragment: silence is put there.
+        late = self._is_mp4 and (begin is None or begin * (stream.time_base or 0) - start > _GAP)
+        if not late and codec in output.supported_codecs and codec in _COPIED.get(suffix, {codec}):
             self._target = output.add_stream_from_template(stream)
             # AAC of a transport stream has a header in each packet. Matroska takes it off by itself, MP4 in
             # fragments does not.
@@ -100,14 +112,19 @@ class Sound:
         self._next: Packet[AudioStream] | None = None
         self._begun = False
 
-    def write_until(self, time: float) -> None:
-        """Write every packet that begins before ``time``, seconds of the video."""
+    def write_until(self, time: float, *, last: bool = False) -> None:
+        """Write every packet that begins before ``time``, seconds of the video; ``last`` where that is its end."""
         if not self._begun:
             self._begun = True
             self._seek()
             self._next = next(self._packets, None)
-        while self._next is not None and _begin(self._next) < time:
-            self._output.mux(self._next)
+        while (packet := self._next) is not None and _begin(packet) < time:
+            if _end(packet) > time + _GAP:
+                # A gap follows, which MP4 counts to the packet. The file must not last longer than the video for it.
+                if self._is_mp4 and not last:
+                    return
+                packet.duration = round((Fraction(time) - _begin(packet)) / packet.time_base)
+            self._output.mux(packet)
             self._next = next(self._packets, None)
 
     def close(self) -> None:
@@ -121,21 +138,28 @@ class Sound:
                 self._source.seek(int((self._start - Fraction(_RUN_UP)) * av.time_base))
 
     def _usable(self, packets: Iterator[Packet[AudioStream]]) -> Generator[Packet[AudioStream], None, None]:
-        """Those not before the start and in order; a damaged end of the source ends the sound."""
-        last = None
+        """Those not before the start and in order; a damaged end of the source ends the sound.
+
+        In MP4 each lasts until the next one begins, for a fragment goes on where the one before it ends.
+        """
+        last: Packet[AudioStream] | None = None
         try:
             for packet in packets:
                 begin = _begin(packet)
                 # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no such
                 # thing and would delay the picture instead.
-                earliest = -(packet.duration or 0) * packet.time_base if self._is_mp4 else 0
-                if begin < earliest or (last is not None and begin <= last):
+                if (_end(packet) if self._is_mp4 else begin) < 0 or (last is not None and begin <= _begin(last)):
                     continue
-                last = begin
                 packet.stream = self._target
-                yield packet
+                if last is not None:
+                    if self._is_mp4:
+                        last.duration = round((begin - _begin(last)) / last.time_base)
+                    yield last
+                last = packet
         except FFmpegError as error:
             _log.warning("%s: its sound breaks off (%s)", self._name, reason(error))
+        if last is not None:
+            yield last
 
     def _copied(self, *, unframe: bool) -> Iterator[Packet[AudioStream]]:
         bare = BitStreamFilterContext("aac_adtstoasc", self._stream) if unframe else None
@@ -195,6 +219,10 @@ def _pulled(graph: Graph) -> Iterator[AudioFrame]:
 def _begin(packet: Packet[AudioStream]) -> Fraction:
     assert packet.pts is not None
     return packet.pts * packet.time_base
+
+
+def _end(packet: Packet[AudioStream]) -> Fraction:
+    return _begin(packet) + (packet.duration or 0) * packet.time_base
 
 
 def _aac_rate(rate: int) -> int:

@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
@@ -30,12 +31,17 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame rate
 _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
 
-# A killed process leaves all but the last second or two. An MP4 is then in fragments; closing turns it into
-# an ordinary one, in which all players can seek. (Before 8.1 FFmpeg spoils the file by that, so there the
-# fragments stay.) Without delay_moov there is no edit list, by which picture and sound begin at 0 together.
+# A killed process leaves an MP4 of fragments of half a second; closing turns it into an ordinary one, in which all
+# players can seek. (Before 8.1 FFmpeg spoils the file by that, so there the fragments stay.) Without delay_moov there
+# is no edit list, by which picture and sound begin at 0 together. Packets are handed over in order, so FFmpeg need not
+# wait for a sound that has ended.
 _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
-_MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
-_MATROSKA = {"cluster_time_limit": "1000", "flush_packets": "1"}
+_AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
+_MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov+default_base_moof", "frag_duration": "500000", **_AT_ONCE}
+_MATROSKA = {"cluster_time_limit": "1000", **_AT_ONCE}
+# Each picture leaves the encoder at once and in order. FFmpeg's fragments need the order: where a fragment ends among
+# B-frames, its edit list hides the last frame. And a killed process loses only what is not yet in a fragment.
+_ENCODER = {"tune": "zerolatency", "g": "60"}
 
 
 class VideoSink(Sink):
@@ -49,13 +55,13 @@ class VideoSink(Sink):
     The file is opened, and one that was there before replaced, when the first frame arrives.
     """
 
-    def __init__(self, path: Path, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast") -> None:
+    def __init__(self, path: Path, info: SourceInfo, *, crf: int = 22, preset: str = "veryfast") -> None:
         """Check that ``path`` can be encoded, and say so where the sound of the source cannot be kept.
 
         Args:
             path: its suffix, .mp4, .mov or .mkv, chooses the container.
             info: of the source that the frames come from, and the sound, which is kept but of a live stream.
-            crf: x264's quality, 0 (lossless) to 51; 20 hides its traces from most eyes.
+            crf: x264's quality, 0 (lossless) to 51; 22 hides its traces from most eyes.
             preset: x264's speed, ``ultrafast`` to ``veryslow``.
 
         Raises:
@@ -68,7 +74,7 @@ class VideoSink(Sink):
         if info.live and info.sound:
             _log.warning("%s: a live stream cannot be read twice; %s will have no sound", info.name, path.name)
         self._path, self._info = path, info
-        self._options = {"crf": str(crf), "preset": preset, "g": "60"}
+        self._options = {"crf": str(crf), "preset": preset, **_ENCODER}
         self._file: _VideoFile | None = None
         self._is_closed = False
 
@@ -126,6 +132,7 @@ class _VideoFile:
         self._size = first.width, first.height
         self._rate = (info.rate or _USUAL_RATE).limit_denominator(10_000)
         self._last, self._step = -1, max(1, round(1 / self._rate / _TIME_BASE))
+        self._held: Packet[VideoStream] | None = None
         suffix = path.suffix.lower()
         # An absolute path, because FFmpeg takes "name:rest" for a protocol.
         self._output = av.open(str(path.absolute()), "w", options=_MATROSKA if suffix == ".mkv" else _MP4)
@@ -150,24 +157,43 @@ class _VideoFile:
         if self._last >= 0:
             self._step = pts - self._last
         self._last = pts
-        self._encode(image, pts)
-        if self._sound is not None:
-            self._sound.write_until(float(pts * _TIME_BASE))
+        self._mux(self._stream.encode(self._picture(image, pts)))
 
-    def _encode(self, image: Image, pts: int) -> None:
+    def _picture(self, image: Image, pts: int) -> VideoFrame:
         image = _pad_even(_fit(image, *self._size))
         picture = VideoFrame.from_ndarray(image, format="bgr24").reformat(
             format="yuv420p", dst_colorspace=self._matrix, dst_color_range=ColorRange.MPEG
         )
         picture.pts, picture.time_base = pts, _TIME_BASE
-        self._output.mux(self._stream.encode(picture))
+        return picture
+
+    def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
+        """Write packets, each when the next one tells how long it lasts.
+
+        An MP4 fragment that ends with a packet of unknown or wrong duration shows the next frame at a wrong time.
+        """
+        for packet in packets:
+            assert packet.pts is not None
+            self._write_held(until=packet.pts)
+            self._held = packet
+
+    def _write_held(self, until: int) -> None:
+        packet, self._held = self._held, None
+        if packet is None:
+            return
+        assert packet.pts is not None
+        packet.duration = until - packet.pts
+        if self._sound is not None:
+            self._sound.write_until(float(packet.pts * _TIME_BASE))
+        self._output.mux(packet)
 
     def close(self) -> None:
         """Write what the encoder still holds, the rest of the sound, and the index."""
         try:
-            self._output.mux(self._stream.encode(None))
+            self._mux(self._stream.encode(None))
+            self._write_held(until=self._last + self._step)
             if self._sound is not None:
-                self._sound.write_until(float((self._last + self._step) * _TIME_BASE))
+                self._sound.write_until(float((self._last + self._step) * _TIME_BASE), last=True)
         finally:
             if self._sound is not None:
                 self._sound.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
@@ -14,18 +14,28 @@ from numpy.typing import NDArray
 from ...engines import twins
 from ..faces import FloatArray, Image
 
-# Conversion of one frame gains nothing from threads. PyAV before 17 had none and does not know the word.
-ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-
 # Matrices by their numbers in ITU-T H.273, which FFmpeg's are. For all others, and for 2 (nobody said), FFmpeg
 # converts by BT.601, whatever the size of the picture.
 _MATRICES: dict[int, twins.ColourStandard] = {1: "bt709", 7: "bt709", 9: "bt2020", 10: "bt2020"}
 _FULL_RANGE = 2
 
 
+def _unknown_side_data(kind: type[SideDataType], value: object) -> SideDataType:
+    """Return a side data type for a number that PyAV has no name for."""
+    member: Any = object.__new__(kind)
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    return member  # type: ignore[no-any-return]
+
+
+# Before version 19, PyAV cannot list the side data of a frame that has some of a type it does not know, such as EXIF.
+if "_missing_" not in vars(SideDataType):
+    SideDataType._missing_ = classmethod(_unknown_side_data)  # type: ignore[assignment]
+
+
 def to_bgr(frame: VideoFrame, convert: VideoReformatter) -> Image:
     """The picture, upright, on the host: a frame of a GPU is fetched."""
-    image: Any = convert.reformat(frame, format="bgr24", **ONE_THREAD).to_ndarray()
+    # Conversion of one frame gains nothing from threads.
+    image: Any = convert.reformat(frame, format="bgr24", threads=1).to_ndarray()
     matrix = display_matrix(frame)
     # Copied, so that FFmpeg gets its buffer back at once: with a new one each time reading takes a third
     # more, all of it page faults (measured at 640x360 and at 1080p).

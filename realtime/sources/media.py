@@ -20,8 +20,9 @@ from ...engines.errors import SourceError
 from ..faces import Image
 from ..pixels import Pixels
 from .base import Cut, FrameSource, Media, Pictures, SourceInfo
-from .container import open_container, reason
+from .container import exact, open_container, reason
 from .conversion import to_bgr
+from .decoder import Decoder
 from .nvdec import GpuDecoder, decoder_for
 from .timestamps import Clock
 
@@ -70,8 +71,7 @@ class _Reader:
         self._convert = VideoReformatter()
         self._ends: dict[int, int] = {}  # of the last packet of each stream: sound may outlast the picture
         self._time = 0.0
-        self._damaged = 0  # packets skipped
-        self._any = self._begun = self._damaged_now = False
+        self._any = False
 
     def close(self) -> None:
         """Close the file or connection."""
@@ -85,8 +85,8 @@ class _Reader:
                     yield self._picture(frame), time
         finally:
             self.close()
-            if self._damaged:
-                _log.warning("%s: %d damaged packets were skipped", self._name, self._damaged)
+            if damaged := self._decoder.damaged:
+                _log.warning("%s: %d damaged packets were skipped", self._name, damaged)
 
     def _open(self) -> None:
         self._container = self._opened()
@@ -98,9 +98,10 @@ class _Reader:
             raise
         # Threads by frame hold back a frame each: right for a file, wrong for a camera, and no use to a GPU.
         self._stream.thread_type = "SLICE" if self.info.live or self._gpu else "AUTO"
-        self._base = self._stream.time_base or _USUAL_BASE
+        self._base = exact(self._stream.time_base) or _USUAL_BASE
         # AVI counts packets and has no presentation times; the ones made up for it jump about.
         self._only_dts = self._container.format.name == "avi"
+        self._decoder = Decoder(self._stream, by_dts=self._only_dts)
 
     def _opened(self) -> InputContainer:
         """The container, decoded on the GPU if that is wanted and can be."""
@@ -156,32 +157,18 @@ class _Reader:
 
     def _decode(self) -> Iterator[VideoFrame]:
         """All frames that can be decoded, then an error if they are not all that there should be."""
-        broken, self._begun, self._damaged_now = None, False, False
+        broken = None
+        self._decoder.restart()
         try:
             for packet in self._container.demux():
                 self._note_end(packet)
                 if packet.stream.index == self._stream.index and packet.size:
-                    yield from self._decode_one(packet)
+                    yield from self._decoder.decode(packet)
         except av.FFmpegError as error:
             broken = reason(error)
-        yield from self._decode_one(None)  # what the decoder still holds
-        if broken or (self._begun and self._cut_short()):  # not begun: it was a seek past the end
+        yield from self._decoder.flush(self._opened)
+        if broken or (self._decoder.begun and self._cut_short()):  # not begun: it was a seek past the end
             raise SourceError(self._broken_off(broken))
-
-    def _decode_one(self, packet: Any) -> list[VideoFrame]:
-        try:
-            frames = self._stream.decode(packet)
-        except EOFError:
-            return []
-        except av.FFmpegError as error:
-            # Before the first frame it is no damage: a recording or a seek may begin between two key frames.
-            self._damaged += self._begun
-            self._damaged_now = self._begun
-            _log.debug("%s: packet after %.3f s skipped (%s)", self._name, self._time, reason(error))
-            return []
-        self._begun = self._begun or bool(frames)
-        self._damaged_now = self._damaged_now and not frames
-        return frames
 
     def _note_end(self, packet: Any) -> None:
         stamp = packet.dts if packet.pts is None else packet.pts
@@ -196,8 +183,8 @@ class _Reader:
             return False
         end = (container.duration or 0) / av.time_base  # at least: the first packet may come after 0
         streams = container.streams
-        seen = max((last * (streams[i].time_base or 0) for i, last in self._ends.items()), default=end)
-        return self._damaged_now or end - seen > max(0.5, end / 50)
+        seen = max((last * (exact(streams[i].time_base) or 0) for i, last in self._ends.items()), default=end)
+        return self._decoder.ends_damaged or end - seen > max(0.5, end / 50)
 
     def _broken_off(self, why: str | None) -> str:
         local = self._media.timeout is None
@@ -254,7 +241,7 @@ def _video_of(container: InputContainer, name: str) -> VideoStream:
 def _info(container: InputContainer, stream: VideoStream, media: Media, name: str) -> SourceInfo:
     """What the headers say; width and height come with the first frame."""
     duration = _duration(container, stream)
-    rate = stream.average_rate or stream.guessed_rate or None
+    rate = exact(stream.average_rate) or exact(stream.guessed_rate)
     sound = media if container.streams.audio else None
     local = media.timeout is None
     if not local and (duration is None or media.location.split("://")[0].lower() in _LIVE_SCHEMES):
@@ -265,8 +252,8 @@ def _info(container: InputContainer, stream: VideoStream, media: Media, name: st
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base:
-        return float(stream.duration * stream.time_base)
+    if stream.duration is not None and (base := exact(stream.time_base)):
+        return float(stream.duration * base)
     if container.duration is None:
         return None
     late = max(container.start_time or 0, 0) if container.format.name.startswith("matroska") else 0

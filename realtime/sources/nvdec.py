@@ -1,6 +1,6 @@
 """Decoding on an NVIDIA GPU: by FFmpeg's nvdec, through PyAV. The pictures stay there.
 
-What PyAV 17.1 and 18.1 do, read in their sources and FFmpeg's:
+What PyAV 17.1 to 19 do, read in their sources and FFmpeg's:
 
 - ``HWAccel(is_hw_owned=True)`` leaves frames on the GPU: ``format`` is ``cuda``, ``sw_format`` says how the pixels are
   stored, each plane has ``__dlpack__``, and ``reformat`` fetches the picture.
@@ -25,7 +25,7 @@ from av.video.reformatter import VideoReformatter
 
 from ...engines.errors import NasionError, SourceError
 from ..faces import Image
-from .conversion import ONE_THREAD, colour_of, display_matrix, to_bgr, to_stored
+from .conversion import colour_of, display_matrix, to_bgr, to_stored
 
 if TYPE_CHECKING:
     from ..gpu_pixels import GpuPixels
@@ -181,4 +181,4 @@ def fetch(frame: VideoFrame) -> Image:
     By way of yuv420p, which the CPU's decoders put out: FFmpeg has other code to convert nv12 to BGR, which rounds in
     another way and takes several times as long.
     """
-    return to_bgr(VideoReformatter().reformat(frame, format="yuv420p", **ONE_THREAD), VideoReformatter())
+    return to_bgr(VideoReformatter().reformat(frame, format="yuv420p", threads=1), VideoReformatter())

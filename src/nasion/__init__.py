@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 TYPE_CHECKING = False  # as type checkers know it; to import typing takes longer than all else here
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Face", "Frame", "NasionError", "Tracker", "TrackerOptions", "open_source", "track"]
+
+_FOLDER = os.path.dirname(__file__)
+if not os.path.isdir(os.path.join(_FOLDER, "engines")):  # a checkout without symbolic links: they lie beside src
+    __path__.append(os.path.dirname(os.path.dirname(_FOLDER)))
 
 _HOME = {
     "Face": ".realtime.faces",
