@@ -25,9 +25,9 @@ class TrackerOptions:
             named; a shipped one beside them runs as with ``auto``.
         device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU where the runtime can use one. A device asked for by name
             that does not work is an error.
-        detect_every: frames from one look for new faces to the next. Fewer find a newcomer sooner and cost
-            more time; faces already found are followed in every frame all the same, and one that is lost is
-            looked for at once.
+        detect_interval: seconds from one detection of new faces to the next; 0 for every frame. Less finds a newcomer
+            sooner and costs more time; faces already found are followed in every frame all the same, and one that is
+            lost is looked for at once.
         detect_size: longer side, in pixels, of the picture that the detector sees. More finds smaller faces
             and costs time with its square. None for what the detector was made for.
         max_faces: most faces followed at a time: those that are already, then the largest. None for no
@@ -44,7 +44,7 @@ class TrackerOptions:
     detector: str | Path | None = None
     runtime: RuntimeName = "auto"
     device: str = "auto"
-    detect_every: int = 45
+    detect_interval: float = 1.5
     detect_size: int | None = None
     max_faces: int | None = None
     smooth: Strength = "light"
@@ -64,10 +64,12 @@ class TrackerOptions:
             value = getattr(self, name)
             if value is not None or name not in _OPTIONAL:
                 object.__setattr__(self, name, _whole(name, value, least, most))
-        keep = finite(self.keep)
-        if keep is None or keep < 0:
-            raise NasionError(f"keep={self.keep!r:.60} is not allowed; give seconds from 0")
-        object.__setattr__(self, "keep", keep)
+        for name in ("keep", "detect_interval"):
+            value = getattr(self, name)
+            seconds = finite(value)
+            if seconds is None or seconds < 0:
+                raise NasionError(f"{name}={value!r:.60} is not allowed; give seconds from 0")
+            object.__setattr__(self, name, seconds)
         for name, model in (("model", self.model), ("detector", self.detector)):
             if model is not None and (not isinstance(model, str | Path) or not str(model)):
                 raise NasionError(f"{name}={model!r} is not allowed; give a model's name or the path of a file")
@@ -86,12 +88,19 @@ class TrackerOptions:
         allowed = [field.name for field in fields(self)]
         for name in changes:
             if name not in allowed:
+                if name == "detect_every":
+                    raise NasionError(RENAMED)
                 raise NasionError(f"option {name!r} is unknown; allowed: {', '.join(allowed)}")
         return replace(self, **changes)
 
 
+RENAMED = (
+    "option 'detect_every' (frames) is detect_interval (seconds) since nasion 0.2; at 30 frames a second "
+    "detect_every=45 is detect_interval=1.5"
+)
+
 # name, least and most of each whole number. More threads than these keep a runtime busy with nothing but them.
-_WHOLE = (("detect_every", 1, None), ("threads", 0, 1024), ("detect_size", 32, None), ("max_faces", 1, None))
+_WHOLE = (("threads", 0, 1024), ("detect_size", 32, None), ("max_faces", 1, None))
 _OPTIONAL = ("detect_size", "max_faces")
 
 

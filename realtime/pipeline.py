@@ -17,6 +17,7 @@ from .channels import Channel
 from .faces import Face, Frame
 from .sources import Source, SourceInfo, open_source
 from .timing import Timings
+from .options import RENAMED
 from .tracker import Tracker, TrackerOptions
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ def track(
         decode: where a video file or stream is decoded: ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU, an error
             where that cannot be; ``auto`` for the GPU where TensorRT runs the networks there. Pictures decoded on a GPU
             stay there: ``frame.image`` fetches one on demand.
-        **options: the fields of ``TrackerOptions``, for example ``detect_every=10``.
+        **options: the fields of ``TrackerOptions``, for example ``detect_interval=0.5``.
 
     Raises:
         NasionError: an option is unknown or wrong, or the source or model cannot be opened; at once, not at
@@ -78,6 +79,8 @@ def tracker_options(options: dict[str, Any]) -> TrackerOptions:
     """
     allowed = [field.name for field in fields(TrackerOptions)]
     unknown = [name for name in options if name not in allowed]
+    if "detect_every" in unknown:
+        raise NasionError(RENAMED)
     if unknown:
         near = get_close_matches(unknown[0], [*_SOURCE_OPTIONS, *allowed], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

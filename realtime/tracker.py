@@ -24,7 +24,7 @@ from .pixels import Pixels, pixels_of
 from .requests import Align, Detect, Networks, Steps
 from .schemes import SCHEMES
 from .smoother import Smoother
-from .times import StepCheck
+from .times import StepCheck, time_passed
 from .timing import Timings
 
 SMALLEST = 8.0  # pixels: a smaller region shows no face
@@ -32,6 +32,7 @@ SMALLEST = 8.0  # pixels: a smaller region shows no face
 ASK_AFTER = (0, 1, 2, 4, 8)
 # A face that comes and goes would have it asked all the time: five times, and once more each five frames.
 ASK_CREDIT, ASK_REFILL = 5.0, 5
+_EARLY = 1e-3  # seconds by which the detector may be early: times of frames are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,10 @@ class Tracking:
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         # of search
         self._cuts = CutDetector()
-        self._until_search = 0
+        self._schedule = _Interval()
         # of follow
         self._identities = Identities(keep=options.keep, max_faces=options.max_faces)
-        self._since_look = 0
+        self._since_look = _Interval()
         self._credit = ASK_CREDIT
         self._smoother = Smoother(options.smooth)
 
@@ -90,10 +91,9 @@ class Tracking:
         """
         _check_frame(frame)
         cut = self._cuts.update(frame.pixels)
-        if cut or self._until_search == 0:
-            self._until_search = self.options.detect_every
-        due = self._until_search == self.options.detect_every
-        self._until_search -= 1
+        due = self._schedule.passed(frame.time, self.options.detect_interval) or cut
+        if due:
+            self._schedule.begin(frame.time)
         return Sighting(cut, (yield from _detect(pixels_of(frame.pixels))) if due else None)
 
     def follow(self, frame: Frame, sighting: Sighting) -> Steps[list[Face]]:
@@ -103,12 +103,12 @@ class Tracking:
             self._identities.clear()
         yield from self._follow_known(image, frame.time)
         detections = sighting.detections
-        self._since_look += 1
+        alone = self._since_look.passed(frame.time, self.options.detect_interval / 3)
         self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
-        if detections is None and self._must_ask():
+        if detections is None and self._must_ask(alone and not self._identities.in_sight):
             detections = yield from _detect(image)
         if detections is not None:
-            self._since_look = 0
+            self._since_look.begin(frame.time)
             yield from self._add_new(image, frame.time, detections)
         self._identities.forget(frame.time)
         faces = [person.face(self._scheme, self._scheme_name) for person in self._identities.in_sight]
@@ -117,9 +117,8 @@ class Tracking:
     def reset(self) -> None:
         """Begin a new video: forget all faces. Their identities are not given again."""
         self._cuts.reset()
-        self._until_search = 0
         self._identities.clear()
-        self._since_look, self._credit = 0, ASK_CREDIT
+        self._schedule, self._since_look, self._credit = _Interval(), _Interval(), ASK_CREDIT
         self._smoother.reset()
 
     def _follow_known(self, image: Pixels, time: float) -> Steps[None]:
@@ -131,11 +130,10 @@ class Tracking:
                 person.seen(look, time)
         self._identities.part()
 
-    def _must_ask(self) -> bool:
-        """Tell if the detector must be asked although it is not due."""
+    def _must_ask(self, alone: bool) -> bool:
+        """Tell if the detector must be asked although it is not due; ``alone``: no face is seen, and has not been."""
         identities = self._identities
         lost = any(person.misses - 1 in ASK_AFTER for person in identities.people)
-        alone = self._since_look >= max(1, self.options.detect_every // 3) and not identities.in_sight
         if not (lost or alone) or identities.room <= 0:
             return False
         if alone:
@@ -164,6 +162,25 @@ class Tracking:
         found = cast(Alignments, (yield Align(image, regions)))
         seen = zip(found.points, found.confidence, found.presence.tolist(), found.boxes, found.regions, strict=True)
         return [Look(*look) if look[2] >= least and _usable(look[4], image) else None for look in seen]
+
+
+class _Interval:
+    """Time and frames since the detector was last asked."""
+
+    __slots__ = ("_frames", "_time")
+
+    def __init__(self) -> None:
+        self._time: float | None = None
+        self._frames = 0
+
+    def begin(self, time: float) -> None:
+        """Begin at ``time``."""
+        self._time, self._frames = time, 0
+
+    def passed(self, time: float, seconds: float) -> bool:
+        """Count a frame at ``time``, and tell if ``seconds`` have passed; true before the first ``begin``."""
+        self._frames += 1
+        return self._time is None or time_passed(self._time, time, frames=self._frames) >= seconds - _EARLY
 
 
 def _detect(image: Pixels) -> Steps[Detections]:

@@ -8,7 +8,7 @@ from .fake_networks import DiscAligner, DiscDetector, frame
 
 
 def make(**options):
-    return Tracker.from_networks(DiscDetector(), DiscAligner(), **{"detect_every": 15, **options})
+    return Tracker.from_networks(DiscDetector(), DiscAligner(), **{"detect_interval": 15 / 30, **options})
 
 
 def play(tracker, *scenes):

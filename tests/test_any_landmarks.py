@@ -92,6 +92,6 @@ def test_a_face_is_found_and_followed_at_the_margin_that_a_network_asks_for(marg
 
 
 def test_without_presence_the_mean_confidence_says_whether_a_face_is_there():
-    followed = tracker(98, detect_every=1000)
+    followed = tracker(98, detect_interval=1000 / 30)
     assert len(followed.update(frame(0, Disc(RED, 160, 120, 80)))) == 1
     assert followed.update(Frame(draw(), 1 / 30, 1)) == []

@@ -68,7 +68,7 @@ def clip(tmp_path_factory):
 
 def test_the_report_names_clip_machine_versions_and_all_figures(clip, tmp_path, fake_networks, capsys, monkeypatch):
     path = tmp_path / "bench.json"
-    arguments = ["bench", str(clip), "--repeat", "2", "--json", str(path), "--detect-every", "7"]
+    arguments = ["bench", str(clip), "--repeat", "2", "--json", str(path), "--detect-interval", "0.233"]
     monkeypatch.setattr(sys, "argv", ["nasion", *arguments])
     with pytest.raises(SystemExit) as end:
         nasion(arguments)
@@ -85,7 +85,7 @@ def test_the_report_names_clip_machine_versions_and_all_figures(clip, tmp_path, 
     assert result["threads"] == 1
     assert list(result["costs"]) == ["detect", "align", "track", "networks", "pipeline", "end to end"]
     assert all(cost["count"] == 42 for cost in result["costs"].values())
-    assert result["options"]["detect_every"] == 7
+    assert result["options"]["detect_interval"] == 0.233
     assert result["found"] == 1
     assert result["threaded"]["fps"] > 0
     printed = capsys.readouterr().out
@@ -104,7 +104,7 @@ def test_networks_and_pipeline_add_up_to_the_whole(clip, fake_networks):
 
 
 def test_the_detector_is_charged_for_the_frames_it_looks_at_only(clip, fake_networks):
-    result = measure(load(clip), Tracking(detect_every=7), threads=1, repeat=2)
+    result = measure(load(clip), Tracking(detect_interval=0.233), threads=1, repeat=2)
     assert result.networks["detector"]["calls_per_frame"] == pytest.approx(3 / 21, abs=1e-4)
     assert result.networks["landmarks"]["calls_per_frame"] >= 20 / 21
 

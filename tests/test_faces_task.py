@@ -49,7 +49,7 @@ def crops(count):
 
 def whole(network=None, **options):
     network = network or DiscFaces()
-    return Tracker.from_networks(network, network, **{"detect_every": 15, **options})
+    return Tracker.from_networks(network, network, **{"detect_interval": 15 / 30, **options})
 
 
 def test_of_the_faces_in_a_crop_the_one_in_its_middle_is_meant():
@@ -120,7 +120,7 @@ def test_one_network_finds_and_follows_and_faces_keep_their_identities():
 
 def test_the_whole_picture_is_seen_on_schedule_and_each_face_in_its_crop_in_every_frame():
     network = DiscFaces()
-    play(whole(network, detect_every=10), *[[Disc(RED, 80, 80), Disc(GREEN, 220, 160)]] * 20)
+    play(whole(network, detect_interval=10 / 30), *[[Disc(RED, 80, 80), Disc(GREEN, 220, 160)]] * 20)
     shapes = [batch for batch in network.batches if batch[2:] != (128, 128)]
     followed = [batch for batch in network.batches if batch[2:] == (128, 128)]
     assert shapes == [(1, 3, 128, 176)] * 2  # frames 0 and 10
@@ -129,7 +129,7 @@ def test_the_whole_picture_is_seen_on_schedule_and_each_face_in_its_crop_in_ever
 
 def test_a_face_that_is_lost_is_looked_for_at_once_and_gets_its_identity_back():
     there, gone = [Disc(RED, 160, 120)], []
-    seen = [ids(faces) for faces in play(whole(detect_every=1000), *[there] * 3, *[gone] * 2, *[there] * 6)]
+    seen = [ids(faces) for faces in play(whole(detect_interval=1000 / 30), *[there] * 3, *[gone] * 2, *[there] * 6)]
     assert seen[:5] == [[1]] * 3 + [[]] * 2
     assert seen[-1] == [1]
 
@@ -144,7 +144,7 @@ def test_a_new_shot_ends_all_identities():
 
 def test_with_a_detector_beside_it_only_its_crops_are_asked_for():
     detector, network = DiscDetector(), DiscFaces()
-    tracker = Tracker.from_networks(detector, network, detect_every=5)
+    tracker = Tracker.from_networks(detector, network, detect_interval=5 / 30)
     assert [ids(faces) for faces in play(tracker, *[[Disc(RED, 160, 120)]] * 6)] == [[1]] * 6
     assert set(tracker.runtimes) == {"detector", "landmarks"}
     assert len(detector.batches) == 2

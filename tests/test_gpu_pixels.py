@@ -206,7 +206,7 @@ def test_the_tracker_finds_the_same_and_no_picture_visits_the_host(
 ) -> None:
     fake, kernels = reference
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(20)))
-    options = {"detect_every": 5, "smooth": "none"}
+    options = {"detect_interval": 5 / 30, "smooth": "none"}
     theirs = follow(on_cpu, Tracker.from_networks(DiscDetector(), DiscAligner(), **options))
     networks = [OnFakeGpu(network, device) for network in (DiscDetector(), DiscAligner())]
     ours = follow(on_gpu, Tracker.from_networks(*networks, **options))
@@ -219,9 +219,9 @@ def test_a_few_frames_with_the_kernel_itself(
     emulated: tuple[FakeNvdec, StreamKernels], device: Device, tmp_path: Path
 ) -> None:
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(6)[3:]))
-    theirs = follow(on_cpu, Tracker.from_networks(DiscDetector(), DiscAligner(), detect_every=1))
+    theirs = follow(on_cpu, Tracker.from_networks(DiscDetector(), DiscAligner(), detect_interval=1 / 30))
     networks = [OnFakeGpu(network, device) for network in (DiscDetector(), DiscAligner())]
-    agree(follow(on_gpu, Tracker.from_networks(*networks, detect_every=1)), theirs, within=1.0)
+    agree(follow(on_gpu, Tracker.from_networks(*networks, detect_interval=1 / 30)), theirs, within=1.0)
     assert emulated[0].fetched == []
 
 
@@ -230,7 +230,7 @@ def test_a_network_that_finds_faces_itself_stays_on_the_gpu(
 ) -> None:
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(10)))
     theirs, ours = DiscFaces(), OnFakeGpu(DiscFaces(), device, most=2)
-    options = {"detect_every": 3, "smooth": "none"}
+    options = {"detect_interval": 3 / 30, "smooth": "none"}
     expected = follow(on_cpu, Tracker.from_networks(theirs, theirs, **options))
     agree(follow(on_gpu, Tracker.from_networks(ours, ours, **options)), expected, within=1.0)
     assert reference[0].fetched == []
@@ -254,7 +254,7 @@ def test_networks_that_run_elsewhere_get_each_picture_fetched_once(
             return self._inner(images)
 
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(6)))
-    options = {"detect_every": 1}
+    options = {"detect_interval": 1 / 30}
     theirs = follow(on_cpu, Tracker.from_networks(DiscDetector(), DiscAligner(), **options))
     networks = [Host(network, device, name=elsewhere) for network in (DiscDetector(), DiscAligner())]
     agree(follow(on_gpu, Tracker.from_networks(*networks, **options)), theirs, within=1e-3)
@@ -303,7 +303,7 @@ def test_the_shipped_networks_on_tensorrt_find_the_same_points(
     fake, kernels = reference
     write_clip(tmp_path / "face.mp4", CameraMotion((640, 360), seconds=0.6))
     on_cpu, on_gpu = both(tmp_path / "face.mp4")
-    options = {"smooth": "none", "detect_every": 9}
+    options = {"smooth": "none", "detect_interval": 9 / 30}
     with Tracker(runtime="onnx", device="cpu", **options) as tracker:
         theirs = follow(on_cpu, tracker)
     fake_tensorrt.install("10.7.0", monkeypatch)

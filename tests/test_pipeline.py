@@ -342,15 +342,15 @@ def test_a_frame_is_handed_over_twice(monkeypatch):
 
 
 def test_an_unknown_option_is_named_with_those_allowed_before_anything_is_opened():
-    with pytest.raises(NasionError, match=r"option 'detect_evry' is unknown; did you mean 'detect_every'\?") as error:
-        track("nowhere.mp4", detect_evry=5)
+    with pytest.raises(NasionError, match=r"option 'detect_intervall' is unknown; did you mean 'detect_interval'\?") as error:
+        track("nowhere.mp4", detect_intervall=5)
     assert "start, end, size, fps, timeout" in str(error.value)
     assert "max_faces" in str(error.value)
 
 
 def test_a_wrong_value_is_refused_before_anything_is_opened():
-    with pytest.raises(NasionError, match="detect_every=0 is not allowed"):
-        track("nowhere.mp4", detect_every=0)
+    with pytest.raises(NasionError, match=r"detect_interval=-1 is not allowed"):
+        track("nowhere.mp4", detect_interval=-1)
 
 
 def test_a_missing_source_is_an_error_of_the_call_and_not_of_the_loop():
@@ -368,9 +368,9 @@ def test_a_missing_model_is_an_error_of_the_call_and_closes_the_source(monkeypat
 
 def test_track_gives_what_the_shipped_tracker_gives_frame_by_frame():
     pattern = "pattern:?seconds=1.5"
-    with open_source(pattern) as source, Tracker(detect_every=7) as tracker:
+    with open_source(pattern) as source, Tracker(detect_interval=7 / 30) as tracker:
         expected = [(frame.index, tracker.update(frame)) for frame in source]
-    got = [(frame.index, faces) for frame, faces in track(pattern, detect_every=7)]
+    got = [(frame.index, faces) for frame, faces in track(pattern, detect_interval=7 / 30)]
     assert [index for index, _ in got] == [index for index, _ in expected]
     assert sum(len(faces) for _, faces in got) >= 40
     for (_, faces), (_, same) in zip(got, expected, strict=True):

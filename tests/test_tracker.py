@@ -52,7 +52,7 @@ def test_a_face_that_walks_across_is_one_person_and_its_points_go_with_it():
 
 
 def test_a_face_that_jumps_is_found_again_in_the_same_frame():
-    tracker = make(detect_every=100, smooth="none")
+    tracker = make(detect_interval=100 / 30, smooth="none")
     seen = play(tracker, *[[Disc(RED, 120, 120)]] * 5, *[[Disc(RED, 165, 120)]] * 3)
     assert [ids(faces) for faces in seen] == [[1]] * 8
     np.testing.assert_allclose(place(seen[5][0]), [165, 120], atol=1.5)
@@ -81,7 +81,7 @@ def test_a_crowd_is_followed_whole():
 
 def test_between_two_looks_the_detector_rests_while_all_faces_are_followed_in_one_batch():
     detector, aligner = DiscDetector(), DiscAligner()
-    tracker = Tracker.from_networks(detector, aligner, detect_every=10)
+    tracker = Tracker.from_networks(detector, aligner, detect_interval=10 / 30)
     play(tracker, *[[Disc(RED, 80, 120), Disc(GREEN, 220, 120)]] * 10)
 
     assert len(detector.batches) == 1
@@ -90,33 +90,33 @@ def test_between_two_looks_the_detector_rests_while_all_faces_are_followed_in_on
     assert [batch[0] for batch in followed] == [2] * 9
 
 
-def test_detect_every_is_the_number_of_frames_between_two_looks():
+def test_the_detect_interval_is_the_time_between_two_detections():
     detector = DiscDetector()
-    play(Tracker.from_networks(detector, DiscAligner(), detect_every=7), *[[Disc(RED, 160, 120)]] * 22)
+    play(Tracker.from_networks(detector, DiscAligner(), detect_interval=7 / 30), *[[Disc(RED, 160, 120)]] * 22)
     assert len(detector.batches) == 4  # frames 0, 7, 14, 21
 
 
 def test_a_newcomer_is_found_at_the_next_look_and_is_the_next_number():
     alone, both = [Disc(RED, 80, 120)], [Disc(RED, 80, 120), Disc(GREEN, 220, 120)]
-    seen = [ids(faces) for faces in play(make(detect_every=6), *[alone] * 2, *[both] * 8)]
+    seen = [ids(faces) for faces in play(make(detect_interval=6 / 30), *[alone] * 2, *[both] * 8)]
     assert seen == [[1]] * 6 + [[1, 2]] * 4
 
 
 def test_before_an_empty_room_the_first_to_come_is_found_before_the_next_scheduled_look():
     empty, there = [], [Disc(RED, 160, 120)]
-    seen = [ids(faces) for faces in play(make(detect_every=15), *[empty] * 2, *[there] * 6)]
+    seen = [ids(faces) for faces in play(make(detect_interval=15 / 30), *[empty] * 2, *[there] * 6)]
     assert seen.index([1]) <= 5
 
 
 def test_an_empty_room_is_not_searched_in_every_frame():
     detector = DiscDetector()
-    play(Tracker.from_networks(detector, DiscAligner(), detect_every=15), *[[]] * 60)
+    play(Tracker.from_networks(detector, DiscAligner(), detect_interval=15 / 30), *[[]] * 60)
     assert 5 <= len(detector.batches) <= 13  # every 15 frames at least
 
 
 def test_a_face_that_vanishes_is_dropped_at_once_and_the_detector_is_not_asked_for_ever():
     detector = DiscDetector()
-    tracker = Tracker.from_networks(detector, DiscAligner(), detect_every=1000)
+    tracker = Tracker.from_networks(detector, DiscAligner(), detect_interval=1000 / 30)
     both, one = [Disc(RED, 80, 120), Disc(GREEN, 220, 120)], [Disc(GREEN, 220, 120)]
     seen = [ids(faces) for faces in play(tracker, *[both] * 5, *[one] * 60)]
 
@@ -126,7 +126,7 @@ def test_a_face_that_vanishes_is_dropped_at_once_and_the_detector_is_not_asked_f
 
 def test_a_face_that_flickers_does_not_have_the_detector_asked_in_every_frame():
     detector = DiscDetector()
-    tracker = Tracker.from_networks(detector, DiscAligner(), detect_every=1000)
+    tracker = Tracker.from_networks(detector, DiscAligner(), detect_interval=1000 / 30)
     other = Disc(GREEN, 220, 120)
     scenes = [[other, Disc(RED, 80, 120)] if i % 2 else [other] for i in range(100)]
     play(tracker, [other, Disc(RED, 80, 120)], *scenes)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nasion
 from nasion.engines.errors import NasionError
 from nasion.realtime.tracker import Tracker, TrackerOptions
 
@@ -16,7 +17,7 @@ from .fake_networks import BLUE, GREEN, RED, SIZE, Disc, DiscAligner, DiscDetect
 
 def test_max_faces_takes_the_largest_and_then_keeps_whom_it_has():
     small, large, larger = Disc(RED, 60, 60, 40), Disc(GREEN, 160, 150, 70), Disc(BLUE, 260, 90, 90)
-    tracker = make(max_faces=1, detect_every=3)
+    tracker = make(max_faces=1, detect_interval=3 / 30)
     seen = play(tracker, *[[small, large]] * 4, *[[small, large, larger]] * 8, *[[small]] * 8)
     assert [ids(faces) for faces in seen[:12]] == [[1]] * 12
     np.testing.assert_allclose(place(seen[11][0]), [160, 150], atol=1.5)
@@ -48,9 +49,9 @@ def test_overrides_change_the_options_given():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"detect_every": 0}, "detect_every=0 is not allowed; give a whole number from 1"),
-        ({"detect_every": 2.5}, "detect_every=2.5 is not allowed"),
-        ({"detect_every": True}, "detect_every=True is not allowed"),
+        ({"detect_interval": -1}, "detect_interval=-1 is not allowed; give seconds from 0"),
+        ({"detect_interval": float("inf")}, "detect_interval=inf is not allowed"),
+        ({"detect_interval": True}, "detect_interval=True is not allowed"),
         ({"detect_size": 8}, "detect_size=8 is not allowed; give a whole number from 32"),
         ({"max_faces": 0}, "max_faces=0 is not allowed; give a whole number from 1"),
         ({"smooth": "lots"}, "smooth='lots' is not allowed; choose from none, light, strong"),
@@ -66,7 +67,7 @@ def test_overrides_change_the_options_given():
         ({"keep": None}, "keep=None is not allowed"),
         ({"keep": np.timedelta64(1, "s")}, "keep=.*timedelta64.* is not allowed"),
         ({"keep": 10**400}, "keep=10000.* is not allowed"),
-        ({"detect_every": np.timedelta64(5, "s")}, "detect_every=.*timedelta64.* is not allowed"),
+        ({"detect_interval": np.timedelta64(5, "s")}, "detect_interval=.*timedelta64.* is not allowed"),
         ({"max_faces": np.bool_(True)}, "max_faces=.*True.* is not allowed"),
         ({"keep": -1.0}, r"keep=-1\.0 is not allowed; give seconds from 0"),
         ({"keep": float("nan")}, "keep=nan is not allowed"),
@@ -86,17 +87,23 @@ def test_an_unknown_option_is_named_with_those_that_are_known():
         make(max_face=1)
 
 
+def test_the_old_name_of_an_option_is_refused_with_the_new_one():
+    for refused in (lambda: make(detect_every=45), lambda: nasion.track("pattern:", detect_every=45)):
+        with pytest.raises(NasionError, match=r"'detect_every' \(frames\) is detect_interval \(seconds\) since nasion 0\.2"):
+            refused()
+
+
 def test_numbers_of_numpy_are_taken_and_kept_as_those_of_python():
     options = TrackerOptions(
         keep=np.float32(0.5),
-        detect_every=np.int64(4),
+        detect_interval=np.int64(4),
         detect_size=np.int32(64),
         max_faces=np.uint8(2),
         threads=np.int8(1),
     )
-    assert options == TrackerOptions(keep=0.5, detect_every=4, detect_size=64, max_faces=2, threads=1)
-    values = (options.keep, options.detect_every, options.detect_size, options.max_faces, options.threads)
-    assert [type(value) for value in values] == [float, int, int, int, int]
+    assert options == TrackerOptions(keep=0.5, detect_interval=4.0, detect_size=64, max_faces=2, threads=1)
+    values = (options.keep, options.detect_interval, options.detect_size, options.max_faces, options.threads)
+    assert [type(value) for value in values] == [float, float, int, int, int]
 
 
 @pytest.mark.parametrize(

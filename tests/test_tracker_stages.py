@@ -124,7 +124,7 @@ def test_a_face_that_stays_away_longer_than_keep_is_a_new_one():
 
 
 def test_the_detector_is_due_every_so_many_frames():
-    play = Play(detect_every=10)
+    play = Play(detect_interval=10 / 30)
     for _ in range(31):
         play.frame((100, 100))
     assert [i for i, asked in enumerate(play.asked) if "Detect" in asked] == [0, 10, 20, 30]
@@ -210,7 +210,7 @@ def test_trackers_answered_together_give_what_each_gives_alone():
     stories = sources(8)
     alone = [[tracker.update(f) for f in frames] for frames in stories for tracker in [make()]]
     networks = BatchDetector(), DiscAligner()
-    trackers = [Tracker.from_networks(*networks, detect_every=15) for _ in stories]
+    trackers = [Tracker.from_networks(*networks, detect_interval=15 / 30) for _ in stories]
     together = [
         trackers[0].networks.run_together([t.steps(f) for t, f in zip(trackers, tick, strict=True)])
         for tick in zip(*stories, strict=True)
@@ -222,7 +222,7 @@ def test_trackers_answered_together_give_what_each_gives_alone():
 def test_eight_sources_make_one_call_of_the_aligner_a_tick():
     stories = sources(8)
     detector, aligner = BatchDetector(), DiscAligner()
-    trackers = [Tracker.from_networks(detector, aligner, detect_every=15) for _ in stories]
+    trackers = [Tracker.from_networks(detector, aligner, detect_interval=15 / 30) for _ in stories]
     for i, tick in enumerate(zip(*stories, strict=True)):
         aligner.batches.clear()
         detector.batches.clear()
@@ -257,13 +257,13 @@ def test_the_shipped_networks_answer_several_sources_as_one_alone():
     for size in ((320, 240), (480, 360)):
         with open_source("pattern:?seconds=0.5", size=size) as source:
             stories.append(list(source))
-    with Tracker(detect_every=4) as tracker:
+    with Tracker(detect_interval=4 / 30) as tracker:
         alone = []
         for frames in stories:
             tracker.reset()
             alone.append([tracker.update(f) for f in frames])
         pair = list(tracker.runtimes.values())
-        trackers = [Tracker.from_networks(*pair, detect_every=4) for _ in stories]
+        trackers = [Tracker.from_networks(*pair, detect_interval=4 / 30) for _ in stories]
         ticks = [
             tracker.networks.run_together([t.steps(f) for t, f in zip(trackers, tick, strict=True)])
             for tick in zip(*stories, strict=True)

@@ -75,22 +75,24 @@ class Tracking:
         detector: face detector: the name of a shipped one, or a file.
         runtime: what runs the networks; auto takes the fastest that works here.
         device: cpu, cuda:N, or auto for a GPU where the runtime can use one.
-        detect_every: frames from one look for new faces to the next.
+        detect_interval: seconds from one detection of new faces to the next; 0 for every frame.
         detect_size: longer side in pixels of the picture that the detector sees; more finds smaller faces.
         max_faces: follow at most so many faces.
         smooth: light calms the points without visible lag, strong more so, none leaves them raw.
         threads: threads for each network and for OpenCV.
+        keep: seconds for which a face out of sight keeps its identity.
     """
 
     model: str | None = None
     detector: str | None = None
     runtime: Literal["auto", "onnx", "torch", "tensorrt"] | None = None
     device: str | None = None
-    detect_every: int | None = None
+    detect_interval: float | None = None
     detect_size: int | None = None
     max_faces: int | None = None
     smooth: Literal["none", "light", "strong"] | None = None
     threads: int | None = None
+    keep: float | None = None
 
     def given(self) -> dict[str, Any]:
         """The options that were given, by their names in ``TrackerOptions``."""

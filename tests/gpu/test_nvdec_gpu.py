@@ -110,7 +110,7 @@ def test_a_video_that_no_gpu_decodes_is_refused(tmp_path: Path) -> None:
 def test_the_tracker_finds_the_same_in_a_loop_and_through_the_threads(device: Device, tmp_path: Path) -> None:
     path = clip(tmp_path / "a.mp4", discs(40))
     on_cpu, on_gpu = both(path)
-    options = {"detect_every": 5, "smooth": "none"}
+    options = {"detect_interval": 5 / 30, "smooth": "none"}
     theirs = follow(on_cpu, Tracker.from_networks(DiscDetector(), DiscAligner(), **options))
     networks = [OnFakeGpu(network, device) for network in (DiscDetector(), DiscAligner())]
     agree(follow(on_gpu, Tracker.from_networks(*networks, **options)), theirs, within=1.0)
@@ -123,7 +123,7 @@ def test_the_tracker_finds_the_same_in_a_loop_and_through_the_threads(device: De
 def test_the_shipped_networks_on_tensorrt_find_the_same_points(tmp_path: Path) -> None:
     write_clip(tmp_path / "face.mp4", CameraMotion((640, 360), seconds=2))
     on_cpu, on_gpu = both(tmp_path / "face.mp4")
-    options = {"smooth": "none", "detect_every": 9}
+    options = {"smooth": "none", "detect_interval": 9 / 30}
     with Tracker(runtime="onnx", device="cpu", **options) as tracker:
         theirs = follow(on_cpu, tracker)
     with Tracker(runtime="tensorrt", **options) as tracker:
