@@ -61,7 +61,7 @@ class TrackerOptions:
         _one_of("runtime", self.runtime, get_args(RuntimeName))
         _one_of("smooth", self.smooth, get_args(Strength))
         _whole("detect_every", self.detect_every, least=1)
-        _whole("threads", self.threads, least=0)
+        _whole("threads", self.threads, least=0, most=1024)
         if self.detect_size is not None:
             _whole("detect_size", self.detect_size, least=32)
         if self.max_faces is not None:
@@ -95,6 +95,6 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise NasionError(f"{name}={value!r} is not allowed; choose from {', '.join(allowed)}")
 
 
-def _whole(name: str, value: object, *, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise NasionError(f"{name}={value!r} is not allowed; give a whole number from {least}")
+def _whole(name: str, value: object, *, least: int, most: int = 2**31 - 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise NasionError(f"{name}={value!r} is not allowed; give a whole number from {least} to {most}")

@@ -30,12 +30,12 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame rate
 _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
 
-# A killed process leaves all but the last second or two. An MP4 is then in fragments; closing turns it into
+# A killed process leaves all but the last half second and what the encoder still holds. An MP4 is then in fragments; closing turns it into
 # an ordinary one, in which all players can seek. (Before 8.1 FFmpeg spoils the file by that, so there the
 # fragments stay.) Without delay_moov there is no edit list, by which picture and sound begin at 0 together.
 _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
-_MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
-_MATROSKA = {"cluster_time_limit": "1000", "flush_packets": "1"}
+_MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov", "frag_duration": "500000", "flush_packets": "1"}
+_MATROSKA = {"cluster_time_limit": "500", "flush_packets": "1"}
 
 
 class VideoSink(Sink):
@@ -135,7 +135,9 @@ class _VideoFile:
         self._output.start_encoding()
 
     def _add_stream(self, options: dict[str, str]) -> VideoStream:
-        stream = self._output.add_stream("libx264", rate=self._rate, options=options, time_base=_TIME_BASE)
+        stream = self._output.add_stream(
+            "libx264", rate=self._rate, options=options | {"x264-params": self._held(self._rate)}, time_base=_TIME_BASE
+        )
         width, height = self._size
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         # Say how the colours are coded, as most players guess it anyway: BT.709 for HD, BT.601 below.
@@ -143,6 +145,12 @@ class _VideoFile:
         stream.codec_context.colorspace = int(self._matrix)
         stream.codec_context.color_range = int(ColorRange.MPEG)
         return stream
+
+    @staticmethod
+    def _held(rate: Fraction) -> str:
+        """Settings of x264 by which it holds back no more than a sixth of a second of frames."""
+        frames = min(int(rate / 6), 6)
+        return f"rc-lookahead={frames}:bframes={min(frames, 3)}:sync-lookahead=0:sliced-threads=1"
 
     def write(self, image: Image, time: float) -> None:
         """Encode ``image``, seen at ``time`` of the source."""
