@@ -27,10 +27,10 @@ _REMEDIES = {
 }
 
 
-def told(error: OSError) -> str:
-    """Return the cause of ``error`` and what to do about it."""
+def told(error: OSError, *, otherwise: str = "") -> str:
+    """Return the cause of ``error`` and what to do about it; ``otherwise`` where nothing better is known."""
     cause = error.strerror or str(error) or type(error).__name__
-    remedy = _REMEDIES.get(error.errno or 0)
+    remedy = _REMEDIES.get(error.errno or 0, otherwise)
     return f"{cause}; {remedy}" if remedy else cause
 
 
@@ -52,7 +52,8 @@ def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
     except kinds as error:
         if not isinstance(error, OSError):  # an error of FFmpeg may carry the system's number all the same
             error = OSError(getattr(error, "errno", None) or 0, getattr(error, "strerror", None) or str(error))
-        raise SinkError(f"cannot write {str(path)!r}: {told(error)}") from error
+        known = told(error, otherwise="check the space and the memory that are left")
+        raise SinkError(f"cannot write {str(path)!r}: {known}") from error
 
 
 def write_file(path: Path, content: bytes | str) -> None:

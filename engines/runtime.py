@@ -120,6 +120,8 @@ def open_runtime(
     check_device(device)
     with reaching(path, ModelError, named=f"model {str(model)!r}"):
         is_file = path.is_file()
+        if is_file:
+            path.open("rb").close()  # what a library says of a file that may not be read is of little help
     if not is_file:
         raise ModelError(f"model {str(model)!r} is not a file; give the name of a shipped model or a path")
     if runtime != "auto":

@@ -71,9 +71,9 @@ def test_a_signal_and_a_second_one_end_cleanly_with_readable_files_and_the_table
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-@pytest.mark.parametrize("rate", [5, 30])
-@pytest.mark.parametrize("sound", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "rate", "sound"), [(".mp4", 5, False), (".mp4", 30, True), (".mov", 30, False), (".mkv", 5, True)]
+)
 def test_a_killed_process_leaves_a_video_from_the_first_second_on(suffix, rate, sound, tmp_path):
     clip = tmp_path / "clip.mp4"
     if sound:
@@ -96,7 +96,7 @@ def test_a_killed_process_leaves_a_video_from_the_first_second_on(suffix, rate, 
         "    sinks.write(Frame(np.roll(random, i, 1), i / rate, i), [])\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    for seconds in (1, 2, 3):
+    for seconds in (1, 2):
         path, count = tmp_path / f"{seconds}{suffix}", seconds * rate + 1
         assert run(path, rate, count, clip, script=script).returncode == -9
         assert frames_in(path) >= count - 1 - 0.8 * rate - 1
@@ -108,10 +108,18 @@ def test_a_killed_process_leaves_a_video_from_the_first_second_on(suffix, rate, 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 @pytest.mark.parametrize(
     "command",
-    ["bench pattern:", "evaluate --data x", "export x --out x.onnx", "compile x", "rtx", "data check .", "train rht --data x"],
+    [
+        "bench pattern:",
+        "evaluate --data x",
+        "export x --out x.onnx",
+        "compile x",
+        "rtx",
+        "data check .",
+        "train landmarks-68 --data x",
+    ],
 )
 def test_a_signal_ends_every_command_with_its_status_and_one_line(command, tmp_path):
-    (tmp_path / "runs" / "rht").mkdir(parents=True)
+    (tmp_path / "runs" / "landmarks-68").mkdir(parents=True)
     script = (
         "import signal\n"
         "from nasion.engines import places\n"

@@ -138,7 +138,10 @@ def test_the_source_is_known_by_any_of_its_names(path: Path) -> None:
 def test_the_only_picture_of_a_folder_is_not_replaced_by_its_result(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), a_frame(0).image)
     before = (tmp_path / "a.png").read_bytes()
-    with open_source(tmp_path) as source, pytest.raises(SinkError, match="is what the command reads; give another name"):
+    with (
+        open_source(tmp_path) as source,
+        pytest.raises(SinkError, match="is what the command reads; give another name"),
+    ):
         open_sinks(out=tmp_path / "a.png", info=source.info, force=True)
     assert (tmp_path / "a.png").read_bytes() == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..engines.errors import SinkError
 from ..engines.places import check_places, writing
 from .track import DEFAULTS, Outputs, run
 
@@ -30,4 +31,8 @@ def _render(clip: Path) -> None:
     from ..realtime.sources.camera_motion import CameraMotion, write_clip
 
     print(f"making {clip}")
-    write_clip(clip, CameraMotion())
+    try:
+        write_clip(clip, CameraMotion())
+    except SinkError:
+        clip.unlink(missing_ok=True)  # without its index nothing can read it
+        raise

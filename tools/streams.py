@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "×": "x", "±": "+/-", "°": " degrees", "≥": ">=", "≤": "<="}
+_OF_WRITING = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EBADF)
 _BROKEN_PIPE = 128 + 13  # the status of a program that SIGPIPE ended
 
 
@@ -50,6 +52,8 @@ class Streams:
             NasionError: it cannot be written.
         """
         lost = _flush()
+        if isinstance(error, OSError) and error.filename is None and error.errno in _OF_WRITING:
+            lost = error  # of a stream: errors of our files have names
         if isinstance(lost, BrokenPipeError) and (kind is None or issubclass(kind, SystemExit | BrokenPipeError)):
             raise SystemExit(_BROKEN_PIPE) from None
         if lost is not None and (kind is None or issubclass(kind, SystemExit | OSError)):

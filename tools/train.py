@@ -87,6 +87,8 @@ def train(
     from ..trainers.recipes import Options, recipe_named
 
     chosen = recipe_named(recipe)
+    _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1), steps=(steps, 1),
+                   batch=(batch, 1), size=(size, 1))  # fmt: skip
     if threads:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -103,8 +105,6 @@ def train(
         batch=batch,
     )
     chosen.check(options)
-    if seeds is not None and seeds < 1:
-        raise NasionError(f"seeds is {seeds}; give how many times to train, 1 or more")
     folder = out or Path("runs") / recipe
     for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:
         check_folder(each, force=force, inputs=(start, teacher, backbone_weights))
@@ -116,6 +116,14 @@ def train(
         results = [job.run(replace(options, seed=k), folder / f"seed-{k}") for k in range(seeds)]
         if job.speaks:
             print("\n".join(spread(results)))
+
+
+def _check_numbers(**given: tuple[int | None, int]) -> None:
+    """See that whole numbers are from the least one allowed to what torch and the system can count."""
+    for name, (value, least) in given.items():
+        most = {"threads": 1024, "workers": 1024}.get(name, 2**31 - 1)
+        if value is not None and not least <= value <= most:
+            raise NasionError(f"--{name} is {value}; give a whole number from {least} to {most}")
 
 
 def check_folder(folder: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:

@@ -43,7 +43,7 @@ def camera_number(source: str | os.PathLike[str]) -> int | None:
     """Return the camera that a string of digits or a device names, such as ``0``, ``/dev/video0`` or a link to it."""
     text = os.fspath(source).strip()
     if isinstance(source, str) and text.isascii() and text.isdigit():
-        return int(text) if len(text) < 20 else MOST_CAMERAS + 1  # Python reads no number of thousands of digits
+        return int(text) if len(text) < 4000 else MOST_CAMERAS + 1  # Python reads no number of thousands of digits
     device = re.fullmatch(r"/dev/video([0-9]{1,9})", os.path.realpath(text) if text.startswith("/dev/") else text)
     return int(device[1]) if device else None
 
