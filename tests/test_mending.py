@@ -53,7 +53,8 @@ def one_line(command):
     "command",
     [
         f"track {LONG}.mp4", f"track pattern: --model {LONG}", f"track pattern: --out {LONG}.mp4", f"demo --out {LONG}",
-        f"bench {LONG}", f"bench pattern: --json {LONG}", f"export {LONG} --out x.onnx", f"export {LONG}.pt --out x.onnx",
+        f"bench {LONG}", f"bench pattern: --json {LONG}", f"export {LONG} --out x.onnx",
+        f"export {LONG}.pt --out x.onnx",
         f"export landmarks-68 --out {LONG}.onnx", f"evaluate --data {LONG}", f"evaluate --data x --json {LONG}",
         f"train landmarks-68 --data {LONG}", f"train landmarks-68 --data x --out {LONG}", f"data check {LONG}",
         f"compile {LONG}", f"rtx {LONG}", f"plugins build --out {LONG}",
@@ -303,7 +304,7 @@ def test_a_number_that_no_machine_can_count_to_is_refused(command):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (ImportError("libxcb.so.1: cannot open shared object file", name="cv2"), "OpenCV needs .*apt-get install libxcb1"),
+        (ImportError("libxcb.so.1: cannot open shared object file", name="cv2"), "OpenCV .*apt-get install libxcb1"),
         (ImportError("libavcodec-c4204469.so.62.28: cannot open shared object file", name="cv2"),
          "OpenCV lacks its own library libavcodec-c4204469.so.62.28; pip install --force-reinstall opencv-python"),
         (ImportError("libcudart.so.12: cannot open shared object file", name="torch"), "the package torch needs"),

@@ -30,9 +30,10 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame rate
 _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
 
-# A killed process leaves all but the last half second and what the encoder still holds. An MP4 is then in fragments; closing turns it into
-# an ordinary one, in which all players can seek. (Before 8.1 FFmpeg spoils the file by that, so there the
-# fragments stay.) Without delay_moov there is no edit list, by which picture and sound begin at 0 together.
+# A killed process leaves all but the last half second and the few frames that the encoder holds back. An MP4 is
+# then in fragments; closing turns it into an ordinary one, in which all players can seek. (Before 8.1 FFmpeg spoils
+# the file by that, so there the fragments stay.) Without delay_moov there is no edit list, by which picture and sound
+# begin at 0 together.
 _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
 _MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov", "frag_duration": "500000", "flush_packets": "1"}
 _MATROSKA = {"cluster_time_limit": "500", "flush_packets": "1"}
