@@ -87,8 +87,7 @@ def train(
     from ..trainers.recipes import Options, recipe_named
 
     chosen = recipe_named(recipe)
-    _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1), steps=(steps, 1),
-                   batch=(batch, 1), size=(size, 1))  # fmt: skip
+    _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1))
     if threads:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)
