@@ -117,7 +117,7 @@ def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
     measured: dict[str, Any] = {}
     for by in study.measures:
         file = folder / "evaluated.json"
-        nasion("evaluate", "300w", *by, "--data", str(data), "--model", str(folder), "--json", str(file))
+        nasion("evaluate", "300w", *by, "--data", str(data), "--model", str(folder), "--json", str(file), "--force")
         told_of = json.loads(file.read_text())["measured"]
         measured |= {" by ".join([name, *by[1:]]): condensed(each) for name, each in told_of.items()}
     shown = " ".join([study.recipe, *COST, *minutes, *study.options])

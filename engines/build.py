@@ -163,8 +163,8 @@ def build(
     if watch is not None:
         config.progress_monitor = watch
     engine = builder.build_serialized_network(network, config)
-    if watch is not None and watch.stopped:
-        raise KeyboardInterrupt
+    if watch is not None and watch.stopped is not None:
+        raise watch.stopped
     if engine is None:
         raise RuntimeUnavailable(f"{library} cannot build {model.path.name}{library.complaints()}; {_ELSEWHERE}")
     return Built(
@@ -215,7 +215,7 @@ def _monitor(api: Any, progress: Progress) -> Any:
 
         def __init__(self) -> None:
             api.IProgressMonitor.__init__(self)
-            self.stopped = False
+            self.stopped: KeyboardInterrupt | None = None
             self._steps: dict[str, int] = {}
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
@@ -231,9 +231,9 @@ def _monitor(api: Any, progress: Progress) -> Any:
         def _tell(self, name: str, done: int) -> bool:
             try:
                 progress(name, done, self._steps.get(name, 0))
-            except KeyboardInterrupt:
-                self.stopped = True
-            return not self.stopped
+            except KeyboardInterrupt as stopped:
+                self.stopped = stopped
+            return self.stopped is None
 
     return Monitor()
 

@@ -1,36 +1,147 @@
-"""Where a file is to be written: looked at before the work, so that none is done in vain."""
+"""Files to be written: looked at before the work, so that none is done in vain, and written in one way."""
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import combinations
 from pathlib import Path
+from stat import S_ISDIR
 
-from .errors import SinkError
+from .errors import NasionError, SinkError
+from .signals import Held
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or give another place"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or give another place",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its rights or those of its folder, or give another one"),
+    errno.EROFS: "give a place that can be written",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOMEM: "free memory, or raise the limit on it (ulimit -v)",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "check the name"),
+    errno.EIO: "check the device",
+    errno.EEXIST: "give the name of a folder, or of none that exists",
+}
 
 
-def check_place(option: str, path: Path | None, *, force: bool, suffixes: Sequence[str] = ()) -> None:
-    """See that a file can be written.
+def told(error: OSError, *, otherwise: str = "") -> str:
+    """Return the cause of ``error`` and what to do about it; ``otherwise`` where nothing better is known."""
+    cause = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0, otherwise)
+    return f"{cause}; {remedy}" if remedy else cause
 
-    Args:
-        option: as the user gave it, e.g. ``--json``.
-        path: of the file; None where none is wanted.
-        force: it may replace another one.
-        suffixes: those allowed (default: any).
+
+@contextmanager
+def reaching(path: Path, kind: type[NasionError], *, named: str | None = None) -> Iterator[None]:
+    """Turn what the system says about ``path`` into an error of ``kind``, which calls it ``named``."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{named or repr(str(path))} cannot be reached: {told(error)}") from error
+
+
+@contextmanager
+def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what the system says about ``path``, OSError or ``errors``, into a SinkError."""
+    kinds: tuple[type[Exception], ...] = (OSError, *errors)
+    try:
+        yield
+    except kinds as error:
+        if not isinstance(error, OSError):  # an error of FFmpeg may carry the system's number all the same
+            error = OSError(getattr(error, "errno", None) or 0, getattr(error, "strerror", None) or str(error))
+        known = told(error, otherwise="check the space and the memory that are left")
+        raise SinkError(f"cannot write {str(path)!r}: {known}") from error
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a whole file; signals wait meanwhile, and a file for which there was no room is removed.
 
     Raises:
-        SinkError: it cannot be written, or is there already and may not be replaced.
+        SinkError: it cannot be written.
     """
-    if path is None:
-        return
-    named = f"{option} {str(path)!r}"
+    data = content.encode() if isinstance(content, str) else content
+    with Held(), writing(path):
+        try:
+            path.write_bytes(data)
+        except OSError:
+            if path.is_file():
+                with suppress(OSError):  # the first error is the one to tell
+                    path.unlink()
+            raise
+
+
+def check_places(
+    places: Mapping[str, Path | None],
+    *,
+    force: bool,
+    suffixes: Sequence[str] = (),
+    inputs: Iterable[str | Path | None] = (),
+    remedy: str = "give another name, or replace it with --force",
+) -> None:
+    """See that the files of a command can be written, before any work.
+
+    Args:
+        places: paths by option as the user gave it, e.g. ``--json``; None where no file is wanted.
+        force: files that exist may be replaced.
+        suffixes: those allowed (default: any).
+        inputs: files that the command reads, and no output may replace, ``force`` or not; what is no file is passed
+            over.
+        remedy: what to do about a file that exists.
+
+    Raises:
+        SinkError: one cannot be written, is there already and may not be replaced, is an input or another output.
+    """
+    wanted = {option: path for option, path in places.items() if path is not None}
+    read = [Path(each) for each in inputs if each is not None]
+    for option, path in wanted.items():
+        named = f"{option} {str(path)!r}"
+        with reaching(path, SinkError, named=named):
+            _check_place(named, path, force=force, suffixes=suffixes, inputs=read, remedy=remedy)
+    for (one, path), (other, again) in combinations(wanted.items(), 2):
+        if same_file(path, again):
+            raise SinkError(f"{one} and {other} are both {str(path)!r}; give them different names")
+
+
+def _check_place(
+    named: str, path: Path, *, force: bool, suffixes: Sequence[str], inputs: Sequence[Path], remedy: str
+) -> None:
     if suffixes and path.suffix not in suffixes:
         raise SinkError(f"{named}: suffix {path.suffix!r}; allowed: {', '.join(suffixes)}")
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         raise SinkError(f"{named}: there is no folder {str(path.parent)!r}; create it first")
-    if path.is_dir():
+    if is_folder(path):
         raise SinkError(f"{named} is a folder; give the name of a file")
+    if path.is_symlink() and not path.exists():
+        raise SinkError(
+            f"{named} is a link to {os.readlink(path)!r}, which does not exist; give another name, or remove the link"
+        )
+    if path.exists() and any(same_file(path, each) for each in inputs):
+        raise SinkError(f"{named} is what the command reads; give another name")
     if path.exists() and not force:
-        raise SinkError(f"{named} already exists; give another name, or replace it with --force")
+        raise SinkError(f"{named} already exists; {remedy}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise SinkError(f"{named} may not be written by this user; give another name")
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether ``path`` is a folder.
+
+    Raises:
+        OSError: the system does not say; ``Path.is_dir`` differs in that between versions of Python.
+    """
+    try:
+        return S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Return whether both are one file, by whatever name."""
+    with suppress(OSError, ValueError):
+        if one.exists() and other.exists():
+            return one.samefile(other)
+        return one.resolve() == other.resolve()
+    return False

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from .errors import NasionError, RuntimeUnavailable
+from .errors import NasionError, RuntimeUnavailable, SinkError
+from .places import check_places, is_folder, reaching, write_file
 
 Kind = Literal["reference", "kernels", "plugins"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -188,10 +189,31 @@ def build(
     ):
         _run(step, say)
     record = folder / _REPORT
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"sources": source_hash()}, indent=2) + "\n")
+    write_file(record, json.dumps(json.loads(record.read_text()) | {"sources": source_hash()}, indent=2) + "\n")
     found = built(folder)
     assert found is not None
     return found
+
+
+def check_folder(folder: Path, *, force: bool) -> None:
+    """See that a build in ``folder`` replaces nothing but what an earlier one left there.
+
+    Raises:
+        SinkError: it holds files of the same names, and ``force`` is not given.
+    """
+    tree = folder / "tree"
+    cache = tree / "CMakeCache.txt"
+    with reaching(folder, SinkError, named=f"--out {str(folder)!r}"):
+        if not is_folder(folder) or (folder / _REPORT).is_file():
+            return
+        if cache.is_file() and "CMAKE_PROJECT_NAME:STATIC=nasion_native\n" in cache.read_text(errors="replace"):
+            return
+        if tree.exists() and not force:
+            raise SinkError(
+                f"--out {str(folder)!r} holds {tree.name!r}; give another folder, or replace it with --force"
+            )
+        for name in (*map(_file_name, KINDS), "nasion_harness"):
+            check_places({"--out": folder / name}, force=force)
 
 
 def _check_tools() -> None:
@@ -223,9 +245,13 @@ def _run(command: Sequence[str], say: Callable[[str], None]) -> None:
     lines: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            say(lines[-1])
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                say(lines[-1])
+        except BaseException:  # a signal: what was started must not go on
+            process.terminate()
+            raise
     if process.returncode:
         told = "\n".join(lines[-30:])
         raise NasionError(f"{' '.join(command[:2])} failed:\n{told}")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DeviceError, MissingExtra, ModelError, NasionError, RuntimeUnavailable
+from .places import reaching
 from .spec import Outputs, Spec
 
 if TYPE_CHECKING:
@@ -117,7 +118,11 @@ def open_runtime(
     if runtime not in get_args(RuntimeName):
         raise RuntimeUnavailable(f"runtime {runtime!r} is unknown; allowed: {', '.join(get_args(RuntimeName))}")
     check_device(device)
-    if not path.is_file():
+    with reaching(path, ModelError, named=f"model {str(model)!r}"):
+        is_file = path.is_file()
+        if is_file:
+            path.open("rb").close()  # what a library says of a file that may not be read is of little help
+    if not is_file:
         raise ModelError(f"model {str(model)!r} is not a file; give the name of a shipped model or a path")
     if runtime != "auto":
         _check_suffix(runtime, path)

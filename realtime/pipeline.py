@@ -15,9 +15,9 @@ from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from .channels import Channel
 from .faces import Face, Frame
+from .options import RENAMED
 from .sources import Source, SourceInfo, open_source
 from .timing import Timings
-from .options import RENAMED
 from .tracker import Tracker, TrackerOptions
 
 T = TypeVar("T")

@@ -106,7 +106,7 @@ def test_the_sheet_is_drawn_here_unless_told_otherwise_and_replaces_nothing(
     part = (here / "300w-sheet.jpg").read_bytes()
     for folder in (tmp_path / "mine", tmp_path / "missing"):  # said before anything is read
         asked = (folder, "--set", "300w", *(("--out", "mine-sheet.jpg") if folder.name == "missing" else ()))
-        assert "-sheet.jpg already exists; name another file with --out, or replace it with --force" in error_of(*asked)
+        assert "-sheet.jpg' already exists; give another name, or replace it with --force" in error_of(*asked)
     (here / "300w-sheet.jpg").write_bytes(b"old")
     check(tmp_path / "mine", "--set", "300w", "--force")
     assert (here / "300w-sheet.jpg").read_bytes() == part
@@ -168,8 +168,6 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
         tmp_path, "--set", "wflw"
     )
     assert "not a folder; give the folder that holds the set" in error_of(tmp_path / "none")
-    assert "sheet.gif: cannot be written; give a file .jpg or .png" in error_of(
-        tmp_path, "--out", tmp_path / "sheet.gif"
-    )
+    assert "sheet.gif': suffix '.gif'; allowed: .jpg, .png" in error_of(tmp_path, "--out", tmp_path / "sheet.gif")
     write_aflw(tmp_path, pictures=False)
     assert "AFLW's pictures are missing; expected flickr/0" in error_of(tmp_path)

@@ -14,7 +14,7 @@ __all__ = ["fake_tracker"]  # a fixture
 
 def test_the_demo_starts_no_work_over_files_that_exist(fake_tracker, tmp_path):
     (tmp_path / "faces.jsonl").write_text("mine")
-    with pytest.raises(SystemExit, match=r"faces\.jsonl already exists; .* replace it with --force"):
+    with pytest.raises(SystemExit, match=r"faces\.jsonl' already exists; .* replace it with --force"):
         nasion(["demo", "--out", str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["faces.jsonl"]
 

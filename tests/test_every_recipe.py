@@ -143,7 +143,7 @@ def test_a_batch_of_one_that_cannot_be_normalised_says_so(data: Path, tmp_path: 
         ("landmarks-68", {"set_": "wflw", "width": 0.5}, r"no use for --set, --width; leave it out. It takes none"),
         ("chs", {"width": -1.0}, r"width is -1.0; give a number above 0, or leave it out"),
         ("chs", {"batch": 0}, r"batch is 0; give a number above 0"),
-        ("chs", {"seeds": 0}, r"seeds is 0; give how many times to train, 1 or more"),
+        ("chs", {"seeds": 0}, r"--seeds is 0; give a whole number from 1"),
         ("chs", {"size": 50}, r"size 50"),
         ("rht-4hg", {"size": 50}, r"size 50"),
         ("sd-hrnet-teacher", {"size": 50}, r"size 50 is not a multiple of 32"),

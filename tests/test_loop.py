@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import time
 from dataclasses import replace
@@ -9,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nasion.engines import signals
+from nasion.engines.signals import Stopped
 from nasion.trainers import checkpoint, loop
 from nasion.trainers.learner import Learner
 from nasion.trainers.loop import Optimiser, Schedule, State, TrainingError, train
@@ -104,25 +108,45 @@ def test_sigterm_stops_with_its_own_status_and_a_checkpoint(tmp_path: Path) -> N
     def terminate(state: State, part: float, losses: dict[str, float]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(Stopped) as stopped:
         run(tmp_path, watch=terminate)
-    assert stopped.value.code == 143
+    assert stopped.value.status == 143
     assert (tmp_path / "latest.pt").is_file()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("patience", "parts"), [(60.0, [1, 2]), (-1.0, [1])])
+def test_a_second_signal_waits_for_the_checkpoint_unless_it_comes_much_later(
+    patience: float, parts: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "PATIENCE", patience)
     reached: list[int] = []
 
     def twice(state: State, part: float, losses: dict[str, float]) -> None:
         signal.raise_signal(signal.SIGINT)
         reached.append(1)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
         reached.append(2)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped, match="Ctrl-C"):
         run(tmp_path, watch=twice)
-    assert reached == [1]
+    assert reached == parts
+    assert (tmp_path / "latest.pt").exists() == (parts == [1, 2])
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system sends no signals to groups of processes")
+def test_a_signal_to_all_processes_leaves_the_checkpoint_to_the_first(tmp_path: Path) -> None:
+    def all_of_them(state: State, part: float, losses: dict[str, float]) -> None:
+        if state.step == 3:
+            for child in multiprocessing.active_children():
+                for number in (signal.SIGHUP, signal.SIGTERM):
+                    os.kill(child.pid or 0, number)
+        if state.step == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="SIGTERM"):
+        run(tmp_path, Schedule(steps=1000, batch=4), workers=1, watch=all_of_them)
+    assert checkpoint.load(tmp_path / "latest.pt")["step"] == 5
 
 
 def test_a_checkpoint_is_written_on_time_between_validations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

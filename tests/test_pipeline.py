@@ -342,7 +342,9 @@ def test_a_frame_is_handed_over_twice(monkeypatch):
 
 
 def test_an_unknown_option_is_named_with_those_allowed_before_anything_is_opened():
-    with pytest.raises(NasionError, match=r"option 'detect_intervall' is unknown; did you mean 'detect_interval'\?") as error:
+    with pytest.raises(
+        NasionError, match=r"option 'detect_intervall' is unknown; did you mean 'detect_interval'\?"
+    ) as error:
         track("nowhere.mp4", detect_intervall=5)
     assert "start, end, size, fps, timeout" in str(error.value)
     assert "max_faces" in str(error.value)

@@ -110,7 +110,7 @@ def test_a_full_disk_is_said_to_be_full(path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system to play the full disk")
     path.symlink_to("/dev/full")
-    with pytest.raises(SinkError, match=r"cannot write '.*result.*': (.* )?No space left on device; check the folder"):
+    with pytest.raises(SinkError, match=r"cannot write '.*result.*': (.* )?No space left on device; free some space"):
         write(path, a_run([1] * length(path, 30)), force=True)
 
 
@@ -119,9 +119,9 @@ def test_the_source_is_never_overwritten(path: Path) -> None:
     target = {"landmarks" if path.suffix in LANDMARKS else "out": path}
     others = tuple(path.with_name(f"{i}.png") for i in range(3))  # of a folder; one of them is gone since
     others[0].touch()
-    for files, what in (((path,), "the source itself"), ((*others, path), "a picture of the source")):
+    for files in ((path,), (*others, path)):
         info = SourceInfo("x", 64, 48, frames=1, files=files)
-        with pytest.raises(SinkError, match=f"is {what}; give another name"):
+        with pytest.raises(SinkError, match="is what the command reads; give another name"):
             open_sinks(**target, info=info, force=True)  # type: ignore[arg-type]
     assert path.read_text() == "the source"
 
@@ -131,14 +131,17 @@ def test_the_source_is_known_by_any_of_its_names(path: Path) -> None:
     original.write_text("the source")
     path.symlink_to(original)
     target = {"landmarks" if path.suffix in LANDMARKS else "out": path}
-    with pytest.raises(SinkError, match="is the source itself"):
+    with pytest.raises(SinkError, match="is what the command reads"):
         open_sinks(**target, info=SourceInfo("x", 64, 48, frames=1, files=(original,)), force=True)  # type: ignore[arg-type]
 
 
 def test_the_only_picture_of_a_folder_is_not_replaced_by_its_result(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), a_frame(0).image)
     before = (tmp_path / "a.png").read_bytes()
-    with open_source(tmp_path) as source, pytest.raises(SinkError, match="is the source itself; give another name"):
+    with (
+        open_source(tmp_path) as source,
+        pytest.raises(SinkError, match="is what the command reads; give another name"),
+    ):
         open_sinks(out=tmp_path / "a.png", info=source.info, force=True)
     assert (tmp_path / "a.png").read_bytes() == before
 

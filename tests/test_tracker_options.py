@@ -89,7 +89,9 @@ def test_an_unknown_option_is_named_with_those_that_are_known():
 
 def test_the_old_name_of_an_option_is_refused_with_the_new_one():
     for refused in (lambda: make(detect_every=45), lambda: nasion.track("pattern:", detect_every=45)):
-        with pytest.raises(NasionError, match=r"'detect_every' \(frames\) is detect_interval \(seconds\) since nasion 0\.2"):
+        with pytest.raises(
+            NasionError, match=r"'detect_every' \(frames\) is detect_interval \(seconds\) since nasion 0\.2"
+        ):
             refused()
 
 

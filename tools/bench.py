@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engines.errors import NasionError, printable
-from ..engines.places import check_place
+from ..engines.places import check_places, write_file
 from .machine import cores, machine, versions
 from .track import DEFAULTS, Tracking
 
@@ -44,7 +44,8 @@ def bench(
     """
     from .measurement import load, measure
 
-    _check(repeat, frames, json, force=force)
+    _check(repeat, frames)
+    check_places({"--json": json}, force=force, inputs=[source])
     loaded = load(source, frames, decode=tracking.where_to_decode(decode))
     print(f"{printable(Path(source).name)}: {loaded}", flush=True)
     results = []
@@ -55,15 +56,14 @@ def bench(
         print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
     if json is not None:
         text = json_module.dumps(report(loaded, results, repeat=repeat), indent=2, default=str)
-        json.write_text(text + "\n", encoding="utf-8")
+        write_file(json, text + "\n")
         print(f"{json} holds all figures")
 
 
-def _check(repeat: int, frames: int | None, json: Path | None, *, force: bool) -> None:
+def _check(repeat: int, frames: int | None) -> None:
     for name, value in (("--repeat", repeat), ("--frames", frames)):
         if value is not None and value < 1:
             raise NasionError(f"{name} is {value}; it must be at least 1")
-    check_place("--json", json, force=force)
 
 
 def _thread_counts(tracking: Tracking) -> list[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ..engines.errors import NasionError, RuntimeUnavailable, printable
-from ..engines.places import check_place
+from ..engines.places import check_places, write_file
 
 if TYPE_CHECKING:
     from ..engines.build import Progress
@@ -59,7 +59,7 @@ def compile(
     from ..engines.zoo import model_path
 
     _check(workspace, device)
-    check_place("--out", out, force=force, suffixes=(".plan",))
+    check_places({"--out": out}, force=force, suffixes=(".plan",), inputs=[model])
     wish = Wish(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
     path, with_what = model_path(model), tensorrt(library)
     with Device(gpu_number(device)) as gpu, shown() as progress:
@@ -67,7 +67,7 @@ def compile(
         ready = plan_of(path, with_what, gpu, wish=wish, say=_say, progress=progress)
         ready.engine.close()
     if out is not None:
-        out.write_bytes(ready.path.read_bytes())
+        write_file(out, ready.path.read_bytes())
     _print(ready, out or ready.path)
 
 
@@ -117,7 +117,7 @@ def shown() -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Bars(*columns, console=Console(file=sys.stderr), transient=True) as bars:
         phases: dict[str, TaskID] = {}
 

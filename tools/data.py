@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from ..engines.errors import SinkError
+from ..engines.places import check_places, write_file
 
 if TYPE_CHECKING:
     from ..realtime.faces import Image
@@ -34,33 +35,24 @@ def check(
     Args:
         path: a data set, or a folder that holds several.
         set_: name of the set (default: all that are recognised); a wrong one lists them all.
-        out: file for the sheet, .jpg or .png (default: in this folder, named after the set or the folder read). Red
-            points are occluded, blue boxes come with the set.
+        out: file for the sheet, .jpg or .png, but no picture of the set (default: in this folder, named after the set
+            or the folder read). Red points are occluded, blue boxes come with the set.
         force: replace that file.
         decode: also decode every picture and count the points that lie outside of theirs.
     """
     from rich.console import Console
 
     file = out or Path(f"{set_ or path.resolve().name}-sheet.jpg")
-    _check_writable(file, force=force)
+    if file.suffix.lower() not in (".jpg", ".png"):
+        raise SinkError(f"--out {str(file)!r}: suffix {file.suffix!r}; allowed: .jpg, .png")
+    check_places({"--out": file}, force=force)
     report = _Report(decode=decode)
     for name, part in _chosen(path, set_):
         report.add(name, path, part)
-    Console().print(report.table)
+    check_places({"--out": file}, force=force, inputs=report.files)
     _write(file, report.blocks)
+    Console().print(report.table)
     print(f"faces drawn: {file}")
-
-
-def _check_writable(file: Path, *, force: bool) -> None:
-    """See that the sheet can be written, before anything is read.
-
-    Raises:
-        SinkError: it is no picture, its folder is missing, or it is there already and may not be replaced.
-    """
-    if file.suffix.lower() not in (".jpg", ".png") or not file.parent.is_dir():
-        raise SinkError(f"{file}: cannot be written; give a file .jpg or .png in a folder that exists")
-    if file.exists() and not force:
-        raise SinkError(f"{file} already exists; name another file with --out, or replace it with --force")
 
 
 def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
@@ -93,6 +85,7 @@ class _Report:
 
         self.table = Table(box=None, pad_edge=False)
         self.blocks: list[Image] = []
+        self.files: set[Path] = set()
         self._decode = decode
         for name in ("set", "part", "subset"):
             self.table.add_column(name)
@@ -111,6 +104,7 @@ class _Report:
     def _add_faces(self, found: LandmarkSet, part: Part) -> None:
         from ..trainers.datasets import sheet
 
+        self.files.update(found.files)
         self._row(found.name, part, "", sheet.count(found), sheet.outside(found) if self._decode else None)
         for name in found.subsets:
             self._row("", "", name, sheet.count(sheet.subset(found, name)), None)
@@ -122,6 +116,7 @@ class _Report:
 
         test = part == "test"
         found = read_wider(path, test=test) if name == "wider" else sheet.without_faces(read_negatives(path, test=test))
+        self.files.update(found.files)
         boxes = sum(len(each) for each in found.boxes)
         self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
         cells = list(sheet.picture_cells(found, ROWS * sheet.COLUMNS))
@@ -136,5 +131,5 @@ def _write(path: Path, blocks: list[Image]) -> None:
     import cv2
     import numpy as np
 
-    if not cv2.imwrite(str(path), np.concatenate(blocks)):
-        raise SinkError(f"{path}: could not be written")
+    _, encoded = cv2.imencode(path.suffix.lower(), np.concatenate(blocks))
+    write_file(path, encoded.tobytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..engines.errors import SinkError
+from ..engines.places import check_places, writing
 from .track import DEFAULTS, Outputs, run
 
 
@@ -17,26 +18,21 @@ def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
     """
     DEFAULTS.tracker().close()  # what is missing shows before the clip is made
     clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
-    _prepare(out, (clip, tracked, faces), force=force)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    taken = "give another folder with --out, or replace it with --force"
+    check_places({"clip": clip, "video": tracked, "landmarks": faces}, force=force, remedy=taken)
     _render(clip)
     run(str(clip), Outputs(tracked, faces, force=force), DEFAULTS)
     print(f"\n{tracked} shows the result; {faces} holds the points.")
-
-
-def _prepare(folder: Path, files: tuple[Path, ...], *, force: bool) -> None:
-    taken = [str(file) for file in files if file.exists()]
-    if taken and not force:
-        raise SinkError(
-            f"{', '.join(taken)} already exists; give another folder with --out, or replace it with --force"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"cannot make the folder {str(folder)!r}: {error.strerror}; give another with --out") from error
 
 
 def _render(clip: Path) -> None:
     from ..realtime.sources.camera_motion import CameraMotion, write_clip
 
     print(f"making {clip}")
-    write_clip(clip, CameraMotion())
+    try:
+        write_clip(clip, CameraMotion())
+    except SinkError:
+        clip.unlink(missing_ok=True)  # without its index nothing can read it
+        raise

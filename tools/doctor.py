@@ -79,6 +79,7 @@ def examine() -> list[Finding]:
 def _print_table(findings: list[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     marks = {"ok": "[green]ok[/]", "absent": "[yellow]no[/]", "broken": "[red]broken[/]"}
@@ -86,15 +87,10 @@ def _print_table(findings: list[Finding]) -> None:
     for finding in findings:
         head = finding.topic if finding.topic != topic else ""
         topic = finding.topic
-        table.add_row(head, finding.name, marks[finding.state], _plain(finding.found))
+        table.add_row(head, Text(printable(finding.name)), marks[finding.state], Text(printable(finding.found)))
         if finding.remedy:
-            table.add_row("", "", "", _plain(f"→ {finding.remedy}"))
+            table.add_row("", "", "", Text(printable(f"→ {finding.remedy}")))
     Console().print(table)
-
-
-def _plain(text: str) -> str:
-    """Text in which rich sees no markup, and a terminal no control characters."""
-    return printable(text).replace("[", "\\[")
 
 
 def _python() -> Iterator[Finding]:

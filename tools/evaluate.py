@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from cyclopts import Parameter
 
 from ..engines.errors import NasionError, printable
+from ..engines.places import check_places, write_file
 
 if TYPE_CHECKING:
     from ..engines.runtime import Runtime
@@ -44,6 +45,7 @@ def evaluate(
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
     plot: Path | None = None,
     card: bool = False,
+    force: bool = False,
     device: str = "auto",
 ) -> None:
     """Measure networks on the test parts of data sets, and put what comes out beside the papers' figures.
@@ -65,17 +67,22 @@ def evaluate(
         masks: paint a synthetic mask over the lower half of each face, to see how much a network leans on it.
         json_file: also write the figures, with command, machine, versions and date, to this file.
         plot: also draw the cumulative error curves, as .svg or .png.
-        card: also write the figures into the cards of the networks, for those who ship them.
+        card: also write the figures into the cards of the networks, for those who ship them; with --force.
+        force: replace files that exist, and figures in the cards.
         device: for checkpoints: auto (a GPU where there is one), cpu or cuda:N.
     """
+    networks = [*(model or ()), *([detector] if detector else [])]
+    check_places({"--json": json_file, "--plot": plot}, force=force, inputs=networks)
     if model is None or card or (sets and set(sets) <= OF_NETWORKS):
         if plot or paper or decoding or masks:
             raise NasionError("--plot, --paper, --decoding and --masks are for a network that --model names; give one")
-        report = _product(sets, data, (model or ["landmarks-68"])[0], detector or "face-detector", card=card)
+        report = _product(
+            sets, data, (model or ["landmarks-68"])[0], detector or "face-detector", card=card, force=force
+        )
     else:
         report = Comparison(data, detector, paper, decoding, masks, device).run(model, sets or ["300w"], plot)
     if json_file:
-        json_file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
+        write_file(json_file, json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
 
 
 def _finite(value: Any) -> Any:
@@ -252,10 +259,14 @@ def _short(name: str | None) -> str:
 # --- what ships, through the tracker
 
 
-def _product(sets: Sequence[str] | None, data: Path, model: str, detector: str, *, card: bool) -> dict[str, Any]:
+def _product(
+    sets: Sequence[str] | None, data: Path, model: str, detector: str, *, card: bool, force: bool
+) -> dict[str, Any]:
     from ..engines.zoo import model_path
 
     chosen = [_product_set(name) for name in sets or PRODUCT]
+    if card:
+        _check_cards((detector, model), force=force)
     measured = {name: _measure_product(name, data, model, detector) for name in chosen}
     print(json.dumps(measured, indent=1))
     provenance = _provenance(chosen)
@@ -308,7 +319,18 @@ def _provenance(chosen: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _check_cards(networks: Sequence[str], *, force: bool) -> None:
+    """See that the networks have cards, and that figures in them may be replaced."""
+    from ..engines.zoo import model_path
+
+    for network in dict.fromkeys(networks):
+        card = model_path(network).with_suffix(".json")
+        if not card.is_file():
+            raise NasionError(f"--card: {network!r} has no card {str(card)!r}; write one with: nasion export --card")
+        check_places({"--card": card}, force=force, remedy="replace its figures with --force")
+
+
 def _add_to_card(path: Path, measured: Mapping[str, Any]) -> None:
     card = json.loads(path.read_text())
     card["measured"] = card["measured"] | measured
-    path.write_text(json.dumps(card, indent=1) + "\n")
+    write_file(path, json.dumps(card, indent=1) + "\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..engines.places import check_place
+from ..engines.places import check_places
 
 if TYPE_CHECKING:
     from ..engines.agreement import Difference
@@ -35,7 +35,7 @@ def export(
     Args:
         network: best.pt or latest.pt of a run of nasion train; or the name of a recipe, for its untrained network.
         out: file to write; its suffix chooses the format.
-        force: replace that file.
+        force: replace these files.
         fp16: weights and activations in half precision; what goes in and comes out, coordinates and sums stay float32.
         head: of rdfn, the landmark head alone, for crops of faces found otherwise.
         card: also write the model card (SHA-256, licence, data, recipe) beside it.
@@ -49,7 +49,8 @@ def export(
     from ..trainers.recipes import Options
     from ..trainers.systems.heat_maps import read_by
 
-    check_place("--out", out, force=force, suffixes=(".onnx", ".pt2"))
+    check_places({"--out": out}, force=force, suffixes=(".onnx", ".pt2"), inputs=[network])
+    check_places({"--card": out.with_suffix(".json") if card else None}, force=force, inputs=[network])
     _hush()
     trained = source(str(network), Options(set=set_, size=size, width=width), head=head)
     if decoding:

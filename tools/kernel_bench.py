@@ -17,6 +17,7 @@ import numpy as np
 from ..engines.device import Device, Memory, Stream
 from ..engines.driver import Library
 from ..engines.kernels import Kernels
+from ..engines.places import write_file
 from ..engines.roofline import Roof, Roofs, Work, roofs
 from .kernel_cases import Case, cases
 
@@ -191,5 +192,5 @@ def run(json: Path | None = None) -> None:
     print(f"\n{device.gpu.name}: {limits.memory / 1e9:.0f} GB/s in a copy; all else by its highest clock")
     print("\n".join(f"aim missed: {each}" for each in told["missed"]) or "all aims are reached")
     if json is not None:
-        json.write_text(json_module.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write_file(json, json_module.dumps(told, indent=1) + "\n")
         print(f"{json} holds all figures")

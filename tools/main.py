@@ -6,11 +6,14 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from signal import SIGINT
 
 from .. import __version__
 from ..engines.errors import NasionError, printable
+from ..engines.signals import Held, Stopped, ignore
+from .streams import Streams, tell
 
-TYPE_CHECKING = False  # as type checkers know it; until main() is called, nobody catches Ctrl-C
+TYPE_CHECKING = False  # as type checkers know it; until main() is called, nobody catches a signal
 if TYPE_CHECKING:
     from cyclopts import App
 
@@ -30,7 +33,15 @@ _COMMANDS = {
 }
 
 # system library -> Debian package
-_LIBRARIES = {"libGL": "libgl1", "libglib": "libglib2.0-0", "libgthread": "libglib2.0-0", "libEGL": "libegl1"}
+_LIBRARIES = {
+    "libGL": "libgl1", "libglib": "libglib2.0-0", "libgthread": "libglib2.0-0", "libEGL": "libegl1",
+    "libxcb": "libxcb1", "libX11": "libx11-6", "libXext": "libxext6", "libSM": "libsm6", "libXrender": "libxrender1",
+}  # fmt: skip
+
+
+_MISSING = re.compile(
+    r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object|Error loading shared library (lib[\w.+-]+\.so[\w.]*)"
+)
 
 
 def application() -> App:
@@ -50,22 +61,25 @@ def application() -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 an error that was explained, 130 stopped by Ctrl-C."""
+    """Run the command line and exit: 0 done, 1 an error that was explained, 128 + n stopped by signal n."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Plain())
     try:
-        _check_dependencies(sys.argv[1:] if arguments is None else arguments)
-        application()(arguments)  # what takes time is imported in here, where Ctrl-C is caught
-    except KeyboardInterrupt:
-        print("nasion: stopped by Ctrl-C", file=sys.stderr)
-        sys.exit(130)
+        with Held() as signals, signals.let(), Streams():
+            _check_dependencies(sys.argv[1:] if arguments is None else arguments)
+            application()(arguments)  # what takes time is imported in here, where signals are caught
+    except KeyboardInterrupt as interrupt:
+        ignore()  # the process ends: another signal would only spoil that
+        stopped = interrupt if isinstance(interrupt, Stopped) else Stopped(SIGINT)
+        tell(f"nasion: stopped by {stopped}")
+        sys.exit(stopped.status)
     except NasionError as error:
         sys.exit(f"nasion: {printable(error, lines=True)}")
-    except ImportError as error:
-        remedy = import_remedy(error)
-        if remedy is None:
+    except Exception as error:
+        text = explanation(error)
+        if text is None:
             raise
-        sys.exit(f"nasion: {printable(remedy)}")
+        sys.exit(f"nasion: {printable(text)}")
 
 
 class Plain(logging.Formatter):
@@ -90,29 +104,50 @@ def _check_dependencies(words: Sequence[str]) -> None:
             raise NasionError(problem)
 
 
+def explanation(error: Exception) -> str | None:
+    """Return what a user can do about an error of the system or of a library; None where the defect is ours."""
+    from .mending import explained
+
+    return explained(error) or (import_remedy(error) if isinstance(error, ImportError) else None)
+
+
 def import_remedy(error: ImportError) -> str | None:
     """What to install after a failed import, or None where the defect is ours."""
     from .dependencies import EXTRAS
 
     for cause in _causes(error):
-        library = re.search(r"(lib[\w+-]+)[\w.]*\.so[\w.]*: cannot open shared object", str(cause))
-        if library:
-            return _library_remedy(library[1], library[0].split(":")[0])
-        package = (cause.name or "nasion").split(".")[0]
-        if isinstance(cause, ModuleNotFoundError) and package != "nasion":
+        package = (cause.name or "").split(".")[0]
+        if library := _MISSING.search(str(cause)):  # as glibc, then as musl says it
+            file = library[1] or library[2]
+            return _library_remedy(file, package or "cv2")
+        if package in ("", "nasion"):
+            continue
+        if isinstance(cause, ModuleNotFoundError):
             if package in EXTRAS:
                 return f"the package {package} is not installed: pip install 'nasion[{EXTRAS[package]}]'"
             return f"the package {package} is not installed; 'nasion doctor' says what to install"
+        said = str(cause).strip().splitlines()[0]
+        return (
+            f"the package {package} cannot be loaded ({said}); pip install --force-reinstall {_distribution(package)}"
+        )
     return None
 
 
-def _library_remedy(library: str, file: str) -> str:
-    package = next((package for start, package in _LIBRARIES.items() if library.startswith(start)), None)
-    install = f"apt-get install {package}" if package else f"install the system package that holds {file}"
-    return (
-        f"OpenCV needs the system library {file}, which is not installed: {install}; or, without a display, "
-        "pip uninstall -y opencv-python && pip install opencv-python-headless"
-    )
+def _library_remedy(file: str, package: str) -> str:
+    name = "OpenCV" if package == "cv2" else f"the package {package}"
+    if re.search(r"-[0-9a-f]{8}\.", file) or "-r0-" in file:  # as wheels call the libraries that they bring
+        return f"{name} lacks its own library {file}; pip install --force-reinstall {_distribution(package)}"
+    debian = next((debian for start, debian in _LIBRARIES.items() if file.startswith(start)), None)
+    install = f"apt-get install {debian}" if debian else f"install the system package that holds {file}"
+    without = "; or, without a display, pip uninstall -y opencv-python && pip install opencv-python-headless"
+    return f"{name} needs the system library {file}, which is not installed: {install}{without * (package == 'cv2')}"
+
+
+def _distribution(package: str) -> str:
+    """Return what pip calls the package of an import name."""
+    from importlib.metadata import packages_distributions
+
+    return next(iter(packages_distributions().get(package, [package])))
 
 
 def _causes(error: ImportError) -> Iterator[ImportError]:

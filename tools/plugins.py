@@ -22,6 +22,7 @@ def build(
     out: Path | None = None,
     tensorrt: Path | None = None,
     architectures: str | None = None,
+    force: bool = False,
     cuda: Annotated[bool, Parameter(negative="--no-cuda")] = True,
     jobs: int = 1,
     verbose: bool = False,
@@ -32,6 +33,7 @@ def build(
 
     Args:
         out: folder for the libraries (default: the user's cache, where nasion looks for them).
+        force: replace files of the same names in a folder that holds no earlier build.
         tensorrt: folder that holds TensorRT's include (default: $TensorRT_ROOT and the usual places).
         architectures: GPUs to compile for, e.g. 90-real or "86-real;120" (default: all from Turing on).
         cuda: compile kernels and plugins; without them only the plain C++ references.
@@ -42,6 +44,8 @@ def build(
 
     if jobs < 1:
         raise NasionError(f"--jobs {jobs}: at least 1")
+    if out is not None:
+        native.check_folder(out, force=force)
     print(f"compiling in {out or native.default_folder()}; about a minute with CUDA", flush=True)
     found = native.build(
         out,
@@ -76,10 +80,10 @@ def bench(*, json: Path | None = None, force: bool = False) -> None:
         json: write all figures, with GPU, machine and versions, to this file.
         force: replace that file.
     """
-    from ..engines.places import check_place
+    from ..engines.places import check_places
     from .kernel_bench import run
 
-    check_place("--json", json, force=force)
+    check_places({"--json": json}, force=force)
     run(json)
 
 

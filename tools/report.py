@@ -39,7 +39,7 @@ def progress(info: SourceInfo, stream: TextIO | None = None) -> Iterator[Counter
         yield Lines(info, stream)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a name may hold brackets
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[fps]:.1f} FPS"),

@@ -36,16 +36,16 @@ def rtx(
         json: write all figures, with machine and versions, to this file.
         force: replace that file.
     """
-    from ..engines.places import check_place
+    from ..engines.places import check_places, write_file
     from ..engines.zoo import model_path
     from ..engines.zoo import models as shipped
 
-    check_place("--json", json, force=force)
     paths = [model_path(name) for name in models or shipped()]
+    check_places({"--json": json}, force=force, inputs=paths)
     results = [result for path in paths for result in _built(path, python, fp16=fp16)]
     print(table(results))
     if json is not None:
-        json.write_text(json_module.dumps(report(results), indent=1) + "\n", encoding="utf-8")
+        write_file(json, json_module.dumps(report(results), indent=1) + "\n")
         print(f"{json} holds all figures")
     failed = [result for result in results if result.error]
     if failed:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter, Token
 
 from ..engines.errors import NasionError, printable
-from .shield import Shield
+from ..engines.signals import Held
 
 if TYPE_CHECKING:
     from ..realtime.pipeline import Pipeline
@@ -143,7 +143,7 @@ def track(
 ) -> None:
     """Track the faces of SOURCE, and print a table of what was found and how long it took.
 
-    Ctrl-C ends it early and leaves every file readable.
+    Ctrl-C, or another signal that ends a process, stops it early and leaves every file readable.
 
     Args:
         source: a video file, an image, a folder of images, a camera's number, a URL, or pattern: (a moving
@@ -166,7 +166,7 @@ def track(
 
 
 def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, Any] | None = None) -> Summary:
-    """Track ``source`` into ``outputs`` and print the table; an error or Ctrl-C is raised after it.
+    """Track ``source`` into ``outputs`` and print the table; an error or a signal is raised after it.
 
     Everything is checked and opened before the first frame is read.
     """
@@ -179,18 +179,21 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
 
     cv2.setNumThreads(tracking.threads or 1)  # its own default is all cores
     summary = Summary()
-    with Shield() as shield, ExitStack() as stack:
+    with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, **reading or {}))
         sinks = stack.enter_context(open_sinks(info=opened.info, **asdict(outputs)))
         tracker = tracking.tracker()
         for told in _running(tracker):
             print(printable(told), flush=True)
         pipeline = stack.enter_context(Pipeline(opened, tracker))
-        trouble = _follow(pipeline, sinks, summary, shield)
-        trouble = _close(stack, shield) or trouble
-    summary.print()
-    if trouble is not None:
-        raise trouble
+        with Held() as signals:  # from the first write to the end of the last
+            trouble = _follow(pipeline, sinks, summary, signals)
+            trouble = _close(stack) or trouble or signals.take()
+    try:
+        summary.print()
+    finally:
+        if trouble is not None:
+            raise trouble
     return summary
 
 
@@ -202,32 +205,36 @@ def _running(tracker: Tracker) -> list[str]:
     return [f"{', '.join(names)}: {where}" for where, names in alike.items()]
 
 
-def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, shield: Shield) -> BaseException | None:
+def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held) -> BaseException | None:
     """Run to the end, or to the trouble that is returned: the results so far are still wanted."""
     from .report import progress
 
     begin = monotonic()
     try:
         with progress(pipeline.info) as bar:
-            for frame, faces in pipeline:
-                with shield.up(), pipeline.timings.measure("write"):
+            while not sinks.stopped:
+                with signals.let():
+                    tracked = next(pipeline, None)
+                if tracked is None:
+                    break
+                frame, faces = tracked
+                with pipeline.timings.measure("write"):
                     sinks.write(frame, faces)
                     summary.add(faces)
                 bar.advance()
-                if sinks.stopped:
-                    break
     except (KeyboardInterrupt, NasionError) as stopped:
         return stopped
+    except OSError as error:  # of the terminal, which may have gone with a signal
+        return signals.take() or error
     finally:
         summary.finish(monotonic() - begin, pipeline.dropped, pipeline.timings.summary())
     return None
 
 
-def _close(stack: ExitStack, shield: Shield) -> BaseException | None:
-    """Finish the files, even if Ctrl-C is pressed meanwhile; return the trouble with that."""
+def _close(stack: ExitStack) -> BaseException | None:
+    """Finish the files; return the trouble with that."""
     try:
-        with shield.up():
-            stack.close()
+        stack.close()
     except (KeyboardInterrupt, NasionError) as trouble:
         return trouble
     return None

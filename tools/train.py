@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 from cyclopts import Parameter
 
-from ..engines.errors import NasionError
+from ..engines.errors import NasionError, SinkError
+from ..engines.places import check_places, is_folder, reaching
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +47,11 @@ def train(
     teacher: Path | None = None,
     backbone_weights: Path | None = None,
     budget: float | None = None,
+    force: bool = False,
 ) -> None:
     """Train a network, or go on where the run in OUT stopped.
 
-    Ctrl-C writes a checkpoint first. On many GPUs, for each a process:
+    Ctrl-C, or another signal that ends a process, writes a checkpoint first. On many GPUs, for each a process:
     torchrun --nproc-per-node N -m -- nasion.tools.main train RECIPE ...
 
     Args:
@@ -76,6 +78,7 @@ def train(
         teacher: checkpoint of the network to learn from, for recipes that distil.
         backbone_weights: public weights of the backbone (default: from scratch).
         budget: million multiply-accumulates that pruning may leave.
+        force: replace best.pt and curves in OUT that are of no run which could go on.
     """
     import cv2
     import torch
@@ -84,6 +87,7 @@ def train(
     from ..trainers.recipes import Options, recipe_named
 
     chosen = recipe_named(recipe)
+    _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1))
     if threads:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -100,9 +104,9 @@ def train(
         batch=batch,
     )
     chosen.check(options)
-    if seeds is not None and seeds < 1:
-        raise NasionError(f"seeds is {seeds}; give how many times to train, 1 or more")
     folder = out or Path("runs") / recipe
+    for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:
+        check_folder(each, force=force, inputs=(start, teacher, backbone_weights))
     with joined(device_named(device)) as place:
         job = Job(chosen, data, clock, steps, workers, place, precision)
         if seeds is None:
@@ -111,6 +115,31 @@ def train(
         results = [job.run(replace(options, seed=k), folder / f"seed-{k}") for k in range(seeds)]
         if job.speaks:
             print("\n".join(spread(results)))
+
+
+def _check_numbers(**given: tuple[int | None, int]) -> None:
+    """See that whole numbers are from the least one allowed to what torch and the system can count."""
+    for name, (value, least) in given.items():
+        most = {"threads": 1024, "workers": 1024}.get(name, 2**31 - 1)
+        if value is not None and not least <= value <= most:
+            raise NasionError(f"--{name} is {value}; give a whole number from {least} to {most}")
+
+
+def check_folder(folder: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
+    """See that a run in ``folder`` replaces no files but those of the run that it goes on with.
+
+    Raises:
+        SinkError: it would, and ``force`` is not given; or they are inputs, or cannot be written.
+    """
+    with reaching(folder, SinkError, named=f"--out {str(folder)!r}"):
+        if not is_folder(folder):
+            return
+        goes_on = (folder / "latest.pt").exists()
+        begun = goes_on or (folder / "record.jsonl").exists()
+    own = {"latest.pt": True, "record.jsonl": True, "best.pt": goes_on, "curve.svg": begun, "curve.png": begun}
+    remedy = "give another folder, or replace it with --force"
+    for name, is_own in own.items():
+        check_places({"--out": folder / name}, force=force or is_own, inputs=inputs, remedy=remedy)
 
 
 def device_named(name: str) -> torch.device:
@@ -223,9 +252,9 @@ def watching(name: str, stream: TextIO | None = None, *, silent: bool = False) -
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("step {task.fields[step]:,}  {task.fields[losses]}"),
+        TextColumn("step {task.fields[step]:,}  {task.fields[losses]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(file=stream), refresh_per_second=4) as bars:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..engines.errors import NasionError
+from ..engines.places import write_file, writing
 from .learner import Learner, without
 
 
@@ -45,11 +47,18 @@ def _some(names: list[str]) -> str:
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write beside and rename, so that a stop in between never leaves half a checkpoint."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside and rename, so that a stop in between never leaves half a checkpoint.
+
+    Raises:
+        SinkError: it cannot be written, and the one before is kept.
+    """
+    data = io.BytesIO()  # torch hides what the system says of a file
+    torch.save(content, data)
     beside = path.with_suffix(".part")
-    torch.save(content, beside)
-    beside.replace(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(beside, data.getvalue())
+        beside.replace(path)
 
 
 def load(path: Path) -> dict[str, Any]:

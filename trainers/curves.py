@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..engines.places import write_file
 from .record import read_record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +53,19 @@ def draw_curves(folder: Path) -> tuple[Path, ...]:
         _panel(figure.add_subplot(1, len(shown), place), title, lines)
     files = folder / "curve.svg", folder / "curve.png"
     for file in files:
-        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+        save_figure(figure, file)
     return files
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure as .svg or .png.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+    drawn, kind = io.BytesIO(), file.suffix.removeprefix(".")
+    figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    write_file(file, drawn.getvalue())
 
 
 def _panel(axes: Axes, title: str, lines: Series) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engines.errors import ModelError, NasionError
+from ..engines.places import write_file
 from ..engines.spec import METADATA_KEY, Spec
 from .half import Halved, sums_in_full
 from .operators import as_nodes
@@ -75,15 +77,18 @@ def write_model(network: nn.Module, spec: Spec, path: Path, *, fp16: bool = Fals
 
     Raises:
         ModelError: the suffix is neither.
+        SinkError: the file cannot be written.
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise ModelError(f"{path}: suffix {path.suffix!r}; allowed: .onnx, .pt2")
     # weights over 255 would leave float16's full precision
     network, spec = (Halved(network), spec) if fp16 else absorb_std(network.eval(), spec)
     if path.suffix == ".pt2":
-        torch.export.save(_traced(network, spec), path, extra_files={METADATA_KEY: spec.to_json()})
+        content = io.BytesIO()
+        torch.export.save(_traced(network, spec), content, extra_files={METADATA_KEY: spec.to_json()})
+        write_file(path, content.getvalue())
     else:
-        path.write_bytes(_to_onnx(network, spec).SerializeToString())
+        write_file(path, _to_onnx(network, spec).SerializeToString())
 
 
 def _traced(network: nn.Module, spec: Spec) -> torch.export.ExportedProgram:
@@ -202,7 +207,7 @@ def write_card(trained: Trained, path: Path) -> Path:
         },
         "measured": before.get("measured", {}) if before.get("sha256") == sha256 else {},
     }
-    card_path.write_text(json.dumps(card, indent=1) + "\n")
+    write_file(card_path, json.dumps(card, indent=1) + "\n")
     return card_path
 
 

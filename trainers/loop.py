@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..engines.signals import ignore
 from . import processes
 from .checkpoint import TrainingError
 from .learner import Learner
@@ -87,7 +89,7 @@ def train(
 
     Under torchrun (see ``processes.joined``) each process draws its share of each batch; the first one writes, and
     reports the losses of its share.
-    A checkpoint is written with each validation, every five minutes, and on Ctrl-C or SIGTERM.
+    A checkpoint is written with each validation, every five minutes, and on a signal that ends a process.
 
     Args:
         learner: moved to ``device``.
@@ -109,7 +111,7 @@ def train(
     Raises:
         TrainingError: a loss is not finite (its parts are named), the checkpoint belongs to another schedule, a turn
             has no optimiser, a turn that has one is never reached, or the batch cannot be shared by the processes.
-        KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, once the checkpoint is written.
+        Stopped: after Ctrl-C or another signal that ends a process, once the checkpoint is written.
     """
     device = torch.device(device)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -177,8 +179,16 @@ def _batches(
 
 
 def _without_signals(_: int) -> None:
-    """Ctrl-C in a terminal reaches every process: those that only prepare samples leave it to the one that trains."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals, which may reach every process of a group, to the one that trains.
+
+    A second SIGTERM counts: by that torch ends a process that does not answer.
+    """
+    ignore()
+    signal.signal(signal.SIGTERM, _heed_the_next)
+
+
+def _heed_the_next(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _steps(state: State, run: _Run, batches: Iterator[Any], stopping: Stopping) -> None:

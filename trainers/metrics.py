@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..engines.errors import NasionError
 from ..realtime.faces import USUAL, FloatArray, LandmarkScheme
 from ..realtime.geometry import iou
+from .curves import save_figure
 
 Norm = Literal["io", "ip", "box", "diag", "tight-box", "tight-diag"]
 """What errors are divided by: the distance of the outer eye corners, that of the pupils, the square root of width
@@ -228,6 +229,7 @@ def draw_error_curves(
 
     Raises:
         MetricError: see ``check_drawing``.
+        SinkError: the file cannot be written.
     """
     check_drawing(file)
     from matplotlib.figure import Figure
@@ -240,7 +242,7 @@ def draw_error_curves(
     axes.set(xlim=(0, 100 * limit), ylim=(0, 100), xlabel=f"{norm} [%]", ylabel="faces [%]", title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    save_figure(figure, file)
 
 
 # --- confidence and detection

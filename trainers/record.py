@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.closing import Closing
+from ..engines.places import writing
+from ..realtime.sinks.whole import WholeFile
 
 log = logging.getLogger(__name__)
 
@@ -18,20 +20,29 @@ class Record(Closing):
     """Appends to ``record.jsonl`` in the run's folder, and to the log; every line is complete when written."""
 
     def __init__(self, folder: Path, *, silent: bool = False) -> None:
-        """Open or continue the record in ``folder``; a ``silent`` one writes nothing anywhere."""
+        """Open or continue the record in ``folder``; a ``silent`` one writes nothing anywhere.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
         self.path = folder / "record.jsonl"
-        self._file = None
+        self._file: WholeFile | None = None
         if not silent:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a")
+            with writing(self.path):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._file = WholeFile(self.path, append=True)
 
     def write(self, kind: str, **values: Any) -> None:
-        """Add one report with the time of day."""
+        """Add one report with the time of day.
+
+        Raises:
+            SinkError: there is no room for it.
+        """
         if self._file is None:
             return
         line = json.dumps({"kind": kind, "at": round(time.time(), 1), **values})
-        self._file.write(line + "\n")
-        self._file.flush()
+        with writing(self.path):
+            self._file.write(f"{line}\n".encode())
         log.log(logging.DEBUG if kind == "train" else logging.INFO, "%s", line)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from ..places import reaching
 
 FOLDER = Path(__file__).parent
 
@@ -76,7 +77,9 @@ def model_path(model: str | Path) -> Path:
         card.check()
         return card.path
     path = Path(model)
-    if not path.is_file():
+    with reaching(path, ModelError, named=f"model {str(model)!r}"):
+        is_file = path.is_file()
+    if not is_file:
         raise ModelError(
             f"model {str(model)!r} is neither a file nor shipped; shipped are: {', '.join(shipped) or 'none'}"
         )

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ...engines.errors import SinkError
-from ...engines.places import check_place
+from ...engines.places import check_places
 from ..faces import Face, Frame
 from ..sources.base import SourceInfo
 from .base import Sink
@@ -90,10 +90,7 @@ def open_sinks(
         sinks.append(_pictures(wanted["--out"], info))
     if landmarks is not None:
         sinks.append(_landmarks(wanted["--landmarks"], header or Header.of(info)))
-    for option, path in wanted.items():
-        _check_place(option, path, info, force=force)
-    if len(wanted) == 2 and _same(*wanted.values()):
-        raise SinkError(f"--out and --landmarks are both {str(out)!r}; give them different names")
+    check_places(wanted, force=force, inputs=info.files)
     if show:
         sinks.append(WindowSink(f"nasion: {info.name}"))
     return Sinks(sinks)
@@ -118,17 +115,3 @@ def _landmarks(path: Path, header: Header) -> Sink:
         allowed = ", ".join(_LANDMARKS)
         raise SinkError(f"--landmarks {str(path)!r} has suffix {path.suffix!r}; allowed: {allowed}")
     return _LANDMARKS[path.suffix.lower()](path, header)
-
-
-def _check_place(option: str, path: Path, info: SourceInfo, *, force: bool) -> None:
-    if path.exists() and any(_same(path, file) for file in info.files):
-        whole = "the source itself" if len(info.files) == 1 else "a picture of the source"
-        raise SinkError(f"{option} {str(path)!r} is {whole}; give another name")
-    check_place(option, path, force=force)
-
-
-def _same(a: Path, b: Path) -> bool:
-    """Whether both are one file, by whatever name."""
-    if a.exists() and b.exists():
-        return a.samefile(b)
-    return a.resolve() == b.resolve()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...engines.closing import Closing
 from ...engines.errors import SinkError
+from ...engines.places import writing as writing
 from ..faces import Face, Frame
 
 
@@ -31,19 +31,6 @@ class Sink(Closing):
         Raises:
             SinkError: it cannot be written, or the sink is closed.
         """
-
-
-@contextmanager
-def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """Turn what the system says about ``path``, OSError or ``errors``, into a SinkError."""
-    kinds: tuple[type[Exception], ...] = (OSError, *errors)
-    try:
-        yield
-    except kinds as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SinkError(
-            f"cannot write {str(path)!r}: {reason}; check the folder, its rights and the space left"
-        ) from error
 
 
 def closed(path: Path) -> SinkError:

@@ -39,9 +39,6 @@ _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 1
 _AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
 _MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov+default_base_moof", "frag_duration": "500000", **_AT_ONCE}
 _MATROSKA = {"cluster_time_limit": "1000", **_AT_ONCE}
-# Each picture leaves the encoder at once and in order. FFmpeg's fragments need the order: where a fragment ends among
-# B-frames, its edit list hides the last frame. And a killed process loses only what is not yet in a fragment.
-_ENCODER = {"tune": "zerolatency", "g": "60"}
 
 
 class VideoSink(Sink):
@@ -55,13 +52,13 @@ class VideoSink(Sink):
     The file is opened, and one that was there before replaced, when the first frame arrives.
     """
 
-    def __init__(self, path: Path, info: SourceInfo, *, crf: int = 22, preset: str = "veryfast") -> None:
+    def __init__(self, path: Path, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast") -> None:
         """Check that ``path`` can be encoded, and say so where the sound of the source cannot be kept.
 
         Args:
             path: its suffix, .mp4, .mov or .mkv, chooses the container.
             info: of the source that the frames come from, and the sound, which is kept but of a live stream.
-            crf: x264's quality, 0 (lossless) to 51; 22 hides its traces from most eyes.
+            crf: x264's quality, 0 (lossless) to 51; 20 hides its traces from most eyes.
             preset: x264's speed, ``ultrafast`` to ``veryslow``.
 
         Raises:
@@ -74,7 +71,7 @@ class VideoSink(Sink):
         if info.live and info.sound:
             _log.warning("%s: a live stream cannot be read twice; %s will have no sound", info.name, path.name)
         self._path, self._info = path, info
-        self._options = {"crf": str(crf), "preset": preset, **_ENCODER}
+        self._options = {"crf": str(crf), "preset": preset, "g": "60"}
         self._file: _VideoFile | None = None
         self._is_closed = False
 
@@ -142,7 +139,9 @@ class _VideoFile:
         self._output.start_encoding()
 
     def _add_stream(self, options: dict[str, str]) -> VideoStream:
-        stream = self._output.add_stream("libx264", rate=self._rate, options=options, time_base=_TIME_BASE)
+        stream = self._output.add_stream(
+            "libx264", rate=self._rate, options=options | {"x264-params": _ordered(self._rate)}, time_base=_TIME_BASE
+        )
         width, height = self._size
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         # Say how the colours are coded, as most players guess it anyway: BT.709 for HD, BT.601 below.
@@ -198,6 +197,15 @@ class _VideoFile:
             if self._sound is not None:
                 self._sound.close()
             self._output.close()
+
+
+def _ordered(rate: Fraction) -> str:
+    """Return settings of x264 without B-frames, by which it holds back no more than a sixth of a second of frames.
+
+    Where a fragment of MP4 ends among B-frames, FFmpeg's edit list hides the last frame. And a killed process loses only
+    what the encoder holds and what is not yet in a fragment.
+    """
+    return f"rc-lookahead={min(int(rate / 6), 6)}:bframes=0:sync-lookahead=0:sliced-threads=1"
 
 
 def _fit(image: Image, width: int, height: int) -> Image:

@@ -11,15 +11,15 @@ from ...engines.closing import Closing
 class WholeFile(Closing):
     """Bytes appended whole or not at all, and with the system at once: a killed process leaves what it wrote."""
 
-    def __init__(self, path: Path) -> None:
-        """Open ``path`` and empty it.
+    def __init__(self, path: Path, *, append: bool = False) -> None:
+        """Open ``path`` and empty it, or ``append`` to what it holds.
 
         Raises:
             OSError: it cannot be written.
         """
-        self._file = path.open("wb", buffering=0)
-        self._end = 0  # of what was written
-        self._claimed = 0  # end of the file: there may be room after what was written
+        self._file = path.open("ab" if append else "wb", buffering=0)
+        self._end = self._file.tell() if append else 0  # of what was written
+        self._claimed = self._end  # end of the file: there may be room after what was written
 
     @property
     def closed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -13,16 +14,19 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from ...engines.errors import SourceError
+from ...engines.places import is_folder, reaching
 from ..numeric import finite, is_whole
 from .background import BackgroundSource
 from .base import Cut, FrameSource, Pictures, Source, SourceInfo
 from .camera_motion import CameraMotion
-from .cameras import Camera, list_cameras, open_camera
+from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_camera
 from .media import open_media
 from .nvdec import check_decode
 from .stills import IMAGE_SUFFIXES, open_folder, open_image
 
 __all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "redact"]
+
+_log = logging.getLogger(__name__)
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _PATTERN = "pattern:"
@@ -45,7 +49,7 @@ def open_source(
     """Open anything that gives frames, and read its first one.
 
     Args:
-        source: path of a video, an image or a folder of images; number of a camera; URL; or ``pattern:``,
+        source: path of a video, an image or a folder of images; number or device of a camera; URL; or ``pattern:``,
             the moving test picture (``pattern:live`` comes at the pace of a camera;
             ``pattern:?seconds=5&seed=1`` sets its length and course). A string of digits is a camera.
         start: seconds at which to begin: the first frame has this time or a later one. Not for live sources.
@@ -71,9 +75,11 @@ def open_source(
     check_decode(decode)
     cut = Cut(start, end)
     text = str(source).strip()
-    if isinstance(source, int) or (isinstance(source, str) and text.isascii() and text.isdigit()):
-        _refuse_gpu(f"camera {text}", decode)
-        return _camera(int(source), cut, size, fps, timeout)
+    number = source if isinstance(source, int) else camera_number(source)
+    if number is not None:
+        _refuse_gpu(f"camera {number}", decode)
+        return _camera_named(text, number, cut, size, fps, timeout)
+    assert not isinstance(source, int)
     if isinstance(source, str) and text.startswith(_PATTERN):
         _refuse_gpu(text, decode)
         return _pattern(text, cut, size, fps)
@@ -82,7 +88,8 @@ def open_source(
         return _url(text, cut, timeout, decode)
     if not text:
         raise SourceError(f"the source is empty; {_KINDS}")
-    return _path(Path(source), cut, decode)
+    with reaching(Path(source), SourceError):
+        return _path(Path(source), cut, decode)
 
 
 def redact(url: str) -> str:
@@ -147,9 +154,27 @@ def _no_start(name: str, cut: Cut) -> None:
         raise SourceError(f"{name}: a live source has no place {cut.start:g} s to start from; leave start out")
 
 
+def _camera_named(
+    text: str, number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None, timeout: float
+) -> BackgroundSource:
+    """Open a camera, and say how to name a file that is called like its number."""
+    hint = f"for the file of that name give ./{text}" if text.isdigit() and os.path.lexists(text) else ""
+    try:
+        camera = _camera(number, cut, size, fps, timeout)
+    except SourceError as error:
+        if hint:
+            raise SourceError(f"{error}; {hint}") from error
+        raise
+    if hint:
+        _log.warning("camera %d is taken; %s", number, hint)
+    return camera
+
+
 def _camera(number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None, timeout: float) -> BackgroundSource:
-    if number < 0:
-        raise SourceError(f"camera {number} does not exist; cameras count from 0; see them with: nasion doctor")
+    if not 0 <= number <= MOST_CAMERAS:
+        raise SourceError(
+            f"camera {number} does not exist; cameras count from 0 to {MOST_CAMERAS}; see them with: nasion doctor"
+        )
     _no_start(f"camera {number}", cut)
     return open_camera(number, cut, size=size, fps=fps, timeout=timeout)
 
@@ -165,7 +190,7 @@ def _url(url: str, cut: Cut, timeout: float, decode: str) -> BackgroundSource:
 
 
 def _path(path: Path, cut: Cut, decode: str) -> FrameSource:
-    if path.is_dir():
+    if is_folder(path):
         _refuse_gpu(str(path), decode)
         return open_folder(path, cut)
     if not path.exists():

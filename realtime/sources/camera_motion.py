@@ -16,11 +16,14 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ...engines.errors import SourceError
 from ...engines.photograph import FACE, PHOTOGRAPH
+from ...engines.places import writing
+from ...engines.signals import Held
 from ..faces import FloatArray, Image
 from .stills import read_image
 
@@ -209,19 +212,26 @@ def _sample(scene: Image, matrix: FloatArray, size: tuple[int, int], finer: int)
 def write_clip(path: str | Path, motion: CameraMotion) -> None:
     """Write the clip as H.264 and a quiet AAC tone in MP4, replacing what is there.
 
+    A signal that comes meanwhile ends the clip early; it is delivered when the file is whole.
+
     Raises:
         SourceError: its sides are odd, which H.264 in yuv420p cannot hold.
+        SinkError: it cannot be written.
     """
     width, height = motion.size
     if width % 2 or height % 2:
         raise SourceError(f"a clip of {width}x{height} cannot be written; both sides must be even")
     # An absolute path, because FFmpeg takes "name:rest" for a protocol.
-    with av.open(str(Path(path).absolute()), "w", format="mp4") as container:
+    place = str(Path(path).absolute())
+    with Held() as signals, writing(Path(path), FFmpegError), av.open(place, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=motion.rate, options={"crf": "20", "preset": "veryfast"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         sound = container.add_stream("aac", rate=_SOUND_RATE, layout="mono")
+        container.start_encoding()  # at once: FFmpeg crashes when a header that failed is followed by anything else
         sent = 0
         for index in range(motion.frames):
+            if index and signals.asked:
+                break
             frame = VideoFrame.from_ndarray(motion.render(index), format="bgr24")
             frame.pts, frame.time_base = index, 1 / motion.rate
             container.mux(video.encode(frame))

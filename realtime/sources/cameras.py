@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -25,6 +26,10 @@ _quiet_lock = threading.Lock()
 _PROBED = 4  # camera numbers tried where the system does not list its cameras
 
 
+MOST_CAMERAS = 2**20 - 1
+"""The largest number that Linux can give a device."""
+
+
 @dataclass(frozen=True, slots=True)
 class Camera:
     """A camera that opens: its number and the size in pixels it delivers unasked."""
@@ -32,6 +37,15 @@ class Camera:
     number: int
     width: int
     height: int
+
+
+def camera_number(source: str | os.PathLike[str]) -> int | None:
+    """Return the camera that a string of digits or a device names, such as ``0``, ``/dev/video0`` or a link to it."""
+    text = os.fspath(source).strip()
+    if isinstance(source, str) and text.isascii() and text.isdigit():
+        return int(text) if len(text) < 4000 else MOST_CAMERAS + 1  # Python reads no number of thousands of digits
+    device = re.fullmatch(r"/dev/video([0-9]{1,9})", os.path.realpath(text) if text.startswith("/dev/") else text)
+    return int(device[1]) if device else None
 
 
 def list_cameras() -> list[Camera]:
