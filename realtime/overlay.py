@@ -1,17 +1,19 @@
-"""Draw faces into a picture: points, the lines of their scheme, box, identity and score."""
+"""Draw faces into an image: landmarks, the lines of their scheme, box and identity."""
 
 from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .faces import Face, FloatArray, Image, scheme_of
+from ..engines.errors import NasionError
+from .faces import Face, FloatArray, Image
 
 Colour = tuple[int, int, int]
 
@@ -19,6 +21,7 @@ _SHIFT = 4  # cv2 draws at 1/16 pixel
 _REACH = 100_000  # pixels; points further out are drawn there, so that cv2's integers cannot overflow
 _LINE_ALPHA = 0.75  # lines step back behind the dots, which are what was measured
 _FAINT = 0.2  # a point of no confidence can still be seen
+_LEAST_FOR_LINES, _LEAST_FOR_LABEL = 60, 40  # pixels of a face's side
 _BLACK: Colour = (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -28,6 +31,7 @@ class _Pen:
     """Sizes in pixels that suit one face, and its colour."""
 
     colour: Colour
+    side: float
     dot: float
     line: int
     text: float
@@ -38,10 +42,29 @@ class _Pen:
         side = math.sqrt(max(width * height, 1.0)) if math.isfinite(width * height) else 1.0
         return cls(
             colour=colour_of(face.id),
+            side=side,
             dot=min(max(side / 100, 0.7), 12.0),
             line=round(min(max(side / 220, 1), 8)),
             text=min(max(side / 500, 0.4), 1.5),
         )
+
+
+PARTS = ("box", "label", "landmarks", "lines")
+"""What ``draw`` can draw of a face."""
+
+Draw = Callable[[Image, Sequence[Face]], Image]
+
+
+def drawing(parts: Collection[str]) -> Draw:
+    """Return ``draw`` for some of ``PARTS``.
+
+    Raises:
+        NasionError: there is no such part.
+    """
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise NasionError(f"{unknown[0]!r} cannot be drawn; allowed: {', '.join(PARTS)}, or none")
+    box, label, landmarks, lines = (part in parts for part in PARTS)
+    return partial(draw, box=box, label=label, landmarks=landmarks, lines=lines)
 
 
 def colour_of(identity: int) -> Colour:
@@ -55,7 +78,7 @@ def draw(
     image: Image,
     faces: Sequence[Face],
     *,
-    points: bool = True,
+    landmarks: bool = True,
     lines: bool = True,
     box: bool = True,
     label: bool = True,
@@ -64,24 +87,27 @@ def draw(
 
     Args:
         image: BGR (height, width, 3); stays as it is.
-        faces: in pixels of ``image``; may reach beyond it. Points that are not finite are left out.
-        points: a dot at each point, fainter the lower its confidence.
-        lines: the lines of the scheme, where there is one with that number of points.
-        box: the box around the points.
-        label: identity and score above the box.
+        faces: in pixels of ``image``; may reach beyond it. Landmarks that are not finite are left out.
+        landmarks: a dot at each landmark, fainter the lower its confidence.
+        lines: the lines of the scheme, where it is known; not in faces smaller than 60 pixels.
+        box: the box around the landmarks.
+        label: the identity beside the box, where it covers no face; not for faces smaller than 40 pixels.
     """
     canvas = image.copy()
     for face in faces:
         pen = _Pen.of(face)
         if box and np.isfinite(face.box).all():
             _draw_box(canvas, face.box, pen)
-        if lines:
+        if lines and pen.side >= _LEAST_FOR_LINES:
             _draw_lines(canvas, image, face, pen)
-        if points:
+        if landmarks:
             _draw_dots(canvas, image, face, pen)
-    for face in faces:  # at the end, so that no other face covers a label
-        if label and np.isfinite(face.box).all():
-            _draw_label(canvas, face, _Pen.of(face))
+    if label:  # at the end, so that no other face covers a label
+        taken = [face.box.tolist() for face in faces if np.isfinite(face.box).all()]
+        for face in faces:
+            pen = _Pen.of(face)
+            if pen.side >= _LEAST_FOR_LABEL and np.isfinite(face.box).all():
+                taken.append(_draw_label(canvas, face, pen, taken))
     return canvas
 
 
@@ -91,7 +117,7 @@ def _draw_box(canvas: Image, box: FloatArray, pen: _Pen) -> None:
 
 
 def _draw_lines(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
-    scheme = scheme_of(len(face.landmarks))
+    scheme = face.landmarks.scheme
     if scheme is None:
         return
     start = [a for run in scheme.lines for a in run[:-1]]
@@ -118,17 +144,30 @@ def _draw_dots(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
             cv2.circle(canvas, fixed[i], round(radius * (1 << _SHIFT)), colours[i], cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_label(canvas: Image, face: Face, pen: _Pen) -> None:
-    text, thick = f"{face.id}  {face.score:.2f}", 1 if pen.text < 0.8 else 2
+def _draw_label(canvas: Image, face: Face, pen: _Pen, taken: Sequence[Sequence[float]]) -> list[float]:
+    """Draw the identity where it covers none of the boxes ``taken``, if there is such a place; return its box."""
+    text, thick = str(face.id), 1 if pen.text < 0.8 else 2
     (width, height), descent = cv2.getTextSize(text, _FONT, pen.text, thick)
     pad = max(2, height // 3)
     width, height = width + 2 * pad, height + descent + pad
-    # Above the box; moved into the picture where that is outside.
-    left = int(np.clip(face.box[0], 0, max(canvas.shape[1] - width, 0)))
-    top = int(np.clip(face.box[1] - height - pad, 0, max(canvas.shape[0] - height, 0)))
+    x0, y0, x1, y1 = face.box.tolist()
+    # above the box, below it, and on its sides; moved into the image where that is outside
+    corners = ((x0, y0 - height - pad), (x0, y1 + pad), (x0 - width - pad, y0), (x1 + pad, y0))
+    limits = max(canvas.shape[1] - width, 0), max(canvas.shape[0] - height, 0)
+    places = [
+        tuple(int(np.clip(value, 0, most)) for value, most in zip(corner, limits, strict=True)) for corner in corners
+    ]
+    left, top = next((place for place in places if not _covers(place, width, height, taken)), places[0])
     cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), pen.colour, cv2.FILLED)
     base = (left + pad, top + height - descent - pad // 2)
     cv2.putText(canvas, text, base, _FONT, pen.text, _BLACK, thick, cv2.LINE_AA)
+    return [left, top, left + width, top + height]
+
+
+def _covers(corner: tuple[int, ...], width: int, height: int, boxes: Sequence[Sequence[float]]) -> bool:
+    """Tell if a label at ``corner`` covers a part of any box."""
+    left, top = corner
+    return any(left < x1 and x0 < left + width and top < y1 and y0 < top + height for x0, y0, x1, y1 in boxes)
 
 
 def _mixed(image: Image, points: FloatArray, colour: Colour, alpha: FloatArray) -> list[list[float]]:

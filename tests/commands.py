@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,7 @@ class FakeTracker:
 
     runtimes = {}  # noqa: RUF012
     timings = None
+    networks = SimpleNamespace(aligner=SimpleNamespace(scheme="ibug-68", landmarks=68))
 
     def update(self, frame):
         import numpy as np
@@ -34,6 +36,12 @@ class FakeTracker:
 
     def close(self):
         pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 @pytest.fixture

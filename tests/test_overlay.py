@@ -83,7 +83,7 @@ def test_points_of_low_confidence_are_fainter(grey: Image) -> None:
 
 def test_68_points_are_joined_by_the_lines_of_their_scheme(grey: Image) -> None:
     points = grid(17, 4, step=16)
-    drawn = draw(grey, [face_at(points)], points=False, box=False, label=False)
+    drawn = draw(grey, [face_at(points)], landmarks=False, box=False, label=False)
     touched = changed(grey, drawn)
     for run in IBUG_68.lines:
         for a, b in pairwise(run):
@@ -92,17 +92,17 @@ def test_68_points_are_joined_by_the_lines_of_their_scheme(grey: Image) -> None:
 
 
 def test_points_without_a_scheme_are_not_joined(grey: Image) -> None:
-    drawn = draw(grey, [face_at(grid(10, 5))], points=False, box=False, label=False)
+    drawn = draw(grey, [face_at(grid(10, 5))], landmarks=False, box=False, label=False)
     assert (drawn == grey).all()
 
 
 def test_box_and_label_are_drawn_where_the_face_is(grey: Image) -> None:
     face = face_at(grid(7, 4, x=60, y=90))
-    boxed = changed(grey, draw(grey, [face], points=False, label=False))
+    boxed = changed(grey, draw(grey, [face], landmarks=False, label=False))
     assert boxed[90, 60:181].all()
     assert boxed[90:151, 60].all()
     assert not boxed[95:145, 65:175].any()
-    labelled = changed(grey, draw(grey, [face], points=False, box=False))
+    labelled = changed(grey, draw(grey, [face], landmarks=False, box=False))
     assert labelled[:90].any()
     assert not labelled[90:].any()
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
+from .. import __version__
 from ..engines.errors import NasionError, printable
 from ..engines.signals import Held
 
 if TYPE_CHECKING:
     from ..realtime.pipeline import Pipeline
-    from ..realtime.sinks import Sinks
+    from ..realtime.sinks import Header, Sinks
+    from ..realtime.sources import SourceInfo
     from ..realtime.tracker import Tracker
     from .report import Summary
 
@@ -28,6 +30,13 @@ class Time(float):
 
 class Size(tuple[int, int]):
     """Width and height, written as ``1280x720``."""
+
+
+class Parts(tuple[str, ...]):
+    """Parts of a drawing, written as ``box,landmarks``, or ``none``."""
+
+
+PARTS = ("box", "label", "landmarks", "lines")
 
 
 def parse_time(text: str) -> Time:
@@ -58,6 +67,11 @@ def parse_size(text: str) -> Size:
 
 def _time(kind: type, tokens: Sequence[Token]) -> Time:
     return parse_time(tokens[0].value)
+
+
+def _parts(kind: type, tokens: Sequence[Token]) -> Parts:
+    text = tokens[0].value
+    return Parts(() if text == "none" else [part.strip() for part in text.split(",")])
 
 
 def _size(kind: type, tokens: Sequence[Token]) -> Size:
@@ -123,6 +137,7 @@ class Outputs:
     landmarks: Path | None = None
     show: bool = False
     force: bool = False
+    parts: tuple[str, ...] = PARTS
 
 
 def track(
@@ -133,6 +148,7 @@ def track(
     landmarks: Path | None = None,
     show: bool = False,
     force: bool = False,
+    draw: Annotated[Parts, Parameter(converter=_parts, n_tokens=1)] = Parts(PARTS),  # noqa: B008
     start: Annotated[Time | None, Parameter(converter=_time)] = None,
     end: Annotated[Time | None, Parameter(converter=_time)] = None,
     size: Annotated[Size | None, Parameter(converter=_size, n_tokens=1)] = None,
@@ -152,6 +168,7 @@ def track(
         landmarks: file for the points of every frame: .jsonl, .csv or .parquet.
         show: show the result in a window; q closes it.
         force: replace files that exist.
+        draw: what to draw of each face: box, label, landmarks and lines, separated by commas, or none.
         start: begin at this time, in seconds or [HH:]MM:SS.
         end: stop at this time, in seconds or [HH:]MM:SS.
         size: ask a camera or pattern for pictures of this size, for example 1280x720.
@@ -162,7 +179,7 @@ def track(
     """
     decode = tracking.where_to_decode(decode)
     reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout, "decode": decode}
-    run(source, Outputs(out, landmarks, show, force), tracking, reading)
+    run(source, Outputs(out, landmarks, show, force, draw), tracking, reading)
 
 
 def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, Any] | None = None) -> Summary:
@@ -173,7 +190,7 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
     import cv2
 
     from ..realtime.pipeline import Pipeline
-    from ..realtime.sinks import open_sinks
+    from ..realtime.sinks import LateHeader, open_sinks
     from ..realtime.sources import open_source
     from .report import Summary
 
@@ -181,8 +198,11 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
     summary = Summary()
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, **reading or {}))
-        sinks = stack.enter_context(open_sinks(info=opened.info, **asdict(outputs)))
-        tracker = tracking.tracker()
+        # The outputs are checked before networks are loaded, which may take minutes.
+        header = LateHeader(opened.info)
+        sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **asdict(outputs)))
+        tracker = stack.enter_context(tracking.tracker())
+        header.value = _header(opened.info, tracker)
         for told in _running(tracker):
             print(printable(told), flush=True)
         pipeline = stack.enter_context(Pipeline(opened, tracker))
@@ -195,6 +215,22 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
         if trouble is not None:
             raise trouble
     return summary
+
+
+def _header(info: SourceInfo, tracker: Tracker) -> Header:
+    """Return the header of a landmark file."""
+    from ..realtime.sinks import Header
+    from .machine import versions
+
+    aligner = tracker.networks.aligner
+    models = {part: network.spec.name for part, network in tracker.runtimes.items()}
+    return Header.of(
+        info,
+        scheme=aligner.scheme,
+        landmarks=aligner.landmarks,
+        models=models,
+        versions={"nasion": __version__, **versions()},
+    )
 
 
 def _running(tracker: Tracker) -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from ...engines.errors import SinkError
 from ...engines.places import check_places
 from ..faces import Face, Frame
+from ..overlay import PARTS, Draw, drawing
 from ..sources.base import SourceInfo
 from .base import Sink
-from .header import Header
+from .header import AnyHeader, Header, LateHeader
 from .landmarks import CsvSink, JsonLinesSink, ParquetSink
 from .video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageSink, VideoSink
 from .window import WindowSink
@@ -21,6 +22,7 @@ __all__ = [
     "Header",
     "ImageSink",
     "JsonLinesSink",
+    "LateHeader",
     "ParquetSink",
     "Sink",
     "Sinks",
@@ -29,7 +31,7 @@ __all__ = [
     "open_sinks",
 ]
 
-_LANDMARKS: dict[str, Callable[[Path, Header], Sink]] = {
+_LANDMARKS: dict[str, Callable[[Path, AnyHeader], Sink]] = {
     ".jsonl": JsonLinesSink,
     ".csv": CsvSink,
     ".parquet": ParquetSink,
@@ -67,7 +69,8 @@ def open_sinks(
     show: bool = False,
     info: SourceInfo,
     force: bool = False,
-    header: Header | None = None,
+    header: AnyHeader | None = None,
+    parts: Collection[str] = PARTS,
 ) -> Sinks:
     """Check all outputs and return them as one sink. Nothing is written before the first frame.
 
@@ -78,6 +81,7 @@ def open_sinks(
         info: of the source; its sound goes into the video.
         force: replace files that exist.
         header: of the landmark file; None for one of ``info`` and 68 landmarks.
+        parts: what is drawn of each face: ``box``, ``label``, ``landmarks``, ``lines``.
 
     Raises:
         SinkError: an output cannot be written, exists already, or is the source or the other output.
@@ -87,18 +91,18 @@ def open_sinks(
     wanted = {option: Path(path) for option, path in paths.items() if path is not None}
     sinks: list[Sink] = []
     if out is not None:
-        sinks.append(_pictures(wanted["--out"], info))
+        sinks.append(_pictures(wanted["--out"], info, drawing(parts)))
     if landmarks is not None:
         sinks.append(_landmarks(wanted["--landmarks"], header or Header.of(info)))
     check_places(wanted, force=force, inputs=info.files)
     if show:
-        sinks.append(WindowSink(f"nasion: {info.name}"))
+        sinks.append(WindowSink(f"nasion: {info.name}", drawing(parts)))
     return Sinks(sinks)
 
 
-def _pictures(path: Path, info: SourceInfo) -> Sink:
+def _pictures(path: Path, info: SourceInfo, draw: Draw) -> Sink:
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        return VideoSink(path, info)
+        return VideoSink(path, info, draw=draw)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         allowed = ", ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)
         raise SinkError(f"--out {str(path)!r} has suffix {path.suffix!r}; allowed: {allowed}")
@@ -107,10 +111,10 @@ def _pictures(path: Path, info: SourceInfo) -> Sink:
             f"--out {str(path)!r} is an image, but {info.name!r} is not a single one; "
             f"give a video: {', '.join(VIDEO_SUFFIXES)}"
         )
-    return ImageSink(path)
+    return ImageSink(path, draw)
 
 
-def _landmarks(path: Path, header: Header) -> Sink:
+def _landmarks(path: Path, header: AnyHeader) -> Sink:
     if path.suffix.lower() not in _LANDMARKS:
         allowed = ", ".join(_LANDMARKS)
         raise SinkError(f"--landmarks {str(path)!r} has suffix {path.suffix!r}; allowed: {allowed}")

@@ -53,8 +53,31 @@ class Header:
         """Return one line of JSON."""
         return json.dumps(self.values(), separators=(",", ":"), default=dict)
 
+    def __call__(self) -> Header:
+        """Return itself: a header that is known from the beginning."""
+        return self
+
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """Make a header of what ``values`` returned; entries that this version does not know are left out."""
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
+
+
+class LateHeader:
+    """A header that is completed after the outputs have been checked, before the first frame is written.
+
+    Attributes:
+        value: the header.
+    """
+
+    def __init__(self, info: SourceInfo) -> None:
+        """Begin with the header of a source."""
+        self.value = Header.of(info)
+
+    def __call__(self) -> Header:
+        """Return the header as it is now."""
+        return self.value
+
+
+AnyHeader = Header | LateHeader

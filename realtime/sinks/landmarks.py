@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from ...engines.errors import MissingExtra, SinkError
 from ..faces import Face, Frame
 from .base import Sink, closed, writing
-from .header import Header
+from .header import AnyHeader, Header
 from .whole import WholeFile
 
 Row = list[Any]
@@ -57,7 +58,7 @@ class JsonLinesSink(Sink):
     A killed process leaves whole lines, and so does a full disk.
     """
 
-    def __init__(self, path: Path, header: Header | None = None) -> None:
+    def __init__(self, path: Path, header: AnyHeader | None = None) -> None:
         """Write to ``path`` from the first frame on."""
         self._path, self._header = path, header or Header()
         self._file: WholeFile | None = None
@@ -71,7 +72,7 @@ class JsonLinesSink(Sink):
         with writing(self._path):
             if self._file is None:
                 self._file = WholeFile(self._path)
-                self._file.write((self._header.to_json() + "\n").encode())
+                self._file.write((self._header().to_json() + "\n").encode())
             self._file.write(line.encode())
 
     def close(self) -> None:
@@ -85,9 +86,8 @@ class JsonLinesSink(Sink):
 class _Table(Sink):
     """Rows of one width, a face each; a frame without faces is a row with frame and time alone."""
 
-    def __init__(self, path: Path, header: Header | None = None) -> None:
+    def __init__(self, path: Path, header: AnyHeader | None = None) -> None:
         self._path, self._header = path, header or Header()
-        self._columns = columns(self._header.landmarks)
         self._file: WholeFile | None = None
         self._waiting: list[Row] = []
         self._is_closed = False
@@ -96,13 +96,14 @@ class _Table(Sink):
         """Write one row per face, or one without a face."""
         if self._is_closed:
             raise closed(self._path)
+        landmarks = self._header().landmarks
         for face in faces:
-            if len(face.landmarks) != self._header.landmarks:
+            if len(face.landmarks) != landmarks:
                 raise SinkError(
-                    f"{str(self._path)!r} has columns for {self._header.landmarks} landmarks, not "
+                    f"{str(self._path)!r} has columns for {landmarks} landmarks, not "
                     f"{len(face.landmarks)}; write faces of several schemes to a .jsonl file"
                 )
-        width = len(self._columns)
+        width = len(columns(landmarks))
         self._waiting += [row + [None] * (width - len(row)) for row in _rows(record(frame, faces))]
         with writing(self._path):
             self._put_all()
@@ -135,6 +136,7 @@ class _Table(Sink):
             self._file.close()
 
 
+@cache
 def columns(landmarks: int) -> list[str]:
     """Return the columns of a table of faces with so many landmarks."""
     numbered = [f"{name}{i}" for name in ("x", "y", "confidence") for i in range(landmarks)]
@@ -167,9 +169,9 @@ class CsvSink(_Table):
     def _put(self) -> None:
         if self._file is None:
             self._file = WholeFile(self._path)
-            values = self._header.values().items()
+            values = self._header().values().items()
             about = "".join(f"# {name}: {json.dumps(value, default=dict)}\n" for name, value in values)
-            self._file.write((about + ",".join(self._columns) + "\n").encode())
+            self._file.write((about + ",".join(columns(self._header().landmarks)) + "\n").encode())
         for _, rows in groupby(self._waiting, key=lambda row: row[0]):
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(rows)
@@ -184,7 +186,7 @@ class ParquetSink(_Table):
     costs the rows since the last.
     """
 
-    def __init__(self, path: Path, header: Header | None = None) -> None:
+    def __init__(self, path: Path, header: AnyHeader | None = None) -> None:
         """Write to ``path`` from the first frame on.
 
         Raises:
@@ -210,8 +212,8 @@ class ParquetSink(_Table):
 
     def _open(self) -> None:
         whole = {"frame": self._arrow.int64(), "time": self._arrow.float64(), "id": self._arrow.int32()}
-        types = [(name, whole.get(name, self._arrow.float32())) for name in self._columns]
-        self._schema = self._arrow.schema(types, metadata={METADATA_KEY: self._header.to_json()})
+        types = [(name, whole.get(name, self._arrow.float32())) for name in columns(self._header().landmarks)]
+        self._schema = self._arrow.schema(types, metadata={METADATA_KEY: self._header().to_json()})
         self._file = WholeFile(self._path)
         self._file.reserve(self._room_for_index(0))
         self._writer = self._parquet.ParquetWriter(self._file, self._schema)
@@ -226,7 +228,7 @@ class ParquetSink(_Table):
             self._writer.write_table(table)
 
     def _room_for_index(self, groups: int) -> int:
-        return 2 * len(self._header.to_json()) + _INDEX_ENTRY * len(self._schema) * (groups + 1)
+        return 2 * len(self._header().to_json()) + _INDEX_ENTRY * len(self._schema) * (groups + 1)
 
     def _finish(self) -> None:
         try:

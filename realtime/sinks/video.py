@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from ...engines.errors import SinkError
 from ..faces import Face, Frame, Image
-from ..overlay import draw
+from ..overlay import Draw, draw
 from ..sources.base import SourceInfo
 from .base import Sink, closed, writing
 from .sound import open_sound
@@ -52,7 +52,9 @@ class VideoSink(Sink):
     The file is opened, and one that was there before replaced, when the first frame arrives.
     """
 
-    def __init__(self, path: Path, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast") -> None:
+    def __init__(
+        self, path: Path, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast", draw: Draw = draw
+    ) -> None:
         """Check that ``path`` can be encoded, and say so where the sound of the source cannot be kept.
 
         Args:
@@ -60,6 +62,7 @@ class VideoSink(Sink):
             info: of the source that the frames come from, and the sound, which is kept but of a live stream.
             crf: x264's quality, 0 (lossless) to 51; 20 hides its traces from most eyes.
             preset: x264's speed, ``ultrafast`` to ``veryslow``.
+            draw: draws the faces.
 
         Raises:
             SinkError: another suffix, or no H.264 encoder in the installed PyAV.
@@ -70,7 +73,7 @@ class VideoSink(Sink):
             raise SinkError(f"video {str(path)!r} needs H.264, which this PyAV lacks; install it with: pip install av")
         if info.live and info.sound:
             _log.warning("%s: a live stream cannot be read twice; %s will have no sound", info.name, path.name)
-        self._path, self._info = path, info
+        self._path, self._info, self._draw = path, info, draw
         self._options = {"crf": str(crf), "preset": preset, "g": "60"}
         self._file: _VideoFile | None = None
         self._is_closed = False
@@ -86,7 +89,7 @@ class VideoSink(Sink):
         with writing(self._path, FFmpegError):
             if self._file is None:
                 self._file = _VideoFile(self._path, self._info, frame, self._options)
-            self._file.write(draw(frame.image, faces), frame.time)
+            self._file.write(self._draw(frame.image, faces), frame.time)
 
     def close(self) -> None:
         """Finish the file; calling it again does nothing."""
@@ -100,9 +103,9 @@ class VideoSink(Sink):
 class ImageSink(Sink):
     """One annotated picture."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, draw: Draw = draw) -> None:
         """Write to ``path`` when the frame arrives; its suffix, .png, .jpg or .jpeg, chooses the format."""
-        self._path = path
+        self._path, self._draw = path, draw
         self._is_written = self._is_closed = False
 
     def write(self, frame: Frame, faces: Sequence[Face]) -> None:
@@ -112,7 +115,7 @@ class ImageSink(Sink):
         if self._is_written:
             raise SinkError(f"{str(self._path)!r} holds one image and the source has more; give a video")
         self._is_written = True
-        _, encoded = cv2.imencode(self._path.suffix.lower(), draw(frame.image, faces))
+        _, encoded = cv2.imencode(self._path.suffix.lower(), self._draw(frame.image, faces))
         with writing(self._path), WholeFile(self._path) as file:
             file.write(encoded.tobytes())
 
@@ -202,8 +205,8 @@ class _VideoFile:
 def _ordered(rate: Fraction) -> str:
     """Return settings of x264 without B-frames, by which it holds back no more than a sixth of a second of frames.
 
-    Where a fragment of MP4 ends among B-frames, FFmpeg's edit list hides the last frame. And a killed process loses only
-    what the encoder holds and what is not yet in a fragment.
+    Where a fragment of MP4 ends among B-frames, FFmpeg's edit list hides the last frame. And a killed process loses
+    only what the encoder holds and what is not yet in a fragment.
     """
     return f"rc-lookahead={min(int(rate / 6), 6)}:bframes=0:sync-lookahead=0:sliced-threads=1"
 

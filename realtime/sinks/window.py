@@ -11,7 +11,7 @@ import cv2
 
 from ...engines.errors import SinkError
 from ..faces import Face, Frame
-from ..overlay import draw
+from ..overlay import Draw, draw
 from .base import Sink
 
 _ESCAPE = 27
@@ -23,14 +23,14 @@ _PROBE_TIMEOUT = 30.0  # seconds; a cold start of Python and OpenCV takes a few
 class WindowSink(Sink):
     """Shows each frame as it comes; q, Esc or closing it sets ``stopped``. For the main thread only."""
 
-    def __init__(self, title: str = "nasion") -> None:
+    def __init__(self, title: str = "nasion", draw: Draw = draw) -> None:
         """Check that a window can be shown.
 
         Raises:
             SinkError: there is no display, or OpenCV was built without windows.
         """
         _require_display()
-        self._title = title
+        self._title, self._draw = title, draw
         self._is_shown = self._is_stopped = self._is_closed = False
 
     @property
@@ -48,7 +48,7 @@ class WindowSink(Sink):
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.resizeWindow(self._title, frame.width, frame.height)
             self._is_shown = True
-        cv2.imshow(self._title, draw(frame.image, faces))
+        cv2.imshow(self._title, self._draw(frame.image, faces))
         key = cv2.waitKey(1) & 0xFF
         self._is_stopped = key in (ord("q"), _ESCAPE) or not self._is_visible()
 

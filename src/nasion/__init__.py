@@ -11,13 +11,29 @@ import os
 TYPE_CHECKING = False  # as type checkers know it; to import typing takes longer than all else here
 if TYPE_CHECKING:
     from .engines.errors import NasionError
-    from .realtime.faces import Face, Frame
+    from .realtime.faces import Face, Frame, Landmarks
+    from .realtime.overlay import draw
     from .realtime.pipeline import track
+    from .realtime.reading import read
+    from .realtime.schemes import LandmarkScheme, add_scheme
     from .realtime.sources import open_source
     from .realtime.tracker import Tracker, TrackerOptions
 
-__version__ = "0.1.0"
-__all__ = ["Face", "Frame", "NasionError", "Tracker", "TrackerOptions", "open_source", "track"]
+__version__ = "0.2.0"
+__all__ = [
+    "Face",
+    "Frame",
+    "LandmarkScheme",
+    "Landmarks",
+    "NasionError",
+    "Tracker",
+    "TrackerOptions",
+    "add_scheme",
+    "draw",
+    "open_source",
+    "read",
+    "track",
+]
 
 _FOLDER = os.path.dirname(__file__)
 if not os.path.isdir(os.path.join(_FOLDER, "engines")):  # a checkout without symbolic links: they lie beside src
@@ -26,10 +42,15 @@ if not os.path.isdir(os.path.join(_FOLDER, "engines")):  # a checkout without sy
 _HOME = {
     "Face": ".realtime.faces",
     "Frame": ".realtime.faces",
+    "LandmarkScheme": ".realtime.schemes",
+    "Landmarks": ".realtime.faces",
     "NasionError": ".engines.errors",
     "Tracker": ".realtime.tracker",
     "TrackerOptions": ".realtime.tracker",
+    "add_scheme": ".realtime.schemes",
+    "draw": ".realtime.overlay",
     "open_source": ".realtime.sources",
+    "read": ".realtime.reading",
     "track": ".realtime.pipeline",
 }
 
