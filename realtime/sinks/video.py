@@ -38,7 +38,7 @@ _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the enco
 _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
 _AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
 _MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov+default_base_moof", "frag_duration": "500000", **_AT_ONCE}
-_MATROSKA = {"cluster_time_limit": "1000", **_AT_ONCE}
+_MATROSKA = {"cluster_time_limit": "500", **_AT_ONCE}
 
 
 class VideoSink(Sink):
@@ -202,8 +202,8 @@ class _VideoFile:
 def _ordered(rate: Fraction) -> str:
     """Return settings of x264 without B-frames, by which it holds back no more than a sixth of a second of frames.
 
-    Where a fragment of MP4 ends among B-frames, FFmpeg's edit list hides the last frame. And a killed process loses only
-    what the encoder holds and what is not yet in a fragment.
+    Where a fragment of MP4 ends among B-frames, FFmpeg's edit list hides the last frame. And a killed process loses
+    only what the encoder holds and what is not yet in a fragment.
     """
     return f"rc-lookahead={min(int(rate / 6), 6)}:bframes=0:sync-lookahead=0:sliced-threads=1"
 
