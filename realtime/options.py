@@ -100,7 +100,8 @@ RENAMED = (
 )
 
 # name, least and most of each whole number. More threads than these keep a runtime busy with nothing but them.
-_WHOLE = (("threads", 0, 1024), ("detect_size", 32, None), ("max_faces", 1, None))
+_MOST = 2**31 - 1
+_WHOLE = (("threads", 0, 1024), ("detect_size", 32, _MOST), ("max_faces", 1, _MOST))
 _OPTIONAL = ("detect_size", "max_faces")
 
 
@@ -109,8 +110,7 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise NasionError(f"{name}={value!r:.60} is not allowed; choose from {', '.join(allowed)}")
 
 
-def _whole(name: str, value: object, least: int, most: int | None) -> int:
-    if not is_whole(value) or value < least or (most is not None and value > most):
-        up_to = "" if most is None else f" to {most}"
-        raise NasionError(f"{name}={value!r:.60} is not allowed; give a whole number from {least}{up_to}")
+def _whole(name: str, value: object, least: int, most: int) -> int:
+    if not is_whole(value) or not least <= value <= most:
+        raise NasionError(f"{name}={value!r:.60} is not allowed; give a whole number from {least} to {most}")
     return int(value)

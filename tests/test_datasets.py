@@ -322,13 +322,13 @@ def test_validation_takes_every_twelfth_and_nothing_twice() -> None:
 
 
 def test_the_real_sets_have_the_published_sizes(shared_data: Path) -> None:
-    assert len(read_300w(shared_data)) == 2012
+    assert len(read_300w(shared_data)) == 2122
     assert len(read_300w(shared_data, test=True)) == 330
     assert len(read_ytf68(shared_data)) == 3462
     aflw = read_aflw68(shared_data)
     assert aflw.visible is not None
     np.testing.assert_array_equal(np.isnan(aflw.visible), np.isnan(aflw.points[..., 0]))
-    assert (len(aflw), sum(int(mask.sum()) for mask in aflw.subsets.values())) == (6300, 6300)
+    assert (len(aflw), sum(int(mask.sum()) for mask in aflw.subsets.values())) == (12591, 12591)
     wider = read_wider(shared_data, test=True)
     sides = [(boxes[:, 2:] - boxes[:, :2]).min(axis=1) for boxes in wider.boxes]
     assert (len(wider), int((np.concatenate(sides) >= 12).sum())) == (101, 518)

@@ -92,7 +92,16 @@ def test_faces_are_measured_in_masks_whatever_finds_them(
     model = "landmarks-68" if recipe is None else str(write_checkpoint(tmp_path / "run", recipe))
     errors = []
     for masks, name in ((False, "300w"), (True, "300w in masks")):
-        evaluate(["300w"], data=data, model=[model], detector=detector, masks=masks, json_file=report, device="cpu")
+        evaluate(
+            ["300w"],
+            data=data,
+            model=[model],
+            detector=detector,
+            masks=masks,
+            json_file=report,
+            force=True,
+            device="cpu",
+        )
         assert f"\n{name}, test part, 13 faces" in capsys.readouterr().out
         written = json.loads(report.read_text())
         assert ("--masks" in written["command"]) == masks

@@ -142,14 +142,14 @@ def test_a_training_without_room_is_one_line_and_keeps_its_last_checkpoint(tmp_p
     from nasion.trainers import checkpoint
 
     path = tmp_path / "latest.pt"
-    checkpoint.save({"average": {}, "description": {}, "step": 1}, path)
+    checkpoint.save({"average": {}, "description": {}, "step": 1, "figures": {}}, path)
 
     def full(path, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(type(tmp_path), "write_bytes", full)
     with pytest.raises(SinkError, match="No space left on device; free some space"):
-        checkpoint.save({"average": {}, "description": {}, "step": 2}, path)
+        checkpoint.save({"average": {}, "description": {}, "step": 2, "figures": {}}, path)
     assert checkpoint.load(path)["step"] == 1
     assert [each.name for each in tmp_path.iterdir()] == ["latest.pt"]
 

@@ -274,7 +274,7 @@ def test_a_recipe_trains_validates_and_is_read_again(name: str, data: Path, tmp_
 
 def test_the_study_of_references_starts_from_a_trained_network(data: Path, tmp_path: Path) -> None:
     learner, options = taught(built()), TINY
-    torch.save({"average": learner.state_dict(), "description": {}}, tmp_path / "best.pt")
+    torch.save({"average": learner.state_dict(), "description": {}, "step": 1, "figures": {}}, tmp_path / "best.pt")
     begun = built("rht-r-references", replace(options, start=tmp_path / "best.pt"))
     assert torch.equal(begun.reference_points, learner.reference_points)
     with pytest.raises(TrainingError, match="the weights do not fit RHTLearner"):

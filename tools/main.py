@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -62,10 +61,11 @@ def application() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error that was explained, 128 + n stopped by signal n."""
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(Plain())
     try:
         with Held() as signals, signals.let(), Streams():
+            from .plain_logging import make_plain
+
+            make_plain()
             _check_dependencies(sys.argv[1:] if arguments is None else arguments)
             application()(arguments)  # what takes time is imported in here, where signals are caught
     except KeyboardInterrupt as interrupt:
@@ -80,14 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if text is None:
             raise
         sys.exit(f"nasion: {printable(text)}")
-
-
-class Plain(logging.Formatter):
-    """Warnings without characters that can control a terminal: they name files and entries of files."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record."""
-        return printable(super().format(record), lines=True)
 
 
 def _check_dependencies(words: Sequence[str]) -> None:

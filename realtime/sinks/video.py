@@ -38,7 +38,7 @@ _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the enco
 _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
 _AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
 _MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov+default_base_moof", "frag_duration": "500000", **_AT_ONCE}
-_MATROSKA = {"cluster_time_limit": "1000", **_AT_ONCE}
+_MATROSKA = {"cluster_time_limit": "500", **_AT_ONCE}
 
 
 class VideoSink(Sink):
