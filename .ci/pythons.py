@@ -95,7 +95,7 @@ def tried(wheel: Path, python: Path, folder: Path, *, full: bool, oldest: bool) 
     if demo.returncode:
         print(demo.stdout + demo.stderr)
     report = place / "tests.xml"
-    tests = ["tests"] if full else [f"tests/test_{name}.py" for name in SAMPLE]
+    tests = ["tests"] if full else [str(file) for name in SAMPLE for file in Path("tests").rglob(f"test_{name}.py")]
     # -P and an empty pythonpath: the wheel is tested, not the checkout.
     command = [python, "-P", "-m", "pytest", "-q", "-o", "pythonpath=", "-p", "no:cacheprovider", *tests]
     code = subprocess.run([*command, f"--junit-xml={report}"], cwd=ROOT, check=False).returncode

@@ -1,6 +1,6 @@
 """Write the measured tables into README and docs from the JSON that our commands wrote: python docs/figures.py
 
-One table is of counts and not of measurements: those of the kernels come from engines/roofline.py.
+One table is of counts and not of measurements: those of the kernels come from tools/kernels/roofline.py.
 
 Tables stand between ``<!-- figures: NAME -->`` and ``<!-- end -->``. ``--check`` changes nothing and fails where a
 table is not the one that the JSON gives.
@@ -202,7 +202,7 @@ def rtx() -> str:
 
 
 def _built_where(report: dict[str, Any]) -> str:
-    from nasion.engines.plugins import source_hash
+    from nasion.engines.operators.library import source_hash
 
     machine, versions = report["machine"], report["versions"]
     built_of = {each["plugin_sources"] for each in report["results"]} - {""}
@@ -235,7 +235,7 @@ def systems() -> str:
 
 def kernels() -> str:
     """What each call that ``nasion plugins bench`` times must do: counted here and now, not measured."""
-    from nasion.tools.kernel_cases import cases
+    from nasion.tools.kernels.cases import cases
 
     rows = []
     for case in cases():

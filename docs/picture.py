@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 import nasion
-from nasion.realtime.overlay import draw
-from nasion.realtime.sources.camera_motion import CameraMotion
+from nasion.realtime.drawing import draw
+from nasion.realtime.sources.synthetic import CameraMotion
 
 MOMENTS = (20, 90, 150, 260)
 

@@ -21,7 +21,7 @@ from typing import Any
 from reports import STUDIES as REPORTS
 
 from nasion.tools.machine import machine, versions
-from nasion.trainers.record import read_record
+from nasion.trainers.training.record import read_record
 
 
 @dataclass(frozen=True)

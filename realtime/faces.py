@@ -15,7 +15,7 @@ from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, USUAL,
 from .times import seconds_of
 
 if TYPE_CHECKING:
-    from .pixels import Pixels
+    from .images.pixels import Pixels
 
 __all__ = [
     "AFLW_19",

@@ -15,10 +15,10 @@ from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from .channels import Channel
 from .faces import Face, Frame
-from .options import RENAMED
 from .sources import Source, SourceInfo, open_source
 from .timing import Timings
-from .tracker import Tracker, TrackerOptions
+from .tracking.options import RENAMED
+from .tracking.tracker import Tracker, TrackerOptions
 
 T = TypeVar("T")
 Tracked = tuple[Frame, list[Face]]

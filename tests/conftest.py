@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .fake_cuda import FakeCuda
-from .fake_cuda import build as build_fake_cuda
+from .support.fake_cuda import FakeCuda
+from .support.fake_cuda import build as build_fake_cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -85,7 +85,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An untrained landmark network and detector, small, as .onnx and .pt2, written by our own export."""
     torch = pytest.importorskip("torch")
 
-    from nasion.trainers.export import write_model
+    from nasion.trainers.export.files.files import write_model
+
     from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, LandmarkExport
     from nasion.trainers.networks.face_detector import DetectorConfig, DetectorExport, FaceDetector
     from nasion.trainers.systems.shipped import DETECTOR_SPEC, landmark_spec
@@ -114,7 +115,7 @@ def fake_cuda_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def fake_gpu(fake_cuda_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     """A machine with one such GPU and a plan cache of its own; whatever is taken of the GPU must be given back."""
-    from nasion.engines import device, driver
+    from nasion.engines.gpu import device, driver
 
     monkeypatch.setattr(driver, "LIBRARY", str(fake_cuda_library))
     monkeypatch.setattr(device, "open_driver", driver.Driver)

@@ -102,17 +102,17 @@ def test_the_wheel_holds_models_photograph_licence_and_types(wheel: list[str]) -
         "nasion/__init__.py",
         "nasion/__main__.py",
         "nasion/py.typed",
-        "nasion/engines/cuda/CMakeLists.txt",
+        "nasion/engines/operators/cuda/CMakeLists.txt",
         "nasion/engines/zoo/face-detector.onnx",
         "nasion/engines/zoo/face-detector.json",
         "nasion/engines/zoo/landmarks-68.onnx",
         "nasion/engines/zoo/landmarks-68.json",
-        "nasion/realtime/tracker.py",
-        "nasion/trainers/loop.py",
+        "nasion/realtime/tracking/tracker.py",
+        "nasion/trainers/training/loop.py",
         "nasion/tools/main.py",
     }
     assert expected <= set(wheel)
-    assert [name for name in wheel if name.startswith("nasion/engines/photographs/")]
+    assert [name for name in wheel if name.startswith("nasion/engines/tensorrt/photographs/")]
     assert [name for name in wheel if name.endswith("licenses/LICENSE")]
 
 
@@ -124,7 +124,7 @@ def test_every_link_in_the_docs_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_every_python_example_in_the_docs_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nasion.realtime.sources.camera_motion import CameraMotion, write_clip
+    from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)

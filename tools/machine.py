@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..engines.driver import gpus
 from ..engines.errors import DeviceError
+from ..engines.gpu.driver import gpus
 
 _PACKAGES = (
     "numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "onnxruntime-gpu", "torch",

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from ..engines.closing import Closing
 from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
-from ..realtime.requests import Detect
 from ..realtime.timing import StageTime, Timings
-from .track import Tracking
+from ..realtime.tracking.requests import Detect
+from .commands.track import Tracking
 
 if TYPE_CHECKING:
-    from ..engines.batches import Fill, Shape
+    from ..engines.gpu.graphs import Fill, Shape
     from ..engines.runtime import GpuRuntime, Runtime
     from ..engines.spec import Outputs
     from ..realtime.faces import Frame
-    from ..realtime.tracker import Tracker
+    from ..realtime.tracking.tracker import Tracker
 
 MOST_FRAMES = 1500
 MOST_BYTES = 2_000_000_000  # of decoded frames: 321 at 1080p
@@ -167,7 +167,7 @@ def measure(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> Mea
     """Track the clip ``repeat`` times from its beginning, after a warm-up."""
     import cv2
 
-    from ..realtime.tracker import Tracker
+    from ..realtime.tracking.tracker import Tracker
 
     cv2.setNumThreads(threads)
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from ..engines.places import told
+from ..engines.output_paths import told
 
 # as glibc, C++, OpenCV, Python and torch say it
 _NO_MEMORY = re.compile(

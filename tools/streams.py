@@ -57,7 +57,7 @@ class Streams:
         if isinstance(lost, BrokenPipeError) and (kind is None or issubclass(kind, SystemExit | BrokenPipeError)):
             raise SystemExit(_BROKEN_PIPE) from None
         if lost is not None and (kind is None or issubclass(kind, SystemExit | OSError)):
-            from ..engines.places import told
+            from ..engines.output_paths import told
 
             raise NasionError(f"the output cannot be written: {told(lost)}") from lost
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..places import reaching
+from ..output_paths import reaching
 
 FOLDER = Path(__file__).parent
 

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ...engines.errors import SinkError
-from ...engines.places import check_places
+from ...engines.output_paths import check_places
+from ..drawing import PARTS, Draw, drawing
 from ..faces import Face, Frame
-from ..overlay import PARTS, Draw, drawing
 from ..sources.base import SourceInfo
 from .base import Sink
 from .header import AnyHeader, Header, LateHeader

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...engines.closing import Closing
 from ...engines.errors import SinkError
-from ...engines.places import writing as writing
+from ...engines.output_paths import writing as writing
 from ..faces import Face, Frame
 
 

@@ -17,8 +17,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from ...engines.errors import SinkError
+from ..drawing import Draw, draw
 from ..faces import Face, Frame, Image
-from ..overlay import Draw, draw
 from ..sources.base import SourceInfo
 from .base import Sink, closed, writing
 from .sound import open_sound

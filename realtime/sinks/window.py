@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import cv2
 
 from ...engines.errors import SinkError
+from ..drawing import Draw, draw
 from ..faces import Face, Frame
-from ..overlay import Draw, draw
 from .base import Sink
 
 _ESCAPE = 27

@@ -14,15 +14,15 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from ...engines.errors import SourceError
-from ...engines.places import is_folder, reaching
+from ...engines.output_paths import is_folder, reaching
 from ..numeric import finite, is_whole
 from .background import BackgroundSource
 from .base import Cut, FrameSource, Pictures, Source, SourceInfo
-from .camera_motion import CameraMotion
 from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_camera
 from .media import open_media
 from .nvdec import check_decode
 from .stills import IMAGE_SUFFIXES, open_folder, open_image
+from .synthetic import CameraMotion
 
 __all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "redact"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from ...engines.closing import Closing
 from ...engines.errors import SourceError
 from ..faces import DeviceFrame, Frame, Image
-from ..pixels import Pixels
+from ..images.pixels import Pixels
 
 # An upright BGR picture, or one that lies elsewhere, and its time in seconds.
 Picture = Image | Pixels

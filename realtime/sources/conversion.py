@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from ...engines import twins
+from ...engines.operators import reference as twins
 from ..faces import FloatArray, Image
 
 # Matrices by their numbers in ITU-T H.273, which FFmpeg's are. For all others, and for 2 (nobody said), FFmpeg

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from ...engines.errors import SourceError
 from ..faces import Image
-from ..pixels import Pixels
+from ..images.pixels import Pixels
 from .base import Cut, FrameSource, Media, Pictures, SourceInfo
 from .container import exact, open_container, reason
 from .conversion import to_bgr

@@ -28,7 +28,7 @@ from ..faces import Image
 from .conversion import colour_of, display_matrix, to_bgr, to_stored
 
 if TYPE_CHECKING:
-    from ..gpu_pixels import GpuPixels
+    from ..images.gpu import GpuPixels
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ def _check_use() -> None:
     Raises:
         NasionError: with the reason.
     """
-    from ...engines.driver import gpu
-    from ...engines.tensorrt_library import tensorrt
+    from ...engines.gpu.driver import gpu
+    from ...engines.tensorrt.library import tensorrt
 
     gpu(0)
     tensorrt()
@@ -97,7 +97,7 @@ class GpuDecoder:
         Raises:
             NasionError: there is no such GPU, or our kernels are not built.
         """
-        from ...engines.cropper import cropper
+        from ...engines.operators.cropper import cropper
 
         self._cropper = cropper(number)
         self._number, self._name, self._must = number, name, must
@@ -149,9 +149,9 @@ class GpuDecoder:
         return self._pixels(frame)
 
     def _pixels(self, frame: VideoFrame) -> GpuPixels:
-        from ...engines.dlpack import look
-        from ...engines.kernels import Picture
-        from ..gpu_pixels import GpuPixels
+        from ...engines.gpu.dlpack import look
+        from ...engines.operators.bindings import Picture
+        from ..images.gpu import GpuPixels
 
         luma, chroma = (look(plane) for plane in frame.planes)
         picture = Picture(

@@ -11,13 +11,13 @@ import os
 TYPE_CHECKING = False  # as type checkers know it; to import typing takes longer than all else here
 if TYPE_CHECKING:
     from .engines.errors import NasionError
+    from .realtime.drawing import draw
     from .realtime.faces import Face, Frame, Landmarks
-    from .realtime.overlay import draw
     from .realtime.pipeline import track
     from .realtime.reading import read
     from .realtime.schemes import LandmarkScheme, add_scheme
     from .realtime.sources import open_source
-    from .realtime.tracker import Tracker, TrackerOptions
+    from .realtime.tracking.tracker import Tracker, TrackerOptions
 
 __version__ = "0.2.0"
 __all__ = [
@@ -45,10 +45,10 @@ _HOME = {
     "LandmarkScheme": ".realtime.schemes",
     "Landmarks": ".realtime.faces",
     "NasionError": ".engines.errors",
-    "Tracker": ".realtime.tracker",
-    "TrackerOptions": ".realtime.tracker",
+    "Tracker": ".realtime.tracking.tracker",
+    "TrackerOptions": ".realtime.tracking.tracker",
     "add_scheme": ".realtime.schemes",
-    "draw": ".realtime.overlay",
+    "draw": ".realtime.drawing",
     "open_source": ".realtime.sources",
     "read": ".realtime.reading",
     "track": ".realtime.pipeline",

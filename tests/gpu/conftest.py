@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nasion.engines import plugins
-from nasion.engines.device import Device
 from nasion.engines.errors import DeviceError, NasionError
-from nasion.engines.tensorrt_library import installed
+from nasion.engines.gpu.device import Device
+from nasion.engines.operators import library as plugins
+from nasion.engines.tensorrt.library import installed
 
-from .. import native
+from ..support import native
 
 
 @pytest.hookimpl(wrapper=True)

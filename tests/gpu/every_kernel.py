@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from nasion.engines import twins
-from nasion.engines.device import Device, Stream
-from nasion.engines.kernels import Kernels, Level, Picture
+from nasion.engines.gpu.device import Device, Stream
+from nasion.engines.operators import reference as twins
+from nasion.engines.operators.bindings import Kernels, Level, Picture
 
 Array = np.ndarray[Any, Any]
 NAN = float("nan")

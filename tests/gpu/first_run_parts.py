@@ -250,7 +250,7 @@ def find_sanitizer(place: Place) -> str:
 def kernels(place: Place) -> str:
     """Each kernel beside its roof."""
     figures = place.out / "kernels.json"
-    code = f"from pathlib import Path; from nasion.tools.kernel_bench import run; run(Path({str(figures)!r}))"
+    code = f"from pathlib import Path; from nasion.tools.kernels.bench import run; run(Path({str(figures)!r}))"
     place.code("kernels", code, most=120)
     report = json.loads(figures.read_text())
     if report["missed"]:

@@ -1,4 +1,4 @@
-"""The device layer on a real GPU: what tests/test_device.py proves of it on a driver without one."""
+"""The device layer on a real GPU: what tests/engines/gpu/test_device.py proves of it on a driver without one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from nasion.engines import device as device_module
-from nasion.engines.batches import Batches
-from nasion.engines.device import Device
-from nasion.engines.driver import Driver, PyCuda
 from nasion.engines.errors import DeviceError
+from nasion.engines.gpu import device as device_module
+from nasion.engines.gpu.device import Device
+from nasion.engines.gpu.driver import Driver, PyCuda
+from nasion.engines.gpu.graphs import Batches
 
-from ..copying import Copying, counted
+from ..support.copying import Copying, counted
 
 DRIVERS: list[type[Driver]] = [Driver, PyCuda]
 CROPS = (3, 112, 112)

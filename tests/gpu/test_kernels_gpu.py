@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.engines import twins
-from nasion.engines.device import Device, Memory
-from nasion.engines.kernels import Kernels
+from nasion.engines.gpu.device import Device, Memory
+from nasion.engines.operators import reference as twins
+from nasion.engines.operators.bindings import Kernels
 from nasion.realtime.geometry import Region, invert
-from nasion.tools.kernel_cases import RDFN_TAPS
+from nasion.tools.kernels.cases import RDFN_TAPS
 
-from ..native import Array, crop, reweight, roi_align
-from ..operator_suite import OperatorSuite, maps_of, picture_of, rois_of
+from ..support.native import Array, crop, reweight, roi_align
+from ..support.operator_suite import OperatorSuite, maps_of, picture_of, rois_of
 from .conftest import library
 
 pytestmark = pytest.mark.timeout(900)  # the kernels may have to be compiled first

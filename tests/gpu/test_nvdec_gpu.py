@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.engines import plugins
-from nasion.engines.device import Device
 from nasion.engines.errors import SourceError
+from nasion.engines.gpu.device import Device
+from nasion.engines.operators import library as plugins
 from nasion.realtime.faces import Frame
-from nasion.realtime.feeding import run_crops, run_letterbox
+from nasion.realtime.images.pixels import HostPixels, pixels_of
 from nasion.realtime.pipeline import Pipeline
-from nasion.realtime.pixels import HostPixels, pixels_of
 from nasion.realtime.sources import open_source
-from nasion.realtime.sources.camera_motion import CameraMotion, write_clip
-from nasion.realtime.tracker import Tracker
+from nasion.realtime.sources.synthetic import CameraMotion, write_clip
+from nasion.realtime.tracking.feeding import run_crops, run_letterbox
+from nasion.realtime.tracking.tracker import Tracker
 
-from ..fake_networks import DiscAligner, DiscDetector
-from ..fake_nvdec import OnFakeGpu, clip
-from ..media_samples import number_of, write_video
-from ..test_gpu_pixels import REGIONS, Seeing, agree, alike, discs, follow
+from ..realtime.images.test_gpu import REGIONS, Seeing, agree, alike, discs, follow
+from ..support.fake_networks import DiscAligner, DiscDetector
+from ..support.fake_nvdec import OnFakeGpu, clip
+from ..support.media_samples import number_of, write_video
 from .conftest import library
 
 pytestmark = pytest.mark.timeout(900)  # the kernels may have to be compiled first

@@ -16,15 +16,16 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from nasion.engines import plugins, zoo
-from nasion.engines.agreement import Call, compare
-from nasion.engines.compiling import plan_of
-from nasion.engines.device import Device
-from nasion.engines.kernels import Kernels
-from nasion.engines.runtime import open_runtime
-from nasion.engines.runtime_onnx import CUDA, OnnxRuntime
+from nasion.engines import zoo
+from nasion.engines.gpu.device import Device
+from nasion.engines.onnx_runtime import CUDA, OnnxRuntime
+from nasion.engines.operators import library as plugins
+from nasion.engines.operators.bindings import Kernels
+from nasion.engines.select import open_runtime
 from nasion.engines.spec import Outputs, Spec
-from nasion.engines.tensorrt_library import tensorrt
+from nasion.engines.tensorrt.compile import plan_of
+from nasion.engines.tensorrt.library import tensorrt
+from nasion.engines.tensorrt.parity import Call, compare
 
 from ..conftest import ROOT
 from .conftest import library
@@ -58,7 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def exported(name: str, folder: Path) -> Path:
     """Write a small network of a system as .onnx and .pt2."""
     network, spec = built(name)
-    from nasion.trainers.export import write_model
+    from nasion.trainers.export.files.files import write_model
 
     for suffix in ("onnx", "pt2"):
         write_model(network, spec, folder / f"{name}.{suffix}")
@@ -71,12 +72,12 @@ def built(name: str) -> tuple[nn.Module, Spec]:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install 'nasion[train]'")
     import torch
+    from nasion.trainers.export.files.files import source
 
-    from nasion.trainers.export import source
     from nasion.trainers.networks import resnet
-    from nasion.trainers.recipes import Options
+    from nasion.trainers.training.recipes import Options
 
-    from .. import test_half
+    from ..trainers.export import test_fp16 as test_half
 
     if name in TRAINED:
         trained = source(str(ROOT / "docs" / "bench" / "studies" / TRAINED[name]), Options())
@@ -108,8 +109,7 @@ def need_plugins(name: str, patch: pytest.MonkeyPatch) -> None:
 def by_torch(network: nn.Module, spec: Spec, given: Spec, kernels: Kernels, device: str) -> Call:
     """The network with our operators by ``kernels``, for pictures that are normalised as another spec says."""
     import torch
-
-    from nasion.trainers.compiled_operators import compiled_operators
+    from nasion.trainers.export.files.compiled_operators import compiled_operators
 
     mean, std, other_mean, other_std = (
         torch.tensor(each).reshape(3, 1, 1) for each in (spec.mean, spec.std, given.mean, given.std)
@@ -161,7 +161,7 @@ def test_tensorrt_in_float16_agrees_with_the_cpu(
 ) -> None:
     need_plugins(name, monkeypatch)
     network, spec = built(name)
-    from nasion.trainers.export import write_model
+    from nasion.trainers.export.files.files import write_model
 
     path = tmp_path / f"{name}-fp16.onnx"
     write_model(network, spec, path, fp16=True)

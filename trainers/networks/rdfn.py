@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..decoding import arg_max
-from ..operators import location_reweight, multi_level_roi_align
+from ..export.operators import location_reweight, multi_level_roi_align
 from .blocks import conv_bn
 from .face_detector import cell_centres
 from .region_head import CELLS, MAP, STRIDES, LandmarkHead, RDFNConfig, depthwise

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from ...engines.spec import Spec
 from ...realtime.geometry import region_of_points, transform
-from ..augment import Augmentation
-from ..learner import Learner
+from ..data.augment import Augmentation
+from ..data.samples import FaceSamples
 from ..networks.dan import DAN
 from ..networks.pwc import DirectRegression, MapNetwork, PWCConfig
-from ..recipes import Options, Prepared, Recipe, prepare_faces
-from ..samples import FaceSamples
-from ..schedule import Optimiser, Schedule
+from ..training.learner import Learner
+from ..training.recipes import Options, Prepared, Recipe, prepare_faces
+from ..training.schedule import Optimiser, Schedule
 from .pwc_learners import (
     CRITIC,
     FINDER,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...engines.spec import Spec
+from ..data.samples import FaceItem
 from ..decoding import arg_max, soft_arg_max
-from ..learner import Learner
 from ..losses import (
     channel_softmax_squared,
     discriminator_loss,
@@ -25,8 +25,8 @@ from ..losses import (
 )
 from ..networks.blocks import log_over_channels, over_pixels
 from ..networks.pwc import Discriminator
-from ..samples import FaceItem
 from ..targets import class_map, gaussian_maps, gaussian_targets
+from ..training.learner import Learner
 from .heat_maps import Decoding, read_by
 
 CRITIC, FINDER = "discriminator", "network"  # the turns of a recipe with a discriminator

@@ -14,15 +14,15 @@ from torch import nn
 
 from ...engines.errors import NasionError
 from ...engines.spec import Spec, Task
-from .. import checkpoint
-from ..augment import Augmentation
-from ..datasets import LandmarkSet, layout_of, read_negatives, read_set, split_validation
-from ..learner import Learner
-from ..loop import Optimiser, Schedule
+from ..data import LandmarkSet, layout_of, read_negatives, read_set, split_validation
+from ..data.augment import Augmentation
 from ..networks.rdfn import RDFN, HeadAlone, RegionDetector, RegionLandmarks
 from ..networks.region_head import PRESETS, RDFNConfig
 from ..networks.resnet import load_backbone
-from ..recipes import FORM, Options, Prepared, Recipe, prepare_faces
+from ..training import checkpoint
+from ..training.learner import Learner
+from ..training.loop import Optimiser, Schedule
+from ..training.recipes import FORM, Options, Prepared, Recipe, prepare_faces
 from .rdfn_learners import DetectorLearner, HeadLearner, RDFNLearner
 from .whole_pictures import Framing, PictureSamples, validate_boxes, validate_faces
 

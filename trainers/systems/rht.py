@@ -15,17 +15,17 @@ from torch import nn
 
 from ...engines.errors import NasionError
 from ...engines.spec import Spec
-from .. import checkpoint
-from ..augment import Augmentation
-from ..datasets import LandmarkSet, read_set, split_validation
-from ..learner import Learner
+from ..data import LandmarkSet, read_set, split_validation
+from ..data.augment import Augmentation
+from ..data.samples import FaceSamples
+from ..evaluation.references import PairedSamples, ReferenceStudy, neutral_face
 from ..networks.rht import RHTConfig
 from ..networks.transformer import Backbone
-from ..recipes import FORM, Options, Prepared, Recipe
-from ..references import PairedSamples, ReferenceStudy, neutral_face
-from ..samples import FaceSamples
-from ..schedule import Optimiser, Schedule
 from ..targets import BOUNDARIES
+from ..training import checkpoint
+from ..training.learner import Learner
+from ..training.recipes import FORM, Options, Prepared, Recipe
+from ..training.schedule import Optimiser, Schedule
 from .rht_learner import SIZE, RHTLearner, load_weights, validate_rht
 
 AUGMENTATION = Augmentation(

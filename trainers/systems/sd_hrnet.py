@@ -13,12 +13,12 @@ from typing import Literal
 
 from ...engines.errors import NasionError
 from ...engines.spec import Spec
-from ..augment import Augmentation
+from ..data.augment import Augmentation
 from ..networks.hrnet import W18, HRNet, HRNetConfig, load_public_weights
 from ..networks.sd_hrnet import COFW_GRAPH, HRNET, SUPERNET, W300_GRAPH, WFLW_GRAPH, Graph, SDHRNetConfig, SHRNet
 from ..networks.slimming import Costs, from_plain, inherit, prune
-from ..recipes import FORM, Options, Recipe, load_trained, prepare_faces
-from ..schedule import Schedule
+from ..training.recipes import FORM, Options, Recipe, load_trained, prepare_faces
+from ..training.schedule import Schedule
 from .distilling import DistilLearner, SlimLearner, SupernetLearner, validate_students
 from .heat_maps import MapsLearner, validate_maps
 from .sd_hrnet_schedules import CUT_PASSES, epoch, setting_of, slim_schedule, supernet_schedule, teacher_schedule

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ..recipes import Options
-from ..schedule import Optimiser, Schedule
+from ..training.recipes import Options
+from ..training.schedule import Optimiser, Schedule
 
 EPOCHS = 60
 

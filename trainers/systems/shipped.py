@@ -8,16 +8,16 @@ from pathlib import Path
 from torch import nn
 
 from ...engines.spec import Spec
-from ..alignment import WithCorrection, validate_alignment
-from ..alignment_samples import AlignmentSamples
-from ..datasets import TrainingData
-from ..detection import DetectionSamples, DetectorLearner, collate, validate_detector
-from ..learner import Learner
-from ..loop import Optimiser, Schedule
+from ..data import TrainingData
 from ..networks.encoder_decoder import ACCURATE, EncoderDecoder
 from ..networks.face_detector import FaceDetector
 from ..networks.sd_hrnet import SDHRNet, SDHRNetConfig
-from ..recipes import Options, Prepared, Recipe
+from ..training.learner import Learner
+from ..training.loop import Optimiser, Schedule
+from ..training.recipes import Options, Prepared, Recipe
+from .alignment import WithCorrection, validate_alignment
+from .alignment_samples import AlignmentSamples
+from .detection import DetectionSamples, DetectorLearner, collate, validate_detector
 
 DETECTOR_SPEC = Spec(task="detector", name="face-detector", size=(384, 384), stride=32, threshold=0.42)
 

@@ -1,0 +1,339 @@
+"""The calls of CUDA's driver that a device needs.
+
+``Driver`` makes them by ctypes: no compiler and no package, only the library that NVIDIA's driver brings. ``PyCuda``
+takes context, memory and streams from pycuda, so that a program's own pycuda code shares them; graphs, which pycuda
+lacks, go by ctypes there too. All handles and addresses are plain integers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DeviceError
+
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+Bytes = NDArray[np.uint8]
+
+_INT, _HANDLE = POINTER(c_int), POINTER(c_void_p)
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "cuInit": (c_uint,),
+    "cuGetErrorName": (c_int, POINTER(c_char_p)),
+    "cuGetErrorString": (c_int, POINTER(c_char_p)),
+    "cuDriverGetVersion": (_INT,),
+    "cuDeviceGetCount": (_INT,),
+    "cuDeviceGet": (_INT, c_int),
+    "cuDeviceGetName": (c_char_p, c_int, c_int),
+    "cuDeviceGetAttribute": (_INT, c_int, c_int),
+    "cuDeviceTotalMem_v2": (POINTER(c_size_t), c_int),
+    "cuDevicePrimaryCtxRetain": (_HANDLE, c_int),
+    "cuDevicePrimaryCtxRelease_v2": (c_int,),
+    "cuCtxPushCurrent_v2": (c_void_p,),
+    "cuCtxPopCurrent_v2": (_HANDLE,),
+    "cuCtxGetCurrent": (_HANDLE,),
+    "cuMemAlloc_v2": (_HANDLE, c_size_t),
+    "cuMemFree_v2": (c_void_p,),
+    "cuMemHostAlloc": (_HANDLE, c_size_t, c_uint),
+    "cuMemFreeHost": (c_void_p,),
+    "cuMemcpyHtoDAsync_v2": (c_void_p, c_void_p, c_size_t, c_void_p),
+    "cuMemcpyDtoHAsync_v2": (c_void_p, c_void_p, c_size_t, c_void_p),
+    "cuMemcpyDtoDAsync_v2": (c_void_p, c_void_p, c_size_t, c_void_p),
+    "cuStreamCreate": (_HANDLE, c_uint),
+    "cuStreamDestroy_v2": (c_void_p,),
+    "cuStreamSynchronize": (c_void_p,),
+    "cuStreamBeginCapture_v2": (c_void_p, c_int),
+    "cuStreamEndCapture": (c_void_p, _HANDLE),
+    "cuGraphInstantiateWithFlags": (_HANDLE, c_void_p, c_uint64),
+    "cuGraphLaunch": (c_void_p, c_void_p),
+    "cuGraphExecDestroy": (c_void_p,),
+    "cuGraphDestroy": (c_void_p,),
+}
+_MAJOR, _MINOR = 75, 76  # attributes of a device: its compute capability
+_NON_BLOCKING = 1  # a stream that never waits for the default one
+_PORTABLE = 1  # pinned memory that every context sees
+_THREAD_LOCAL = 1  # while a graph is recorded, what other threads do is their own affair
+
+_REMEDIES = {
+    "CUDA_ERROR_OUT_OF_MEMORY": "close other programs on this GPU, or give fewer or smaller pictures at a time",
+    "CUDA_ERROR_NO_DEVICE": "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it; networks run on the CPU, too",
+    "CUDA_ERROR_INVALID_CONTEXT": "call it within 'with device.current():'",
+    "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "reboot: NVIDIA's driver was updated under the running system",
+}
+
+
+class Library:
+    """CUDA's driver library, each call checked."""
+
+    def __init__(self) -> None:
+        """Load and initialise it.
+
+        Raises:
+            DeviceError: there is none, or it finds no GPU.
+        """
+        try:
+            self._functions = ctypes.CDLL(LIBRARY)
+        except OSError as error:
+            raise DeviceError(f"no NVIDIA driver: {error}; install it, or let networks run on the CPU") from error
+        for name, arguments in _SIGNATURES.items():
+            try:
+                getattr(self._functions, name).argtypes = arguments
+            except AttributeError as error:
+                raise DeviceError(f"NVIDIA's driver is too old: it lacks {name}; install a newer one") from error
+        self("cuInit", 0)
+
+    def __call__(self, name: str, *arguments: Any) -> None:
+        """Call a function by its name.
+
+        Raises:
+            DeviceError: it failed.
+        """
+        status = getattr(self._functions, name)(*arguments)
+        if status:
+            error, text = self._text("cuGetErrorName", status), self._text("cuGetErrorString", status)
+            remedy = _REMEDIES.get(error, "see nvidia-smi for the state of the GPU")
+            raise DeviceError(f"{name} failed with {error} ({text}): {remedy}")
+
+    def _text(self, function: str, status: int) -> str:
+        text = c_char_p()
+        getattr(self._functions, function)(status, ctypes.byref(text))
+        return text.value.decode() if text.value else f"error {status}"
+
+    def handle(self, name: str, *arguments: Any) -> int:
+        """Call a function that fills in a handle as its first argument; 0 for none."""
+        handle = c_void_p()
+        self(name, ctypes.byref(handle), *arguments)
+        return handle.value or 0
+
+    def number(self, name: str, *arguments: Any) -> int:
+        """Call a function that fills in a whole number as its first argument."""
+        number = c_int()
+        self(name, ctypes.byref(number), *arguments)
+        return number.value
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One NVIDIA GPU.
+
+    Attributes:
+        number: N of ``cuda:N``.
+        name: as NVIDIA calls it.
+        capability: compute capability, e.g. ``8.9``.
+        memory: bytes.
+    """
+
+    number: int
+    name: str
+    capability: str
+    memory: int
+
+    @property
+    def make(self) -> str:
+        """Name and memory: cards of one name are sold with different chips, and with these different memory."""
+        return f"{self.name}, {self.memory / 2**30:.1f} GB"
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """The GPUs of this machine, at least one.
+
+    Raises:
+        DeviceError: there is none, with the reason.
+    """
+    library = Library()
+    return tuple(_look(library, number) for number in range(library.number("cuDeviceGetCount")))
+
+
+def gpu(number: int) -> Gpu:
+    """The GPU ``cuda:number``.
+
+    Raises:
+        DeviceError: there is none of that number.
+    """
+    found = gpus()
+    if not 0 <= number < len(found):
+        allowed = ", ".join(f"cuda:{each.number} ({each.name})" for each in found)
+        raise DeviceError(f"there is no GPU cuda:{number}; allowed: {allowed or 'cpu'}")
+    return found[number]
+
+
+def _look(library: Library, number: int) -> Gpu:
+    device = library.number("cuDeviceGet", number)
+    name, memory = ctypes.create_string_buffer(256), c_size_t()
+    library("cuDeviceGetName", name, len(name), device)
+    library("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
+    major, minor = (library.number("cuDeviceGetAttribute", each, device) for each in (_MAJOR, _MINOR))
+    return Gpu(number, name.value.decode(), f"{major}.{minor}", memory.value)
+
+
+class Driver:
+    """Context, memory, streams and graphs of one GPU. All but ``push`` and ``release`` need its context current."""
+
+    name = "ctypes"
+
+    def __init__(self, number: int) -> None:
+        """Retain the primary context of GPU ``number``: the one that CUDA's runtime, torch and TensorRT use too."""
+        self.library = Library()
+        self._device = self.library.number("cuDeviceGet", number)
+        self._retain()
+
+    def _retain(self) -> None:
+        self._context = self.library.handle("cuDevicePrimaryCtxRetain", self._device)
+
+    def release(self) -> None:
+        """Let the primary context go."""
+        self.library("cuDevicePrimaryCtxRelease_v2", self._device)
+
+    def push(self) -> None:
+        """Make the context current in this thread."""
+        self.library("cuCtxPushCurrent_v2", self._context)
+
+    def pop(self) -> None:
+        """Make current again what was before."""
+        self.library.handle("cuCtxPopCurrent_v2")
+
+    def allocate(self, size: int) -> int:
+        """Address of ``size`` bytes on the GPU."""
+        return self.library.handle("cuMemAlloc_v2", size)
+
+    def free(self, address: int) -> None:
+        """Give back what ``allocate`` gave."""
+        self.library("cuMemFree_v2", address)
+
+    def pin(self, size: int) -> Bytes:
+        """An array of ``size`` bytes that the GPU copies from and to without the processor."""
+        address = self.library.handle("cuMemHostAlloc", size, _PORTABLE)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+    def unpin(self, array: Bytes) -> None:
+        """Give back what ``pin`` gave; the array must not be used any more."""
+        self.library("cuMemFreeHost", array.ctypes.data)
+
+    def open_stream(self) -> int:
+        """A queue of work that waits for no other."""
+        return self.library.handle("cuStreamCreate", _NON_BLOCKING)
+
+    def close_stream(self, stream: int) -> None:
+        """Give back what ``open_stream`` gave."""
+        self.library("cuStreamDestroy_v2", stream)
+
+    def wait(self, stream: int) -> None:
+        """Wait until all that was put into the stream is done."""
+        self.library("cuStreamSynchronize", stream)
+
+    def upload(self, address: int, array: NDArray[Any], stream: int) -> None:
+        """Put a copy from pinned memory to the GPU into the stream."""
+        self.library("cuMemcpyHtoDAsync_v2", address, array.ctypes.data, array.nbytes, stream)
+
+    def download(self, array: NDArray[Any], address: int, stream: int) -> None:
+        """Put a copy from the GPU to pinned memory into the stream."""
+        self.library("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, stream)
+
+    def begin(self, stream: int) -> None:
+        """From now on record what is put into the stream instead of doing it."""
+        self.library("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL)
+
+    def end(self, stream: int) -> int:
+        """End of the recording; a graph that ``launch`` repeats."""
+        recorded = c_void_p()
+        self.library("cuStreamEndCapture", stream, ctypes.byref(recorded))
+        try:
+            return self.library.handle("cuGraphInstantiateWithFlags", recorded, 0)
+        finally:
+            self.library("cuGraphDestroy", recorded)
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Put all that was recorded into the stream."""
+        self.library("cuGraphLaunch", graph, stream)
+
+    def drop(self, graph: int) -> None:
+        """Give back what ``end`` gave."""
+        self.library("cuGraphExecDestroy", graph)
+
+
+class PyCuda(Driver):
+    """The same with context, memory and streams of pycuda; ``pycuda.autoprimaryctx`` is this context, too."""
+
+    name = "pycuda"
+
+    def _retain(self) -> None:
+        import pycuda.driver
+
+        self._cuda: Any = pycuda.driver
+        self._cuda.init()
+        self._primary: Any = self._ask(self._cuda.Device(self._device).retain_primary_context)
+        self._context = self._primary.handle
+        self._held: dict[int, Any] = {}
+
+    def release(self) -> None:
+        """Let the primary context go."""
+        self._primary.push()  # else pycuda forgets to release it in another thread than its first
+        self._primary.detach()
+        if self.library.handle("cuCtxGetCurrent") == self._context:
+            self.library.handle("cuCtxPopCurrent_v2")  # pycuda takes it from its own stack only
+
+    def push(self) -> None:
+        """Make the context current in this thread."""
+        self._primary.push()
+
+    def pop(self) -> None:
+        """Make current again what was before."""
+        self._cuda.Context.pop()
+
+    def allocate(self, size: int) -> int:
+        """Address of ``size`` bytes on the GPU."""
+        memory = self._ask(self._cuda.mem_alloc, size)
+        self._held[int(memory)] = memory
+        return int(memory)
+
+    def free(self, address: int) -> None:
+        """Give back what ``allocate`` gave."""
+        self._held.pop(address).free()
+
+    def pin(self, size: int) -> Bytes:
+        """An array of ``size`` bytes that the GPU copies from and to without the processor."""
+        array: Bytes = self._ask(self._cuda.pagelocked_empty, size, np.uint8)
+        return array
+
+    def unpin(self, array: Bytes) -> None:
+        """Give back what ``pin`` gave; the array must not be used any more."""
+        memory: Any = array.base
+        memory.free()
+
+    def open_stream(self) -> int:
+        """A queue of work that waits for no other."""
+        stream = self._ask(self._cuda.Stream, _NON_BLOCKING)
+        self._held[stream.handle] = stream
+        return int(stream.handle)
+
+    def close_stream(self, stream: int) -> None:
+        """Give back what ``open_stream`` gave."""
+        del self._held[stream]  # pycuda destroys a stream with its last reference
+
+    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except self._cuda.Error as error:
+            remedy = next((text for name, text in _REMEDIES.items() if _plain(name) in str(error)), "see nvidia-smi")
+            raise DeviceError(f"pycuda: {error}: {remedy}") from error
+
+
+def _plain(name: str) -> str:
+    """How pycuda spells an error of CUDA."""
+    return name.removeprefix("CUDA_ERROR_").replace("_", " ").lower()
+
+
+def open_driver(number: int) -> Driver:
+    """The driver for GPU ``number``: by pycuda where it is installed."""
+    try:
+        import pycuda.driver  # noqa: F401
+    except ImportError:
+        return Driver(number)
+    return PyCuda(number)

@@ -1,0 +1,1 @@
+"""Our operators: NumPy references, CUDA kernels, and what calls them."""

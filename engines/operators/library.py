@@ -1,0 +1,287 @@
+"""The compiled parts of ``engines/operators/cuda``: build them, find them, load them.
+
+Three libraries: ``reference`` (plain C++), ``kernels`` (CUDA behind a C ABI) and ``plugins`` (the kernels as TensorRT
+plugins). Nothing is compiled unless ``nasion plugins build`` is called. What was built is kept by the hash of its
+sources, so that a library of another version is never taken for this one's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..errors import NasionError, RuntimeUnavailable, SinkError
+from ..output_paths import check_places, is_folder, reaching, write_file
+
+Kind = Literal["reference", "kernels", "plugins"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+SOURCES = Path(__file__).resolve().parent / "cuda"
+FOLDER_VARIABLE = "NASION_PLUGINS"  # names the folder of libraries that were built elsewhere
+TENSORRT_VARIABLE = "TensorRT_ROOT"
+OLDEST_TENSORRT = (10, 7)
+_REPORT = "native.json"
+_SUFFIXES = {"darwin": "dylib", "win32": "dll"}
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build left behind.
+
+    Attributes:
+        folder: where the libraries lie.
+        libraries: those that were built.
+        skipped: why another was not, and what to install for it.
+        compiler, cuda, tensorrt: versions that were used; empty where not at all.
+        architectures: the GPUs that the kernels were compiled for, as CMake writes them.
+        sources: hash of the sources.
+    """
+
+    folder: Path
+    libraries: Mapping[str, Path]
+    skipped: Mapping[str, str]
+    compiler: str
+    cuda: str
+    tensorrt: str
+    architectures: str
+    sources: str
+
+    @property
+    def stale(self) -> bool:
+        """It was built from other sources than those that are installed."""
+        return self.sources != source_hash()
+
+
+def source_hash() -> str:
+    """SHA-256 over names and contents of the sources."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.iterdir()):
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def default_folder() -> Path:
+    """Where libraries are built and looked for: ``$NASION_PLUGINS``, else the user's cache, by hash of the sources."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        return Path(named)
+    if sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "nasion" / "native" / source_hash()[:16]
+
+
+def built(folder: Path | None = None) -> Built | None:
+    """What was built in a folder (default: where libraries are looked for), or None.
+
+    Raises:
+        NasionError: the record of the build is damaged.
+    """
+    folder = (folder or default_folder()).resolve()
+    record = folder / _REPORT
+    if not record.is_file():
+        return None
+    try:
+        report = json.loads(record.read_text())
+        libraries = {name: folder / _file_name(name) for name in report["built"]}
+        found = Built(
+            folder=folder,
+            libraries={name: path for name, path in libraries.items() if path.is_file()},
+            skipped={name: why for name, why in report["skipped"].items() if why},
+            compiler=report["compiler"],
+            cuda=report["cuda"],
+            tensorrt=report["tensorrt"],
+            architectures=report["architectures"],
+            sources=report.get("sources", ""),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise NasionError(f"{record} is damaged ({error}); build again with: nasion plugins build") from error
+    return found
+
+
+def locate(kind: Kind) -> Path:
+    """The library of a kind, built from the sources that are installed.
+
+    Raises:
+        RuntimeUnavailable: it was not built, or from other sources; says what to do.
+    """
+    if kind not in KINDS:
+        raise RuntimeUnavailable(f"library {kind!r} is unknown; allowed: {', '.join(KINDS)}")
+    found = built()
+    if found is None:
+        raise RuntimeUnavailable(f"the {kind} library is not built in {default_folder()}; run: nasion plugins build")
+    if found.stale:
+        raise RuntimeUnavailable(
+            f"the libraries in {found.folder} were built from other sources than this nasion; run: nasion plugins build"
+        )
+    if kind not in found.libraries:
+        why = found.skipped.get(kind, "its file is missing")
+        raise RuntimeUnavailable(f"the {kind} library was not built: {why}; then run: nasion plugins build")
+    return found.libraries[kind]
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """Load a library into the process; loading it again gives the same one.
+
+    Raises:
+        RuntimeUnavailable: the file cannot be loaded.
+    """
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise RuntimeUnavailable(f"{path} cannot be loaded ({error}); run: nasion plugins build") from error
+
+
+def build(
+    folder: Path | None = None,
+    *,
+    cuda: bool = True,
+    architectures: str | None = None,
+    tensorrt: Path | None = None,
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> Built:
+    """Compile what can be compiled here.
+
+    Args:
+        folder: where the libraries go (default: where they are looked for); what is unchanged is not compiled again.
+        cuda: build the kernels, and with them the plugins.
+        architectures: GPUs to compile for, e.g. ``90-real`` or ``86-real;120`` (default: all from Turing on).
+        tensorrt: the folder that holds TensorRT's ``include`` (default: ``$TensorRT_ROOT`` and the usual places).
+        jobs: compilers that run at the same time.
+        say: gets each line that CMake and the compilers print.
+
+    Raises:
+        NasionError: a tool is missing, there are no headers where they should be, or a compiler failed; its last lines
+            are in the message.
+    """
+    folder = (folder or default_folder()).resolve()
+    tree = folder / "tree"
+    _check_tools()
+    if tensorrt is not None and tensorrt_headers(tensorrt) is None:
+        raise NasionError(f"{tensorrt} holds no include/NvInferVersion.h; name the folder of TensorRT's tar, unpacked")
+    _make(tree)
+    settings = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "NASION_CUDA": "ON" if cuda else "OFF",
+        "CMAKE_CUDA_ARCHITECTURES": architectures or "",
+        TENSORRT_VARIABLE: str(tensorrt or os.environ.get(TENSORRT_VARIABLE, "")),
+    }
+    given = [f"-D{name}={value}" for name, value in settings.items() if value]
+    # what an earlier build found may be gone or have moved
+    forget = ["-UNASION_TENSORRT_INCLUDE", *(f"-U{name}" for name, value in settings.items() if not value)]
+    for step in (
+        ["cmake", "-S", str(SOURCES), "-B", str(tree), *forget, *given],
+        ["cmake", "--build", str(tree), "--config", "Release", "--parallel", str(max(jobs, 1))],
+        ["cmake", "--install", str(tree), "--config", "Release", "--prefix", str(folder)],
+    ):
+        _run(step, say)
+    record = folder / _REPORT
+    write_file(record, json.dumps(json.loads(record.read_text()) | {"sources": source_hash()}, indent=2) + "\n")
+    found = built(folder)
+    assert found is not None
+    return found
+
+
+def check_folder(folder: Path, *, force: bool) -> None:
+    """See that a build in ``folder`` replaces nothing but what an earlier one left there.
+
+    Raises:
+        SinkError: it holds files of the same names, and ``force`` is not given.
+    """
+    tree = folder / "tree"
+    cache = tree / "CMakeCache.txt"
+    with reaching(folder, SinkError, named=f"--out {str(folder)!r}"):
+        if not is_folder(folder) or (folder / _REPORT).is_file():
+            return
+        if cache.is_file() and "CMAKE_PROJECT_NAME:STATIC=nasion_native\n" in cache.read_text(errors="replace"):
+            return
+        if tree.exists() and not force:
+            raise SinkError(
+                f"--out {str(folder)!r} holds {tree.name!r}; give another folder, or replace it with --force"
+            )
+        for name in (*map(_file_name, KINDS), "nasion_harness"):
+            check_places({"--out": folder / name}, force=force)
+
+
+def _check_tools() -> None:
+    missing = []
+    if shutil.which("cmake") is None:
+        missing.append("cmake (pip install cmake, or apt-get install cmake)")
+    if not any(shutil.which(name) for name in (os.environ.get("CXX") or "c++", "g++", "clang++", "cl")):
+        missing.append("a C++ compiler (apt-get install g++)")
+    if missing:
+        raise NasionError(f"building needs {' and '.join(missing)}")
+
+
+def _make(tree: Path) -> None:
+    cache = tree / "CMakeCache.txt"
+    try:
+        tree.mkdir(parents=True, exist_ok=True)
+        # CMake refuses a tree that was configured for sources elsewhere, e.g. in a virtual environment that is gone
+        if cache.is_file() and f"HOME_DIRECTORY:INTERNAL={SOURCES}\n" not in cache.read_text():
+            shutil.rmtree(tree)
+            tree.mkdir()
+    except OSError as error:
+        raise NasionError(
+            f"{tree.parent}: cannot be written ({error.strerror}); give another folder with --out"
+        ) from error
+
+
+def _run(command: Sequence[str], say: Callable[[str], None]) -> None:
+    """Run a step, line by line, so that a build of a minute can be watched."""
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                say(lines[-1])
+        except BaseException:  # a signal: what was started must not go on
+            process.terminate()
+            raise
+    if process.returncode:
+        told = "\n".join(lines[-30:])
+        raise NasionError(f"{' '.join(command[:2])} failed:\n{told}")
+
+
+def _file_name(kind: str) -> str:
+    suffix = _SUFFIXES.get(sys.platform, "so")
+    return f"{'' if suffix == 'dll' else 'lib'}nasion_{kind}.{suffix}"
+
+
+def harness(folder: Path | None = None) -> Path | None:
+    """The program that tries the plugins without TensorRT, where it was built."""
+    found = (folder or default_folder()) / "nasion_harness"
+    return found if found.is_file() else None
+
+
+def tensorrt_headers(root: Path | None = None) -> tuple[Path, str] | None:
+    """The folder of TensorRT's headers and their version, below ``root`` or where the build looks; None without any."""
+    usual = ("/usr", "/usr/local/tensorrt", "/usr/local/TensorRT", "/opt/tensorrt", "/usr/src/tensorrt")
+    for place in [Path(each) for each in ([root] if root else [os.environ.get(TENSORRT_VARIABLE), *usual]) if each]:
+        for header in [place / "include" / "NvInferVersion.h", *place.glob("include/*-linux-gnu/NvInferVersion.h")]:
+            if header.is_file():
+                return header.parent, _version(header.read_text(errors="replace"))
+    return None
+
+
+def _version(header: str) -> str:
+    """From NvInferVersion.h: older ones define NV_TENSORRT_MAJOR as a number, newer ones TRT_MAJOR_ENTERPRISE."""
+    parts: list[str] = []
+    for part in ("MAJOR", "MINOR", "PATCH"):
+        found: Any = re.search(rf"#define (?:NV_TENSORRT_{part}|TRT_{part}_[A-Z]+) +(\d+)", header)
+        parts += [found[1]] if found else []
+    return ".".join(parts)

@@ -1,0 +1,178 @@
+"""The choice of what runs a network: by name, by the file, or the best that works here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from .errors import DeviceError, MissingExtra, ModelError, NasionError, RuntimeUnavailable
+from .output_paths import reaching
+from .runtime import Runtime, RuntimeName, check_device, gpu_number
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A way to run networks.
+
+    Attributes:
+        load: returns its class; it is imported only then, so that nothing else ever loads torch.
+        describe: tells what is installed of it.
+        suffixes: of the files that it runs.
+    """
+
+    load: Callable[[], type[Runtime]]
+    describe: Callable[[], str]
+    suffixes: tuple[str, ...]
+
+
+def _onnx() -> type[Runtime]:
+    from .onnx_runtime import OnnxRuntime
+
+    return OnnxRuntime
+
+
+def _describe_onnx() -> str:
+    from .onnx_runtime import describe
+
+    return describe()
+
+
+def _torch() -> type[Runtime]:
+    from .torch_runtime import TorchRuntime
+
+    return TorchRuntime
+
+
+def _describe_torch() -> str:
+    from .torch_runtime import describe
+
+    return describe()
+
+
+def _tensorrt() -> type[Runtime]:
+    from .tensorrt.runtime import TensorRtRuntime
+
+    return TensorRtRuntime
+
+
+def _describe_tensorrt() -> str:
+    from .tensorrt.runtime import describe
+
+    return describe()
+
+
+_KINDS = {
+    "onnx": _Kind(_onnx, _describe_onnx, (".onnx",)),
+    "torch": _Kind(_torch, _describe_torch, (".pt2",)),
+    "tensorrt": _Kind(_tensorrt, _describe_tensorrt, (".onnx", ".plan")),
+}
+# what a GPU is offered, best first, as people call it
+_ON_GPU = {"tensorrt": "TensorRT", "onnx": "ONNX Runtime with CUDA"}
+
+
+def open_runtime(
+    model: str | Path,
+    *,
+    runtime: RuntimeName = "auto",
+    threads: int = 1,
+    device: str = "auto",
+    longest: int | None = None,
+) -> Runtime:
+    """Load a model file.
+
+    Args:
+        model: path of an ``.onnx`` or ``.pt2`` file written by ``nasion export``, or a ``.plan`` of ``nasion compile``.
+        runtime: ``auto`` runs an ``.onnx`` file in the first of these that works: TensorRT, ONNX Runtime with CUDA,
+            ONNX Runtime on the CPU; the runtime's ``reason`` says why. Any other file has one runtime only.
+        threads: threads one call may use; 0 leaves the choice to the runtime.
+        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU where the runtime can use one.
+        longest: a side that pictures will have, in pixels, where a network takes any size; what has to know
+            beforehand, a plan of TensorRT, is made for it.
+
+    Raises:
+        ModelError: the file is missing, damaged or not ours.
+        RuntimeUnavailable: the runtime or device asked for cannot run here, or not this file. Nothing else is tried.
+    """
+    path = Path(model)
+    if runtime not in get_args(RuntimeName):
+        raise RuntimeUnavailable(f"runtime {runtime!r} is unknown; allowed: {', '.join(get_args(RuntimeName))}")
+    check_device(device)
+    with reaching(path, ModelError, named=f"model {str(model)!r}"):
+        is_file = path.is_file()
+        if is_file:
+            path.open("rb").close()  # what a library says of a file that may not be read is of little help
+    if not is_file:
+        raise ModelError(f"model {str(model)!r} is not a file; give the name of a shipped model or a path")
+    if runtime != "auto":
+        _check_suffix(runtime, path)
+        return _load(runtime, path, threads, device, longest, reason=f"asked for: {runtime}")
+    name = _by_suffix(path)
+    if name == "onnx":
+        return _best(path, threads, device, longest)
+    return _load(name, path, threads, device, longest, reason=f"a {path.suffix} file runs in {name}")
+
+
+def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime:
+    """TensorRT, then ONNX Runtime on the GPU, then on the CPU."""
+    if device == "cpu":
+        return _load("onnx", path, threads, "cpu", longest, reason="the CPU was asked for")
+    passed: list[str] = []
+    wanted = "cuda:0" if device == "auto" else device
+    try:
+        from .gpu.driver import gpu
+
+        gpu(gpu_number(wanted))
+    except DeviceError as error:
+        passed.append(str(error))
+    else:
+        for name, title in _ON_GPU.items():
+            try:
+                reason = "; ".join([*passed, f"{title} works on {wanted}"])
+                return _load(name, path, threads, wanted, longest, reason=reason)
+            # where the file itself is at fault, the last one says so, too
+            except (RuntimeUnavailable, DeviceError, MissingExtra, ModelError) as error:
+                _log.info("%s is passed over: %s", title, error)
+                passed.append(f"{title}: {error}")
+    if device != "auto":
+        raise RuntimeUnavailable(f"no runtime works on {device}: {'; '.join(passed)}")
+    return _load("onnx", path, threads, "cpu", longest, reason="; ".join([*passed, "so the CPU"]))
+
+
+def _load(name: str, path: Path, threads: int, device: str, longest: int | None, *, reason: str) -> Runtime:
+    loader: Callable[..., Runtime] = _KINDS[name].load()
+    opened = loader(path, threads=threads, device=device, longest=longest)
+    opened.reason = reason
+    return opened
+
+
+def _check_suffix(name: str, path: Path) -> None:
+    suffixes = _KINDS[name].suffixes
+    if path.suffix not in suffixes:
+        raise RuntimeUnavailable(
+            f"runtime {name!r} runs {' and '.join(suffixes)} files, not {path.name!r}; "
+            f"give one that nasion export wrote, from a checkpoint or a recipe: -o NAME{suffixes[0]}"
+        )
+
+
+def _by_suffix(path: Path) -> str:
+    for name, kind in _KINDS.items():
+        if path.suffix in kind.suffixes:
+            return name
+    allowed = dict.fromkeys(suffix for kind in _KINDS.values() for suffix in kind.suffixes)
+    raise ModelError(f"model {path.name!r} has suffix {path.suffix!r}; allowed: {', '.join(allowed)}")
+
+
+def working_runtimes() -> Sequence[tuple[str, str]]:
+    """Name of each runtime and, for a person, whether it works here or why not."""
+    report = []
+    for name, kind in _KINDS.items():
+        try:
+            report.append((name, kind.describe()))
+        except NasionError as error:
+            report.append((name, f"not available: {error}"))
+    return report

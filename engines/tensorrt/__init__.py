@@ -1,0 +1,1 @@
+"""TensorRT: plans built, cached, compared with ONNX Runtime, and run."""

@@ -1,0 +1,149 @@
+"""What an ONNX file holds, as far as an engine built from it must match."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import MissingExtra, ModelError, foreign
+from ..spec import METADATA_KEY, Spec, Tensor
+
+Precision = Literal["fp32", "fp16"]
+DOMAIN = "nasion"
+"""Domain of our own operators, which TensorRT runs as plugins."""
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+_WEIGHTED = (*CONVOLUTIONS, "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """An ONNX model of ours.
+
+    Attributes:
+        path: where it lies; named in errors.
+        content: its bytes, or those of a copy in another precision.
+        sha256: of these bytes.
+        spec: what it says about itself.
+        precision: what its convolutions compute in.
+        layers: dtype of the weights of every convolution and matrix product, by the name of its result.
+        inputs: dtype of each input by name, as numpy calls it.
+        outputs: dtype of each output by name.
+        plugins: how many nodes it has of each of our operators.
+    """
+
+    path: Path
+    content: bytes
+    sha256: str
+    spec: Spec
+    precision: Precision
+    layers: Mapping[str, str]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    plugins: Mapping[str, int]
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Read a model file.
+
+    Raises:
+        ModelError: it is damaged or carries no spec.
+        MissingExtra: the package onnx is not installed.
+    """
+    return describe(path, path.read_bytes())
+
+
+def describe(path: Path, content: bytes) -> OnnxFile:
+    """What the bytes of a model hold; ``path`` names them in errors.
+
+    Raises:
+        ModelError: they are damaged or carry no spec.
+        MissingExtra: the package onnx is not installed.
+    """
+    model = parse(path, content)
+    try:
+        return _described(path, content, model)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: is damaged ({foreign(error)}); export or download it again") from error
+
+
+def _described(path: Path, content: bytes, model: Any) -> OnnxFile:
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if METADATA_KEY not in metadata:
+        raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    plugins: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.domain == DOMAIN:
+            plugins[node.op_type] = plugins.get(node.op_type, 0) + 1
+    return OnnxFile(
+        path=path,
+        content=content,
+        sha256=hashlib.sha256(content).hexdigest(),
+        spec=Spec.from_json(metadata[METADATA_KEY], origin=str(path)),
+        precision=_precision(model),
+        layers=_layers(model),
+        inputs={each.name: _tensor(each).dtype for each in model.graph.input if each.name not in weights},
+        outputs={each.name: _tensor(each).dtype for each in model.graph.output},
+        plugins=plugins,
+    )
+
+
+def check_graph(model: OnnxFile) -> None:
+    """Compare the inputs and outputs of a model with its spec.
+
+    Raises:
+        ModelError: they do not match.
+        MissingExtra: the package onnx is not installed.
+    """
+    graph = parse(model.path, model.content).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [_tensor(each) for each in graph.input if each.name not in weights]
+    model.spec.check_graph(inputs, map(_tensor, graph.output), origin=str(model.path))
+
+
+def parse(path: Path, content: bytes) -> Any:
+    """An ``onnx.ModelProto``; ``path`` names the file in errors.
+
+    Raises:
+        ModelError: it is none.
+        MissingExtra: the package onnx is not installed.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as missing:
+        raise MissingExtra("onnx", "tensorrt", "building an engine") from missing
+    try:
+        return onnx.load_from_string(content)
+    except DecodeError as error:
+        raise ModelError(f"{path}: is no ONNX file ({foreign(error)}); export or download it again") from error
+
+
+def _tensor(value: Any) -> Tensor:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    kind = value.type.tensor_type
+    sizes = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
+    return Tensor(value.name, str(tensor_dtype_to_np_dtype(kind.elem_type)), sizes)
+
+
+def _precision(model: Any) -> Precision:
+    """What the weights of the convolutions are, or of anything where there are none."""
+    from onnx import TensorProto
+
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    convolved = [node.input[1] for node in model.graph.node if node.op_type in CONVOLUTIONS]
+    used = [kinds[name] for name in convolved if name in kinds] or list(kinds.values())
+    return "fp16" if TensorProto.FLOAT16 in used else "fp32"
+
+
+def _layers(model: Any) -> dict[str, str]:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    weights = {each.name: str(tensor_dtype_to_np_dtype(each.data_type)) for each in model.graph.initializer}
+    weighted = [node for node in model.graph.node if node.op_type in _WEIGHTED and node.input[1] in weights]
+    return {node.output[0]: weights[node.input[1]] for node in weighted}

@@ -1,0 +1,300 @@
+"""Plans that TensorRT built, kept between runs.
+
+A plan is machine code for one GPU and one version of TensorRT. Each file therefore says what it was built for and
+carries a checksum: nothing reaches TensorRT that is damaged, or was built for something else. It is code also in that
+who can write it can run what he likes here: only the cache's own folder and files named by the user are read.
+
+File: magic, SHA-256 of all that follows, length of the header (4 bytes, little endian), header (JSON), plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, RuntimeUnavailable
+from ..spec import Spec
+
+MAGIC = b"nasion plan 1\n"
+_TIMING_MAGIC = b"nasion timing 1\n"
+_DIGITS = 20  # of a key, in the name of its plan
+
+FORMAT = "1"
+"""Part of every key: counts up whenever the way in which plans are built changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanKey:
+    """All that a plan depends on; a plan serves only where every entry is the same.
+
+    Attributes:
+        model: SHA-256 of the ONNX model, after it was put in float16 where that was asked for.
+        precision: what its convolutions compute in.
+        profile: sizes of the input that it takes.
+        workspace: MB that TensorRT may use for scratch, or ``any``.
+        tensorrt: kind and full version.
+        gpu: name and memory of the GPU.
+        capability: its compute capability.
+        plugins: SHA-256 of the plugin library, or ``none``.
+        system: operating system and processor.
+        format: of this program's plans.
+    """
+
+    model: str
+    precision: str
+    profile: str
+    workspace: str
+    tensorrt: str
+    gpu: str
+    capability: str
+    plugins: str
+    system: str = f"{platform.system()} {platform.machine()}"
+    format: str = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all entries."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def differences(self, wanted: PlanKey) -> list[str]:
+        """How this plan's key differs from the one that is wanted, for people."""
+        pairs = ((field.name, getattr(self, field.name), getattr(wanted, field.name)) for field in fields(self))
+        return [
+            f"{_NAMES[name]} {_short(mine)}, wanted is {_short(other)}" for name, mine, other in pairs if mine != other
+        ]
+
+
+_NAMES = {
+    "model": "the model",
+    "precision": "precision",
+    "profile": "input",
+    "workspace": "workspace",
+    "tensorrt": "the version",
+    "gpu": "the GPU",
+    "capability": "compute capability",
+    "plugins": "the plugin library",
+    "system": "the system",
+    "format": "plan format",
+}
+
+
+def _short(value: str) -> str:
+    return f"{value[:12]}…" if re.fullmatch(r"[0-9a-f]{64}", value) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What TensorRT built, and for what.
+
+    Attributes:
+        key: what it was built for.
+        spec: of the model.
+        batch: fewest, usual and most images at a time.
+        engine: TensorRT's own bytes.
+        about: figures of the build, for people.
+    """
+
+    key: PlanKey
+    spec: Spec
+    batch: tuple[int, int, int]
+    engine: bytes
+    about: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """The content of a plan file."""
+        entries = {"key": asdict(self.key), "spec": self.spec.to_json(), "batch": self.batch, "about": dict(self.about)}
+        header = json.dumps(entries, sort_keys=True).encode()
+        return _sealed(MAGIC, len(header).to_bytes(4, "little") + header + self.engine)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, origin: str) -> Plan:
+        """Read the content of a plan file; ``origin`` names it in errors.
+
+        Raises:
+            ModelError: it is no plan of ours, or damaged.
+        """
+        body = _opened(MAGIC, content, origin)
+        header, rest = _header(body, origin)
+        batch = tuple(header["batch"])
+        return cls(
+            PlanKey(**header["key"]), Spec.from_json(header["spec"], origin=origin), batch, rest, header["about"]
+        )
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        ModelError: it is no plan of ours, or damaged.
+    """
+    return Plan.from_bytes(path.read_bytes(), origin=path.name)
+
+
+def _sealed(magic: bytes, body: bytes) -> bytes:
+    return magic + hashlib.sha256(body).digest() + body
+
+
+def _opened(magic: bytes, content: bytes, origin: str) -> bytes:
+    start = len(magic) + 32
+    if not content.startswith(magic) or len(content) < start:
+        raise ModelError(f"{origin} is no plan of nasion's; build one with: nasion compile MODEL.onnx")
+    body = content[start:]
+    if hashlib.sha256(body).digest() != content[len(magic) : start]:
+        raise ModelError(
+            f"{origin} is damaged: its checksum does not hold; build it again with: nasion compile MODEL.onnx"
+        )
+    return body
+
+
+def _header(body: bytes, origin: str) -> tuple[dict[str, Any], bytes]:
+    end = 4 + int.from_bytes(body[:4], "little")
+    try:
+        header: dict[str, Any] = json.loads(body[4:end])
+        PlanKey(**header["key"])
+        texts, batch, about = [*header["key"].values(), header["spec"]], header["batch"], header["about"]
+        numbers = isinstance(batch, list) and [type(each) for each in batch] == [int] * 3
+        if not (all(isinstance(text, str) for text in texts) and numbers and isinstance(about, dict)):
+            raise TypeError("an entry of its header is of another type")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(f"{origin} is a plan of another version of nasion ({error}); build it again") from error
+    return header, body[end:]
+
+
+def cache_folder() -> Path:
+    """Where plans are kept: the folder that ``NASION_PLANS`` names, else one of the user's cache."""
+    if given := os.environ.get("NASION_PLANS"):
+        return Path(given)
+    if os.name == "nt":
+        home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "nasion" / "plans"
+
+
+class PlanCache:
+    """Plan files of one folder, named by model and key. Several processes may use it at once."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Use ``folder``, by default ``cache_folder()``; it is made when the first plan is stored.
+
+        Raises:
+            RuntimeUnavailable: another user may write there, who could put his code there.
+        """
+        self.folder = folder or cache_folder()
+        if not _is_ours(self.folder):
+            raise RuntimeUnavailable(
+                f"others may write to the plan cache {self.folder}, and plans are code; take that from them (chmod "
+                f"go-w {self.folder}), or set NASION_PLANS to a folder of your own"
+            )
+
+    def open(self) -> None:
+        """See that plans can be kept, before one is built.
+
+        Raises:
+            RuntimeUnavailable: they cannot.
+        """
+        try:
+            self._make()
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise self._cannot_keep(error) from error
+
+    def _cannot_keep(self, error: OSError) -> RuntimeUnavailable:
+        return RuntimeUnavailable(
+            f"plans cannot be kept in {self.folder} ({error.strerror or error}); set NASION_PLANS to a folder that can "
+            "be written"
+        )
+
+    def path_of(self, name: str, key: PlanKey) -> Path:
+        """Where the plan of the model ``name`` for this key lies, or would lie."""
+        return self.folder / f"{_safe(name)}-{key.digest[:_DIGITS]}.plan"
+
+    def find(self, name: str, key: PlanKey) -> tuple[Plan | None, str]:
+        """The plan for exactly this key; else None, and why, for people."""
+        path = self.path_of(name, key)
+        if not path.is_file():
+            return None, self._why_not(name, key)
+        try:
+            plan = read_plan(path)
+        except (ModelError, OSError) as error:
+            return None, str(error)
+        if plan.key != key:
+            return None, f"{path.name} was built for something else: {'; '.join(plan.key.differences(key))}"
+        return plan, f"{path.name} from the cache"
+
+    def store(self, name: str, plan: Plan) -> Path:
+        """Keep a plan; a reader sees all of it or none.
+
+        Raises:
+            RuntimeUnavailable: it cannot be written.
+        """
+        path = self.path_of(name, plan.key)
+        self._write(path, plan.to_bytes())
+        return path
+
+    def timing(self, library: str, gpu: str) -> bytes:
+        """What earlier builds by this TensorRT for this GPU measured, to make the next one quicker; maybe nothing."""
+        path = self._timing_path(library, gpu)
+        try:
+            return _opened(_TIMING_MAGIC, path.read_bytes(), path.name)
+        except (ModelError, OSError):
+            return b""  # only speed is lost
+
+    def store_timing(self, library: str, gpu: str, measured: bytes) -> None:
+        """Keep what builds have measured; raises what ``store`` does."""
+        self._write(self._timing_path(library, gpu), _sealed(_TIMING_MAGIC, measured))
+
+    def _timing_path(self, library: str, gpu: str) -> Path:
+        return self.folder / f"{_safe(f'{library}-{gpu}')}.timing"
+
+    def _why_not(self, name: str, key: PlanKey) -> str:
+        """What is different about the plan that is most alike."""
+        others = []
+        for path in sorted(self.folder.glob(f"{_safe(name)}-{'[0-9a-f]' * _DIGITS}.plan")):
+            try:
+                others.append((read_plan(path).key.differences(key), path.name))
+            except (ModelError, OSError) as error:
+                others.append(([str(error)] * len(fields(key)), path.name))
+        if not others:
+            return f"there is no plan of {name} yet"
+        differences, file = min(others, key=lambda each: len(each[0]))
+        return f"the plan there is ({file}) differs: {'; '.join(dict.fromkeys(differences))}"
+
+    def _make(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        try:
+            self._make()
+            handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=path.stem, suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                Path(temporary).replace(path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise self._cannot_keep(error) from error
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether only this user, or root, says what lies there."""
+    if os.name != "posix" or not folder.exists():
+        return True
+    about = folder.stat()
+    return about.st_uid in (0, os.getuid()) and not about.st_mode & 0o022
+
+
+def _safe(name: str) -> str:
+    """A name that is the same on every file system."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "model"

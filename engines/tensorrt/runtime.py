@@ -1,0 +1,87 @@
+"""TensorRT, or TensorRT-RTX where that is installed: the quickest way on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..closing import Closing
+from ..errors import DeviceError, RuntimeUnavailable
+from ..gpu.device import Device
+from ..gpu.driver import gpus
+from ..gpu.graphs import Batches, Fill, Shape
+from ..runtime import gpu_number
+from ..spec import Outputs
+from .compile import Wish, plan_named, plan_of
+from .library import tensorrt
+
+
+class TensorRtRuntime(Closing):
+    """An ONNX file, or a plan built from one, on a GPU; implements ``engines.runtime.GpuRuntime``.
+
+    The plan of an ONNX file comes from the cache, or is built at first, which takes from seconds to minutes; so does
+    what is taken for a plan that was built for something else. A plan is code: only those of the user's own cache are
+    run, and what he names himself.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
+        """Load ``path`` for pictures of sides up to ``longest``; ``threads`` is of no consequence here.
+
+        Raises:
+            ModelError: the file is damaged or not ours.
+            RuntimeUnavailable: TensorRT, a GPU or what else it takes is not here.
+        """
+        if device == "cpu":
+            raise RuntimeUnavailable("TensorRT runs on NVIDIA GPUs only; give --device cuda:0, or --runtime onnx")
+        library = tensorrt()
+        with ExitStack() as opened:
+            try:
+                gpu = opened.enter_context(Device(gpu_number(device)))
+            except DeviceError as error:
+                raise RuntimeUnavailable(f"TensorRT needs an NVIDIA GPU: {error}") from error
+            if path.suffix == ".plan":
+                ready = plan_named(path, library, gpu)
+            else:
+                ready = plan_of(path, library, gpu, wish=Wish(shown=longest))
+            plan, engine = ready.plan, opened.enter_context(ready.engine)
+            batches = Batches(gpu, engine.prepare, least=plan.batch[0], most=plan.batch[2])
+            self._batches = opened.enter_context(batches)
+            self._opened = opened.pop_all()
+        self.spec = plan.spec
+        self.provider, self.device = str(library), f"cuda:{gpu.gpu.number}"
+        self.reason, self.threads = "asked for: tensorrt", threads
+        self.gpu, self.most_on_gpu = gpu, plan.batch[2]
+
+    def __call__(self, images: NDArray[np.float32]) -> Outputs:
+        """Run images (B,3,H,W), already normalised."""
+        return self.spec.check_outputs(self._batches(images), len(images))
+
+    def run(self, shape: Shape, fill: Fill) -> Outputs:
+        """Run images that never were on the host: ``fill(memory, stream)`` puts into a stream what writes them.
+
+        Args:
+            shape: (B,3,H,W) of what is written, B at most what the plan takes together.
+            fill: gets the network's input on the GPU, and the stream that the network runs in afterwards.
+        """
+        return self.spec.check_outputs(self._batches.run(shape, fill), shape[0])
+
+    def close(self) -> None:
+        """Free the network and all its memory."""
+        self._opened.close()
+
+
+def describe() -> str:
+    """Version and GPUs, for ``nasion doctor``.
+
+    Raises:
+        RuntimeUnavailable: it does not work here.
+    """
+    library = tensorrt()
+    try:
+        names = ", ".join(gpu.name for gpu in gpus())
+    except DeviceError as error:
+        raise RuntimeUnavailable(f"{library} is installed, but {error}") from error
+    return f"works: {library} on {names}"

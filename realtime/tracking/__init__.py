@@ -1,0 +1,1 @@
+"""Tracking of faces: detect, align, associate, smooth."""

@@ -1,0 +1,113 @@
+"""Networks over images: one call for crops of several images, or for several whole images of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from ...engines.runtime import GpuRuntime, Runtime, takes_images_on
+from ...engines.spec import Outputs
+from ..arrays import FloatArray
+from ..geometry import Region
+from ..images.pixels import DevicePixels, Pixels, Writer, host_pixels
+
+if TYPE_CHECKING:
+    from ...engines.gpu.device import Memory, Stream
+
+Crops = tuple[Pixels, Sequence[Region]]
+_OnDevice = tuple[DevicePixels, FloatArray]
+
+
+def run_crops(runtime: Runtime, parts: Sequence[Crops]) -> Outputs:
+    """Run a network of square crops on the regions of one or several images, together.
+
+    Images on the GPU of the network are cropped there, straight into its input.
+
+    Args:
+        runtime: the network.
+        parts: images, each with at least one region.
+
+    Returns:
+        The outputs of all crops, in the order of ``parts``.
+    """
+    size = runtime.spec.size[0]
+    if on_device := _on_device(runtime, [image for image, _ in parts]):
+        ways = [image.crops(regions, size) for image, (_, regions) in zip(on_device, parts, strict=True)]
+        return _run_on_device(runtime, list(zip(on_device, ways, strict=True)), size, size)
+    batch = np.empty((sum(len(regions) for _, regions in parts), 3, size, size), np.float32)
+    at = 0
+    for image, regions in parts:
+        host_pixels(image).write_crops(regions, runtime.spec, batch[at : at + len(regions)])
+        at += len(regions)
+    return runtime(batch)
+
+
+def run_letterbox(runtime: Runtime, images: Sequence[Pixels], width: int, height: int) -> tuple[Outputs, FloatArray]:
+    """Run a network on whole images, each reduced to ``width`` x ``height`` and padded to the network's stride.
+
+    Returns:
+        The outputs of all images, and (B,4): pixels of each image per pixel of the reduced one, for x, y, x, y.
+    """
+    stride = runtime.spec.stride
+    high, wide = (-(-side // stride) * stride for side in (height, width))
+    if on_device := _on_device(runtime, images):
+        placed = [image.letterbox(width, height) for image in on_device]
+        whole = [(image, transform) for image, (transform, _) in zip(on_device, placed, strict=True)]
+        return _run_on_device(runtime, whole, high, wide), np.stack([ratio for _, ratio in placed])
+    batch = np.empty((len(images), 3, high, wide), np.float32)
+    ratios = [
+        host_pixels(image).write_letterbox(width, height, runtime.spec, planes)
+        for image, planes in zip(images, batch, strict=True)
+    ]
+    return runtime(batch), np.stack(ratios)
+
+
+def _on_device(runtime: Runtime, images: Sequence[Pixels]) -> list[DevicePixels]:
+    """Return the images if all lie on the GPU of a network that takes them there, else none."""
+    if not takes_images_on(runtime, images[0].device):
+        return []
+    found = [image for image in images if image.device == runtime.device and isinstance(image, DevicePixels)]
+    return found if len(found) == len(images) else []
+
+
+def _run_on_device(runtime: Runtime, parts: Sequence[_OnDevice], height: int, width: int) -> Outputs:
+    """Run a network on crops made on its GPU, as many together as it takes."""
+    runtime = cast(GpuRuntime, runtime)
+    outputs = []
+    for chunk in _chunks(parts, runtime.most_on_gpu):
+        with ExitStack() as opened:
+            writers = [opened.enter_context(image.writer(ways, runtime.spec)) for image, ways in chunk]
+            counts = [len(ways) for _, ways in chunk]
+
+            def fill(
+                memory: Memory, stream: Stream, writers: list[Writer] = writers, counts: list[int] = counts
+            ) -> None:
+                at = 0
+                for write, count in zip(writers, counts, strict=True):
+                    write(memory.part(at, at + count), stream)
+                    at += count
+
+            outputs.append(runtime.run((sum(counts), 3, height, width), fill))
+    if len(outputs) == 1:
+        return outputs[0]
+    return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+
+
+def _chunks(parts: Sequence[_OnDevice], most: int) -> Iterator[list[_OnDevice]]:
+    """Split crops into lists of at most ``most``."""
+    chunk: list[_OnDevice] = []
+    room = most
+    for image, ways in parts:
+        at = 0
+        while at < len(ways):
+            taken = ways[at : at + room]
+            chunk.append((image, taken))
+            at, room = at + len(taken), room - len(taken)
+            if not room:
+                yield chunk
+                chunk, room = [], most
+    if chunk:
+        yield chunk

@@ -1,0 +1,187 @@
+"""Files that commands write: none replaces another without --force, none is an input, none goes through a dead link."""
+
+import os
+import types
+import typing
+from inspect import signature
+from pathlib import Path
+
+import pytest
+
+from nasion.engines.errors import SinkError
+from nasion.engines.output_paths import check_places, write_file
+from nasion.tools.main import _COMMANDS, application
+from nasion.tools.main import main as nasion
+
+from ..support.commands import fake_tracker
+
+__all__ = ["fake_tracker"]  # a fixture
+
+# command and option -> file that is written, in the arguments that name it as {}
+WRITTEN = {
+    ("track", "out"): ("out.mp4", "track pattern:?seconds=0.1 --out {}"),
+    ("track", "landmarks"): ("faces.csv", "track pattern:?seconds=0.1 --landmarks {}"),
+    ("demo", "out"): ("faces.jsonl", "demo --out {folder}"),
+    ("bench", "json"): ("x.json", "bench pattern:?seconds=0.1 --json {}"),
+    ("data check", "out"): ("x.jpg", "data check {folder} --out {}"),
+    ("train", "out"): ("best.pt", "train landmarks-68 --data {folder} --out {folder}"),
+    ("evaluate", "json_file"): ("x.json", "evaluate --data {folder} --json {}"),
+    ("evaluate", "plot"): ("x.svg", "evaluate --data {folder} --model {folder}/m.onnx --plot {}"),
+    ("export", "out"): ("x.onnx", "export landmarks-68 --out {}"),
+    ("export", "card"): ("x.json", "export landmarks-68 --card --out {folder}/x.onnx"),
+    ("compile", "out"): ("x.plan", "compile landmarks-68 --out {}"),
+    ("rtx", "json"): ("x.json", "rtx --json {}"),
+    ("plugins bench", "json"): ("x.json", "plugins bench --json {}"),
+    ("plugins build", "out"): ("libnasion_reference.so", "plugins build --out {folder}"),
+}
+ELSEWHERE = {("evaluate", "card")}  # in the shipped cards; see below
+READ = {
+    ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
+    ("evaluate", "data"), ("export", "data"), ("rtx", "python"), ("plugins build", "tensorrt"),
+}  # fmt: skip
+SWITCHES = {
+    ("track", "show"), ("data check", "decode"), ("evaluate", "masks"), ("networks", "json"), ("doctor", "json"),
+    ("export", "fp16"), ("export", "head"), ("compile", "fp16"), ("rtx", "fp16"), ("plugins build", "cuda"),
+    ("plugins build", "verbose"),
+}  # fmt: skip
+
+
+def functions():
+    """Every command by name with its function."""
+    app = application()
+    for name in _COMMANDS:
+        found = app[name]
+        if found.default_command is not None:
+            yield name, found.default_command
+        for part in found:
+            if not part.startswith("-"):
+                yield f"{name} {part}", found[part].default_command
+
+
+def may_write(hint):
+    """Whether an option of this type may name, or ask for, a file: a path or a switch."""
+    if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
+        return any(may_write(part) for part in typing.get_args(hint)[: 1 if hasattr(hint, "__metadata__") else None])
+    return hint in (Path, bool)
+
+
+def test_what_every_option_of_every_command_writes_is_known():
+    found, forcing = set(), set()
+    for command, function in functions():
+        hints = typing.get_type_hints(function, include_extras=True)
+        options = {(command, name) for name in signature(function).parameters if may_write(hints[name])}
+        forcing |= {command for _, name in options if name == "force"}
+        found |= {option for option in options if option[1] != "force"}
+    assert len(found) > 30
+    assert found == {*WRITTEN, *ELSEWHERE, *READ, *SWITCHES}, "say here what a new option writes, or that it does not"
+    assert forcing == {command for command, _ in (*WRITTEN, *ELSEWHERE)}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, fake_tracker):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def ended(arguments, name, folder):
+    with pytest.raises(SystemExit) as end:
+        nasion([part.replace("{folder}", str(folder)).replace("{}", str(folder / name)) for part in arguments.split()])
+    return str(end.value.code)
+
+
+@pytest.mark.parametrize(("name", "arguments"), WRITTEN.values(), ids=map(" ".join, WRITTEN))
+def test_a_file_that_exists_is_not_replaced_without_force(name, arguments, folder):
+    (folder / name).write_text("mine")
+    text = ended(arguments, name, folder)
+    assert f"{name}' already exists" in text
+    assert "--force" in text
+    assert (folder / name).read_text() == "mine"
+    assert os.listdir(folder) == [name]
+
+
+@pytest.mark.parametrize("force", ["", " --force"])
+@pytest.mark.parametrize(("name", "arguments"), WRITTEN.values(), ids=map(" ".join, WRITTEN))
+def test_nothing_is_written_through_a_link_that_leads_nowhere(name, arguments, force, folder, tmp_path_factory):
+    nowhere = tmp_path_factory.mktemp("other") / "nowhere"
+    (folder / name).symlink_to(nowhere)
+    assert f"{name}' is a link to '{nowhere}', which does not exist" in ended(arguments + force, name, folder)
+    assert not nowhere.exists()
+    assert (folder / name).is_symlink()
+
+
+def test_figures_in_the_shipped_cards_are_not_replaced_without_force(folder):
+    text = ended("evaluate --data x --card", "", folder)
+    assert "already exists; replace its figures with --force" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("x.mp4", "bench {} --json {} --force"),
+        ("x.plan", "compile {} --out {} --force"),
+        ("x.onnx", "export {} --out {} --force"),
+        ("x.json", "export {} --card --out {folder}/x.onnx --force"),
+        ("x.onnx", "evaluate --data x --model {} --json {} --force"),
+        ("x.onnx", "evaluate --data x --model {} --plot {} --force"),
+        ("x.onnx", "rtx {} --json {} --force"),
+        ("best.pt", "train sd-hrnet-slim --data x --out {folder} --start {} --force"),
+        ("latest.pt", "train sd-hrnet-distil --data x --out {folder} --teacher {} --force"),
+    ],
+)
+def test_no_output_is_an_input(name, arguments, folder):
+    (folder / name).write_text("mine")
+    text = ended(arguments, name, folder)
+    assert "is what the command reads; give another name" in text
+    assert (folder / name).read_text() == "mine"
+
+
+def test_two_outputs_are_two_files(folder):
+    assert "--json and --plot are both" in ended("evaluate --data x --model m --json {} --plot {}", "x.svg", folder)
+
+
+def test_a_run_goes_on_in_its_own_folder_and_a_build_in_its_own(folder):
+    from nasion.engines.operators.library import check_folder as check_build
+    from nasion.tools.commands.train import check_folder as check_run
+
+    for name in ("latest.pt", "best.pt", "record.jsonl", "curve.svg"):
+        (folder / name).touch()
+    check_run(folder, force=False)
+    (folder / "latest.pt").unlink()
+    with pytest.raises(SinkError, match=r"best\.pt' already exists; give another folder, or replace it with --force"):
+        check_run(folder, force=False)
+    check_run(folder, force=True)
+    (folder / "libnasion_reference.so").touch()
+    with pytest.raises(SinkError, match=r"libnasion_reference\.so' already exists"):
+        check_build(folder, force=False)
+    (folder / "native.json").touch()
+    check_build(folder, force=False)
+
+
+def test_the_rule_itself(tmp_path):
+    new, old, link = (tmp_path / name for name in ("new", "old", "link"))
+    old.touch()
+    link.symlink_to(old)
+    check_places({"--a": new, "--b": None}, force=False)
+    check_places({"--a": old, "--b": new}, force=True, inputs=[tmp_path / "other", tmp_path])
+    for places, force, inputs, text in (
+        ({"--a": link}, False, (), "already exists"),
+        ({"--a": link}, True, (old,), "is what the command reads"),
+        ({"--a": old, "--b": link}, True, (), "--a and --b are both"),
+        ({"--a": tmp_path}, True, (), "is a folder"),
+        ({"--a": tmp_path / "no" / "x"}, True, (), "there is no folder"),
+        ({"--a": old / "x"}, True, (), "there is no folder"),
+        ({"--a": tmp_path / ("x" * 300)}, True, (), "cannot be reached: File name too long; give a shorter name"),
+    ):
+        with pytest.raises(SinkError, match=text):
+            check_places(places, force=force, inputs=inputs)
+
+
+def test_a_file_that_finds_no_room_is_removed(tmp_path, monkeypatch):
+    def full(path, data):
+        path.open("wb").close()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    with pytest.raises(SinkError, match=r"cannot write '.*x': No space left on device; free some space"):
+        write_file(tmp_path / "x", b"1")
+    assert os.listdir(tmp_path) == []

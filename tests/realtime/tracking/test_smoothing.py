@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from OneEuroFilter import OneEuroFilter
+
+from nasion.engines.errors import NasionError
+from nasion.realtime.faces import Face
+from nasion.realtime.geometry import box_of, transform
+from nasion.realtime.sources.synthetic import FACE, CameraMotion
+from nasion.realtime.tracking.smoothing import FORGET, SETTINGS, OneEuro, Setting, Smoother
+
+from ...support.fake_networks import TEMPLATE
+
+STEP = 1 / 30
+
+
+def face(points, number=1):
+    points = np.asarray(points, np.float32)
+    return Face(number, box_of(points), 0.9, points, np.ones(len(points), np.float32))
+
+
+def run(strength, track, times=None, number=1):
+    """Smoothed points (frames, n, 2) of a track (frames, n, 2)."""
+    smoother = Smoother(strength)
+    times = np.arange(len(track)) * STEP if times is None else times
+    return np.stack(
+        [smoother.smooth([face(p, number)], time=t)[0].landmarks for p, t in zip(track, times, strict=True)]
+    )
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS.values(), Setting(1.0, 0.0, 1.0), Setting(1.5, 0.7, 3.0)], ids=str)
+@pytest.mark.parametrize("steady", [True, False])
+def test_one_coordinate_is_filtered_as_by_the_filter_of_its_inventors(rng, setting, steady):
+    steps = np.full(120, STEP) if steady else rng.uniform(0.01, 0.2, 120)
+    times = 1 + np.cumsum(steps)
+    signal = np.cumsum(rng.normal(0, 0.02, 120)) + np.sin(times)
+    oracle = OneEuroFilter(30, setting.cutoff, setting.beta, setting.speed_cutoff)
+    ours = OneEuro(setting)
+    for time, value in zip(times, signal, strict=True):
+        points = np.float32([[value, 0], [0, value], [7, 7]])
+        expected = oracle(float(value), float(time))
+        filtered = ours(points, time=float(time), size=1.0)
+        np.testing.assert_allclose(filtered, [[expected, 0], [0, expected], [7, 7]], atol=2e-5)
+
+
+def test_a_repeated_time_counts_as_the_step_before_as_with_the_inventors():
+    times, signal = [1.0, 1.1, 1.1, 1.15, 1.25], [0.0, 1.0, 2.0, 1.0, 3.0]
+    oracle, ours = OneEuroFilter(30, 1.0, 0.5, 1.0), OneEuro(Setting(1.0, 0.5, 1.0))
+    for time, value in zip(times, signal, strict=True):
+        filtered = ours(np.float32([[value, 0]]), time=time, size=1.0)
+        assert filtered[0, 0] == pytest.approx(oracle(value, time), abs=1e-5)
+
+
+def test_points_are_filtered_alike_whatever_the_size_of_the_face_and_the_direction(rng):
+    track = TEMPLATE * 0.5 + np.cumsum(rng.normal(0, 0.03, (60, 1, 2)), axis=0) + rng.normal(0, 0.005, (60, 68, 2))
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    ours = OneEuro(SETTINGS["light"]), OneEuro(SETTINGS["light"]), OneEuro(SETTINGS["light"])
+    for i, points in enumerate(track.astype(np.float32)):
+        time = i * STEP
+        small, large = ours[0](points, time=time, size=1.0), ours[1](points * 200, time=time, size=200.0)
+        turned = ours[2]((points @ turn).astype(np.float32), time=time, size=1.0)
+        np.testing.assert_allclose(large, small * 200, rtol=1e-3, atol=1e-2)
+        np.testing.assert_allclose(turned, small @ turn, rtol=1e-3, atol=1e-4)
+
+
+def jitter(track):
+    """Mean change from frame to frame."""
+    return float(np.sqrt(np.square(np.diff(track, axis=0)).mean()))
+
+
+@pytest.mark.parametrize(("strength", "least", "most"), [("light", 0.1, 0.5), ("strong", 0.02, 0.25)])
+@pytest.mark.parametrize("size", [20.0, 400.0])
+@pytest.mark.parametrize("noise", [0.002, 0.005, 0.008])
+def test_a_still_face_is_calmed(rng, strength, least, most, size, noise):
+    track = TEMPLATE * size / 2 + 300 + rng.normal(0, noise * size, (120, 68, 2))
+    calm = run(strength, track)
+    share = jitter(calm[10:]) / jitter(track[10:])
+    assert least < share < most
+    np.testing.assert_allclose(calm[60:].mean(axis=0), TEMPLATE * size / 2 + 300, atol=3 * noise * size)
+
+
+def lag(smoothed, truth):
+    """Frames by which a track runs behind, where it moves."""
+    speed = np.gradient(truth, axis=0)
+    late = ((truth - smoothed) * speed)[5:].sum() / np.square(speed[5:]).sum()
+    return float(late)
+
+
+@pytest.mark.parametrize(("strength", "most"), [("light", 0.25), ("strong", 0.5)])
+def test_a_face_under_the_virtual_camera_is_followed_within_half_a_frame(rng, strength, most):
+    camera = CameraMotion(size=(640, 360), seconds=10.0)
+    middle, half = np.array([(FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2]), (FACE[2] - FACE[0]) / 2
+    here = (TEMPLATE * half + middle).astype(np.float32)
+    truth = np.stack([transform(here, camera.transform(i)) for i in range(camera.frames)])
+    noisy = truth + rng.normal(0, 0.4, truth.shape)
+    smoothed = run(strength, noisy)
+    assert lag(noisy, truth) == pytest.approx(0, abs=0.02)
+    assert 0 < lag(smoothed, truth) < most
+
+
+@pytest.mark.parametrize("speed", [0.1, 0.5, 2.0])
+def test_light_stays_within_two_hundredths_of_a_face_behind_steady_motion(speed):
+    size = 100.0
+    track = TEMPLATE * size / 2 + 50 + np.arange(60)[:, None, None] * np.array([speed * size * STEP, 0])
+    behind = (track - run("light", track))[30:, :, 0] / size
+    assert behind.min() > 0
+    assert behind.max() < 0.02
+
+
+def test_none_gives_back_the_very_faces():
+    faces = [face(TEMPLATE * 30), face(TEMPLATE * 20, 2)]
+    assert Smoother("none").smooth(faces, time=0.0) is faces
+
+
+def test_the_first_time_that_a_face_is_seen_it_stays_as_it_is():
+    first = face(TEMPLATE * 30 + 100)
+    (smoothed,) = Smoother("strong").smooth([first], time=5.0)
+    np.testing.assert_array_equal(smoothed.landmarks, first.landmarks)
+
+
+def test_the_box_lies_around_the_smoothed_points_and_the_rest_is_kept():
+    smoother = Smoother("strong")
+    smoother.smooth([face(TEMPLATE * 30)], time=0.0)
+    moved = face(TEMPLATE * 30 + 4)
+    (smoothed,) = smoother.smooth([moved], time=STEP)
+    assert (smoothed.landmarks < moved.landmarks).any()
+    np.testing.assert_array_equal(smoothed.box, box_of(smoothed.landmarks))
+    assert (smoothed.id, smoothed.score) == (moved.id, moved.score)
+    assert smoothed.confidence is moved.confidence
+
+
+def test_each_identity_has_a_filter_of_its_own(rng):
+    a, b = TEMPLATE * 30 + rng.normal(0, 1, (20, 68, 2)), TEMPLATE * 50 + 200 + rng.normal(0, 1, (20, 68, 2))
+    together = Smoother("light")
+    alone = run("light", a), run("light", b, number=2)
+    for i in range(20):
+        faces = [face(a[i]), face(b[i], 2)]
+        both = together.smooth(faces if i % 2 else faces[::-1], time=i * STEP)
+        for smoothed in both:
+            np.testing.assert_array_equal(smoothed.landmarks, alone[smoothed.id - 1][i])
+
+
+def test_a_short_gap_is_bridged_and_after_a_long_one_the_filter_starts_afresh():
+    for gap, fresh in ((FORGET / 2, False), (FORGET * 1.5, True), (-FORGET * 1.5, True), (-FORGET / 2, False)):
+        smoother = Smoother("strong")
+        for i in range(3):
+            smoother.smooth([face(TEMPLATE * 30)], time=10 + i * STEP)
+        smoother.smooth([], time=10 + 2 * STEP + gap / 2)
+        later = face(TEMPLATE * 30 + 3)
+        (smoothed,) = smoother.smooth([later], time=10 + 2 * STEP + gap)
+        assert np.array_equal(smoothed.landmarks, later.landmarks) == fresh, gap
+
+
+@pytest.mark.parametrize("times", [[0, 0, 0, 0.1], [5, 4.9, 4.9, 5.2], [0, 1e-9, 2e-9, 1], [0, 100, -100, 1e12]])
+def test_strange_times_give_points_between_the_old_and_the_new(times):
+    track = np.stack([TEMPLATE * 30 + 2 * i for i in range(4)])
+    smoothed = run("light", track, times)
+    assert np.isfinite(smoothed).all()
+    assert (smoothed >= track[0] - 1e-3).all()
+    assert (smoothed <= track + 1e-3).all()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [[3.0] * 9, [-i * STEP for i in range(9)], [i * 1e-6 for i in range(9)]],
+    ids=["standing still", "going back", "too short a step"],
+)
+@pytest.mark.parametrize("strength", ["light", "strong"])
+def test_points_are_not_smoothed_while_no_time_step_is_known(strength, times):
+    track = np.stack([TEMPLATE * 30 + 2 * i for i in range(9)])
+    np.testing.assert_array_equal(run(strength, track, times), track)
+
+
+def test_smoothing_begins_with_the_first_time_step():
+    track = np.stack([TEMPLATE * 30 + 2 * i for i in range(6)])
+    late = run("strong", track, [0, 0, 0, STEP, 2 * STEP, 3 * STEP])
+    np.testing.assert_array_equal(late[2:], run("strong", track[2:]))
+
+
+@pytest.mark.parametrize("step", [0.0, -STEP])
+def test_a_clock_that_stops_or_runs_back_later_does_not_freeze_the_points(step):
+    track = np.stack([TEMPLATE * 30 + 2 * i for i in range(60)])
+    smoothed = run("light", track, [STEP * i if i < 10 else 10 * STEP + step * (i - 10) for i in range(60)])
+    assert (smoothed[-1] > track[-3]).all()
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-6])
+def test_identities_long_gone_are_forgotten_where_the_clock_does_not_advance(step):
+    smoother = Smoother("light")
+    for number in range(1, 200):
+        smoother.smooth([face(TEMPLATE * 30, number)], time=number * step)
+    assert len(smoother._filters) < 30
+
+
+def test_identities_long_gone_are_forgotten():
+    smoother = Smoother("light")
+    for number in range(1, 200):
+        smoother.smooth([face(TEMPLATE * 30, number)], time=number * 0.1)
+    assert len(smoother._filters) < 10
+    smoother.reset()
+    assert smoother._filters == {}
+
+
+def test_a_strength_that_does_not_exist_is_named_with_those_that_do():
+    with pytest.raises(NasionError, match="'soft' is unknown; allowed: none, light, strong"):
+        Smoother("soft")

@@ -1,0 +1,24 @@
+"""Checkpoints as ``nasion train`` leaves them, of networks that have learned nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from nasion.trainers.training import checkpoint
+from nasion.trainers.training.recipes import Options, recipe_named
+
+
+def write_checkpoint(folder: Path, name: str = "pwc-hybrid", seed: int = 0) -> Path:
+    options = Options(size=64, width=1 / 64, seed=seed)
+    torch.manual_seed(seed)
+    learner = recipe_named(name).build(options)
+    content = {
+        "average": checkpoint.kept(learner),
+        "description": {"recipe": name, "options": options.described()},
+        "step": 7,
+        "figures": {"nme": 0.5},
+    }
+    checkpoint.save(content, folder / "best.pt")
+    return folder / "best.pt"

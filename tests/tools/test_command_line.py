@@ -1,0 +1,185 @@
+"""The command line: version, help, errors in one line, and what to install where something is missing."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from nasion.tools.dependencies import DEPENDENCIES, unsupported
+from nasion.tools.main import import_remedy
+from nasion.tools.main import main as nasion
+
+from ..conftest import ROOT
+from ..support.commands import ENVIRONMENT, run
+
+COMMANDS = ("track", "demo", "bench", "doctor", "train", "evaluate", "networks", "export", "compile", "rtx")
+GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options
+HEAVY = ("cv2", "av", "torch", "onnxruntime", "onnx")
+
+
+# --- version and help
+
+
+def test_the_version_is_printed():
+    done = run("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"nasion \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_the_help_names_every_command_and_loads_nothing_heavy():
+    script = (
+        "import sys\n"
+        "from nasion.tools.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: code = end.code\n"
+        f"print('loaded', [name for name in {HEAVY} if name in sys.modules], code)\n"
+    )
+    done = run(script=script)
+    assert "loaded [] 0" in done.stdout
+    for command in (*COMMANDS, *GROUPS):
+        assert re.search(rf"^│ {command} +[A-Z]", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, *(f"{group} {each}" for group, parts in GROUPS.items() for each in parts)]
+)
+def test_the_help_of_a_command_explains_every_option_and_loads_nothing_heavy(command):
+    script = (
+        "import sys\n"
+        "from nasion.tools.main import main\n"
+        f"try: main([*{command.split()!r}, '--help'])\n"
+        "except SystemExit: pass\n"
+        f"print('loaded', [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    done = run(script=script)
+    assert "loaded []" in done.stdout, done.stderr
+    options = re.findall(r"^│ \*? *(?:[A-Z]+ )?--\S+(?: -\S+)?(?: [A-Z.]+)?(.*)│$", done.stdout, re.MULTILINE)
+    assert options
+    assert all(re.match(r" {2,}[a-zA-Z0-9.:]", text) for text in options), done.stdout
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["track", "nowhere.mp4"], "'nowhere.mp4' does not exist"),
+        (["track", "pattern:", "--out", "nowhere/x.mp4"], "there is no folder 'nowhere'"),
+        (["track", "pattern:", "--landmarks", "x.txt"], "allowed: .jsonl, .csv, .parquet"),
+        (["track", "http:///video"], "names no host"),
+        (["bench", "nowhere.mp4"], "'nowhere.mp4' does not exist"),
+    ],
+)
+def test_what_is_wrong_is_named_before_any_work_starts(arguments, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        nasion(arguments)
+    assert text in str(end.value.code)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_the_user_can_mend_is_one_message_without_a_traceback():
+    done = run("track", "nowhere.mp4")
+    assert done.returncode == 1
+    assert done.stderr.startswith("nasion: 'nowhere.mp4' does not exist; give a video file")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["trak"], "Unknown command"),
+        (["track", "x", "--start", "soon"], "'soon' is no time"),
+        (["track", "x", "--size", "big"], "'big' is no size"),
+        (["track", "x", "--smooth", "much"], "strong"),
+        (["track"], "source"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(arguments, text, capsys):
+    with pytest.raises(SystemExit) as end:
+        nasion(arguments)
+    assert end.value.code not in (0, 130)
+    assert text.lower() in capsys.readouterr().err.lower()
+
+
+# --- what is not installed
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("libGL.so.1: cannot open shared object file: No such file or directory", "apt-get install libgl1"),
+        ("libgthread-2.0.so.0: cannot open shared object file: No such file", "apt-get install libglib2.0-0"),
+        ("libstrange.so.7: cannot open shared object file", "the system package that holds libstrange.so.7"),
+    ],
+)
+def test_a_missing_system_library_is_named_with_its_remedy(message, remedy):
+    text = import_remedy(ImportError(message))
+    assert remedy in text
+    assert "pip install opencv-python-headless" in text
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    assert import_remedy(ImportError("cannot import name 'x' from 'nasion.y'", name="nasion.y")) is None
+    assert import_remedy(ModuleNotFoundError("No module named 'nasion.z'", name="nasion.z")) is None
+
+
+@pytest.mark.parametrize("version", ["16.1.0", "17.0.1", "20.0.0rc1", "123"])
+@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "doctor"), *GROUPS])
+def test_a_dependency_that_is_too_old_or_too_new_is_named_by_every_command(command, version, tmp_path, monkeypatch):
+    install(tmp_path, "av", version, monkeypatch)
+    with pytest.raises(SystemExit) as end:
+        nasion([command])
+    allowed = "av>=17.1,<20"
+    assert end.value.code == f"nasion: av {version} is installed; supported: {allowed}; pip install '{allowed}'"
+
+
+@pytest.mark.parametrize("version", ["17.1", "17.1.0", "18.1.0", "19.0.2", "19.9.9.dev3"])
+def test_a_supported_version_is_let_pass(version, tmp_path, monkeypatch):
+    install(tmp_path, "av", version, monkeypatch)
+    assert unsupported("av") is None
+
+
+def install(folder, name, version, monkeypatch):
+    """Pretend that this version of a package is installed."""
+    (folder / f"{name}-{version}.dist-info").mkdir()
+    (folder / f"{name}-{version}.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(str(folder))
+
+
+def test_the_supported_versions_are_those_that_pip_installs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == [f"{each.distributions[0]}>={each.least},<{each.below}" for each in DEPENDENCIES]
+
+
+def test_python_m_nasion_is_the_command():
+    command = [sys.executable, "-m", "nasion", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert re.fullmatch(r"nasion \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_a_missing_package_is_named():
+    error = ModuleNotFoundError("No module named 'av.video'", name="av.video")
+    assert "the package av is not installed" in import_remedy(error)
+
+
+@pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("h5py", "train"), ("pyarrow", "parquet")])
+def test_a_missing_package_of_an_extra_is_named_with_the_extra(package, extra):
+    error = ModuleNotFoundError(f"No module named '{package}'", name=package)
+    assert import_remedy(error) == f"the package {package} is not installed: pip install 'nasion[{extra}]'"
+
+
+def test_an_opencv_without_its_libraries_is_explained_by_the_command(tmp_path):
+    (tmp_path / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
+    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
+    done = run("track", "pattern:", env={**ENVIRONMENT, "PYTHONPATH": path})
+    assert done.returncode == 1
+    assert done.stderr.startswith("nasion: OpenCV needs the system library libGL.so.1")
+    assert "apt-get install libgl1" in done.stderr

@@ -1,0 +1,278 @@
+"""The learners of the pixel-wise classification study: readings of the maps, losses, turns, faces by heart, export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nasion.trainers.export.files.files import example, worst_difference, write_model
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from nasion.trainers.data.augment import Augmentation
+from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.networks.dan import DAN
+from nasion.trainers.networks.pwc import DirectRegression
+from nasion.trainers.systems.heat_maps import read_by
+from nasion.trainers.systems.pwc import RECIPES
+from nasion.trainers.systems.pwc_learners import (
+    CRITIC,
+    FINDER,
+    Distribution,
+    HeatmapRegression,
+    Hybrid,
+    Maps,
+    PixelClassification,
+    Regression,
+    SoftReading,
+    Study,
+)
+from nasion.trainers.training.loop import train
+from nasion.trainers.training.recipes import Options, Recipe
+from nasion.trainers.training.schedule import Schedule
+
+from ...support.by_heart import Repeated, assert_learned, eight_faces
+from ...support.tiny_pwc import NAMES, TINY, batch, built, count, data, eight
+
+__all__ = ["batch", "data", "eight"]  # fixtures
+
+
+# --- reading the maps
+
+
+class Drawn(nn.Module):
+    """Answers with the same maps whatever it sees."""
+
+    def __init__(self, maps: Tensor) -> None:
+        super().__init__()
+        self.maps = nn.Parameter(maps)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.maps
+
+
+SPOTS = torch.tensor([[[3.0, 5.0], [10.0, 1.0], [0.0, 15.0]]])
+
+
+def spots(*, background: int | None) -> Tensor:
+    """Logits (1,3 or 4,16,16): a sharp spot a landmark, background map at ``background`` where there is one."""
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    maps = -((x - SPOTS[..., 0, None, None]) ** 2 + (y - SPOTS[..., 1, None, None]) ** 2) * 4
+    if background is None:
+        return maps
+    nothing = torch.full((1, 1, 16, 16), -2.0)
+    return torch.cat([nothing, maps] if background == 0 else [maps, nothing], dim=1)
+
+
+def reading(kind: type[Maps], background: int | None) -> Maps:
+    learner = kind(Drawn(spots(background=background)), replace(built("pwc").spec, size=(16, 16), landmarks=3))
+    learner.unit = 2.0  # Gaussians of 1.5 pixels
+    return learner
+
+
+@pytest.mark.parametrize(
+    ("kind", "background"), [(Distribution, None), (HeatmapRegression, -1), (PixelClassification, 0), (Hybrid, 0)]
+)
+def test_both_readings_find_the_spots_that_were_drawn(kind: type[Maps], background: int | None) -> None:
+    learner, images = reading(kind, background), torch.zeros(1, 3, 16, 16)
+    out = learner(images)
+    torch.testing.assert_close(out["points"], SPOTS)
+    assert ((out["confidence"] > 0.5) & (out["confidence"] <= 1)).all()
+    # the spot in the corner is half outside, so its mean lies a little inside, and more so beside a background
+    beside = background is not None and kind is not Hybrid
+    torch.testing.assert_close(SoftReading(learner)(images)["points"], SPOTS, atol=0.12 if beside else 0.05, rtol=0)
+
+
+def test_the_decoding_that_is_asked_for_is_exported() -> None:
+    learner, images = reading(PixelClassification, 0), torch.zeros(1, 3, 16, 16)
+    by_peak = learner.exported()(images)["points"]
+    read_by(learner, "soft_arg_max")
+    by_mean = learner.exported()(images)["points"]
+    torch.testing.assert_close(by_peak, SPOTS)
+    torch.testing.assert_close(by_mean, SoftReading(learner)(images)["points"])
+    assert (by_mean - by_peak).norm(dim=2)[0, 2] > 1e-3  # the spot in the corner
+
+
+def test_the_best_maps_cost_least() -> None:
+    """Each loss prefers the drawn maps, whose peaks lie on the landmarks, to maps shifted by a pixel."""
+    item = {"image": torch.zeros(1, 3, 16, 16), "points": SPOTS, "known": torch.ones(1, 3)}
+    for kind, background in ((Distribution, None), (HeatmapRegression, -1), (PixelClassification, 0)):
+        learner = reading(kind, background)
+        right = learner.losses(item, "all")  # type: ignore[arg-type]
+        with torch.no_grad():
+            learner.network.maps.copy_(learner.network.maps.roll(1, dims=3))
+        wrong = learner.losses(item, "all")  # type: ignore[arg-type]
+        assert right.keys() == wrong.keys() == ({"pixels"} if kind is PixelClassification else {"maps"})
+        assert all(right[name].item() < wrong[name].item() for name in right), kind
+
+
+def test_a_perfect_distribution_costs_the_entropy_of_its_gaussian() -> None:
+    learner = reading(Distribution, None)
+    points = torch.tensor([[[7.0, 8.0], [8.0, 8.0], [7.5, 7.2]]])
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    square = (x - points[..., 0, None, None]) ** 2 + (y - points[..., 1, None, None]) ** 2
+    with torch.no_grad():
+        learner.network.maps.copy_(-square / (2 * 1.5**2))
+    item = {"image": torch.zeros(1, 3, 16, 16), "points": points, "known": torch.ones(1, 3)}
+    entropy = 1 + np.log(2 * np.pi * 1.5**2)
+    loss = learner.losses(item, "all")["maps"]  # type: ignore[arg-type]
+    assert float(loss) == pytest.approx(3 * entropy, rel=1e-3)
+
+
+def test_points_outside_the_crop_teach_no_map() -> None:
+    item = {"image": torch.zeros(1, 3, 16, 16), "points": SPOTS - 40, "known": torch.ones(1, 3)}
+    learner = reading(Distribution, None)
+    assert float(learner.losses(item, "all")["maps"]) == 0  # type: ignore[arg-type]
+
+
+# --- losses and turns
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("pwc-direct", {"points"}),
+        ("pwc-dan", {"points"}),
+        ("pwc-distribution", {"maps"}),
+        ("pwc-heatmap", {"maps"}),
+        ("pwc", {"pixels"}),
+        ("pwc-hybrid", {"pixels", "points"}),
+        ("pwc-hybrid-as-released", {"pixels", "points"}),
+    ],
+)
+def test_each_variant_has_its_own_losses(name: str, parts: set[str], batch: FaceItem) -> None:
+    assert built(name).losses(batch, "all").keys() == parts
+    if f"{name}-disc" in NAMES:
+        assert built(f"{name}-disc").losses(batch, FINDER).keys() == parts | {"face"}
+        assert built(f"{name}-disc").losses(batch, CRITIC).keys() == {"discriminator"}
+
+
+def test_distances_count_in_pixels_of_the_papers_crop() -> None:
+    spec = replace(built("pwc-direct").spec, size=(56, 56), landmarks=2)
+    learner = Regression(Drawn(torch.tensor([[[3.0, 4.0], [9.0, 9.0]]])), spec)
+    item = {"image": torch.zeros(1, 3, 56, 56), "points": torch.zeros(1, 2, 2), "known": torch.tensor([[1.0, 0.0]])}
+    assert float(learner.losses(item, "all")["points"]) == 20  # type: ignore[arg-type]
+
+
+def gradient(learner: Study, batch: FaceItem, turn: str) -> Tensor:
+    torch.manual_seed(0)
+    parts = learner.losses(batch, turn)
+    found = torch.autograd.grad(sum(parts.values()), learner.trained(turn), allow_unused=True)
+    return torch.cat([slope.flatten() for slope in found if slope is not None])
+
+
+def test_the_distance_reaches_the_network_through_soft_arg_max_and_never_through_arg_max(batch: FaceItem) -> None:
+    plain, hybrid, released = (
+        gradient(built(name), batch, "all") for name in ("pwc", "pwc-hybrid", "pwc-hybrid-as-released")
+    )
+    torch.testing.assert_close(released, plain)
+    assert float((hybrid - plain).norm()) > 0.1 * float(plain.norm())
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES if recipe.name.endswith("-disc")])
+def test_the_judgement_reaches_every_network(name: str, batch: FaceItem) -> None:
+    learner = built(name)
+    torch.manual_seed(0)
+    face = learner.losses(batch, FINDER)["face"]
+    slopes = torch.autograd.grad(face, learner.trained(FINDER), allow_unused=True)
+    assert sum(float(slope.abs().sum()) for slope in slopes if slope is not None) > 0
+
+
+def test_the_discriminator_learns_to_tell_annotations_from_predictions(batch: FaceItem) -> None:
+    """The sign is right: stepping down its loss raises its answer to annotated shapes and lowers that to others."""
+    learner = built("pwc-direct-disc")
+    optimiser = torch.optim.Adam(learner.trained(CRITIC), 1e-2)
+    for _ in range(60):
+        (loss,) = learner.losses(batch, CRITIC).values()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    found = learner.network(batch["image"]).detach()
+    real, fake = (learner._judge(points, batch) for points in (batch["points"], found))
+    assert float(real.min()) > 0 > float(fake.max())
+
+
+def test_one_step_of_the_discriminator_comes_before_two_of_the_network(batch: FaceItem) -> None:
+    learner = built("pwc-hybrid-disc")
+    assert [learner.turn(step) for step in range(6)] == [CRITIC, FINDER, FINDER] * 2
+    critic, finder = learner.trained(CRITIC), learner.trained(FINDER)
+    assert count(learner) == sum(p.numel() for p in critic) + sum(p.numel() for p in finder)
+    assert built("pwc-hybrid").turn(0) == "all"
+    (loss,) = learner.losses(batch, CRITIC).values()
+    loss.backward()
+    assert all(p.grad is None for p in finder)
+
+
+def test_points_without_annotation_change_no_loss(batch: FaceItem) -> None:
+    known = batch["known"].clone()
+    known[:, :17] = 0
+    moved = torch.where(known[..., None] > 0, batch["points"], 7.0)
+    for name in ("pwc-direct", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid"):
+        learner = built(name).eval()
+        a, b = (
+            learner.losses({**batch, "points": points, "known": known}, "all")  # type: ignore[typeddict-item]
+            for points in (batch["points"], moved)
+        )
+        assert {k: float(v) for k, v in a.items()} == pytest.approx({k: float(v) for k, v in b.items()}), name
+
+
+# --- learning and export
+
+
+class SixPoints(Options):
+    """Options for faces of six points, whose maps take a tenth of the time."""
+
+    @property
+    def landmarks(self) -> int:
+        return 6
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> FaceItem:
+    """Eight faces of six points."""
+    spec = built("pwc", Options(size=32, width=1 / 16)).spec
+    samples = FaceSamples(eight_faces(tmp_path_factory.mktemp("eight")), spec, Augmentation())
+    crops: FaceItem = default_collate([samples.crop(i) for i in range(8)])
+    chosen = [36, 45, 30, 48, 54, 8]
+    points, known, visible = (crops[name][:, chosen] for name in ("points", "known", "visible"))
+    return {"image": crops["image"], "points": points, "known": known, "visible": visible}
+
+
+def hurried(recipe: Recipe) -> Schedule:
+    """Some hundred steps, fast ones of the network and the paper's of its critic, of which one in three is."""
+    slow = {"pwc-direct": 200, "pwc-hybrid": 250}  # points through a narrow layer; maps that only their mean teaches
+    steps = slow.get(recipe.name.removesuffix("-disc"), 80)
+    warmup = steps // 10
+    turns = [
+        each if each.turn == CRITIC else replace(each, rate=1e-2, drops=None, warmup=warmup)
+        for each in recipe.schedule_for(TINY).optimisers
+    ]
+    return Schedule(steps=steps if len(turns) == 1 else steps * 3 // 2, batch=8, optimisers=tuple(turns))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_a_tiny_width_of_each_learns_eight_faces(recipe: Recipe, few: FaceItem, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    learner = recipe.build(SixPoints(size=32, width=1 / 16))
+    assert isinstance(learner, Study)
+    if isinstance(learner.network, DirectRegression | DAN):
+        learner.network.start_from(few["points"].mean(dim=0))
+    for part in learner.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0  # it is there lest faces be learned by heart
+    train(learner, Repeated(few), hurried(recipe), tmp_path)
+    with torch.no_grad():
+        assert_learned(learner.eval()(few["image"])["points"], few["points"], within=1)
+
+
+def test_a_file_says_what_torch_says(tmp_path: Path) -> None:
+    learner = built("pwc-hybrid-disc", replace(TINY, size=32)).eval()
+    network = learner.exported().eval()
+    assert not [key for key in network.state_dict() if key.startswith("discriminator")]
+    write_model(network, learner.spec, tmp_path / "network.onnx")
+    worst = worst_difference(network, learner.spec, tmp_path / "network.onnx", example(learner.spec, batch=3))
+    assert worst.keys() == {"points", "confidence"}
+    assert max(worst.values()) < 1e-3

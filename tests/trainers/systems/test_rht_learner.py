@@ -1,0 +1,329 @@
+"""RHT's learner: targets and losses, the reference that is kept, learning, export, recipes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nasion.trainers.evaluation.tracking.references import PairedItem
+from nasion.trainers.evaluation.tracking.tables import TABLES
+from nasion.trainers.export.files.files import example, worst_difference, write_model
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from nasion.engines.errors import NasionError
+from nasion.trainers.counting import multiply_accumulates
+from nasion.trainers.data.augment import Augmentation
+from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.networks.rht import Outcome, RHTConfig
+from nasion.trainers.systems.rht import RECIPES
+from nasion.trainers.systems.rht_learner import RHTLearner, _disagreement, validate_rht
+from nasion.trainers.targets import BOUNDARIES
+from nasion.trainers.training.checkpoint import TrainingError
+from nasion.trainers.training.loop import train
+from nasion.trainers.training.recipes import Options, Recipe, load_trained
+from nasion.trainers.training.schedule import Optimiser, Schedule
+
+from ...support.by_heart import assert_learned, eight_faces
+from ...support.labelled import write_data
+
+NAMES = {recipe.name: recipe for recipe in RECIPES}
+TINY = Options(set="aflw", size=64, width=1 / 16)  # 19 points: quick
+
+
+def built(name: str = "rht-r", options: Options = TINY) -> RHTLearner:
+    torch.manual_seed(0)
+    learner = NAMES[name].build(options)
+    assert isinstance(learner, RHTLearner)
+    return learner
+
+
+def faces(count: int = 2, landmarks: int = 19, size: int = 64) -> FaceItem:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "image": torch.randn(count, 3, size, size, generator=generator),
+        "points": torch.rand(count, landmarks, 2, generator=generator) * (size - 17) + 8,
+        "known": torch.ones(count, landmarks),
+        "visible": torch.ones(count, landmarks),
+    }
+
+
+def pairs(count: int = 2) -> PairedItem:
+    return {**faces(count), "reference": faces(count)}
+
+
+def taught(learner: RHTLearner) -> RHTLearner:
+    """With a reference, and with maps that are not all but zero."""
+    learner.set_reference({name: value[0] for name, value in faces(1).items()})  # type: ignore[typeddict-item, arg-type]
+    torch.nn.init.normal_(learner.network.decoder.maps.weight)
+    return learner.eval()
+
+
+# --- targets
+
+
+def test_targets_are_gaussians_and_boundaries_at_half_the_size() -> None:
+    learner, item = built(), faces(1)
+    item["points"][0, 7] = torch.tensor([20.5, 40.5])  # the centre of the cell in column 10, row 20
+    maps = learner.targets(item["points"], item["known"])
+    assert maps.shape == (1, 19 + 5, 32, 32)
+    assert maps[0, 7, 20, 10] == 1
+    assert maps[0, 7, 20, 11] == pytest.approx(np.exp(-1 / (2 * learner.sigma**2)), abs=1e-5)
+    assert maps[0, 19 + 2, 20, 10] == pytest.approx(1, abs=1e-3)  # the boundary of the eye goes through its middle
+
+
+def test_a_gaussian_is_as_wide_on_larger_faces_and_never_under_two_cells() -> None:
+    widths = {size: built("rht-r", replace(TINY, size=size)).sigma for size in (128, 256, 512)}
+    assert widths == {128: 2, 256: 2, 512: 4}
+
+
+def test_what_is_not_annotated_has_no_map_and_no_boundary() -> None:
+    learner, item = built(), faces(1)
+    item["known"][0, 1] = 0
+    maps = learner.targets(item["points"], item["known"])[0].flatten(1).amax(dim=1)
+    assert maps[1] == 0
+    assert maps[19] == 0  # the left brow goes through it
+    assert (maps[[0, 2, *range(3, 19), *range(20, 24)]] > 0.5).all()
+
+
+# --- losses
+
+
+class Blank(torch.nn.Module):
+    """A network that sees nothing: empty maps."""
+
+    def __init__(self, config: RHTConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def remember(self, image: Tensor, maps: Tensor) -> None:
+        assert image.shape[-1] == maps.shape[-1] == self.config.size // 2
+
+    def forward(self, images: Tensor, reference: None) -> Outcome:
+        side = self.config.size // 2
+        return Outcome(torch.zeros(len(images), self.config.maps, side, side), None, None, None)
+
+
+def blank() -> RHTLearner:
+    learner = built("rht-r", replace(TINY, size=128))
+    learner.network = Blank(learner.network.config)  # type: ignore[assignment]
+    return learner
+
+
+def test_an_empty_map_misses_all_of_a_gaussian() -> None:
+    batch: PairedItem = {**faces(size=128), "reference": faces(size=128)}
+    losses = blank().losses(batch, "all")
+    # the squared Gaussian of sigma 2 adds up to pi sigma^2
+    assert float(losses["landmarks"]) == pytest.approx(4 * np.pi, rel=1e-3)
+    assert float(losses["boundaries"]) > 4 * np.pi
+
+
+def test_hidden_landmarks_do_not_count_but_divide() -> None:
+    batch: PairedItem = {**faces(size=128), "reference": faces(size=128)}
+    batch["visible"][:, :10] = 0
+    assert float(blank().losses(batch, "all")["landmarks"]) == pytest.approx(4 * np.pi * 9 / 19, rel=1e-3)
+
+
+def test_boundaries_that_cannot_be_drawn_do_not_count() -> None:
+    batch: PairedItem = {**faces(size=128), "reference": faces(size=128)}
+    for curve in BOUNDARIES[19]:
+        batch["known"][:, curve[0]] = 0
+    losses = blank().losses(batch, "all")
+    assert float(losses["boundaries"]) == 0
+    assert float(losses["landmarks"]) == pytest.approx(4 * np.pi * 14 / 19, rel=1e-3)
+
+
+def test_the_second_loss_teaches_the_affine_map_and_leaves_the_soft_side_alone() -> None:
+    values = [torch.rand(1, 2, 4, 4, requires_grad=True) for _ in range(3)]
+    hard, soft, attention = ((value, value, value) for value in values)
+    _disagreement(hard, soft, attention).backward()
+    assert values[0].grad is not None
+    assert values[1].grad is values[2].grad is None
+
+
+def test_every_loss_is_there_and_every_weight_learns() -> None:
+    learner = built()
+    torch.nn.init.normal_(learner.network.decoder.maps.weight)
+    losses = learner.losses(pairs(), "all")
+    assert list(losses) == ["landmarks", "boundaries", "transfer"]
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(weight.grad is not None for weight in learner.parameters())
+    matrix = learner.network.hard
+    assert matrix is not None
+    assert matrix.matrix.weight.grad.abs().max() > 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("rht-trans-r", ["landmarks", "boundaries"]),
+        ("rht-htm-msffm", ["landmarks", "boundaries"]),
+        ("rht-r-no-boundary", ["landmarks", "transfer"]),
+    ],
+)
+def test_parts_that_are_left_out_have_no_loss(name: str, parts: list[str]) -> None:
+    assert list(built(name).losses(pairs(), "all")) == parts
+
+
+# --- the reference
+
+
+@torch.no_grad()
+def test_forward_compares_with_the_reference_that_was_set() -> None:
+    learner, item = taught(built()), faces(1)
+    crops = torch.randn(2, 3, 64, 64)
+    both = {name: value.expand(2, *value.shape[1:]) for name, value in item.items()}  # type: ignore[attr-defined]
+    torch.testing.assert_close(learner(crops)["points"], learner.find(crops, both))  # type: ignore[arg-type]
+    coarse = learner.find(crops, both, 4)  # type: ignore[arg-type]
+    assert not torch.equal(coarse, learner(crops)["points"])
+
+
+@torch.no_grad()
+def test_points_are_those_of_the_maps_in_pixels_of_the_crop() -> None:
+    learner, item = built("rht-trans-r"), faces(3)
+    maps = learner.targets(item["points"], item["known"])
+    points = learner.read(Outcome(maps, None, None, None))["points"]
+    assert (points - item["points"]).norm(dim=2).max() < 0.6
+    hard = learner.read(Outcome(maps, None, None, None), "arg_max")["points"]
+    assert (points - item["points"]).norm(dim=2).mean() < (hard - item["points"]).norm(dim=2).mean()
+
+
+def test_the_reference_is_kept_with_the_weights() -> None:
+    learner, other = taught(built()), built()
+    other.load_state_dict(learner.state_dict())
+    crops = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(other.eval()(crops), learner(crops))
+
+
+# --- export
+
+
+def test_the_export_needs_images_only_and_agrees_with_torch(tmp_path: Path) -> None:
+    learner = taught(RHTLearner(replace(built().network.config, layers=1), built().spec))
+    path, crops = tmp_path / "rht.onnx", example(learner.spec, batch=3, seed=1)
+    exported = learner.exported().eval()
+    torch.testing.assert_close(exported(crops), learner(crops))
+    write_model(exported, learner.spec, path)
+    for batch in (crops, crops[:1]):
+        difference = worst_difference(exported, learner.spec, path, batch)
+        assert difference["points"] < 1e-2
+        assert difference["confidence"] < 1e-4
+
+
+def test_the_export_has_worked_out_all_that_is_known_of_the_reference() -> None:
+    with torch.device("meta"):
+        learner = NAMES["rht-r"].build(Options())
+        counts = [multiply_accumulates(each, (1, 3, 256, 256)) / 1e9 for each in (learner, learner.exported())]
+    assert counts == pytest.approx([23.3, 18.9], abs=0.05)
+
+
+# --- recipes and learning
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_eight_faces_are_learned_by_heart(tmp_path: Path) -> None:
+    options = replace(TINY, width=1 / 8)
+    learner = RHTLearner(replace(built("rht-r", options).network.config, layers=1), built("rht-r", options).spec)
+    learner.sigma = 3.0  # of 32 cells: wide Gaussians are sooner learned
+    eight = eight_faces(tmp_path, landmarks=19)
+    samples = FaceSamples(eight, learner.spec, Augmentation())
+    learner.set_reference(samples.crop(0))
+    items = [{**samples.crop(i), "reference": samples.crop(0)} for i in range(8)]
+    batch = default_collate(items)
+    before = learner.losses(batch, "all")
+    adam = Optimiser("adam", rate=5e-3, decay=0.0, warmup=40)
+    train(learner, items * 120, Schedule(steps=120, batch=8, optimisers=(adam,), clip=1.0), tmp_path / "run")  # type: ignore[arg-type]
+    learner.eval()
+    with torch.no_grad():
+        after = learner.losses(batch, "all")
+        assert_learned(learner(batch["image"])["points"], batch["points"], within=2)
+    assert after["boundaries"] < 0.1 * before["boundaries"]
+    assert after["landmarks"] < 0.4 * before["landmarks"]
+    assert validate_rht(learner, eight, learner.spec)["nme"] < 0.1
+
+
+@pytest.mark.parametrize("name", ["rht-r", "rht-trans-r", "rht-r-references"])
+def test_a_recipe_trains_validates_and_is_read_again(name: str, data: Path, tmp_path: Path) -> None:
+    options = Options(size=64, width=1 / 16)
+    recipe, learner = NAMES[name], built(name, options)
+    prepared = recipe.prepare(learner, data, options)
+    description = {"recipe": name, "options": options.described()}
+    train(
+        learner,
+        prepared.samples,
+        Schedule(steps=1, batch=2, optimisers=recipe.schedule_for(options).optimisers),
+        tmp_path,
+        validate=prepared.validate,
+        criterion=recipe.criterion,
+        description=description,
+    )
+    trained = load_trained(tmp_path / "best.pt")
+    assert {"nme", "fr", "nme_hard", "nme_masked", "fr_masked"} <= set(trained.figures)
+    assert ("nme_neutral" in trained.figures) == (name == "rht-r-references")
+    crops = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(trained.learner(crops), learner.eval()(crops))
+
+
+def test_the_study_of_references_starts_from_a_trained_network(data: Path, tmp_path: Path) -> None:
+    learner, options = taught(built()), TINY
+    torch.save({"average": learner.state_dict(), "description": {}, "step": 1, "figures": {}}, tmp_path / "best.pt")
+    begun = built("rht-r-references", replace(options, start=tmp_path / "best.pt"))
+    assert torch.equal(begun.reference_points, learner.reference_points)
+    with pytest.raises(TrainingError, match="the weights do not fit RHTLearner"):
+        built("rht-trans-r", replace(options, start=tmp_path / "best.pt"))
+
+
+def test_all_ablations_of_the_paper_have_a_recipe() -> None:
+    rows = {row for table in TABLES if table.paper == "rht" for row in table.rows}
+    kinds = ("neutral", "random", "least", "64", "32")  # table VII, all of them figures of rht-r-references
+    figures = {f"rht-{network}-{kind}" for network in ("r", "h") for kind in kinds}
+    assert rows - figures <= set(NAMES)
+    assert figures <= rows
+
+
+def test_a_size_that_cannot_be_halved_so_often_is_refused() -> None:
+    with pytest.raises(NasionError, match=r"size 100 is not a multiple of 64, .* try 128 or 256"):
+        built("rht-r", Options(size=100))
+
+
+def test_a_set_with_other_points_is_refused(data: Path) -> None:
+    with pytest.raises(NasionError, match="300w has 68 points a face, the network 19; choose another --set"):
+        NAMES["rht-r"].prepare(built(), data, Options())
+
+
+def test_hourglasses_take_no_public_weights(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    torch.save({}, weights)
+    with pytest.raises(NasionError, match="hourglasses have no public weights; leave --backbone-weights out"):
+        built("rht-hg", replace(TINY, backbone_weights=weights))
+
+
+@pytest.mark.parametrize("name", ["rht-r", "rht-w32"])
+def test_public_weights_go_into_the_backbone(name: str, tmp_path: Path) -> None:
+    body = built(name).network.backbone.body
+    weights = {entry: torch.full_like(value, 2) for entry, value in body.state_dict().items()}
+    torch.save(weights, tmp_path / "weights.pt")
+    filled = built(name, replace(TINY, backbone_weights=tmp_path / "weights.pt")).network.backbone.body
+    assert all((value == 2).all() for value in filled.state_dict().values())
+
+
+def test_the_papers_schedule_is_the_default() -> None:
+    recipe: Recipe = NAMES["rht-r"]
+    schedule = recipe.schedule_for(Options())
+    assert (schedule.steps, schedule.batch) == (59_025, 8)
+    (adam,) = schedule.optimisers
+    assert [round(adam.rate_at(part, 1000), 7) for part in (0.0, 0.5, 1.0)] == [1e-4, 5.5e-5, 1e-5]
+
+
+def test_where_minutes_are_limited_the_rate_is_higher() -> None:
+    recipe: Recipe = NAMES["rht-r"]
+    (adam,) = recipe.schedule_for(Options(minutes=15)).optimisers
+    assert adam.rate > recipe.schedule_for(Options()).optimisers[0].rate

@@ -1,0 +1,130 @@
+"""``nasion bench``: what the tracker costs on a clip, stage by stage, in wall and CPU time."""
+
+from __future__ import annotations
+
+import hashlib
+import json as json_module
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...engines.errors import NasionError, printable
+from ...engines.output_paths import check_places, write_file
+from ..machine import cores, machine, versions
+from .track import DEFAULTS, Tracking
+
+if TYPE_CHECKING:
+    from ..measurement import Clip, Measurement
+
+
+def bench(
+    source: str,
+    /,
+    *,
+    repeat: int = 3,
+    frames: int | None = None,
+    json: Path | None = None,
+    force: bool = False,
+    decode: str = "auto",
+    tracking: Tracking = DEFAULTS,
+) -> None:
+    """Measure the speed of the tracker on SOURCE, with one thread and with all, or with --threads.
+
+    Args:
+        source: a video file, a folder of images, or pattern:, but nothing live; decoded into memory beforehand, at most
+            1500 frames or 2 GB.
+        repeat: passes over the clip.
+        frames: take so many frames from its beginning, however much memory they need.
+        json: write all figures, with machine and versions, to this file.
+        force: replace that file.
+        decode: where the clip is decoded, as with nasion track; its frames wait there.
+    """
+    from ..measurement import load, measure
+
+    _check(repeat, frames)
+    check_places({"--json": json}, force=force, inputs=[source])
+    loaded = load(source, frames, decode=tracking.where_to_decode(decode))
+    print(f"{printable(Path(source).name)}: {loaded}", flush=True)
+    results = []
+    for threads in _thread_counts(tracking):
+        results.append(measure(loaded, tracking, threads=threads, repeat=repeat))
+        _print(results[-1])
+    if peak := peak_memory():
+        print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
+    if json is not None:
+        text = json_module.dumps(report(loaded, results, repeat=repeat), indent=2, default=str)
+        write_file(json, text + "\n")
+        print(f"{json} holds all figures")
+
+
+def _check(repeat: int, frames: int | None) -> None:
+    for name, value in (("--repeat", repeat), ("--frames", frames)):
+        if value is not None and value < 1:
+            raise NasionError(f"{name} is {value}; it must be at least 1")
+
+
+def _thread_counts(tracking: Tracking) -> list[int]:
+    if tracking.threads is not None:
+        return [tracking.threads]
+    return sorted({1, cores()})
+
+
+def _print(result: Measurement) -> None:
+    from rich.console import Console
+
+    from ..report import stage_table
+
+    console = Console()
+    console.print(f"\n[bold]{result.threads} thread{'s' if result.threads != 1 else ''}[/]")
+    for name, network in result.networks.items():
+        console.print(
+            f"{name}: {network['model']}, {network['provider']} on {network['device']}, {network['threads']} threads, "
+            f"{network['cores_busy']} cores busy, {network['calls_per_frame']} calls a frame\n"
+            f"  {network['reason']}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(stage_table(result.costs))
+    console.print(
+        f"{result.fps:.0f} FPS; through the threads with decoding {result.threaded['fps']:.0f} FPS, "
+        f"{result.threaded['cpu']:.2f} ms of CPU time a frame; a face in {result.found:.1%} of frames",
+        highlight=False,
+    )
+
+
+def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[str, Any]:
+    """All figures and what they depend on, for JSON."""
+    first, path = clip.frames[0], Path(clip.source)
+    return {
+        "clip": {
+            "name": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+            "frames": len(clip.frames),
+            "whole": clip.whole,
+            "size": [first.width, first.height],
+            "decoded_on": clip.device,
+        },
+        "command": " ".join(["nasion", *sys.argv[1:]]),
+        "repeat": repeat,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "peak_memory_bytes": peak_memory(),
+        "decoded_bytes": clip.bytes,
+        "units": "milliseconds a frame unless named otherwise",
+        "results": [asdict(result) for result in results],
+    }
+
+
+def peak_memory() -> int:
+    """Most memory that this process has held so far, in bytes; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,135 @@
+"""``nasion data``: look at data sets as they were downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from ...engines.errors import SinkError
+from ...engines.output_paths import check_places, write_file
+
+if TYPE_CHECKING:
+    from ...realtime.faces import Image
+    from ...trainers.data import LandmarkSet, Part
+    from ...trainers.data.sheet import Counts
+
+data = App(name="data", help="Look at data sets as they were downloaded.")
+
+ROWS = 2  # of pictures on the sheet, for each part of a set
+
+
+@data.command
+def check(
+    path: Path,
+    *,
+    set_: Annotated[str | None, Parameter(name="--set")] = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: bool = False,
+    decode: bool = False,
+) -> None:
+    """Read data sets, count what is in them, and draw a sheet of faces with their points.
+
+    Args:
+        path: a data set, or a folder that holds several.
+        set_: name of the set (default: all that are recognised); a wrong one lists them all.
+        out: file for the sheet, .jpg or .png, but no picture of the set (default: in this folder, named after the set
+            or the folder read). Red points are occluded, blue boxes come with the set.
+        force: replace that file.
+        decode: also decode every picture and count the points that lie outside of theirs.
+    """
+    from rich.console import Console
+
+    file = out or Path(f"{set_ or path.resolve().name}-sheet.jpg")
+    if file.suffix.lower() not in (".jpg", ".png"):
+        raise SinkError(f"--out {str(file)!r}: suffix {file.suffix!r}; allowed: .jpg, .png")
+    check_places({"--out": file}, force=force)
+    report = _Report(decode=decode)
+    for name, part in _chosen(path, set_):
+        report.add(name, path, part)
+    check_places({"--out": file}, force=force, inputs=report.files)
+    _write(file, report.blocks)
+    Console().print(report.table)
+    print(f"faces drawn: {file}")
+
+
+def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
+    """Which sets and parts to read.
+
+    Raises:
+        DataError: the name is wrong, or nothing is there that is known.
+    """
+    from ...trainers.data import DataError, layout_of, recognised
+
+    if name is None:
+        found = recognised(path)
+        if not found:
+            raise DataError(
+                f"{path}: no data set is recognised here; 'nasion data check {path} --set NAME' says what it lacks"
+            )
+        return found
+    layout = layout_of(name)
+    parts: list[Part] = [part for part in layout.marks if layout.find(path, part) is not None]
+    if not parts:
+        layout.home(path, next(iter(layout.marks)))  # says what is expected
+    return [(name, part) for part in parts]
+
+
+class _Report:
+    """A table of counts and the pictures of the sheet, both growing by one part of a set at a time."""
+
+    def __init__(self, *, decode: bool) -> None:
+        from rich.table import Table
+
+        self.table = Table(box=None, pad_edge=False)
+        self.blocks: list[Image] = []
+        self.files: set[Path] = set()
+        self._decode = decode
+        for name in ("set", "part", "subset"):
+            self.table.add_column(name)
+        for name in ("faces", "pictures", "points", "missing", "occluded", "boxes", *(["outside"] if decode else [])):
+            self.table.add_column(name, justify="right")
+
+    def add(self, name: str, path: Path, part: Part) -> None:
+        """Read a part of a set and take note of it."""
+        from ...trainers.data import read_set
+
+        if name in ("wider", "negatives"):
+            self._add_pictures(name, path, part)
+        else:
+            self._add_faces(read_set(name, path, part=part), part)
+
+    def _add_faces(self, found: LandmarkSet, part: Part) -> None:
+        from ...trainers.data import sheet
+
+        self.files.update(found.files)
+        self._row(found.name, part, "", sheet.count(found), sheet.outside(found) if self._decode else None)
+        for name in found.subsets:
+            self._row("", "", name, sheet.count(sheet.subset(found, name)), None)
+        cells = list(sheet.face_cells(found, ROWS * sheet.COLUMNS))
+        self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
+
+    def _add_pictures(self, name: str, path: Path, part: Part) -> None:
+        from ...trainers.data import read_negatives, read_wider, sheet
+
+        test = part == "test"
+        found = read_wider(path, test=test) if name == "wider" else sheet.without_faces(read_negatives(path, test=test))
+        self.files.update(found.files)
+        boxes = sum(len(each) for each in found.boxes)
+        self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
+        cells = list(sheet.picture_cells(found, ROWS * sheet.COLUMNS))
+        self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} pictures, {boxes} boxes", cells))
+
+    def _row(self, name: str, part: str, subset: str, counts: Counts, outside: int | None) -> None:
+        figures = ["–" if figure is None else f"{figure:,}" for figure in astuple(counts)]
+        self.table.add_row(name, part, subset, *figures, *([f"{outside:,}"] if outside is not None else []))
+
+
+def _write(path: Path, blocks: list[Image]) -> None:
+    import cv2
+    import numpy as np
+
+    _, encoded = cv2.imencode(path.suffix.lower(), np.concatenate(blocks))
+    write_file(path, encoded.tobytes())

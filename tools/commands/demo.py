@@ -1,0 +1,38 @@
+"""``nasion demo``: makes a clip by moving a virtual camera over a photograph, and tracks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...engines.errors import SinkError
+from ...engines.output_paths import check_places, writing
+from .track import DEFAULTS, Outputs, run
+
+
+def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
+    """Make a short clip, track it and show what comes out.
+
+    Args:
+        out: folder for clip.mp4, tracked.mp4 and faces.jsonl.
+        force: replace them where they exist.
+    """
+    DEFAULTS.tracker().close()  # what is missing shows before the clip is made
+    clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    taken = "give another folder with --out, or replace it with --force"
+    check_places({"clip": clip, "video": tracked, "landmarks": faces}, force=force, remedy=taken)
+    _render(clip)
+    run(str(clip), Outputs(tracked, faces, force=force), DEFAULTS)
+    print(f"\n{tracked} shows the result; {faces} holds the points.")
+
+
+def _render(clip: Path) -> None:
+    from ...realtime.sources.synthetic import CameraMotion, write_clip
+
+    print(f"making {clip}")
+    try:
+        write_clip(clip, CameraMotion())
+    except SinkError:
+        clip.unlink(missing_ok=True)  # without its index nothing can read it
+        raise

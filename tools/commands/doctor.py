@@ -1,0 +1,292 @@
+"""``nasion doctor``: what is installed, what works here, why the rest does not and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import json as json_module
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Literal
+
+from ...engines.errors import NasionError, printable
+from ..dependencies import DEPENDENCIES, EXTRAS, unsupported
+
+State = Literal["ok", "absent", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        topic: what kind of thing was looked at.
+        name: which one.
+        state: ``ok``, ``absent`` (tracking works without it) or ``broken``.
+        found: version, size or what else was seen.
+        remedy: what to do, or what it would bring; empty where nothing is to be done.
+    """
+
+    topic: str
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def doctor(*, json: bool = False) -> None:
+    """Say what is installed, what works here and what to do about the rest.
+
+    Exits with 0 unless something that tracking needs is broken.
+
+    Args:
+        json: print the report as JSON.
+    """
+    findings = examine()
+    if json:
+        print(json_module.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        _print_table(findings)
+    if any(finding.state == "broken" for finding in findings):
+        sys.exit(1)
+
+
+def examine() -> list[Finding]:
+    """Look at everything; a check that fails becomes a finding and never hides the others."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python, _packages, _runtimes, _chosen, _models, _gpu, _kernels, _display, _cameras, _codecs,
+    ]  # fmt: skip
+    findings = []
+    for check in checks:
+        topic = check.__name__.strip("_")
+        try:
+            findings += list(check())
+        except (NasionError, ImportError, OSError) as error:
+            findings.append(Finding(topic, topic, "broken", str(error), "mend the packages named above first"))
+        except Exception as error:
+            if not unsupported():  # else anything may fail, and the finding above says why
+                raise
+            findings.append(Finding(topic, topic, "broken", repr(error), "mend the packages named above first"))
+    return findings
+
+
+def _print_table(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    marks = {"ok": "[green]ok[/]", "absent": "[yellow]no[/]", "broken": "[red]broken[/]"}
+    topic = ""
+    for finding in findings:
+        head = finding.topic if finding.topic != topic else ""
+        topic = finding.topic
+        table.add_row(head, Text(printable(finding.name)), marks[finding.state], Text(printable(finding.found)))
+        if finding.remedy:
+            table.add_row("", "", "", Text(printable(f"→ {finding.remedy}")))
+    Console().print(table)
+
+
+def _python() -> Iterator[Finding]:
+    wanted = (3, 11)
+    state: State = "ok" if sys.version_info >= wanted else "broken"
+    remedy = "" if state == "ok" else "install Python 3.11 or newer"
+    yield Finding("system", "Python", state, f"{platform.python_version()} ({sys.executable})", remedy)
+    yield Finding("system", "machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores")
+
+
+_PURPOSES = {
+    "parquet": "Parquet output",
+    "train": "training and the torch runtime",
+    "tensorrt": "the quickest runtime on an NVIDIA GPU",
+    "pycuda": "a second way to the GPU's driver, beside ctypes",
+}
+
+
+def _packages() -> Iterator[Finding]:
+    from ... import __version__
+
+    yield Finding("package", "nasion", "ok", __version__)
+    for dependency in DEPENDENCIES:
+        problem = dependency.problem()
+        if problem:
+            yield Finding("package", dependency.distributions[0], "broken", *problem)
+        else:
+            yield _needed(dependency.module, dependency.distributions[0])
+    for distribution, extra in EXTRAS.items():
+        yield _optional(distribution, extra)
+    yield from _twice("cv2", "OpenCV", "opencv-python")
+    yield from _twice("onnxruntime", "ONNX Runtime", "onnxruntime-gpu")
+
+
+def _needed(module: str, distribution: str) -> Finding:
+    """Import it: what is installed may still lack a system library."""
+    from ..main import import_remedy
+
+    try:
+        version = getattr(importlib.import_module(module), "__version__", "")
+    except ModuleNotFoundError:
+        return Finding("package", distribution, "broken", "not installed", f"pip install {distribution}")
+    except ImportError as error:
+        remedy = import_remedy(error) or f"pip install --force-reinstall {distribution}"
+        return Finding("package", distribution, "broken", str(error), remedy)
+    return Finding("package", distribution, "ok", version)
+
+
+def _optional(distribution: str, extra: str) -> Finding:
+    try:
+        return Finding("package", distribution, "ok", metadata.version(distribution))
+    except metadata.PackageNotFoundError:
+        remedy = f"for {_PURPOSES[extra]}: pip install 'nasion[{extra}]'"
+        return Finding("package", distribution, "absent", "not installed", remedy)
+
+
+def _twice(module: str, title: str, best: str) -> Iterator[Finding]:
+    """Two wheels with the same files: the last one wins, and removing either breaks both."""
+    installed = sorted(set(metadata.packages_distributions().get(module, [])))
+    if len(installed) > 1:
+        remedy = f"pip uninstall -y {' '.join(installed)} && pip install {best}"
+        yield Finding("package", f"{title} twice", "absent", ", ".join(installed), remedy)
+
+
+def _runtimes() -> Iterator[Finding]:
+    from ...engines.select import working_runtimes
+
+    for name, report in working_runtimes():
+        works = report.startswith("works")
+        missing: State = "broken" if name == "onnx" else "absent"
+        yield Finding("runtime", name, "ok" if works else missing, report)
+    yield _plans()
+
+
+def _plans() -> Finding:
+    """What TensorRT has built so far."""
+    from ...engines.tensorrt.plan_cache import PlanCache
+
+    try:
+        cache = PlanCache()
+    except NasionError as error:
+        return Finding("runtime", "plan cache", "absent", str(error))
+    sizes = [plan.stat().st_size for plan in cache.folder.glob("*.plan")]
+    found = f"{len(sizes)} plans of {sum(sizes) / 1e6:.0f} MB" if sizes else "no plans yet"
+    return Finding("runtime", "plan cache", "ok", f"{found} in {cache.folder}")
+
+
+def _chosen() -> Iterator[Finding]:
+    """What tracking runs in where nothing else is asked for. A plan is not built for it: that takes too long."""
+    from ...engines.select import open_runtime, working_runtimes
+    from ...engines.zoo import model_path
+
+    if dict(working_runtimes())["tensorrt"].startswith("works"):
+        yield Finding("runtime", "auto", "ok", "takes TensorRT on cuda:0: a network's plan is built at its first run")
+        return
+    with open_runtime(model_path("landmarks-68")) as runtime:
+        yield Finding("runtime", "auto", "ok", f"takes {runtime.provider} on {runtime.device}: {runtime.reason}")
+
+
+def _models() -> Iterator[Finding]:
+    from ...engines.zoo import models
+
+    cards = models()
+    if not cards:
+        yield Finding("model", "any", "broken", "none shipped", "install nasion again")
+    for name, card in cards.items():
+        try:
+            card.check()
+            yield Finding("model", name, "ok", f"SHA-256 {card.sha256[:12]}… holds")
+        except NasionError as error:
+            remedy = "pip install --force-reinstall --no-deps nasion"
+            yield Finding("model", name, "broken", str(error), remedy)
+
+
+def _gpu() -> Iterator[Finding]:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        answer = ""
+    brings = "tracking runs on the CPU without one; nasion train would be faster with one"
+    if answer:
+        for line in answer.splitlines():
+            yield Finding(
+                "GPU",
+                "NVIDIA",
+                "ok",
+                line,
+                "used by nasion train, and by tracking where a runtime can (see auto above)",
+            )
+    else:
+        yield Finding("GPU", "NVIDIA", "absent", "none found by nvidia-smi", brings)
+
+
+def _kernels() -> Iterator[Finding]:
+    """What ``nasion plugins build`` would find here, and what it has left."""
+    from ...engines.operators import library as plugins
+
+    for program, without, remedy in (
+        ("cmake", "nothing is compiled", "pip install cmake, or apt-get install cmake"),
+        ("c++", "nothing is compiled", "apt-get install g++"),
+        ("nvcc", "no CUDA kernels, no plugins", "install the CUDA toolkit 12 or 13 and put nvcc on the PATH"),
+    ):
+        path = shutil.which(program)
+        remedy = "" if path else f"{without} without it: {remedy}"
+        yield Finding("kernels", program, "ok" if path else "absent", path or "not found", remedy)
+    headers = plugins.tensorrt_headers()
+    remedy = f"no plugins without them: unpack TensorRT's tar or deb and set {plugins.TENSORRT_VARIABLE} to its folder"
+    if headers is None:
+        yield Finding("kernels", "TensorRT headers", "absent", "not found", remedy)
+    else:
+        yield Finding("kernels", "TensorRT headers", "ok", f"{headers[1]} in {headers[0]}")
+    for kind in plugins.KINDS:
+        try:
+            yield Finding("kernels", kind, "ok", str(plugins.locate(kind)))
+        except NasionError as error:
+            use = "only tests need it" if kind == "reference" else "only TensorRT and frames on a GPU need it"
+            yield Finding("kernels", kind, "absent", str(error), use)
+
+
+def _display() -> Iterator[Finding]:
+    import cv2
+
+    gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
+    toolkit = gui[1] if gui else "NONE"
+    if toolkit == "NONE":
+        remedy = "for --show: pip uninstall -y opencv-python-headless && pip install opencv-python"
+        yield Finding("display", "OpenCV window", "absent", "this OpenCV is built without windows", remedy)
+    elif _has_screen():
+        yield Finding("display", "OpenCV window", "ok", toolkit)
+    else:
+        remedy = "for --show: log in with a desktop, or ssh -X; else write a video with --out"
+        yield Finding("display", "screen", "absent", "neither DISPLAY nor WAYLAND_DISPLAY is set", remedy)
+
+
+def _has_screen() -> bool:
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _cameras() -> Iterator[Finding]:
+    from ...realtime.sources import list_cameras
+
+    cameras = list_cameras()
+    for camera in cameras:
+        yield Finding("camera", str(camera.number), "ok", f"{camera.width}x{camera.height}")
+    if not cameras:
+        yield Finding("camera", "any", "absent", "none found", "plug one in; or try: nasion track pattern:")
+
+
+def _codecs() -> Iterator[Finding]:
+    import av
+
+    for name, purpose in (("h264", "annotated video"), ("aac", "its sound")):
+        try:
+            encoder = av.Codec(name, "w").name
+            yield Finding("codec", name, "ok", f"encoder {encoder}")
+        except ValueError:  # what PyAV raises for an unknown codec derives from it
+            remedy = f"for {purpose}: pip install --force-reinstall av (its wheels carry FFmpeg)"
+            yield Finding("codec", name, "absent", "this FFmpeg has no encoder", remedy)

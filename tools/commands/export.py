@@ -1,0 +1,86 @@
+"""``nasion export``: a checkpoint becomes a file that every runtime of ours can run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from ...engines.output_paths import check_places
+
+if TYPE_CHECKING:
+    from ...engines.tensorrt.parity import Difference
+
+
+def export(
+    network: str,
+    *,
+    out: Annotated[Path, Parameter(alias="-o")],
+    force: bool = False,
+    fp16: bool = False,
+    head: bool = False,
+    card: bool = False,
+    decoding: Literal["arg_max", "soft_arg_max"] | None = None,
+    set_: Annotated[str, Parameter(name="--set")] = "300w",
+    size: int | None = None,
+    width: float | None = None,
+    data: Path | None = None,
+) -> None:
+    """Write a network as .onnx or .pt2, compare it with torch, print the worst difference.
+
+    Args:
+        network: best.pt or latest.pt of a run of nasion train; or the name of a recipe, for its untrained network.
+        out: file to write; its suffix chooses the format.
+        force: replace these files.
+        fp16: weights and activations in half precision; what goes in and comes out, coordinates and sums stay float32.
+        head: of rdfn, the landmark head alone, for crops of faces found otherwise.
+        card: also write the model card (SHA-256, licence, data, recipe) beside it.
+        decoding: how maps are read, for recipes that leave the choice (default: the recipe's).
+        set_: of a recipe: data set whose points it finds.
+        size: of a recipe: side of the crop in pixels (default: the recipe's).
+        width: of a recipe: channels over those of the paper (default: the recipe's).
+        data: folder of data sets; compares on faces of the network's own set instead of the shipped photograph.
+    """
+    from ...trainers.export.files import check_card, compare, example, photographs, source, write_card, write_model
+    from ...trainers.systems.heat_maps import read_by
+    from ...trainers.training.recipes import Options
+
+    check_places({"--out": out}, force=force, suffixes=(".onnx", ".pt2"), inputs=[network])
+    check_places({"--card": out.with_suffix(".json") if card else None}, force=force, inputs=[network])
+    _hush()
+    trained = source(str(network), Options(set=set_, size=size, width=width), head=head)
+    if decoding:
+        read_by(trained.learner, decoding)
+    spec, whole = trained.spec, trained.network
+    if card:
+        check_card(trained)
+    seen = photographs(spec, data=data, name=trained.options.set)
+    write_model(whole, spec, out, fp16=fp16)
+    precision: Literal["fp32", "fp16"] = "fp16" if fp16 else "fp32"
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {precision}, {spec.task}, input {spec.size[0]}x{spec.size[1]}")
+    for title, images in (
+        ("random pictures", example(spec, batch=3, seed=1)),
+        ("photographs", seen),
+    ):
+        print("\n".join(told(title, compare(whole, spec, out, images, precision))))
+    if not trained.step:
+        print("  it was never trained, so rounding decides what it sees: export a checkpoint to see what counts")
+    if card:
+        print(f"  card: {write_card(trained, out)}")
+
+
+def _hush() -> None:
+    """Keep from the user what torch tells of itself when it writes ONNX."""
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # there is no torchvision
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
+
+
+def told(title: str, found: Mapping[str, Difference]) -> Iterator[str]:
+    """A line for each output: how far it is from torch's."""
+    for name, each in found.items():
+        beyond = "" if each.within == 1 else f" ({1 - each.within:.2%} beyond {each.tolerance:g})"
+        yield f"  {name}, {title}: worst difference from torch {each.worst:.2g}{beyond}"

@@ -1,0 +1,81 @@
+"""``nasion networks``: size and cost of every network of the papers, beside what the papers print."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ...engines.errors import NasionError
+
+if TYPE_CHECKING:
+    from ...trainers.training.presets import Count, Figure
+
+HEADINGS = ("network", "points", "parameters", "printed", "gap", "GMAC", "printed", "gap", "all GMAC", "counted as")
+CONVENTIONS = {
+    "mac": "multiply-accumulates of convolutions and matrix products",
+    "thop": "those, bias additions and two per normalised element",
+    "no_head": "multiply-accumulates without the head",
+}
+
+
+def networks(names: list[str] | None = None, *, json: bool = False) -> None:
+    """Count parameters and multiply-accumulates (MAC) of networks, and say how far they are from their papers.
+
+    Args:
+        names: of the networks (default: all; a wrong one lists them).
+        json: print everything as JSON instead of a table.
+    """
+    from ...trainers.training.presets import PRESETS, count
+
+    unknown = [name for name in names or () if name not in PRESETS]
+    if unknown:
+        raise NasionError(f"no network is called {unknown[0]!r}; there are {', '.join(PRESETS)}")
+    counts = [count(name) for name in names or PRESETS]
+    print(json_module.dumps([_plain(each) for each in counts], indent=1) if json else table(counts))
+
+
+def table(counts: list[Count]) -> str:
+    """The counts as a table of plain text, and what the conventions in it mean."""
+    rows = [HEADINGS, *(_row(each) for each in counts)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [
+        "  ".join(
+            f"{cell:{'<' if i in (0, 9) else '>'}{width}}"
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    used = dict.fromkeys(each.convention for each in counts)
+    notes = [f"{name}: {CONVENTIONS[name]}" for name in used]
+    left_out = dict.fromkeys(each.left_out for each in counts if each.left_out)
+    notes += [f"-{'-'.join(parts)}: parameters without {', '.join(parts)}" for parts in left_out]
+    return "\n".join(line.rstrip() for line in [*aligned, "", *notes])
+
+
+def _row(each: Count) -> tuple[str, ...]:
+    left_out = f" -{'-'.join(each.left_out)}" if each.left_out else ""
+    return (
+        each.name,
+        str(each.landmarks),
+        f"{each.size.counted:,}",
+        *_beside(each.size),
+        f"{each.flops.counted / 1e9:.3f}",
+        *_beside(each.flops),
+        f"{each.macs / 1e9:.3f}",
+        f"{each.convention}{left_out}",
+    )
+
+
+def _beside(figure: Figure) -> tuple[str, str]:
+    """The printed figure, and the gap to it."""
+    if figure.printed is None:
+        return "-", ""
+    return figure.printed, "exact" if not figure.gap else f"{100 * figure.gap:+.3g} %"
+
+
+def _plain(each: Count) -> dict[str, Any]:
+    gaps = {"parameters": each.size.gap, "macs": each.flops.gap}
+    return asdict(each) | {
+        "gap_percent": {name: gap if gap is None else round(100 * gap, 3) for name, gap in gaps.items()}
+    }

@@ -1,0 +1,93 @@
+"""``nasion rtx``: let NVIDIA's TensorRT-RTX read and build networks, for which it needs no GPU."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...engines.errors import NasionError
+
+if TYPE_CHECKING:
+    from ...engines.tensorrt.rtx import RtxBuild
+
+
+def rtx(
+    models: list[str] | None = None,
+    *,
+    fp16: bool = False,
+    python: Path | None = None,
+    json: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Build networks with TensorRT-RTX on the CPU, to see that NVIDIA's parser and our plugins get on.
+
+    Nothing is run. Networks with operators of ours need the plugin library: nasion plugins build. Exits with 1 where a
+    network cannot be built.
+
+    Args:
+        models: .onnx files, or names of shipped models (default: all shipped).
+        fp16: build each float32 file in float16 as well.
+        python: the interpreter of an environment in which TensorRT-RTX is installed (default: this one).
+        json: write all figures, with machine and versions, to this file.
+        force: replace that file.
+    """
+    from ...engines.output_paths import check_places, write_file
+    from ...engines.zoo import model_path
+    from ...engines.zoo import models as shipped
+
+    paths = [model_path(name) for name in models or shipped()]
+    check_places({"--json": json}, force=force, inputs=paths)
+    results = [result for path in paths for result in _built(path, python, fp16=fp16)]
+    print(table(results))
+    if json is not None:
+        write_file(json, json_module.dumps(report(results), indent=1) + "\n")
+        print(f"{json} holds all figures")
+    failed = [result for result in results if result.error]
+    if failed:
+        raise NasionError("\n".join(f"{each.file}, {each.precision}: {each.error}" for each in failed))
+
+
+def _built(path: Path, python: Path | None, *, fp16: bool) -> list[RtxBuild]:
+    from ...engines.tensorrt.rtx import build_apart
+
+    print(f"{path.name} …", file=sys.stderr, flush=True)
+    plain = build_apart(path, python=python)
+    # operators of ours want a file that was exported in float16
+    twice = fp16 and plain.precision == "fp32" and not plain.nodes
+    return [plain, build_apart(path, fp16=True, python=python)] if twice else [plain]
+
+
+def table(results: Sequence[RtxBuild]) -> str:
+    """The results as a table of plain text."""
+    head = ("network", "precision", "input", "plugins", "layers", "seconds", "MB")
+    rows = [head, *(_row(each) for each in results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _row(result: RtxBuild) -> tuple[str, ...]:
+    if result.error:
+        return (result.network, result.precision, result.profile, "cannot be built", "", "", "")
+    plugins = f"{result.plugins} of {sum(result.nodes.values())}" if result.nodes else "–"
+    size = f"{result.bytes / 1e6:.1f}"
+    return (
+        result.network, result.precision, result.profile, plugins, str(result.layers), f"{result.seconds:.1f}", size,
+    )  # fmt: skip
+
+
+def report(results: Sequence[RtxBuild]) -> dict[str, Any]:
+    """All figures and what they depend on, for JSON."""
+    from ..machine import machine, versions
+
+    return {
+        "command": " ".join(["nasion", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {**versions(), "tensorrt-rtx": results[0].version if results else ""},
+        "results": [asdict(result) for result in results],
+    }

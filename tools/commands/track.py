@@ -1,0 +1,276 @@
+"""``nasion track``: faces of a video into a video, a file of landmarks or a window."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter, Token
+
+from ... import __version__
+from ...engines.errors import NasionError, printable
+from ...engines.signals import Held
+
+if TYPE_CHECKING:
+    from ...realtime.pipeline import Pipeline
+    from ...realtime.sinks import Header, Sinks
+    from ...realtime.sources import SourceInfo
+    from ...realtime.tracking.tracker import Tracker
+    from ..report import Summary
+
+
+class Time(float):
+    """Seconds, written as ``90``, ``1:30`` or ``0:01:30.0``."""
+
+
+class Size(tuple[int, int]):
+    """Width and height, written as ``1280x720``."""
+
+
+class Parts(tuple[str, ...]):
+    """Parts of a drawing, written as ``box,landmarks``, or ``none``."""
+
+
+PARTS = ("box", "label", "landmarks", "lines")
+
+
+def parse_time(text: str) -> Time:
+    """Read seconds or [HH:]MM:SS.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not re.fullmatch(r"(\d+:){0,2}(\d+\.?\d*|\.\d+)", text):
+        raise ValueError(f"{text!r} is no time; give seconds, MM:SS or HH:MM:SS, for example 90 or 1:30")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = seconds * 60 + float(part)
+    return Time(seconds)
+
+
+def parse_size(text: str) -> Size:
+    """Read WIDTHxHEIGHT.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    match = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", text.lower())
+    if not match:
+        raise ValueError(f"{text!r} is no size; give width and height in pixels, for example 1280x720")
+    return Size((int(match[1]), int(match[2])))
+
+
+def _time(kind: type, tokens: Sequence[Token]) -> Time:
+    return parse_time(tokens[0].value)
+
+
+def _parts(kind: type, tokens: Sequence[Token]) -> Parts:
+    text = tokens[0].value
+    return Parts(() if text == "none" else [part.strip() for part in text.split(",")])
+
+
+def _size(kind: type, tokens: Sequence[Token]) -> Size:
+    return parse_size(tokens[0].value)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """How to track; what is not given is the tracker's default.
+
+    Attributes:
+        model: landmark network: the name of a shipped one, or an .onnx or .pt2 file; one that finds faces itself
+            needs no detector. A .plan file is code: run only those that you built.
+        detector: face detector: the name of a shipped one, or a file.
+        runtime: what runs the networks; auto takes the fastest that works here.
+        device: cpu, cuda:N, or auto for a GPU where the runtime can use one.
+        detect_interval: seconds from one detection of new faces to the next; 0 for every frame.
+        detect_size: longer side in pixels of the picture that the detector sees; more finds smaller faces.
+        max_faces: follow at most so many faces.
+        smooth: light calms the points without visible lag, strong more so, none leaves them raw.
+        threads: threads for each network and for OpenCV.
+        keep: seconds for which a face out of sight keeps its identity.
+    """
+
+    model: str | None = None
+    detector: str | None = None
+    runtime: Literal["auto", "onnx", "torch", "tensorrt"] | None = None
+    device: str | None = None
+    detect_interval: float | None = None
+    detect_size: int | None = None
+    max_faces: int | None = None
+    smooth: Literal["none", "light", "strong"] | None = None
+    threads: int | None = None
+    keep: float | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, by their names in ``TrackerOptions``."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def where_to_decode(self, asked: str) -> str:
+        """As ``TrackerOptions.where_to_decode``."""
+        from ...realtime.pipeline import tracker_options
+
+        return tracker_options(self.given()).where_to_decode(asked)
+
+    def tracker(self, **changes: Any) -> Tracker:
+        """Load the networks, with some options changed."""
+        from ...realtime.pipeline import tracker_options
+        from ...realtime.tracking.tracker import Tracker
+
+        return Tracker(tracker_options({**self.given(), **changes}))
+
+
+DEFAULTS = Tracking()
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the results go, as ``open_sinks`` takes it."""
+
+    out: Path | None = None
+    landmarks: Path | None = None
+    show: bool = False
+    force: bool = False
+    parts: tuple[str, ...] = PARTS
+
+
+def track(
+    source: str,
+    /,
+    *,
+    out: Path | None = None,
+    landmarks: Path | None = None,
+    show: bool = False,
+    force: bool = False,
+    draw: Annotated[Parts, Parameter(converter=_parts, n_tokens=1)] = Parts(PARTS),  # noqa: B008
+    start: Annotated[Time | None, Parameter(converter=_time)] = None,
+    end: Annotated[Time | None, Parameter(converter=_time)] = None,
+    size: Annotated[Size | None, Parameter(converter=_size, n_tokens=1)] = None,
+    fps: float | None = None,
+    timeout: float = 10.0,
+    decode: str = "auto",
+    tracking: Tracking = DEFAULTS,
+) -> None:
+    """Track the faces of SOURCE, and print a table of what was found and how long it took.
+
+    Ctrl-C, or another signal that ends a process, stops it early and leaves every file readable.
+
+    Args:
+        source: a video file, an image, a folder of images, a camera's number, a URL, or pattern: (a moving
+            picture that needs no file).
+        out: annotated video (.mp4, .mov, .mkv) with the sound of the source, or an image where SOURCE is one.
+        landmarks: file for the points of every frame: .jsonl, .csv or .parquet.
+        show: show the result in a window; q closes it.
+        force: replace files that exist.
+        draw: what to draw of each face: box, label, landmarks and lines, separated by commas, or none.
+        start: begin at this time, in seconds or [HH:]MM:SS.
+        end: stop at this time, in seconds or [HH:]MM:SS.
+        size: ask a camera or pattern for pictures of this size, for example 1280x720.
+        fps: ask a camera or pattern for so many frames a second.
+        timeout: seconds to wait for a camera or URL.
+        decode: where a video is decoded: cpu; cuda or cuda:N for an NVIDIA GPU, where its pictures then stay; auto for
+            the GPU where TensorRT runs the networks there.
+    """
+    decode = tracking.where_to_decode(decode)
+    reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout, "decode": decode}
+    run(source, Outputs(out, landmarks, show, force, draw), tracking, reading)
+
+
+def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, Any] | None = None) -> Summary:
+    """Track ``source`` into ``outputs`` and print the table; an error or a signal is raised after it.
+
+    Everything is checked and opened before the first frame is read.
+    """
+    import cv2
+
+    from ...realtime.pipeline import Pipeline
+    from ...realtime.sinks import LateHeader, open_sinks
+    from ...realtime.sources import open_source
+    from ..report import Summary
+
+    cv2.setNumThreads(tracking.threads or 1)  # its own default is all cores
+    summary = Summary()
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source, **reading or {}))
+        # The outputs are checked before networks are loaded, which may take minutes.
+        header = LateHeader(opened.info)
+        sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **asdict(outputs)))
+        tracker = stack.enter_context(tracking.tracker())
+        header.value = _header(opened.info, tracker)
+        for told in _running(tracker):
+            print(printable(told), flush=True)
+        pipeline = stack.enter_context(Pipeline(opened, tracker))
+        with Held() as signals:  # from the first write to the end of the last
+            trouble = _follow(pipeline, sinks, summary, signals)
+            trouble = _close(stack) or trouble or signals.take()
+    try:
+        summary.print()
+    finally:
+        if trouble is not None:
+            raise trouble
+    return summary
+
+
+def _header(info: SourceInfo, tracker: Tracker) -> Header:
+    """Return the header of a landmark file."""
+    from ...realtime.sinks import Header
+    from ..machine import versions
+
+    aligner = tracker.networks.aligner
+    models = {part: network.spec.name for part, network in tracker.runtimes.items()}
+    return Header.of(
+        info,
+        scheme=aligner.scheme,
+        landmarks=aligner.landmarks,
+        models=models,
+        versions={"nasion": __version__, **versions()},
+    )
+
+
+def _running(tracker: Tracker) -> list[str]:
+    """What runs the networks, where, and why: a line for those that run alike."""
+    alike: dict[str, list[str]] = {}
+    for network in tracker.runtimes.values():
+        alike.setdefault(f"{network.provider} on {network.device}: {network.reason}", []).append(network.spec.name)
+    return [f"{', '.join(names)}: {where}" for where, names in alike.items()]
+
+
+def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held) -> BaseException | None:
+    """Run to the end, or to the trouble that is returned: the results so far are still wanted."""
+    from ..report import progress
+
+    begin = monotonic()
+    try:
+        with progress(pipeline.info) as bar:
+            while not sinks.stopped:
+                with signals.let():
+                    tracked = next(pipeline, None)
+                if tracked is None:
+                    break
+                frame, faces = tracked
+                with pipeline.timings.measure("write"):
+                    sinks.write(frame, faces)
+                    summary.add(faces)
+                bar.advance()
+    except (KeyboardInterrupt, NasionError) as stopped:
+        return stopped
+    except OSError as error:  # of the terminal, which may have gone with a signal
+        return signals.take() or error
+    finally:
+        summary.finish(monotonic() - begin, pipeline.dropped, pipeline.timings.summary())
+    return None
+
+
+def _close(stack: ExitStack) -> BaseException | None:
+    """Finish the files; return the trouble with that."""
+    try:
+        stack.close()
+    except (KeyboardInterrupt, NasionError) as trouble:
+        return trouble
+    return None

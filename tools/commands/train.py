@@ -1,0 +1,292 @@
+"""``nasion train``: run a recipe, or go on where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+
+from cyclopts import Parameter
+
+from ...engines.errors import NasionError, SinkError
+from ...engines.output_paths import check_places, is_folder, reaching
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...trainers.training.loop import Schedule, Watch
+    from ...trainers.training.recipes import Options, Recipe
+    from ...trainers.training.state import State
+
+RECORD_LOG = "nasion.trainers"
+
+
+def train(
+    recipe: str,
+    *,
+    data: Path,
+    out: Path | None = None,
+    minutes: float | None = None,
+    clock: Literal["wall", "cpu"] = "wall",
+    steps: int | None = None,
+    batch: int | None = None,
+    seed: int = 0,
+    seeds: int | None = None,
+    threads: int = 0,
+    workers: int = 0,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    set_: Annotated[str, Parameter(name="--set")] = "300w",
+    size: int | None = None,
+    width: float | None = None,
+    start: Path | None = None,
+    teacher: Path | None = None,
+    backbone_weights: Path | None = None,
+    budget: float | None = None,
+    force: bool = False,
+) -> None:
+    """Train a network, or go on where the run in OUT stopped.
+
+    Ctrl-C, or another signal that ends a process, writes a checkpoint first. On many GPUs, for each a process:
+    torchrun --nproc-per-node N -m -- nasion.tools.main train RECIPE ...
+
+    Args:
+        recipe: name of the recipe; a wrong one lists them all.
+        data: folder that holds the data sets, each under its own name: 300w, wflw, wider ...
+        out: folder of the run (default runs/RECIPE); receives record.jsonl, latest.pt, best.pt and curve.svg.
+        minutes: budget of training time; the learning rate follows it where it ends before the steps. A recipe may
+            have a faster schedule for it.
+        clock: what minutes are: wall, or cpu, the processor time of the process over its threads, which other work on
+            the machine does not shorten.
+        steps: optimiser steps of the whole run (default: the recipe's; where a paper counts epochs, as many over the
+            set as it was published).
+        batch: samples a step (default: the recipe's), over all processes.
+        seed: of initial weights and samples.
+        seeds: train this many times, with seeds 0, 1, ..., in folders of their own; prints mean and deviation.
+        threads: for torch (default: all cores).
+        workers: processes that prepare samples (default: none).
+        device: auto (a GPU where there is one), cpu or cuda:N.
+        precision: bf16 computes in bfloat16 what is safe in it.
+        set_: data set to learn from, for the recipes of the papers.
+        size: side of the crop in pixels (default: the recipe's).
+        width: channels over those of the paper (default: the recipe's).
+        start: checkpoint of the stage before, for recipes that have one.
+        teacher: checkpoint of the network to learn from, for recipes that distil.
+        backbone_weights: public weights of the backbone (default: from scratch).
+        budget: million multiply-accumulates that pruning may leave.
+        force: replace best.pt and curves in OUT that are of no run which could go on.
+    """
+    import cv2
+    import torch
+
+    from ...trainers.training.processes import joined
+    from ...trainers.training.recipes import Options, recipe_named
+
+    chosen = recipe_named(recipe)
+    _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1))
+    if threads:
+        torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    options = Options(
+        set=set_,
+        size=size,
+        width=width,
+        seed=seed,
+        start=start,
+        teacher=teacher,
+        backbone_weights=backbone_weights,
+        budget=budget,
+        minutes=minutes,
+        batch=batch,
+    )
+    chosen.check(options)
+    folder = out or Path("runs") / recipe
+    for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:
+        check_folder(each, force=force, inputs=(start, teacher, backbone_weights))
+    with joined(device_named(device)) as place:
+        job = Job(chosen, data, clock, steps, workers, place, precision)
+        if seeds is None:
+            job.run(options, folder)
+            return
+        results = [job.run(replace(options, seed=k), folder / f"seed-{k}") for k in range(seeds)]
+        if job.speaks:
+            print("\n".join(spread(results)))
+
+
+def _check_numbers(**given: tuple[int | None, int]) -> None:
+    """See that whole numbers are from the least one allowed to what torch and the system can count."""
+    for name, (value, least) in given.items():
+        most = {"threads": 1024, "workers": 1024}.get(name, 2**31 - 1)
+        if value is not None and not least <= value <= most:
+            raise NasionError(f"--{name} is {value}; give a whole number from {least} to {most}")
+
+
+def check_folder(folder: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
+    """See that a run in ``folder`` replaces no files but those of the run that it goes on with.
+
+    Raises:
+        SinkError: it would, and ``force`` is not given; or they are inputs, or cannot be written.
+    """
+    with reaching(folder, SinkError, named=f"--out {str(folder)!r}"):
+        if not is_folder(folder):
+            return
+        goes_on = (folder / "latest.pt").exists()
+        begun = goes_on or (folder / "record.jsonl").exists()
+    own = {"latest.pt": True, "record.jsonl": True, "best.pt": goes_on, "curve.svg": begun, "curve.png": begun}
+    remedy = "give another folder, or replace it with --force"
+    for name, is_own in own.items():
+        check_places({"--out": folder / name}, force=force or is_own, inputs=inputs, remedy=remedy)
+
+
+def device_named(name: str) -> torch.device:
+    """The device that a user means.
+
+    Raises:
+        NasionError: there is none of that name.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise NasionError(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise NasionError(f"device {name!r}: torch sees {torch.cuda.device_count()} GPUs here; allowed: auto, cpu")
+    return torch.device(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What several runs of one command share."""
+
+    recipe: Recipe
+    data: Path
+    clock: Literal["wall", "cpu"]
+    steps: int | None
+    workers: int
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        from ...trainers.training.processes import rank
+
+        return rank() == 0
+
+    def _schedule(self, options: Options) -> Schedule:
+        own = self.recipe.schedule_for(options)
+        steps = own.steps if self.steps is None else self.steps
+        return replace(own, seed=options.seed, steps=steps, batch=options.batch or own.batch)
+
+    def run(self, options: Options, folder: Path) -> dict[str, float]:
+        """Train once; returns the figures of the best checkpoint."""
+        import torch
+
+        from ...trainers.data import training_faces
+        from ...trainers.training import checkpoint
+        from ...trainers.training.curves import draw_curves
+        from ...trainers.training.loop import train as loop
+
+        options = replace(options, faces=training_faces(options.set, self.data))
+        schedule = self._schedule(options)
+        torch.manual_seed(options.seed)
+        learner = self.recipe.build(options)
+        prepared = self.recipe.prepare(learner, self.data, options)
+        try:
+            with watching(self.recipe.name, silent=not self.speaks) as watch:
+                state = loop(
+                    learner,
+                    prepared.samples,
+                    schedule,
+                    folder,
+                    collate=prepared.collate,
+                    validate=prepared.validate,
+                    criterion=self.recipe.criterion,
+                    minutes=options.minutes,
+                    clock=self.clock,
+                    workers=self.workers,
+                    device=self.device,
+                    precision=self.precision,
+                    description={"recipe": self.recipe.name, "options": options.described()},
+                    watch=watch,
+                )
+        finally:  # what was learned before a stop is worth a look
+            if self.speaks and (folder / "record.jsonl").is_file():
+                draw_curves(folder)
+        if not self.speaks:
+            return {}
+        taken = f"{state.step} steps, {state.seconds / 60:.1f} minutes"
+        print(f"{folder}: {taken}, best {self.recipe.criterion} {state.best:.4f}")
+        figures: dict[str, float] = checkpoint.load(folder / "best.pt")["figures"]
+        return figures
+
+
+def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """A line for each figure: mean and standard deviation (n - 1) over the runs."""
+    from ...trainers.metrics import mean_and_deviation
+
+    yield f"{len(results)} seeds, mean ± standard deviation:"
+    for name in results[0]:
+        mean, deviation = mean_and_deviation([result[name] for result in results])
+        yield f"  {name}: {mean:.5f}" + (f" ± {deviation:.5f}" if len(results) > 1 else "")
+
+
+@contextmanager
+def watching(name: str, stream: TextIO | None = None, *, silent: bool = False) -> Iterator[Watch | None]:
+    """A bar with losses and time left on a terminal; elsewhere the reports themselves, a line each."""
+    stream, log = stream or sys.stderr, logging.getLogger(RECORD_LOG)
+    if silent:
+        yield None
+        return
+    if not stream.isatty():
+        with _logged(log, logging.StreamHandler(stream), logging.DEBUG):
+            yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("step {task.fields[step]:,}  {task.fields[losses]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=stream), refresh_per_second=4) as bars:
+        task = bars.add_task(name, total=1.0, step=0, losses="")
+
+        def watch(state: State, part: float, losses: Mapping[str, float]) -> None:
+            told = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
+            bars.update(task, completed=part, step=state.step, losses=told)
+
+        with _logged(log, _Above(bars.console.print), logging.INFO):
+            yield watch
+
+
+class _Above(logging.Handler):
+    """Prints lines of the log above a bar."""
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _logged(log: logging.Logger, handler: logging.Handler, level: int) -> Iterator[None]:
+    """``log`` goes to ``handler`` for a while."""
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)

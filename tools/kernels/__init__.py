@@ -1,0 +1,1 @@
+"""Bench of the CUDA kernels, and what a GPU could do at best."""

@@ -1,0 +1,50 @@
+"""Readers for the published layouts: point a reader at what was downloaded.
+
+Every reader checks what it reads and names file, line and expected layout when something is wrong.
+"""
+
+from .aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
+from .base import FOREHEAD, DataError, DetectionSet, LandmarkSet, Layout, Part, split_validation
+from .catalogue import SETS, layout_of, read_set, recognised, training_faces
+from .cofw import read_cofw, read_cofw68
+from .ibug import read_300vw, read_300w, read_300w_private, read_masked_300w, read_pts, read_pts_folders, read_ytf68
+from .images import PictureReader, SampleStream, read_image, read_images
+from .shipped import TrainingData
+from .wflw import read_wflw
+from .wider import read_negatives, read_wider
+
+__all__ = [
+    "FOREHEAD",
+    "SETS",
+    "DataError",
+    "DetectionSet",
+    "LandmarkSet",
+    "Layout",
+    "Part",
+    "PictureReader",
+    "SampleStream",
+    "TrainingData",
+    "layout_of",
+    "read_300vw",
+    "read_300w",
+    "read_300w_private",
+    "read_aflw",
+    "read_aflw68",
+    "read_aflw_frontal",
+    "read_cofw",
+    "read_cofw68",
+    "read_image",
+    "read_images",
+    "read_masked_300w",
+    "read_merl_rav",
+    "read_negatives",
+    "read_pts",
+    "read_pts_folders",
+    "read_set",
+    "read_wflw",
+    "read_wider",
+    "read_ytf68",
+    "recognised",
+    "split_validation",
+    "training_faces",
+]

@@ -1,0 +1,275 @@
+"""Augmentation: the crops and pictures that the tracker will see, made from those that are labelled.
+
+Geometry uses the run-time warp (``realtime/geometry.py``). Everything draws from the generator it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from ...realtime.faces import FloatArray, Image
+from ...realtime.geometry import Region, region_of_points
+
+
+def jitter_region(
+    rng: Generator, points: FloatArray, *, margin: float, angle: float = 0.0, shift: float = 0.04, scale: float = 0.07
+) -> Region:
+    """The crop of a face as following or a detector would place it: shifted, scaled and turned a little.
+
+    Nine in ten are turned by about 6 degrees around upright (``angle``), the rest by up to 50, as a first crop from
+    a detector's upright box may be. ``shift`` and ``scale`` are standard deviations, as parts of the side.
+    """
+    turn = rng.normal(0, 0.1) if rng.random() < 0.9 else rng.uniform(-0.9, 0.9)
+    region = region_of_points(points, margin=margin, angle=angle + turn)
+    side = region.side * float(np.exp(rng.normal(0, scale)))
+    dx, dy = rng.normal(0, shift, 2) * region.side
+    return Region(region.x + dx, region.y + dy, side, region.angle)
+
+
+def random_region(rng: Generator, image: Image) -> Region:
+    """A square anywhere in a picture, turned by up to a radian."""
+    height, width = image.shape[:2]
+    side = float(np.exp(rng.uniform(np.log(24), np.log(min(height, width)))))
+    return Region(rng.uniform(0, width), rng.uniform(0, height), side, rng.uniform(-1, 1))
+
+
+def colour(rng: Generator, image: Image) -> Image:
+    """Brightness, contrast, gamma, low light, colour cast or grey."""
+    levels = np.arange(256, dtype=np.float32) / 255
+    gamma, gain, bias = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.2)), rng.normal(0, 0.08)
+    if rng.random() < 0.1:
+        gain *= rng.uniform(0.15, 0.5)  # low light
+    tables = []
+    for _ in range(3):
+        cast = np.exp(rng.normal(0, 0.06))
+        tables.append(np.clip((levels**gamma * gain * cast + bias) * 255, 0, 255))
+    table = np.stack(tables, axis=1).astype(np.uint8).reshape(256, 1, 3)
+    out = cv2.LUT(image, table)
+    if rng.random() < 0.15:
+        out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return out.astype(np.uint8, copy=False)
+
+
+def soft_blur(rng: Generator, image: Image) -> Image:
+    """Out of focus."""
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2.0)).astype(np.uint8, copy=False)
+
+
+def motion_blur(rng: Generator, image: Image) -> Image:
+    """Moved during the exposure, 3 to 13 pixels in any direction."""
+    length = int(rng.integers(3, 14)) | 1
+    kernel = np.zeros((length, length), np.float32)
+    angle, middle = rng.uniform(0, np.pi), length // 2
+    dx, dy = np.cos(angle) * middle, np.sin(angle) * middle
+    ends = (round(middle - dx), round(middle - dy)), (round(middle + dx), round(middle + dy))
+    cv2.line(kernel, *ends, 1.0)
+    return cv2.filter2D(image, -1, kernel / kernel.sum()).astype(np.uint8, copy=False)
+
+
+def compress(rng: Generator, image: Image) -> Image:
+    """JPEG at a low quality."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 70))])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+
+
+def lower_resolution(rng: Generator, image: Image) -> Image:
+    """A small face enlarged: reduced by 1.5 to 4 and brought back."""
+    height, width = image.shape[:2]
+    factor = rng.uniform(1.5, 4)
+    small = cv2.resize(image, (max(8, int(width / factor)), max(8, int(height / factor))), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
+def noise(rng: Generator, image: Image) -> Image:
+    """Sensor noise."""
+    grain = rng.integers(0, 2**31)
+    field = np.empty(image.shape, np.int16)
+    cv2.setRNGSeed(int(grain))
+    cv2.randn(field, np.zeros(3), np.full(3, rng.uniform(3, 16)))
+    noisy: Image = np.clip(image + field, 0, 255).astype(np.uint8)
+    return noisy
+
+
+def occlude(rng: Generator, image: Image) -> Image:
+    """A rectangle or ellipse of flat colour or noise over up to a fifth of the picture."""
+    height, width = image.shape[:2]
+    w, h = int(width * rng.uniform(0.08, 0.5)), int(height * rng.uniform(0.08, 0.5))
+    x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
+    shade = tuple(int(v) for v in rng.integers(0, 256, 3))
+    out = image.copy()
+    if rng.random() < 0.5:
+        cv2.rectangle(out, (x - w // 2, y - h // 2), (x + w // 2, y + h // 2), shade, -1)
+    else:
+        cv2.ellipse(out, (x, y), (w // 2, h // 2), float(rng.uniform(0, 180)), 0, 360, shade, -1)
+    return out
+
+
+def cut_off(rng: Generator, image: Image) -> Image:
+    """The face half out of the frame: up to 45 % of the crop, from one side, is black."""
+    height, width = image.shape[:2]
+    part, side = rng.uniform(0.1, 0.45), int(rng.integers(4))
+    out = image.copy()
+    if side == 0:
+        out[: int(height * part)] = 0
+    elif side == 1:
+        out[int(height * (1 - part)) :] = 0
+    elif side == 2:
+        out[:, : int(width * part)] = 0
+    else:
+        out[:, int(width * (1 - part)) :] = 0
+    return out
+
+
+# each with the share of pictures that it touches
+_LOOKS: tuple[tuple[float, Callable[[Generator, Image], Image]], ...] = (
+    (0.85, colour),
+    (0.12, soft_blur),
+    (0.12, motion_blur),
+    (0.12, lower_resolution),
+    (0.15, noise),
+    (0.15, compress),
+)
+
+
+def look(rng: Generator, image: Image, *, strength: float = 1.0) -> Image:
+    """Change how a picture looks, never where things are. ``strength`` scales how often each change is drawn."""
+    for share, change in _LOOKS:
+        if rng.random() < share * strength:
+            image = change(rng, image)
+    return image
+
+
+Look = Callable[[Generator, Image], Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How the crops of a face are changed before a network sees them; as it stands, not at all.
+
+    Attributes:
+        rotation: largest turn either way, degrees, uniform.
+        rotation_share: share of crops that are turned.
+        scale: smallest and largest size of the face in the crop, over that in the plain crop, uniform.
+        shift: largest shift of the crop in x and in y, as a part of its side, uniform.
+        flip: share of crops that are mirrored.
+        occlusion_share: share of crops over which a rectangle of one shade is laid.
+        occlusion_area: smallest and largest part of the crop that it covers, uniform. What is annotated under it stays
+            annotated and counts as visible, as if it were.
+        grey: share of crops without colour.
+        blur: share of crops out of focus.
+        looks: changes of appearance of which each crop gets one, all equally likely.
+    """
+
+    rotation: float = 0.0
+    rotation_share: float = 1.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: float = 0.0
+    flip: float = 0.0
+    occlusion_share: float = 0.0
+    occlusion_area: tuple[float, float] = (0.0, 0.0)
+    grey: float = 0.0
+    blur: float = 0.0
+    looks: tuple[Look, ...] = ()
+
+    def place(self, rng: Generator, region: Region, size: int) -> tuple[bool, FloatArray]:
+        """Whether the crop is mirrored, and the transform (2,3) of the picture to a crop of ``size`` pixels."""
+        turned = rng.random() < self.rotation_share
+        angle = np.radians(rng.uniform(-self.rotation, self.rotation)) if turned else 0.0
+        dx, dy = rng.uniform(-self.shift, self.shift, 2) * region.side
+        side = region.side / rng.uniform(*self.scale)
+        matrix = Region(region.x + dx, region.y + dy, side, region.angle + angle).to_crop(size)
+        mirrored = bool(rng.random() < self.flip)
+        return mirrored, mirror(matrix, size) if mirrored else matrix
+
+    def appearance(self, rng: Generator, image: Image) -> Image:
+        """Change how a crop looks, and lay something over it."""
+        if rng.random() < self.grey:
+            image = grey(rng, image)
+        if rng.random() < self.blur:
+            image = soft_blur(rng, image)
+        if rng.random() < self.occlusion_share:
+            image = erase(rng, image, area=self.occlusion_area)
+        return self.looks[int(rng.integers(len(self.looks)))](rng, image) if self.looks else image
+
+
+def mirror(matrix: FloatArray, size: int) -> FloatArray:
+    """A transform (2,3) to a crop of ``size`` pixels, followed by its mirror image."""
+    mirrored = np.stack([-matrix[0], matrix[1]])
+    mirrored[0, 2] += size - 1
+    return mirrored
+
+
+def erase(rng: Generator, image: Image, *, area: tuple[float, float]) -> Image:
+    """A rectangle of one shade over a part of the picture between ``area``'s bounds, 0.3 to 3.3 times as high as wide.
+
+    It lies wholly inside (random erasing, Zhong et al. 2020).
+    """
+    height, width = image.shape[:2]
+    covered = rng.uniform(*area) * height * width
+    aspect = float(np.exp(rng.uniform(np.log(0.3), np.log(1 / 0.3))))
+    h = min(height, round((covered * aspect) ** 0.5))
+    w = min(width, round(covered / max(h, 1)))
+    x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+    out = image.copy()
+    out[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+    return out
+
+
+def same(rng: Generator, image: Image) -> Image:
+    """The picture as it is."""
+    return image
+
+
+def grey(rng: Generator, image: Image) -> Image:
+    """Without colour."""
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
+
+
+def contrast(rng: Generator, image: Image) -> Image:
+    """Levels spread from, or drawn to, their mean by up to a half."""
+    gain = rng.uniform(0.5, 1.5)
+    return _through(image, np.repeat((np.arange(256)[:, None] - image.mean()) * gain + image.mean(), 3, axis=1))
+
+
+def tint(rng: Generator, image: Image) -> Image:
+    """Each channel brighter or darker by up to a third."""
+    return _through(image, np.arange(256)[:, None] * rng.uniform(0.67, 1.33, 3))
+
+
+def gamma(rng: Generator, image: Image) -> Image:
+    """Power law of 0.5 to 2 on the levels."""
+    power = float(np.exp(rng.uniform(np.log(0.5), np.log(2))))
+    return _through(image, np.repeat(255 * (np.arange(256)[:, None] / 255) ** power, 3, axis=1))
+
+
+def equalise(rng: Generator, image: Image) -> Image:
+    """Histogram equalisation of the brightness."""
+    planes = cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb)
+    planes[:, :, 0] = cv2.equalizeHist(planes[:, :, 0])
+    return cv2.cvtColor(planes, cv2.COLOR_YCrCb2BGR).astype(np.uint8, copy=False)
+
+
+def lighting(rng: Generator, image: Image) -> Image:
+    """Light from one side: a gain that runs from 0.4 to 1.6 across the picture at most, in any direction."""
+    height, width = image.shape[:2]
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.6)
+    x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
+    slope = np.clip(np.cos(angle) * x[None] + np.sin(angle) * y[:, None], -1, 1)
+    lit: Image = np.clip(image * (1 + strength * slope[:, :, None]), 0, 255).astype(np.uint8)
+    return lit
+
+
+def _through(image: Image, levels: NDArray[np.float64]) -> Image:
+    """Replace the levels of each channel by a table (256,3)."""
+    table = np.clip(levels, 0, 255).astype(np.uint8).reshape(256, 1, 3)
+    return cv2.LUT(image, table).astype(np.uint8, copy=False)
+
+
+CHS_LOOKS: tuple[Look, ...] = (noise, grey, contrast, tint, gamma, equalise, compress, lighting, same)
+"""The nine of the heatmap-guided selective feature attention (CHS), in the paper's order."""

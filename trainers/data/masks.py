@@ -1,0 +1,71 @@
+"""Synthetic face masks: a cloth over mouth, chin and half the nose, to see what a network does without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from ...realtime.faces import FloatArray, Image, LandmarkScheme
+from . import LandmarkSet, read_images
+from .samples import FaceSamples
+
+# red, green, blue: surgical blue, white, black, grey, beige
+SHADES = ((132, 178, 201), (232, 232, 228), (28, 28, 32), (120, 124, 128), (205, 182, 150))
+TOP = 0.4  # where a mask begins on the way from the eyes (0) to the mouth (1): half way down the nose
+LIGHT = (0.95, 0.8)  # brightness of a mask's upper and lower edge
+REACH = 1.08  # a mask goes a little beyond the outermost points
+
+
+def masked_part(points: FloatArray, scheme: LandmarkScheme) -> FloatArray | None:
+    """The outline (k,2) of a mask over a face's points (n,2), NaN where not annotated.
+
+    None where eyes or mouth are not annotated, so that nobody can say where a mask would sit.
+    """
+    eyes = (points[list(scheme.left_eye)].mean(axis=0) + points[list(scheme.right_eye)].mean(axis=0)) / 2
+    down = points[list(scheme.mouth)].mean(axis=0) - eyes
+    if not np.isfinite(down).all() or not down.any():
+        return None
+    below = (points - eyes) @ down / (down @ down) > TOP  # False for NaN
+    hull = cv2.convexHull(points[below].astype(np.float32))[:, 0]
+    middle = hull.mean(axis=0)
+    outline: FloatArray = (middle + (hull - middle) * REACH).astype(np.float32)
+    return outline
+
+
+def paint_mask(image: Image, points: FloatArray, scheme: LandmarkScheme, rng: Generator) -> Image:
+    """The BGR picture (H,W,3) with a mask of a random shade over the face at points (n,2), darker towards its chin.
+
+    The picture as it is where ``masked_part`` finds no place for one.
+    """
+    outline = masked_part(points, scheme)
+    if outline is None:
+        return image
+    cover = np.zeros(image.shape[:2], np.float32)
+    cv2.fillPoly(cover, [np.round(outline * 16).astype(np.int32)], (1.0,), shift=4)
+    shade = np.array(SHADES[int(rng.integers(len(SHADES)))], np.float32)[::-1]
+    light = np.interp(np.arange(len(image)), (outline[:, 1].min(), outline[:, 1].max()), LIGHT)
+    cloth = shade * light[:, None, None].astype(np.float32)
+    painted: Image = np.round(image + (cloth - image) * cover[..., None]).clip(0, 255).astype(np.uint8)
+    return painted
+
+
+def face_pictures(data: LandmarkSet, *, masks: bool = False) -> Iterator[Image]:
+    """The pictures of ``data`` in order; with ``masks`` its faces wear them, face i always the same one.
+
+    Raises:
+        DataError: a picture is missing or cannot be decoded.
+    """
+    for face, image in enumerate(read_images(data.files)):
+        yield paint_mask(image, data.points[face], data.scheme, np.random.default_rng(face)) if masks else image
+
+
+class MaskedSamples(FaceSamples):
+    """Plain crops whose faces wear masks; face i always the same one."""
+
+    def cut(self, face: int) -> tuple[Image, FloatArray]:
+        """As without, and a mask over it."""
+        image, points = super().cut(face)
+        return paint_mask(image, points, self.data.scheme, np.random.default_rng([self.seed, face])), points

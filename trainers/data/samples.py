@@ -1,0 +1,135 @@
+"""Crops of labelled faces: the endless stream that the systems of the papers learn from, and their validation."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from ...engines.spec import Spec
+from ...realtime.faces import FloatArray, Image
+from ...realtime.geometry import Region, region_of_points, to_tensor, transform, warp
+from ..metrics import failure_rate, nme, point_errors, usual_lengths
+from ..training.learner import device_of
+from . import LandmarkSet, SampleStream
+from .augment import Augmentation
+
+
+class FaceItem(TypedDict):
+    """One crop, or a batch of them.
+
+    ``image`` (3,S,S) float32, normalised as the spec says; ``points`` (n,2) in crop pixels, 0 where not annotated;
+    ``known`` (n,) 1 where annotated, else 0; ``visible`` (n,) 1 visible or not said, 0 occluded.
+    """
+
+    image: Tensor
+    points: Tensor
+    known: Tensor
+    visible: Tensor
+
+
+class FaceSamples(SampleStream[FaceItem]):
+    """Face number i of an endless, reproducible stream: always the same for one seed.
+
+    Each run of ``len(data)`` items shows every face once, in an order of its own.
+    """
+
+    def __init__(self, data: LandmarkSet, spec: Spec, augmentation: Augmentation, *, seed: int = 0) -> None:
+        """Draw crops of ``data`` as ``spec`` describes them, changed as ``augmentation`` says."""
+        super().__init__(seed)
+        self.data, self.spec, self.augmentation = data, spec, augmentation
+        self._epoch, self._order = -1, np.zeros(0, np.intp)
+
+    def __getitem__(self, index: int) -> FaceItem:
+        """The crop and what is known of it."""
+        return self.draw(self.generator(index), self.face(index))
+
+    def face(self, index: int) -> int:
+        """Which face of the set sample ``index`` shows."""
+        epoch, place = divmod(index, len(self.data))
+        if epoch != self._epoch:
+            # a word of its own: no sample's generator may repeat the one that shuffles
+            self._order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.data))
+            self._epoch = epoch
+        return int(self._order[place])
+
+    def draw(self, rng: np.random.Generator, face: int) -> FaceItem:
+        """An augmented crop of face number ``face`` of the set."""
+        points, size = self.data.points[face], self.spec.size[0]
+        mirrored, matrix = self.augmentation.place(rng, self._region(points), size)
+        image = warp(self.picture(self.data.files[face]), matrix, size)
+        image = self.augmentation.appearance(rng, image)
+        order = list(self.data.scheme.flip) if mirrored else list(range(len(points)))
+        return self.item(image, transform(points, matrix)[order], self._visible(face)[order])
+
+    def crop(self, face: int) -> FaceItem:
+        """The plain crop of face number ``face`` of the set, as validation and tests use it."""
+        image, points = self.cut(face)
+        return self.item(image, points, self._visible(face))
+
+    def cut(self, face: int) -> tuple[Image, FloatArray]:
+        """Its pixels, BGR (S,S,3), and the points (n,2) within them, NaN where not annotated."""
+        points, size = self.data.points[face], self.spec.size[0]
+        matrix = self._region(points).to_crop(size)
+        return warp(self.picture(self.data.files[face]), matrix, size), transform(points, matrix)
+
+    def item(self, image: Image, points: FloatArray, visible: FloatArray) -> FaceItem:
+        """Arrays to tensors: BGR crop (S,S,3), points (n,2) with NaN where not annotated, visibility (n,)."""
+        spec, known = self.spec, marked(points)
+        return {
+            "image": torch.from_numpy(to_tensor([image], spec.mean, spec.std, rgb=spec.channels == "rgb")[0]),
+            "points": torch.from_numpy(np.where(known[:, None], points, 0).astype(np.float32)),
+            "known": torch.from_numpy(known.astype(np.float32)),
+            "visible": torch.from_numpy(np.nan_to_num(visible, nan=1.0).astype(np.float32)),
+        }
+
+    def _region(self, points: FloatArray) -> Region:
+        return region_of_points(points[marked(points)], margin=self.spec.crop_margin)
+
+    def _visible(self, face: int) -> FloatArray:
+        if self.data.visible is None:
+            return np.ones(self.data.points.shape[1], np.float32)
+        visible: FloatArray = self.data.visible[face]
+        return visible
+
+
+def marked(points: FloatArray) -> NDArray[np.bool_]:
+    """Which of the points (n,2) carry an annotation (n,)."""
+    finite: NDArray[np.bool_] = np.isfinite(points[:, 0])
+    return finite
+
+
+@torch.no_grad()
+def predict_points(learner: nn.Module, samples: FaceSamples, *, batch: int = 32) -> tuple[FloatArray, FloatArray]:
+    """Points that ``learner`` finds on the plain crops and those annotated, both (N,n,2) crop pixels.
+
+    What is not annotated is NaN in the latter.
+    """
+    device, found, truth = device_of(learner), [], []
+    for at in range(0, len(samples.data), batch):
+        crops = default_collate([samples.crop(i) for i in range(at, min(at + batch, len(samples.data)))])
+        found.append(learner(crops["image"].to(device))["points"].float().cpu().numpy())
+        known = crops["known"][:, :, None] > 0
+        truth.append(torch.where(known, crops["points"], torch.nan).numpy())
+    return np.concatenate(found), np.concatenate(truth)
+
+
+def validate_points(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
+    """``accuracy`` on plain crops of ``held``."""
+    return accuracy(*predict_points(learner, FaceSamples(held, spec, Augmentation())))
+
+
+def accuracy(found: FloatArray, truth: FloatArray) -> dict[str, float]:
+    """Error of points (N,n,2), NaN in ``truth`` where not annotated: ``nme`` and the failure rate ``fr`` at 0.1.
+
+    Fractions of ``metrics.usual_lengths``: the distance of the outer eye corners, or the size of the points' box.
+
+    Raises:
+        MetricError: all points of a face fall together.
+    """
+    errors = nme(point_errors(found, truth, usual_lengths(truth)))
+    return {"nme": round(float(errors.mean()), 5), "fr": round(failure_rate(errors), 4)}

@@ -1,0 +1,1 @@
+"""Measuring networks: through the tracker, and beside the papers."""

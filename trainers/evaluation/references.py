@@ -1,0 +1,167 @@
+"""Reference faces for RHT: a random one to train with, the neutral one, the most and the least alike, worse copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import default_collate
+
+from ...realtime.faces import FloatArray, Image
+from ...realtime.geometry import roll
+from ..data import DataError, LandmarkSet, SampleStream
+from ..data.samples import FaceItem, FaceSamples, accuracy
+
+UPRIGHT = 0.1  # radians; a neutral reference is turned by less
+SIFT_SIDE = 128  # pixels of the crops that are compared
+
+Find = Callable[[Tensor, FaceItem, int], Tensor]
+"""Crops (B,3,S,S), as many references, and how many times coarser to make these, to points (B,n,2) in crop pixels."""
+
+
+class PairedItem(FaceItem):
+    """A crop and the plain crop of another face, its reference."""
+
+    reference: FaceItem
+
+
+class PairedSamples(SampleStream[PairedItem]):
+    """The crops of ``faces``, each with a face of the same set drawn at random."""
+
+    def __init__(self, faces: FaceSamples) -> None:
+        """Pair the stream ``faces``; sample i stays a function of its seed and i."""
+        super().__init__(faces.seed)
+        self.faces = faces
+
+    def __getitem__(self, index: int) -> PairedItem:
+        """Crop number ``index`` of the stream, and its reference."""
+        # a word of its own, so that the reference's draw is not the crop's
+        other = int(np.random.default_rng([self.seed, index, 2]).integers(len(self.faces.data)))
+        return {**self.faces[index], "reference": self.faces.crop(other)}
+
+
+def neutral_face(data: LandmarkSet) -> int:
+    """The face of a set that comes closest to the mean shape of all faces and their mirror images.
+
+    That mean is symmetric and its expression an average one: the face nearest to it looks into the camera and keeps a
+    straight face. Shapes are compared up to shift, size and turn (full Procrustes; the mean is the first eigenvector
+    of the shapes' outer products, Kent 1994); faces with points missing, hidden or far from upright only if there are
+    no others.
+
+    Raises:
+        DataError: no face has all its points.
+    """
+    complete = np.flatnonzero(np.isfinite(data.points).all(axis=(1, 2)))
+    if not len(complete):
+        raise DataError(f"{data.name}: no face has all its points annotated, so none can be RHT's reference")
+    points = data.points[complete].astype(np.float64)
+    faces = points[..., 0] + 1j * points[..., 1]
+    shapes = np.concatenate([faces, -faces.conj()[:, list(data.scheme.flip)]])
+    shapes -= shapes.mean(axis=1, keepdims=True)
+    shapes /= np.linalg.norm(shapes, axis=1, keepdims=True)
+    mean = np.linalg.eigh(shapes.T @ shapes.conj())[1][:, -1]
+    likeness = np.abs(shapes[: len(faces)] @ mean.conj())
+    likeness -= np.abs([roll(face, data.scheme) for face in data.points[complete]]) > UPRIGHT
+    if data.visible is not None:
+        likeness -= ~(data.visible[complete] == 1).all(axis=1)
+    return int(complete[likeness.argmax()])
+
+
+class SiftIndex:
+    """SIFT descriptors of many faces, to find those most and least like another."""
+
+    def __init__(self, pictures: Sequence[Image], *, features: int = 100, ratio: float = 0.8) -> None:
+        """Describe grey crops (h,w) uint8 by their ``features`` strongest points each.
+
+        A point matches if its nearest descriptor is closer than ``ratio`` times the next one in the same face
+        (Lowe 2004).
+        """
+        self._sift = cv2.SIFT.create(nfeatures=features)
+        self._ratio = ratio
+        each = [self._describe(picture) for picture in pictures]
+        self._starts = np.cumsum([0, *(len(rows) for rows in each[:-1])])
+        self._rows = np.concatenate(each)
+
+    def likeness(self, picture: Image) -> NDArray[np.float64]:
+        """How alike a grey crop (h,w) and each face are: the number of matches, and below 1 the mean correlation."""
+        correlation = self._describe(picture) @ self._rows.T
+        first = np.maximum.reduceat(correlation, self._starts, axis=1)
+        counts = np.diff([*self._starts, len(self._rows)])
+        highest = correlation == np.repeat(first, counts, axis=1)
+        correlation[highest] = -1
+        second = np.maximum.reduceat(correlation, self._starts, axis=1)
+        second = np.where(np.add.reduceat(highest, self._starts, axis=1, dtype=np.int64) > 1, first, second)
+        # descriptors have length 1: the squared distance is 2 - 2 x correlation
+        matched = 1 - first < self._ratio**2 * (1 - second)
+        score: NDArray[np.float64] = matched.sum(axis=0) + 0.5 * first.clip(0, 1).mean(axis=0, dtype=np.float64)
+        return score
+
+    def _describe(self, picture: Image) -> FloatArray:
+        """(k,128) of length 1; two rows of 0 for a picture without features, which are like nothing."""
+        _, found = self._sift.detectAndCompute(picture, None)
+        if found is None or len(found) < 2:
+            return np.zeros((2, 128), np.float32)
+        rows: FloatArray = found / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-6)
+        return rows
+
+
+class ReferenceStudy:
+    """How much the choice of the reference matters (table VII): the error of a network by how references are chosen."""
+
+    def __init__(self, held: FaceSamples, pool: FaceSamples, neutral: int, *, random: int = 5) -> None:
+        """Measure on ``held`` with references from ``pool``, whose face ``neutral`` is the neutral one."""
+        self.held, self.pool, self.neutral = held, pool, neutral
+        self.random = np.random.default_rng(held.seed).choice(len(pool.data), random)
+        self._likeness: NDArray[np.float64] | None = None
+
+    def likeness(self) -> NDArray[np.float64]:
+        """(faces, references) by SIFT; worked out once, which takes minutes for thousands of references."""
+        if self._likeness is None:
+            index = SiftIndex([grey_crop(self.pool, i) for i in range(len(self.pool.data))])
+            faces = [grey_crop(self.held, i) for i in range(len(self.held.data))]
+            self._likeness = np.stack([index.likeness(face) for face in faces])
+        return self._likeness
+
+    def figures(self, find: Find) -> dict[str, float]:
+        """NME with the best match, the same at half and at a quarter of its detail, with the neutral face, with random
+        ones (their mean) and with the least like."""
+        best, same = self.likeness().argmax(axis=1), np.ones(len(self.held.data), np.intp)
+        return {
+            "nme_best": self._nme(find, best),
+            "nme_best_half": self._nme(find, best, coarse=2),
+            "nme_best_quarter": self._nme(find, best, coarse=4),
+            "nme_neutral": self._nme(find, same * self.neutral),
+            "nme_random": float(np.mean([self._nme(find, same * face) for face in self.random])),
+            "nme_least": self._nme(find, self.likeness().argmin(axis=1)),
+        }
+
+    def _nme(self, find: Find, chosen: NDArray[np.intp], *, coarse: int = 1, batch: int = 16) -> float:
+        found, truth = [], []
+        for at in range(0, len(chosen), batch):
+            crops = default_collate([self.held.crop(i) for i in range(at, min(at + batch, len(chosen)))])
+            others = default_collate([self.pool.crop(int(i)) for i in chosen[at : at + batch]])
+            found.append(find(crops["image"], others, coarse).cpu().numpy())
+            truth.append(torch.where(crops["known"][..., None] > 0, crops["points"], torch.nan).numpy())
+        return accuracy(np.concatenate(found), np.concatenate(truth))["nme"]
+
+
+def grey_crop(samples: FaceSamples, face: int) -> Image:
+    """The plain crop of a face as SIFT sees it: grey, 128 pixels a side."""
+    spec, image = samples.spec, samples.crop(face)["image"].numpy()
+    shade = (image.transpose(1, 2, 0) * spec.std + spec.mean).mean(axis=2).clip(0, 255).astype(np.uint8)
+    grey: Image = cv2.resize(shade, (SIFT_SIDE, SIFT_SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return grey
+
+
+def coarser(images: Tensor, factor: int) -> Tensor:
+    """The same pictures (B,3,s,s) with the detail of those ``factor`` times as small: reduced and enlarged, bicubic."""
+    side = images.shape[-1]
+    small = functional.interpolate(
+        images, size=(side // factor, side // factor), mode="bicubic", align_corners=False, antialias=True
+    )
+    return functional.interpolate(small, size=(side, side), mode="bicubic", align_corners=False)

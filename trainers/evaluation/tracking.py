@@ -1,0 +1,250 @@
+"""Run networks over labelled sets through the tracker's own detector and aligner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ...engines.closing import Closing
+from ...engines.runtime import Runtime
+from ...engines.spec import Outputs, Spec
+from ...realtime.faces import FloatArray, Frame
+from ...realtime.geometry import box_of, iou, region_of_points
+from ...realtime.tracking.aligner import Aligner
+from ...realtime.tracking.detector import Detector
+from ...realtime.tracking.tracker import Tracker
+from ..data import (
+    DetectionSet,
+    LandmarkSet,
+    read_300w,
+    read_aflw68,
+    read_image,
+    read_negatives,
+    read_wider,
+    read_ytf68,
+)
+from ..data.augment import random_region
+from ..data.masks import face_pictures
+from ..metrics import (
+    YAW_BANDS,
+    Found,
+    area_under_curve,
+    average_precision,
+    box_size,
+    failure_rate,
+    inter_ocular,
+    nme,
+    point_errors,
+    recall_at,
+    roc_auc,
+)
+from ..training.learner import device_of
+
+FOUND_OVERLAP = 0.4  # below this IoU of the boxes of points another face was tracked, or none
+SMALLEST_FACE = 24.0  # pixels of the shorter side; smaller faces are ignored, as in data/README
+OWN_SIZE = 1 << 14  # a detector size that no picture of the sets reaches: nothing is reduced
+LOWEST_SCORE = 0.02
+
+
+class ModuleRuntime(Closing):
+    """A module in training behind the interface of ``engines.runtime.Runtime``.
+
+    So validation runs the tracker's own detector and aligner.
+    """
+
+    provider, threads, reason = "torch", 0, "a module in training"
+
+    def __init__(self, module: nn.Module, spec: Spec) -> None:
+        """Run ``module``, an export wrapper, as described by ``spec``."""
+        self.module, self.spec = module.eval(), spec
+        self.device = str(device_of(module))
+
+    @torch.no_grad()
+    def __call__(self, images: NDArray[np.float32]) -> Outputs:
+        """Run images (B,3,H,W)."""
+        out = self.module(torch.from_numpy(images).to(device_of(self.module)))
+        return {name: value.cpu().numpy() for name, value in out.items()}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def detect_faces(runtime: Runtime, data: DetectionSet, *, size: int | None = OWN_SIZE) -> list[Found]:
+    """Detections and truth of every picture; ``size`` is the detector's longest side, None its default."""
+    detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
+    results = []
+    for file, truth, invalid in zip(data.files, data.boxes, data.invalid, strict=True):
+        seen = detector.detect(read_image(file))
+        small = (truth[:, 2:] - truth[:, :2]).min(axis=1) < SMALLEST_FACE if len(truth) else np.zeros(0, bool)
+        results.append(Found(seen.boxes, seen.scores, truth, small | invalid))
+    return results
+
+
+def highest_scores(runtime: Runtime, files: Sequence[Path], *, size: int | None = OWN_SIZE) -> FloatArray:
+    """Highest score of the detector on each picture, 0 where it says nothing."""
+    detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
+    return np.array([max(detector.detect(read_image(file)).scores, default=0.0) for file in files], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What the tracker says of a labelled set, one face a picture.
+
+    Attributes:
+        points: (N, n, 2) float32 pixels of each picture; NaN where the face was not found.
+        confidence: (N, n) float32, NaN likewise.
+    """
+
+    points: FloatArray
+    confidence: FloatArray
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(N,) whether the labelled face was found."""
+        return ~np.isnan(self.points[:, 0, 0])
+
+
+def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False) -> Located:
+    """Track each picture as a video of one frame; the labelled face is the one whose box overlaps its box most.
+
+    A face that overlaps it by an IoU below ``FOUND_OVERLAP`` is another one, and the labelled face counts as missed.
+    With ``masks`` the labelled faces wear synthetic ones.
+    """
+    count = data.points.shape[1]
+    points = np.full((len(data), count, 2), np.nan, np.float32)
+    confidence = np.full((len(data), count), np.nan, np.float32)
+    for i, image in enumerate(face_pictures(data, masks=masks)):
+        tracker.reset()
+        faces = tracker.update(Frame(image, 0.0, 0))
+        truth = box_of(data.points[i][~np.isnan(data.points[i, :, 0])])
+        overlaps = [float(iou(box_of(face.landmarks)[None], truth[None])[0, 0]) for face in faces]
+        if overlaps and max(overlaps) >= FOUND_OVERLAP:
+            best = faces[int(np.argmax(overlaps))]
+            points[i], confidence[i] = best.landmarks, best.confidence
+    return Located(points, confidence)
+
+
+def score(errors: FloatArray) -> dict[str, float]:
+    """Figures of one set from errors (N, n), NaN rows where the face was missed.
+
+    ``nme`` is the mean over the faces found, in percent; failure rate and AUC count every missed face as a failure.
+    """
+    missed = np.isnan(errors).all(axis=1)
+    each = np.full(len(errors), np.nan, np.float32)
+    each[~missed] = nme(errors[~missed])
+    return {
+        "faces": len(errors),
+        "found_percent": _percent(float((~missed).mean())),
+        "nme_percent": _percent(float(each[~missed].mean())) if not missed.all() else float("nan"),
+        "failure_percent": _percent(failure_rate(each)),
+        "auc_10": round(area_under_curve(each), 4),
+    }
+
+
+def _percent(part: float) -> float:
+    return round(100 * part, 3)
+
+
+def constant_offset(located: Located, data: LandmarkSet) -> FloatArray:
+    """Mean of prediction less label per point (n, 2), in inter-ocular distances, over the faces found."""
+    found = located.found
+    norm = inter_ocular(data.points[found])[:, None, None]
+    offset: FloatArray = np.mean((located.points[found] - data.points[found]) / norm, axis=0)
+    return offset
+
+
+def evaluate_300w(tracker: Tracker, root: Path) -> dict[str, Any]:
+    """HELEN's test part of 300W, inter-ocular, with the AUC of confidence for errors above 10 %."""
+    data = read_300w(root, test=True)
+    located = locate(tracker, data)
+    errors = point_errors(located.points, data.points, inter_ocular(data.points))
+    return {**score(errors), "confidence_auc": confidence_auc(located, errors)}
+
+
+def evaluate_ytf68(tracker: Tracker, root: Path) -> dict[str, Any]:
+    """YouTube Faces, raw and after a constant offset per point taken from (a third of) its training part.
+
+    Confidence is held against the corrected errors: a label that lies elsewhere by a constant is no error of a point.
+    """
+    data, training = read_ytf68(root, test=True), read_ytf68(root)
+    training = training.pick(range(0, len(training), 3))
+    offset = constant_offset(locate(tracker, training), training)
+    located, norm = locate(tracker, data), inter_ocular(data.points)
+    corrected = located.points - offset * norm[:, None, None]
+    errors = point_errors(corrected, data.points, norm)
+    return {
+        **score(point_errors(located.points, data.points, norm)),
+        "corrected": score(errors),
+        "confidence_auc": confidence_auc(located, errors),
+    }
+
+
+def evaluate_aflw68(tracker: Tracker, root: Path) -> dict[str, Any]:
+    """AFLW with MERL-RAV points, by box size over annotated points, in all and per band of yaw."""
+    data = read_aflw68(root, test=True)
+    located = locate(tracker, data)
+    errors = point_errors(located.points, data.points, box_size(data.points))
+    yaw = np.abs(data.yaw)
+    bands = {f"yaw_{low:.0f}": score(errors[(yaw >= low) & (yaw < high)]) for low, high in YAW_BANDS}
+    return {**score(errors), **bands, "confidence_auc": confidence_auc(located, errors)}
+
+
+def confidence_auc(located: Located, errors: FloatArray, *, threshold: float = 0.1) -> float | None:
+    """How well low confidence foretells a point error above ``threshold`` (AUC); None where no point is that wrong."""
+    known = ~np.isnan(errors)
+    wrong = errors[known] > threshold
+    return round(roc_auc(-located.confidence[known], wrong), 4) if wrong.any() and not wrong.all() else None
+
+
+def presence_auc(runtime: Runtime, root: Path) -> dict[str, float]:
+    """AUC of presence: labelled faces of all test sets against random squares of pictures without a face."""
+    aligner, rng = Aligner(runtime), np.random.default_rng(0)
+    present, absent = [], []
+    for data in (read_300w(root, test=True), read_ytf68(root, test=True), read_aflw68(root, test=True)):
+        for file, points in zip(data.files, data.points, strict=True):
+            region = region_of_points(points[~np.isnan(points[:, 0])], margin=runtime.spec.crop_margin)
+            present.append(aligner.align(read_image(file), [region]).presence[0])
+    for file in read_negatives(root, test=True):
+        image = read_image(file)
+        absent += list(aligner.align(image, [random_region(rng, image) for _ in range(5)]).presence)
+    scores, threshold = np.array(present + absent), runtime.spec.threshold
+    labels = np.arange(len(scores)) < len(present)
+    return {
+        "auc": round(roc_auc(scores, labels), 5),
+        "faces_kept_percent": _percent(float((scores[labels] >= threshold).mean())),
+        "background_kept_percent": _percent(float((scores[~labels] >= threshold).mean())),
+    }
+
+
+def evaluate_negatives(tracker: Tracker, root: Path) -> dict[str, Any]:
+    """In how many faceless pictures the tracker, detector and presence together, reports a face."""
+    files = read_negatives(root, test=True)
+    alarms = 0
+    for file in files:
+        tracker.reset()
+        alarms += bool(tracker.update(Frame(read_image(file), 0.0, 0)))
+    return {"faceless_pictures": len(files), "with_a_tracked_face": alarms}
+
+
+def evaluate_detector(runtime: Runtime, root: Path) -> dict[str, Any]:
+    """WIDER's test part at the pictures' own size and at the default size, and false alarms on faceless pictures."""
+    data, negatives = read_wider(root, test=True), read_negatives(root, test=True)
+    figures: dict[str, Any] = {"threshold": runtime.spec.threshold, "pictures": len(data)}
+    for name, size in (("own_size", OWN_SIZE), (f"longest_side_{max(runtime.spec.size)}", None)):
+        results = detect_faces(runtime, data, size=size)
+        alarms = highest_scores(runtime, negatives, size=size) >= runtime.spec.threshold
+        figures[name] = {
+            "faces": sum(int((~found.ignore).sum()) for found in results),
+            "average_precision": round(average_precision(results), 4),
+            "recall": round(recall_at(results, runtime.spec.threshold), 4),
+            "pictures_with_false_alarm": int(alarms.sum()),
+            "faceless_pictures": len(alarms),
+        }
+    return figures

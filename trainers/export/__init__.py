@@ -1,0 +1,1 @@
+"""Checkpoints to files that the tracker runs."""

@@ -1,0 +1,226 @@
+"""From checkpoint to file: ONNX or ``torch.export``, decoding inside, the spec in the metadata."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...engines.errors import ModelError, NasionError
+from ...engines.output_paths import write_file
+from ...engines.spec import METADATA_KEY, Spec
+from ..systems.rdfn import head_of
+from ..training.recipes import Options, Trained, load_trained, recipe_named
+from .fp16 import Halved, sums_in_full
+from .operators import as_nodes
+from .probes import compare, example, photographs, worst_difference
+
+__all__ = [
+    "Trained",
+    "check_card",
+    "compare",
+    "example",
+    "load_trained",
+    "photographs",
+    "source",
+    "worst_difference",
+    "write_card",
+    "write_model",
+]
+
+LICENCE = (
+    "Weights: research and evaluation, as the terms of the training data ask (300W, AFLW, YouTube Faces and WIDER FACE "
+    "are research sets). Code: Apache-2.0."
+)
+DATA = {
+    "detector": "WIDER FACE (train part), 300W, AFLW with MERL-RAV points and YouTube Faces as portraits, "
+    "ImageNet pictures without faces; no test part of any",
+    "landmarks": "300W (HELEN and LFPW train parts, AFW), AFLW with MERL-RAV points, YouTube Faces (training part), "
+    "WIDER FACE (train part) and ImageNet pictures for presence; no test part of any",
+}
+
+
+def source(name: str, options: Options, *, head: bool = False) -> Trained:
+    """What a user wants to export: a checkpoint, or the untrained network of a recipe.
+
+    Args:
+        name: path of a checkpoint, or name of a recipe.
+        options: of the recipe; a checkpoint knows its own.
+        head: of a network of whole pictures, its landmark head alone.
+
+    Raises:
+        NasionError: there is neither a file nor a recipe of that name, or it has no head; or options were given for a
+            checkpoint.
+    """
+    if Path(name).suffix == ".pt" or Path(name).is_file():
+        if options != Options():
+            raise NasionError(f"{name}: a checkpoint knows its own set, size and width; leave these options out")
+        trained = load_trained(Path(name))
+    else:
+        recipe = recipe_named(name)
+        torch.manual_seed(options.seed)
+        trained = Trained(recipe, options, recipe.build(options).eval(), 0, {})
+    return replace(trained, learner=head_of(trained.learner).eval()) if head else trained
+
+
+def write_model(network: nn.Module, spec: Spec, path: Path, *, fp16: bool = False) -> None:
+    """Write ``network`` as ``.onnx`` or ``.pt2``, batch (and for whole pictures height and width) dynamic.
+
+    With ``fp16`` its weights and activations are float16; inputs and outputs stay float32.
+
+    Raises:
+        ModelError: the suffix is neither.
+        SinkError: the file cannot be written.
+    """
+    if path.suffix not in (".onnx", ".pt2"):
+        raise ModelError(f"{path}: suffix {path.suffix!r}; allowed: .onnx, .pt2")
+    # weights over 255 would leave float16's full precision
+    network, spec = (Halved(network), spec) if fp16 else absorb_std(network.eval(), spec)
+    if path.suffix == ".pt2":
+        content = io.BytesIO()
+        torch.export.save(_traced(network, spec), content, extra_files={METADATA_KEY: spec.to_json()})
+        write_file(path, content.getvalue())
+    else:
+        write_file(path, _to_onnx(network, spec).SerializeToString())
+
+
+def _traced(network: nn.Module, spec: Spec) -> torch.export.ExportedProgram:
+    return torch.export.export(network, (_sample(spec),), dynamic_shapes=(_dynamic(spec),), strict=False)
+
+
+def _to_onnx(network: nn.Module, spec: Spec) -> Any:
+    """An ``onnx.ModelProto``."""
+    from .nodes import add_bodies, translations
+
+    with as_nodes():
+        program = _traced(network, spec)
+    written = torch.onnx.export(
+        program, dynamo=True, input_names=["images"], verbose=False, custom_translation_table=translations()
+    )
+    assert written is not None
+    sums_in_full(written.model.graph)
+    model = written.model_proto
+    with torch.no_grad():
+        names = list(network(_sample(spec)))
+    for output, name in zip(model.graph.output, names, strict=True):
+        _rename(model, output.name, name)
+    _strip(model)
+    add_bodies(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, spec.to_json()
+    return model
+
+
+def absorb_std(network: nn.Module, spec: Spec) -> tuple[nn.Module, Spec]:
+    """The same network for pixels of 0..255: the division by ``spec.std`` goes into its first convolution.
+
+    One pass less over every crop at run time. A network that subtracts a mean, or looks at its pixels otherwise than
+    by one convolution of three planes, stays as it is.
+    """
+    layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    first = [name for name in layers if network.get_submodule(name).in_channels == 3]
+    if len(first) != 1 or any(spec.mean):
+        return network, spec
+    absorbed, std = copy.deepcopy(network), torch.tensor(spec.std).reshape(1, 3, 1, 1)
+    weight = absorbed.get_submodule(first[0]).weight
+    assert isinstance(weight, nn.Parameter)
+    with torch.no_grad():
+        weight.div_(std)
+        before, after = network(sample := _sample(spec)), absorbed(sample * std)
+    # the pixels may have another way into the network
+    if not all(torch.allclose(before[name], after[name], rtol=1e-3, atol=1e-3) for name in before):
+        return network, spec
+    return absorbed, replace(spec, std=(1.0, 1.0, 1.0))
+
+
+def _sample(spec: Spec) -> Tensor:
+    """Two random images as small as ``spec`` allows."""
+    images = example(spec)
+    small = images[:, :, : 2 * spec.stride, : 3 * spec.stride].contiguous()  # a view's strides would be demanded of all
+    return images if spec.stride == 1 else small
+
+
+def _dynamic(spec: Spec) -> dict[int, Any]:
+    dimensions: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=1024)}
+    if spec.stride > 1:
+        dimensions[2] = spec.stride * torch.export.Dim("rows", min=1, max=256)
+        dimensions[3] = spec.stride * torch.export.Dim("columns", min=1, max=256)
+    return dimensions
+
+
+def _strip(model: Any) -> None:
+    """Drop the exporter's notes (source lines, module paths): a sixth of a small file, and of no use to a runtime."""
+    for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    del model.graph.value_info[:]
+
+
+def _rename(model: Any, old: str, new: str) -> None:
+    for node in model.graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
+        node.input[:] = [new if name == old else name for name in node.input]
+    for output in model.graph.output:
+        output.name = new if output.name == old else output.name
+
+
+def check_card(trained: Trained) -> None:
+    """See that a network can have a card.
+
+    Raises:
+        NasionError: it was never trained.
+    """
+    if not trained.step:
+        raise NasionError(f"{trained.recipe.name}: an untrained network gets no card; export a checkpoint")
+
+
+def write_card(trained: Trained, path: Path) -> Path:
+    """Write the card of an exported network beside it; figures measured earlier on the same file are kept.
+
+    Raises:
+        NasionError: the network was never trained.
+    """
+    check_card(trained)
+    card_path, content = path.with_suffix(".json"), path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    before = json.loads(card_path.read_text()) if card_path.is_file() else {}
+    spec = trained.spec
+    card = {
+        "name": spec.name,
+        "file": path.name,
+        "sha256": sha256,
+        "bytes": len(content),
+        "licence": LICENCE,
+        "data": _data(trained),
+        "recipe": {
+            "command": _command(trained),
+            "steps": trained.step,
+            "parameters": sum(p.numel() for p in trained.network.parameters()),
+            "validation": trained.figures,
+        },
+        "measured": before.get("measured", {}) if before.get("sha256") == sha256 else {},
+    }
+    write_file(card_path, json.dumps(card, indent=1) + "\n")
+    return card_path
+
+
+def _data(trained: Trained) -> str:
+    """What the network learned from, for people."""
+    if trained.recipe.paper is None:
+        return DATA[trained.spec.task]
+    return f"{trained.options.set}, its training part less every twelfth picture"
+
+
+def _command(trained: Trained) -> str:
+    """The command that trains such a network, with the options that differ from the recipe's own."""
+    defaults = Options().described()
+    chosen = {name: value for name, value in trained.options.described().items() if value != defaults[name]}
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()]
+    return " ".join([f"nasion train {trained.recipe.name} --data DATA", *words])

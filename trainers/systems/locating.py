@@ -1,0 +1,206 @@
+"""Networks of every kind on labelled sets: what they say where the faces are, mapped back to the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...engines.errors import ModelError
+from ...engines.runtime import Runtime
+from ...engines.select import open_runtime
+from ...engines.spec import Outputs
+from ...engines.zoo import model_path
+from ...realtime.faces import FloatArray
+from ...realtime.geometry import Region, box_of, iou, region_of_points, to_frame, to_tensor, transform, warp
+from ...realtime.tracking.tracker import Tracker
+from ..data import LandmarkSet
+from ..data.masks import face_pictures
+from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, locate
+from ..training.learner import device_of
+from .heat_maps import Decoding, read_by
+
+BATCH = 16  # crops that go through a network together
+FILL = 0.8  # part of the picture's side that a face takes before a network that finds faces itself
+
+# --- networks
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network ready to be measured.
+
+    Attributes:
+        name: as it was asked for.
+        system: recipe or model name, by which ``published`` knows it.
+        runtime: runs it.
+        about: what a report should say of it.
+        in_boxes: for a network that finds faces itself, its landmark head alone: normalised images (B,3,S,S) and boxes
+            (B,1,4) in their pixels to ``points`` (B,1,n,2) and ``confidence``; None where there is no such part.
+    """
+
+    name: str
+    system: str
+    runtime: Runtime
+    about: dict[str, Any]
+    in_boxes: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it finds the faces itself."""
+        return self.runtime.spec.task == "faces"
+
+
+@contextmanager
+def opened(name: str, *, device: torch.device | str = "cpu", decoding: Decoding | None = None) -> Iterator[Model]:
+    """A checkpoint of ``nasion train`` (or its folder), a file that ``nasion export`` wrote, or a shipped network.
+
+    Args:
+        name: see above.
+        device: for checkpoints.
+        decoding: how the maps of a checkpoint are read, where its recipe leaves the choice.
+
+    Raises:
+        ModelError: it is none of these, a network that finds no landmarks, or a file that has its decoding inside.
+        NasionError: the network leaves no choice of decoding.
+    """
+    path = Path(name)
+    path = path / "best.pt" if path.is_dir() else path
+    if decoding and path.suffix != ".pt":
+        raise ModelError(
+            f"model {name!r} has its decoding inside; give best.pt, or export it with --decoding {decoding}"
+        )
+    model = _checkpoint(name, path, device, decoding) if path.suffix == ".pt" else _file(name, path)
+    with model.runtime:
+        if model.runtime.spec.task == "detector":
+            raise ModelError(f"model {name!r} is a {model.runtime.spec.task}; give a network that finds landmarks")
+        yield model
+
+
+def _checkpoint(name: str, path: Path, device: torch.device | str, decoding: Decoding | None) -> Model:
+    from ..training.recipes import load_trained
+
+    trained = load_trained(path)
+    if decoding:
+        read_by(trained.learner, decoding)
+    about = {"recipe": trained.recipe.name, "options": trained.options.described(), "step": trained.step}
+    runtime = ModuleRuntime(trained.network.to(device), trained.spec)
+    alone = None
+    if trained.spec.task == "faces":
+        from ..networks.rdfn import HeadAlone
+
+        alone = HeadAlone(trained.learner.network).eval()  # type: ignore[arg-type]  # the one kind with this task
+    return Model(name, trained.recipe.name, runtime, about, alone)
+
+
+def _file(name: str, path: Path) -> Model:
+    runtime = open_runtime(path if path.is_file() else model_path(name))
+    return Model(name, runtime.spec.name, runtime, {"provider": runtime.provider})
+
+
+# --- where the points are
+
+
+def locate_at_truth(runtime: Runtime, data: LandmarkSet, *, masks: bool = False) -> Located:
+    """Points in the crops that the annotation gives: squares around its points by the network's margin, not turned.
+
+    With ``masks`` the faces wear synthetic ones.
+
+    Raises:
+        ModelError: the network has another number of points than the set.
+    """
+    _check_points(runtime, data)
+    points, confidence = [], []
+    images = face_pictures(data, masks=masks)
+    for start in range(0, len(data), BATCH):
+        regions = [_region(face, runtime) for face in data.points[start : start + BATCH]]
+        size, spec = runtime.spec.size[0], runtime.spec
+        crops = [warp(image, region.to_crop(size), size) for region, image in zip(regions, images, strict=False)]
+        outputs = runtime(to_tensor(crops, spec.mean, spec.std, rgb=spec.channels == "rgb"))
+        points.append(to_frame(outputs["points"], regions, size))
+        confidence.append(outputs["confidence"])
+    return Located(np.concatenate(points), np.concatenate(confidence))
+
+
+def _region(points: FloatArray, runtime: Runtime) -> Region:
+    return region_of_points(points[~np.isnan(points[:, 0])], margin=runtime.spec.crop_margin)
+
+
+def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet, *, masks: bool = False) -> Located:
+    """Points of the labelled face as the tracker finds it in the whole picture, NaN where it does not.
+
+    With ``masks`` the labelled faces wear synthetic ones.
+
+    Raises:
+        ModelError: the network has another number of points than the set.
+    """
+    _check_points(runtime, data)
+    with Tracker.from_networks(detector, runtime, smooth="none") as tracker:
+        return locate(tracker, data, masks=masks)
+
+
+def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
+    ours, theirs = runtime.spec.landmarks, data.points.shape[1]
+    if ours != theirs:
+        raise ModelError(f"model {runtime.spec.name!r} finds {ours} points, the set {data.name} has {theirs}")
+
+
+# --- networks that find faces themselves
+
+
+def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool, masks: bool = False) -> Located:
+    """Points of the labelled face in pictures of which it takes ``FILL`` of the side, upright and in the middle.
+
+    Args:
+        model: a network that finds faces itself.
+        data: the faces.
+        boxes: give the network the true boxes; else it looks for the face, and one that it misses is NaN.
+        masks: whether the faces wear synthetic masks.
+
+    Raises:
+        ModelError: the network has another number of points than the set, or takes no boxes.
+    """
+    _check_points(model.runtime, data)
+    if boxes and model.in_boxes is None:
+        raise ModelError(
+            f"model {model.name!r} finds faces itself and takes no boxes, as every exported file of that kind; "
+            "measure it with --detector own, or give the checkpoint, whose landmark head takes true boxes"
+        )
+    size, spec = model.runtime.spec.size[0], model.runtime.spec
+    points = np.full(data.points.shape, np.nan, np.float32)
+    confidence = np.full(data.points.shape[:2], np.nan, np.float32)
+    for i, image in enumerate(face_pictures(data, masks=masks)):
+        truth = data.points[i][~np.isnan(data.points[i, :, 0])]
+        region = region_of_points(truth, margin=1 / FILL)
+        matrix = region.to_crop(size)
+        tensor = to_tensor([warp(image, matrix, size)], spec.mean, spec.std, rgb=spec.channels == "rgb")
+        box = box_of(transform(truth, matrix))
+        outputs = _in_box(model, tensor, box) if boxes else model.runtime(tensor)
+        face = 0 if boxes else _found(outputs, box)
+        if face is not None:
+            (points[i],) = to_frame(outputs["points"][:, face], [region], size)
+            confidence[i] = outputs["confidence"][0, face]
+    return Located(points, confidence)
+
+
+@torch.no_grad()
+def _in_box(model: Model, images: FloatArray, box: FloatArray) -> Outputs:
+    """The landmark head in one true box (4,) of one picture (1,3,S,S)."""
+    assert model.in_boxes is not None
+    assert isinstance(model.runtime, ModuleRuntime)
+    device = device_of(model.runtime.module)
+    outputs = model.in_boxes(torch.from_numpy(images).to(device), torch.from_numpy(box)[None, None].to(device))
+    return {name: value.cpu().numpy() for name, value in outputs.items()}
+
+
+def _found(outputs: Outputs, truth: FloatArray) -> int | None:
+    """Which valid face of the first picture lies over the box ``truth`` (4,), if any does."""
+    overlap = iou(outputs["boxes"][0], truth[None])[:, 0] * outputs["valid"][0]
+    best = int(overlap.argmax())
+    return best if overlap[best] >= FOUND_OVERLAP else None

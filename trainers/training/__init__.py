@@ -1,0 +1,1 @@
+"""The training loop: learners, schedules, checkpoints, recipes."""

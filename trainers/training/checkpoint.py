@@ -1,0 +1,101 @@
+"""What a run leaves on disk: ``latest.pt`` to go on from, ``best.pt`` to use."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+from ...engines.errors import NasionError
+from ...engines.output_paths import write_file, writing
+from .learner import Learner, without
+
+
+class TrainingError(NasionError):
+    """A run that cannot start, resume or go on."""
+
+
+def kept(learner: Learner) -> dict[str, Tensor]:
+    """The weights of ``learner`` that belong into a checkpoint."""
+    return without(learner.state_dict(), learner.borrowed)
+
+
+def fill(learner: Learner, weights: dict[str, Tensor]) -> None:
+    """Load what ``kept`` returned; borrowed submodules keep what they have.
+
+    Raises:
+        TrainingError: the weights are those of another network.
+    """
+    expected = kept(learner).keys()
+    missing, unknown = sorted(expected - weights.keys()), sorted(weights.keys() - expected)
+    if missing or unknown:
+        raise TrainingError(
+            f"the weights do not fit {type(learner).__name__}: missing {_some(missing)}, unknown {_some(unknown)}; "
+            "they come from another recipe, or from other options of it"
+        )
+    try:
+        learner.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # sizes that differ
+        raise TrainingError(f"the weights do not fit {type(learner).__name__}: {error}") from error
+
+
+def _some(names: list[str]) -> str:
+    return "none" if not names else ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write beside and rename, so that a stop in between never leaves half a checkpoint.
+
+    Raises:
+        SinkError: it cannot be written, and the one before is kept.
+    """
+    data = io.BytesIO()  # torch hides what the system says of a file
+    torch.save(content, data)
+    beside = path.with_suffix(".part")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(beside, data.getvalue())
+        beside.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; plain data only, no code is run.
+
+    Raises:
+        TrainingError: the file is missing or no checkpoint.
+    """
+    if not path.is_file():
+        raise TrainingError(f"checkpoint {str(path)!r} is not a file; nasion train writes RUN/best.pt")
+    content = plain(path)
+    if not isinstance(content, dict) or {"average", "description", "step", "figures"} - content.keys():
+        raise TrainingError(f"{path}: not a checkpoint of nasion train")
+    weights, description, step, figures = (content[name] for name in ("average", "description", "step", "figures"))
+    fits = isinstance(description, dict) and isinstance(figures, dict) and isinstance(step, int)
+    if not fits or not is_state_dict(weights):
+        raise TrainingError(f"{path}: is a damaged checkpoint; give another, for example best.pt of the same run")
+    return content
+
+
+def plain(path: Path) -> Any:
+    """Read a file of ``torch.save`` onto the CPU: tensors and plain data only, so that no code of the file runs.
+
+    Raises:
+        TrainingError: it cannot be read, or holds something else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler's own types are private
+        raise TrainingError(
+            f"{path}: cannot be read as tensors and plain data, and nothing else is loaded, because it could run code "
+            f"({type(error).__name__}); give a checkpoint of nasion train, or a state dict"
+        ) from error
+
+
+def is_state_dict(value: object) -> TypeGuard[dict[str, Tensor]]:
+    """Return whether a value maps names to tensors."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(weight, Tensor) for name, weight in value.items()
+    )

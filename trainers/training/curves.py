@@ -1,0 +1,79 @@
+"""The curves of a run: losses and validation figures over its steps, from its record."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...engines.output_paths import write_file
+from .record import read_record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+Series = Mapping[str, tuple[list[int], list[float]]]
+_NO_CURVE = ("kind", "at", "step", "seconds", "rate")
+
+
+def series(reports: Sequence[Mapping[str, Any]], kind: str) -> Series:
+    """Steps and values of each figure that reports of this ``kind`` hold."""
+    found: dict[str, tuple[list[int], list[float]]] = defaultdict(lambda: ([], []))
+    for report in reports:
+        if report["kind"] == kind:
+            for name in report.keys() - set(_NO_CURVE):
+                found[name][0].append(report["step"])
+                found[name][1].append(report[name])
+    return dict(sorted(found.items()))
+
+
+def draw_curves(folder: Path) -> tuple[Path, ...]:
+    """Draw ``curve.svg`` and ``curve.png`` from the record in ``folder``; nothing where there is nothing to draw.
+
+    Without matplotlib a line in the log says what to install.
+    """
+    reports = read_record(folder / "record.jsonl")
+    kinds = {"losses": series(reports, "train"), "validation": series(reports, "validate")}
+    shown = {title: lines for title, lines in kinds.items() if lines}
+    if not shown:
+        return ()
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        log.info("no curves drawn: pip install matplotlib")
+        return ()
+    figure = Figure(figsize=(5.5 * len(shown), 4), layout="constrained")
+    for place, (title, lines) in enumerate(shown.items(), start=1):
+        _panel(figure.add_subplot(1, len(shown), place), title, lines)
+    files = folder / "curve.svg", folder / "curve.png"
+    for file in files:
+        save_figure(figure, file)
+    return files
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure as .svg or .png.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+    drawn, kind = io.BytesIO(), file.suffix.removeprefix(".")
+    figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    write_file(file, drawn.getvalue())
+
+
+def _panel(axes: Axes, title: str, lines: Series) -> None:
+    for name, (steps, values) in lines.items():
+        axes.plot(steps, values, label=name, linewidth=1, marker="." if len(steps) < 20 else None)
+    if all(value > 0 for _, values in lines.values() for value in values):
+        axes.set_yscale("log")
+    axes.set_title(title)
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")

@@ -1,0 +1,317 @@
+"""The training loop: plain functions over a learner, an endless stream of samples and a dict of named losses."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ...engines.signals import ignore
+from . import processes
+from .checkpoint import TrainingError
+from .learner import Learner
+from .record import Record
+from .schedule import Optimiser as Optimiser
+from .schedule import Schedule as Schedule
+from .state import State, begin, follow, save_best, save_latest
+from .stopping import Stopping
+
+Validate = Callable[[nn.Module], dict[str, float]]
+Watch = Callable[[State, float, dict[str, float]], None]
+Precision = Literal["fp32", "bf16"]
+Clock = Literal["wall", "cpu"]
+
+SAVE_EVERY = 300.0
+"""Seconds after which a checkpoint is written, whatever the step."""
+LONGEST_ROUND = 1_000_000
+"""Steps within which every turn is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What stays the same from the first step to the last."""
+
+    schedule: Schedule
+    folder: Path
+    record: Record
+    validate: Validate | None
+    criterion: str
+    minutes: float | None
+    clock: Clock
+    device: torch.device
+    precision: Precision
+    description: dict[str, Any]
+    watch: Watch | None
+
+    def now(self) -> float:
+        """Seconds that training has taken since some moment in the past."""
+        return time.monotonic() if self.clock == "wall" else time.process_time() / torch.get_num_threads()
+
+    def progress(self, state: State) -> float:
+        """Part of the run that is over, 0..1."""
+        by_time = state.seconds / (60 * self.minutes) if self.minutes else 0.0
+        by_steps = state.step / self.schedule.steps if self.schedule.steps else 1.0
+        return max(by_steps, by_time)
+
+    def over(self, state: State) -> bool:
+        """Whether there is nothing left to do."""
+        patience = self.schedule.patience
+        return self.progress(state) >= 1 or (patience is not None and state.waited >= patience)
+
+
+def train(
+    learner: Learner,
+    samples: Dataset[Any],
+    schedule: Schedule,
+    folder: Path,
+    *,
+    collate: Callable[[list[Any]], Any] | None = None,
+    validate: Validate | None = None,
+    criterion: str = "loss",
+    minutes: float | None = None,
+    clock: Clock = "wall",
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
+    description: dict[str, Any] | None = None,
+    watch: Watch | None = None,
+) -> State:
+    """Train, or go on where ``folder``'s checkpoint ends.
+
+    Under torchrun (see ``processes.joined``) each process draws its share of each batch; the first one writes, and
+    reports the losses of its share.
+    A checkpoint is written with each validation, every five minutes, and on a signal that ends a process.
+
+    Args:
+        learner: moved to ``device``.
+        samples: item i is the i-th sample of the whole run, so that a resumed run sees what an unbroken one would.
+        schedule: steps, rates, seeds.
+        folder: receives ``record.jsonl``, ``latest.pt`` and ``best.pt``.
+        collate: list of samples to batch.
+        validate: learner to named figures; ``criterion`` names the one to minimise for ``best.pt``.
+        criterion: see ``validate``.
+        minutes: a budget of training time; the learning rate then follows time instead of steps where that ends first.
+        clock: what time is: ``wall``, or ``cpu``, the processor time of this process over torch's threads, which other
+            work on the machine does not shorten.
+        workers: processes that prepare samples.
+        device: where to train.
+        precision: ``bf16`` computes what torch's autocast deems safe in bfloat16.
+        description: stored in each checkpoint: recipe and options, for ``load_trained``.
+        watch: called after each step with the state, the part of the run that is over, and the step's losses.
+
+    Raises:
+        TrainingError: a loss is not finite (its parts are named), the checkpoint belongs to another schedule, a turn
+            has no optimiser, a turn that has one is never reached, or the batch cannot be shared by the processes.
+        Stopped: after Ctrl-C or another signal that ends a process, once the checkpoint is written.
+    """
+    device = torch.device(device)
+    learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    about = description or {}
+    _check_turns(learner, schedule)
+    state = begin(learner, schedule, folder / "latest.pt", about)
+    with Record(folder, silent=processes.rank() > 0) as record, Stopping() as stopping:
+        run = _Run(schedule, folder, record, validate, criterion, minutes, clock, device, precision, about, watch)
+        record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, clock=clock, **about)
+        _steps(state, run, _batches(samples, run, state.step, collate, workers), stopping)
+    return state
+
+
+def _check_turns(learner: Learner, schedule: Schedule) -> None:
+    """See that the steps come to every turn that has an optimiser: a part that never learns would go unnoticed."""
+    waiting = {each.turn for each in schedule.optimisers}
+    late: dict[str, int] = {}  # how many steps it takes to come to a turn
+    for step in range(LONGEST_ROUND if schedule.steps else 0):
+        turn = learner.turn(step)
+        if turn in waiting and step >= schedule.steps:
+            late[turn] = step + 1
+        waiting.discard(turn)
+        if not waiting:
+            break
+    if late:
+        names, least = " and ".join(map(repr, late)), max(late.values())
+        raise TrainingError(f"{schedule.steps} steps never come to the turn {names}; give at least {least} steps")
+
+
+class _Share(Sampler[int]):
+    """Which samples this process draws: its part of each batch from step ``first`` on."""
+
+    def __init__(self, schedule: Schedule, first: int) -> None:
+        if schedule.batch % processes.size():
+            raise TrainingError(
+                f"a batch of {schedule.batch} cannot be shared by {processes.size()} processes; "
+                f"choose a --batch that is a multiple of {processes.size()}"
+            )
+        self.schedule, self.first, self.size = schedule, first, schedule.batch // processes.size()
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.first, self.schedule.steps):
+            begin = step * self.schedule.batch + processes.rank() * self.size
+            yield from range(begin, begin + self.size)
+
+
+def _batches(
+    samples: Dataset[Any],
+    run: _Run,
+    step: int,
+    collate: Callable[[list[Any]], Any] | None,
+    workers: int,
+) -> Iterator[Any]:
+    share = _Share(run.schedule, step)
+    loader = DataLoader(
+        samples,
+        share.size,
+        sampler=share,
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=_without_signals,
+        pin_memory=run.device.type == "cuda",
+    )
+    return iter(loader)
+
+
+def _without_signals(_: int) -> None:
+    """Leave signals, which may reach every process of a group, to the one that trains.
+
+    A second SIGTERM counts: by that torch ends a process that does not answer.
+    """
+    ignore()
+    signal.signal(signal.SIGTERM, _heed_the_next)
+
+
+def _heed_the_next(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+
+
+def _steps(state: State, run: _Run, batches: Iterator[Any], stopping: Stopping) -> None:
+    module = processes.shared(_Losses(state.learner), run.device)
+    begin, saved = run.now() - state.seconds, time.monotonic()
+    state.learner.train()
+    while True:
+        state.seconds, stop = processes.agreed(run.now() - begin, stopping.asked, run.device)
+        if stop:
+            _save_latest(state, run)
+            stopping.leave()
+        due = run.over(state) or (state.step > 0 and state.step % run.schedule.validate_every == 0)
+        if due and state.step != state.validated:
+            _validate(state, run)
+            saved = time.monotonic()
+        if run.over(state):
+            return
+        _step(state, run, module, next(batches))
+        if time.monotonic() - saved > SAVE_EVERY:
+            _save_latest(state, run)
+            saved = time.monotonic()
+
+
+class _Losses(nn.Module):
+    """The losses as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, batch: Any, turn: str) -> dict[str, Tensor]:
+        return self.learner.losses(batch, turn)
+
+
+def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
+    learner, schedule, progress = state.learner, run.schedule, run.progress(state)
+    turn = learner.turn(state.step)
+    settings = next((each for each in schedule.optimisers if each.turn == turn), None)
+    if settings is None:
+        raise TrainingError(f"the schedule has no optimiser for turn {turn!r}, only for {', '.join(state.optimisers)}")
+    rate = settings.rate_at(progress, state.turns[turn])
+    for group in state.optimisers[turn].param_groups:
+        group["lr"] = rate
+    processes.seed(schedule.seed, state.step)
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+        try:
+            parts = module(_moved(batch, run.device), turn)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise TrainingError(
+                f"batch normalisation needs two samples a process; give a larger batch ({error})"
+            ) from error
+    total = torch.stack([part.float() for part in parts.values()])
+    values = dict(zip(parts, total.tolist(), strict=True))
+    if not math.isfinite(sum(values.values())):
+        raise TrainingError(f"step {state.step}: the loss is not finite: {values}; lower the rate or look at the data")
+    learner.zero_grad(set_to_none=True)
+    total.sum().backward()  # type: ignore[no-untyped-call]
+    if schedule.clip is not None:
+        nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip)
+    state.optimisers[turn].step()
+    follow(state, schedule.average)
+    _note(state, run, turn, rate, values)
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """Tensors of a batch on ``device``, pictures with their channels last."""
+    if isinstance(batch, Tensor):
+        layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
+        return batch.to(device, non_blocking=True, memory_format=layout)
+    if isinstance(batch, dict):
+        return {name: _moved(value, device) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)([_moved(value, device) for value in batch])
+    return batch
+
+
+def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, float]) -> None:
+    """Count the step, and tell those who want to know."""
+    state.step += 1
+    state.turns[turn] += 1
+    state.learner.on_step(state.step)
+    state.means.add(values)
+    if state.step % run.schedule.reporting == 0:
+        run.record.write("train", step=state.step, seconds=round(state.seconds, 1), rate=rate, **state.means.take())
+    if run.watch:
+        run.watch(state, run.progress(state), values)
+
+
+def _validate(state: State, run: _Run) -> None:
+    """Validate on the first process; keep the weights where they are the best so far."""
+    try:
+        figures = processes.told(_figures(state, run))
+    except BaseException:
+        _save_latest(state, run)
+        raise
+    if figures:
+        run.record.write("validate", step=state.step, seconds=round(state.seconds, 1), **figures)
+        if run.criterion not in figures:
+            raise TrainingError(f"validation says {', '.join(figures)}, but not the criterion {run.criterion!r}")
+    value = figures.get(run.criterion, math.inf)
+    improved = value < state.best or not figures
+    if improved:
+        state.best = value
+    state.waited = 0 if improved else state.waited + 1
+    state.validated, state.figures = state.step, figures
+    _save_latest(state, run)
+    if improved and processes.rank() == 0:
+        save_best(state, run.description, run.folder)
+
+
+@torch.no_grad()
+def _figures(state: State, run: _Run) -> dict[str, float]:
+    if run.validate is None or processes.rank() > 0:
+        return {}
+    state.average.eval()
+    try:
+        return run.validate(state.average)
+    finally:
+        state.learner.train()
+
+
+def _save_latest(state: State, run: _Run) -> None:
+    if processes.rank() == 0:
+        save_latest(state, run.schedule, run.description, run.folder)

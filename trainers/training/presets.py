@@ -1,0 +1,222 @@
+"""Every network of the papers at its published size, and what counting it gives beside what its paper prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..counting import Convention, parameters, tally
+from ..evaluation.published import SIZES, Size, printed
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """How to build a network at its published size.
+
+    Attributes:
+        landmarks: number of points.
+        shapes: of its inputs, for one face.
+        build: makes it, with random weights, on the device that is current.
+        flops_of: makes the part of it whose multiply-accumulates the paper prints; None: all of it.
+    """
+
+    landmarks: int
+    shapes: tuple[tuple[int, ...], ...]
+    build: Callable[[], nn.Module]
+    flops_of: Callable[[], nn.Module] | None = None
+
+
+def _network(module: str) -> ModuleType:
+    """A file of ``networks``, imported only now: one that is asked for should not wait for all the others."""
+    return import_module(f".networks.{module}", __package__)
+
+
+def _pwc(name: str, size: int = 224, **options: Any) -> Preset:
+    def build() -> nn.Module:
+        pwc = _network("pwc")
+        made: nn.Module = getattr(pwc, name)(pwc.PWCConfig(size=size), **options)
+        return made
+
+    return Preset(68, ((1, 3, size, size),), build)
+
+
+def _dan(*, stage: bool = False) -> Preset:
+    def build() -> nn.Module:
+        dan, config = _network("dan"), _network("pwc").PWCConfig(size=112)
+        made: nn.Module = dan.Corrector(config, 1) if stage else dan.DAN(config)
+        return made
+
+    return Preset(68, ((1, 1 if stage else 3, 112, 112),), build)
+
+
+def _discriminator() -> nn.Module:
+    made: nn.Module = _network("pwc").Discriminator()
+    return made
+
+
+def _chs(stages: int, attention: str = "sf") -> Preset:
+    def build() -> nn.Module:
+        chs = _network("chs")
+        made: nn.Module = chs.CHS(chs.CHSConfig(stages=stages, attention=attention))
+        return made
+
+    return Preset(98, ((1, 3, 256, 256),), build)
+
+
+def _sd_hrnet(graph: str, landmarks: int) -> Preset:
+    def build() -> nn.Module:
+        sd = _network("sd_hrnet")
+        made: nn.Module = sd.SHRNet(sd.SDHRNetConfig(landmarks=landmarks, graph=getattr(sd, graph)))
+        return made
+
+    return Preset(landmarks, ((1, 3, 256, 256),), build)
+
+
+def _teacher() -> nn.Module:
+    made: nn.Module = _network("hrnet").HRNet()
+    return made
+
+
+class _WithReference(nn.Module):
+    """RHT with its reference face looked at in the same run, as the paper's figure has it."""
+
+    def __init__(self, backbone: str) -> None:
+        """Build for 68 points and 13 boundaries."""
+        super().__init__()
+        rht = _network("rht")
+        self.network = rht.RHT(rht.RHTConfig(backbone=backbone))
+
+    def forward(self, images: Tensor, reference: Tensor, maps: Tensor) -> Tensor:
+        """Crop, reference face and its maps to maps."""
+        found: Tensor = self.network(images, self.network.remember(reference, maps)).maps
+        return found
+
+
+def _rht(backbone: str) -> Preset:
+    return Preset(68, ((1, 3, 256, 256), (1, 3, 128, 128), (1, 81, 128, 128)), lambda: _WithReference(backbone))
+
+
+class _UpToBoxes(nn.Module):
+    """RDFN's backbone and detector, of which alone the paper's multiply-accumulates can be."""
+
+    def __init__(self, network: Any) -> None:
+        """Take these parts of a whole network."""
+        super().__init__()
+        self.backbone, self.detector = network.backbone, network.detector
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures to the logits of the anchors."""
+        logits: Tensor = self.detector(self.backbone.taps(images)[-1][-1])[0]
+        return logits
+
+
+def _rdfn(preset: str) -> Preset:
+    def build() -> nn.Module:
+        rdfn, config = _network("rdfn"), _network("region_head").PRESETS[preset]
+        made: nn.Module = rdfn.RDFN(replace(config, faces=1))
+        return made
+
+    return Preset(68, ((1, 3, 256, 256),), build, lambda: _UpToBoxes(build()))
+
+
+PRESETS: dict[str, Preset] = {
+    "pwc": _pwc("MapNetwork", background=True),
+    "pwc-heatmap": _pwc("MapNetwork", background=True),
+    "pwc-distribution": _pwc("MapNetwork", background=False),
+    "pwc-direct": _pwc("DirectRegression"),
+    "pwc-dan": _dan(),
+    "pwc-dan-stage": _dan(stage=True),
+    "pwc-discriminator": Preset(68, ((1, 68, 2),), _discriminator),
+    "chs-awing": _chs(0, "none"),
+    "chs-0ccr": _chs(0),
+    "chs-1ccr": _chs(1),
+    "chs-2ccr": _chs(2),
+    "chs": _chs(4),
+    "rdfn": _rdfn("paper_counts"),
+    "rdfn-fused": _rdfn("fused"),
+    "sd-hrnet-teacher": Preset(68, ((1, 3, 256, 256),), _teacher),
+    "sd-hrnet-supernet": _sd_hrnet("SUPERNET", 68),
+    "sd-hrnet-300w": _sd_hrnet("W300_GRAPH", 68),
+    "sd-hrnet-cofw": _sd_hrnet("COFW_GRAPH", 29),
+    "sd-hrnet-wflw": _sd_hrnet("WFLW_GRAPH", 98),
+    "rht-r": _rht("resnet50"),
+    "rht-h": _rht("hrnet-w48"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A count of ours beside the printed one.
+
+    Attributes:
+        counted: ours, by the paper's convention.
+        printed: as the paper has it; None where it has none.
+    """
+
+    counted: int
+    printed: str | None
+
+    @property
+    def gap(self) -> float | None:
+        """Ours over the printed one less 1; None where nothing is printed, 0 where the printed digits agree."""
+        if self.printed is None:
+            return None
+        value, tolerance = printed(self.printed)
+        return 0.0 if abs(self.counted - value) <= tolerance else self.counted / value - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A network counted.
+
+    Attributes:
+        name: of the preset.
+        landmarks: number of points.
+        parameters, macs: of all that it has and does, for one face.
+        size: parameters by the paper's convention, beside the paper's figure.
+        flops: multiply-accumulates likewise.
+        convention: how they were counted.
+        left_out: parts of names whose parameters the paper leaves out.
+        source: where the paper prints its figures.
+    """
+
+    name: str
+    landmarks: int
+    parameters: int
+    macs: int
+    size: Figure
+    flops: Figure
+    convention: Convention
+    left_out: tuple[str, ...]
+    source: str
+
+
+def count(name: str) -> Count:
+    """Build the preset ``name`` without weights, on the meta device, and count it."""
+    preset, size = PRESETS[name], SIZES[name]
+    with torch.device("meta"):
+        network = preset.build()
+        part = preset.flops_of() if preset.flops_of else network
+    whole = tally(network, *preset.shapes)
+    counted = whole if part is network else tally(part, *preset.shapes)
+    return Count(
+        name,
+        preset.landmarks,
+        parameters(network),
+        whole.mac,
+        Figure(parameters(network, left_out=size.left_out), size.parameters),
+        Figure(getattr(counted, size.convention), size.flops),
+        size.convention,
+        size.left_out,
+        _source(size),
+    )
+
+
+def _source(size: Size) -> str:
+    return f"{size.paper}, {size.source}" if size.parameters else f"{size.paper}, not printed"
