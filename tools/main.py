@@ -55,7 +55,7 @@ def application() -> App:
         suppress_keyboard_interrupt=False,
     )
     for name, text in _COMMANDS.items():
-        app.command(f"nasion.tools.{name}:{name}", name=name, help=text)
+        app.command(f"nasion.tools.commands.{name}:{name}", name=name, help=text)
     return app
 
 

@@ -296,10 +296,10 @@ def test_tensorrt_without_a_gpu_is_an_error(fake: FakeTensorRt, fake_gpu: FakeCu
 
 
 def test_doctor_names_tensorrt_and_its_gpu(fake: FakeTensorRt, fake_gpu: FakeCuda) -> None:
-    assert dict(runtime.working_runtimes())["tensorrt"] == f"works: tensorrt {fake.__version__} on Fake GPU"
+    assert dict(select.working_runtimes())["tensorrt"] == f"works: tensorrt {fake.__version__} on Fake GPU"
     fake_gpu.reset(gpus=0)
     assert re.match(
-        r"not available: tensorrt .* is installed, but .*NO_DEVICE", dict(runtime.working_runtimes())["tensorrt"]
+        r"not available: tensorrt .* is installed, but .*NO_DEVICE", dict(select.working_runtimes())["tensorrt"]
     )
 
 
