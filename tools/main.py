@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from signal import SIGINT
 
 from .. import __version__
@@ -30,17 +29,6 @@ _COMMANDS = {
     "rtx": "Build networks with TensorRT-RTX, which needs no GPU for that.",
     "plugins": "Compile the CUDA kernels and TensorRT plugins, and say where they are.",
 }
-
-# system library -> Debian package
-_LIBRARIES = {
-    "libGL": "libgl1", "libglib": "libglib2.0-0", "libgthread": "libglib2.0-0", "libEGL": "libegl1",
-    "libxcb": "libxcb1", "libX11": "libx11-6", "libXext": "libxext6", "libSM": "libsm6", "libXrender": "libxrender1",
-}  # fmt: skip
-
-
-_MISSING = re.compile(
-    r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object|Error loading shared library (lib[\w.+-]+\.so[\w.]*)"
-)
 
 
 def application() -> App:
@@ -98,56 +86,9 @@ def _check_dependencies(words: Sequence[str]) -> None:
 
 def explanation(error: Exception) -> str | None:
     """Return what a user can do about an error of the system or of a library; None where the defect is ours."""
-    from .mending import explained
+    from .mending import explained, import_remedy
 
     return explained(error) or (import_remedy(error) if isinstance(error, ImportError) else None)
-
-
-def import_remedy(error: ImportError) -> str | None:
-    """What to install after a failed import, or None where the defect is ours."""
-    from .dependencies import EXTRAS
-
-    for cause in _causes(error):
-        package = (cause.name or "").split(".")[0]
-        if library := _MISSING.search(str(cause)):  # as glibc, then as musl says it
-            file = library[1] or library[2]
-            return _library_remedy(file, package or "cv2")
-        if package in ("", "nasion"):
-            continue
-        if isinstance(cause, ModuleNotFoundError):
-            if package in EXTRAS:
-                return f"the package {package} is not installed: pip install 'nasion[{EXTRAS[package]}]'"
-            return f"the package {package} is not installed; 'nasion doctor' says what to install"
-        said = str(cause).strip().splitlines()[0]
-        return (
-            f"the package {package} cannot be loaded ({said}); pip install --force-reinstall {_distribution(package)}"
-        )
-    return None
-
-
-def _library_remedy(file: str, package: str) -> str:
-    name = "OpenCV" if package == "cv2" else f"the package {package}"
-    if re.search(r"-[0-9a-f]{8}\.", file) or "-r0-" in file:  # as wheels call the libraries that they bring
-        return f"{name} lacks its own library {file}; pip install --force-reinstall {_distribution(package)}"
-    debian = next((debian for start, debian in _LIBRARIES.items() if file.startswith(start)), None)
-    install = f"apt-get install {debian}" if debian else f"install the system package that holds {file}"
-    without = "; or, without a display, pip uninstall -y opencv-python && pip install opencv-python-headless"
-    return f"{name} needs the system library {file}, which is not installed: {install}{without * (package == 'cv2')}"
-
-
-def _distribution(package: str) -> str:
-    """Return what pip calls the package of an import name."""
-    from importlib.metadata import packages_distributions
-
-    return next(iter(packages_distributions().get(package, [package])))
-
-
-def _causes(error: ImportError) -> Iterator[ImportError]:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ImportError):
-            yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
 from ..realtime.timing import StageTime, Timings
 from ..realtime.tracking.requests import Detect
-from .commands.track import Tracking
+from .options import Tracking
 
 if TYPE_CHECKING:
     from ..engines.gpu.graphs import Fill, Shape

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..engines.errors import NasionError
 from ..realtime.faces import USUAL, FloatArray, LandmarkScheme
 from ..realtime.geometry import iou
-from .training.curves import save_figure
+from .figures import save_figure
 
 Norm = Literal["io", "ip", "box", "diag", "tight-box", "tight-diag"]
 """What errors are divided by: the distance of the outer eye corners, that of the pupils, the square root of width

@@ -18,7 +18,7 @@ from ...engines.gpu.device import Part, Stream
 from ...engines.operators.bindings import Picture
 from ...engines.operators.cropper import Cropper
 from ...engines.spec import Spec
-from ..faces import FloatArray, Image
+from ..arrays import FloatArray, Image
 from ..geometry import Region, from_crops
 from .pixels import Writer
 

@@ -287,7 +287,8 @@ def test_doctor_learns_of_every_runtime() -> None:
 def test_importing_nasion_loads_nothing_heavy() -> None:
     code = (
         "import sys, nasion; heavy = {'torch', 'cv2', 'av', 'onnxruntime', 'numpy'} & set(sys.modules); "
-        "assert not heavy, heavy; import nasion.realtime.tracker, nasion.realtime.pipeline, nasion.engines.runtime; "
+        "assert not heavy, heavy; import nasion.realtime.tracking.tracker, nasion.realtime.pipeline; "
+        "import nasion.engines.select; "
         "assert 'torch' not in sys.modules"
     )
     source = ROOT / "src"

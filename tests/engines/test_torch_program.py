@@ -16,10 +16,11 @@ from nasion.engines import torch_program as program
 from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.select import open_runtime
 from nasion.tools.main import main as nasion
+from nasion.trainers import checkpoint
 from nasion.trainers.networks.hrnet import W48_STAGE3, HRNetTrunk, load_public_weights
 from nasion.trainers.networks.resnet import load_backbone
-from nasion.trainers.training import checkpoint
-from nasion.trainers.training.recipes import Options, all_recipes, load_trained
+from nasion.trainers.systems import all_recipes, load_trained
+from nasion.trainers.training.recipes import Options
 
 from ..support import hostile_programs as hostile
 from ..support.hostile_programs import Evil, Members

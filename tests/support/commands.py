@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from nasion.realtime.faces import Face
-from nasion.tools.commands.track import Tracking
+from nasion.tools.options import Tracking
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200"}
 

@@ -15,11 +15,12 @@ from torch.utils.data import Dataset
 
 from nasion.engines.spec import Spec
 from nasion.trainers.data.samples import FaceItem
+from nasion.trainers.learner import Learner
+from nasion.trainers.systems import recipe_named
 from nasion.trainers.systems.distilling import SupernetLearner
 from nasion.trainers.training import processes
-from nasion.trainers.training.learner import Learner
 from nasion.trainers.training.loop import Optimiser, Schedule, train
-from nasion.trainers.training.recipes import Options, recipe_named
+from nasion.trainers.training.recipes import Options
 
 SCHEDULE = Schedule(
     steps=40,

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nasion.engines.spec import Spec
 from nasion.trainers.data.samples import FaceItem
-from nasion.trainers.training.learner import Learner
+from nasion.trainers.learner import Learner
 
 
 class Pointer(Learner):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from nasion.trainers.training import checkpoint
-from nasion.trainers.training.recipes import Options, recipe_named
+from nasion.trainers import checkpoint
+from nasion.trainers.systems import recipe_named
+from nasion.trainers.training.recipes import Options
 
 
 def write_checkpoint(folder: Path, name: str = "pwc-hybrid", seed: int = 0) -> Path:

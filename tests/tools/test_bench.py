@@ -12,9 +12,9 @@ from nasion.realtime.sources import open_source
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.realtime.tracking.tracker import Tracker
 from nasion.tools import measurement
-from nasion.tools.commands.track import Tracking
 from nasion.tools.main import main as nasion
 from nasion.tools.measurement import Watched, load, measure
+from nasion.tools.options import Tracking
 
 
 class FakeRuntime:

@@ -17,8 +17,9 @@ from nasion.engines.select import open_runtime
 from nasion.engines.zoo import model_path
 from nasion.realtime import sources
 from nasion.realtime.sources import cameras, open_source
-from nasion.tools.main import explanation, import_remedy
+from nasion.tools.main import explanation
 from nasion.tools.main import main as nasion
+from nasion.tools.mending import import_remedy
 
 from ..support.commands import ENVIRONMENT, run
 
@@ -139,7 +140,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(command, tmp_pa
 
 def test_a_training_without_room_is_one_line_and_keeps_its_last_checkpoint(tmp_path, monkeypatch):
     from nasion.engines.errors import SinkError
-    from nasion.trainers.training import checkpoint
+    from nasion.trainers import checkpoint
 
     path = tmp_path / "latest.pt"
     checkpoint.save({"average": {}, "description": {}, "step": 1, "figures": {}}, path)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import pytest
@@ -123,9 +122,9 @@ def test_a_signal_ends_every_command_with_its_status_and_one_line(command, tmp_p
     (tmp_path / "runs" / "landmarks-68").mkdir(parents=True)
     script = (
         "import signal\n"
-        "from nasion.engines import places\n"
+        "from nasion.engines import output_paths\n"
         "from nasion.tools.main import main\n"
-        "places.check_places = lambda *_, **__: signal.raise_signal(signal.SIGHUP)\n"  # at work
+        "output_paths.check_places = lambda *_, **__: signal.raise_signal(signal.SIGHUP)\n"  # at work
         f"main({command.split()!r})\n"
     )
     done = run(script=script, cwd=tmp_path)

@@ -9,8 +9,8 @@ from nasion.engines.errors import SinkError, SourceError
 from nasion.realtime import sources
 from nasion.realtime.sinks import JsonLinesSink
 from nasion.realtime.sources import SourceInfo
-from nasion.tools.commands.track import parse_size, parse_time
 from nasion.tools.main import main as nasion
+from nasion.tools.options import parse_size, parse_time
 
 from ..support.commands import fake_tracker
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasion.trainers.decoding import arg_max, reweighted, soft_arg_max
+from nasion.trainers.networks.decoding import arg_max, reweighted, soft_arg_max
 from nasion.trainers.targets import gaussian_maps
 
 

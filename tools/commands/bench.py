@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...engines.errors import NasionError, printable
 from ...engines.output_paths import check_places, write_file
 from ..machine import cores, machine, versions
-from .track import DEFAULTS, Tracking
+from ..options import DEFAULTS, Tracking
 
 if TYPE_CHECKING:
     from ..measurement import Clip, Measurement

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ...engines.errors import SinkError
 from ...engines.output_paths import check_places, writing
-from .track import DEFAULTS, Outputs, run
+from ..options import DEFAULTS
+from .track import Outputs, run
 
 
 def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:

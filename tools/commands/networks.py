@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...engines.errors import NasionError
 
 if TYPE_CHECKING:
-    from ...trainers.training.presets import Count, Figure
+    from ...trainers.evaluation.presets import Count, Figure
 
 HEADINGS = ("network", "points", "parameters", "printed", "gap", "GMAC", "printed", "gap", "all GMAC", "counted as")
 CONVENTIONS = {
@@ -26,7 +26,7 @@ def networks(names: list[str] | None = None, *, json: bool = False) -> None:
         names: of the networks (default: all; a wrong one lists them).
         json: print everything as JSON instead of a table.
     """
-    from ...trainers.training.presets import PRESETS, count
+    from ...trainers.evaluation.presets import PRESETS, count
 
     unknown = [name for name in names or () if name not in PRESETS]
     if unknown:

@@ -83,8 +83,9 @@ def train(
     import cv2
     import torch
 
+    from ...trainers.systems import recipe_named
     from ...trainers.training.processes import joined
-    from ...trainers.training.recipes import Options, recipe_named
+    from ...trainers.training.recipes import Options
 
     chosen = recipe_named(recipe)
     _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1))
@@ -188,8 +189,8 @@ class Job:
         """Train once; returns the figures of the best checkpoint."""
         import torch
 
+        from ...trainers import checkpoint
         from ...trainers.data import training_faces
-        from ...trainers.training import checkpoint
         from ...trainers.training.curves import draw_curves
         from ...trainers.training.loop import train as loop
 

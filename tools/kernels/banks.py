@@ -48,8 +48,8 @@ def of_planes(
 ) -> tuple[float, float]:
     """Passes of ``multi_level_roi_align`` for one region of one map of planes: of reads of the map, and of all others.
 
-    Blocks and threads are those of ``multi_level_roi_align_planes.cuh``, which works on some channels at a time: what it
-    does for the next ones it does in the same banks, turned. A region's norms are not counted.
+    Blocks and threads are those of ``multi_level_roi_align_planes.cuh``, which works on some channels at a time: what
+    it does for the next ones it does in the same banks, turned. A region's norms are not counted.
 
     Args:
         down, across: (bins, height) and (bins, width) which cells of each axis a bin is made of.

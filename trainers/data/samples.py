@@ -13,8 +13,8 @@ from torch.utils.data import default_collate
 from ...engines.spec import Spec
 from ...realtime.faces import FloatArray, Image
 from ...realtime.geometry import Region, region_of_points, to_tensor, transform, warp
+from ..learner import device_of
 from ..metrics import failure_rate, nme, point_errors, usual_lengths
-from ..training.learner import device_of
 from . import LandmarkSet, SampleStream
 from .augment import Augmentation
 

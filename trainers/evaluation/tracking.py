@@ -32,6 +32,7 @@ from ..data import (
 )
 from ..data.augment import random_region
 from ..data.masks import face_pictures
+from ..learner import device_of
 from ..metrics import (
     YAW_BANDS,
     Found,
@@ -45,7 +46,6 @@ from ..metrics import (
     recall_at,
     roc_auc,
 )
-from ..training.learner import device_of
 
 FOUND_OVERLAP = 0.4  # below this IoU of the boxes of points another face was tracked, or none
 SMALLEST_FACE = 24.0  # pixels of the shorter side; smaller faces are ignored, as in data/README

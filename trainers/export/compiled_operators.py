@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...engines.errors import NasionError
 from ...engines.operators.bindings import Kernels, Level
-from .operators import DOMAIN, as_nodes
+from ..networks.operators import DOMAIN, as_nodes
 
 _HALF = {torch.float32: False, torch.float16: True}
 

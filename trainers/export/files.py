@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from ...engines.errors import ModelError, NasionError
 from ...engines.output_paths import write_file
 from ...engines.spec import METADATA_KEY, Spec
+from ..networks.operators import as_nodes
+from ..systems import load_trained, recipe_named
 from ..systems.rdfn import head_of
-from ..training.recipes import Options, Trained, load_trained, recipe_named
+from ..training.recipes import Options, Trained
 from .fp16 import Halved, sums_in_full
-from .operators import as_nodes
 from .probes import compare, example, photographs, worst_difference
 
 __all__ = [

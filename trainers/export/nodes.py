@@ -17,7 +17,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, parser
 from onnx.defs import OpSchema
 from onnxscript.values import Op, Opset
 
-from .operators import DOMAIN
+from ..networks.operators import DOMAIN
 
 VERSION = 1  # of the domain and of the plugins
 PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}

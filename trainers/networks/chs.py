@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..decoding import arg_max
 from .blocks import conv_bn
+from .decoding import arg_max
 from .hourglass import HourglassConfig, HourglassStacks, Stem, coordinate_channels, scaled
 from .roi_align import roi_align
 from .selective_features import CBAM, Attention, DeepestLevel, EveryLevel, SelectiveFeatures, SelectiveKernel

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.errors import ModelError
-from ..training.checkpoint import TrainingError, is_state_dict, plain
+from ..checkpoint import TrainingError, is_state_dict, plain
 from .blocks import conv_bn
 
 IGNORED = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "head.")  # other tasks' last layers

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..decoding import arg_max
-from ..export.operators import location_reweight, multi_level_roi_align
 from .blocks import conv_bn
+from .decoding import arg_max
 from .face_detector import cell_centres
+from .operators import location_reweight, multi_level_roi_align
 from .region_head import CELLS, MAP, STRIDES, LandmarkHead, RDFNConfig, depthwise
 from .resnet import ResNet50, scaled
 

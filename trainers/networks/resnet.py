@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.errors import ModelError
-from ..training.checkpoint import TrainingError, is_state_dict, plain
+from ..checkpoint import TrainingError, is_state_dict, plain
 
 EXPANSION = 4
 BLOCKS = (3, 4, 6, 3)

@@ -12,11 +12,11 @@ from ...engines.spec import Spec
 from ...realtime.faces import IBUG_68, FloatArray, Image
 from ...realtime.geometry import Region, region_of_points, to_tensor, transform, warp
 from ..data import LandmarkSet, TrainingData
+from ..learner import Learner, device_of
 from ..losses import laplace_nll, log_l1, masked_mean, spatial_cross_entropy
 from ..metrics import box_size, inter_ocular, nme, point_errors, roc_auc
 from ..networks.encoder_decoder import LandmarkExport
 from ..targets import gaussian_targets
-from ..training.learner import Learner, device_of
 from .alignment_samples import (
     CORRECTED,
     TELLS_VISIBILITY,

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from ...engines.spec import Spec
+from .. import checkpoint
 from ..data import LandmarkSet
 from ..data.augment import CHS_LOOKS, Augmentation
 from ..data.samples import FaceItem, FaceSamples, accuracy, predict_points
+from ..learner import Learner
 from ..losses import AdaptiveWeights, adaptive_wing, awing_weight, log_wing, masked_mean
 from ..networks.chs import CHS, Cascade, CHSConfig
 from ..targets import BOUNDARIES, boundary_maps, gaussian_maps
-from ..training import checkpoint
-from ..training.learner import Learner
 from ..training.loop import Optimiser, Schedule
 from ..training.recipes import FORM, Options, Recipe, prepare_faces
 

@@ -15,10 +15,10 @@ from ...realtime.faces import IBUG_68, FloatArray, Image
 from ...realtime.geometry import iou, to_tensor, transform, warp
 from ..data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment
 from ..evaluation.tracking import ModuleRuntime, detect_faces, highest_scores
+from ..learner import Learner
 from ..losses import box_overlap, quality_focal
 from ..metrics import average_precision, recall_at
 from ..networks.face_detector import STRIDES, DetectorExport, FaceDetector, cell_centres
-from ..training.learner import Learner
 
 SMALLEST = 9.0  # a face below this many pixels of the training image is neither a face nor background
 

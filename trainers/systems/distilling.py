@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ...engines.spec import Spec
+from ..checkpoint import TrainingError
 from ..data import LandmarkSet
 from ..data.samples import FaceItem
 from ..losses import distillation_kl, masked_mean, sparsity
 from ..networks.hrnet import HRNet
 from ..networks.sd_hrnet import SHRNet
 from ..networks.slimming import plain
-from ..training.checkpoint import TrainingError
 from .heat_maps import MapsLearner, validate_maps
 
 SPARSITY = 5e-5  # weight of the sum of the factors' sizes (eq. 2)

@@ -15,12 +15,12 @@ from ...engines.spec import Spec
 from ..data import LandmarkSet
 from ..data.augment import Augmentation
 from ..data.samples import FaceItem, FaceSamples, accuracy, predict_points
-from ..decoding import arg_max, soft_arg_max
+from ..learner import Learner
 from ..losses import masked_mean, masked_mse
+from ..networks.decoding import arg_max, soft_arg_max
 from ..networks.hrnet import HRNet
 from ..networks.sd_hrnet import SHRNet
 from ..targets import gaussian_maps
-from ..training.learner import Learner
 
 Decoding = Literal["arg_max", "soft_arg_max"]
 STRIDE = 4  # pixels of the crop to one cell of the maps

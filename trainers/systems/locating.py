@@ -23,7 +23,7 @@ from ...realtime.tracking.tracker import Tracker
 from ..data import LandmarkSet
 from ..data.masks import face_pictures
 from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, locate
-from ..training.learner import device_of
+from ..learner import device_of
 from .heat_maps import Decoding, read_by
 
 BATCH = 16  # crops that go through a network together

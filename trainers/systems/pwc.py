@@ -19,9 +19,9 @@ from ...engines.spec import Spec
 from ...realtime.geometry import region_of_points, transform
 from ..data.augment import Augmentation
 from ..data.samples import FaceSamples
+from ..learner import Learner
 from ..networks.dan import DAN
 from ..networks.pwc import DirectRegression, MapNetwork, PWCConfig
-from ..training.learner import Learner
 from ..training.recipes import Options, Prepared, Recipe, prepare_faces
 from ..training.schedule import Optimiser, Schedule
 from .pwc_learners import (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...engines.spec import Spec
 from ..data.samples import FaceItem
-from ..decoding import arg_max, soft_arg_max
+from ..learner import Learner
 from ..losses import (
     channel_softmax_squared,
     discriminator_loss,
@@ -24,9 +24,9 @@ from ..losses import (
     spatial_cross_entropy,
 )
 from ..networks.blocks import log_over_channels, over_pixels
+from ..networks.decoding import arg_max, soft_arg_max
 from ..networks.pwc import Discriminator
 from ..targets import class_map, gaussian_maps, gaussian_targets
-from ..training.learner import Learner
 from .heat_maps import Decoding, read_by
 
 CRITIC, FINDER = "discriminator", "network"  # the turns of a recipe with a discriminator

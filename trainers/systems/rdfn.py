@@ -14,13 +14,13 @@ from torch import nn
 
 from ...engines.errors import NasionError
 from ...engines.spec import Spec, Task
+from .. import checkpoint
 from ..data import LandmarkSet, layout_of, read_negatives, read_set, split_validation
 from ..data.augment import Augmentation
+from ..learner import Learner
 from ..networks.rdfn import RDFN, HeadAlone, RegionDetector, RegionLandmarks
 from ..networks.region_head import PRESETS, RDFNConfig
 from ..networks.resnet import load_backbone
-from ..training import checkpoint
-from ..training.learner import Learner
 from ..training.loop import Optimiser, Schedule
 from ..training.recipes import FORM, Options, Prepared, Recipe, prepare_faces
 from .rdfn_learners import DetectorLearner, HeadLearner, RDFNLearner

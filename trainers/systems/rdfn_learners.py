@@ -7,11 +7,11 @@ from torch import Tensor
 
 from ...engines.spec import Spec
 from ..data.samples import FaceItem
+from ..learner import Learner
 from ..losses import box_overlap, masked_mean, pixel_cross_entropy, rpn_class, smooth_l1
 from ..networks.rdfn import RDFN, RegionDetector, RegionLandmarks, encode_boxes
 from ..networks.region_head import MAP, logits_at
 from ..targets import class_map
-from ..training.learner import Learner
 from .whole_pictures import PictureItem
 
 FACE, NO_FACE = 0.7, 0.3  # IoU at which an anchor stands for a face, and below which for none (Faster R-CNN)

@@ -15,15 +15,15 @@ from torch import nn
 
 from ...engines.errors import NasionError
 from ...engines.spec import Spec
+from .. import checkpoint
 from ..data import LandmarkSet, read_set, split_validation
 from ..data.augment import Augmentation
 from ..data.samples import FaceSamples
 from ..evaluation.references import PairedSamples, ReferenceStudy, neutral_face
+from ..learner import Learner
 from ..networks.rht import RHTConfig
 from ..networks.transformer import Backbone
 from ..targets import BOUNDARIES
-from ..training import checkpoint
-from ..training.learner import Learner
 from ..training.recipes import FORM, Options, Prepared, Recipe
 from ..training.schedule import Optimiser, Schedule
 from .rht_learner import SIZE, RHTLearner, load_weights, validate_rht

@@ -15,12 +15,12 @@ from ..data.augment import Augmentation
 from ..data.masks import MaskedSamples
 from ..data.samples import FaceItem, FaceSamples, accuracy, predict_points
 from ..evaluation.references import PairedItem, coarser
+from ..learner import Learner
 from ..losses import masked_mse, transfer_l1
 from ..networks.hrnet import HRNetTrunk, load_public_weights
 from ..networks.resnet import ResNet50, load_backbone
 from ..networks.rht import RHT, Outcome, Reference, RHTConfig, Scales, halve
 from ..targets import BOUNDARIES, boundary_maps, gaussian_maps
-from ..training.learner import Learner
 from .heat_maps import Decoding, read_maps
 
 SIZE = 256  # side of the paper's crop, pixels

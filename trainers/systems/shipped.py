@@ -9,10 +9,10 @@ from torch import nn
 
 from ...engines.spec import Spec
 from ..data import TrainingData
+from ..learner import Learner
 from ..networks.encoder_decoder import ACCURATE, EncoderDecoder
 from ..networks.face_detector import FaceDetector
 from ..networks.sd_hrnet import SDHRNet, SDHRNetConfig
-from ..training.learner import Learner
 from ..training.loop import Optimiser, Schedule
 from ..training.recipes import Options, Prepared, Recipe
 from .alignment import WithCorrection, validate_alignment

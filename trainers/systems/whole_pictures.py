@@ -18,8 +18,8 @@ from ...realtime.faces import FloatArray, Image
 from ...realtime.geometry import Region, box_of, iou, region_of_points, to_tensor, transform, warp
 from ..data import LandmarkSet, SampleStream
 from ..data.augment import look, mirror
+from ..learner import device_of
 from ..metrics import Found, average_precision, failure_rate, nme, point_errors, recall_at, usual_lengths
-from ..training.learner import device_of
 
 LOST = 0.3
 """The error that a face counts with in the figure to minimise if it was not found, or found further off."""

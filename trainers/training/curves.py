@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...engines.output_paths import write_file
+from ..figures import save_figure
 from .record import read_record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -55,17 +53,6 @@ def draw_curves(folder: Path) -> tuple[Path, ...]:
     for file in files:
         save_figure(figure, file)
     return files
-
-
-def save_figure(figure: Figure, file: Path) -> None:
-    """Write a figure as .svg or .png.
-
-    Raises:
-        SinkError: the file cannot be written.
-    """
-    drawn, kind = io.BytesIO(), file.suffix.removeprefix(".")
-    figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    write_file(file, drawn.getvalue())
 
 
 def _panel(axes: Axes, title: str, lines: Series) -> None:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...engines.signals import ignore
+from ..checkpoint import TrainingError
+from ..learner import Learner
 from . import processes
-from .checkpoint import TrainingError
-from .learner import Learner
 from .record import Record
 from .schedule import Optimiser as Optimiser
 from .schedule import Schedule as Schedule

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from torch.utils.data import Dataset
 
 from ...engines.errors import ModelError, NasionError, foreign
 from ...engines.spec import Spec
-from ..data import LandmarkSet
+from .. import checkpoint
+from ..data import SETS, LandmarkSet, read_set, split_validation
 from ..data.augment import Augmentation
-from . import checkpoint
-from .learner import Learner
+from ..data.samples import FaceSamples, validate_points
+from ..learner import Learner
 from .loop import Schedule, Validate
 
 
@@ -70,8 +70,6 @@ class Options:
         Raises:
             NasionError: there is no such set.
         """
-        from ..data.catalogue import SETS
-
         if self.set not in SETS:
             raise NasionError(f"set {self.set!r} is unknown; allowed: {', '.join(SETS)}")
         return SETS[self.set].landmarks
@@ -83,8 +81,6 @@ class Options:
         Raises:
             NasionError: no number is published, and none is given.
         """
-        from ..data.catalogue import SETS
-
         published = SETS[self.set].trained_on if self.set in SETS else None
         count = published or self.faces
         if count is None:
@@ -175,9 +171,6 @@ def prepare_faces(
     """
 
     def prepare(learner: Learner, root: Path, options: Options) -> Prepared:
-        from ..data import read_set, split_validation
-        from ..data.samples import FaceSamples, validate_points
-
         data, spec = read_set(options.set, root, part="train"), learner.spec
         if data.points.shape[1] != spec.landmarks:
             raise NasionError(
@@ -191,13 +184,17 @@ def prepare_faces(
     return prepare
 
 
-@cache
-def all_recipes() -> dict[str, Recipe]:
-    """Every recipe by name, those of the shipped networks first."""
-    from ..systems import chs, pwc, rdfn, rht, sd_hrnet, shipped  # they import this module themselves
+_RECIPES: dict[str, Recipe] = {}
 
-    systems = (shipped, sd_hrnet, pwc, chs, rdfn, rht)
-    return {recipe.name: recipe for system in systems for recipe in system.RECIPES}
+
+def register(recipes: Iterable[Recipe]) -> None:
+    """Make recipes known by their names; importing ``trainers.systems`` does so for all of ours."""
+    _RECIPES.update({recipe.name: recipe for recipe in recipes})
+
+
+def all_recipes() -> dict[str, Recipe]:
+    """Return every recipe by name, those of the shipped networks first."""
+    return dict(_RECIPES)
 
 
 def recipe_named(name: str) -> Recipe:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from . import checkpoint
-from .checkpoint import TrainingError
-from .learner import Learner
+from .. import checkpoint
+from ..checkpoint import TrainingError
+from ..learner import Learner
 from .record import Means
 from .schedule import Schedule
 

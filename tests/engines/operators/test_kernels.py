@@ -13,7 +13,7 @@ from torch.nn import functional
 from nasion.engines.operators import reference as twins
 from nasion.engines.operators.bindings import KernelError, Kernels
 from nasion.realtime.geometry import Region, invert, to_tensor, warp
-from nasion.trainers.decoding import reweighted
+from nasion.trainers.networks.decoding import reweighted
 from nasion.trainers.networks.roi_align import roi_align_levels
 
 from ...support.native import Host, build, build_emulated, crop, reweight, roi_align

@@ -195,13 +195,13 @@ def test_an_installed_wheel_builds_and_loads_its_own_libraries(tmp_path: Path) -
     environment = {**os.environ, "PYTHONPATH": packages, plugins.FOLDER_VARIABLE: str(tmp_path / "built")}
     cuda = ["--architectures", "90-real"] if shutil.which("nvcc") else ["--no-cuda"]  # one, because it is quicker
     script = (
-        "from nasion.engines import kernels, plugins\n"
+        "from nasion.engines.operators import bindings, library\n"
         "from nasion.tools.main import main\n"
         f"try: main(['plugins', 'build', *{cuda!r}])\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        "for kind, path in plugins.built().libraries.items():\n"
-        "    print('loaded', kind, plugins.load(path)._name)\n"
-        "    kernels.Kernels(path) if kind != 'plugins' else None\n"
+        "for kind, path in library.built().libraries.items():\n"
+        "    print('loaded', kind, library.load(path)._name)\n"
+        "    bindings.Kernels(path) if kind != 'plugins' else None\n"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.engines import runtime
+from nasion.engines import select
 from nasion.engines.errors import DeviceError, ModelError, NasionError, RuntimeUnavailable
 from nasion.engines.gpu.device import Device
 from nasion.engines.onnx_runtime import OnnxRuntime

@@ -26,9 +26,9 @@ from nasion.realtime.pipeline import track
 from nasion.realtime.sources import nvdec, open_source
 from nasion.realtime.tracking.options import TrackerOptions
 from nasion.realtime.tracking.tracker import Tracker
-from nasion.tools.commands.track import Tracking
 from nasion.tools.main import main as nasion
 from nasion.tools.measurement import load, measure
+from nasion.tools.options import Tracking
 
 from ...support import fake_nvdec
 from ...support.fake_cuda import FakeCuda

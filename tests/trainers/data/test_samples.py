@@ -13,7 +13,7 @@ from nasion.realtime.geometry import Region, transform
 from nasion.trainers.data import LandmarkSet, augment
 from nasion.trainers.data.augment import CHS_LOOKS, Augmentation
 from nasion.trainers.data.samples import FaceSamples, predict_points, validate_points
-from nasion.trainers.training.learner import Learner
+from nasion.trainers.learner import Learner
 
 from ...support.labelled import cartoon
 

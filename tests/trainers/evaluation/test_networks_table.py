@@ -12,9 +12,9 @@ from nasion.trainers.evaluation.tracking.published import SIZES
 from nasion.engines.errors import NasionError
 from nasion.tools.commands.networks import networks, table
 from nasion.trainers.counting import multiply_accumulates
+from nasion.trainers.evaluation.presets import PRESETS, Count, Figure, count
 from nasion.trainers.networks.rdfn import RDFN
 from nasion.trainers.networks.region_head import PRESETS as REGION_HEADS
-from nasion.trainers.training.presets import PRESETS, Count, Figure, count
 
 # Gaps in percent (parameters, multiply-accumulates) of the rows that no reading of their paper makes exact.
 GAPS = {

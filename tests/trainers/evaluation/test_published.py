@@ -4,7 +4,7 @@ import pytest
 from nasion.trainers.evaluation.tracking.published import PAPERS, SIZES, SYSTEMS, in_true_boxes, printed, published
 from nasion.trainers.evaluation.tracking.tables import TABLES
 
-from nasion.trainers.training.recipes import all_recipes
+from nasion.trainers.systems import all_recipes
 
 
 def test_a_system_is_looked_up_by_set() -> None:

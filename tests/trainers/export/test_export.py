@@ -17,12 +17,13 @@ from nasion.engines.errors import NasionError, SinkError
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import METADATA_KEY
 from nasion.tools.commands.export import export
+from nasion.trainers import checkpoint as files
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.networks import resnet
-from nasion.trainers.training import checkpoint as files
+from nasion.trainers.systems import all_recipes
 from nasion.trainers.training import recipes
 from nasion.trainers.training.loop import Schedule
-from nasion.trainers.training.recipes import Options, Recipe, all_recipes, prepare_faces
+from nasion.trainers.training.recipes import Options, Recipe, prepare_faces
 
 from ...conftest import ROOT
 from ...support.labelled import write_data

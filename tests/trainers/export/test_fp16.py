@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
+from nasion.trainers.learner import Learner
 from nasion.trainers.networks import resnet
 from nasion.trainers.networks.blocks import in_full_precision, spatial_moments
 from nasion.trainers.networks.chs import CHS, CHSConfig
@@ -34,7 +35,6 @@ from nasion.trainers.systems.pwc_learners import Hybrid
 from nasion.trainers.systems.rdfn_learners import RDFNLearner
 from nasion.trainers.systems.rht_learner import RHTLearner
 from nasion.trainers.systems.shipped import DETECTOR_SPEC, DetectorLearner
-from nasion.trainers.training.learner import Learner
 
 POINTS, SIDE = 19, 64
 SPEC = Spec("landmarks", "tiny", (SIDE, SIDE), landmarks=POINTS, crop_margin=1.25)

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from nasion.engines.operators import reference as twins
-from nasion.trainers.decoding import reweighted
 from nasion.trainers.export.files import nodes, operators
+from nasion.trainers.networks.decoding import reweighted
 
 Array = NDArray[np.float32]
 

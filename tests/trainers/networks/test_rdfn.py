@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nasion.engines.errors import NasionError
 from nasion.engines.select import open_runtime
+from nasion.trainers.checkpoint import TrainingError, kept, save
 from nasion.trainers.data import read_set
 from nasion.trainers.networks import resnet
 from nasion.trainers.networks.rdfn import (
@@ -35,7 +36,6 @@ from nasion.trainers.systems.rdfn_learners import (
     label_anchors,
 )
 from nasion.trainers.systems.whole_pictures import Framing, PictureSamples, validate_faces
-from nasion.trainers.training.checkpoint import TrainingError, kept, save
 from nasion.trainers.training.recipes import Options
 
 from ...support.by_heart import assert_learned

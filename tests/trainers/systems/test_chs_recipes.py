@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.data import read_set
 from nasion.trainers.data.augment import CHS_LOOKS
 from nasion.trainers.data.samples import validate_points
+from nasion.trainers.systems import load_trained
 from nasion.trainers.systems.chs import AUGMENTATION, CHSLearner, validate_stages
-from nasion.trainers.training.checkpoint import TrainingError
 from nasion.trainers.training.loop import train
-from nasion.trainers.training.recipes import Options, load_trained
+from nasion.trainers.training.recipes import Options
 
 from ...support.labelled import write_data
 from ...support.tiny_chs import NAMES, built

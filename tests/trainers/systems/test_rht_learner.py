@@ -15,16 +15,17 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from nasion.engines.errors import NasionError
+from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.counting import multiply_accumulates
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
 from nasion.trainers.networks.rht import Outcome, RHTConfig
+from nasion.trainers.systems import load_trained
 from nasion.trainers.systems.rht import RECIPES
 from nasion.trainers.systems.rht_learner import RHTLearner, _disagreement, validate_rht
 from nasion.trainers.targets import BOUNDARIES
-from nasion.trainers.training.checkpoint import TrainingError
 from nasion.trainers.training.loop import train
-from nasion.trainers.training.recipes import Options, Recipe, load_trained
+from nasion.trainers.training.recipes import Options, Recipe
 from nasion.trainers.training.schedule import Optimiser, Schedule
 
 from ...support.by_heart import assert_learned, eight_faces

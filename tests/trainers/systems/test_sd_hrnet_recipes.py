@@ -10,11 +10,12 @@ import torch
 from nasion.trainers.export.files.files import example
 
 from nasion.engines.errors import NasionError
+from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.networks.sd_hrnet import WFLW_GRAPH
+from nasion.trainers.systems import load_trained
 from nasion.trainers.systems.distilling import DistilLearner, SlimLearner, SupernetLearner
-from nasion.trainers.training.checkpoint import TrainingError
 from nasion.trainers.training.loop import train
-from nasion.trainers.training.recipes import Options, Recipe, load_trained
+from nasion.trainers.training.recipes import Options, Recipe
 
 from ...support.labelled import write_data
 from ...support.tiny_sd_hrnet import NAMES

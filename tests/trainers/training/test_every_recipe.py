@@ -19,12 +19,13 @@ from nasion.tools.commands.train import train
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceSamples
+from nasion.trainers.learner import Learner
+from nasion.trainers.systems import all_recipes
 from nasion.trainers.systems.rht_learner import RHTLearner
 from nasion.trainers.systems.whole_pictures import Framing, PictureSamples
-from nasion.trainers.training.learner import Learner
 from nasion.trainers.training.loop import TrainingError
 from nasion.trainers.training.loop import train as run_loop
-from nasion.trainers.training.recipes import Options, all_recipes
+from nasion.trainers.training.recipes import Options
 from nasion.trainers.training.state import State
 
 from ...support.by_heart import eight_faces

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from nasion.engines import signals
 from nasion.engines.signals import Stopped
-from nasion.trainers.training import checkpoint, loop
-from nasion.trainers.training.learner import Learner
+from nasion.trainers import checkpoint
+from nasion.trainers.learner import Learner
+from nasion.trainers.training import loop
 from nasion.trainers.training.loop import Optimiser, Schedule, State, TrainingError, train
 from nasion.trainers.training.record import read_record
 

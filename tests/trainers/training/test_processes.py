@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasion.trainers.training import checkpoint, processes
-from nasion.trainers.training.learner import Learner
+from nasion.trainers import checkpoint
+from nasion.trainers.learner import Learner
+from nasion.trainers.systems import load_trained
+from nasion.trainers.training import processes
 from nasion.trainers.training.loop import Schedule, State, TrainingError, train
-from nasion.trainers.training.recipes import load_trained
 from nasion.trainers.training.record import read_record
 
 from ...conftest import ROOT

@@ -12,12 +12,14 @@ import torch
 
 from nasion.engines.errors import ModelError, NasionError
 from nasion.tools.commands import train as command
+from nasion.trainers import checkpoint
 from nasion.trainers.data import read_set, training_faces
 from nasion.trainers.data.augment import Augmentation
-from nasion.trainers.training import checkpoint, curves, recipes
-from nasion.trainers.training.learner import Learner
+from nasion.trainers.learner import Learner
+from nasion.trainers.systems import all_recipes, load_trained, recipe_named
+from nasion.trainers.training import curves, recipes
 from nasion.trainers.training.loop import Schedule, State
-from nasion.trainers.training.recipes import Options, Recipe, all_recipes, load_trained, prepare_faces, recipe_named
+from nasion.trainers.training.recipes import Options, Recipe, prepare_faces
 from nasion.trainers.training.record import Record, read_record
 
 from ...support.labelled import write_data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .networks.blocks import in_full_precision, spatial_moments
+from .blocks import in_full_precision, spatial_moments
 
 
 @in_full_precision

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..counting import Convention, parameters, tally
-from ..evaluation.published import SIZES, Size, printed
+from .published import SIZES, Size, printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Preset:
 
 def _network(module: str) -> ModuleType:
     """A file of ``networks``, imported only now: one that is asked for should not wait for all the others."""
-    return import_module(f".networks.{module}", __package__)
+    return import_module(f"nasion.trainers.networks.{module}")
 
 
 def _pwc(name: str, size: int = 224, **options: Any) -> Preset:

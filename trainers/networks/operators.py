@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..decoding import reweighted
-from ..networks.roi_align import roi_align_levels, roi_align_list
+from .decoding import reweighted
+from .roi_align import roi_align_levels, roi_align_list
 
 DOMAIN = "nasion"
 EPSILON = 1e-12  # shortest feature vector that is made one of length 1, as in torch's normalize

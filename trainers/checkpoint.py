@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from ...engines.errors import NasionError
-from ...engines.output_paths import write_file, writing
+from ..engines.errors import NasionError
+from ..engines.output_paths import write_file, writing
 from .learner import Learner, without
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ...engines.spec import Spec
+from ..engines.spec import Spec
 
 
 class Learner(nn.Module):
