@@ -159,3 +159,10 @@ def test_weights_that_are_kept_are_those_of_their_report() -> None:
         report = json.loads(weights.with_suffix(".json").read_text())["checkpoint"]
         assert hashlib.sha256(weights.read_bytes()).hexdigest() == report["sha256"]
         assert weights.stat().st_size == report["bytes"] < 11_000_000
+
+
+def test_the_tree_in_the_design_page_is_that_of_the_folders() -> None:
+    result = subprocess.run(
+        [sys.executable, "docs/tree.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr

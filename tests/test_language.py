@@ -1,0 +1,72 @@
+"""The English of the project: openings of docstrings, and words that have a plainer one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+
+FOLDERS = ("engines", "realtime", "trainers", "tools")
+MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+OPENINGS = re.compile(r"^(What|Where|Whether|How|Which|Who|Whose|When|Why|Is|Are|Does|Do|Can)\b")
+BANNED = re.compile(
+    r"\b(mend|mended|nobody|wish|anew|afresh|in vain|quickest|of no consequence|is told|are told|be told|twins?"
+    r"|pictures?)\b",
+    re.IGNORECASE,
+)
+QUOTED = re.compile(r"``[^`]*``|`[^`]*`|\"[^\"]*\"|'[^']*'|<!--.*?-->|```.*?```", re.DOTALL)
+"""Names, options and quotations, in which a banned word is not prose."""
+
+
+def docstrings(module: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of every docstring of a module."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield getattr(node, "lineno", 1), text
+
+
+def comments(module: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of every comment that has a line of its own."""
+    for number, line in enumerate(module.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.lstrip().startswith("#"):
+            yield number, line.strip(" #")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_docstrings_open_with_a_verb_or_a_noun_phrase(folder: str) -> None:
+    wrong = [
+        f"{module.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
+        for module in MODULES
+        if module.relative_to(ROOT).parts[0] == folder
+        for line, text in docstrings(module)
+        if OPENINGS.match(text)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_prose_in_code_has_no_banned_word(folder: str) -> None:
+    wrong = [
+        f"{module.relative_to(ROOT)}:{line}: {found[0]}"
+        for module in MODULES
+        if module.relative_to(ROOT).parts[0] == folder
+        for line, text in (*docstrings(module), *comments(module))
+        if (found := BANNED.search(QUOTED.sub("", text)))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pages_have_no_banned_word(page: Path) -> None:
+    text = QUOTED.sub("", page.read_text(encoding="utf-8"))
+    wrong = sorted({found[0] for found in BANNED.finditer(text)})
+    assert not wrong, wrong
