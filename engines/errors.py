@@ -1,8 +1,8 @@
 """The errors a user can mend.
 
 Each message says what was given, what is allowed and what to do next. The command line prints it without a
-traceback, and so what the system says of files and memory (``tools/mending.py``); everything else is a defect of ours
-and keeps its traceback.
+traceback, and so what the system says of files and memory (``tools/error_messages.py``); everything else is a defect
+of ours and keeps its traceback.
 """
 
 LONGEST_MESSAGE = 500

@@ -86,7 +86,7 @@ def _check_dependencies(words: Sequence[str]) -> None:
 
 def explanation(error: Exception) -> str | None:
     """Return what a user can do about an error of the system or of a library; None where the defect is ours."""
-    from .mending import explained, import_remedy
+    from .error_messages import explained, import_remedy
 
     return explained(error) or (import_remedy(error) if isinstance(error, ImportError) else None)
 

@@ -82,7 +82,7 @@ class Picture:
         pitches: bytes from one row to the next, of each plane.
         width, height: pixels; even for NV12.
         format: how pixels are stored.
-        colour: 12 numbers, the rows of ``twins.yuv_to_bgr``; for NV12 only.
+        colour: 12 numbers, the rows of ``reference.yuv_to_bgr``; for NV12 only.
     """
 
     planes: tuple[int, ...]
@@ -131,7 +131,7 @@ class Kernels:
         channels_last: bool = False,
         stream: int = 0,
     ) -> None:
-        """``twins.multi_level_roi_align``.
+        """``reference.multi_level_roi_align``.
 
         Args:
             levels: the maps.
@@ -167,7 +167,7 @@ class Kernels:
         half: bool = False,
         stream: int = 0,
     ) -> None:
-        """``twins.location_reweight``.
+        """``reference.location_reweight``.
 
         Args:
             maps: address of (K, n, H, W).
@@ -198,7 +198,7 @@ class Kernels:
         half: bool = False,
         stream: int = 0,
     ) -> None:
-        """``twins.crop``.
+        """``reference.crop``.
 
         Args:
             picture: the frame.

@@ -20,10 +20,10 @@ from .onnx_file import OnnxFile, Precision
 Progress = Callable[[str, int, int], None]
 """Gets the name of a phase, the steps done of it and how many it has; phases nest."""
 
-Three = tuple[int, int, int]
+MinOptMax = tuple[int, int, int]
 
 # fewest, usual and most images at a time: an aligner's crops come many together, whole pictures one by one
-BATCHES: Mapping[Task, Three] = {"landmarks": (1, 8, 32), "detector": (1, 1, 4), "faces": (1, 1, 2)}
+BATCHES: Mapping[Task, MinOptMax] = {"landmarks": (1, 8, 32), "detector": (1, 1, 4), "faces": (1, 1, 2)}
 # the longest side of a picture, over the one that a network of whole pictures is made for; ``faces`` go by the shorter
 _LONGEST: Mapping[Task, int] = {"detector": 2, "faces": 4}
 
@@ -41,13 +41,13 @@ class Profile:
         width: in pixels.
     """
 
-    batch: Three
-    height: Three
-    width: Three
+    batch: MinOptMax
+    height: MinOptMax
+    width: MinOptMax
 
     @classmethod
     def of(
-        cls, spec: Spec, *, batch: Three | None = None, longest: int | None = None, shown: int | None = None
+        cls, spec: Spec, *, batch: MinOptMax | None = None, longest: int | None = None, shown: int | None = None
     ) -> Profile:
         """What a network needs.
 
@@ -82,11 +82,11 @@ class Profile:
         return " x ".join(_range(each) for each in (self.batch, self.width, self.height))
 
 
-def _range(sizes: Three) -> str:
+def _range(sizes: MinOptMax) -> str:
     return str(sizes[0]) if len(set(sizes)) == 1 else ":".join(map(str, sizes))
 
 
-def parse_batch(text: str) -> Three:
+def parse_batch(text: str) -> MinOptMax:
     """Read ``1:8:32``, or one number for a batch of one size.
 
     Raises:

@@ -13,9 +13,9 @@ from pathlib import Path
 from ..errors import ModelError, RuntimeUnavailable
 from ..gpu.device import Device
 from ..gpu.graphs import Batches
-from .build import Built, Profile, Progress, Three, build, check_types
+from .build import Built, MinOptMax, Profile, Progress, build, check_types
 from .engine import Engine
-from .fp16 import in_halves
+from .fp16 import to_fp16
 from .library import TensorRt
 from .onnx_file import OnnxFile, check_graph, read_onnx
 from .parity import Difference, compare
@@ -27,7 +27,7 @@ NO_PLUGINS = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BuildOptions:
     """What kind of plan a user wants; by default what the runtime builds by itself.
 
     Attributes:
@@ -39,7 +39,7 @@ class Wish:
     """
 
     fp16: bool = False
-    batch: Three | None = None
+    batch: MinOptMax | None = None
     longest: int | None = None
     shown: int | None = None
     workspace: int | None = None
@@ -69,7 +69,7 @@ def plan_of(
     library: TensorRt,
     device: Device,
     *,
-    wish: Wish = Wish(),
+    build_options: BuildOptions = BuildOptions(),
     cache: PlanCache | None = None,
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
@@ -80,7 +80,7 @@ def plan_of(
         path: the file.
         library: the TensorRT that is to run it.
         device: the GPU that is to run it.
-        wish: what kind of plan.
+        build_options: what kind of plan.
         cache: where plans are kept (None: the user's).
         say: gets the reason before a plan is built (None: a warning of ``logging``, because it takes long).
         progress: is told of every step of the build.
@@ -89,11 +89,13 @@ def plan_of(
         ModelError: the file is damaged or not ours, or what TensorRT made of it is not what it says.
         RuntimeUnavailable: TensorRT cannot build or run it, or gives other results than ONNX Runtime.
     """
-    model = in_halves(read_onnx(path)) if wish.fp16 else read_onnx(path)
+    model = to_fp16(read_onnx(path)) if build_options.fp16 else read_onnx(path)
     check_graph(model)
-    profile = Profile.of(model.spec, batch=wish.batch, longest=wish.longest, shown=wish.shown)
+    profile = Profile.of(
+        model.spec, batch=build_options.batch, longest=build_options.longest, shown=build_options.shown
+    )
     cache, name = cache or PlanCache(), path.stem
-    key = key_of(model, profile, library, device, wish.workspace)
+    key = key_of(model, profile, library, device, build_options.workspace)
     plan, reason = cache.find(name, key)
     if plan is not None:
         try:
@@ -105,7 +107,7 @@ def plan_of(
     gpu = f"{device.gpu.make} {device.gpu.capability}"
     timing = cache.timing(str(library), gpu)
     with device.current():
-        fresh = build(library, model, profile, workspace=wish.workspace, timing=timing, progress=progress)
+        fresh = build(library, model, profile, workspace=build_options.workspace, timing=timing, progress=progress)
     if fresh.timing:
         cache.store_timing(str(library), gpu, fresh.timing)
     plan = Plan(key, model.spec, profile.batch, fresh.engine, _figures(fresh))
@@ -135,23 +137,23 @@ def plan_named(path: Path, library: TensorRt, device: Device, *, say: Callable[[
         return Ready(plan, Engine(library, device, plan), path, False, "named by the user")
     refused = f"{path.name} was built for something else: {'; '.join(others)}"
     model = path.with_suffix(".onnx")
-    wish = _wish_behind(plan, model) if model.is_file() else None
-    if wish is None:
+    build_options = _wish_behind(plan, model) if model.is_file() else None
+    if build_options is None:
         raise RuntimeUnavailable(
             f"{refused}; build one for this machine with: nasion compile MODEL.onnx "
             f"(were its own model here as {model.name}, that would be done now)"
         )
     (say or _log.warning)(f"{refused}; so a plan of {model.name} is taken, and built where there is none yet")
-    return plan_of(model, library, device, wish=wish, say=say)
+    return plan_of(model, library, device, build_options=build_options, say=say)
 
 
-def _wish_behind(plan: Plan, path: Path) -> Wish | None:
+def _wish_behind(plan: Plan, path: Path) -> BuildOptions | None:
     """What a plan was built with, if it is one of this model."""
     model = read_onnx(path)
     fp16 = model.sha256 != plan.key.model
     if fp16:
         try:
-            model = in_halves(model)
+            model = to_fp16(model)
         except ModelError:  # it cannot be had in float16, so it is another model
             return None
     if model.sha256 != plan.key.model:
@@ -159,7 +161,7 @@ def _wish_behind(plan: Plan, path: Path) -> Wish | None:
     sides = plan.key.profile.partition(" x ")[2]
     workspace = re.match(r"\d+", plan.key.workspace)
     longest = max(map(int, re.findall(r"\d+", sides)))
-    return Wish(fp16, plan.batch, longest, workspace=int(workspace[0]) if workspace else None)
+    return BuildOptions(fp16, plan.batch, longest, workspace=int(workspace[0]) if workspace else None)
 
 
 def _key_here(key: PlanKey, library: TensorRt, device: Device) -> PlanKey:

@@ -29,7 +29,7 @@ _ALWAYS_FLOAT = {"Resize": (1, 2)}
 _NOT_KNOWN = ("If", "Loop", "Scan", "ConstantOfShape", "RandomNormal", "RandomUniform", "EyeLike")
 
 
-def in_halves(model: OnnxFile) -> OnnxFile:
+def to_fp16(model: OnnxFile) -> OnnxFile:
     """The same model in float16; one that is already stays as it is.
 
     Raises:

@@ -133,13 +133,13 @@ def main(arguments: list[str]) -> None:
 def _build(path: Path, *, fp16: bool) -> RtxBuild:
     from ..operators.library import source_hash
     from .build import Profile, build
-    from .fp16 import in_halves
+    from .fp16 import to_fp16
     from .library import tensorrt
     from .onnx_file import read_onnx
 
     library = tensorrt("tensorrt-rtx")
     try:
-        model = in_halves(read_onnx(path)) if fp16 else read_onnx(path)
+        model = to_fp16(read_onnx(path)) if fp16 else read_onnx(path)
     except NasionError as error:
         return failed(path, fp16, str(error))
     profile = Profile.of(model.spec)

@@ -15,7 +15,7 @@ from ..gpu.driver import gpus
 from ..gpu.graphs import Batches, Fill, Shape
 from ..runtime import gpu_number
 from ..spec import Outputs
-from .compile import Wish, plan_named, plan_of
+from .compile import BuildOptions, plan_named, plan_of
 from .library import tensorrt
 
 
@@ -45,7 +45,7 @@ class TensorRtRuntime(Closing):
             if path.suffix == ".plan":
                 ready = plan_named(path, library, gpu)
             else:
-                ready = plan_of(path, library, gpu, wish=Wish(shown=longest))
+                ready = plan_of(path, library, gpu, build_options=BuildOptions(shown=longest))
             plan, engine = ready.plan, opened.enter_context(ready.engine)
             batches = Batches(gpu, engine.prepare, least=plan.batch[0], most=plan.batch[2])
             self._batches = opened.enter_context(batches)

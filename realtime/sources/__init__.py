@@ -17,7 +17,7 @@ from ...engines.errors import SourceError
 from ...engines.output_paths import is_folder, reaching
 from ..numeric import finite, is_whole
 from .background import BackgroundSource
-from .base import Cut, FrameSource, Pictures, Source, SourceInfo
+from .base import FrameSource, Pictures, Source, SourceInfo, TimeRange
 from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_camera
 from .media import open_media
 from .nvdec import check_decode
@@ -73,23 +73,23 @@ def open_source(
     start, end, fps, timeout = _plain(start), _plain(end), _plain(fps), float(timeout)
     size = None if size is None else (int(size[0]), int(size[1]))
     check_decode(decode)
-    cut = Cut(start, end)
+    time_range = TimeRange(start, end)
     text = str(source).strip()
     number = source if isinstance(source, int) else camera_number(source)
     if number is not None:
         _refuse_gpu(f"camera {number}", decode)
-        return _camera_named(text, number, cut, size, fps, timeout)
+        return _camera_named(text, number, time_range, size, fps, timeout)
     assert not isinstance(source, int)
     if isinstance(source, str) and text.startswith(_PATTERN):
         _refuse_gpu(text, decode)
-        return _pattern(text, cut, size, fps)
+        return _pattern(text, time_range, size, fps)
     _refuse(size=size, fps=fps)
     if isinstance(source, str) and "://" in text:
-        return _url(text, cut, timeout, decode)
+        return _url(text, time_range, timeout, decode)
     if not text:
         raise SourceError(f"the source is empty; {_KINDS}")
     with reaching(Path(source), SourceError):
-        return _path(Path(source), cut, decode)
+        return _path(Path(source), time_range, decode)
 
 
 def redact(url: str) -> str:
@@ -149,18 +149,18 @@ def _refuse_gpu(name: str, decode: str) -> None:
         raise SourceError(f"{name}: decode is {decode!r}, but only video files and streams are decoded; leave it out")
 
 
-def _no_start(name: str, cut: Cut) -> None:
-    if cut.start is not None:
-        raise SourceError(f"{name}: a live source has no place {cut.start:g} s to start from; leave start out")
+def _no_start(name: str, time_range: TimeRange) -> None:
+    if time_range.start is not None:
+        raise SourceError(f"{name}: a live source has no place {time_range.start:g} s to start from; leave start out")
 
 
 def _camera_named(
-    text: str, number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None, timeout: float
+    text: str, number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float
 ) -> BackgroundSource:
     """Open a camera, and say how to name a file that is called like its number."""
     hint = f"for the file of that name give ./{text}" if text.isdigit() and os.path.lexists(text) else ""
     try:
-        camera = _camera(number, cut, size, fps, timeout)
+        camera = _camera(number, time_range, size, fps, timeout)
     except SourceError as error:
         if hint:
             raise SourceError(f"{error}; {hint}") from error
@@ -170,51 +170,55 @@ def _camera_named(
     return camera
 
 
-def _camera(number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None, timeout: float) -> BackgroundSource:
+def _camera(
+    number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float
+) -> BackgroundSource:
     if not 0 <= number <= MOST_CAMERAS:
         raise SourceError(
             f"camera {number} does not exist; cameras count from 0 to {MOST_CAMERAS}; see them with: nasion doctor"
         )
-    _no_start(f"camera {number}", cut)
-    return open_camera(number, cut, size=size, fps=fps, timeout=timeout)
+    _no_start(f"camera {number}", time_range)
+    return open_camera(number, time_range, size=size, fps=fps, timeout=timeout)
 
 
-def _url(url: str, cut: Cut, timeout: float, decode: str) -> BackgroundSource:
+def _url(url: str, time_range: TimeRange, timeout: float, decode: str) -> BackgroundSource:
     name = redact(url)
     scheme = url.split("://")[0].lower()
     if scheme not in URL_SCHEMES:
         raise SourceError(f"{name}: {scheme}:// is not supported; allowed: {', '.join(URL_SCHEMES)}; or a path")
     if not re.match(r"[^/?#]", url.split("://", 1)[1].rpartition("@")[2]):
         raise SourceError(f"{name}: the URL names no host; write for example rtsp://192.168.1.20/stream")
-    return BackgroundSource(lambda: open_media(url, name, cut, timeout=timeout, decode=decode), name, timeout)
+    return BackgroundSource(lambda: open_media(url, name, time_range, timeout=timeout, decode=decode), name, timeout)
 
 
-def _path(path: Path, cut: Cut, decode: str) -> FrameSource:
+def _path(path: Path, time_range: TimeRange, decode: str) -> FrameSource:
     if is_folder(path):
         _refuse_gpu(str(path), decode)
-        return open_folder(path, cut)
+        return open_folder(path, time_range)
     if not path.exists():
         raise SourceError(f"{str(path)!r} does not exist; {_KINDS}")
     if not path.is_file():
         raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         _refuse_gpu(str(path), decode)
-        return open_image(path, cut)
+        return open_image(path, time_range)
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes); give a whole video or image file")
     # An absolute path, because FFmpeg takes "name:rest" for a protocol.
-    return open_media(str(path.absolute()), str(path), cut, decode=decode)
+    return open_media(str(path.absolute()), str(path), time_range, decode=decode)
 
 
-def _pattern(text: str, cut: Cut, size: tuple[int, int] | None, fps: float | None) -> FrameSource:
+def _pattern(text: str, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None) -> FrameSource:
     live, seconds, seed = _pattern_options(text)
     if live:
-        _no_start(text, cut)
+        _no_start(text, time_range)
     rate = Fraction(30) if fps is None else Fraction(fps).limit_denominator(1001)
     motion = CameraMotion(size or (640, 360), rate=rate, seconds=seconds, seed=seed)
     info = SourceInfo(text, 0, 0, rate, motion.frames, float(motion.frames / rate), live)
     closing = threading.Event()
-    return FrameSource(_render(motion, cut.start or 0.0, closing if live else None), info, cut, closing=closing)
+    return FrameSource(
+        _render(motion, time_range.start or 0.0, closing if live else None), info, time_range, closing=closing
+    )
 
 
 def _pattern_options(text: str) -> tuple[bool, float, int]:

@@ -63,7 +63,7 @@ class SourceInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class TimeRange:
     """The part of a source that is wanted: ``start <= time < end``, seconds; None means no bound."""
 
     start: float | None = None
@@ -121,7 +121,7 @@ class FrameSource(Closing):
     """
 
     def __init__(
-        self, pictures: Pictures, info: SourceInfo, cut: Cut, *, closing: threading.Event | None = None
+        self, pictures: Pictures, info: SourceInfo, time_range: TimeRange, *, closing: threading.Event | None = None
     ) -> None:
         """Take over ``pictures``; width and height of ``info`` come from the first of them.
 
@@ -134,15 +134,15 @@ class FrameSource(Closing):
         Raises:
             SourceError: no picture lies in the cut.
         """
-        self._pictures, self._cut, self._index = pictures, cut, 0
+        self._pictures, self._time_range, self._index = pictures, time_range, 0
         self._closing = closing or threading.Event()
         self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread
         self._first: tuple[Picture, float] | None = self._begin(info)
         height, width = self._first[0].shape[:2]
-        self.info = cut.of(replace(info, width=width, height=height))
+        self.info = time_range.of(replace(info, width=width, height=height))
 
     def _begin(self, info: SourceInfo) -> tuple[Picture, float]:
-        start, end = self._cut.start or 0.0, self._cut.end
+        start, end = self._time_range.start or 0.0, self._time_range.end
         last = None
         for picture in self._pictures:
             last = picture[1]
@@ -152,7 +152,7 @@ class FrameSource(Closing):
                 return picture
             break
         self._pictures.close()
-        raise SourceError(_nothing(info, self._cut, last))
+        raise SourceError(_nothing(info, self._time_range, last))
 
     def __iter__(self) -> Self:
         """Return itself: each frame comes once."""
@@ -170,7 +170,7 @@ class FrameSource(Closing):
                 raise StopIteration
             picture, self._first = self._first or next(self._pictures), None
             pixels, time = picture
-            if self._cut.end is not None and time >= self._cut.end:
+            if self._time_range.end is not None and time >= self._time_range.end:
                 self._pictures.close()
                 raise StopIteration
             self._index += 1
@@ -186,11 +186,13 @@ class FrameSource(Closing):
             self._pictures.close()
 
 
-def _nothing(info: SourceInfo, cut: Cut, last: float | None) -> str:
+def _nothing(info: SourceInfo, time_range: TimeRange, last: float | None) -> str:
     """Why no picture was found."""
-    if cut.start is None and cut.end is None:
+    if time_range.start is None and time_range.end is None:
         return f"{info.name}: no frame in it can be decoded; it is damaged or empty"
-    if last is not None and last >= (cut.start or 0.0):
-        return f"{info.name}: no frame lies between {cut.start or 0.0:g} s and {cut.end:g} s; widen the cut"
+    if last is not None and last >= (time_range.start or 0.0):
+        return (
+            f"{info.name}: no frame lies between {time_range.start or 0.0:g} s and {time_range.end:g} s; widen the cut"
+        )
     length = f"lasts {info.duration:.2f} s" if info.duration is not None else "ends before"
-    return f"{info.name}: start is {cut.start:g} s, but it {length}; give an earlier start"
+    return f"{info.name}: start is {time_range.start:g} s, but it {length}; give an earlier start"

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...engines.errors import SourceError
 from .background import BackgroundSource
-from .base import Cut, FrameSource, Pictures, SourceInfo
+from .base import FrameSource, Pictures, SourceInfo, TimeRange
 
 _log = logging.getLogger(__name__)
 _quiet_lock = threading.Lock()
@@ -62,17 +62,17 @@ def list_cameras() -> list[Camera]:
 
 
 def open_camera(
-    number: int, cut: Cut, *, size: tuple[int, int] | None, fps: float | None, timeout: float
+    number: int, time_range: TimeRange, *, size: tuple[int, int] | None, fps: float | None, timeout: float
 ) -> BackgroundSource:
     """Open a camera; ``size`` and ``fps`` are asked of it, and what it makes of them is logged.
 
     Raises:
         SourceError: it is not there, not free, or silent for ``timeout`` seconds.
     """
-    return BackgroundSource(lambda: _open(number, cut, size, fps), f"camera {number}", timeout)
+    return BackgroundSource(lambda: _open(number, time_range, size, fps), f"camera {number}", timeout)
 
 
-def _open(number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None) -> FrameSource:
+def _open(number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None) -> FrameSource:
     capture = _open_device(number)
     if not capture.isOpened():
         capture.release()
@@ -80,7 +80,7 @@ def _open(number: int, cut: Cut, size: tuple[int, int] | None, fps: float | None
     _ask(capture, size, fps)
     rate = capture.get(cv2.CAP_PROP_FPS)
     info = SourceInfo(f"camera {number}", 0, 0, Fraction(rate).limit_denominator(1001) if rate > 0 else None, live=True)
-    source = FrameSource(_grab(capture, number), info, cut)
+    source = FrameSource(_grab(capture, number), info, time_range)
     if size and size != (source.info.width, source.info.height):
         _log.warning("camera %d: asked for %dx%d, gives %dx%d", number, *size, source.info.width, source.info.height)
     return source

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from ...engines.errors import SourceError
 from ..faces import Image
 from ..images.pixels import Pixels
-from .base import Cut, FrameSource, Media, Pictures, SourceInfo
+from .base import FrameSource, Media, Pictures, SourceInfo, TimeRange
 from .container import exact, open_container, reason
 from .conversion import to_bgr
 from .decoder import Decoder
@@ -41,7 +41,9 @@ _USUAL_RATE = Fraction(25)  # where a file does not say
 _USUAL_BASE = Fraction(1, 90000)
 
 
-def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = None, decode: str = "cpu") -> FrameSource:
+def open_media(
+    location: str, name: str, time_range: TimeRange, *, timeout: float | None = None, decode: str = "cpu"
+) -> FrameSource:
     """Open a video file or, with a ``timeout``, a network stream.
 
     Args:
@@ -55,10 +57,10 @@ def open_media(location: str, name: str, cut: Cut, *, timeout: float | None = No
         SourceError: it does not answer, is no video, cannot be decoded (there), or has nothing in the cut.
     """
     reader = _Reader(Media(location, timeout), name, decoder_for(decode, name))
-    if reader.info.live and cut.start is not None:
+    if reader.info.live and time_range.start is not None:
         reader.close()
-        raise SourceError(f"{name}: a live source has no place {cut.start:g} s to start from; leave start out")
-    return FrameSource(reader.pictures(cut.start or 0.0), reader.info, cut)
+        raise SourceError(f"{name}: a live source has no place {time_range.start:g} s to start from; leave start out")
+    return FrameSource(reader.pictures(time_range.start or 0.0), reader.info, time_range)
 
 
 class _Reader:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import SourceError
 from ..faces import Image
-from .base import Cut, FrameSource, Pictures, SourceInfo
+from .base import FrameSource, Pictures, SourceInfo, TimeRange
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
 FOLDER_RATE = Fraction(25)
@@ -54,7 +54,7 @@ def _what_is_wrong(data: NDArray[np.uint8]) -> str:
     return f"the file is damaged or no image; {allowed}"
 
 
-def open_image(path: Path, cut: Cut) -> FrameSource:
+def open_image(path: Path, time_range: TimeRange) -> FrameSource:
     """One image: one frame at time 0.
 
     Raises:
@@ -62,10 +62,10 @@ def open_image(path: Path, cut: Cut) -> FrameSource:
     """
     pictures = ((read_image(path), 0.0) for _ in range(1))
     info = SourceInfo(str(path), 0, 0, FOLDER_RATE, 1, float(1 / FOLDER_RATE), files=(path,))
-    return FrameSource(pictures, info, cut)
+    return FrameSource(pictures, info, time_range)
 
 
-def open_folder(folder: Path, cut: Cut) -> FrameSource:
+def open_folder(folder: Path, time_range: TimeRange) -> FrameSource:
     """All images of a folder in natural order (2 before 10), at 25 frames a second; sizes may differ.
 
     An image that cannot be decoded is logged and left out; the others keep their times.
@@ -81,7 +81,7 @@ def open_folder(folder: Path, cut: Cut) -> FrameSource:
         raise SourceError(f"{folder}: the folder has no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
     length = float(len(paths) / FOLDER_RATE)
     info = SourceInfo(str(folder), 0, 0, FOLDER_RATE, len(paths), length, files=tuple(paths))
-    return FrameSource(_read_all(paths, cut.start or 0.0), info, cut)
+    return FrameSource(_read_all(paths, time_range.start or 0.0), info, time_range)
 
 
 def _is_image(path: Path) -> bool:

@@ -14,7 +14,7 @@ from ..images.pixels import Pixels, pixels_of
 # 10 %, turns of 6 degrees, doubled light, noise, covers over nearly half the picture, against cuts between
 # two of them and jumps within one.
 _WIDTH, _HEIGHT = 64, 36  # of the thumbnail
-_ALIKE = 0.8  # correlation of two thumbnails at and above which nothing needs a closer look
+_ALIKE = 0.8  # correlation of two thumbnails at and above which nothing needs a closer observation
 _FLAT = 4.0  # standard deviation, grey levels, below which a thumbnail, or part of one, shows nothing
 _PARTS_X, _PARTS_Y = (2, 16, 31, 46), (1, 12, 23)  # corners of the parts
 _PART = (16, 12)  # their size
@@ -35,7 +35,7 @@ class _Thumbnail(NamedTuple):
     contrast: float
 
 
-class CutDetector:
+class ShotChangeDetector:
     """Compares each frame with the one before.
 
     Two thumbnails that correlate are the same shot, whatever the light does. Where they do not, parts of the
@@ -99,7 +99,7 @@ def _found(last: FloatArray, now: FloatArray, x: int, y: int) -> bool:
     """Whether the part of the last thumbnail at x, y is seen near there in this one."""
     width, height = _PART
     part, here = last[y : y + height, x : x + width], now[y : y + height, x : x + width]
-    if part.std() < _FLAT:  # a plain wall has no shape to look for, but stays a wall of that shade
+    if part.std() < _FLAT:  # a plain wall has no shape to observation for, but stays a wall of that shade
         return bool(here.std() < _FLAT and abs(here.mean() - part.mean()) < 2 * _FLAT)
     left, top = max(x - _REACH[0], 0), max(y - _REACH[1], 0)
     near = now[top : y + height + _REACH[1], left : x + width + _REACH[0]]

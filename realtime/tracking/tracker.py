@@ -24,9 +24,9 @@ from .detector import Detections, Detector
 from .face_finder import MiddleFace
 from .options import TrackerOptions as TrackerOptions
 from .requests import Align, Detect, Networks, Steps
-from .shots import CutDetector
+from .shots import ShotChangeDetector
 from .smoothing import Smoother
-from .tracks import Identities, Look
+from .tracks import Observation, TrackManager
 
 SMALLEST = 8.0  # pixels: a smaller region shows no face
 # The detector is asked in the very frame in which a face is lost, and after so many more without it.
@@ -37,15 +37,15 @@ _EARLY = 1e-3  # seconds by which the detector may be early: times of frames are
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class SearchResult:
     """Result of ``Tracking.search`` for a frame.
 
     Attributes:
-        cut: the frame is the first of a new shot.
+        shot_change: the frame is the first of a new shot.
         detections: faces that the detector sees; None where it was not asked.
     """
 
-    cut: bool
+    shot_change: bool
     detections: Detections | None
 
 
@@ -67,10 +67,10 @@ class Tracking:
         self.options, self._threshold = options, threshold
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         # of search
-        self._cuts = CutDetector()
+        self._shots = ShotChangeDetector()
         self._schedule = _Interval()
         # of follow
-        self._identities = Identities(keep=options.keep, max_faces=options.max_faces)
+        self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces)
         self._since_look = _Interval()
         self._credit = ASK_CREDIT
         self._smoother = Smoother(options.smooth)
@@ -81,61 +81,61 @@ class Tracking:
         Raises:
             NasionError: the frame is not a ``Frame``.
         """
-        sighting = yield from self.search(frame)
-        return (yield from self.follow(frame, sighting))
+        found = yield from self.search(frame)
+        return (yield from self.follow(frame, found))
 
-    def search(self, frame: Frame) -> Steps[Sighting]:
+    def search(self, frame: Frame) -> Steps[SearchResult]:
         """Tell if the frame begins a new shot, and, on schedule, detect faces.
 
         Raises:
             NasionError: the frame is not a ``Frame``.
         """
         _check_frame(frame)
-        cut = self._cuts.update(frame.pixels)
-        due = self._schedule.passed(frame.time, self.options.detect_interval) or cut
+        shot_change = self._shots.update(frame.pixels)
+        due = self._schedule.passed(frame.time, self.options.detect_interval) or shot_change
         if due:
             self._schedule.begin(frame.time)
-        return Sighting(cut, (yield from _detect(pixels_of(frame.pixels))) if due else None)
+        return SearchResult(shot_change, (yield from _detect(pixels_of(frame.pixels))) if due else None)
 
-    def follow(self, frame: Frame, sighting: Sighting) -> Steps[list[Face]]:
+    def follow(self, frame: Frame, found: SearchResult) -> Steps[list[Face]]:
         """Place the landmarks of every known face, add new faces, and smooth."""
         image = pixels_of(frame.pixels)
-        if sighting.cut:
-            self._identities.clear()
+        if found.shot_change:
+            self._tracks.clear()
         yield from self._follow_known(image, frame.time)
-        detections = sighting.detections
+        detections = found.detections
         alone = self._since_look.passed(frame.time, self.options.detect_interval / 3)
         self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
-        if detections is None and self._must_ask(alone and not self._identities.in_sight):
+        if detections is None and self._must_ask(alone and not self._tracks.in_sight):
             detections = yield from _detect(image)
         if detections is not None:
             self._since_look.begin(frame.time)
             yield from self._add_new(image, frame.time, detections)
-        self._identities.forget(frame.time)
-        faces = [person.face(self._scheme, self._scheme_name) for person in self._identities.in_sight]
+        self._tracks.expire(frame.time)
+        faces = [track.face(self._scheme, self._scheme_name) for track in self._tracks.in_sight]
         return self._smoother.smooth(faces, time=frame.time)
 
     def reset(self) -> None:
         """Begin a new video: forget all faces. Their identities are not given again."""
-        self._cuts.reset()
-        self._identities.clear()
+        self._shots.reset()
+        self._tracks.clear()
         self._schedule, self._since_look, self._credit = _Interval(), _Interval(), ASK_CREDIT
         self._smoother.reset()
 
     def _follow_known(self, image: Pixels, time: float) -> Steps[None]:
-        """Look for each face at its last place, all in one request."""
-        expected = self._identities.next_frame()
-        looks = yield from self._look(image, [person.look.region for person in expected])
-        for person, look in zip(expected, looks, strict=True):
-            if look is not None:
-                person.seen(look, time)
-        self._identities.part()
+        """Observation for each face at its last place, all in one request."""
+        expected = self._tracks.next_frame()
+        observations = yield from self._observe(image, [track.observation.region for track in expected])
+        for track, observation in zip(expected, observations, strict=True):
+            if observation is not None:
+                track.seen(observation, time)
+        self._tracks.separate()
 
     def _must_ask(self, alone: bool) -> bool:
         """Tell if the detector must be asked although it is not due; ``alone``: no face is seen, and has not been."""
-        identities = self._identities
-        lost = any(person.misses - 1 in ASK_AFTER for person in identities.people)
-        if not (lost or alone) or identities.room <= 0:
+        manager = self._tracks
+        lost = any(track.misses - 1 in ASK_AFTER for track in manager.tracks)
+        if not (lost or alone) or manager.room <= 0:
             return False
         if alone:
             return True
@@ -147,22 +147,29 @@ class Tracking:
     def _add_new(self, image: Pixels, time: float, detections: Detections) -> Steps[None]:
         """Confirm detections that no known face explains, and give them identities."""
         usable = [region for region in detections.regions if _usable(region, image)]
-        strangers = self._identities.strangers(usable)
-        while strangers and (room := self._identities.room) > 0:
-            batch, strangers = strangers[:room], strangers[room:]
+        unmatched = self._tracks.unmatched(usable)
+        while unmatched and (room := self._tracks.room) > 0:
+            batch, unmatched = unmatched[:room], unmatched[room:]
             # Twice, because the second crop, around the points and upright, is what following will see.
-            rough = yield from self._look(image, batch, least=self._threshold / 2)
-            looks = yield from self._look(image, [look.region for look in rough if look is not None])
-            self._identities.meet([look for look in looks if look is not None], time)
+            rough = yield from self._observe(image, batch, least=self._threshold / 2)
+            observations = yield from self._observe(
+                image, [observation.region for observation in rough if observation is not None]
+            )
+            self._tracks.associate([observation for observation in observations if observation is not None], time)
 
-    def _look(self, image: Pixels, regions: list[Region], *, least: float | None = None) -> Steps[list[Look | None]]:
+    def _observe(
+        self, image: Pixels, regions: list[Region], *, least: float | None = None
+    ) -> Steps[list[Observation | None]]:
         """Return the face in each region, None where presence is below ``least`` (default: the network's threshold)."""
         if not regions:
             return []
         least = self._threshold if least is None else least
         found = cast(Alignments, (yield Align(image, regions)))
         seen = zip(found.points, found.confidence, found.presence.tolist(), found.boxes, found.regions, strict=True)
-        return [Look(*look) if look[2] >= least and _usable(look[4], image) else None for look in seen]
+        return [
+            Observation(*observation) if observation[2] >= least and _usable(observation[4], image) else None
+            for observation in seen
+        ]
 
 
 class _Interval:

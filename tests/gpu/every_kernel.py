@@ -1,4 +1,4 @@
-"""Call every kernel once in every variant, on small data with all that is odd in it, and compare with the twins.
+"""Call every kernel once in every variant, on small data with all that is odd in it, and compare with the reference.
 
 A program rather than a test, and of NumPy alone, so that NVIDIA's compute-sanitizer can watch it:
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nasion.engines.gpu.device import Device, Stream
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import Kernels, Level, Picture
 
 Array = np.ndarray[Any, Any]
@@ -52,7 +52,7 @@ def regions(*, half: bool, last: bool, sampling: int, normalize: bool) -> Call:
     maps = [rng.normal(size=(2, *size)).astype(dtype) for size in sizes]
     boxes = [(8, 4, 40, 30), (-20, -30, 90, 100), (500, 500, 540, 540), (13, 21, 13, 21), (NAN, 0, 9, 9)]
     rois = np.float32([(image, *box) for image in (0, 1, -1, 2) for box in boxes])
-    out = twins.multi_level_roi_align(
+    out = reference.multi_level_roi_align(
         maps, rois, scales=scales, output_size=7, sampling_ratio=sampling, normalize=normalize
     )
     given = [np.ascontiguousarray(each.transpose(0, 2, 3, 1)) if last else each for each in maps]
@@ -73,7 +73,7 @@ def points(*, half: bool, width: int, threshold: float) -> Call:
     """Maps of whole loads and of single values, with and without a cell that counts."""
     dtype = np.float16 if half else np.float32
     maps = (np.random.default_rng(1).random((2, 5, 9, width)) ** 3).astype(dtype)
-    expected = [each.astype(np.float32) for each in twins.location_reweight(maps, threshold=threshold)]
+    expected = [each.astype(np.float32) for each in reference.location_reweight(maps, threshold=threshold)]
 
     def call(kernels: Kernels, inputs: Sequence[int], outputs: Sequence[int], stream: int) -> None:
         kernels.location_reweight(
@@ -91,12 +91,12 @@ def crops(*, half: bool, kind: str, rgb: bool) -> Call:
     transforms = np.float32([[[zoom, -0.1, x], [0.1, zoom, y]] for x, y, zoom in places] + [np.full((2, 3), NAN)])
     frame = rng.integers(0, 256, (height, width, 3), np.uint8)
     chroma = rng.integers(0, 256, (height // 2, width // 2, 2), np.uint8)
-    yuv = twins.Nv12(frame[..., 0].copy(), chroma, twins.yuv_to_bgr())
+    yuv = reference.Nv12(frame[..., 0].copy(), chroma, reference.yuv_to_bgr())
     nv12 = kind == "nv12"
     colour = tuple(yuv.colour.ravel().tolist())
     options = {"height": 17, "width": 19, "mean": (104.0, 117.0, 123.0), "std": (58.0, 57.0, 59.0), "rgb": rgb}
     with np.errstate(invalid="ignore"):  # the transform that is no number
-        expected = twins.crop(yuv if nv12 else frame, transforms, **options)
+        expected = reference.crop(yuv if nv12 else frame, transforms, **options)
 
     def call(kernels: Kernels, inputs: Sequence[int], outputs: Sequence[int], stream: int) -> None:
         pitches = (width, width) if nv12 else (3 * width,)

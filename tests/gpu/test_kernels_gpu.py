@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.gpu.device import Device, Memory
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import Kernels
 from nasion.realtime.geometry import Region, invert
 from nasion.tools.kernels.cases import RDFN_TAPS
@@ -84,7 +84,7 @@ def test_rdfn_with_eight_faces_agrees_with_float64(machine: OnGpu, dtype: type, 
     rois = np.concatenate([np.arange(16)[:, None] % 2, corners, corners + rng.uniform(20, 160, (16, 2))], axis=1)
     options = {"scales": [1 / s for s, _ in RDFN_TAPS], "output_size": 14}
     ours = roi_align(machine, levels, rois, channels_last=channels_last, **options)
-    expected = twins.multi_level_roi_align(levels, np.float32(rois), **options)
+    expected = reference.multi_level_roi_align(levels, np.float32(rois), **options)
     np.testing.assert_allclose(ours, expected, atol=2e-5 if dtype == np.float32 else 1e-3)
 
 
@@ -93,7 +93,7 @@ def test_the_maps_of_eight_faces_agree_with_float64(machine: OnGpu, dtype: type)
     maps = (np.random.default_rng(1).random((8, 68, 120, 120)) ** 3).astype(dtype)
     for threshold in (0.5, 0.999, 2.0):
         points, confidence = reweight(machine, maps, threshold=threshold)
-        expected, peak = twins.location_reweight(maps, threshold=threshold)
+        expected, peak = reference.location_reweight(maps, threshold=threshold)
         np.testing.assert_allclose(points, expected, atol=5e-4)
         np.testing.assert_array_equal(confidence, peak)
 
@@ -104,7 +104,7 @@ def test_crops_of_a_full_hd_frame_agree_with_float64(machine: OnGpu, half: bool)
     regions = [Region(*rng.uniform((0, 0, 60), (1920, 1080, 900)), angle) for angle in rng.uniform(-3, 3, 8)]
     transforms = np.stack([invert(region.to_crop(128)) for region in regions])
     ours = crop(machine, frame, transforms, height=128, width=128, half=half)
-    expected = twins.crop(frame, transforms, height=128, width=128)
+    expected = reference.crop(frame, transforms, height=128, width=128)
     # a place in a frame of 2,000 pixels is known to 1e-4 of one in float32
     np.testing.assert_allclose(ours, expected, atol=0.15 if half else 0.05)
 
@@ -145,7 +145,7 @@ def test_the_plugin_of_regions_agrees_with_float64(
     found = np.fromfile(tmp_path / "output0.bin", dtype)
     shape = (len(rois), 7, 7, 48) if last else (len(rois), 48, 7, 7)
     ours = found.reshape(shape).transpose(0, 3, 1, 2) if last else found.reshape(shape)
-    expected = twins.multi_level_roi_align(levels, rois, scales=scales, output_size=7)
+    expected = reference.multi_level_roi_align(levels, rois, scales=scales, output_size=7)
     np.testing.assert_allclose(ours, expected, atol=2e-5 if dtype == np.float32 else 1e-3)
 
 
@@ -154,7 +154,7 @@ def test_the_plugin_of_points_agrees_with_float64(plugin_library: Path, tmp_path
     maps = (np.random.default_rng(6).random((3, 5, 24, 20)) ** 3).astype(dtype)
     words = ["LocationReweight", "threshold=0.5", "--", f"{np.dtype(dtype).name}:3x5x24x20"]
     harness(plugin_library, tmp_path, [maps], *words)
-    expected, peak = twins.location_reweight(maps)
+    expected, peak = reference.location_reweight(maps)
     points = np.fromfile(tmp_path / "output0.bin", np.float32).reshape(3, 5, 2)
     np.testing.assert_allclose(points, expected, atol=2e-4)
     np.testing.assert_array_equal(np.fromfile(tmp_path / "output1.bin", np.float32).reshape(3, 5), peak)

@@ -113,7 +113,7 @@ def _points_19() -> list[list[float]]:
 
 
 def _points_21() -> list[list[float]]:
-    """Three points a brow, eye, nose and mouth, both ears, chin."""
+    """MinOptMax points a brow, eye, nose and mouth, both ears, chin."""
     brows = [[x + dx, 0.1] for x in (0.27, 0.73) for dx in (-0.15, 0, 0.15)]
     eyes = [[x + dx, 0.28] for x in (0.28, 0.72) for dx in (-0.09, 0, 0.09)]
     nose = [[0.01, 0.4], [0.4, 0.57], [0.5, 0.5], [0.6, 0.57], [0.99, 0.4]]

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nasion.engines.operators import library as plugins
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import Kernels, Level, Picture
 from nasion.engines.operators.library import Built
 
@@ -140,7 +140,7 @@ def reweight(machine: Machine, maps: Array, *, skip: int = 0, **options: Any) ->
 
 def crop(
     machine: Machine,
-    frame: Array | twins.Nv12,
+    frame: Array | reference.Nv12,
     transforms: Array,
     *,
     height: int,
@@ -150,14 +150,14 @@ def crop(
     **options: Any,
 ) -> Array:
     """The operator on a frame whose rows are ``pad`` bytes longer than the picture."""
-    picture = [frame.luma, frame.chroma] if isinstance(frame, twins.Nv12) else [frame]
+    picture = [frame.luma, frame.chroma] if isinstance(frame, reference.Nv12) else [frame]
     planes = [np.pad(each.reshape(len(each), -1), ((0, 0), (0, pad)), constant_values=255) for each in picture]
     pitches = tuple(each.shape[1] for each in planes)
     out = blank((len(transforms), 3, height, width), np.float16 if half else np.float32)
 
     def call(inputs: list[int], outputs: list[int], stream: int) -> None:
         addresses, size = tuple(inputs[:-1]), {"width": picture[0].shape[1], "height": picture[0].shape[0]}
-        if isinstance(frame, twins.Nv12):
+        if isinstance(frame, reference.Nv12):
             colour = tuple(frame.colour.ravel().tolist())
             shown = Picture(addresses, pitches, **size, format="nv12", colour=colour)
         else:

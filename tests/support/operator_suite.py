@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import KernelError, Level, Picture
 from nasion.realtime.geometry import Region, invert, to_tensor, warp
 
@@ -54,10 +54,10 @@ def picture_of(height: int, width: int) -> Array:
     return np.round(np.stack(waves, axis=2) * 120 + 128).astype(np.uint8)
 
 
-def nv12_of(height: int, width: int) -> twins.Nv12:
+def nv12_of(height: int, width: int) -> reference.Nv12:
     rng = np.random.default_rng(8)
     luma = rng.integers(0, 256, (height, width), np.uint8)
-    return twins.Nv12(luma, rng.integers(0, 256, (height // 2, width // 2, 2), np.uint8), twins.yuv_to_bgr())
+    return reference.Nv12(luma, rng.integers(0, 256, (height // 2, width // 2, 2), np.uint8), reference.yuv_to_bgr())
 
 
 class OperatorSuite:
@@ -74,7 +74,7 @@ class OperatorSuite:
         for size, sampling in ((5, 1), (7, 2), (3, 3), (2, 4), (14, 2)):
             options = {"scales": scales, "output_size": size, "sampling_ratio": sampling, "normalize": normalize}
             ours = roi_align(machine, levels, rois, channels_last=channels_last, **options)
-            expected = twins.multi_level_roi_align(levels, rois, **options)
+            expected = reference.multi_level_roi_align(levels, rois, **options)
             np.testing.assert_allclose(ours, expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
 
     @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
@@ -82,7 +82,7 @@ class OperatorSuite:
         levels, scales = maps_of(np.float32, channels=(4, 1024, 100), batch=1)
         options = {"scales": scales, "output_size": 6}
         ours = roi_align(machine, levels, rois_of(0), channels_last=channels_last, **options)
-        np.testing.assert_allclose(ours, twins.multi_level_roi_align(levels, rois_of(0), **options), atol=2e-5)
+        np.testing.assert_allclose(ours, reference.multi_level_roi_align(levels, rois_of(0), **options), atol=2e-5)
 
     def test_sixteen_levels_are_as_good_as_one(self, machine: Machine) -> None:
         level, rois = maps_of(np.float32)[0][0], rois_of(0)
@@ -100,7 +100,7 @@ class OperatorSuite:
         rois = np.array([(0, *box) for box in boxes], np.float32)
         options = {"scales": [1 / 4], "output_size": 5}
         ours = roi_align(machine, [level], rois, channels_last=channels_last, **options)
-        np.testing.assert_allclose(ours, twins.multi_level_roi_align([level], rois, **options), atol=2e-5)
+        np.testing.assert_allclose(ours, reference.multi_level_roi_align([level], rois, **options), atol=2e-5)
 
     @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
     @pytest.mark.parametrize("size", [(90, 120), (20, 400), (60, 3)], ids=str)
@@ -110,7 +110,7 @@ class OperatorSuite:
         for bins, sampling in ((1, 1), (3, 2), (5, 4), (33, 3)):  # of 33 in a row, no block has all
             options = {"scales": [1 / 4], "output_size": bins, "sampling_ratio": sampling}
             ours = roi_align(machine, [level], rois, channels_last=channels_last, **options)
-            expected = twins.multi_level_roi_align([level], rois, **options)
+            expected = reference.multi_level_roi_align([level], rois, **options)
             np.testing.assert_allclose(ours, expected, atol=2e-4)  # a place in 1,600 pixels is known to 1e-4 of one
 
     @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
@@ -125,7 +125,7 @@ class OperatorSuite:
         options = {"scales": scales, "output_size": 4}
         ours = roi_align(machine, levels, rois, channels_last=channels_last, **options)
         with np.errstate(invalid="ignore"):
-            expected = twins.multi_level_roi_align(levels, rois, **options)
+            expected = reference.multi_level_roi_align(levels, rois, **options)
         np.testing.assert_allclose(ours, expected, atol=2e-5)
 
     @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
@@ -133,7 +133,7 @@ class OperatorSuite:
         level = np.random.default_rng(11).normal(size=(1, 8192, 3, 4)).astype(np.float32)
         roi, options = np.array([[0, 1, 2, 13, 9]], np.float32), {"scales": [1 / 4], "output_size": 2}
         ours = roi_align(machine, [level], roi, channels_last=channels_last, **options)
-        np.testing.assert_allclose(ours, twins.multi_level_roi_align([level], roi, **options), atol=2e-5)
+        np.testing.assert_allclose(ours, reference.multi_level_roi_align([level], roi, **options), atol=2e-5)
 
     def test_on_a_ramp_every_bin_is_the_place_of_its_centre(self, machine: Machine) -> None:
         """A map whose value is the pixel it is centred on: cell j of stride 4 is pixel 4 j + 1.5."""
@@ -200,7 +200,7 @@ class OperatorSuite:
         maps = (np.random.default_rng(2).random((2, 3, *size)) ** 4).astype(dtype)
         for threshold in (0.2, 0.5, 0.99, 2.0):
             points, confidence = reweight(machine, maps, threshold=threshold)
-            expected, peak = twins.location_reweight(maps, threshold=threshold)
+            expected, peak = reference.location_reweight(maps, threshold=threshold)
             np.testing.assert_allclose(points, expected, atol=2e-4)
             np.testing.assert_array_equal(confidence, peak)
 
@@ -260,7 +260,7 @@ class OperatorSuite:
         for pad in (0, 2, 6, 8):  # of BGR, rows of whole words or not
             options = {"height": 16, "width": 16, "mean": (104, 117, 123), "std": (58, 57, 59), "rgb": True}
             ours = crop(machine, frame, transforms, half=half, pad=pad, **options)
-            expected = twins.crop(frame, transforms, **options)
+            expected = reference.crop(frame, transforms, **options)
             np.testing.assert_allclose(ours, expected, atol=4e-3 if half else 5e-4)
 
     def test_a_crop_is_what_the_tracker_cuts_out(self, machine: Machine) -> None:
@@ -269,13 +269,15 @@ class OperatorSuite:
             to_crop = Region(60.3, 45.7, side, angle).to_crop(16)
             ours = crop(machine, frame, invert(to_crop)[None], height=16, width=16)
             theirs = to_tensor([warp(frame, to_crop, 16)], (0, 0, 0), (1, 1, 1), rgb=False)
-            assert twins.halvings(invert(to_crop), (96, 128), (16, 16)) == halved
+            assert reference.halvings(invert(to_crop), (96, 128), (16, 16)) == halved
             # the tracker rounds to bytes after every halving and at the end
             assert np.abs(ours - theirs).max() < 0.51 + halved * 0.52
 
     def test_outside_of_the_frame_it_is_black(self, machine: Machine) -> None:
         white = np.full((20, 30, 3), 255, np.uint8)
-        grey = twins.Nv12(np.full((20, 30), 235, np.uint8), np.full((10, 15, 2), 128, np.uint8), twins.yuv_to_bgr())
+        grey = reference.Nv12(
+            np.full((20, 30), 235, np.uint8), np.full((10, 15, 2), 128, np.uint8), reference.yuv_to_bgr()
+        )
         ways = [
             np.float32([[1, 0, -2], [0, 1, -3]]),  # begins before the frame
             np.float32([[1, 0, 24.5], [0, 1, 15.25]]),  # ends behind it
@@ -297,13 +299,13 @@ class OperatorSuite:
         frame = picture_of(77, 101)
         transforms = np.concatenate([turned(90, 0.2, x=50, y=40), turned(120, 0, x=60, y=60)])
         ours = crop(machine, frame, transforms, height=16, width=16)
-        np.testing.assert_allclose(ours, twins.crop(frame, transforms, height=16, width=16), atol=5e-4)
+        np.testing.assert_allclose(ours, reference.crop(frame, transforms, height=16, width=16), atol=5e-4)
 
     def test_a_crop_need_not_be_square(self, machine: Machine) -> None:
         frame = picture_of(60, 100)
         whole = np.float32([[[100 / 40, 0, 0.75], [0, 60 / 24, 0.75]]])
         ours = crop(machine, frame, whole, height=24, width=40)
-        np.testing.assert_allclose(ours, twins.crop(frame, whole, height=24, width=40), atol=5e-4)
+        np.testing.assert_allclose(ours, reference.crop(frame, whole, height=24, width=40), atol=5e-4)
 
     def test_no_crops_give_nothing(self, machine: Machine) -> None:
         assert crop(machine, picture_of(8, 8), np.zeros((0, 2, 3)), height=4, width=4).shape == (0, 3, 4, 4)

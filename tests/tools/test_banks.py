@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import Kernels
 from nasion.tools.kernels.banks import WARP, of_crop, of_planes, passes
 
@@ -104,8 +104,8 @@ def test_regions_in_planes_are_read_as_they_are_counted(
         box = 2.0, 2.0, 150.0, 2.0 + side  # thirty cells across
     options = {"scales": [1 / stride], "output_size": bins}
     reads = watched.reads(lambda: roi_align(watched.host, [level], np.array([[0, *box]]), **options))
-    down = twins.bin_weights(box[1], box[3], height, 1 / stride, bins, 2) != 0
-    across = twins.bin_weights(box[0], box[2], width, 1 / stride, bins, 2) != 0
+    down = reference.bin_weights(box[1], box[3], height, 1 / stride, bins, 2) != 0
+    across = reference.bin_weights(box[0], box[2], width, 1 / stride, bins, 2) != 0
     counted, _ = of_planes(down, across, channels=channels, sampling_ratio=2, size=level.itemsize, normalize=True)
     assert passes_of(reads) == pytest.approx(counted, rel=0.03)  # lines may begin elsewhere
 

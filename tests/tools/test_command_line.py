@@ -9,8 +9,8 @@ import tomllib
 import pytest
 
 from nasion.tools.dependencies import DEPENDENCIES, unsupported
+from nasion.tools.error_messages import import_remedy
 from nasion.tools.main import main as nasion
-from nasion.tools.mending import import_remedy
 
 from ..conftest import ROOT
 from ..support.commands import ENVIRONMENT, run

@@ -14,7 +14,7 @@ import pytest
 from nasion.engines.gpu import driver
 from nasion.engines.gpu.device import Device
 from nasion.engines.gpu.driver import Library
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import Kernels
 from nasion.realtime.geometry import Region, invert
 from nasion.tools.kernels import bench as kernel_bench
@@ -80,9 +80,9 @@ def test_every_kernel_is_timed_in_every_variant_and_64_crops_besides() -> None:
 def test_a_crop_that_is_timed_is_one_of_a_face_in_the_frame(device: Device, kernels: Kernels) -> None:
     case = crop(2, 12, kind="bgr", half=False, frame=(90, 120))
     frame, transforms = case.inputs()
-    assert all(twins.halvings(matrix, (90, 120), (12, 12)) == 0 for matrix in transforms)
+    assert all(reference.halvings(matrix, (90, 120), (12, 12)) == 0 for matrix in transforms)
     found = ran(case, device, kernels)
-    np.testing.assert_allclose(found, twins.crop(frame, transforms, height=12, width=12), atol=1e-2)
+    np.testing.assert_allclose(found, reference.crop(frame, transforms, height=12, width=12), atol=1e-2)
     assert found.std() > 10
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from nasion.engines.gpu import driver
 from nasion.engines.gpu.driver import Gpu
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.tools.kernels import roofline
 from nasion.tools.kernels.roofline import PIXEL, Roofs, Work, of_crops, of_points, of_regions
 
@@ -26,11 +26,11 @@ def read_cells(level: tuple[int, int, int, float]) -> int:
     channels, height, width, scale = level
     options = {"scales": [scale], "output_size": 3, "normalize": False}
     blank = np.zeros((2, 1, height, width))
-    before = twins.multi_level_roi_align([blank], ROIS, **options)
+    before = reference.multi_level_roi_align([blank], ROIS, **options)
     count = 0
     for place in np.ndindex(blank.shape):
         blank[place] = 1
-        count += bool((twins.multi_level_roi_align([blank], ROIS, **options) != before).any())
+        count += bool((reference.multi_level_roi_align([blank], ROIS, **options) != before).any())
         blank[place] = 0
     return channels * count
 
@@ -113,10 +113,10 @@ def test_a_score_is_read_once() -> None:
 
 def read_pixels(frame: np.ndarray, transforms: np.ndarray, *, width: int) -> int:
     """A pixel is needed where another value of it changes the twin's crop."""
-    before, count = twins.crop(frame, transforms, height=4, width=width), 0
+    before, count = reference.crop(frame, transforms, height=4, width=width), 0
     for place in np.ndindex(frame.shape[:2]):
         frame[place] = 200
-        count += bool((twins.crop(frame, transforms, height=4, width=width) != before).any())
+        count += bool((reference.crop(frame, transforms, height=4, width=width) != before).any())
         frame[place] = 0
     return count
 

@@ -54,17 +54,17 @@ def compile(
     from ...engines.gpu.device import Device
     from ...engines.runtime import gpu_number
     from ...engines.tensorrt.build import parse_batch
-    from ...engines.tensorrt.compile import Wish, plan_of
+    from ...engines.tensorrt.compile import BuildOptions, plan_of
     from ...engines.tensorrt.library import tensorrt
     from ...engines.zoo import model_path
 
     _check(workspace, device)
     check_places({"--out": out}, force=force, suffixes=(".plan",), inputs=[model])
-    wish = Wish(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
+    build_options = BuildOptions(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
     path, with_what = model_path(model), tensorrt(library)
     with Device(gpu_number(device)) as gpu, shown() as progress:
         print(f"{with_what} on {gpu.gpu.name} ({gpu.gpu.capability})", flush=True)
-        ready = plan_of(path, with_what, gpu, wish=wish, say=_say, progress=progress)
+        ready = plan_of(path, with_what, gpu, build_options=build_options, say=_say, progress=progress)
         ready.engine.close()
     if out is not None:
         write_file(out, ready.path.read_bytes())

@@ -127,7 +127,7 @@ def _packages() -> Iterator[Finding]:
 
 def _needed(module: str, distribution: str) -> Finding:
     """Import it: what is installed may still lack a system library."""
-    from ..mending import import_remedy
+    from ..error_messages import import_remedy
 
     try:
         version = getattr(importlib.import_module(module), "__version__", "")

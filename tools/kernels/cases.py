@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.operators import reference as twins
+from ...engines.operators import reference
 from ...engines.operators.bindings import Kernels, Level, Picture
 from .roofline import Work, of_crops, of_points, of_regions
 
@@ -120,7 +120,7 @@ def crop(count: int, side: int, *, kind: str, half: bool, frame: tuple[int, int]
     middle = (side - 1) / 2
     rows = [cos, -sin, x - middle * (cos - sin)], [sin, cos, y - middle * (sin + cos)]
     transforms = np.stack([np.stack(row, axis=1) for row in rows], axis=1).astype(np.float32)
-    colour = tuple(twins.yuv_to_bgr("bt709").ravel().tolist())
+    colour = tuple(reference.yuv_to_bgr("bt709").ravel().tolist())
     nv12 = kind == "nv12"
 
     def inputs() -> list[Array]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.gpu.driver import Gpu, Library
-from ...engines.operators import reference as twins
+from ...engines.operators import reference
 from . import banks
 from .banks import WARP
 
@@ -138,8 +138,8 @@ def of_regions(
     for channels, height, width, scale in levels:
         needed: dict[float, NDArray[np.bool_]] = {}
         for image, x0, y0, x1, y1 in rois.tolist():
-            down = twins.bin_weights(y0, y1, height, scale, output_size, sampling_ratio) != 0
-            across = twins.bin_weights(x0, x1, width, scale, output_size, sampling_ratio) != 0
+            down = reference.bin_weights(y0, y1, height, scale, output_size, sampling_ratio) != 0
+            across = reference.bin_weights(x0, x1, width, scale, output_size, sampling_ratio) != 0
             mask = needed.setdefault(image, np.zeros((height, width), np.bool_))
             mask |= np.outer(down.any(axis=0), across.any(axis=0))
             if channels_last:

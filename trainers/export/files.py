@@ -20,7 +20,7 @@ from ..networks.operators import as_nodes
 from ..systems import load_trained, recipe_named
 from ..systems.rdfn import head_of
 from ..training.recipes import Options, Trained
-from .fp16 import Halved, sums_in_full
+from .fp16 import HalfPrecision, sums_in_full
 from .probes import compare, example, photographs, worst_difference
 
 __all__ = [
@@ -83,7 +83,7 @@ def write_model(network: nn.Module, spec: Spec, path: Path, *, fp16: bool = Fals
     if path.suffix not in (".onnx", ".pt2"):
         raise ModelError(f"{path}: suffix {path.suffix!r}; allowed: .onnx, .pt2")
     # weights over 255 would leave float16's full precision
-    network, spec = (Halved(network), spec) if fp16 else absorb_std(network.eval(), spec)
+    network, spec = (HalfPrecision(network), spec) if fp16 else absorb_std(network.eval(), spec)
     if path.suffix == ".pt2":
         content = io.BytesIO()
         torch.export.save(_traced(network, spec), content, extra_files={METADATA_KEY: spec.to_json()})

@@ -16,7 +16,7 @@ from ...engines.tensorrt.fp16 import SUMS
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-class Halved(nn.Module):
+class HalfPrecision(nn.Module):
     """A copy of a network whose layers compute in float16.
 
     Convolutions, linear layers and batch normalisations take what comes to them as float16; layer normalisation takes

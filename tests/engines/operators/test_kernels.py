@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import KernelError, Kernels
 from nasion.realtime.geometry import Region, invert, to_tensor, warp
 from nasion.trainers.networks.decoding import reweighted
@@ -84,7 +84,7 @@ def test_a_crop_of_a_video_frame_is_that_of_its_bgr_picture(machine: Host, full_
     yuv = av.VideoFrame.from_ndarray(stored, format="yuv420p")
     picture = yuv.reformat(format="bgr24", src_color_range=limits).to_ndarray()
     to_crop = Region(64, 48, 40, 0.2).to_crop(32)
-    frame = twins.Nv12(luma, chroma, twins.yuv_to_bgr(full_range=full_range))
+    frame = reference.Nv12(luma, chroma, reference.yuv_to_bgr(full_range=full_range))
     ours = crop(machine, frame, invert(to_crop)[None], height=32, width=32)
     theirs = to_tensor([warp(picture, to_crop, 32)], (0, 0, 0), (1, 1, 1), rgb=False)
     assert np.abs(ours - theirs).mean() < 1.5  # FFmpeg rounds down on the way
@@ -93,7 +93,7 @@ def test_a_crop_of_a_video_frame_is_that_of_its_bgr_picture(machine: Host, full_
 
 def test_the_colours_of_a_standard_are_those_of_its_definition() -> None:
     def bgr(y: int, u: int, v: int, **options: object) -> list[float]:
-        return np.round(twins.yuv_to_bgr(**options) @ [y, u, v, 1]).tolist()  # type: ignore[arg-type]
+        return np.round(reference.yuv_to_bgr(**options) @ [y, u, v, 1]).tolist()  # type: ignore[arg-type]
 
     assert bgr(16, 128, 128) == [0, 0, 0]
     assert bgr(235, 128, 128) == [255, 255, 255]

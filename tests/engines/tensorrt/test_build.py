@@ -18,7 +18,7 @@ from nasion.engines.operators import library as plugins
 from nasion.engines.spec import METADATA_KEY
 from nasion.engines.tensorrt import library as tensorrt_library
 from nasion.engines.tensorrt.build import Profile, build, parse_batch
-from nasion.engines.tensorrt.fp16 import in_halves
+from nasion.engines.tensorrt.fp16 import to_fp16
 from nasion.engines.tensorrt.library import TensorRt, tensorrt
 from nasion.engines.tensorrt.onnx_file import read_onnx
 from nasion.realtime.tracking.detector import LONGEST
@@ -111,13 +111,13 @@ def test_files_that_are_no_model_of_ours_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [landmarks, detector])
 def test_in_halves_only_decoding_stays_in_singles(make: object, tmp_path: Path) -> None:
     model = read_onnx(make(tmp_path / "a.onnx"))  # type: ignore[operator]
-    halved = in_halves(model)
+    halved = to_fp16(model)
     assert (halved.precision, halved.spec, halved.path) == ("fp16", model.spec, model.path)
     assert halved.sha256 != model.sha256, "plans of both are not the same"
     (tmp_path / "b.onnx").write_bytes(halved.content)
     again = read_onnx(tmp_path / "b.onnx")
     assert (again.precision, again.inputs, again.outputs) == ("fp16", model.inputs, model.outputs)
-    assert in_halves(again) is again
+    assert to_fp16(again) is again
     onnx.checker.check_model(onnx.load_from_string(halved.content))
     images = np.random.default_rng(3).uniform(0, 255, (2, 3, *model.spec.size)).astype(np.float32)
     runs = [onnxruntime.InferenceSession(each.content).run(None, {"images": images}) for each in (model, halved)]
@@ -149,12 +149,12 @@ def test_sums_stay_single_and_numbers_that_would_vanish_are_refused(tmp_path: Pa
 
     model = read_onnx(written("0.001"))
     images = np.full((1, 3, 8, 8), 255, np.float32)
-    for each in (model, in_halves(model)):
+    for each in (model, to_fp16(model)):
         points, confidence = onnxruntime.InferenceSession(each.content).run(None, {"images": images})
         np.testing.assert_allclose(points, 1 / 256, rtol=1e-3)
         np.testing.assert_allclose(confidence, 4 / 256, rtol=1e-3)
     with pytest.raises(ModelError, match="the number 1e-12, which is 0 in float16; export it in float16 instead"):
-        in_halves(read_onnx(written("0.000000000001")))
+        to_fp16(read_onnx(written("0.000000000001")))
 
 
 def save(path: Path, text: str, weights: dict[str, np.ndarray]) -> Path:
@@ -177,7 +177,7 @@ def test_halves_keep_outputs_and_resizing_as_they_must_be(tmp_path: Path) -> Non
     """
     weights = {name: np.ones(shape, np.float32) for name, shape in (("first", (2, 3, 1, 1)), ("second", (2, 2, 2, 2)))}
     save(tmp_path / "a.onnx", text, weights)
-    halved = in_halves(read_onnx(tmp_path / "a.onnx"))
+    halved = to_fp16(read_onnx(tmp_path / "a.onnx"))
     onnx.checker.check_model(onnx.load_from_string(halved.content), full_check=True)
     session = onnxruntime.InferenceSession(halved.content)
     points, confidence = session.run(["points", "confidence"], {"images": np.ones((1, 3, 8, 8), np.float32)})
@@ -188,12 +188,12 @@ def test_halves_keep_outputs_and_resizing_as_they_must_be(tmp_path: Path) -> Non
 
 def test_a_model_with_coordinates_inside_is_not_halved_here(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="export it in float16 instead: nasion export CHECKPOINT --fp16"):
-        in_halves(read_onnx(landmarks(tmp_path / "a.onnx", node=True)))
+        to_fp16(read_onnx(landmarks(tmp_path / "a.onnx", node=True)))
 
 
 def test_what_is_built_takes_its_types_from_the_file(library: TensorRt, fake: FakeTensorRt, tmp_path: Path) -> None:
     model = read_onnx(landmarks(tmp_path / "a.onnx"))
-    for each in (model, in_halves(model)):
+    for each in (model, to_fp16(model)):
         built = build(library, each, Profile.of(SPEC), workspace=64)
         assert built.engine.startswith(fake_tensorrt.MAGIC)
         assert (built.plugins, built.layers >= 7) == (0, True)
@@ -204,7 +204,7 @@ def test_a_network_of_other_types_than_asked_for_is_an_error(library: TensorRt, 
     model = read_onnx(landmarks(tmp_path / "a.onnx"))
     with pytest.raises(ModelError, match="asked for float16, but it has convolutions in float32"):
         build(library, replace(model, precision="fp16"), Profile.of(SPEC))
-    assert in_halves(model).layers == {"scores": "float16", "points": "float32"}
+    assert to_fp16(model).layers == {"scores": "float16", "points": "float32"}
     with pytest.raises(ModelError, match="layer points has weights in float16, but TensorRT has float32"):
         build(library, replace(model, layers={**model.layers, "points": "float16"}), Profile.of(SPEC))
     with pytest.raises(ModelError, match=r"inputs and outputs are .*float64.* but TensorRT has .*float32"):

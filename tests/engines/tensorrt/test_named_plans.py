@@ -12,7 +12,7 @@ import pytest
 from nasion.engines.errors import ModelError, RuntimeUnavailable
 from nasion.engines.gpu.device import Device
 from nasion.engines.select import open_runtime
-from nasion.engines.tensorrt.compile import Wish, plan_of
+from nasion.engines.tensorrt.compile import BuildOptions, plan_of
 from nasion.engines.tensorrt.library import tensorrt
 from nasion.engines.tensorrt.plan_cache import read_plan
 
@@ -29,25 +29,29 @@ def fake(fake_gpu: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTe
     tensorrt.cache_clear()
 
 
-def compiled(model: Path, wish: Wish) -> Path:
+def compiled(model: Path, build_options: BuildOptions) -> Path:
     """A plan beside its model, as ``nasion compile -o`` writes it."""
     with Device() as device:
-        ready = plan_of(model, tensorrt(), device, wish=wish, say=lambda text: None)
+        ready = plan_of(model, tensorrt(), device, build_options=build_options, say=lambda text: None)
         ready.engine.close()
     plan = model.with_suffix(".plan")
     plan.write_bytes(ready.path.read_bytes())
     return plan
 
 
-DEFAULT = Wish()
-WISHES = [DEFAULT, Wish(fp16=True, batch=(1, 2, 4), workspace=64)]
+DEFAULT = BuildOptions()
+WISHES = [DEFAULT, BuildOptions(fp16=True, batch=(1, 2, 4), workspace=64)]
 
 
-@pytest.mark.parametrize("wish", WISHES, ids=["as it is", "as it was asked for"])
+@pytest.mark.parametrize("build_options", WISHES, ids=["as it is", "as it was asked for"])
 def test_a_plan_of_another_version_is_built_again_from_its_model(
-    wish: Wish, fake: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    build_options: BuildOptions,
+    fake: FakeTensorRt,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    plan = compiled(landmarks(tmp_path / "points.onnx"), wish)
+    plan = compiled(landmarks(tmp_path / "points.onnx"), build_options)
     before, kept = read_plan(plan), plan.read_bytes()
     newer = fake_tensorrt.install("10.9.0", monkeypatch)
     for _ in range(2):
@@ -68,7 +72,7 @@ def test_a_plan_of_another_version_is_built_again_from_its_model(
 def test_a_plan_of_another_gpu_keeps_the_sides_that_it_takes(
     fake: FakeTensorRt, fake_gpu: FakeCuda, tmp_path: Path
 ) -> None:
-    plan = compiled(detector(tmp_path / "boxes.onnx"), Wish(longest=256))
+    plan = compiled(detector(tmp_path / "boxes.onnx"), BuildOptions(longest=256))
     fake_gpu.reset(gpus=2)
     with open_runtime(plan, device="cuda:1") as opened:
         assert opened(np.ones((1, 3, 256, 64), np.float32))

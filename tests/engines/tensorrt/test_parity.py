@@ -15,7 +15,7 @@ from nasion.engines.errors import ModelError, RuntimeUnavailable
 from nasion.engines.select import open_runtime
 from nasion.engines.tensorrt import compile as compiling
 from nasion.engines.tensorrt.engine import Engine
-from nasion.engines.tensorrt.fp16 import in_halves
+from nasion.engines.tensorrt.fp16 import to_fp16
 from nasion.engines.tensorrt.onnx_file import Precision, read_onnx
 from nasion.engines.tensorrt.parity import compare, differences
 from nasion.engines.tensorrt.photograph import views
@@ -175,7 +175,7 @@ def test_views_are_normalised_as_the_network_wants_them() -> None:
 @pytest.mark.parametrize("name", ["landmarks-68", "face-detector"])
 def test_rounding_to_float16_is_no_disagreement_and_a_shift_is(name: str) -> None:
     model = read_onnx(model_path(name))
-    session = onnxruntime.InferenceSession(in_halves(model).content)
+    session = onnxruntime.InferenceSession(to_fp16(model).content)
     names = [each.name for each in session.get_outputs()]
 
     def halved(images: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from nasion.engines.onnx_runtime import OnnxRuntime
 from nasion.engines.operators import library as plugins
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
-from nasion.engines.tensorrt.compile import Wish, plan_of
+from nasion.engines.tensorrt.compile import BuildOptions, plan_of
 from nasion.engines.tensorrt.engine import Engine
 from nasion.engines.tensorrt.library import tensorrt
 from nasion.engines.tensorrt.plan_cache import Plan, PlanCache, read_plan
@@ -85,14 +85,14 @@ def test_the_plan_is_built_once_and_the_reason_is_told(
     assert re.match(r"building a plan of points for Fake GPU, .*: there is no plan of points yet", told)
 
 
-DEFAULT = Wish()
+DEFAULT = BuildOptions()
 
 
-def _found(path: Path, wish: Wish = DEFAULT) -> tuple[bool, str, Plan]:
+def _found(path: Path, build_options: BuildOptions = DEFAULT) -> tuple[bool, str, Plan]:
     """Whether a plan had to be built, why, and the plan."""
     told: list[str] = []
     with Device() as device:
-        ready = plan_of(path, tensorrt(), device, wish=wish, say=told.append)
+        ready = plan_of(path, tensorrt(), device, build_options=build_options, say=told.append)
         ready.engine.close()
     assert bool(told) == ready.built
     assert all(ready.reason in each for each in told)
@@ -105,15 +105,15 @@ def test_a_changed_model_version_or_wish_gets_a_plan_of_its_own_and_says_why(
     path = landmarks(tmp_path / "points.onnx")
     assert _found(path)[:2] == (True, "there is no plan of points yet")
     assert not _found(path)[0]
-    for wish, text in (
-        (Wish(fp16=True), "precision fp32, wanted is fp16"),
-        (Wish(batch=(1, 2, 4)), "input 1:8:32 x 32 x 32, wanted is 1:2:4 x 32 x 32"),
-        (Wish(workspace=64), "workspace any, wanted is 64 MB"),
+    for build_options, text in (
+        (BuildOptions(fp16=True), "precision fp32, wanted is fp16"),
+        (BuildOptions(batch=(1, 2, 4)), "input 1:8:32 x 32 x 32, wanted is 1:2:4 x 32 x 32"),
+        (BuildOptions(workspace=64), "workspace any, wanted is 64 MB"),
     ):
-        built, reason, plan = _found(path, wish)
+        built, reason, plan = _found(path, build_options)
         assert built
         assert text in reason
-        assert plan.key.precision == ("fp16" if wish.fp16 else "fp32")
+        assert plan.key.precision == ("fp16" if build_options.fp16 else "fp32")
     landmarks(path, seed=1)
     assert re.search("the model [0-9a-f]{12}…, wanted is", _found(path)[1])
     fake_tensorrt.install("10.9.0", monkeypatch)
@@ -186,7 +186,7 @@ def test_a_plan_that_gives_something_else_is_refused_and_not_kept(fake: FakeTens
 
 
 def test_a_built_plan_carries_how_well_it_agrees(fake: FakeTensorRt, tmp_path: Path) -> None:
-    plan = _found(landmarks(tmp_path / "points.onnx"), Wish(fp16=True))[2]
+    plan = _found(landmarks(tmp_path / "points.onnx"), BuildOptions(fp16=True))[2]
     points = plan.about["agreement"]["points"]
     assert points["within"] == 1
     assert 0 < points["worst"] < points["tolerance"] == 0.5

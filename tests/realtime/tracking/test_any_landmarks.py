@@ -46,7 +46,7 @@ class AsInPapers(FakeRuntime):
         self.batches.append(images.shape)
         mean, std = (np.float32(values).reshape(3, 1, 1) for values in (MEAN, STD))
         levels = (images * std + mean) / 255
-        large = levels.repeat(2, axis=2).repeat(2, axis=3)  # what a disc needs to look large enough
+        large = levels.repeat(2, axis=2).repeat(2, axis=3)  # what a disc needs to observation large enough
         found = self._eye(large.astype(np.float32))
         low, high = found["points"].min(axis=1) / 2, found["points"].max(axis=1) / 2
         points = (low + high)[:, None] / 2 - 0.25 + self._template * (high - low)[:, None] / 2

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nasion.realtime.tracking.shots import CutDetector
+from nasion.realtime.tracking.shots import ShotChangeDetector
 
 WIDTH, HEIGHT = 320, 180
 
@@ -24,7 +24,7 @@ def scene(seed):
 
 
 def view(picture, x=0.0, y=0.0, zoom=1.0, degrees=0.0):
-    """What a camera over the picture sees that looks x, y beside its middle."""
+    """What a camera over the picture sees that observations x, y beside its middle."""
     centre = (WIDTH - 0.5 + x, HEIGHT - 0.5 + y)
     matrix = cv2.getRotationMatrix2D(centre, degrees, zoom)
     matrix[:, 2] += np.array([WIDTH / 2, HEIGHT / 2]) - centre
@@ -33,7 +33,7 @@ def view(picture, x=0.0, y=0.0, zoom=1.0, degrees=0.0):
 
 def cuts(frames):
     """Numbers of the frames that begin a shot."""
-    detector = CutDetector()
+    detector = ShotChangeDetector()
     return [i for i, image in enumerate(frames) if detector.update(image)]
 
 
@@ -115,7 +115,7 @@ def test_a_picture_of_another_size_begins_a_shot_and_the_first_does_not():
 
 
 def test_after_reset_the_next_picture_is_the_first():
-    detector = CutDetector()
+    detector = ShotChangeDetector()
     detector.update(view(scene(7)))
     detector.reset()
     assert not detector.update(view(scene(8)))
@@ -123,6 +123,6 @@ def test_after_reset_the_next_picture_is_the_first():
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (35, 63), (36, 64), (37, 129)])
 def test_pictures_smaller_than_a_thumbnail_do_no_harm(size, rng):
-    detector = CutDetector()
+    detector = ShotChangeDetector()
     for _ in range(3):
         assert detector.update(rng.integers(0, 256, (*size, 3)).astype(np.uint8)) in (True, False)

@@ -76,7 +76,7 @@ def test_a_crowd_is_followed_whole():
     assert [ids(faces) for faces in seen] == [list(range(1, 25))] * 5
 
 
-# --- when the detector looks
+# --- when the detector observations
 
 
 def test_between_two_looks_the_detector_rests_while_all_faces_are_followed_in_one_batch():
@@ -141,7 +141,7 @@ def test_the_backdrop_is_not_followed_where_a_face_was():
     tracker = Tracker.from_networks(DiscDetector(), aligner)
     seen = play(tracker, *[[Disc(RED, 160, 120)]] * 3, *[[]] * 30)
     assert [ids(faces) for faces in seen[3:]] == [[]] * 30
-    assert len(aligner.batches) == 2 + 2 + 2  # found, followed, missed twice; then nobody looks there any more
+    assert len(aligner.batches) == 2 + 2 + 2  # found, followed, missed twice; then nobody observations there any more
 
 
 def test_what_the_detector_takes_for_a_face_but_the_aligner_does_not_is_nobody():

@@ -148,8 +148,8 @@ def test_a_frame_that_is_none_is_refused_before_anything_is_asked():
 def test_search_may_run_ahead_of_follow():
     whole, parts = make(), make()
     networks, frames = parts.networks, story()
-    sightings = [networks.run(parts.tracking.search(f)) for f in frames]
-    followed = [networks.run(parts.tracking.follow(f, seen)) for f, seen in zip(frames, sightings, strict=True)]
+    results = [networks.run(parts.tracking.search(f)) for f in frames]
+    followed = [networks.run(parts.tracking.follow(f, seen)) for f, seen in zip(frames, results, strict=True)]
     expected = [whole.update(f) for f in frames]
     assert len({face.id for faces in expected for face in faces}) >= 3
     same(expected, followed)
@@ -158,11 +158,11 @@ def test_search_may_run_ahead_of_follow():
 def test_search_in_another_thread_gives_the_same_faces():
     whole, parts = make(), make()
     networks, frames = parts.networks, story()
-    sightings, ready = [], threading.Semaphore(0)
+    results, ready = [], threading.Semaphore(0)
 
     def search():
         for f in frames:
-            sightings.append(networks.run(parts.tracking.search(f)))
+            results.append(networks.run(parts.tracking.search(f)))
             ready.release()
 
     thread = threading.Thread(target=search)
@@ -170,7 +170,7 @@ def test_search_in_another_thread_gives_the_same_faces():
     results = []
     for i, f in enumerate(frames):
         assert ready.acquire(timeout=30)
-        results.append(networks.run(parts.tracking.follow(f, sightings[i])))
+        results.append(networks.run(parts.tracking.follow(f, results[i])))
     thread.join()
     same([whole.update(f) for f in frames], results)
 

@@ -15,7 +15,7 @@ from nasion.trainers.export.files.operators import location_reweight, multi_leve
 
 from nasion.engines.errors import NasionError
 from nasion.engines.onnx_runtime import OnnxRuntime
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import KernelError, Kernels
 from nasion.engines.tensorrt.parity import compare
 
@@ -63,12 +63,12 @@ def test_regions_and_points_are_those_of_the_twins(kernels: Counting, dtype: tor
     assert kernels.calls == {"regions": 1, "points": 1}
     images = np.repeat([0, 1], 2)[:, None]
     rois = np.concatenate([images, BOXES.numpy().reshape(4, 4)], axis=1).astype(np.float32)
-    expected = twins.multi_level_roi_align(
+    expected = reference.multi_level_roi_align(
         [each.numpy() for each in levels(dtype)], rois, scales=(1 / 4, 1 / 8), output_size=7
     )
     assert features.dtype == dtype
     np.testing.assert_allclose(features.numpy(), expected, atol=2e-5 if dtype == torch.float32 else 1e-3)
-    places, peaks = twins.location_reweight(maps.numpy(), threshold=0.4)
+    places, peaks = reference.location_reweight(maps.numpy(), threshold=0.4)
     np.testing.assert_allclose(points.numpy(), places, atol=1e-4)
     np.testing.assert_array_equal(confidence.numpy(), peaks.astype(np.float32))
 
@@ -77,7 +77,7 @@ def test_regions_and_points_are_those_of_the_twins(kernels: Counting, dtype: tor
 def test_a_whole_network_gives_what_it_gives_in_plain_torch(kernels: Counting, half: bool) -> None:
     torch.manual_seed(0)
     learner = test_half.rdfn().eval()
-    network = test_half.Halved(learner.exported()) if half else learner.exported().eval()
+    network = test_half.HalfPrecision(learner.exported()) if half else learner.exported().eval()
     images = example(learner.spec, batch=2, seed=1)
     with torch.no_grad():
         plain = network(images)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 from nasion.trainers.export.files.files import compare, example, write_model
-from nasion.trainers.export.files.fp16 import Halved
+from nasion.trainers.export.files.fp16 import HalfPrecision
 from nasion.trainers.export.files.nodes import attributes_of
 from onnx import TensorProto
 from torch import Tensor, nn
@@ -144,7 +144,7 @@ def test_half_precision_runs_in_torch_too(tmp_path: Path) -> None:
 
 def test_the_network_itself_stays_as_it_is() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    halved = Halved(network)
+    halved = HalfPrecision(network)
     assert {each.dtype for each in network.parameters()} == {torch.float32}
     assert {each.dtype for each in halved.parameters()} == {torch.float16}
 

@@ -1,4 +1,4 @@
-"""Our operators in torch and as ONNX nodes, against each other and against the NumPy twins."""
+"""Our operators in torch and as ONNX nodes, against each other and against the NumPy reference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from nasion.engines.operators import reference as twins
+from nasion.engines.operators import reference
 from nasion.trainers.export.files import nodes, operators
 from nasion.trainers.networks.decoding import reweighted
 
@@ -74,7 +74,7 @@ def align(maps: list[NDArray[Any]], boxes: Array, *, sampling: int = 2, normaliz
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("sampling", [1, 2, 3])
 def test_regions_agree_with_the_numpy_twin_in_torch_and_in_onnx_runtime(sampling: int, normalize: bool) -> None:
-    expected = twins.multi_level_roi_align(
+    expected = reference.multi_level_roi_align(
         levels(), rois(), scales=SCALES, output_size=SIZE, sampling_ratio=sampling, normalize=normalize
     )
     in_torch = torch.ops.nasion.multi_level_roi_align(
@@ -100,7 +100,7 @@ def test_a_region_alone_is_what_it_is_among_others_and_none_are_none() -> None:
 
 
 def test_one_level_will_do() -> None:
-    expected = twins.multi_level_roi_align(levels()[:1], rois(), scales=SCALES[:1], output_size=SIZE)
+    expected = reference.multi_level_roi_align(levels()[:1], rois(), scales=SCALES[:1], output_size=SIZE)
     np.testing.assert_allclose(align(levels()[:1], rois()), expected, atol=2e-5)
 
 
@@ -109,7 +109,7 @@ def test_half_precision_features_are_added_up_in_full() -> None:
     long = [(each * 200).astype(np.float16) for each in levels(np.float16)]
     features = align(long, rois())
     assert features.dtype == np.float16
-    expected = twins.multi_level_roi_align(long, rois(), scales=SCALES, output_size=SIZE)
+    expected = reference.multi_level_roi_align(long, rois(), scales=SCALES, output_size=SIZE)
     np.testing.assert_allclose(features, expected, atol=2e-3)
     boxes = torch.from_numpy(rois()[None, :1, 1:])
     plain = operators.multi_level_roi_align(
@@ -131,7 +131,7 @@ def maps(dtype: type = np.float32) -> NDArray[Any]:
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_points_agree_with_the_numpy_twin_in_torch_and_in_onnx_runtime(dtype: type) -> None:
     found = run("LocationReweight", {"maps": maps(dtype)}, ("points", "confidence"), threshold=0.5)
-    expected = twins.location_reweight(maps(dtype), threshold=0.5)
+    expected = reference.location_reweight(maps(dtype), threshold=0.5)
     in_torch = torch.ops.nasion.location_reweight(torch.from_numpy(maps(dtype)), 0.5)
     for onnx_found, torch_found, wanted in zip(found, in_torch, expected, strict=True):
         assert onnx_found.dtype == np.float32

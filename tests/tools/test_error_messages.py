@@ -17,9 +17,9 @@ from nasion.engines.select import open_runtime
 from nasion.engines.zoo import model_path
 from nasion.realtime import sources
 from nasion.realtime.sources import cameras, open_source
+from nasion.tools.error_messages import import_remedy
 from nasion.tools.main import explanation
 from nasion.tools.main import main as nasion
-from nasion.tools.mending import import_remedy
 
 from ..support.commands import ENVIRONMENT, run
 
