@@ -35,7 +35,7 @@ class Alignments:
         confidence: (k, n) float32 in 0..1.
         presence: (k,) float32 in 0..1: probability that the region shows a face; 0 where a landmark is not finite.
         boxes: (k, 4) float32 around the points.
-        regions: k regions in which to observation for each face next: around its points, upright.
+        regions: k regions in which to look for each face next: around its points, upright.
     """
 
     points: FloatArray
@@ -139,7 +139,7 @@ def _part(whole: Alignments, begin: int, end: int) -> Alignments:
 
 
 def region_of_box(box: FloatArray) -> Region:
-    """Where to observation for the landmarks of a face that the detector has just boxed (4,)."""
+    """Where to look for the landmarks of a face that the detector has just boxed (4,)."""
     x0, y0, x1, y1 = box.tolist()
     width, height = x1 - x0, y1 - y0
     return Region((x0 + x1) / 2, (y0 + y1) / 2 + BOX_DOWN * height, BOX_SCALE * max(width, height))

@@ -32,7 +32,7 @@ class Detections:
         boxes: (n, 4) float32: x0, y0, x1, y1 in pixels of the image, forehead to chin, or around the landmarks where
             the network finds these too; may reach beyond it.
         scores: (n,) float32 in 0..1.
-        regions: n regions in which to observation for the landmarks.
+        regions: n regions in which to look for the landmarks.
     """
 
     boxes: FloatArray

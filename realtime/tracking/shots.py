@@ -99,7 +99,7 @@ def _found(last: FloatArray, now: FloatArray, x: int, y: int) -> bool:
     """Whether the part of the last thumbnail at x, y is seen near there in this one."""
     width, height = _PART
     part, here = last[y : y + height, x : x + width], now[y : y + height, x : x + width]
-    if part.std() < _FLAT:  # a plain wall has no shape to observation for, but stays a wall of that shade
+    if part.std() < _FLAT:  # a plain wall has no shape to look for, but stays a wall of that shade
         return bool(here.std() < _FLAT and abs(here.mean() - part.mean()) < 2 * _FLAT)
     left, top = max(x - _REACH[0], 0), max(y - _REACH[1], 0)
     near = now[top : y + height + _REACH[1], left : x + width + _REACH[0]]

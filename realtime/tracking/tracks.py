@@ -35,7 +35,7 @@ class Observation:
         confidence: (n,) float32 in 0..1.
         score: in 0..1, that a face is there.
         box: (4,) float32 around the points.
-        region: where to observation for it in the next frame.
+        region: where to look for it in the next frame.
     """
 
     points: FloatArray
@@ -121,7 +121,7 @@ class TrackManager:
         return sys.maxsize if self._max is None else self._max - len(self.in_sight)
 
     def next_frame(self) -> list[Track]:
-        """Begin a frame, in which nobody has been seen yet; returns those to observation for at their last place."""
+        """Begin a frame, in which nobody has been seen yet; returns those to look for at their last place."""
         expected = self.followed
         for track in self.tracks:
             track.misses += 1

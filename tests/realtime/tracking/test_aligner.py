@@ -7,7 +7,7 @@ import pytest
 from nasion.engines.errors import ModelError
 from nasion.engines.spec import Spec
 from nasion.realtime.faces import IBUG_68
-from nasion.realtime.geometry import Region, box_of, invert, roll, to_tensor, transform, warp
+from nasion.realtime.geometry import Region, box_of, invert, places_of, roll, to_tensor, transform, warp
 from nasion.realtime.tracking.aligner import BOX_DOWN, BOX_SCALE, Aligner, region_of_box
 
 from ...support.fake_networks import GREEN, RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, backdrop, draw
@@ -67,11 +67,10 @@ def test_a_network_without_presence_says_it_by_its_mean_confidence():
 
 
 def test_the_next_region_holds_the_points_with_a_margin_and_turns_them_upright():
-    aligner = Aligner(DiscAligner())
     for angle in (-0.6, 0.0, 0.4, 2.5):
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
         points = TEMPLATE @ turn * 40 + np.float32([150, 100])
-        boxes, (region,) = aligner.places_of(points[None])
+        boxes, (region,) = places_of(points[None], IBUG_68, margin=1.35)
         np.testing.assert_array_equal(boxes[0], box_of(points))
         assert region.angle == pytest.approx(angle, abs=1e-4)
         assert region.side == pytest.approx(80 * 1.35, rel=1e-3)
@@ -80,8 +79,7 @@ def test_the_next_region_holds_the_points_with_a_margin_and_turns_them_upright()
 
 
 def test_of_a_scheme_that_is_not_known_the_next_region_is_not_turned():
-    aligner = Aligner(Constant(SPEC, points=np.zeros((2, 2)), confidence=[1, 1]))
-    boxes, regions = aligner.places_of(np.float32([[[0, 0], [10, 30]]]))
+    boxes, regions = places_of(np.float32([[[0, 0], [10, 30]]]), None, margin=1.0)
     assert (boxes.tolist(), regions) == ([[0, 0, 10, 30]], [Region(5, 15, 30)])
 
 

@@ -13,7 +13,7 @@ from nasion.engines.spec import Spec
 from nasion.realtime.drawing import draw as overlay
 from nasion.realtime.faces import Frame
 from nasion.realtime.schemes import USUAL
-from nasion.realtime.sinks import open_sinks
+from nasion.realtime.sinks import Header, open_sinks
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.realtime.tracking.tracker import Tracker
@@ -46,7 +46,7 @@ class AsInPapers(FakeRuntime):
         self.batches.append(images.shape)
         mean, std = (np.float32(values).reshape(3, 1, 1) for values in (MEAN, STD))
         levels = (images * std + mean) / 255
-        large = levels.repeat(2, axis=2).repeat(2, axis=3)  # what a disc needs to observation large enough
+        large = levels.repeat(2, axis=2).repeat(2, axis=3)  # what a disc needs to look large enough
         found = self._eye(large.astype(np.float32))
         low, high = found["points"].min(axis=1) / 2, found["points"].max(axis=1) / 2
         points = (low + high)[:, None] / 2 - 0.25 + self._template * (high - low)[:, None] / 2
@@ -67,7 +67,8 @@ def test_faces_of_every_scheme_are_followed_drawn_and_written(count, tmp_path):
     followed = tracker(count)
     for path in (table, lines, columns):
         followed.reset()
-        with open_sinks(info=info, landmarks=path) as sinks:
+        header = Header.of(info, scheme=USUAL[count].name, landmarks=count)
+        with open_sinks(info=info, landmarks=path, header=header) as sinks:
             for i in range(4):
                 shown = frame(i, Disc(RED, 120 + 3 * i, 120, 80))
                 (face,) = followed.update(shown)
@@ -77,7 +78,7 @@ def test_faces_of_every_scheme_are_followed_drawn_and_written(count, tmp_path):
                 sinks.write(shown, [face])
     assert (overlay(shown.image, [face]) != shown.image).any()
     faces = [line for line in map(json.loads, lines.read_text().splitlines()) if line.get("faces")]
-    assert [len(line["faces"][0]["points"]) for line in faces] == [count] * 4
+    assert [len(line["faces"][0]["landmarks"]) for line in faces] == [count] * 4
     assert len(list(csv.reader(table.open()))) >= 5
     assert parquet.read_table(columns).num_rows >= 4
 

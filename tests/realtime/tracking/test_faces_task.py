@@ -10,7 +10,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.export.files.files import write_model
 from torch import nn
 
 from nasion.engines.errors import ModelError
@@ -21,6 +20,7 @@ from nasion.realtime.tracking.detector import Detector
 from nasion.realtime.tracking.face_finder import MARGIN, MiddleFace, region_of_tight_box
 from nasion.realtime.tracking.tracker import Tracker
 from nasion.tools.main import main as nasion
+from nasion.trainers.export.files import write_model
 
 from ...support.disc_stories import ids, place, play
 from ...support.fake_networks import GREEN, RED, Constant, Disc, DiscAligner, DiscDetector, DiscFaces, draw, frame
@@ -235,7 +235,7 @@ def test_an_exported_network_tracks_a_clip_into_a_video_and_a_file(clip, whole_f
     assert end.value.code == 0
     frames = [line for line in map(json.loads, lines.read_text().splitlines()) if "faces" in line]
     assert [[face["id"] for face in line["faces"]] for line in frames] == [[1]] * 12
-    middles = np.array([np.mean(line["faces"][0]["points"], axis=0)[:2] for line in frames])
+    middles = np.array([np.mean(line["faces"][0]["landmarks"], axis=0)[:2] for line in frames])
     np.testing.assert_allclose(middles, [[40 + 4 * i, 60] for i in range(12)], atol=1.5)
     assert video.stat().st_size > 1000
 

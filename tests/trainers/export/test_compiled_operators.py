@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from nasion.trainers.export.files.compiled_operators import compiled_operators
-from nasion.trainers.export.files.files import example
 from nasion.trainers.export.files.operators import location_reweight, multi_level_roi_align
 
 from nasion.engines.errors import NasionError
@@ -18,6 +17,7 @@ from nasion.engines.onnx_runtime import OnnxRuntime
 from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import KernelError, Kernels
 from nasion.engines.tensorrt.parity import compare
+from nasion.trainers.export.files import example
 
 from ...gpu.test_runtimes_gpu import built, by_torch, exported
 from ...support import native

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.export.files.files import absorb_std, example, photographs, worst_difference, write_model
 from nasion.trainers.export.files.operators import as_nodes, location_reweight
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from nasion.engines.spec import METADATA_KEY
 from nasion.tools.commands.export import export
 from nasion.trainers import checkpoint as files
 from nasion.trainers.data.augment import Augmentation
+from nasion.trainers.export.files import absorb_std, example, photographs, worst_difference, write_model
 from nasion.trainers.networks import resnet
 from nasion.trainers.systems import all_recipes
 from nasion.trainers.training import recipes

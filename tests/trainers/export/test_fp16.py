@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nasion.trainers.export.files.files import compare, example, write_model
 from nasion.trainers.export.files.fp16 import HalfPrecision
 from nasion.trainers.export.files.nodes import attributes_of
 from onnx import TensorProto
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
+from nasion.trainers.export.files import compare, example, write_model
 from nasion.trainers.learner import Learner
 from nasion.trainers.networks import resnet
 from nasion.trainers.networks.blocks import in_full_precision, spatial_moments

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.export.files.files import example, worst_difference, write_model
 from torch import Tensor, nn
 
 from nasion.engines.spec import Spec
+from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.dan import DAN, Corrector, inverse, nearness, similarity, turned
 from nasion.trainers.networks.pwc import PWCConfig
 from nasion.trainers.systems.pwc_learners import Regression

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.export.files.files import example, write_model
 from torch import Tensor
 
 from nasion.engines.errors import NasionError
 from nasion.engines.select import open_runtime
 from nasion.trainers.checkpoint import TrainingError, kept, save
 from nasion.trainers.data import read_set
+from nasion.trainers.export.files import example, write_model
 from nasion.trainers.networks import resnet
 from nasion.trainers.networks.rdfn import (
     RDFN,

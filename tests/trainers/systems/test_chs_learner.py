@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.export.files.files import example, worst_difference, write_model
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.chs import CHS, Cascade, CHSConfig
 from nasion.trainers.systems.chs import CHSLearner, maps_loss
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from nasion.trainers.evaluation.tracking.references import PairedItem
 from nasion.trainers.evaluation.tracking.tables import TABLES
-from nasion.trainers.export.files.files import example, worst_difference, write_model
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -19,6 +18,7 @@ from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.counting import multiply_accumulates
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.rht import Outcome, RHTConfig
 from nasion.trainers.systems import load_trained
 from nasion.trainers.systems.rht import RECIPES

@@ -8,12 +8,12 @@ from typing import get_args
 
 import pytest
 import torch
-from nasion.trainers.export.files.files import example, worst_difference, write_model
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.hrnet import HRNet, HRNetConfig
 from nasion.trainers.networks.sd_hrnet import COFW_GRAPH, Graph, SDHRNetConfig, SHRNet
 from nasion.trainers.networks.slimming import plain

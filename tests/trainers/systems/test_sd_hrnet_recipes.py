@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.export.files.files import example
 
 from nasion.engines.errors import NasionError
 from nasion.trainers.checkpoint import TrainingError
+from nasion.trainers.export.files import example
 from nasion.trainers.networks.sd_hrnet import WFLW_GRAPH
 from nasion.trainers.systems import load_trained
 from nasion.trainers.systems.distilling import DistilLearner, SlimLearner, SupernetLearner
