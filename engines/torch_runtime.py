@@ -54,7 +54,7 @@ class TorchRuntime(Closing):
         except Exception as error:
             raise ModelError(
                 f"{path}: torch cannot load it ({foreign(error)}); export it again. Where a program has operators of "
-                "its own, import what registers them first (ours: nasion.trainers.export.files.operators)"
+                "its own, import what registers them first (ours: nasion.trainers.networks.operators)"
             ) from error
         if spec is None:
             raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")

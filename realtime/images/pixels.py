@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import cv2
 import numpy as np
@@ -58,7 +58,6 @@ class Pixels(Protocol):
         ...
 
 
-@runtime_checkable
 class DevicePixels(Pixels, Protocol):
     """An image on a GPU, which its own kernel crops there."""
 

@@ -67,10 +67,9 @@ def run_letterbox(runtime: Runtime, images: Sequence[Pixels], width: int, height
 
 def _on_device(runtime: Runtime, images: Sequence[Pixels]) -> list[DevicePixels]:
     """Return the images if all lie on the GPU of a network that takes them there, else none."""
-    if not takes_images_on(runtime, images[0].device):
+    if not all(takes_images_on(runtime, image.device) for image in images):
         return []
-    found = [image for image in images if image.device == runtime.device and isinstance(image, DevicePixels)]
-    return found if len(found) == len(images) else []
+    return [cast(DevicePixels, image) for image in images]  # only these have the device of a GPU
 
 
 def _run_on_device(runtime: Runtime, parts: Sequence[_OnDevice], height: int, width: int) -> Outputs:

@@ -109,7 +109,8 @@ def need_plugins(name: str, patch: pytest.MonkeyPatch) -> None:
 def by_torch(network: nn.Module, spec: Spec, given: Spec, kernels: Kernels, device: str) -> Call:
     """The network with our operators by ``kernels``, for pictures that are normalised as another spec says."""
     import torch
-    from nasion.trainers.export.files.compiled_operators import compiled_operators
+
+    from nasion.trainers.export.compiled_operators import compiled_operators
 
     mean, std, other_mean, other_std = (
         torch.tensor(each).reshape(3, 1, 1) for each in (spec.mean, spec.std, given.mean, given.std)

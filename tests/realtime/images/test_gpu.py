@@ -252,7 +252,8 @@ def test_a_cut_is_seen_on_the_gpu(reference: tuple[FakeNvdec, StreamKernels], de
     networks = [OnFakeGpu(network, device) for network in (DiscDetector(), DiscAligner())]
     trackers = Tracker.from_networks(DiscDetector(), DiscAligner()), Tracker.from_networks(*networks)
     cuts = [
-        [t.search(frame).shot_change for frame in frames] for t, frames in zip(trackers, (on_cpu, on_gpu), strict=True)
+        [t.networks.run(t.tracking.search(frame)).shot_change for frame in frames]
+        for t, frames in zip(trackers, (on_cpu, on_gpu), strict=True)
     ]
     assert cuts[0] == cuts[1] == [False, False, False, True, False, False]
 

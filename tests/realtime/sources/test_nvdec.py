@@ -24,6 +24,7 @@ from nasion.realtime.faces import DeviceFrame, Frame
 from nasion.realtime.images.pixels import HostPixels, pixels_of
 from nasion.realtime.pipeline import track
 from nasion.realtime.sources import nvdec, open_source
+from nasion.realtime.tracking.feeding import run_crops, run_letterbox
 from nasion.realtime.tracking.options import TrackerOptions
 from nasion.realtime.tracking.tracker import Tracker
 from nasion.tools.main import main as nasion
@@ -271,8 +272,8 @@ def test_colours_are_those_that_ffmpeg_makes(
     picture[100:140] = (200, 90, 20)
     tags = {"colorspace": numbers[standard], "color_range": 2 if full else 1}
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", [picture], **tags))
-    theirs = HostPixels(on_cpu[0].image).fitted(Seeing(), 320, 240)[0]["seen"]
-    ours = pixels_of(on_gpu[0].pixels).fitted(OnFakeGpu(Seeing(), device), 320, 240)[0]["seen"]
+    theirs = run_letterbox(Seeing(), [HostPixels(on_cpu[0].image)], 320, 240)[0]["seen"]
+    ours = run_letterbox(OnFakeGpu(Seeing(), device), [on_gpu[0].pixels], 320, 240)[0]["seen"]
     assert np.abs(ours - theirs)[:, :, :240].max() * 255 < 4  # FFmpeg rounds on the way
 
 
@@ -288,8 +289,11 @@ def test_turned_videos_are_upright_on_the_gpu(
     network = OnFakeGpu(Seeing(), device)
     height, width, _ = host.shape
     for ours, theirs in (
-        (pixels.fitted(network, width // 2, height // 2)[0], host.fitted(Seeing(), width // 2, height // 2)[0]),
-        (pixels.crops(network, REGIONS[1:2]), host.crops(Seeing(), REGIONS[1:2])),
+        (
+            run_letterbox(network, [pixels], width // 2, height // 2)[0],
+            run_letterbox(Seeing(), [host], width // 2, height // 2)[0],
+        ),
+        (run_crops(network, [(pixels, REGIONS[1:2])]), run_crops(Seeing(), [(host, REGIONS[1:2])])),
     ):
         alike(ours["seen"] * 255, theirs["seen"] * 255)
     alike(pixels.thumbnail(64, 36), host.thumbnail(64, 36))

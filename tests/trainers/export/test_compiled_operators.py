@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.export.files.compiled_operators import compiled_operators
-from nasion.trainers.export.files.operators import location_reweight, multi_level_roi_align
 
 from nasion.engines.errors import NasionError
 from nasion.engines.onnx_runtime import OnnxRuntime
 from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import KernelError, Kernels
 from nasion.engines.tensorrt.parity import compare
+from nasion.trainers.export.compiled_operators import compiled_operators
 from nasion.trainers.export.files import example
+from nasion.trainers.networks.operators import location_reweight, multi_level_roi_align
 
 from ...gpu.test_runtimes_gpu import built, by_torch, exported
 from ...support import native

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.export.files.operators import as_nodes, location_reweight
 from torch import Tensor, nn
 
 from nasion.engines.errors import NasionError, SinkError
@@ -20,6 +19,7 @@ from nasion.trainers import checkpoint as files
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.export.files import absorb_std, example, photographs, worst_difference, write_model
 from nasion.trainers.networks import resnet
+from nasion.trainers.networks.operators import as_nodes, location_reweight
 from nasion.trainers.systems import all_recipes
 from nasion.trainers.training import recipes
 from nasion.trainers.training.loop import Schedule
@@ -206,7 +206,7 @@ def test_operators_that_torch_does_not_know_are_explained(tmp_path: Path) -> Non
     failed = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, env={"PYTHONPATH": str(source)}
     )
-    assert "import what registers them first (ours: nasion.trainers.export.files.operators)" in failed.stderr
+    assert "import what registers them first (ours: nasion.trainers.networks.operators)" in failed.stderr
 
 
 def test_a_format_that_we_do_not_write_is_named(checkpoint: Path, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nasion.trainers.export.files.fp16 import HalfPrecision
-from nasion.trainers.export.files.nodes import attributes_of
 from onnx import TensorProto
 from torch import Tensor, nn
 
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
 from nasion.trainers.export.files import compare, example, write_model
+from nasion.trainers.export.fp16 import HalfPrecision
+from nasion.trainers.export.nodes import attributes_of
 from nasion.trainers.learner import Learner
 from nasion.trainers.networks import resnet
 from nasion.trainers.networks.blocks import in_full_precision, spatial_moments
