@@ -190,7 +190,7 @@ class Face:
         confidence: (n,) float32 in 0..1: probability that the landmark lies within 10 % of the inter-ocular distance.
         visibility: (n,) uint8: 0 self-occluded, 1 occluded, 2 visible; None where the network does not tell.
         pose: head pose; None where it is not measured.
-        scheme: name of the landmark scheme; empty where it is not known.
+        scheme: name of the landmark scheme; empty for the usual one with that many landmarks, if there is one.
     """
 
     id: int
@@ -205,7 +205,7 @@ class Face:
     def __post_init__(self) -> None:
         """Give the landmarks their scheme."""
         if type(self.landmarks) is not Landmarks:
-            scheme = SCHEMES.get(self.scheme)
+            scheme = SCHEMES.get(self.scheme) if self.scheme else scheme_of(len(self.landmarks))
             object.__setattr__(self, "landmarks", Landmarks(self.landmarks, scheme))
 
     @property

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from nasion.trainers.evaluation.tracking.comparison import beside, errors_by, measure, over_seeds, usual_errors
 from nasion.trainers.evaluation.tracking.tracking import Located
 
 from nasion.engines import zoo
@@ -16,6 +15,7 @@ from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
 from nasion.tools.commands.evaluate import _finite, evaluate, table
 from nasion.trainers.data import LandmarkSet
+from nasion.trainers.evaluation.comparison import beside, errors_by, measure, over_seeds, usual_errors
 from nasion.trainers.systems.locating import Model, locate_at_truth, locate_by_detector, locate_in_pictures, opened
 
 from ...support.fake_networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, draw

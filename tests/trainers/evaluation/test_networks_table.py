@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from nasion.trainers.evaluation.tracking.published import SIZES
 
 from nasion.engines.errors import NasionError
 from nasion.tools.commands.networks import networks, table
 from nasion.trainers.counting import multiply_accumulates
 from nasion.trainers.evaluation.presets import PRESETS, Count, Figure, count
+from nasion.trainers.evaluation.published import SIZES
 from nasion.trainers.networks.rdfn import RDFN
 from nasion.trainers.networks.region_head import PRESETS as REGION_HEADS
 

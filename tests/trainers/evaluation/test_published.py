@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from nasion.trainers.evaluation.tracking.published import PAPERS, SIZES, SYSTEMS, in_true_boxes, printed, published
-from nasion.trainers.evaluation.tracking.tables import TABLES
 
+from nasion.trainers.evaluation.published import PAPERS, SIZES, SYSTEMS, in_true_boxes, printed, published
+from nasion.trainers.evaluation.tables import TABLES
 from nasion.trainers.systems import all_recipes
 
 

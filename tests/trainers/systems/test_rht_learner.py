@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.evaluation.tracking.references import PairedItem
-from nasion.trainers.evaluation.tracking.tables import TABLES
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -18,6 +16,8 @@ from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.counting import multiply_accumulates
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.evaluation.references import PairedItem
+from nasion.trainers.evaluation.tables import TABLES
 from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.rht import Outcome, RHTConfig
 from nasion.trainers.systems import load_trained

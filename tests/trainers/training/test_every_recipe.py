@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.evaluation.tracking.references import PairedSamples
 from torch import nn
 from torch.utils.data import default_collate
 
@@ -19,6 +18,7 @@ from nasion.tools.commands.train import train
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceSamples
+from nasion.trainers.evaluation.references import PairedSamples
 from nasion.trainers.learner import Learner
 from nasion.trainers.systems import all_recipes
 from nasion.trainers.systems.rht_learner import RHTLearner
