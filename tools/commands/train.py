@@ -74,7 +74,7 @@ def train(
         set_: data set to learn from, for the recipes of the papers.
         size: side of the crop in pixels (default: the recipe's).
         width: channels over those of the paper (default: the recipe's).
-        start: checkpoint of the stage before, for recipes that have one.
+        start: checkpoint of the stage before, for recipes that have one, or whose weights training begins with.
         teacher: checkpoint of the network to learn from, for recipes that distil.
         backbone_weights: public weights of the backbone (default: from scratch).
         budget: million multiply-accumulates that pruning may leave.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 
 from ...engines.spec import Spec
+from .. import checkpoint
 from ..data import TrainingData
 from ..learner import Learner
 from ..networks.encoder_decoder import ACCURATE, EncoderDecoder
@@ -18,6 +20,8 @@ from ..training.recipes import Options, Prepared, Recipe
 from .alignment import WithCorrection, validate_alignment
 from .alignment_samples import AlignmentSamples
 from .detection import DetectionSamples, DetectorLearner, collate, validate_detector
+
+T = TypeVar("T", bound=Learner)
 
 DETECTOR_SPEC = Spec(task="detector", name="face-detector", size=(384, 384), stride=32, threshold=0.42)
 
@@ -60,16 +64,30 @@ def _prepare_landmarks(learner: Learner, root: Path, options: Options) -> Prepar
     )
 
 
+STARTS = frozenset({"start"})  # a checkpoint whose weights training begins with; the optimiser starts new
+
+
+def _begun(learner: T, options: Options) -> T:
+    """Return ``learner`` with the weights of ``options.start``, which may be stored as float16; None leaves it as built.
+
+    Raises:
+        TrainingError: the file is no checkpoint, or one of another network.
+    """
+    if options.start is not None:
+        checkpoint.fill(learner, checkpoint.load(options.start)["average"])
+    return learner
+
+
 def _landmarks(name: str, summary: str, size: int, network: Callable[[], nn.Module], batch: int = 32) -> Recipe:
     """A landmark network over the same data, losses and schedule as all others."""
     return Recipe(
         name,
         summary,
-        lambda options: WithCorrection(network(), landmark_spec(name, size)),
+        lambda options: _begun(WithCorrection(network(), landmark_spec(name, size)), options),
         _prepare_landmarks,
         "criterion",
         _schedule(batch, 2000),
-        takes=frozenset(),
+        takes=STARTS,
     )
 
 
@@ -84,11 +102,11 @@ def _slim_sd_hrnet() -> SDHRNet:
 FACE_DETECTOR = Recipe(
     "face-detector",
     "the shipped face detector",
-    lambda options: DetectorLearner(FaceDetector(), DETECTOR_SPEC, DETECTOR_SHIFTS),
+    lambda options: _begun(DetectorLearner(FaceDetector(), DETECTOR_SPEC, DETECTOR_SHIFTS), options),
     _prepare_detector,
     "missed_precision",
     _schedule(16, 1500),
-    takes=frozenset(),
+    takes=STARTS,
 )
 LANDMARKS_68 = _landmarks("landmarks-68", "the shipped landmark network, 68 points", 112, EncoderDecoder)
 LANDMARKS_68_ACCURATE = _landmarks(

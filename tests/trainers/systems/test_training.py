@@ -12,10 +12,13 @@ from torch.utils.data import default_collate
 
 from nasion.realtime.faces import IBUG_68
 from nasion.realtime.geometry import Region, region_of_points, transform
+from nasion.trainers import checkpoint
+from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.data import TrainingData, augment
 from nasion.trainers.networks.blocks import spatial_moments
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
+from nasion.trainers.systems import Options, recipe_named
 from nasion.trainers.systems.alignment import WithCorrection, validate_alignment
 from nasion.trainers.systems.alignment_samples import AlignmentSamples
 from nasion.trainers.systems.detection import (
@@ -207,6 +210,22 @@ def test_the_detector_learns_cartoons(detection: tuple[TrainingData, TrainingDat
     assert after < 0.8 * before
     figures = validate_detector(state.average, DETECTOR_SPEC, detection[1])
     assert figures["average_precision"] == pytest.approx(1 - figures["missed_precision"], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["landmarks-68", "face-detector"])
+def test_training_begins_with_the_weights_of_a_checkpoint_stored_as_float16(name: str, tmp_path: Path) -> None:
+    recipe = recipe_named(name)
+    trained = recipe.build(Options())
+    weights = {key: v.half() if v.is_floating_point() else v for key, v in trained.state_dict().items()}
+    file = tmp_path / "kept.pt"
+    checkpoint.save({"average": weights, "description": {}, "step": 7, "figures": {}}, file)
+    begun = recipe.build(Options(start=file))
+    for key, value in begun.state_dict().items():
+        assert value.dtype == trained.state_dict()[key].dtype
+        torch.testing.assert_close(value, trained.state_dict()[key], rtol=1e-3, atol=1e-4)
+    other = recipe_named({"landmarks-68": "face-detector", "face-detector": "landmarks-68"}[name])
+    with pytest.raises(TrainingError, match="the weights do not fit"):
+        other.build(Options(start=file))
 
 
 def test_the_landmark_network_overfits_eight_faces(
