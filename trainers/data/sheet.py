@@ -30,7 +30,7 @@ class Counts:
 
     Attributes:
         faces: number of faces.
-        pictures: number of different images.
+        ``pictures``: number of different images.
         points: landmarks of a face.
         missing: landmarks that are not annotated, over all faces.
         occluded: annotated landmarks that are occluded; None if the set has no such labels.
