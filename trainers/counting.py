@@ -81,7 +81,7 @@ def tally(network: nn.Module, *shapes: Sequence[int], left_out: Sequence[str] = 
 
 
 class _ShapesOnly(TorchFunctionMode):
-    """Shape-only batch normalisation and interpolation, which torch would decompose on the meta device, far slower."""
+    """Mode that computes only shapes for batch normalisation and interpolation, which torch decomposes far slower."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -94,8 +94,8 @@ def gaussian_maps(
         rounded: centre the Gaussian on the nearest cell, as much published code does, instead of on the landmark.
         known: (B, n), 0 where a landmark is not annotated.
 
-        Returns:
-            (B, n, height, width); all 0 for a landmark that is not annotated.
+    Returns:
+        (B, n, height, width); all 0 for a landmark that is not annotated.
     """
     points, known = _known(cells, known)
     nearest = _nearest(points)
@@ -120,8 +120,8 @@ def class_map(cells: Tensor, height: int, width: int, *, radius: float = 0.0, kn
         radius: a landmark owns its nearest cell and all cells whose centres lie within ``radius`` cells of it.
         known: (B, n), 0 where a landmark is not annotated.
 
-        Returns:
-            (B, height, width) int64; landmarks own no cells outside the map.
+    Returns:
+        (B, height, width) int64; landmarks own no cells outside the map.
     """
     points, known = _known(cells, known)
     nearest, reach = _nearest(points), int(radius) + 1

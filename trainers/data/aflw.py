@@ -1,4 +1,4 @@
-"""AFLW with its annotations: 19 landmarks, and the 68 of MERL-RAV on whole images or on crops."""
+"""AFLW with 19 landmarks, and with the 68 of MERL-RAV on whole images or on crops."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ YAW_BANDS = {"yaw-0-20": (0, 20), "yaw-20-45": (20, 45), "yaw-45-75": (45, 75), 
 def read_aflw(root: Path, *, test: bool = False) -> LandmarkSet:
     """Read AFLW with 19 landmarks: 20,000 faces to train, 4,386 to test, with the subsets ``full`` and ``frontal``.
 
-    All landmarks are annotated; ``visible`` marks those that can be seen. Coordinates are used as they are in the file.
+    All landmarks are annotated; ``visible`` marks the visible ones. Coordinates are used as they are in the file.
 
     Raises:
         DataError: a file is missing or an array has another shape.
@@ -148,7 +148,7 @@ def _signed_points(path: Path) -> FloatArray:
     if len(mixed):
         x, y = values[mixed[0]].tolist()
         raise DataError(
-            f"{path}: point {mixed[0] + 1} is ({x:g}, {y:g}); expected (x, y) where it is visible, (-x, -y) where "
+            f"{path}: landmark {mixed[0] + 1} is ({x:g}, {y:g}); expected (x, y) where it is visible, (-x, -y) where "
             "an object occludes it, (-1, -1) where the face itself does"
         )
     return values

@@ -58,7 +58,7 @@ class LandmarkSet:
             face, point = broken[0].tolist()
             x, y = self.points[face, point].tolist()
             raise DataError(
-                f"{self.name}: point {point + 1} of {self.files[face]} is ({x:g}, {y:g}); expected two numbers, or "
+                f"{self.name}: landmark {point + 1} of {self.files[face]} is ({x:g}, {y:g}); expected two numbers, or "
                 "none (NaN) for both where it is not annotated"
             )
 

@@ -1,4 +1,4 @@
-"""COFW: occluded faces with 29 landmarks in MATLAB files, and 68 landmarks for its test images."""
+"""COFW: occluded faces with 29 landmarks, and with 68 for the test images."""
 
 from __future__ import annotations
 

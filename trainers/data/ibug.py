@@ -1,4 +1,4 @@
-"""Sets in iBUG's layout: a ``.pts`` file of 68 landmarks for each image or frame of a video."""
+"""Sets in iBUG's layout: a ``.pts`` file of 68 landmarks for each image or frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic face masks over mouth, chin and half of the nose, to test robustness to occlusion."""
+"""Synthetic face masks over mouth, chin and half of the nose, to test with occlusion."""
 
 from __future__ import annotations
 

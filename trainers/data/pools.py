@@ -1,4 +1,4 @@
-"""Further labelled faces for the shipped networks: crops beside an ``.npz`` of names and points."""
+"""Further labelled face crops for the shipped networks, each set with an ``.npz`` table."""
 
 from __future__ import annotations
 

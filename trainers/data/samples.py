@@ -1,4 +1,4 @@
-"""Crops of labelled faces: the training stream of the papers' systems, and their validation."""
+"""Crops of labelled faces for training and validation of the papers' systems."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def marked(points: FloatArray) -> NDArray[np.bool_]:
 def predict_points(learner: nn.Module, samples: FaceSamples, *, batch: int = 32) -> tuple[FloatArray, FloatArray]:
     """Return predicted and annotated landmarks of the plain crops, both (N,n,2) in crop pixels.
 
-    Annotated landmarks are NaN where there is no annotation.
+    In the latter, landmarks without an annotation are NaN.
     """
     device, found, truth = device_of(learner), [], []
     for at in range(0, len(samples.data), batch):

@@ -64,9 +64,8 @@ class Cascade(NamedTuple):
 def attention_of(config: CHSConfig, *, task: int, inputs: int, outputs: int) -> nn.Module:
     """Build the feature selection of task 0, the heat maps, or of a regression stage.
 
-    ``inputs`` is the number of channels of the levels.
-    Widths that the paper does not state are chosen to match its parameter counts: 64 and 32 channels for the heat maps,
-    128 and 32 for a stage.
+    ``inputs`` is the number of channels of each level. Widths that the paper does not state are chosen to match its
+    parameter counts: 64 and 32 channels for the heat maps, 128 and 32 for a stage.
     """
     narrow, width = scaled(128 if task else 64, config.width), scaled(32, config.width)
     maps = config.landmarks + 1 if task and config.guided else 0

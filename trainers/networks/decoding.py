@@ -58,8 +58,8 @@ def reweighted(maps: Tensor, *, threshold: float = 0.5) -> tuple[Tensor, Tensor]
         maps: (B, n, H, W) probabilities.
         threshold: lowest value that counts; a map without such a cell is decoded by ``arg_max``.
 
-        Returns:
-            points (B, n, 2) and the highest value of each map (B, n).
+    Returns:
+        points (B, n, 2) and the highest value of each map (B, n).
     """
     height, width = maps.shape[2:]
     highest, peak = arg_max(maps)

@@ -1,4 +1,4 @@
-"""Anchor-free multi-scale face detector: a small residual pyramid with one shared head at strides 8, 16 and 32."""
+"""Anchor-free face detector: a residual pyramid with one head for strides 8, 16 and 32."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def separable(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class GlobalEncoding(nn.Module):
-    """Receptive field of a 14 x 14 convolution, by two convolutions of 14 x 1 and 1 x 14."""
+    """Factored 14 x 14 convolution: two convolutions of 14 x 1 and 1 x 14 with the same receptive field."""
 
     def __init__(self, channels: int, hidden: int, config: RDFNConfig, *, pad: int) -> None:
         """Build for ``channels`` to ``hidden``; with ``pad`` cells on either side, 14 cells become 1 + 2 pad."""

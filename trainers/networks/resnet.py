@@ -1,4 +1,4 @@
-"""ResNet-50 (He et al. 2016) with a selectable number of groups and access to inner features.
+"""ResNet-50 (He et al. 2016) with a selectable number of groups and inner features.
 
 Parameter names are those of the public torchvision model, so that its ImageNet weights can be loaded.
 """

@@ -1,4 +1,4 @@
-"""SD-HRNet (slimmed high-resolution network): graphs of light blocks over four resolutions.
+"""SD-HRNet, the slimmed HRNet: graphs of light blocks over four resolutions.
 
 Paper: "SD-HRNet: Slimming and Distilling High-Resolution Network for Efficient Face Alignment". Stage 1 is one encoder
 at stride 4; stages 2 to 9 have up to four branches at strides 4 to 32; stage 10 only aggregates. The graph defines

@@ -311,7 +311,7 @@ def test_a_point_has_two_coordinates_or_none(tmp_path: Path, broken: tuple[float
     files, yaw = (tmp_path / "a.jpg", tmp_path / "b.jpg"), np.zeros(2, np.float32)
     assert len(LandmarkSet("s", files, points, yaw)) == 2
     points[1, 4] = broken
-    with pytest.raises(DataError, match=r"s: point 5 of .*b\.jpg is \(.*\); expected two numbers, or none"):
+    with pytest.raises(DataError, match=r"s: landmark 5 of .*b\.jpg is \(.*\); expected two numbers, or none"):
         LandmarkSet("s", files, points, yaw)
 
 

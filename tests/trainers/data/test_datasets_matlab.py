@@ -126,7 +126,7 @@ def test_what_is_wrong_with_merl_rav_is_named(tmp_path: Path) -> None:
     label = tmp_path / "merl_rav_labels" / "left" / "trainset" / "labels" / "image00101.pts"
     good = label.read_text()
     label.write_text(good.replace("-1.0000 -1.0000", "5 -7", 1))
-    with pytest.raises(DataError, match=r"image00101\.pts: point 1 is \(5, -7\); expected \(x, y\) where"):
+    with pytest.raises(DataError, match=r"image00101\.pts: landmark 1 is \(5, -7\); expected \(x, y\) where"):
         read_set("merl-rav", tmp_path, part="train")
     label.write_text(good)
     (tmp_path / "aflw" / "flickr" / "2" / "image00101.jpg").unlink()
