@@ -1,1 +1,1 @@
-"""Data in, checkpoint out. Needs the extra ``train`` (torch)."""
+"""Training: data sets in, checkpoints out. Needs the extra ``train`` (torch)."""

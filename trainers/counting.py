@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates, by the conventions under which papers print them."""
+"""Parameters and multiply-accumulates of a network, by the conventions of the papers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 Convention = Literal["mac", "thop", "no_head"]
-"""How multiply-accumulates are counted.
+"""Convention for counting multiply-accumulates.
 
 - ``mac``: those of convolutions and matrix products.
-- ``thop``: the old rule of the package of that name: the same, plus one for each element that a convolution's bias is
-  added to and two for each element that is batch-normalised.
-- ``no_head``: ``mac``, but what modules named ``head`` compute is left out.
+- ``thop``: the old rule of the package of that name: ``mac``, plus one for each element to which a convolution's bias
+  is added and two for each element that is batch-normalised.
+- ``no_head``: ``mac`` without the modules named ``head``.
 """
 
 _Hook = Callable[[str, nn.Module, Tensor, int], None]
@@ -28,7 +28,7 @@ _Hook = Callable[[str, nn.Module, Tensor, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Multiply-accumulates of one run, by each convention."""
+    """Multiply-accumulates of one forward pass, by each convention."""
 
     mac: int
     thop: int
@@ -36,11 +36,11 @@ class Tally:
 
 
 def parameters(network: nn.Module, *, left_out: Sequence[str] = ()) -> int:
-    """Number of weights, each once.
+    """Count the weights of a network; shared weights count once.
 
     Args:
         network: any module.
-        left_out: parts of parameter names, between dots; a weight that has one of them in its name is not counted.
+        left_out: components of parameter names (between dots); a weight whose name has one of them is not counted.
     """
     return sum(
         weight.numel() for name, weight in network.named_parameters() if not set(name.split(".")) & set(left_out)
@@ -53,17 +53,17 @@ def multiply_accumulates(
     convention: Convention = "mac",
     left_out: Sequence[str] = ("head",),
 ) -> int:
-    """Multiply-accumulates of one run; see ``tally``, which counts by all conventions at once."""
+    """Count the multiply-accumulates of one forward pass; ``tally`` counts by all conventions at once."""
     counted: int = getattr(tally(network, *shapes, left_out=left_out), convention)
     return counted
 
 
 def tally(network: nn.Module, *shapes: Sequence[int], left_out: Sequence[str] = ("head",)) -> Tally:
-    """Multiply-accumulates of one run in evaluation mode, on the meta device: nothing is computed.
+    """Count the multiply-accumulates of one forward pass in evaluation mode, on the meta device: nothing is computed.
 
     Args:
-        network: a module that takes as many tensors as there are shapes; stays as it is.
-        shapes: of the inputs, such as (1, 3, 256, 256).
+        network: a module that takes as many tensors as there are shapes; it is not modified.
+        shapes: shapes of the inputs, such as (1, 3, 256, 256).
         left_out: names of the submodules that ``no_head`` leaves out.
     """
     copied = copy.deepcopy(network).to("meta").eval()
@@ -81,7 +81,7 @@ def tally(network: nn.Module, *shapes: Sequence[int], left_out: Sequence[str] = 
 
 
 class _ShapesOnly(TorchFunctionMode):
-    """Answer what multiplies no matrices by its shape alone: torch works these two out step by step, far slower."""
+    """Mode that computes only shapes for batch normalisation and interpolation, which torch decomposes far slower."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -95,7 +95,7 @@ class _ShapesOnly(TorchFunctionMode):
 
 
 def _thop_extra(module: nn.Module) -> int:
-    """What the old rule adds for every element of the module's output."""
+    """Return the operations that thop's old rule adds per element of the module's output."""
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return 2
     return int(isinstance(module, nn.modules.conv._ConvNd) and module.bias is not None)
@@ -103,7 +103,7 @@ def _thop_extra(module: nn.Module) -> int:
 
 @contextmanager
 def _watched(network: nn.Module, counter: FlopCounterMode, note: _Hook) -> Iterator[None]:
-    """Call ``note`` after every run of a module without children, with the operations that it took."""
+    """Call ``note`` after each forward pass of a module without children, with the operations that it took."""
     before: dict[nn.Module, int] = {}
 
     def begin(module: nn.Module, _inputs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Figures of matplotlib, written to files."""
+"""Writing of matplotlib figures to files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def save_figure(figure: Figure, file: Path) -> None:
-    """Write a figure as .svg or .png.
+    """Write a figure as .svg or .png, by the suffix of ``file``.
 
     Raises:
         SinkError: the file cannot be written.

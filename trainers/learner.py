@@ -1,4 +1,4 @@
-"""What the training loop knows of a network: its losses, its turns, its answer."""
+"""Interface between a network and the training loop: losses, turns, outputs."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ..engines.spec import Spec
 
 
 class Learner(nn.Module):
-    """A network with all that its training needs.
+    """A network with everything that its training needs.
 
-    A step of the loop is one batch and one optimiser step. A learner that trains its parts in turn (a generator and a
-    discriminator, weights and importance factors) says in ``turn`` whose step it is; the loop keeps one optimiser a
-    turn, steps only the parameters that ``trained`` names, and drops the gradients of all others.
+    A step of the loop is one batch and one optimiser step. A learner that trains its parts in turns (a generator and
+    a discriminator, weights and importance factors) returns the turn of a step from ``turn``. The loop keeps one
+    optimiser per turn, updates only the parameters that ``trained`` returns, and drops the gradients of all others.
 
     Attributes:
-        spec: what the exported file will say about itself, and how crops are made for it.
+        spec: metadata of the exported file; also defines how crops are made for the network.
         borrowed: names of submodules whose weights come from another file and never change, such as a teacher. They
-            are left out of checkpoints; whoever builds the learner loads them, or builds without them where the file
-            is not given (as ``load_trained`` does).
+            are left out of checkpoints. The code that builds the learner loads them, or builds without them if the
+            file is not given (as ``load_trained`` does).
     """
 
     spec: Spec
     borrowed: ClassVar[tuple[str, ...]] = ()
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for all but what is borrowed, whose statistics stay as they are."""
+        """Set the training mode; borrowed submodules stay in evaluation mode, so their statistics do not change."""
         super().train(mode)
         for name in self.borrowed:
             if (module := getattr(self, name)) is not None:
@@ -37,46 +37,46 @@ class Learner(nn.Module):
         return self
 
     def turn(self, step: int) -> str:
-        """Name of the optimiser whose step this is."""
+        """Return the name of the turn, hence of the optimiser, of a step."""
         return "all"
 
     def trained(self, turn: str) -> list[nn.Parameter]:
-        """Parameters that ``turn`` steps."""
+        """Return the parameters that ``turn`` updates."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def losses(self, batch: Any, turn: str) -> dict[str, Tensor]:
-        """Named losses of a batch, weights included: the loop adds them up."""
+        """Return the named, weighted losses of a batch; the loop adds them up."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Normalised images (B,3,S,S) to points (B,n,2) in crop pixels and confidence (B,n) in 0..1, decoding inside.
+        """Map normalised images (B,3,S,S) to points (B,n,2) in crop pixels and confidence (B,n) in 0..1.
 
-        A detector returns boxes and scores, as its spec's task says.
+        Decoding is included. A detector returns boxes and scores, by the task of its spec.
         """
         raise NotImplementedError
 
     def on_step(self, step: int) -> None:
-        """Called after each step with the number of steps done; state that it changes belongs into buffers."""
+        """Update state after a step; ``step`` is the number of steps done. State that changes must live in buffers."""
 
     def exported(self) -> nn.Module:
-        """The module that is written to a file, called like ``forward``."""
+        """Return the module to export; it is called like ``forward``."""
         return self
 
     def structure(self) -> dict[str, Any]:
-        """What a checkpoint must say, beside the recipe's options, for the network to be built again.
+        """Return what a checkpoint needs, besides the recipe's options, to build the network again.
 
-        Plain numbers, strings, lists and dicts; ``build`` finds it in ``Options.structure``. Empty unless training
-        changes the network's form, as pruning does.
+        Numbers, strings, lists and dicts only; ``build`` receives it as ``Options.structure``. Empty unless training
+        changes the structure of the network, as pruning does.
         """
         return {}
 
 
 def without(weights: dict[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
-    """``weights`` less those of the submodules named in ``prefixes``."""
+    """Return ``weights`` without those of the submodules named in ``prefixes``."""
     heads = tuple(f"{prefix}." for prefix in prefixes)
     return {name: value for name, value in weights.items() if not name.startswith(heads)}
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module's parameters live."""
+    """Return the device of a module's parameters."""
     return next(module.parameters()).device

@@ -1,6 +1,6 @@
-"""Losses, each once.
+"""Loss functions.
 
-Most return one value per element or per item, as their docstrings say; ``masked_mean`` or ``mean`` makes one of them.
+Most return one value per element or per item, as documented; reduce them with ``masked_mean`` or ``mean``.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from .networks.blocks import over_pixels
 
 
 def log_l1(error: Tensor, *, scale: float) -> Tensor:
-    """``ln(1 + |e| / scale)`` per element (log-only Wing, CHS eq. 8): forgiving to large, keen on small errors."""
+    """Return ``ln(1 + |e| / scale)`` per element (log-only Wing, CHS eq. 8): flat for large, steep for small errors."""
     return torch.log1p(error.abs() / scale)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` weighted by ``mask`` of the same shape; 0 where the mask is empty."""
+    """Return the mean of ``values`` weighted by ``mask`` of the same shape; 0 if the mask is empty."""
     return (values * mask).sum() / mask.sum().clamp_min(1e-6)
 
 
 def spatial_cross_entropy(logits: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """Cross-entropy between softmax(logits) over a map and a separable target distribution.
+    """Compute the cross-entropy between softmax(logits) over a map and a separable target distribution.
 
-    It equals the KL divergence up to the target's own entropy, which has no gradient.
+    It equals the KL divergence up to the entropy of the target, which has no gradient.
 
     Args:
         logits: (B, n, H, W).
@@ -41,18 +41,18 @@ def spatial_cross_entropy(logits: Tensor, across: Tensor, down: Tensor) -> Tenso
 
 
 def laplace_nll(error: Tensor, log_scale: Tensor) -> Tensor:
-    """Negative log-likelihood of absolute errors under Laplace scales, without its constant."""
+    """Return the negative log-likelihood of absolute errors under Laplace scales, without its constant."""
     return error * torch.exp(-log_scale) + log_scale
 
 
 def quality_focal(logits: Tensor, quality: Tensor, *, beta: float = 2.0) -> Tensor:
-    """Quality focal loss per element (Li et al. 2020, eq. 2): the target is an overlap in 0..1, 0 for background."""
+    """Compute the quality focal loss per element (Li et al. 2020, eq. 2): the target is an IoU, 0 for background."""
     weight = (quality - logits.sigmoid()).abs() ** beta
     return weight * functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")
 
 
 def box_overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU (Rezatofighi et al. 2019) of boxes (..., 4), elementwise."""
+    """Return IoU and generalised IoU (Rezatofighi et al. 2019) of boxes (..., 4), elementwise."""
     low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
     overlap = (high - low).clamp_min(0).prod(dim=-1)
     union = (a[..., 2:] - a[..., :2]).prod(dim=-1) + (b[..., 2:] - b[..., :2]).prod(dim=-1) - overlap
@@ -66,18 +66,18 @@ def box_overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_wing(error: Tensor, *, w: float = 8.0, epsilon: float = 10.0) -> Tensor:
-    """Wing loss without its straight branch, per element (CHS eq. 7, with its values)."""
+    """Compute the Wing loss without its linear branch, per element (CHS eq. 7, with its values)."""
     return w * log_l1(error, scale=epsilon)
 
 
 def euclidean(error: Tensor) -> Tensor:
-    """Length of error vectors (..., 2): (...); its gradient at no error is 0."""
+    """Return the length (...) of error vectors (..., 2); its gradient at an error of 0 is 0."""
     length: Tensor = torch.linalg.vector_norm(error, dim=-1)
     return length
 
 
 def smooth_l1(error: Tensor, *, beta: float = 1.0 / 9) -> Tensor:
-    """Half of ``e^2 / beta`` below ``beta``, ``|e| - beta / 2`` above, per element (Girshick 2015)."""
+    """Return ``e^2 / (2 beta)`` below ``beta`` and ``|e| - beta / 2`` above, per element (Girshick 2015)."""
     size = error.abs()
     return torch.where(size < beta, 0.5 * size.square() / beta, size - 0.5 * beta)
 
@@ -94,13 +94,13 @@ def adaptive_wing(
     epsilon: float = 1.0,
     theta: float = 0.5,
 ) -> Tensor:
-    """Adaptive Wing loss per element (Wang et al. 2019, eq. 4): keen on small errors where the target is high.
+    """Compute the Adaptive Wing loss per element (Wang et al. 2019, eq. 4): sensitive to small errors at high targets.
 
     Args:
         maps, targets: same shape, targets in 0..1.
-        alpha: above 2; ``alpha - target`` is the power that bends the curve.
-        omega, epsilon: height and width of the bent part.
-        theta: absolute error at which the curve goes on straight, value and slope continuous.
+        alpha: above 2; ``alpha - target`` is the exponent of the curved part.
+        omega, epsilon: height and width of the curved part.
+        theta: absolute error above which the curve is linear; value and slope are continuous.
     """
     error, power = (maps - targets).abs(), alpha - targets
     reach = (theta / epsilon) ** power
@@ -111,33 +111,34 @@ def adaptive_wing(
 
 
 def awing_weight(targets: Tensor, *, dilation: int = 3, threshold: float = 0.2, weight: float = 10.0) -> Tensor:
-    """Weights of ``adaptive_wing``: 1 + ``weight`` where the target (B, n, H, W) or a neighbour exceeds ``threshold``.
+    """Return the weights of ``adaptive_wing`` for targets (B, n, H, W).
 
-    ``dilation`` is the odd side of the neighbourhood in cells.
+    A weight is 1 + ``weight`` where the target or a neighbour exceeds ``threshold``, else 1. ``dilation`` is the odd
+    side of the neighbourhood in cells.
     """
     near = functional.max_pool2d(targets, dilation, stride=1, padding=dilation // 2) > threshold
     return 1 + weight * near.to(targets.dtype)
 
 
 def masked_mse(maps: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared difference of each map (B, n, H, W) times its ``mask`` (B, n): (B, n).
+    """Return the mean squared error (B, n) of each map (B, n, H, W) times its ``mask`` (B, n).
 
-    The papers divide the sum by the number of maps (``mean``), not by that of the visible ones (``masked_mean``).
+    The papers divide the sum by the number of maps (``mean``), not by the number of visible ones (``masked_mean``).
     """
     return (maps - targets).square().mean(dim=(2, 3)) * mask
 
 
 def channel_softmax_squared(logits: Tensor, targets: Tensor) -> Tensor:
-    """Squared difference between softmax over the channels of (B, C, H, W) and ``targets``, per element."""
+    """Return the squared error between softmax over the channels of (B, C, H, W) and ``targets``, per element."""
     return (logits.movedim(1, -1).softmax(dim=-1).movedim(-1, 1) - targets).square()
 
 
 def pixel_cross_entropy(logits: Tensor, classes: Tensor, *, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy of each pixel (B, H, W) from logits (B, C, H, W) and ``classes`` (B, H, W) int64.
+    """Return the cross-entropy of each pixel (B, H, W) from logits (B, C, H, W) and ``classes`` (B, H, W) int64.
 
-    ``weight`` (C,) multiplies the pixels of each class; unlike torch's own mean, nothing divides by it.
+    ``weight`` (C,) multiplies the pixels of each class; unlike torch's mean, the result is not divided by it.
     """
-    rows = logits.movedim(1, -1).flatten(0, 2)  # not copied where the channels are last
+    rows = logits.movedim(1, -1).flatten(0, 2)  # no copy for channels-last tensors
     return functional.cross_entropy(rows, classes.flatten(), weight=weight, reduction="none").view_as(classes)
 
 
@@ -145,7 +146,7 @@ def pixel_cross_entropy(logits: Tensor, classes: Tensor, *, weight: Tensor | Non
 
 
 def spatial_kl(target: Tensor, logits: Tensor) -> Tensor:
-    """KL(target || softmax of logits over the positions), (B, n).
+    """Return KL(target || softmax of logits over the positions), (B, n).
 
     Args:
         target: (B, n, H, W), each map summing to 1.
@@ -157,9 +158,9 @@ def spatial_kl(target: Tensor, logits: Tensor) -> Tensor:
 
 
 def distillation_kl(teacher: Tensor, student: Tensor) -> Tensor:
-    """KL(teacher || student) of the maps' softmax over positions, (B, n) (SD-HRNet eq. 3).
+    """Return KL(teacher || student) of the maps' softmax over positions, (B, n) (SD-HRNet eq. 3).
 
-    Gradients flow to both; detach the teacher's maps to train the student alone.
+    Gradients flow to both; detach the teacher's maps to train only the student.
     """
     return spatial_kl(over_pixels(teacher), student)
 
@@ -168,12 +169,12 @@ def distillation_kl(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """``-ln D(real) - ln(1 - D(fake))`` per item, from logits of one shape: low where they are told apart."""
+    """Return ``-ln D(real) - ln(1 - D(fake))`` per item from logits of one shape: low if D separates the two."""
     return functional.softplus(-real) + functional.softplus(fake)
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """``-ln D(fake)`` per item, from logits: low where the discriminator takes predictions for annotations."""
+    """Return ``-ln D(fake)`` per item from logits: low if the discriminator takes predictions for annotations."""
     return functional.softplus(-fake)
 
 
@@ -181,31 +182,37 @@ def generator_loss(fake: Tensor) -> Tensor:
 
 
 def rpn_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax cross-entropy of each anchor (...) from logits (..., 2); label 1 face, 0 background, -1 ignored (0)."""
+    """Return the softmax cross-entropy of each anchor (...) from logits (..., 2).
+
+    Label 1 is a face, 0 is background; the loss of an anchor labelled -1 is 0.
+    """
     flat = functional.cross_entropy(logits.reshape(-1, 2), labels.reshape(-1), ignore_index=-1, reduction="none")
     return flat.view(labels.shape)
 
 
-# --- reference transfer, many tasks, sparsity
+# --- reference transfer, multi-task weights, sparsity
 
 
 def transfer_l1(expected: Tensor, soft: Tensor, attention: Tensor) -> Tensor:
-    """Mean of ``|F_E A - F_S|`` (RHT's second loss): features (B, c, h, w), ``attention`` (B, 1, h, w); a scalar."""
+    """Return the scalar mean of ``|F_E A - F_S|`` (RHT's second loss).
+
+    Features are (B, c, h, w), ``attention`` is (B, 1, h, w).
+    """
     return (expected * attention - soft).abs().mean()
 
 
 class AdaptiveWeights(nn.Module):
-    """Learned weights of several losses: ``alpha (L / sigma + ln sigma)`` (CHS eq. 6), sigma starting at 1."""
+    """Learned weights of several losses: ``alpha (L / sigma + ln sigma)`` (CHS eq. 6); sigma starts at 1."""
 
     def __init__(self, names: Sequence[str], *, alpha: Mapping[str, float] | None = None) -> None:
-        """Weigh the losses called ``names``; ``alpha`` holds the fixed factors that are not 1."""
+        """Create a weight for each loss in ``names``; ``alpha`` holds the fixed factors that are not 1."""
         super().__init__()
         self.names = tuple(names)
         self.alpha = {name: (alpha or {}).get(name, 1.0) for name in self.names}
         self.log_sigma = nn.Parameter(torch.zeros(len(self.names)))
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weighted losses of the same names, to be added up; a loss that is missing is left out."""
+        """Return the weighted losses by name, to be added up; missing losses are left out."""
         return {
             name: self.alpha[name] * (losses[name] * torch.exp(-log_sigma) + log_sigma)
             for name, log_sigma in zip(self.names, self.log_sigma.unbind(), strict=True)
@@ -214,5 +221,5 @@ class AdaptiveWeights(nn.Module):
 
 
 def sparsity(parameters: Iterable[Tensor]) -> Tensor:
-    """Sum of absolute values, a scalar; 0 for none (SD-HRNet's pressure on its importance factors)."""
+    """Return the scalar sum of absolute values; 0 for no parameters (SD-HRNet's penalty on importance factors)."""
     return sum((parameter.abs().sum() for parameter in parameters), start=torch.zeros(()))

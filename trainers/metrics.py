@@ -1,4 +1,4 @@
-"""How results are measured."""
+"""Metrics of landmarks, confidence and detection."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ from ..realtime.geometry import iou
 from .figures import save_figure
 
 Norm = Literal["io", "ip", "box", "diag", "tight-box", "tight-diag"]
-"""What errors are divided by: the distance of the outer eye corners, that of the pupils, the square root of width
-times height of the box that comes with the set, or its diagonal; or both of the tight box around the points."""
+"""Length that normalises errors: the distance of the outer eye corners (``io``) or of the pupils (``ip``); the square
+root of the area (``box``) or the diagonal (``diag``) of the box that comes with the set; or both of the tight box
+around the landmarks (``tight-box``, ``tight-diag``)."""
 
 NORMS: tuple[Norm, ...] = get_args(Norm)
 BY_FACE_SIZE = (19, 21)
-"""AFLW's numbers of points: faces in profile, whose eye corners may fall together, are reported by their size."""
+"""AFLW's numbers of landmarks. Its errors are normalised by face size, since eye corners may coincide in profile."""
 YAW_BANDS = ((0.0, 20.0), (20.0, 45.0), (45.0, 75.0), (75.0, 181.0))
 
 
 class MetricError(NasionError):
-    """Results that cannot be measured or drawn as asked."""
+    """Error in measuring or drawing results."""
 
 
 # --- landmarks
 
 
 def point_errors(predicted: FloatArray, truth: FloatArray, norm: FloatArray) -> FloatArray:
-    """Euclidean error of each point over each face's ``norm`` (N,): (N, n), NaN where not annotated."""
+    """Return the Euclidean error (N, n) of each landmark over ``norm`` (N,) of its face; NaN where not annotated."""
     errors: FloatArray = np.linalg.norm(predicted - truth, axis=2) / norm[:, None]
     return errors
 
 
 def nme(errors: FloatArray) -> FloatArray:
-    """Normalised mean error per face (N,): the mean over its annotated points."""
+    """Return the normalised mean error (NME) per face (N,): the mean over its annotated landmarks."""
     mean: FloatArray = np.nanmean(errors, axis=1)
     return mean
 
 
 def lengths(points: FloatArray, norm: Norm, boxes: FloatArray | None = None) -> FloatArray:
-    """What the errors of each face are divided by (N,), in pixels.
+    """Return the length (N,), in pixels, that normalises the errors of each face.
 
     Args:
-        points: (N, n, 2) annotated points, NaN where not annotated.
-        norm: which length.
-        boxes: (N, 4) x0, y0, x1, y1 for ``box`` and ``diag``; None: the tight box around the annotated points.
+        points: (N, n, 2) annotated landmarks, NaN where not annotated.
+        norm: the kind of length.
+        boxes: (N, 4) x0, y0, x1, y1 for ``box`` and ``diag``; None: the tight box around the annotated landmarks.
 
     Returns:
-        NaN for a face that lacks a point on which the length rests.
+        (N,); NaN for a face without a landmark that the length needs.
 
     Raises:
-        MetricError: there is no scheme with that many points, so that nobody knows where the eyes are.
+        MetricError: no scheme has that many landmarks, so the eyes are unknown.
     """
     if norm in ("io", "ip"):
         return inter_ocular(points) if norm == "io" else inter_pupil(points)
@@ -68,17 +69,17 @@ def lengths(points: FloatArray, norm: Norm, boxes: FloatArray | None = None) -> 
 
 
 def usual_norm(points: FloatArray, boxes: FloatArray | None = None) -> Norm:
-    """What errors are divided by where no paper says: the eye corners' distance, or the box (see ``BY_FACE_SIZE``).
+    """Return the default normalisation: by the distance of the outer eye corners, or by the box (see ``BY_FACE_SIZE``).
 
-    Where a face lacks a corner, or its corners fall together, the box too; where it has no area, the box around the
-    points, then that one's diagonal.
+    The box is also used if a face lacks a corner or its corners coincide. If a box has no area, the tight box around
+    the landmarks is used, then the diagonal of the tight box.
 
     Args:
-        points: (N, n, 2) annotated points, NaN where not annotated.
+        points: (N, n, 2) annotated landmarks, NaN where not annotated.
         boxes: (N, 4), see ``lengths``.
 
     Raises:
-        MetricError: a face has no size at all.
+        MetricError: a face has no size by any of these.
     """
     count = points.shape[1]
     norms: tuple[Norm, ...] = ("box", "tight-box", "tight-diag")
@@ -89,45 +90,45 @@ def usual_norm(points: FloatArray, boxes: FloatArray | None = None) -> Norm:
         if (size > 0).all():
             return norm
     raise MetricError(
-        f"the points of face {int(np.argmin(size > 0)) + 1} fall together, which gives no size to divide by"
+        f"the landmarks of face {int(np.argmin(size > 0)) + 1} coincide, so the face has no size to divide by"
     )
 
 
 def usual_lengths(points: FloatArray) -> FloatArray:
-    """What validation divides errors by (N,): ``lengths`` by ``usual_norm``."""
+    """Return the length (N,) that normalises errors in validation: ``lengths`` by ``usual_norm``."""
     return lengths(points, usual_norm(points))
 
 
 def inter_ocular(points: FloatArray) -> FloatArray:
-    """Distance of the outer eye corners (N,) of points (N, n, 2) of any scheme."""
+    """Return the distance (N,) of the outer eye corners of landmarks (N, n, 2) of any scheme."""
     a, b = scheme_for(points).outer_corners
     distance: FloatArray = np.linalg.norm(points[:, a] - points[:, b], axis=1)
     return distance
 
 
 def inter_pupil(points: FloatArray) -> FloatArray:
-    """Distance of the pupils (N,) of points (N, n, 2) of any scheme; where it has none, of the eyes' centres."""
+    """Return the distance (N,) of the pupils of landmarks (N, n, 2); of the eye centres if the scheme has no pupils."""
     left, right = (points[:, list(group)].mean(axis=1) for group in scheme_for(points).pupils)
     distance: FloatArray = np.linalg.norm(left - right, axis=1)
     return distance
 
 
 def box_size(points: FloatArray) -> FloatArray:
-    """Square root of width times height of the box of annotated points (N,) (AFLW's norm)."""
+    """Return the square root (N,) of the area of the tight box around the annotated landmarks (AFLW's norm)."""
     size: FloatArray = _points_extent(points).prod(axis=1) ** 0.5
     return size
 
 
 def eye_points(scheme: LandmarkScheme) -> tuple[int, ...]:
-    """The points of both eyes (12 of the 68), over which errors are reported apart."""
+    """Return the landmarks of both eyes (12 of the 68); their errors are reported separately."""
     return scheme.left_eye + scheme.right_eye
 
 
 def scheme_for(points: FloatArray) -> LandmarkScheme:
-    """The scheme of points (N, n, 2).
+    """Return the scheme of landmarks (N, n, 2).
 
     Raises:
-        MetricError: there is none with that many points.
+        MetricError: no scheme has that many landmarks.
     """
     found = USUAL.get(points.shape[1])
     if found is None:
@@ -146,24 +147,24 @@ def _extent(boxes: FloatArray) -> FloatArray:
 
 
 def failure_rate(errors: FloatArray, *, threshold: float = 0.1) -> float:
-    """Share of faces (N,) whose NME lies above ``threshold``; NaN, a face not found, counts as a failure."""
+    """Return the share of faces (N,) whose NME exceeds ``threshold``; NaN (face not found) counts as a failure."""
     return float(np.mean(~(errors <= threshold)))
 
 
 def area_under_curve(errors: FloatArray, *, threshold: float = 0.1) -> float:
-    """Area under the cumulative error curve up to ``threshold``, over ``threshold`` (AUC, 0..1).
+    """Return the area under the cumulative error curve up to ``threshold``, over ``threshold`` (AUC, 0..1).
 
-    A face that was not found (NaN) counts as an error beyond the threshold.
+    NaN (face not found) counts as an error above the threshold.
     """
     below = np.where(errors <= threshold, threshold - errors, 0.0)
     return float(below.mean() / threshold)
 
 
 def figures(errors: FloatArray) -> dict[str, float]:
-    """What papers report of faces (N,) with these errors, in percent; NaN, a face not found, counts as a failure.
+    """Return the figures that papers report, in percent, from NMEs (N,); NaN (face not found) counts as a failure.
 
-    ``found`` is the share of faces found and ``nme`` the mean over these; ``fr_8`` and ``fr_10`` the share of errors
-    above 8 and 10 %; ``auc_7`` and ``auc_10`` the area under the curve up to 7 and 10 %.
+    ``found`` is the share of faces found and ``nme`` the mean over these. ``fr_8`` and ``fr_10`` are the shares of
+    errors above 8 and 10 %, ``auc_7`` and ``auc_10`` the areas under the curve up to 7 and 10 %.
     """
     found = errors[~np.isnan(errors)]
     measured = {
@@ -178,22 +179,22 @@ def figures(errors: FloatArray) -> dict[str, float]:
 
 
 def by_subset(errors: FloatArray, subsets: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, float]]:
-    """``figures`` of all faces (N,), called "all", and of each subset with a face in it; ``faces`` counts them."""
+    """Return ``figures`` of all faces (N,), named "all", and of each non-empty subset; ``faces`` is their number."""
     masks = {"all": np.ones(len(errors), bool), **subsets}
     return {name: {"faces": int(mask.sum()), **figures(errors[mask])} for name, mask in masks.items() if mask.any()}
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (of a sample, so over one less than there are) of repeated trainings; 0 for one."""
+    """Return mean and sample standard deviation (divisor n - 1) of repeated trainings; the deviation of one is 0."""
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return float(np.mean(values)), spread
 
 
 def error_curve(errors: FloatArray, *, limit: float = 0.1) -> tuple[FloatArray, FloatArray]:
-    """Cumulative error distribution (CED, ECDF) of faces (N,) as the corners of its steps.
+    """Return the cumulative error distribution (CED, ECDF) of faces (N,) as the corners of its steps.
 
     Returns:
-        error (k,) from 0 to ``limit``, and the share (k,) of all faces at or below it; NaN, a face not found, never is.
+        error (k,) from 0 to ``limit``, and the share (k,) of all faces at or below it; NaN (face not found) never is.
     """
     inside = np.sort(errors[errors <= limit])
     error = np.concatenate([[0.0], inside, [limit]])
@@ -202,10 +203,10 @@ def error_curve(errors: FloatArray, *, limit: float = 0.1) -> tuple[FloatArray, 
 
 
 def check_drawing(file: Path) -> None:
-    """See that curves can be drawn to ``file``, before work is put into them.
+    """Check that curves can be drawn to ``file``, before they are computed.
 
     Raises:
-        MetricError: it ends neither in .svg nor in .png, its folder is missing, or matplotlib is not installed.
+        MetricError: ``file`` ends neither in .svg nor in .png, its folder is missing, or matplotlib is not installed.
     """
     if file.suffix not in (".svg", ".png"):
         raise MetricError(f"{file}: curves are drawn as .svg or .png")
@@ -221,11 +222,11 @@ def draw_error_curves(
     """Draw the cumulative error distribution of each named set of errors (N,).
 
     Args:
-        curves: name in the legend to the errors of its faces.
-        file: ending in .svg or .png.
+        curves: errors of the faces by name in the legend.
+        file: output path, ending in .svg or .png.
         limit: largest error shown.
-        title: above the picture.
-        norm: what to call the errors.
+        title: title of the figure.
+        norm: name of the errors on the axis.
 
     Raises:
         MetricError: see ``check_drawing``.
@@ -249,14 +250,14 @@ def draw_error_curves(
 
 
 def roc_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
-    """Probability that a positive scores above a negative, ties counting half.
+    """Return the probability that a positive scores above a negative; ties count half.
 
     Raises:
         ValueError: there is no positive or no negative.
     """
     count, total = int(positive.sum()), len(positive)
     if count in (0, total):
-        raise ValueError(f"AUC needs both kinds, given {count} positive of {total}")
+        raise ValueError(f"AUC needs positives and negatives; given {count} positive of {total}")
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (total - count)))
@@ -264,12 +265,12 @@ def roc_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a detector said of one picture and what is true of it.
+    """Detections and ground truth of one image.
 
     Attributes:
         boxes, scores: (n, 4) and (n,) detections.
         truth: (k, 4) annotated boxes.
-        ignore: (k,) boxes that count neither as found nor as missed.
+        ignore: (k,) True for annotated boxes that count neither as found nor as missed.
     """
 
     boxes: FloatArray
@@ -279,7 +280,11 @@ class Found:
 
 
 def match(found: Found, *, overlap: float = 0.5) -> NDArray[np.int8]:
-    """For each detection, best score first: 1 true, 0 false, -1 falls on an ignored box. Result (n,) in that order."""
+    """Match detections to annotated boxes at an IoU of at least ``overlap``.
+
+    Returns:
+        (n,), best score first: 1 true, 0 false, -1 matches an ignored box only.
+    """
     order = np.argsort(-found.scores, kind="stable")
     table = iou(found.boxes[order], found.truth)
     taken = np.zeros(len(found.truth), bool)
@@ -295,7 +300,10 @@ def match(found: Found, *, overlap: float = 0.5) -> NDArray[np.int8]:
 
 
 def average_precision(results: Sequence[Found], *, overlap: float = 0.5) -> float:
-    """Area under the precision-recall curve over all pictures, precision made monotone (VOC 2010 and later)."""
+    """Return the area under the precision-recall curve over all images.
+
+    Precision is made monotone (VOC 2010 and later).
+    """
     verdicts = np.concatenate([match(found, overlap=overlap) for found in results])
     scores = np.concatenate([np.sort(found.scores)[::-1] for found in results])
     truths = sum(int((~found.ignore).sum()) for found in results)
@@ -310,7 +318,7 @@ def average_precision(results: Sequence[Found], *, overlap: float = 0.5) -> floa
 
 
 def recall_at(results: Sequence[Found], threshold: float, *, overlap: float = 0.5) -> float:
-    """Share of annotated faces found by detections scoring at least ``threshold``."""
+    """Return the share of annotated faces found by detections that score at least ``threshold``."""
     hits = truths = 0
     for found in results:
         keep = found.scores >= threshold

@@ -1,6 +1,7 @@
-"""What a network is asked to predict, made from annotations.
+"""Training targets made from annotations.
 
-Points are in cells of the map, the first cell's centre at (0, 0). A point with a NaN is not annotated: no trace of it.
+Landmarks are in cells of the map, the centre of the first cell at (0, 0). A landmark with a NaN is not annotated and
+leaves no trace in the targets.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor
 
 
 def _upper_and_lower(first: int, last: int, lower: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The two lines of an eye or a lip between the same two corners."""
+    """Return the upper and the lower line of an eye or a lip between its two corners."""
     return tuple(range(first, last + 1)), (first, *lower, last)
 
 
@@ -52,11 +53,11 @@ BOUNDARIES: dict[int, tuple[tuple[int, ...], ...]] = {
     ),
 }
 
-_LONG = 8  # points; between those of a longer run the curve hardly bends, and half as many straight pieces do
+_LONG = 8  # landmarks; a longer curve hardly bends between two of them, so half as many straight segments suffice
 
 
 def gaussian_targets(cells: Tensor, height: int, width: int, *, sigma: float) -> tuple[Tensor, Tensor]:
-    """Spatial distributions around points: Gaussians normalised over the map, as two factors.
+    """Return spatial distributions around landmarks: Gaussians normalised over the map, as two factors.
 
     Args:
         cells: (B, n, 2) x, y in cells of the map.
@@ -83,18 +84,18 @@ def gaussian_maps(
     rounded: bool = False,
     known: Tensor | None = None,
 ) -> Tensor:
-    """One Gaussian of height 1 per point, as heat maps are usually drawn.
+    """Draw one Gaussian of height 1 per landmark, as heat maps usually have it.
 
     Args:
         cells: (B, n, 2) x, y in cells of the map.
         height, width: size of the map.
         sigma: standard deviation in cells.
-        window: odd side in cells of the square around the nearest cell outside which the map is 0; None: no bound.
-        rounded: centre the Gaussian on the nearest cell, as much published code does, instead of on the point.
-        known: (B, n), 0 where a point is not annotated.
+        window: odd side in cells of the square around the nearest cell; the map is 0 outside it. None: no bound.
+        rounded: centre the Gaussian on the nearest cell, as much published code does, instead of on the landmark.
+        known: (B, n), 0 where a landmark is not annotated.
 
     Returns:
-        (B, n, height, width); all 0 for a point that is not annotated.
+        (B, n, height, width); all 0 for a landmark that is not annotated.
     """
     points, known = _known(cells, known)
     nearest = _nearest(points)
@@ -111,16 +112,16 @@ def gaussian_maps(
 
 
 def class_map(cells: Tensor, height: int, width: int, *, radius: float = 0.0, known: Tensor | None = None) -> Tensor:
-    """The class of every cell: 0 background, i + 1 landmark i; where two meet, the later one wins.
+    """Return the class of each cell: 0 background, i + 1 landmark i; where two overlap, the later one wins.
 
     Args:
         cells: (B, n, 2) x, y in cells of the map.
         height, width: size of the map.
-        radius: a landmark owns its nearest cell and all whose centres lie within ``radius`` cells of it.
-        known: (B, n), 0 where a point is not annotated.
+        radius: a landmark owns its nearest cell and all cells whose centres lie within ``radius`` cells of it.
+        known: (B, n), 0 where a landmark is not annotated.
 
     Returns:
-        (B, height, width) int64; points outside the map own nothing there.
+        (B, height, width) int64; landmarks own no cells outside the map.
     """
     points, known = _known(cells, known)
     nearest, reach = _nearest(points), int(radius) + 1
@@ -147,14 +148,14 @@ def boundary_maps(
     sigma: float = 1.0,
     merged: bool = False,
 ) -> Tensor:
-    """Ridges of height 1 along smooth curves through landmarks: ``exp(-d^2 / 2 sigma^2)`` up to d = 3 sigma.
+    """Draw ridges of height 1 along smooth curves through landmarks: ``exp(-d^2 / 2 sigma^2)`` up to d = 3 sigma.
 
     Args:
         cells: (B, n, 2) x, y in cells of the map.
         height, width: size of the map.
-        curves: P runs of landmarks, see ``BOUNDARIES``.
+        curves: P sequences of landmarks, see ``BOUNDARIES``.
         sigma: standard deviation in cells.
-        merged: one map of all curves instead of one each.
+        merged: draw one map of all curves instead of one map per curve.
 
     Returns:
         (B, P or 1, height, width); a curve with a landmark that is not annotated is not drawn.
@@ -168,13 +169,13 @@ def boundary_maps(
 
 
 def spline(points: Tensor, *, steps: int = 4) -> Tensor:
-    """Sample the interpolating spline of degree min(3, m - 1) through points, its parameter the length of the chords.
+    """Sample the interpolating spline of degree min(3, m - 1) through points, parametrised by chord length.
 
-    The cubic one has no knot at the second and the last but one point ("not a knot", as common spline fits do).
+    The cubic spline has no knot at the second and the last but one point ("not a knot", as common spline fits do).
 
     Args:
         points: (B, m, 2), m at least 2.
-        steps: samples from one point to the next.
+        steps: samples per segment between two points.
 
     Returns:
         (B, (m - 1) steps + 1, 2) float64; NaN for a curve with a NaN.
@@ -183,7 +184,7 @@ def spline(points: Tensor, *, steps: int = 4) -> Tensor:
     missing = ~points.isfinite().all(dim=2).all(dim=1)
     through = points.nan_to_num().double()
     chord = (through[:, 1:] - through[:, :-1]).norm(dim=2)
-    chord = chord.clamp_min(1e-6) + 1e-3 * chord.sum(dim=1, keepdim=True)  # points that coincide stay apart
+    chord = chord.clamp_min(1e-6) + 1e-3 * chord.sum(dim=1, keepdim=True)  # keeps coinciding points apart
     at = torch.cat([torch.zeros_like(chord[:, :1]), chord.cumsum(dim=1)], dim=1)
     at = at / at[:, -1:]
     knots = at[:, 2 : count - 2]
@@ -196,13 +197,17 @@ def spline(points: Tensor, *, steps: int = 4) -> Tensor:
 
 
 def _powers(at: Tensor, knots: Tensor, degree: int) -> Tensor:
-    """Powers of the parameter (B, k) up to ``degree`` and a truncated cube per knot (B, q): (B, k, degree + 1 + q)."""
+    """Return powers of the parameter (B, k) up to ``degree`` and a truncated cube per knot (B, q).
+
+    Returns:
+        (B, k, degree + 1 + q).
+    """
     powers = at[..., None] ** torch.arange(degree + 1, device=at.device)
     return torch.cat([powers, (at[..., None] - knots[:, None]).clamp_min(0) ** 3], dim=2)
 
 
 def _distance(curve: Tensor, height: int, width: int) -> Tensor:
-    """Squared distance (B, height, width) of every cell from a polyline (B, k, 2); infinite where it is NaN."""
+    """Return the squared distance (B, height, width) of each cell from a polyline (B, k, 2); infinite if it is NaN."""
     line = curve.float()
     start, along = line[:, :-1, :, None, None], (line[:, 1:] - line[:, :-1])[..., None, None]
     x = torch.arange(width, device=line.device) - start[:, :, 0]
@@ -214,12 +219,12 @@ def _distance(curve: Tensor, height: int, width: int) -> Tensor:
 
 
 def _known(cells: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Points without NaN, and the mask (B, n) of those that are annotated."""
+    """Return the landmarks without NaN, and the mask (B, n) of those that are annotated."""
     finite = cells.isfinite().all(dim=2)
     mask = finite if known is None else finite & (known > 0)
     return cells.nan_to_num(), mask.to(cells.dtype)
 
 
 def _nearest(points: Tensor) -> Tensor:
-    """The nearest cell, halves up (``round`` would go to the even one)."""
+    """Return the nearest cell; halves are rounded up (``round`` would round them to the even cell)."""
     return (points + 0.5).floor()

@@ -170,4 +170,4 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     assert "not a folder; give the folder that holds the set" in error_of(tmp_path / "none")
     assert "sheet.gif': suffix '.gif'; allowed: .jpg, .png" in error_of(tmp_path, "--out", tmp_path / "sheet.gif")
     write_aflw(tmp_path, pictures=False)
-    assert "AFLW's pictures are missing; expected flickr/0" in error_of(tmp_path)
+    assert "AFLW's images are missing; expected flickr/0" in error_of(tmp_path)

@@ -108,7 +108,7 @@ def test_a_length_of_nothing_is_never_the_usual_one() -> None:
     assert usual_norm(points, boxes) == "tight-diag"
     assert (usual_lengths(points) > 0).all()
     points[1] = 7
-    with pytest.raises(MetricError, match="the points of face 2 fall together"):
+    with pytest.raises(MetricError, match="the landmarks of face 2 coincide"):
         usual_norm(points)
 
 

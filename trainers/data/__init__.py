@@ -1,6 +1,6 @@
-"""Readers for the published layouts: point a reader at what was downloaded.
+"""Readers of data sets in their published layouts.
 
-Every reader checks what it reads and names file, line and expected layout when something is wrong.
+Each reader checks its input. An error names the file, the line and the expected layout.
 """
 
 from .aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav

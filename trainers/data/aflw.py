@@ -1,4 +1,4 @@
-"""AFLW with its several annotations: 19 points, 68 points of MERL-RAV, and those on crops."""
+"""AFLW with 19 landmarks, and with the 68 of MERL-RAV on whole images or on crops."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ AFLW = Layout(
     "aflw",
     ("aflw", "aflw19"),
     {"train": ("AFLWinfo_release.mat",), "test": ("AFLWinfo_release.mat",)},
-    "AFLWinfo_release.mat with nameList, data, bbox, mask_new and ra, and the pictures in flickr/0, 2 and 3",
+    "AFLWinfo_release.mat with nameList, data, bbox, mask_new and ra, and the images in flickr/0, 2 and 3",
 )
 AFLW_TRAINED_ON = 20_000
-"""The first so many faces, in the order of ``ra``, train; the rest tests."""
+"""Number of training faces: the first ones in the order of ``ra``. The rest is the test part."""
 
 MERL_RAV = Layout(
     "merl-rav",
@@ -45,9 +45,9 @@ YAW_BANDS = {"yaw-0-20": (0, 20), "yaw-20-45": (20, 45), "yaw-45-75": (45, 75), 
 
 
 def read_aflw(root: Path, *, test: bool = False) -> LandmarkSet:
-    """AFLW with 19 points: 20,000 faces to train, 4,386 to test, with the subsets ``full`` and ``frontal``.
+    """Read AFLW with 19 landmarks: 20,000 faces to train, 4,386 to test, with the subsets ``full`` and ``frontal``.
 
-    All points are annotated; ``visible`` tells which can be seen. Coordinates are taken as they stand in the file.
+    All landmarks are annotated; ``visible`` marks the visible ones. Coordinates are used as they are in the file.
 
     Raises:
         DataError: a file is missing or an array has another shape.
@@ -73,7 +73,7 @@ def read_aflw(root: Path, *, test: bool = False) -> LandmarkSet:
 
 
 def read_aflw_frontal(root: Path, *, test: bool = False) -> LandmarkSet:
-    """Those faces of AFLW of which all 19 points can be seen."""
+    """Read the faces of AFLW of which all 19 landmarks are visible."""
     data = read_aflw(root, test=test)
     kept = data.pick(np.flatnonzero(data.subsets["frontal"]))
     return replace(kept, name="aflw-frontal", subsets={})
@@ -99,18 +99,18 @@ def _aflw_arrays(table: Path) -> dict[str, NDArray[Any]]:
 
 
 def _flickr(home: Path, asked_by: Path) -> Path:
-    """The folder of AFLW's pictures, which holds the folders 0, 2 and 3."""
+    """Return the folder of AFLW's images, which holds the folders 0, 2 and 3."""
     for place in ("flickr", "data/flickr", "aflw/data/flickr", "images", "."):
         if any((home / place / name).is_dir() for name in ("0", "2", "3")):
             return home / place
-    raise DataError(f"{asked_by}: AFLW's pictures are missing; expected flickr/0, flickr/2 and flickr/3 in {home}")
+    raise DataError(f"{asked_by}: AFLW's images are missing; expected flickr/0, flickr/2 and flickr/3 in {home}")
 
 
 def read_merl_rav(root: Path, *, test: bool = False) -> LandmarkSet:
-    """MERL-RAV: 68 points on AFLW's pictures, the subsets by pose, ``half-profile`` and ``profile``.
+    """Read MERL-RAV: 68 landmarks on AFLW's images, with a subset per pose, ``half-profile`` and ``profile``.
 
-    A point written (-x, -y) is occluded by something and lies at (x, y); (-1, -1) is occluded by the face itself and
-    not annotated: NaN here. As in other ``.pts`` files the first pixel is taken to be 1.
+    A landmark written as (-x, -y) lies at (x, y) and is occluded by an object. (-1, -1) is occluded by the face itself
+    and not annotated: NaN here. As in other ``.pts`` files, coordinates are taken to be 1-based.
 
     Raises:
         DataError: a file is missing or malformed.
@@ -142,37 +142,37 @@ def _labels(folder: Path) -> list[Path]:
 
 
 def _signed_points(path: Path) -> FloatArray:
-    """The numbers (68, 2) of a file; both of a point bear the same sign."""
+    """Return the numbers (68, 2) of a file after checking that both of a landmark have the same sign."""
     values = read_pts_values(path)
     mixed = np.flatnonzero((values[:, 0] < 0) != (values[:, 1] < 0))
     if len(mixed):
         x, y = values[mixed[0]].tolist()
         raise DataError(
-            f"{path}: point {mixed[0] + 1} is ({x:g}, {y:g}); expected (x, y) where it can be seen, (-x, -y) where "
-            "something occludes it, (-1, -1) where the face itself does"
+            f"{path}: landmark {mixed[0] + 1} is ({x:g}, {y:g}); expected (x, y) where it is visible, (-x, -y) where "
+            "an object occludes it, (-1, -1) where the face itself does"
         )
     return values
 
 
 def _merl_rav_pictures(home: Path, files: list[Path]) -> Iterator[Path]:
-    """The picture of each label: beside it, or AFLW's own, of whose several faces ``_1``, ``_2`` … is one."""
+    """Yield the image of each label: the one beside it, or AFLW's; suffixes ``_1``, ``_2`` … number its faces."""
     if files[0].with_suffix(".jpg").is_file():
         for file in files:
             yield existing_picture(file.with_suffix(".jpg"), named_by=str(file))
         return
     folder = next((place for place in (home.parent / "aflw", home / "aflw") if place.is_dir()), None)
     if folder is None:
-        raise DataError(f"{home}: no pictures beside the labels; expected {MERL_RAV.tree}")
+        raise DataError(f"{home}: no images beside the labels; expected {MERL_RAV.tree}")
     known = {picture.stem: picture for picture in _flickr(folder, home).glob("*/*.jpg")}
     for file in files:
         stem = file.stem.split("_")[0]
         if stem not in known:
-            raise DataError(f"{folder}: {stem}.jpg is missing; {file} asks for it")
+            raise DataError(f"{folder}: {stem}.jpg is missing; {file} refers to it")
         yield known[stem]
 
 
 def read_aflw68(root: Path, *, test: bool = False) -> LandmarkSet:
-    """AFLW with MERL-RAV points on crops: pictures, and an ``.npz`` of name, yaw, points and visibility beside them.
+    """Read AFLW with MERL-RAV landmarks on crops: images beside an ``.npz`` of name, yaw, points and visibility.
 
     Raises:
         DataError: a file is missing or lacks an array.
@@ -193,7 +193,7 @@ def read_aflw68(root: Path, *, test: bool = False) -> LandmarkSet:
 
 
 def _aflw68_arrays(table: Path) -> list[NDArray[Any]]:
-    """Name, yaw, points and visibility of each face."""
+    """Return name, yaw, points and visibility of each face."""
     wanted = {"name": (), "yaw": (), "points": (68, 2), "visibility": (68,)}
     try:
         with np.load(table) as arrays:

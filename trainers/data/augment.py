@@ -1,6 +1,6 @@
-"""Augmentation: the crops and pictures that the tracker will see, made from those that are labelled.
+"""Augmentation of labelled crops and images, to resemble those that the tracker sees.
 
-Geometry uses the run-time warp (``realtime/geometry.py``). Everything draws from the generator it is given.
+Geometric changes use the run-time warp (``realtime/geometry.py``). All randomness comes from the given generator.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ...realtime.geometry import Region, region_of_points
 def jitter_region(
     rng: Generator, points: FloatArray, *, margin: float, angle: float = 0.0, shift: float = 0.04, scale: float = 0.07
 ) -> Region:
-    """The crop of a face as following or a detector would place it: shifted, scaled and turned a little.
+    """Return the crop region of a face with the jitter of tracking or of a detector: shift, scale and rotation.
 
-    Nine in ten are turned by about 6 degrees around upright (``angle``), the rest by up to 50, as a first crop from
-    a detector's upright box may be. ``shift`` and ``scale`` are standard deviations, as parts of the side.
+    Nine in ten are rotated by about 6 degrees around ``angle`` (0 is upright), the rest by up to 50, as the first crop
+    from a detector's upright box may be. ``shift`` and ``scale`` are standard deviations, as fractions of the side.
     """
     turn = rng.normal(0, 0.1) if rng.random() < 0.9 else rng.uniform(-0.9, 0.9)
     region = region_of_points(points, margin=margin, angle=angle + turn)
@@ -33,14 +33,14 @@ def jitter_region(
 
 
 def random_region(rng: Generator, image: Image) -> Region:
-    """A square anywhere in a picture, turned by up to a radian."""
+    """Return a square region anywhere in an image, rotated by up to one radian."""
     height, width = image.shape[:2]
     side = float(np.exp(rng.uniform(np.log(24), np.log(min(height, width)))))
     return Region(rng.uniform(0, width), rng.uniform(0, height), side, rng.uniform(-1, 1))
 
 
 def colour(rng: Generator, image: Image) -> Image:
-    """Brightness, contrast, gamma, low light, colour cast or grey."""
+    """Change brightness, contrast, gamma and colour cast; sometimes simulate low light or remove the colour."""
     levels = np.arange(256, dtype=np.float32) / 255
     gamma, gain, bias = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.2)), rng.normal(0, 0.08)
     if rng.random() < 0.1:
@@ -57,12 +57,12 @@ def colour(rng: Generator, image: Image) -> Image:
 
 
 def soft_blur(rng: Generator, image: Image) -> Image:
-    """Out of focus."""
+    """Apply a Gaussian blur, as if out of focus."""
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2.0)).astype(np.uint8, copy=False)
 
 
 def motion_blur(rng: Generator, image: Image) -> Image:
-    """Moved during the exposure, 3 to 13 pixels in any direction."""
+    """Apply a motion blur of 3 to 13 pixels in any direction."""
     length = int(rng.integers(3, 14)) | 1
     kernel = np.zeros((length, length), np.float32)
     angle, middle = rng.uniform(0, np.pi), length // 2
@@ -73,13 +73,13 @@ def motion_blur(rng: Generator, image: Image) -> Image:
 
 
 def compress(rng: Generator, image: Image) -> Image:
-    """JPEG at a low quality."""
+    """Compress as JPEG at a low quality and decode again."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 70))])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
 def lower_resolution(rng: Generator, image: Image) -> Image:
-    """A small face enlarged: reduced by 1.5 to 4 and brought back."""
+    """Reduce the image by a factor of 1.5 to 4 and enlarge it again, as if a small face was enlarged."""
     height, width = image.shape[:2]
     factor = rng.uniform(1.5, 4)
     small = cv2.resize(image, (max(8, int(width / factor)), max(8, int(height / factor))), interpolation=cv2.INTER_AREA)
@@ -87,7 +87,7 @@ def lower_resolution(rng: Generator, image: Image) -> Image:
 
 
 def noise(rng: Generator, image: Image) -> Image:
-    """Sensor noise."""
+    """Add sensor noise."""
     grain = rng.integers(0, 2**31)
     field = np.empty(image.shape, np.int16)
     cv2.setRNGSeed(int(grain))
@@ -97,7 +97,7 @@ def noise(rng: Generator, image: Image) -> Image:
 
 
 def occlude(rng: Generator, image: Image) -> Image:
-    """A rectangle or ellipse of flat colour or noise over up to a fifth of the picture."""
+    """Draw a rectangle or ellipse of flat colour over up to a quarter of the image."""
     height, width = image.shape[:2]
     w, h = int(width * rng.uniform(0.08, 0.5)), int(height * rng.uniform(0.08, 0.5))
     x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
@@ -111,7 +111,7 @@ def occlude(rng: Generator, image: Image) -> Image:
 
 
 def cut_off(rng: Generator, image: Image) -> Image:
-    """The face half out of the frame: up to 45 % of the crop, from one side, is black."""
+    """Black out up to 45 % of the crop from one side, as if the face was half out of the frame."""
     height, width = image.shape[:2]
     part, side = rng.uniform(0.1, 0.45), int(rng.integers(4))
     out = image.copy()
@@ -126,7 +126,7 @@ def cut_off(rng: Generator, image: Image) -> Image:
     return out
 
 
-# each with the share of pictures that it touches
+# each with the share of images that it is applied to
 _LOOKS: tuple[tuple[float, Callable[[Generator, Image], Image]], ...] = (
     (0.85, colour),
     (0.12, soft_blur),
@@ -138,7 +138,7 @@ _LOOKS: tuple[tuple[float, Callable[[Generator, Image], Image]], ...] = (
 
 
 def look(rng: Generator, image: Image, *, strength: float = 1.0) -> Image:
-    """Change how a picture looks, never where things are. ``strength`` scales how often each change is drawn."""
+    """Change the appearance of an image, never its geometry. ``strength`` scales the probability of each change."""
     for share, change in _LOOKS:
         if rng.random() < share * strength:
             image = change(rng, image)
@@ -150,20 +150,20 @@ Look = Callable[[Generator, Image], Image]
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How the crops of a face are changed before a network sees them; as it stands, not at all.
+    """Augmentation of face crops for training; the defaults change nothing.
 
     Attributes:
-        rotation: largest turn either way, degrees, uniform.
-        rotation_share: share of crops that are turned.
-        scale: smallest and largest size of the face in the crop, over that in the plain crop, uniform.
-        shift: largest shift of the crop in x and in y, as a part of its side, uniform.
+        rotation: largest rotation either way, in degrees, uniform.
+        rotation_share: share of crops that are rotated.
+        scale: smallest and largest size of the face in the crop, relative to the plain crop, uniform.
+        shift: largest shift of the crop in x and in y, as a fraction of its side, uniform.
         flip: share of crops that are mirrored.
-        occlusion_share: share of crops over which a rectangle of one shade is laid.
-        occlusion_area: smallest and largest part of the crop that it covers, uniform. What is annotated under it stays
-            annotated and counts as visible, as if it were.
-        grey: share of crops without colour.
-        blur: share of crops out of focus.
-        looks: changes of appearance of which each crop gets one, all equally likely.
+        occlusion_share: share of crops that are covered by a rectangle of one shade.
+        occlusion_area: smallest and largest fraction of the crop that it covers, uniform. Landmarks under it stay
+            annotated and keep their visibility.
+        grey: share of crops converted to grayscale.
+        blur: share of crops that are blurred.
+        looks: changes of appearance; each crop gets one, all equally likely.
     """
 
     rotation: float = 0.0
@@ -178,7 +178,7 @@ class Augmentation:
     looks: tuple[Look, ...] = ()
 
     def place(self, rng: Generator, region: Region, size: int) -> tuple[bool, FloatArray]:
-        """Whether the crop is mirrored, and the transform (2,3) of the picture to a crop of ``size`` pixels."""
+        """Return True if the crop is mirrored, and the transform (2,3) from the image to a crop of ``size`` pixels."""
         turned = rng.random() < self.rotation_share
         angle = np.radians(rng.uniform(-self.rotation, self.rotation)) if turned else 0.0
         dx, dy = rng.uniform(-self.shift, self.shift, 2) * region.side
@@ -188,7 +188,7 @@ class Augmentation:
         return mirrored, mirror(matrix, size) if mirrored else matrix
 
     def appearance(self, rng: Generator, image: Image) -> Image:
-        """Change how a crop looks, and lay something over it."""
+        """Change the appearance of a crop and occlude a part of it."""
         if rng.random() < self.grey:
             image = grey(rng, image)
         if rng.random() < self.blur:
@@ -199,16 +199,16 @@ class Augmentation:
 
 
 def mirror(matrix: FloatArray, size: int) -> FloatArray:
-    """A transform (2,3) to a crop of ``size`` pixels, followed by its mirror image."""
+    """Return a transform (2,3) to a crop of ``size`` pixels followed by mirroring."""
     mirrored = np.stack([-matrix[0], matrix[1]])
     mirrored[0, 2] += size - 1
     return mirrored
 
 
 def erase(rng: Generator, image: Image, *, area: tuple[float, float]) -> Image:
-    """A rectangle of one shade over a part of the picture between ``area``'s bounds, 0.3 to 3.3 times as high as wide.
+    """Cover a fraction of the image between the bounds ``area`` with a rectangle of one shade.
 
-    It lies wholly inside (random erasing, Zhong et al. 2020).
+    Its height is 0.3 to 3.3 times its width. It lies entirely inside the image (random erasing, Zhong et al. 2020).
     """
     height, width = image.shape[:2]
     covered = rng.uniform(*area) * height * width
@@ -222,41 +222,41 @@ def erase(rng: Generator, image: Image, *, area: tuple[float, float]) -> Image:
 
 
 def same(rng: Generator, image: Image) -> Image:
-    """The picture as it is."""
+    """Return the image unchanged."""
     return image
 
 
 def grey(rng: Generator, image: Image) -> Image:
-    """Without colour."""
+    """Remove the colour."""
     return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
 
 
 def contrast(rng: Generator, image: Image) -> Image:
-    """Levels spread from, or drawn to, their mean by up to a half."""
+    """Scale the distance of the levels from their mean by 0.5 to 1.5."""
     gain = rng.uniform(0.5, 1.5)
     return _through(image, np.repeat((np.arange(256)[:, None] - image.mean()) * gain + image.mean(), 3, axis=1))
 
 
 def tint(rng: Generator, image: Image) -> Image:
-    """Each channel brighter or darker by up to a third."""
+    """Make each channel brighter or darker by up to a third."""
     return _through(image, np.arange(256)[:, None] * rng.uniform(0.67, 1.33, 3))
 
 
 def gamma(rng: Generator, image: Image) -> Image:
-    """Power law of 0.5 to 2 on the levels."""
+    """Apply a power law with an exponent of 0.5 to 2 to the levels."""
     power = float(np.exp(rng.uniform(np.log(0.5), np.log(2))))
     return _through(image, np.repeat(255 * (np.arange(256)[:, None] / 255) ** power, 3, axis=1))
 
 
 def equalise(rng: Generator, image: Image) -> Image:
-    """Histogram equalisation of the brightness."""
+    """Equalise the histogram of the brightness."""
     planes = cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb)
     planes[:, :, 0] = cv2.equalizeHist(planes[:, :, 0])
     return cv2.cvtColor(planes, cv2.COLOR_YCrCb2BGR).astype(np.uint8, copy=False)
 
 
 def lighting(rng: Generator, image: Image) -> Image:
-    """Light from one side: a gain that runs from 0.4 to 1.6 across the picture at most, in any direction."""
+    """Light the image from one side: a gain from 0.4 to 1.6 at most across the image, in any direction."""
     height, width = image.shape[:2]
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.6)
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
@@ -272,4 +272,4 @@ def _through(image: Image, levels: NDArray[np.float64]) -> Image:
 
 
 CHS_LOOKS: tuple[Look, ...] = (noise, grey, contrast, tint, gamma, equalise, compress, lighting, same)
-"""The nine of the heatmap-guided selective feature attention (CHS), in the paper's order."""
+"""The nine changes of appearance of heatmap-guided selective feature attention (CHS), in the paper's order."""

@@ -1,4 +1,4 @@
-"""What every reader of a data set shares: the sets, where they lie, and the error."""
+"""Types and helpers that all readers share: data sets, layouts and the error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Part = Literal["train", "test"]
 
 
 FOREHEAD = 0.285
-"""Part of the height of the 68 points that a box by WIDER FACE's rule adds above them, up to the hair line."""
+"""Height that a box by WIDER FACE's rule adds above the 68 landmarks, up to the hair line, over their height."""
 
 
 class DataError(NasionError):
@@ -27,16 +27,16 @@ class DataError(NasionError):
 
 @dataclass(frozen=True, slots=True)
 class LandmarkSet:
-    """Pictures of one face each, with its points.
+    """Images of one face each, with its landmarks.
 
     Attributes:
-        name: name of the set, as ``read_set`` knows it.
-        files: where each picture lies; a path that goes on below a file names a picture within it (``pictures.py``).
-        points: (N, n, 2) float32, pixels of the picture, 0-based; NaN where a point is not annotated.
-        yaw: (N,) float32 degrees, NaN where unknown.
-        visible: (N, n) float32, 1 visible, 0 occluded, NaN not annotated; None where the set does not say.
-        boxes: (N, 4) float32 x0, y0, x1, y1, the boxes that come with the set; None where it has none.
-        subsets: (N,) bool by the name under which papers report that part.
+        name: name of the set, as ``read_set`` accepts it.
+        files: path of each image. A path that continues below a file names an image inside it (see ``images``).
+        points: (N, n, 2) float32 landmarks in pixels of the image, 0-based; NaN where not annotated.
+        yaw: (N,) float32 in degrees, NaN where unknown.
+        visible: (N, n) float32, 1 visible, 0 occluded, NaN not annotated; None if the set has no such labels.
+        boxes: (N, 4) float32 x0, y0, x1, y1, the bounding boxes that come with the set; None if it has none.
+        subsets: (N,) bool masks by the name under which papers report that subset.
     """
 
     name: str
@@ -48,17 +48,17 @@ class LandmarkSet:
     subsets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """See that every point has two coordinates or none.
+        """Check that each landmark has two finite coordinates or none.
 
         Raises:
-            DataError: one does not.
+            DataError: a landmark has only one coordinate, or an infinite one.
         """
         broken = np.argwhere(np.isinf(self.points).any(axis=2) | (np.diff(np.isnan(self.points), axis=2)[..., 0]))
         if len(broken):
             face, point = broken[0].tolist()
             x, y = self.points[face, point].tolist()
             raise DataError(
-                f"{self.name}: point {point + 1} of {self.files[face]} is ({x:g}, {y:g}); expected two numbers, or "
+                f"{self.name}: landmark {point + 1} of {self.files[face]} is ({x:g}, {y:g}); expected two numbers, or "
                 "none (NaN) for both where it is not annotated"
             )
 
@@ -67,10 +67,10 @@ class LandmarkSet:
 
     @property
     def scheme(self) -> LandmarkScheme:
-        """How the points are numbered.
+        """Numbering scheme of the landmarks.
 
         Raises:
-            DataError: there is no scheme with that many points.
+            DataError: no scheme has that many landmarks.
         """
         found = scheme_of(self.points.shape[1])
         if found is None:
@@ -78,7 +78,7 @@ class LandmarkSet:
         return found
 
     def pick(self, indices: Sequence[int] | NDArray[np.intp]) -> LandmarkSet:
-        """The subset at ``indices``."""
+        """Return the faces at ``indices`` as a set."""
         chosen = np.asarray(indices, np.intp)
         return LandmarkSet(
             self.name,
@@ -93,13 +93,13 @@ class LandmarkSet:
 
 @dataclass(frozen=True, slots=True)
 class DetectionSet:
-    """Pictures with boxes around their faces.
+    """Images with bounding boxes around their faces.
 
     Attributes:
         name: name of the set.
-        files: where each picture lies.
-        boxes: one (k, 4) float32 per picture: x0, y0, x1, y1, the top-left pixel's centre at 0.
-        invalid: one (k,) bool per picture: marked invalid by the annotators.
+        files: path of each image.
+        boxes: one (k, 4) float32 per image: x0, y0, x1, y1, the centre of the top-left pixel at 0.
+        invalid: one (k,) bool per image: True for boxes that the annotators marked as invalid.
     """
 
     name: str
@@ -115,7 +115,7 @@ class DetectionSet:
         return DetectionSet(self.name, self.files + other.files, self.boxes + other.boxes, self.invalid + other.invalid)
 
     def pick(self, indices: Sequence[int]) -> DetectionSet:
-        """The subset at ``indices``."""
+        """Return the images at ``indices`` as a set."""
         return DetectionSet(
             self.name,
             tuple(self.files[i] for i in indices),
@@ -126,15 +126,15 @@ class DetectionSet:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a set lies, as it was published.
+    """Published folder layout of a data set.
 
     Attributes:
         name: name of the set.
-        folders: names under which people keep it, the first that is there counts; in small letters and digits, for
-            capitals, spaces and marks between words don't matter.
-        marks: for each part, paths (or patterns) within the folder of which at least one is there.
-        tree: what is expected where, for a message.
-        named: the folder must bear one of the names, for its content alone does not tell it from others.
+        folders: common names of its folder, in lower-case letters and digits (case, spaces and punctuation are
+            ignored); the first name that exists is used.
+        marks: for each part, paths (or patterns) below the folder; at least one of them exists.
+        tree: the expected files and folders, for error messages.
+        named: the folder must have one of the names, because its content alone does not identify the set.
     """
 
     name: str
@@ -144,10 +144,10 @@ class Layout:
     named: bool = False
 
     def find(self, root: Path, part: Part) -> Path | None:
-        """The folder of this set with that part: within ``root`` or ``root`` itself; None where it is not there.
+        """Return the folder of this set that holds ``part``: a folder in ``root``, or ``root``; None if there is none.
 
         Raises:
-            DataError: ``root`` is no folder.
+            DataError: ``root`` is not a folder.
         """
         kept = [
             folder for folder in existing_folder(root).iterdir() if folder.is_dir() and _plain(folder) in self.folders
@@ -158,14 +158,14 @@ class Layout:
         return next((folder for folder in kept if self.holds(folder, part)), None)
 
     def holds(self, folder: Path, part: Part) -> bool:
-        """Whether one of the marks of that part is in ``folder``."""
+        """Return True if ``folder`` holds one of the marks of ``part``."""
         return any(next(folder.glob(mark), None) is not None for mark in self.marks.get(part, ()))
 
     def home(self, root: Path, part: Part) -> Path:
-        """The folder of this set with that part.
+        """Return the folder of this set that holds ``part``.
 
         Raises:
-            DataError: it is not there; the message says what was expected.
+            DataError: there is no such part or folder; the message names what is expected.
         """
         if part not in self.marks:
             raise DataError(f"{self.name} has no part {part!r}; it has {', '.join(self.marks)}")
@@ -182,15 +182,15 @@ def _plain(folder: Path) -> str:
 
 
 def unknown_yaw(count: int) -> FloatArray:
-    """Yaw (count,) of pictures whose yaw nobody wrote down."""
+    """Return the yaw (count,) of images without a yaw label: all NaN."""
     return np.full(count, np.nan, np.float32)
 
 
 def existing_folder(path: Path, *, expected: str = "give the folder that holds the set, or several sets") -> Path:
-    """``path``, if it is a folder.
+    """Return ``path`` after checking that it is a folder.
 
     Raises:
-        DataError: it is none; the message ends with what is ``expected``.
+        DataError: it is not a folder; the message ends with ``expected``.
     """
     if not path.is_dir():
         raise DataError(f"{path}: not a folder; {expected}")
@@ -198,10 +198,10 @@ def existing_folder(path: Path, *, expected: str = "give the folder that holds t
 
 
 def read_lines(table: Path) -> list[str]:
-    """The lines of a list, which is text in UTF-8.
+    """Return the lines of a list, a text file in UTF-8.
 
     Raises:
-        DataError: it is not.
+        DataError: the file is not text in UTF-8.
     """
     try:
         return table.read_text(encoding="utf-8").splitlines()
@@ -210,18 +210,18 @@ def read_lines(table: Path) -> list[str]:
 
 
 def existing_picture(path: Path, *, named_by: str) -> Path:
-    """``path``, if it is a file.
+    """Return ``path`` after checking that it is a file.
 
     Raises:
-        DataError: it is none; ``named_by`` says which annotation asks for it.
+        DataError: it is not a file; ``named_by`` is the annotation that refers to it.
     """
     if not path.is_file():
-        raise DataError(f"{path}: picture is missing; {named_by} asks for it")
+        raise DataError(f"{path}: image is missing; {named_by} refers to it")
     return path
 
 
 def split_validation(count: int, *, every: int = 12) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices for training and validation: every ``every``-th item, in the order of names, validates."""
+    """Return indices for training and for validation: every ``every``-th item, in the order of names, validates."""
     indices = np.arange(count)
     held = indices % every == every - 1
     return indices[~held], indices[held]

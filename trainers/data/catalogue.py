@@ -1,4 +1,4 @@
-"""All labelled sets by name, and which of them lie in a folder."""
+"""Catalogue of the labelled data sets, and search for them in a folder."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .wider import NEGATIVES, WIDER
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A set that can be read by name.
+    """A data set that can be read by name.
 
     Attributes:
-        layout: where it lies.
-        read: reads the part from the folder.
-        landmarks: how many points a face has.
-        trained_on: faces in the published training part, as the papers count them; None where they don't.
+        layout: its published layout.
+        read: function that reads a part from the folder.
+        landmarks: number of landmarks of a face.
+        trained_on: faces in the published training part, as the papers count them; None where they give no count.
     """
 
     layout: Layout
@@ -68,7 +68,7 @@ LAYOUTS: dict[str, Layout] = {name: entry.layout for name, entry in SETS.items()
 
 
 def layout_of(name: str) -> Layout:
-    """Where a set lies, those for the detector included.
+    """Return the layout of a set; the sets for the detector are included.
 
     Raises:
         DataError: there is no set of that name.
@@ -79,20 +79,22 @@ def layout_of(name: str) -> Layout:
 
 
 def read_set(name: str, root: Path, *, part: Part) -> LandmarkSet:
-    """Read a part of a set by name, from the folder that holds it or from one that holds several sets.
+    """Read a part of a set by name, from its own folder or from a folder that holds several sets.
 
     Raises:
         DataError: there is no such set or part, or a file is missing or malformed.
-        MissingExtra: the package that reads its files is not installed.
+        MissingExtra: a package that is needed to read its files is not installed.
     """
     if name not in SETS:
         raise DataError(f"no set of labelled faces is called {name!r}; known: {', '.join(SETS)}")
-    SETS[name].layout.home(root, part)  # some readers know one part only
+    SETS[name].layout.home(root, part)  # some readers accept only one part
     return SETS[name].read(root, part)
 
 
 def training_faces(name: str, root: Path) -> int:
-    """How many faces a set trains on: as published, even where only a part of them is at hand; else those in ``root``.
+    """Return the number of training faces of a set.
+
+    It is the published number, even if ``root`` holds fewer; without a published number, faces in ``root`` are counted.
 
     Raises:
         DataError: see ``read_set``.
@@ -102,10 +104,12 @@ def training_faces(name: str, root: Path) -> int:
 
 
 def recognised(root: Path) -> list[tuple[str, Part]]:
-    """Names and parts of the sets that lie in a folder, or are it; of AFLW's two names the first.
+    """Return names and parts of the sets in a folder, or of the set that the folder is.
+
+    AFLW is listed as ``aflw`` only, not as ``aflw-frontal`` too.
 
     Raises:
-        DataError: ``root`` is no folder.
+        DataError: ``root`` is not a folder.
     """
     names = [name for name in LAYOUTS if name != "aflw-frontal"]
     return [(name, part) for name in names for part in LAYOUTS[name].marks if LAYOUTS[name].find(root, part)]

@@ -1,4 +1,4 @@
-"""COFW: occluded faces, pictures and 29 points together in MATLAB files; and 68 points for its test pictures."""
+"""COFW: occluded faces with 29 landmarks, and with 68 for the test images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...realtime.faces import FloatArray
 from .base import DataError, LandmarkSet, Layout, Part, unknown_yaw
 from .matlab import open_hdf5, read_mat
 
-# The grey release has the same content under names without "_color".
+# The grayscale release has the same content; its file names lack "_color".
 _FILES = {"train": ("COFW_train_color.mat", "COFW_train.mat"), "test": ("COFW_test_color.mat", "COFW_test.mat")}
 _NAMES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
 COFW = Layout(
@@ -30,7 +30,7 @@ COFW68 = Layout(
 
 
 def read_cofw(root: Path, *, test: bool = False) -> LandmarkSet:
-    """COFW, with occlusion and its own boxes.
+    """Read COFW, with occlusion labels and its own bounding boxes.
 
     Raises:
         DataError: a file is missing or lacks an array.
@@ -54,20 +54,20 @@ def read_cofw(root: Path, *, test: bool = False) -> LandmarkSet:
 
 
 def _table(path: Path, file: dict[str, NDArray[np.float64]], name: str, count: int, width: int) -> FloatArray:
-    """An array (count, width), stored with its axes reversed."""
+    """Return an array (count, width), whose axes are reversed in the file."""
     values = np.array(file[name], np.float32).T
     if values.shape != (count, width):
-        raise DataError(f"{path}: {name} is {values.shape}; expected ({count}, {width}), a row for each picture")
+        raise DataError(f"{path}: {name} is {values.shape}; expected ({count}, {width}), a row for each image")
     return values
 
 
 def corners(boxes: FloatArray) -> FloatArray:
-    """Boxes (N, 4) of MATLAB, x, y, width, height with the first pixel at 1, as x0, y0, x1, y1 with it at 0."""
+    """Convert MATLAB's boxes (N, 4) x, y, width, height, 1-based, to x0, y0, x1, y1, 0-based."""
     return np.concatenate([boxes[:, :2] - 1, boxes[:, :2] + boxes[:, 2:] - 1], axis=1)
 
 
 def read_cofw68(root: Path) -> LandmarkSet:
-    """COFW-68: 68 points, occlusion and boxes for COFW's test pictures, which stay in COFW's own file.
+    """Read COFW-68: 68 landmarks, occlusion and boxes for COFW's test images, which stay in COFW's own file.
 
     Raises:
         DataError: a file is missing or lacks an array.
@@ -80,9 +80,7 @@ def read_cofw68(root: Path) -> LandmarkSet:
     table = home / "cofw68_test_bboxes.mat"
     boxes = np.asarray(read_mat(table, "bboxes")["bboxes"], np.float32)
     if boxes.shape != (count, 4):
-        raise DataError(
-            f"{table}: bboxes is {boxes.shape}; expected ({count}, 4), a row for each picture of {pictures}"
-        )
+        raise DataError(f"{table}: bboxes is {boxes.shape}; expected ({count}, 4), a row for each image of {pictures}")
     return LandmarkSet(
         "cofw68",
         tuple(pictures / "IsT" / str(i + 1) for i in range(count)),
@@ -94,12 +92,12 @@ def read_cofw68(root: Path) -> LandmarkSet:
 
 
 def _test_pictures(root: Path, home: Path) -> tuple[Path, int]:
-    """COFW's file of test pictures and how many it holds."""
+    """Return COFW's file of test images and the number of images in it."""
     places = [home, home.parent, COFW.find(root, "test")]
     names = [place / name for place in places if place is not None for name in _FILES["test"]]
     path = next((name for name in names if name.is_file()), None)
     if path is None:
-        raise DataError(f"{home}: COFW's test pictures are missing; expected {COFW68.tree}")
+        raise DataError(f"{home}: COFW's test images are missing; expected {COFW68.tree}")
     with open_hdf5(path, "IsT") as file:
         return path, int(file["IsT"].size)
 

@@ -1,4 +1,4 @@
-"""Sets in the layout of iBUG: a ``.pts`` file of 68 points beside each picture, or one for each frame of a video."""
+"""Sets in iBUG's layout: a ``.pts`` file of 68 landmarks for each image or frame."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ YTF68 = Layout(
     "training and test, each NAME.pts beside NAME.jpg",
     named=True,
 )
-# The 64 videos that the 300VW challenge tested on, by its categories: well lit, in many lights, in the wild.
+# The 64 test videos of the 300VW challenge by category: well lit, varied lighting, in the wild.
 VW300_CATEGORIES = {
     "category-1": (
         *(114, 124, 125, 126, 150, 158, 401, 402, 505, 506, 507, 508, 509, 510, 511, 514, 515, 518, 519, 520, 521),
@@ -50,7 +50,7 @@ VW300_CATEGORIES = {
     "category-3": (410, 411, 516, 517, 526, 528, 529, 530, 531, 533, 557, 558, 559, 562),
 }
 _VW300_TRAINED_ON = (112, 113, 115, 119, 120, 123, 138, 143, 144, 160, 204, 205, 223, 225)
-"""Besides those below 100."""
+"""Training videos from number 100 on; all videos below 100 are training videos too."""
 
 VW300 = Layout(
     "300vw",
@@ -66,7 +66,7 @@ COMMON, CHALLENGING = ("helen", "lfpw"), ("ibug",)
 
 
 def read_pts(path: Path, *, count: int = 68) -> FloatArray:
-    """Points (count, 2), 0-based, of an iBUG ``.pts`` file, whose points are 1-based.
+    """Read the landmarks (count, 2) of an iBUG ``.pts`` file and make them 0-based; the file is 1-based.
 
     Raises:
         DataError: the file is missing, malformed or has another number of points.
@@ -75,7 +75,7 @@ def read_pts(path: Path, *, count: int = 68) -> FloatArray:
 
 
 def read_pts_values(path: Path, *, count: int = 68) -> FloatArray:
-    """The numbers (count, 2) of a ``.pts`` file as they stand in it.
+    """Read the numbers (count, 2) of a ``.pts`` file without converting them.
 
     Raises:
         DataError: the file is missing, malformed or has another number of points.
@@ -105,7 +105,7 @@ def _pair(path: Path, number: int, line: str, layout: str) -> tuple[float, float
 
 
 def read_pts_folders(name: str, folders: Sequence[Path]) -> LandmarkSet:
-    """All pictures with a ``.pts`` beside them in ``folders``, by name; mirrored copies are left out.
+    """Read all images of ``folders`` that have a ``.pts`` file beside them, by name; mirrored copies are left out.
 
     Raises:
         DataError: a folder is missing or empty, or a file is malformed.
@@ -116,7 +116,7 @@ def read_pts_folders(name: str, folders: Sequence[Path]) -> LandmarkSet:
 
 
 def labels_in(folder: Path) -> list[Path]:
-    """The ``.pts`` files of a folder, by name, without those of mirrored copies.
+    """Return the ``.pts`` files of a folder, by name, without those of mirrored copies.
 
     Raises:
         DataError: the folder is missing or holds none.
@@ -130,22 +130,22 @@ def labels_in(folder: Path) -> list[Path]:
 
 
 def picture_beside(pts: Path) -> Path:
-    """The picture that a ``.pts`` file belongs to.
+    """Return the image that a ``.pts`` file belongs to.
 
     Raises:
-        DataError: it is not there.
+        DataError: there is no such image.
     """
     for suffix in (".jpg", ".png"):
         if pts.with_suffix(suffix).is_file():
             return pts.with_suffix(suffix)
-    raise DataError(f"{pts}: no picture of that name beside it; expected {pts.stem}.jpg or {pts.stem}.png")
+    raise DataError(f"{pts}: no image of that name beside it; expected {pts.stem}.jpg or {pts.stem}.png")
 
 
 def read_300w(root: Path, *, test: bool = False) -> LandmarkSet:
-    """300W: ``helen/trainset``, ``lfpw/trainset`` and ``afw``; for ``test`` what is there of the 689 test pictures.
+    """Read 300W: ``helen/trainset``, ``lfpw/trainset`` and ``afw``; for ``test`` the existing ones of 689 test images.
 
-    Subsets of the test part: ``helen``, ``lfpw``, ``ibug``, and, where all their folders are there, ``common``,
-    ``challenging`` and ``full``. Boxes are those of iBUG's detector, where its ``Bounding Boxes`` lie beside.
+    Subsets of the test part: ``helen``, ``lfpw``, ``ibug`` and, if all their folders exist, ``common``,
+    ``challenging`` and ``full``. Boxes are those of iBUG's detector, if its folder ``Bounding Boxes`` exists.
     """
     if test:
         home = W300.home(root, "test")
@@ -158,13 +158,13 @@ def read_300w(root: Path, *, test: bool = False) -> LandmarkSet:
 
 
 def read_300w_private(root: Path) -> LandmarkSet:
-    """300W's private test part, with the subsets ``indoor`` and ``outdoor``."""
+    """Read 300W's private test part, with the subsets ``indoor`` and ``outdoor``."""
     home = W300_PRIVATE.home(root, "test")
     return _joined("300w-private", {"indoor": home / "01_Indoor", "outdoor": home / "02_Outdoor"})
 
 
 def read_masked_300w(root: Path) -> LandmarkSet:
-    """Masked 300W, 300W's test pictures with most of the face covered; subsets as of 300W."""
+    """Read Masked 300W: 300W's test images with most of the face covered. Subsets are those of 300W."""
     home = MASKED_300W.home(root, "test")
     places = {name: home / name for name in (*COMMON, *CHALLENGING) if (home / name).is_dir()}
     inner = {name: folder / "testset" for name, folder in places.items() if (folder / "testset").is_dir()}
@@ -172,15 +172,15 @@ def read_masked_300w(root: Path) -> LandmarkSet:
 
 
 def read_ytf68(root: Path, *, test: bool = False) -> LandmarkSet:
-    """YouTube Faces with 68 points: ``training`` or ``test``."""
+    """Read YouTube Faces with 68 landmarks: ``training`` or ``test``."""
     home = YTF68.home(root, "test" if test else "train")
     return read_pts_folders("ytf68", [home / ("test" if test else "training")])
 
 
 def read_300vw(root: Path, *, test: bool = False) -> LandmarkSet:
-    """300VW: every annotated frame of 64 test videos (subsets ``category-1`` to ``-3``) or of all other videos.
+    """Read 300VW: each annotated frame of the 64 test videos (subsets ``category-1`` to ``-3``) or of all others.
 
-    Frames are read from ``vid.avi`` when they are asked for, none here.
+    Frames are decoded from ``vid.avi`` on demand; none is decoded here.
     """
     part: Part = "test" if test else "train"
     home = VW300.home(root, part)
@@ -208,7 +208,7 @@ def _frame_number(annotation: Path) -> int:
 
 
 def _detector_boxes(home: Path, files: Sequence[Path]) -> FloatArray | None:
-    """The box of iBUG's detector for each picture, from one file of boxes a folder; None where there are none."""
+    """Return the box of iBUG's detector for each image, from one file of boxes per folder; None if there are none."""
     tables = next((home / name for name in ("Bounding Boxes", "Bounding_Boxes") if (home / name).is_dir()), None)
     if tables is None:
         return None
@@ -216,12 +216,12 @@ def _detector_boxes(home: Path, files: Sequence[Path]) -> FloatArray | None:
     known = {key: box for folder in folders for key, box in _boxes_of(tables, folder, home)}
     lacking = next((file for file in files if _box_key(file) not in known), None)
     if lacking is not None:
-        raise DataError(f"{tables}: has no box for {lacking}; expected bb_detector for each picture")
+        raise DataError(f"{tables}: has no box for {lacking}; expected bb_detector for each image")
     return np.stack([known[_box_key(file)] for file in files])
 
 
 def _boxes_of(tables: Path, folder: Path, home: Path) -> Iterator[tuple[Path, FloatArray]]:
-    """Pictures of a folder and their boxes, which count the first pixel as 1."""
+    """Yield the images of a folder with their boxes made 0-based; the file is 1-based."""
     table = tables / f"bounding_boxes_{'_'.join(folder.relative_to(home).parts)}.mat"
     found = read_mat(table, "bounding_boxes", plain=True)["bounding_boxes"]
     for entry in found if isinstance(found, list | np.ndarray) else [found]:
@@ -232,12 +232,12 @@ def _boxes_of(tables: Path, folder: Path, home: Path) -> Iterator[tuple[Path, Fl
 
 
 def _box_key(picture: Path) -> Path:
-    """Spaces in names differ between the pictures and the list."""
+    """Return the key of an image's box: its path without spaces, which differ between image names and the list."""
     return picture.parent / picture.stem.replace(" ", "")
 
 
 def _joined(name: str, folders: Mapping[str, Path]) -> LandmarkSet:
-    """All faces of ``folders``, each of which is a subset of that name."""
+    """Read all faces of ``folders``; each folder is a subset of its name."""
     parts = [read_pts_folders(name, [folder]) for folder in folders.values()]
     origin = np.repeat(np.array(list(folders)), [len(part) for part in parts])
     points = np.concatenate([part.points for part in parts])
@@ -247,7 +247,7 @@ def _joined(name: str, folders: Mapping[str, Path]) -> LandmarkSet:
 
 
 def _by_origin(name: str, folders: Mapping[str, Path]) -> LandmarkSet:
-    """As ``_joined``, with the subsets of 300W; none is named of which a folder is missing."""
+    """Read ``folders`` like ``_joined`` and add the subsets of 300W whose folders all exist."""
     data = _joined(name, folders)
     groups = {"common": COMMON, "challenging": CHALLENGING, "full": COMMON + CHALLENGING}
     complete = {label: parts for label, parts in groups.items() if set(parts) <= set(folders)}

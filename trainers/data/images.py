@@ -1,7 +1,7 @@
-"""Pictures, wherever they lie: in a file of their own, in a video, in a MATLAB file.
+"""Reading of images from image files, videos and MATLAB files.
 
-A path that goes on below a file names a picture within it, counted from 1 as the annotations count:
-``vid.avi/17`` is the 17th frame, ``COFW_test_color.mat/IsT/17`` the 17th picture of the array ``IsT``.
+A path that continues below a file names an image inside it, counted from 1 as in the annotations:
+``vid.avi/17`` is the 17th frame, ``COFW_test_color.mat/IsT/17`` the 17th image of the array ``IsT``.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from .matlab import open_hdf5
 T = TypeVar("T")
 
 PICTURES_KEPT = 4 << 30
-"""Bytes of decoded pictures that a stream of samples keeps; the larger sets don't fit into memory."""
+"""Bytes of decoded images that a stream of samples caches; the larger sets do not fit into memory."""
 
 
 class PictureReader(Closing):
-    """Reads pictures; a video stays open until another one is asked for, so that frames in order cost no seeking."""
+    """Reader of images. A video stays open until another one is read, so frames in order need no seeking."""
 
     def __init__(self) -> None:
-        """Open nothing yet."""
+        """Create a reader; files are opened on demand."""
         self._video: cv2.VideoCapture | None = None
         self._opened: tuple[int, Path] | None = None
 
     def __reduce__(self) -> tuple[type[PictureReader], tuple[()]]:
-        return PictureReader, ()  # an open video does not travel to another process; it is opened anew there
+        return PictureReader, ()  # an open video cannot be pickled; the other process opens it again
 
     def read(self, path: Path) -> Image:
-        """Read a picture as BGR uint8.
+        """Read an image as BGR uint8.
 
         Raises:
             DataError: it is missing or cannot be decoded.
@@ -47,7 +47,7 @@ class PictureReader(Closing):
             return _decoded(path)
         holder = next((parent for parent in path.parents if parent.is_file()), None)
         if holder is None or not path.name.isdigit():
-            raise DataError(f"{path}: picture is missing")
+            raise DataError(f"{path}: image is missing")
         *names, number = path.relative_to(holder).parts
         return _element(holder, names[0], int(number)) if names else self._frame(holder, int(number))
 
@@ -63,12 +63,12 @@ class PictureReader(Closing):
             video.set(cv2.CAP_PROP_POS_FRAMES, number - 1)
         done, image = video.read()
         if not done:
-            raise DataError(f"{path}: frame {number} cannot be read; the annotation asks for it")
+            raise DataError(f"{path}: frame {number} cannot be read; the annotation refers to it")
         return image.astype(np.uint8, copy=False)
 
     def _open(self, path: Path) -> cv2.VideoCapture:
-        # A forked process must not share the parent's open file, for both would move its one position; and it could
-        # not close a decoder with threads, for they stayed with the parent.
+        # A forked process must not use the parent's open file: both would move the same file position. It could not
+        # close a multi-threaded decoder either, since the threads exist only in the parent.
         if self._video is None or self._opened != (os.getpid(), path):
             self.close()
             self._video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -82,16 +82,16 @@ class PictureReader(Closing):
 def _decoded(path: Path) -> Image:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise DataError(f"{path}: not a picture that can be decoded")
+        raise DataError(f"{path}: not an image that can be decoded")
     return image.astype(np.uint8, copy=False)
 
 
 def _element(path: Path, name: str, number: int) -> Image:
-    """Picture ``number`` of a cell array of pictures; MATLAB's axes are reversed in the file, its colours RGB."""
+    """Read image ``number`` of a cell array of images. In the file MATLAB's axes are reversed and colours are RGB."""
     with open_hdf5(path, name) as file:
         cells = file[name][()].ravel()
         if not 1 <= number <= len(cells):
-            raise DataError(f"{path}: {name} holds {len(cells)} pictures; number {number} was asked for")
+            raise DataError(f"{path}: {name} holds {len(cells)} images; number {number} was requested")
         pixels = np.ascontiguousarray(file[cells[number - 1]][()].T).astype(np.uint8, copy=False)
     if pixels.ndim == 2:
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
@@ -99,7 +99,7 @@ def _element(path: Path, name: str, number: int) -> Image:
 
 
 def read_image(path: Path) -> Image:
-    """Read a picture as BGR uint8.
+    """Read an image as BGR uint8.
 
     Raises:
         DataError: it is missing or cannot be decoded.
@@ -109,10 +109,10 @@ def read_image(path: Path) -> Image:
 
 
 def read_images(paths: Iterable[Path]) -> Iterator[Image]:
-    """Read pictures one after another, as BGR uint8; frames of a video in their order cost no seeking.
+    """Read images one after another, as BGR uint8; frames of a video in order need no seeking.
 
     Raises:
-        DataError: one is missing or cannot be decoded.
+        DataError: an image is missing or cannot be decoded.
     """
     with PictureReader() as reader:
         for path in paths:
@@ -120,10 +120,10 @@ def read_images(paths: Iterable[Path]) -> Iterator[Image]:
 
 
 class SampleStream(Dataset[T]):
-    """An endless stream of samples: sample i is always the same for one seed, whoever draws it and when."""
+    """Endless, reproducible stream of samples: sample i depends only on the seed, not on the process or the order."""
 
     def __init__(self, seed: int) -> None:
-        """Begin the stream of ``seed``."""
+        """Create the stream of ``seed``."""
         self.seed = seed
         self._reader = PictureReader()
         self._decoded: dict[Path, Image] = {}
@@ -133,11 +133,11 @@ class SampleStream(Dataset[T]):
         return 1 << 40
 
     def generator(self, index: int) -> np.random.Generator:
-        """The source of all chance in sample ``index``."""
+        """Return the random generator of sample ``index``."""
         return np.random.default_rng([self.seed, index])
 
     def picture(self, path: Path) -> Image:
-        """A decoded picture, kept for the next time while there is room; not to be changed."""
+        """Return a decoded image, cached while there is room. Callers must not modify it."""
         kept = self._decoded.get(path)
         if kept is not None:
             return kept

@@ -1,4 +1,4 @@
-"""Synthetic face masks: a cloth over mouth, chin and half the nose, to see what a network does without them."""
+"""Synthetic face masks over mouth, chin and half of the nose, to test with occlusion."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .samples import FaceSamples
 
 # red, green, blue: surgical blue, white, black, grey, beige
 SHADES = ((132, 178, 201), (232, 232, 228), (28, 28, 32), (120, 124, 128), (205, 182, 150))
-TOP = 0.4  # where a mask begins on the way from the eyes (0) to the mouth (1): half way down the nose
-LIGHT = (0.95, 0.8)  # brightness of a mask's upper and lower edge
-REACH = 1.08  # a mask goes a little beyond the outermost points
+TOP = 0.4  # upper edge of a mask between the eyes (0) and the mouth (1): half way down the nose
+LIGHT = (0.95, 0.8)  # brightness at the upper and the lower edge of a mask
+REACH = 1.08  # a mask extends a little beyond the outermost landmarks
 
 
 def masked_part(points: FloatArray, scheme: LandmarkScheme) -> FloatArray | None:
-    """The outline (k,2) of a mask over a face's points (n,2), NaN where not annotated.
+    """Return the outline (k,2) of a mask over a face with landmarks (n,2), NaN where not annotated.
 
-    None where eyes or mouth are not annotated, so that nobody can say where a mask would sit.
+    Return None if eyes or mouth are not annotated, since the mask cannot be placed then.
     """
     eyes = (points[list(scheme.left_eye)].mean(axis=0) + points[list(scheme.right_eye)].mean(axis=0)) / 2
     down = points[list(scheme.mouth)].mean(axis=0) - eyes
@@ -36,9 +36,9 @@ def masked_part(points: FloatArray, scheme: LandmarkScheme) -> FloatArray | None
 
 
 def paint_mask(image: Image, points: FloatArray, scheme: LandmarkScheme, rng: Generator) -> Image:
-    """The BGR picture (H,W,3) with a mask of a random shade over the face at points (n,2), darker towards its chin.
+    """Return the BGR image (H,W,3) with a mask of a random shade, darker towards the chin, over the face.
 
-    The picture as it is where ``masked_part`` finds no place for one.
+    ``points`` (n,2) are the landmarks of the face. The image is returned unchanged if ``masked_part`` is None.
     """
     outline = masked_part(points, scheme)
     if outline is None:
@@ -53,19 +53,19 @@ def paint_mask(image: Image, points: FloatArray, scheme: LandmarkScheme, rng: Ge
 
 
 def face_pictures(data: LandmarkSet, *, masks: bool = False) -> Iterator[Image]:
-    """The pictures of ``data`` in order; with ``masks`` its faces wear them, face i always the same one.
+    """Yield the images of ``data`` in order; with ``masks`` each face wears a mask, face i always the same one.
 
     Raises:
-        DataError: a picture is missing or cannot be decoded.
+        DataError: an image is missing or cannot be decoded.
     """
     for face, image in enumerate(read_images(data.files)):
         yield paint_mask(image, data.points[face], data.scheme, np.random.default_rng(face)) if masks else image
 
 
 class MaskedSamples(FaceSamples):
-    """Plain crops whose faces wear masks; face i always the same one."""
+    """Plain crops whose faces wear masks; face i always wears the same one."""
 
     def cut(self, face: int) -> tuple[Image, FloatArray]:
-        """As without, and a mask over it."""
+        """Return the plain crop with a mask painted over the face, and its landmarks."""
         image, points = super().cut(face)
         return paint_mask(image, points, self.data.scheme, np.random.default_rng([self.seed, face])), points

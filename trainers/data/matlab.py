@@ -1,4 +1,4 @@
-"""MATLAB files of both kinds: up to version 7 by scipy, version 7.3 by h5py."""
+"""Reading of MATLAB files: up to version 7 with scipy, version 7.3 with h5py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .base import DataError
 
 
 def read_mat(path: Path, *names: str, plain: bool = False) -> dict[str, Any]:
-    """The variables ``names`` of a MATLAB file up to version 7; ``plain`` turns cells and structs into lists and dicts.
+    """Read the variables ``names`` of a MATLAB file up to version 7.
+
+    With ``plain``, cells and structs become lists and dicts.
 
     Raises:
         DataError: the file is missing or damaged, or lacks one of them.
@@ -27,7 +29,7 @@ def read_mat(path: Path, *names: str, plain: bool = False) -> dict[str, Any]:
         raise DataError(f"{path}: missing; {expected}")
     try:
         found: dict[str, Any] = loadmat(str(path), variable_names=names, simplify_cells=plain)
-    except Exception as error:  # scipy has no common base for what a damaged file makes it raise
+    except Exception as error:  # a damaged file makes scipy raise errors without a common base class
         raise DataError(f"{path}: cannot be read ({error}); {expected}") from error
     lacking = [name for name in names if name not in found]
     if lacking:
@@ -37,7 +39,7 @@ def read_mat(path: Path, *names: str, plain: bool = False) -> dict[str, Any]:
 
 @contextmanager
 def open_hdf5(path: Path, *names: str) -> Iterator[Any]:
-    """A MATLAB file of version 7.3, which is an HDF5 file, with the variables ``names``.
+    """Open a MATLAB file of version 7.3, which is an HDF5 file, and check that it has the variables ``names``.
 
     Raises:
         DataError: the file is missing, of another kind, or lacks one of them.
@@ -51,7 +53,7 @@ def open_hdf5(path: Path, *names: str) -> Iterator[Any]:
     if not path.is_file():
         raise DataError(f"{path}: missing; {expected}")
     if not h5py.is_hdf5(path):
-        raise DataError(f"{path}: of another version; {expected}")
+        raise DataError(f"{path}: not a file of that version; {expected}")
     with h5py.File(path) as file:
         lacking = [name for name in names if name not in file]
         if lacking:

@@ -1,4 +1,4 @@
-"""Further labelled faces for the shipped networks: crops with an ``.npz`` of names and points beside them."""
+"""Further labelled face crops for the shipped networks, each set with an ``.npz`` table."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .base import DataError, LandmarkSet, existing_folder, existing_picture, unk
 from .ibug import read_pts_folders
 
 HELD_OUT_WFLW = Path(__file__).parent / "held-out-wflw.txt"
-"""Names of the WFLW faces that no shipped network is trained on: they show fine-tuning."""
+"""File with the names of the WFLW faces that no shipped network is trained on; they demonstrate fine-tuning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A set of crops that one table describes.
+    """Set of crops described by one table.
 
     Attributes:
         name: name of the set.
-        folder: where the images lie, below the data folder.
-        table: the ``.npz`` file with ``name`` (N,) and ``points`` (N,68,2), and possibly ``yaw`` and ``visibility``.
-        boxed: the table's ``box`` (N,4), x y width height from forehead to chin, says where the face is, because too
-            few points are annotated to tell.
+        folder: folder of the images, below the data folder.
+        table: the ``.npz`` file with ``name`` (N,) and ``points`` (N,68,2), and optionally ``yaw`` and ``visibility``.
+        boxed: True if the table's ``box`` (N,4), x y width height from forehead to chin, locates the face, because too
+            few landmarks are annotated to do so.
     """
 
     name: str
@@ -45,7 +45,7 @@ POOLS = (
 
 
 def read_pools(root: Path) -> list[LandmarkSet]:
-    """Return every pool that lies in ``root``, without the held-out WFLW faces, and the infants.
+    """Return the pools found in ``root``, without the held-out WFLW faces, and the infants.
 
     Raises:
         DataError: a table or an image is missing or malformed.
@@ -57,7 +57,7 @@ def read_pools(root: Path) -> list[LandmarkSet]:
 
 
 def held_out_wflw() -> frozenset[str]:
-    """Return the names of the WFLW faces that are never trained on."""
+    """Return the names of the WFLW faces that are held out from training."""
     return frozenset(HELD_OUT_WFLW.read_text(encoding="utf-8").split())
 
 
@@ -81,7 +81,7 @@ def _read(root: Path, pool: Pool) -> LandmarkSet:
 
 
 def _corners(boxes: NDArray[Any]) -> FloatArray:
-    """Return boxes (N,4) of x y width height as x0 y0 x1 y1."""
+    """Convert boxes (N,4) from x y width height to x0 y0 x1 y1."""
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Crops of labelled faces: the endless stream that the systems of the papers learn from, and their validation."""
+"""Crops of labelled faces for training and validation of the papers' systems."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .augment import Augmentation
 class FaceItem(TypedDict):
     """One crop, or a batch of them.
 
-    ``image`` (3,S,S) float32, normalised as the spec says; ``points`` (n,2) in crop pixels, 0 where not annotated;
-    ``known`` (n,) 1 where annotated, else 0; ``visible`` (n,) 1 visible or not said, 0 occluded.
+    ``image`` (3,S,S) float32, normalised by the spec; ``points`` (n,2) landmarks in crop pixels, 0 where not
+    annotated; ``known`` (n,) 1 where annotated, else 0; ``visible`` (n,) 1 visible or not labelled, 0 occluded.
     """
 
     image: Tensor
@@ -33,32 +33,32 @@ class FaceItem(TypedDict):
 
 
 class FaceSamples(SampleStream[FaceItem]):
-    """Face number i of an endless, reproducible stream: always the same for one seed.
+    """Endless, reproducible stream of face crops: item i is always the same for one seed.
 
-    Each run of ``len(data)`` items shows every face once, in an order of its own.
+    Each epoch of ``len(data)`` items shows every face once, in its own random order.
     """
 
     def __init__(self, data: LandmarkSet, spec: Spec, augmentation: Augmentation, *, seed: int = 0) -> None:
-        """Draw crops of ``data`` as ``spec`` describes them, changed as ``augmentation`` says."""
+        """Crop the faces of ``data`` as ``spec`` describes and apply ``augmentation``."""
         super().__init__(seed)
         self.data, self.spec, self.augmentation = data, spec, augmentation
         self._epoch, self._order = -1, np.zeros(0, np.intp)
 
     def __getitem__(self, index: int) -> FaceItem:
-        """The crop and what is known of it."""
+        """Return the crop number ``index`` with its annotation."""
         return self.draw(self.generator(index), self.face(index))
 
     def face(self, index: int) -> int:
-        """Which face of the set sample ``index`` shows."""
+        """Return the number, in the set, of the face that sample ``index`` shows."""
         epoch, place = divmod(index, len(self.data))
         if epoch != self._epoch:
-            # a word of its own: no sample's generator may repeat the one that shuffles
+            # the third word of the seed keeps this generator apart from those of the samples
             self._order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.data))
             self._epoch = epoch
         return int(self._order[place])
 
     def draw(self, rng: np.random.Generator, face: int) -> FaceItem:
-        """An augmented crop of face number ``face`` of the set."""
+        """Return an augmented crop of face number ``face`` of the set."""
         points, size = self.data.points[face], self.spec.size[0]
         mirrored, matrix = self.augmentation.place(rng, self._region(points), size)
         image = warp(self.picture(self.data.files[face]), matrix, size)
@@ -67,18 +67,18 @@ class FaceSamples(SampleStream[FaceItem]):
         return self.item(image, transform(points, matrix)[order], self._visible(face)[order])
 
     def crop(self, face: int) -> FaceItem:
-        """The plain crop of face number ``face`` of the set, as validation and tests use it."""
+        """Return the crop of face number ``face`` of the set without augmentation, for validation and tests."""
         image, points = self.cut(face)
         return self.item(image, points, self._visible(face))
 
     def cut(self, face: int) -> tuple[Image, FloatArray]:
-        """Its pixels, BGR (S,S,3), and the points (n,2) within them, NaN where not annotated."""
+        """Return the plain crop's pixels, BGR (S,S,3), and its landmarks (n,2), NaN where not annotated."""
         points, size = self.data.points[face], self.spec.size[0]
         matrix = self._region(points).to_crop(size)
         return warp(self.picture(self.data.files[face]), matrix, size), transform(points, matrix)
 
     def item(self, image: Image, points: FloatArray, visible: FloatArray) -> FaceItem:
-        """Arrays to tensors: BGR crop (S,S,3), points (n,2) with NaN where not annotated, visibility (n,)."""
+        """Convert a BGR crop (S,S,3), landmarks (n,2), NaN where not annotated, and visibility (n,) to tensors."""
         spec, known = self.spec, marked(points)
         return {
             "image": torch.from_numpy(to_tensor([image], spec.mean, spec.std, rgb=spec.channels == "rgb")[0]),
@@ -98,16 +98,16 @@ class FaceSamples(SampleStream[FaceItem]):
 
 
 def marked(points: FloatArray) -> NDArray[np.bool_]:
-    """Which of the points (n,2) carry an annotation (n,)."""
+    """Return a mask (n,) of the landmarks (n,2) that are annotated."""
     finite: NDArray[np.bool_] = np.isfinite(points[:, 0])
     return finite
 
 
 @torch.no_grad()
 def predict_points(learner: nn.Module, samples: FaceSamples, *, batch: int = 32) -> tuple[FloatArray, FloatArray]:
-    """Points that ``learner`` finds on the plain crops and those annotated, both (N,n,2) crop pixels.
+    """Return predicted and annotated landmarks of the plain crops, both (N,n,2) in crop pixels.
 
-    What is not annotated is NaN in the latter.
+    In the latter, landmarks without an annotation are NaN.
     """
     device, found, truth = device_of(learner), [], []
     for at in range(0, len(samples.data), batch):
@@ -119,17 +119,18 @@ def predict_points(learner: nn.Module, samples: FaceSamples, *, batch: int = 32)
 
 
 def validate_points(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
-    """``accuracy`` on plain crops of ``held``."""
+    """Return ``accuracy`` of ``learner`` on the plain crops of ``held``."""
     return accuracy(*predict_points(learner, FaceSamples(held, spec, Augmentation())))
 
 
 def accuracy(found: FloatArray, truth: FloatArray) -> dict[str, float]:
-    """Error of points (N,n,2), NaN in ``truth`` where not annotated: ``nme`` and the failure rate ``fr`` at 0.1.
+    """Return ``nme`` and the failure rate ``fr`` at 0.1 of landmarks (N,n,2); ``truth`` is NaN where not annotated.
 
-    Fractions of ``metrics.usual_lengths``: the distance of the outer eye corners, or the size of the points' box.
+    Errors are fractions of ``metrics.usual_lengths``: the distance of the outer eye corners, or the size of the
+    landmarks' bounding box.
 
     Raises:
-        MetricError: all points of a face fall together.
+        MetricError: all landmarks of a face coincide.
     """
     errors = nme(point_errors(found, truth, usual_lengths(truth)))
     return {"nme": round(float(errors.mean()), 5), "fr": round(failure_rate(errors), 4)}

@@ -1,4 +1,4 @@
-"""What a look at a data set shows: how much there is of everything, and a sheet of faces with their points."""
+"""Overview of a data set: counts, and a sheet of faces with their landmarks."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ...realtime.geometry import Region, region_of_points, transform, warp
 from .base import DetectionSet, LandmarkSet
 from .images import read_images
 
-CELL = 200  # pixels of the side of one picture on the sheet
+CELL = 200  # side of one image on the sheet, in pixels
 COLUMNS = 10
-_TITLE = 28  # pixels of a line of text above the pictures
-_MARGIN = 1.4  # of the cell to the points' longer extent: the boxes of most sets can still be seen
+_TITLE = 28  # height of the line of text above the images, in pixels
+_MARGIN = 1.4  # cell over the longer extent of the landmarks: the boxes of most sets are still inside
 
 _SEEN, _OCCLUDED, _LINE, _BOX = (80, 230, 80), (60, 60, 255), (190, 190, 190), (255, 180, 60)  # BGR
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much there is in a set or a part of it.
+    """Counts of a set or of a part of it.
 
     Attributes:
-        faces: faces.
-        pictures: different pictures.
-        points: points of a face.
-        missing: points that are not annotated, of all faces.
-        occluded: annotated points that cannot be seen; None where the set does not say.
+        faces: number of faces.
+        ``pictures``: number of different images.
+        points: landmarks of a face.
+        missing: landmarks that are not annotated, over all faces.
+        occluded: annotated landmarks that are occluded; None if the set has no such labels.
         boxes: boxes that come with the set.
     """
 
@@ -46,7 +46,7 @@ class Counts:
 
 
 def count(data: LandmarkSet) -> Counts:
-    """What there is in a set."""
+    """Count the contents of a set."""
     occluded = None if data.visible is None else int((data.visible == 0).sum())
     missing = int(np.isnan(data.points).any(axis=2).sum())
     boxes = 0 if data.boxes is None else len(data.boxes)
@@ -54,20 +54,20 @@ def count(data: LandmarkSet) -> Counts:
 
 
 def subset(data: LandmarkSet, name: str) -> LandmarkSet:
-    """One of the subsets of a set."""
+    """Return one of the subsets of a set."""
     return data.pick(np.flatnonzero(data.subsets[name]))
 
 
 def spread(total: int, wanted: int) -> list[int]:
-    """At most ``wanted`` of ``total`` indices, evenly spread."""
+    """Return at most ``wanted`` of ``total`` indices, evenly spread."""
     return sorted({int(i) for i in np.linspace(0, total - 1, min(wanted, total))}) if total else []
 
 
 def face_cells(data: LandmarkSet, wanted: int) -> Iterator[Image]:
-    """Crops of evenly spread faces with points, lines and box; red points are occluded.
+    """Yield crops of evenly spread faces with landmarks, lines and box; red landmarks are occluded.
 
     Raises:
-        DataError: a picture is missing or cannot be decoded.
+        DataError: an image is missing or cannot be decoded.
     """
     missing: NDArray[np.bool_] = np.isnan(data.points[..., 0] + data.points[..., 1])
     annotated = np.flatnonzero(~missing.all(axis=1))
@@ -86,7 +86,7 @@ def face_cell(
     visible: FloatArray | None = None,
     box: FloatArray | None = None,
 ) -> Image:
-    """A crop around points (n, 2), of which those that are NaN are left out, with what is known of them drawn in."""
+    """Return a crop around landmarks (n, 2) with landmarks, lines and box drawn; NaN landmarks are left out."""
     known = np.isfinite(points).all(axis=1)
     matrix = region_of_points(points[known], margin=_MARGIN).to_crop(CELL)
     cell, placed = warp(image, matrix, CELL), transform(points, matrix)
@@ -101,10 +101,10 @@ def face_cell(
 
 
 def picture_cells(data: DetectionSet, wanted: int) -> Iterator[Image]:
-    """Whole pictures, evenly spread, with their boxes; red ones are marked invalid.
+    """Yield whole images, evenly spread, with their boxes; red boxes are marked as invalid.
 
     Raises:
-        DataError: a picture is missing or cannot be decoded.
+        DataError: an image is missing or cannot be decoded.
     """
     chosen = data.pick(spread(len(data), wanted))
     for image, boxes, invalid in zip(read_images(chosen.files), chosen.boxes, chosen.invalid, strict=True):
@@ -117,26 +117,26 @@ def picture_cells(data: DetectionSet, wanted: int) -> Iterator[Image]:
 
 
 def _draw_run(cell: Image, points: FloatArray, colour: tuple[int, int, int]) -> None:
-    """Join points in their order, leaving out those that are NaN."""
+    """Draw lines between consecutive points, leaving out those that are NaN."""
     for a, b in pairwise(points):
         if np.isfinite(a).all() and np.isfinite(b).all():
             cv2.line(cell, _fixed(a), _fixed(b), colour, 1, cv2.LINE_AA, 4)
 
 
 def _outline(box: FloatArray) -> FloatArray:
-    """The corners (5, 2) of a box, round to the first again."""
+    """Return the corners (5, 2) of a box, with the first one repeated at the end."""
     corners: FloatArray = box[[0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(5, 2)
     return corners
 
 
 def _fixed(point: NDArray[np.float32]) -> tuple[int, int]:
-    """A point in sixteenths of a pixel, as cv2 draws."""
+    """Return a point in sixteenths of a pixel, the fixed-point format of cv2's drawing functions."""
     x, y = (np.clip(point, -1000, 1000) * 16).round().astype(int).tolist()
     return x, y
 
 
 def block(title: str, cells: Sequence[Image]) -> Image:
-    """Rows of cells below a line of text, (height, COLUMNS * CELL, 3)."""
+    """Arrange cells in rows below a line of text: (height, COLUMNS * CELL, 3)."""
     rows = -(-len(cells) // COLUMNS)
     canvas = np.full((_TITLE + rows * CELL, COLUMNS * CELL, 3), 32, np.uint8)
     cv2.putText(canvas, title, (8, _TITLE - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
@@ -147,10 +147,10 @@ def block(title: str, cells: Sequence[Image]) -> Image:
 
 
 def outside(data: LandmarkSet) -> int:
-    """How many annotated points lie outside their picture; decodes all pictures.
+    """Count the annotated landmarks that lie outside their image; decodes all images.
 
     Raises:
-        DataError: a picture is missing or cannot be decoded.
+        DataError: an image is missing or cannot be decoded.
     """
     total = 0
     for image, points in zip(read_images(data.files), data.points, strict=True):
@@ -161,6 +161,6 @@ def outside(data: LandmarkSet) -> int:
 
 
 def without_faces(files: Sequence[Path]) -> DetectionSet:
-    """Pictures without a face, as a set without boxes."""
+    """Return images without faces as a set without boxes."""
     none = np.zeros((0, 4), np.float32)
     return DetectionSet("negatives", tuple(files), (none,) * len(files), (np.zeros(0, bool),) * len(files))

@@ -1,4 +1,4 @@
-"""What the shipped networks learn from."""
+"""Training data of the shipped networks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .pools import read_pools
 from .wider import read_negatives, read_wider, read_wider2
 
 _EVERY = {"infants": 4, "aflw68-context": 4}
-"""Sets of which more than every twelfth picture is held out, because they alone show what they show."""
+"""Sets of which more than every twelfth image is held out, because no other set covers their kind of images."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """All pictures that the shipped networks learn from.
+    """All training images of the shipped networks.
 
     Attributes:
-        faces: the labelled faces of 300W, AFLW and YouTube Faces, in this order, then the pools that are there.
-        wider: crowds with boxes.
-        negatives: pictures without a face.
+        faces: the labelled faces of 300W, AFLW and YouTube Faces, in this order, then the pools that exist.
+        wider: images of crowds with bounding boxes.
+        negatives: images without faces.
     """
 
     faces: tuple[LandmarkSet, ...]
@@ -31,7 +31,7 @@ class TrainingData:
 
     @classmethod
     def read(cls, root: Path) -> tuple[TrainingData, TrainingData]:
-        """Training and validation part of the training data in ``root``.
+        """Read the training data in ``root``, split into a training and a validation part.
 
         Raises:
             DataError: a set is missing or malformed.

@@ -1,4 +1,4 @@
-"""WFLW: 98 points, a box and six attributes of each face in one line of a list."""
+"""WFLW: a list with 98 landmarks, a bounding box and six attributes of each face."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ WFLW = Layout(
     f"WFLW_images and {_LISTS}/list_98pt_rect_attr_train.txt and …_test.txt",
 )
 ATTRIBUTES = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
-_LINE = "196 coordinates, 4 of the box, 6 attributes of 0 or 1, then the picture's path in WFLW_images"
+_LINE = "196 coordinates, 4 of the box, 6 attributes of 0 or 1, then the image's path in WFLW_images"
 
 
 def read_wflw(root: Path, *, test: bool = False) -> LandmarkSet:
-    """WFLW, with its own boxes and a subset for each attribute.
+    """Read WFLW, with its own boxes and a subset for each attribute.
 
     Raises:
         DataError: a file is missing or a line malformed.

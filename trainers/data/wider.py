@@ -1,4 +1,4 @@
-"""Pictures for the detector: WIDER FACE, and pictures without a face."""
+"""Images for the detector: WIDER FACE, and images without faces."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ NEGATIVES = Layout(
     "negatives",
     ("negatives",),
     {"train": ("train",), "test": ("test",)},
-    "folders train and test of pictures without faces, NAME.jpg",
+    "folders train and test of images without faces, NAME.jpg",
     named=True,
 )
 _FIELDS = "x y w h blur expression illumination invalid occlusion pose"
 
 
 def read_wider(root: Path, *, test: bool = False) -> DetectionSet:
-    """WIDER FACE in its own text format; its validation part is the one to test on, for its test part has no boxes.
+    """Read WIDER FACE in its own text format.
+
+    Its validation part serves as the test part, because the published test part has no boxes.
 
     Raises:
-        DataError: a picture is missing or a line malformed.
+        DataError: an image is missing or a line malformed.
     """
     return _read(*_wider_place(root, test))
 
 
 def read_wider2(root: Path) -> list[DetectionSet]:
-    """Further images of WIDER FACE in ``wider2``, its parts ``train`` and ``val``; none where they are not there.
+    """Read further images of WIDER FACE from ``wider2``, its parts ``train`` and ``val``; missing parts are left out.
 
     Raises:
         DataError: an image is missing or a line malformed.
@@ -62,7 +64,7 @@ def _read(table: Path, folder: Path) -> DetectionSet:
 
 
 def _wider_place(root: Path, test: bool) -> tuple[Path, Path]:
-    """The list and the folder of its pictures: as published, or ``train`` and ``test`` beside their lists."""
+    """Return the list and the folder of its images: as published, or ``train`` and ``test`` beside their lists."""
     part: Part = "test" if test else "train"
     home = WIDER.home(root, part)
     published = "val" if test else "train"
@@ -73,7 +75,7 @@ def _wider_place(root: Path, test: bool) -> tuple[Path, Path]:
 
 
 def _wider_entries(table: Path) -> Iterator[tuple[int, str, list[list[float]]]]:
-    """Line number, name and rows of each picture; a picture without a face has one row of zeros, which is none."""
+    """Yield line number, name and rows of each image. An image without faces has one row of zeros, which is dropped."""
     lines = read_lines(table)
     at = 0
     while at < len(lines):
@@ -86,7 +88,7 @@ def _wider_entries(table: Path) -> Iterator[tuple[int, str, list[list[float]]]]:
 def _count(table: Path, number: int, line: list[str]) -> int:
     if not line or not line[0].strip().isdigit():
         found = repr(line[0]) if line else "nothing"
-        raise DataError(f"{table}, line {number}: found {found}; expected the number of boxes after a picture's name")
+        raise DataError(f"{table}, line {number}: found {found}; expected the number of boxes after an image's name")
     return int(line[0])
 
 
@@ -102,7 +104,7 @@ def _row(table: Path, number: int, line: list[str]) -> list[float]:
 
 
 def read_negatives(root: Path, *, test: bool = False) -> tuple[Path, ...]:
-    """Pictures without a face.
+    """Return the images without faces.
 
     Raises:
         DataError: there are none.
@@ -111,5 +113,5 @@ def read_negatives(root: Path, *, test: bool = False) -> tuple[Path, ...]:
     folder = NEGATIVES.home(root, part) / part
     files = tuple(sorted(folder.glob("*.jpg")))
     if not files:
-        raise DataError(f"{folder}: holds no .jpg file; expected pictures without faces")
+        raise DataError(f"{folder}: holds no .jpg file; expected images without faces")
     return files

@@ -1,1 +1,1 @@
-"""The networks: one file each."""
+"""Networks, one file per architecture."""

@@ -1,4 +1,4 @@
-"""Building blocks that more than one network uses."""
+"""Building blocks shared by several networks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ R = TypeVar("R")
 
 
 def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Compute a function of tensors in float32 also where they are of half precision, or autocast would make them so.
+    """Compute a function of tensors in float32, even for half-precision inputs and under autocast.
 
-    For coordinates: bfloat16 has eight binary digits, fewer than a crop has pixels, and float16 eleven.
+    This is for coordinates: bfloat16 has eight significant bits, too few for the pixels of a crop, and fp16 has eleven.
     """
 
     @wraps(function)
     def full(*args: P.args, **kwargs: P.kwargs) -> R:
         lifted: Any = [cast(Tensor, value).float() if _is_half(value) else value for value in args]
-        kinds = {value.device.type for value in args if isinstance(value, Tensor)} - {"meta"}  # which knows no autocast
+        kinds = {value.device.type for value in args if isinstance(value, Tensor)} - {"meta"}  # meta has no autocast
         if not any(torch.is_autocast_enabled(kind) for kind in kinds):
             return function(*lifted, **kwargs)
         with torch.autocast(kinds.pop(), enabled=False):
@@ -46,7 +46,7 @@ def conv_bn(
     bias: bool = False,
     dilation: int = 1,
 ) -> nn.Sequential:
-    """Convolution, batch normalisation and, unless told otherwise, ReLU; ``bias`` where published counts have one."""
+    """Build a convolution with batch normalisation and, by default, ReLU; ``bias`` is for published counts with one."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation=dilation, bias=bias),
         nn.BatchNorm2d(outputs),
@@ -57,46 +57,46 @@ def conv_bn(
 
 
 class ResidualBlock(nn.Module):
-    """Two plain 3x3 convolutions with an identity around them (He et al. 2016, basic block)."""
+    """Two 3x3 convolutions with an identity skip connection (He et al. 2016, basic block)."""
 
     def __init__(self, width: int, dilation: int = 1) -> None:
-        """Make a block that keeps ``width`` channels, its taps ``dilation`` cells apart."""
+        """Build a block of ``width`` channels with convolutions of dilation ``dilation``."""
         super().__init__()
         self.body = nn.Sequential(
             conv_bn(width, width, dilation=dilation), conv_bn(width, width, relu=False, dilation=dilation)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, H, W) to the same shape."""
+        """Map (B, width, H, W) to the same shape."""
         out: Tensor = functional.relu(x + self.body(x), inplace=True)
         return out
 
 
 def over_pixels(maps: Tensor) -> Tensor:
-    """Softmax of each map (B,n,H,W) over its pixels."""
+    """Return the softmax of each map (B,n,H,W) over its pixels."""
     return maps.flatten(2).softmax(dim=2).reshape(maps.shape)
 
 
 def log_over_channels(maps: Tensor) -> Tensor:
-    """Log-softmax of (B,n,H,W) over the channels, several times as fast as torch's own where they lie last."""
+    """Return the log-softmax of (B,n,H,W) over the channels, several times as fast as torch's for channels-last."""
     return maps.movedim(1, -1).log_softmax(dim=-1).movedim(-1, 1)
 
 
 @in_full_precision
 def spatial_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of a spatial softmax: differentiable coordinates (soft-argmax).
+    """Return mean and spread of a spatial softmax: differentiable coordinates (soft-argmax).
 
     Args:
         logits: (B, n, H, W).
 
     Returns:
-        points (B, n, 2), x and y in cells, the first cell's centre at 0; and spread (B, n), the standard deviation
-        in cells around that mean.
+        points (B, n, 2), x and y in cells, with the centre of the first cell at 0; and spread (B, n), the standard
+        deviation in cells around that mean.
     """
     batch, count, height, width = logits.shape
     probability = torch.softmax(logits.reshape(batch, count, height * width), dim=2)
-    # Centred before squaring: the difference of large squares would lose the digits that matter. Laid out by expanding,
-    # for TensorRT-RTX cannot build a quotient and a remainder of so many constants.
+    # Centred before squaring, because the difference of large squares would lose precision. Expanded, because
+    # TensorRT-RTX cannot build a quotient and a remainder of so many constants.
     x = torch.arange(width, dtype=logits.dtype, device=logits.device) - (width - 1) / 2
     y = torch.arange(height, dtype=logits.dtype, device=logits.device) - (height - 1) / 2
     x, y = x.expand(height, width).flatten(), y[:, None].expand(height, width).flatten()

@@ -1,8 +1,8 @@
-"""CHS: heat maps first, then a cascade that moves every landmark by what lies around it.
+"""CHS: heat maps, followed by a cascade that refines each landmark from its surroundings.
 
-Paper: "Heatmap-Guided Selective Feature Attention for Robust Cascaded Face Alignment" (So and Han 2023). A feature
-extractor serves all tasks; each task picks its features from several levels; AWing's hourglasses find the landmarks,
-and each stage of the cascaded coordinate regression (CCR) corrects the stage before. Stages may be cut off afterwards.
+Paper: "Heatmap-Guided Selective Feature Attention for Robust Cascaded Face Alignment" (So and Han 2023). All tasks
+share a feature extractor; each task selects its features from several levels. AWing's hourglasses find the landmarks,
+and each stage of the cascaded coordinate regression (CCR) corrects the previous one. Stages can be removed afterwards.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ LEVELS = 3  # branches of the selective-feature module
 
 @dataclass(frozen=True, slots=True)
 class CHSConfig(HourglassConfig):
-    """Size and make of the network; the published one is the default.
+    """Size and variant of the network; the defaults are the published network.
 
     Attributes:
-        stages: stages of coordinate regression; 0 leaves the heat maps alone.
-        attention: how each regression stage picks its features. The heat maps keep ``sf`` whatever it is, but for
+        stages: stages of coordinate regression; 0 for heat maps only.
+        attention: feature selection of each regression stage. The heat maps use ``sf`` for all values except
             ``none``, which is AWing's extractor for all tasks.
-        guided: the maps weigh the features of the regression stages.
-        routing: which way gradients go back from one task to the one before. ``ccr``, the paper's: from stage to stage
-            but not into the heat maps; ``full``: into the maps too; ``task``: nowhere but into the extractor.
-        window: side in cells of what a stage sees around each landmark; odd.
-        coordinates: coordinate channels in that window, 5 with the outline, 3 without, 0 for none.
+        guided: weight the features of the regression stages by the maps.
+        routing: flow of gradients from a task to previous ones. ``ccr``, the paper's: from stage to stage, but not
+            into the heat maps; ``full``: into the maps too; ``task``: into the extractor only.
+        window: side, in cells, of the window that a stage uses around each landmark; odd.
+        coordinates: coordinate channels in that window: 5 with the outline, 3 without, 0 for none.
         tail: features of each landmark from which the offsets are computed; not scaled by ``width``.
     """
 
@@ -50,10 +50,10 @@ class CHSConfig(HourglassConfig):
 
 
 class Cascade(NamedTuple):
-    """What the network says.
+    """Output of the network.
 
-    ``maps``: (B, n + 1, h, w) of each stack, the outline last; ``cells``: points (B, n, 2) in cells of the maps as read
-    from the last ones and after each stage; ``peak``: (B, n) highest value of each landmark's map.
+    ``maps``: (B, n + 1, h, w) of each stack, the outline last; ``cells``: landmarks (B, n, 2) in cells of the maps,
+    decoded from the last maps and after each stage; ``peak``: (B, n) highest value of the map of each landmark.
     """
 
     maps: list[Tensor]
@@ -62,10 +62,10 @@ class Cascade(NamedTuple):
 
 
 def attention_of(config: CHSConfig, *, task: int, inputs: int, outputs: int) -> nn.Module:
-    """The features of task 0, the heat maps, or of a regression stage, from levels of ``inputs`` channels.
+    """Build the feature selection of task 0, the heat maps, or of a regression stage.
 
-    Widths that the paper does not print are those that give its counts: 64 and 32 channels for the heat maps, 128 and
-    32 for a stage.
+    ``inputs`` is the number of channels of each level. Widths that the paper does not state are chosen to match its
+    parameter counts: 64 and 32 channels for the heat maps, 128 and 32 for a stage.
     """
     narrow, width = scaled(128 if task else 64, config.width), scaled(32, config.width)
     maps = config.landmarks + 1 if task and config.guided else 0
@@ -86,19 +86,20 @@ def attention_of(config: CHSConfig, *, task: int, inputs: int, outputs: int) -> 
 
 
 def own_convolution(landmarks: int, inputs: int, outputs: int, kernel: int, padding: int = 0) -> nn.Conv2d:
-    """A convolution with kernels of its own for each landmark.
+    """Build a convolution with separate kernels for each landmark.
 
-    Grouped. A batched matrix product over the landmarks took 1.6 to 5.5 times as long on one CPU thread in ONNX
-    Runtime (1 and 8 crops, full and quarter width); in PyTorch it was faster only for a single crop at full width.
+    It is a grouped convolution. A batched matrix product over the landmarks took 1.6 to 5.5 times as long on one CPU
+    thread in ONNX Runtime (1 and 8 crops, full and quarter width); in PyTorch it was faster only for a single crop at
+    full width.
     """
     return nn.Conv2d(landmarks * inputs, landmarks * outputs, kernel, padding=padding, groups=landmarks)
 
 
 class RegressionStage(nn.Module):
-    """One stage of the cascade: a window of features around each landmark to the way that it should move."""
+    """Stage of the cascade: predicts the offset of each landmark from a window of features around it."""
 
     def __init__(self, config: CHSConfig, inputs: int) -> None:
-        """Pick from levels of ``inputs`` channels."""
+        """Build for levels of ``inputs`` channels."""
         super().__init__()
         self.config = config
         self.channels = width = scaled(128, config.width)
@@ -115,7 +116,7 @@ class RegressionStage(nn.Module):
         self.offset = nn.Linear(count * config.tail, count * 2)
 
     def forward(self, levels: list[Tensor], maps: Tensor, cells: Tensor) -> Tensor:
-        """Levels (B, C, h, w), maps (B, n + 1, h, w) and points (B, n, 2) to offsets (B, n, 2), in cells."""
+        """Map levels (B, C, h, w), maps (B, n + 1, h, w) and landmarks (B, n, 2) to offsets (B, n, 2), in cells."""
         width = self.channels
         features = torch.cat([self.attention(levels, maps), *self._places(maps)], dim=1)
         seen = windows(features, cells, self.config.window)
@@ -133,15 +134,15 @@ class RegressionStage(nn.Module):
 
 
 def windows(features: Tensor, cells: Tensor, side: int) -> Tensor:
-    """What lies within ``side`` x ``side`` cells around each point, sampled at whole cells from it.
+    """Sample a window of ``side`` x ``side`` cells around each landmark, at whole cells from it.
 
     Args:
         features: (B, C, h, w).
-        cells: (B, n, 2); no gradient goes back to where the windows lie, as in RoI pooling.
+        cells: (B, n, 2) landmarks; no gradient flows to the positions of the windows, as in RoI pooling.
         side: odd.
 
     Returns:
-        (B, n, C, side, side); 0 further out than one cell from the map.
+        (B, n, C, side, side); 0 at more than one cell outside the map.
     """
     centres = cells.detach()
     boxes = torch.cat([centres - side / 2, centres + side / 2], dim=2)
@@ -149,10 +150,10 @@ def windows(features: Tensor, cells: Tensor, side: int) -> Tensor:
 
 
 class CHS(nn.Module):
-    """Crop (B,3,S,S) in 0..1 to maps at a quarter of its size and points, stage after stage."""
+    """Network from crops (B,3,S,S) in 0..1 to maps at a quarter of the size, and to landmarks stage by stage."""
 
     def __init__(self, config: CHSConfig | None = None) -> None:
-        """Build what ``config`` describes; no stage and no attention is AWing's network."""
+        """Build the network of ``config``; without stages and attention it is AWing's network."""
         super().__init__()
         self.config = config = config or CHSConfig()
         channels = (64, 128, 128, 256) if config.attention == "none" else (64, 128, *[128] * LEVELS)
@@ -163,7 +164,7 @@ class CHS(nn.Module):
         self.stages = nn.ModuleList(RegressionStage(config, inputs) for _ in range(config.stages))
 
     def forward(self, images: Tensor) -> Cascade:
-        """Maps of every stack, points after every stage."""
+        """Return the maps of each stack and the landmarks after each stage."""
         levels = self.extractor(images)
         maps = self.heatmaps(self.attention(levels))
         start, peak = arg_max(maps[-1][:, :-1].detach())

@@ -1,7 +1,7 @@
-"""Deep alignment network (Kowalski et al. 2017) as the PWC study built it: three stages, each aligns and corrects.
+"""DAN, the deep alignment network (Kowalski et al. 2017), as built by the PWC study.
 
-The published count leaves the batch normalisation of the concatenated input out. Shapes, mean shape, warps and maps all
-live in the pixels of the one crop.
+It has three stages; each aligns and corrects the landmarks. As the published count implies, the concatenated input has
+no batch normalisation. Shapes, mean shape, warps and maps are all in pixels of the same crop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _GROUPS = (64, 128, 256, 512)
 
 
 class Corrector(nn.Module):
-    """One stage's network: an image to a change of all points, and the features that led to it."""
+    """Network of one stage: predicts a correction of all landmarks from an image, and returns its features."""
 
     def __init__(self, config: PWCConfig, inputs: int) -> None:
         """Build for images of ``inputs`` channels."""
@@ -34,18 +34,18 @@ class Corrector(nn.Module):
         self.change = nn.Linear(config.scaled(256), 2 * config.landmarks)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,C,S,S) to changes (B,n,2) in pixels and features (B,256), times the width."""
+        """Map (B,C,S,S) to corrections (B,n,2) in pixels and features (B,256 x width)."""
         features = self.features(self.body(image))
         return exactly(self.change, features).reshape(-1, self.landmarks, 2), features
 
 
 class DAN(nn.Module):
-    """Crop (B,3,S,S), RGB in 0..1, to points in ``stages`` steps, beginning at a mean shape."""
+    """Network from crops (B,3,S,S), RGB in 0..1, to landmarks in ``stages`` steps, starting from a mean shape."""
 
     mean_shape: Tensor
 
     def __init__(self, config: PWCConfig | None = None, *, stages: int = 3) -> None:
-        """Build; ``config.size`` is even, 112 in the paper. ``start_from`` sets the mean shape."""
+        """Build the network; ``config.size`` is even, 112 in the paper. ``start_from`` sets the mean shape."""
         super().__init__()
         config = config or PWCConfig(size=112)
         self.feature_side = config.size // 2
@@ -59,11 +59,11 @@ class DAN(nn.Module):
 
     @torch.no_grad()
     def start_from(self, shape: Tensor) -> None:
-        """Take ``shape`` (n,2), crop pixels, as the mean shape."""
+        """Set the mean shape to ``shape`` (n,2), in crop pixels."""
         self.mean_shape.copy_(shape)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Points (B,n,2) in crop pixels."""
+        """Return landmarks (B,n,2) in crop pixels."""
         image = grey(images)
         change, features = self.stages[0](image)
         shape: Tensor = self.mean_shape + change
@@ -83,16 +83,16 @@ class DAN(nn.Module):
 
 @in_full_precision
 def moved(points: Tensor, turn: Tensor, shift: Tensor | float = 0.0) -> Tensor:
-    """Points (B,n,2) after a similarity."""
+    """Apply a similarity transform to points (B,n,2)."""
     return points @ turn.mT + shift
 
 
 @in_full_precision
 def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation, scale and shift that take ``source`` (B,n,2) closest to ``target`` (n,2) (least squares).
+    """Fit the similarity transform that maps ``source`` (B,n,2) to ``target`` (n,2) by least squares.
 
     Returns:
-        turn (B,2,2) and shift (B,1,2): a row ``p`` goes to ``p @ turn.mT + shift``.
+        turn (B,2,2), rotation and scale, and shift (B,1,2): a row ``p`` is mapped to ``p @ turn.mT + shift``.
     """
     from_mean, to_mean = source.mean(dim=1, keepdim=True), target.mean(dim=0)
     a, b = source - from_mean, target - to_mean
@@ -104,27 +104,27 @@ def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverse(turn: Tensor) -> Tensor:
-    """Inverse (B,2,2) of rotations with scale: the transpose over the squared scale."""
+    """Return the inverse (B,2,2) of rotations with scale: the transpose over the squared scale."""
     square = (turn[:, 0] ** 2).sum(dim=1).clamp_min(1e-6)
     return turn.mT / square[:, None, None]
 
 
 @in_full_precision
 def turned(image: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
-    """Image (B,C,H,W) moved by a similarity, bilinear, zero outside."""
+    """Warp images (B,C,H,W) by a similarity transform, bilinear, zero outside."""
     height, width = image.shape[2:]
     source = (_pixels(image, height, width) - shift) @ inverse(turn).mT
-    grid = (2 * source + 1) / source.new_tensor([width, height]) - 1  # half-pixel rule: align_corners=False
+    grid = (2 * source + 1) / source.new_tensor([width, height]) - 1  # half-pixel convention: align_corners=False
     return functional.grid_sample(image, grid.reshape(-1, height, width, 2), align_corners=False)
 
 
 @in_full_precision
 def nearness(points: Tensor, height: int, width: int) -> Tensor:
-    """``1 / (1 + distance to the nearest point)`` at each pixel: points (B,n,2) to (B,1,H,W)."""
+    """Return ``1 / (1 + distance to the nearest landmark)`` at each pixel: landmarks (B,n,2) to (B,1,H,W)."""
     pixels = _pixels(points, height, width)
     with torch.no_grad():
-        # The nearest of all is found by a product of matrices, which is three times as fast to train as the minimum
-        # over all distances; |p - s|^2 is ordered as |s|^2 / 2 - p.s, from the middle lest large numbers cancel.
+        # A matrix product finds the nearest landmark; training is three times as fast as with the minimum over all
+        # distances. |p - s|^2 has the order of |s|^2 / 2 - p.s; centring avoids the cancellation of large numbers.
         middle = pixels.mean(dim=0)
         centred = points - middle
         nearer = (pixels - middle) @ centred.mT - (centred * centred).sum(dim=2)[:, None] / 2
@@ -135,7 +135,7 @@ def nearness(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def _pixels(like: Tensor, height: int, width: int) -> Tensor:
-    """x and y of every pixel, row by row: (H*W,2)."""
+    """Return x and y of each pixel, row by row: (H*W,2)."""
     x = torch.arange(width, device=like.device, dtype=like.dtype)
     y = torch.arange(height, device=like.device, dtype=like.dtype)
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=2).reshape(-1, 2)

@@ -1,4 +1,7 @@
-"""From maps to points, batched and exportable. Points are in cells of the map, the first cell's centre at (0, 0)."""
+"""Decoding of maps to landmarks, batched and exportable.
+
+Points are in cells of the map, with the centre of the first cell at (0, 0).
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ from .blocks import in_full_precision, spatial_moments
 
 @in_full_precision
 def arg_max(maps: Tensor, *, quarter: bool = True) -> tuple[Tensor, Tensor]:
-    """The highest cell of each map.
+    """Find the highest cell of each map.
 
     Args:
         maps: (B, n, H, W).
-        quarter: move each coordinate a quarter of a cell towards the higher neighbour (Newell et al. 2016); at the
-            edge of the map, or between equal neighbours, it stays.
+        quarter: shift each coordinate by a quarter of a cell towards the higher neighbour (Newell et al. 2016). At the
+            edge of the map, or between equal neighbours, it is not shifted.
 
     Returns:
-        points (B, n, 2) and the map's value there (B, n).
+        points (B, n, 2) and the value of the map at the highest cell (B, n).
     """
     height, width = maps.shape[2:]
     flat = maps.flatten(2)
@@ -28,7 +31,7 @@ def arg_max(maps: Tensor, *, quarter: bool = True) -> tuple[Tensor, Tensor]:
         return torch.stack([x, y], dim=2).to(maps.dtype), peak
 
     def lean(position: Tensor, size: int, step: int) -> Tensor:
-        """Sign of the slope along one axis, 0 at the edge."""
+        """Return the sign of the slope along one axis, 0 at the edge."""
         inside = (position > 0) & (position < size - 1)
         after = flat.gather(2, torch.where(inside, place + step, place)[..., None])
         before = flat.gather(2, torch.where(inside, place - step, place)[..., None])
@@ -39,23 +42,24 @@ def arg_max(maps: Tensor, *, quarter: bool = True) -> tuple[Tensor, Tensor]:
 
 
 def soft_arg_max(logits: Tensor, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Mean and spread of a spatial softmax of logits (B, n, H, W): points (B, n, 2) and cells (B, n), differentiable.
+    """Return mean (B, n, 2) and spread (B, n), in cells, of the spatial softmax of logits (B, n, H, W).
 
-    A ``temperature`` above 1 softens the distribution, below 1 it comes closer to the highest cell.
+    Both are differentiable. A ``temperature`` above 1 softens the distribution; below 1, the mean moves closer to the
+    highest cell.
     """
     return spatial_moments(logits / temperature)
 
 
 @in_full_precision
 def reweighted(maps: Tensor, *, threshold: float = 0.5) -> tuple[Tensor, Tensor]:
-    """Location reweighting (RDFN eq. 3): the mean of the cells that reach ``threshold``, weighted by their values.
+    """Decode by location reweighting (RDFN eq. 3): the weighted mean of the cells that reach ``threshold``.
 
     Args:
         maps: (B, n, H, W) probabilities.
-        threshold: lowest value that counts; a map without such a cell is read by ``arg_max``.
+        threshold: lowest value that counts; a map without such a cell is decoded by ``arg_max``.
 
     Returns:
-        points (B, n, 2) and the map's highest value (B, n).
+        points (B, n, 2) and the highest value of each map (B, n).
     """
     height, width = maps.shape[2:]
     highest, peak = arg_max(maps)

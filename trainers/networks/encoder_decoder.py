@@ -1,7 +1,7 @@
-"""The shipped landmark network: plain 3x3 convolutions, an encoder, an additive decoder, soft-argmax.
+"""Shipped landmark network: encoder, additive decoder and soft-argmax.
 
-On a CPU a plain convolution costs less time per multiply than a separable one, which is why this network, and not a
-member of a mobile family, is the default (docs/models.md has the comparison).
+It uses plain 3x3 convolutions. On a CPU they take less time per multiplication than separable ones; for this reason
+this network, and not a mobile one, is the default (docs/models.md has the comparison).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class EncoderDecoderConfig:
     """Size of the network.
 
     Attributes:
-        landmarks: number of points.
+        landmarks: number of landmarks.
         size: side of the square crop in pixels; a multiple of 16.
         widths: channels at strides 2, 4, 8, 16 and 32.
-        map_stride: pixels of the crop to one cell of the maps, 4 or 8.
+        map_stride: pixels of the crop per cell of the maps, 4 or 8.
         blocks: residual blocks at strides 4, 8, 16 and 32.
-        refined: channels of one more convolution before the maps; 0: none.
+        refined: channels of an additional convolution before the maps; 0 for none.
         visibility: predict the visibility of each landmark.
     """
 
@@ -47,24 +47,24 @@ ACCURATE = EncoderDecoderConfig(
     refined=64,
     visibility=True,
 )
-"""The accurate network: seven times the multiply-accumulates of the fast one, 30 FPS on one core."""
+"""Accurate network: seven times the multiply-accumulates of the fast one, 30 FPS on one core."""
 
 
 class Visibility(nn.Module):
-    """Visibility of each landmark: 0 self-occluded, 1 occluded, 2 visible.
+    """Head for the visibility of each landmark: 0 self-occluded, 1 occluded, 2 visible.
 
-    Reads the features at each landmark, weighted by its map, and those of the whole crop.
+    It uses the features at each landmark, weighted by its map, and those of the whole crop.
     """
 
     def __init__(self, landmarks: int, local: int, features: int) -> None:
-        """Make the head over ``local`` channels of the maps' features and ``features`` pooled channels."""
+        """Build for ``local`` channels of the features below the maps and ``features`` pooled channels."""
         super().__init__()
         self.landmarks = landmarks
         self.here = nn.Linear(local, 3)
         self.whole = nn.Linear(features, 3 * landmarks)
 
     def forward(self, x: Tensor, maps: Tensor, features: Tensor) -> Tensor:
-        """Features (B,C,h,w), maps (B,n,h,w) and pooled features (B,D) to logits (B,n,3)."""
+        """Map features (B,C,h,w), maps (B,n,h,w) and pooled features (B,D) to logits (B,n,3)."""
         weight = maps.detach().flatten(2).softmax(dim=2)
         at_points = weight @ x.flatten(2).transpose(1, 2)
         logits: Tensor = self.whole(features).view(-1, self.landmarks, 3) + self.here(at_points)
@@ -72,27 +72,27 @@ class Visibility(nn.Module):
 
 
 class Reading(nn.Module):
-    """What every landmark network of ours says beside its points: confidence of each point, presence of a face.
+    """Heads of our landmark networks for the confidence of each landmark and the presence of a face.
 
-    Both are read off detached features, so that learning them never moves the points. Confidence is a Laplace scale
-    per point (in crop pixels): ``log b = a_l log(spread_l) + w_l . features + c_l``.
+    Confidence uses detached features, so that training it does not change the landmarks. It is a Laplace scale per
+    landmark, in crop pixels: ``log b = a_l log(spread_l) + w_l . features + c_l``.
     """
 
     def __init__(self, landmarks: int, features: int) -> None:
-        """Make the heads for ``landmarks`` points over ``features`` pooled channels."""
+        """Build the heads of ``landmarks`` landmarks for ``features`` pooled channels."""
         super().__init__()
         self.slope = nn.Parameter(torch.ones(landmarks))
         self.scale = nn.Linear(features, landmarks)
         self.presence = nn.Sequential(nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, 1))
 
     def forward(self, features: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features (B,C) and spread (B,n) to log scale (B,n) and presence logit (B,)."""
+        """Map pooled features (B,C) and spread (B,n) to log scale (B,n) and presence logit (B,)."""
         log_scale = self.slope * spread.detach().log() + self.scale(features.detach())
         return log_scale.clamp(-3, 5), self.presence(features).squeeze(1)
 
 
 class EncoderDecoder(nn.Module):
-    """Crop (B,3,S,S), RGB in 0..1, to points, their spread maps and what ``Reading`` says."""
+    """Network from crops (B,3,S,S), RGB in 0..1, to landmarks, their maps and the outputs of ``Reading``."""
 
     def __init__(self, config: EncoderDecoderConfig | None = None) -> None:
         """Build with ``config``'s widths."""
@@ -115,7 +115,7 @@ class EncoderDecoder(nn.Module):
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
         """Return ``points`` (B,n,2) in crop pixels, ``maps`` (B,n,h,w), ``log_scale`` (B,n), ``presence`` (B,).
 
-        And ``visibility`` (B,n,3), logits, where the config asks for it.
+        Logits ``visibility`` (B,n,3) are included if the config enables them.
         """
         x, taps = self.stem(crops), []
         for stage in self.stages:
@@ -123,7 +123,7 @@ class EncoderDecoder(nn.Module):
             taps.append(x)
         features = x.mean(dim=(2, 3))
         for lift, tap in zip(reversed(self.lifts), reversed(taps[:-1]), strict=False):
-            # a stride of 2 halves 7 cells to 4: nearest sampling takes cell j twice, and the last one once
+            # a stride of 2 reduces 7 cells to 4: nearest sampling uses each cell twice, the last one once
             x = tap + functional.interpolate(lift(x), size=tap.shape[2:], mode="nearest")
         x = self.refine(x)
         maps = self.maps(x)
@@ -140,10 +140,10 @@ class EncoderDecoder(nn.Module):
 
 
 class LandmarkExport(nn.Module):
-    """A landmark network as it is shipped: points, confidence and presence, nothing else.
+    """Landmark network in its shipped form: points, confidence and presence only.
 
-    ``confidence`` is the probability, under the predicted Laplace scale, that the error stays below ``tolerance``
-    crop pixels.
+    ``confidence`` is the probability, under the predicted Laplace scale, that the error is below ``tolerance`` crop
+    pixels.
     """
 
     def __init__(self, network: nn.Module, tolerance: float) -> None:
@@ -152,7 +152,7 @@ class LandmarkExport(nn.Module):
         self.network, self.tolerance = network, tolerance
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``points`` (B,n,2) in crop pixels, ``confidence`` (B,n) and ``presence`` (B,) in 0..1."""
+        """Return ``points`` (B,n,2) in crop pixels, ``confidence`` (B,n) and ``presence`` (B,) in 0..1."""
         out = self.network(images)
         confidence = 1 - torch.exp(-self.tolerance / out["log_scale"].exp())
         return {"points": out["points"], "confidence": confidence, "presence": out["presence"].sigmoid()}

@@ -1,4 +1,4 @@
-"""Anchor-free multi-scale face detector: a small residual pyramid with one shared head at strides 8, 16 and 32."""
+"""Anchor-free face detector: a residual pyramid with one head for strides 8, 16 and 32."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STRIDES = (8, 16, 32)
 class DetectorConfig:
     """Widths and depths of the detector.
 
-    Multiples of 16 channels: a CPU computes others as slowly as the next multiple.
+    Use multiples of 16 channels: on a CPU, other widths are as slow as the next multiple.
 
     Attributes:
         stem: channels at strides 2 and 4.
         stages: channels at strides 8, 16 and 32.
         neck: channels of the pyramid and the head.
-        blocks: residual blocks at strides 8, 16 and 32. The last one of several at a stride is dilated, so that a face
-            larger than the image is seen as one.
+        blocks: residual blocks at strides 8, 16 and 32. The last of several at a stride is dilated, so that the
+            receptive field covers a face larger than the image.
     """
 
     stem: tuple[int, int] = (16, 16)
@@ -35,11 +35,11 @@ class DetectorConfig:
 
 
 class FaceDetector(nn.Module):
-    """Image (B,3,H,W), RGB in 0..1, sides multiples of 32, to one prediction per cell of three grids.
+    """Detector for images (B,3,H,W), RGB in 0..1, with sides that are multiples of 32.
 
-    Each cell predicts a score and the distances from its centre to the four sides of a box (FCOS, Tian et al. 2019);
-    the score estimates the overlap of that box with a face (quality focal loss, Li et al. 2020). It also predicts the
-    roll of the face.
+    It makes one prediction per cell of three grids: a score and the distances from the centre of the cell to the four
+    sides of a box (FCOS, Tian et al. 2019). The score estimates the IoU of that box with a face (quality focal loss,
+    Li et al. 2020). The cell also predicts the roll of the face.
     """
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
@@ -60,7 +60,7 @@ class FaceDetector(nn.Module):
         nn.init.constant_(self.score.bias, -4.6)  # type: ignore[arg-type]  # a prior of 1 %, as in focal loss
 
     def forward(self, images: Tensor, shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> tuple[Tensor, Tensor]:
-        """Boxes (B,N,4) as x0,y0,x1,y1 in input pixels and score logits (B,N), cells of stride 8 first.
+        """Return boxes (B,N,4) as x0,y0,x1,y1 in input pixels and score logits (B,N), cells of stride 8 first.
 
         ``shifts`` is added to the logits of each stride.
         """
@@ -71,7 +71,7 @@ class FaceDetector(nn.Module):
         return torch.cat([boxes for boxes, _ in decoded], 1), torch.cat(scores, 1)
 
     def with_roll(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes, logits, and the roll (B,N,2) of each cell's face: a vector towards its cosine and sine."""
+        """Return boxes, logits, and the roll (B,N,2) of the face of each cell, as a vector towards (cosine, sine)."""
         grids = self._grids(images)
         decoded = [self._decode(features, stride) for features, stride in zip(grids, STRIDES, strict=True)]
         rolls = [self.roll(features).float().flatten(2).transpose(1, 2) for features in grids]
@@ -82,7 +82,7 @@ class FaceDetector(nn.Module):
         )
 
     def _grids(self, images: Tensor) -> list[Tensor]:
-        """Features of the head at each stride."""
+        """Return the features of the head at each stride."""
         x, taps = self.stem(images), []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
             x = stage(x)
@@ -105,16 +105,17 @@ def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
 
 
 def cell_centres(height: int, width: int, stride: int, device: torch.device) -> Tensor:
-    """(height*width, 2) x, y of the cells' centres in input pixels (half-pixel convention)."""
+    """Return x, y (height*width, 2) of the centres of the cells in input pixels (half-pixel convention)."""
     y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
     return (torch.stack([x.flatten(), y.flatten()], dim=1) + 0.5) * stride - 0.5
 
 
 class DetectorExport(nn.Module):
-    """The detector as it is shipped: scores in 0..1, boxes in input pixels, before non-maximum suppression.
+    """Detector in its shipped form: scores in 0..1, boxes in input pixels, before non-maximum suppression.
 
-    Training leaves the scores of large faces lower than those of small ones that are as sure, because it sees few of
-    them. ``shifts`` (logits, one a stride) makes one threshold mean the same for all; it is chosen on held-out data.
+    After training, large faces get lower scores than small ones of equal certainty, because they are rare in the
+    training data. ``shifts`` (logits, one per stride) gives one threshold the same meaning for all sizes; it is chosen
+    on held-out data.
     """
 
     def __init__(self, detector: FaceDetector, shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
@@ -123,6 +124,6 @@ class DetectorExport(nn.Module):
         self.detector, self.shifts = detector, shifts
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``boxes`` (B,N,4) and ``scores`` (B,N)."""
+        """Return ``boxes`` (B,N,4) and ``scores`` (B,N)."""
         boxes, logits = self.detector(images, self.shifts)
         return {"boxes": boxes, "scores": logits.sigmoid()}

@@ -1,20 +1,20 @@
-"""Which branch feeds which in SD-HRNet: the supernets, and what the paper's authors released of their slimming."""
+"""Graphs of SD-HRNet: the supernets, and the slimmed graphs that the authors released."""
 
 from __future__ import annotations
 
-# One dict a stage, from stage 2 on: branch -> the branches of the stage before that feed it.
+# One dict per stage, from stage 2 on: branch -> the branches of the previous stage that feed it.
 Graph = tuple[dict[int, tuple[int, ...]], ...]
 
 ALL: tuple[int, ...] = (0, 1, 2, 3)
 SUPERNET: Graph = (dict.fromkeys(ALL, (0,)), *(dict.fromkeys(ALL, ALL) for _ in range(8)))
-# HRNet's own layout as a supernet (figure 6): its modules of 2, 3, 3, 3, 3, 4, 4 and 4 branches, and the last exchange.
+# HRNet's layout as a supernet (figure 6): its modules of 2, 3, 3, 3, 3, 4, 4 and 4 branches, and the last exchange.
 HRNET: Graph = tuple(
     {branch: tuple(range(before)) for branch in range(after)}
     for before, after in ((1, 2), (2, 3), (3, 3), (3, 3), (3, 3), (3, 4), (4, 4), (4, 4), (4, 4))
 )
 
-# The released graphs. COFW's and WFLW's have the published counts; 300W's has 0.869 million parameters where the paper
-# says 0.98, so it is taken to be of another pruning run.
+# The released graphs. Those of COFW and WFLW match the published counts. That of 300W has 0.869 million parameters, the
+# paper says 0.98; it is probably from another pruning run.
 W300_GRAPH: Graph = (
     {0: (0,), 1: (0,), 3: (0,)},
     {0: (0, 3), 1: (0, 1, 3), 3: (1, 3)},

@@ -1,7 +1,8 @@
-"""The stacked hourglass of AWing (Wang et al. 2019), which CHS builds on: maps of landmarks and of their outline.
+"""AWing's stacked hourglass (Wang et al. 2019), the basis of CHS.
 
-A crop is reduced to a quarter by a stem; each of four stacks sees what came before at five resolutions and says where
-the landmarks are. Each stack but the first is told where its predecessor saw the outline of face and features.
+It predicts maps of landmarks and of their outline. A stem reduces the crop to a quarter. Each of four stacks processes
+its input at five resolutions and predicts the maps. Each stack except the first also receives the outline of face and
+features that the previous one predicted.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from torch.nn import functional
 
 from ...engines.errors import NasionError
 
-OUTLINE = 0.05  # value of the boundary map above which a cell counts as part of the outline (AWing)
+OUTLINE = 0.05  # value of the boundary map above which a cell belongs to the outline (AWing)
 
 
 @dataclass(frozen=True, slots=True)
 class HourglassConfig:
-    """Size of the network; the published one is the default.
+    """Size of the network; the defaults are the published network.
 
     Attributes:
-        landmarks: number of points.
+        landmarks: number of landmarks.
         size: side of the crop in pixels, a multiple of ``4 * 2**depth``.
-        stacks: hourglasses one after the other.
-        depth: halvings within an hourglass.
-        width: factor on every number of channels.
+        stacks: number of hourglasses in sequence.
+        depth: number of halvings in an hourglass.
+        width: factor on all numbers of channels.
     """
 
     landmarks: int = 98
@@ -37,10 +38,10 @@ class HourglassConfig:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a size that cannot be halved so often.
+        """Check that the size can be halved as often as needed.
 
         Raises:
-            NasionError: see above.
+            NasionError: ``size`` is not a multiple of ``4 * 2**depth``.
         """
         step = 4 * 2**self.depth
         if self.size % step:
@@ -48,12 +49,12 @@ class HourglassConfig:
 
 
 def scaled(channels: int, width: float) -> int:
-    """``channels`` times ``width``, as the nearest multiple of 4 above 0 (an HPM block splits its outputs so)."""
+    """Return ``channels`` times ``width``, rounded to a multiple of 4 and at least 4 (an HPM block needs it)."""
     return max(4, 4 * round(channels * width / 4))
 
 
 def norm_relu_conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
-    """Pre-activation: batch normalisation, ReLU, convolution without bias."""
+    """Build a pre-activated convolution: batch normalisation, ReLU, convolution without bias."""
     return nn.Sequential(
         nn.BatchNorm2d(inputs),
         nn.ReLU(inplace=True),
@@ -64,11 +65,12 @@ def norm_relu_conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
 class HPM(nn.Module):
     """Hierarchical, parallel, multi-scale residual block (Bulat and Tzimiropoulos 2017).
 
-    Three 3x3 convolutions in a row, of half, a quarter and a quarter of the outputs, side by side plus the input.
+    Three 3x3 convolutions in sequence with half, a quarter and a quarter of the outputs; these are concatenated and
+    added to the input.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        """Go from ``inputs`` to ``outputs`` channels; ``outputs`` a multiple of 4."""
+        """Build for ``inputs`` to ``outputs`` channels; ``outputs`` is a multiple of 4."""
         super().__init__()
         half, quarter = outputs // 2, outputs // 4
         self.first = norm_relu_conv(inputs, half)
@@ -77,7 +79,7 @@ class HPM(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else norm_relu_conv(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H, W)."""
+        """Map (B, inputs, H, W) to (B, outputs, H, W)."""
         a = self.first(x)
         b = self.second(a)
         out: Tensor = torch.cat([a, b, self.third(b)], dim=1) + self.skip(x)
@@ -85,14 +87,14 @@ class HPM(nn.Module):
 
 
 def coordinate_channels(like: Tensor, boundary: Tensor | None = None) -> Tensor:
-    """What tells a convolution where it is (Liu et al. 2018): x and y in -1..1 and the radius in 0..1.
+    """Return coordinate channels (CoordConv, Liu et al. 2018): x and y in -1..1 and the radius in 0..1.
 
     Args:
-        like: (B, C, H, W), for batch, size and device.
+        like: (B, C, H, W) tensor that gives batch, size, dtype and device.
         boundary: (B, 1, H, W) map of the outline, or None.
 
     Returns:
-        (B, 3, H, W); with ``boundary`` (B, 5, H, W), the last two x and y on the outline and 0 elsewhere.
+        (B, 3, H, W); with ``boundary`` (B, 5, H, W), where the last two are x and y on the outline and 0 elsewhere.
     """
     batch, _, height, width = like.shape
     y = torch.linspace(-1, 1, height, device=like.device, dtype=like.dtype)[:, None].expand(height, width)
@@ -105,24 +107,24 @@ def coordinate_channels(like: Tensor, boundary: Tensor | None = None) -> Tensor:
 
 
 class CoordConv(nn.Module):
-    """A convolution that also sees ``coordinate_channels``."""
+    """Convolution with ``coordinate_channels`` as additional inputs."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, boundary: bool = False) -> None:
-        """Make the convolution, with bias; ``boundary``: it is told of the outline too."""
+        """Build the convolution, with bias; ``boundary`` adds the channels of the outline."""
         super().__init__()
         self.conv = nn.Conv2d(inputs + (5 if boundary else 3), outputs, kernel, stride, kernel // 2)
 
     def forward(self, x: Tensor, boundary: Tensor | None = None) -> Tensor:
-        """(B, inputs, H, W), and (B, 1, H, W) where the convolution expects an outline, to (B, outputs, H', W')."""
+        """Map (B, inputs, H, W), and an outline (B, 1, H, W) if it is expected, to (B, outputs, H', W')."""
         out: Tensor = self.conv(torch.cat([x, coordinate_channels(x, boundary)], dim=1))
         return out
 
 
 class Hourglass(nn.Module):
-    """Down to ``2**-depth`` of the size and up again, with a block across at every level."""
+    """Hourglass: down to ``2**-depth`` of the size and up again, with a skip block at each level."""
 
     def __init__(self, width: int, depth: int = 4) -> None:
-        """Make an hourglass that keeps ``width`` channels."""
+        """Build an hourglass of ``width`` channels."""
         super().__init__()
         self.across = nn.ModuleList(HPM(width, width) for _ in range(depth))
         self.down = nn.ModuleList(HPM(width, width) for _ in range(depth))
@@ -130,7 +132,7 @@ class Hourglass(nn.Module):
         self.up = nn.ModuleList(HPM(width, width) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, H, W) to the same shape; H and W multiples of ``2**depth``."""
+        """Map (B, width, H, W) to the same shape; H and W are multiples of ``2**depth``."""
         levels = []
         for across, down in zip(self.across, self.down, strict=True):
             levels.append(across(x))
@@ -142,10 +144,10 @@ class Hourglass(nn.Module):
 
 
 class Stem(nn.Module):
-    """Crop to features at a quarter of its size: a coordinate convolution, an HPM block, averaging, more HPM blocks."""
+    """Stem to a quarter of the crop's size: coordinate convolution, HPM block, average pooling, HPM blocks."""
 
     def __init__(self, channels: tuple[int, ...] = (64, 128, 128, 256), *, width: float = 1.0) -> None:
-        """``channels`` times ``width`` after the convolution, the block before the averaging, and each block after."""
+        """Build with ``channels`` times ``width``: convolution, block before pooling, then each block after it."""
         super().__init__()
         first, second, *rest = (scaled(count, width) for count in channels)
         self.channels = (second, *rest)[-1]
@@ -155,7 +157,7 @@ class Stem(nn.Module):
         self.levels = nn.ModuleList(HPM(a, b) for a, b in pairwise((second, *rest)))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) to the features (B, C, S/4, S/4) after each block behind the averaging, the deepest last."""
+        """Map (B, 3, S, S) to the features (B, C, S/4, S/4) of each block after pooling, the deepest last."""
         x = functional.relu(self.norm(self.conv(images)), inplace=True)
         levels = [functional.avg_pool2d(self.block(x), 2)]
         for level in self.levels:
@@ -164,10 +166,10 @@ class Stem(nn.Module):
 
 
 class Stack(nn.Module):
-    """One hourglass with its maps, and what it hands to the next."""
+    """Hourglass with its maps, and the features for the next stack."""
 
     def __init__(self, width: int, maps: int, depth: int, *, first: bool, last: bool) -> None:
-        """Read and write ``width`` channels; ``first`` knows of no outline yet, ``last`` hands on nothing."""
+        """Build for ``width`` channels; the ``first`` stack has no outline as input, the ``last`` has no successor."""
         super().__init__()
         self.place = CoordConv(width, width, boundary=not first)
         self.hourglass = Hourglass(width, depth)
@@ -178,7 +180,7 @@ class Stack(nn.Module):
         self.back = None if last else nn.ModuleList([nn.Conv2d(width, width, 1), nn.Conv2d(maps, width, 1)])
 
     def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Features (B, width, H, W) and the maps of the stack before to the next features and these maps."""
+        """Map features (B, width, H, W) and the maps of the previous stack to the next features and maps."""
         boundary = None if before is None else before[:, -1:]
         top = self.top(self.hourglass(self.place(x, boundary)))
         maps: Tensor = self.maps(top)
@@ -188,10 +190,10 @@ class Stack(nn.Module):
 
 
 class HourglassStacks(nn.Module):
-    """Features at a quarter of the crop to the maps of every stack: one a landmark, then the outline."""
+    """Stacks from features at a quarter of the crop to maps: one per landmark, then the outline."""
 
     def __init__(self, features: int, config: HourglassConfig) -> None:
-        """Read ``features`` channels and keep them throughout."""
+        """Build for ``features`` channels throughout."""
         super().__init__()
         self.stacks = nn.ModuleList(
             Stack(
@@ -205,7 +207,7 @@ class HourglassStacks(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, features, h, w) to one (B, landmarks + 1, h, w) a stack, peaks of about 1."""
+        """Map (B, features, h, w) to one (B, landmarks + 1, h, w) per stack, with peaks of about 1."""
         outputs: list[Tensor] = []
         for stack in self.stacks:
             x, maps = stack(x, outputs[-1] if outputs else None)
@@ -214,7 +216,7 @@ class HourglassStacks(nn.Module):
 
 
 class StackedHourglass(nn.Module):
-    """AWing's network: crop (B,3,S,S) in 0..1 to maps (B, landmarks + 1, S/4, S/4), one set a stack."""
+    """AWing's network: crops (B,3,S,S) in 0..1 to maps (B, landmarks + 1, S/4, S/4), one set per stack."""
 
     def __init__(self, config: HourglassConfig | None = None) -> None:
         """Build with ``config``'s widths."""
@@ -224,6 +226,6 @@ class StackedHourglass(nn.Module):
         self.stacks = HourglassStacks(self.stem.channels, config)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The maps of every stack, the last one's the best."""
+        """Return the maps of each stack; those of the last one are the best."""
         out: list[Tensor] = self.stacks(self.stem(images)[-1])
         return out

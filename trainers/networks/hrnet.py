@@ -1,7 +1,7 @@
-"""HRNet (Wang et al. 2019): branches of four resolutions side by side, exchanged after every module.
+"""HRNet (Wang et al. 2019): parallel branches of four resolutions with exchange modules.
 
-HRNetV2-W18 is SD-HRNet's teacher; ``HRNetTrunk(W48_STAGE3)`` is the backbone of RHT-H. Parameters have the names
-of the public code, so that its state dicts load as they are.
+HRNetV2-W18 is the teacher of SD-HRNet; ``HRNetTrunk(W48_STAGE3)`` is the backbone of RHT-H. Parameter names are those
+of the public code, so that its state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...engines.errors import ModelError
 from ..checkpoint import TrainingError, is_state_dict, plain
 from .blocks import conv_bn
 
-IGNORED = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "head.")  # other tasks' last layers
+IGNORED = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "head.")  # last layers of other tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class HRNetConfig:
     """Size of the network.
 
     Attributes:
-        landmarks: number of points, one map each.
+        landmarks: number of landmarks, one map each.
         widths: channels of the branches at strides 4, 8, 16, ...; their number is the number of stages.
-        modules: exchange modules of stage 2, stage 3, ...
-        blocks: residual blocks of a branch in a module.
+        modules: number of exchange modules of stage 2, stage 3, ...
+        blocks: residual blocks per branch of a module.
         stem: channels of the stem; stage 1 has four times as many.
         bottlenecks: residual blocks of stage 1.
-        single: the last module gives its finest branch only (as a backbone of RHT-H).
+        single: the last module outputs only its finest branch (as the backbone of RHT-H).
     """
 
     landmarks: int = 68
@@ -50,10 +50,10 @@ W48_STAGE3 = HRNetConfig(widths=(48, 96, 192), modules=(1, 4), single=True)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and an identity."""
+    """Two 3x3 convolutions with an identity skip connection."""
 
     def __init__(self, width: int) -> None:
-        """Make a block that keeps ``width`` channels."""
+        """Build a block of ``width`` channels."""
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -61,16 +61,16 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, H, W) to the same shape."""
+        """Map (B, width, H, W) to the same shape."""
         inner = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         return functional.relu(x + self.bn2(self.conv2(inner)), inplace=True)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution around an identity, or a projection where the width changes."""
+    """1x1, 3x3 and 1x1 convolutions with an identity skip connection, or a projection if the width changes."""
 
     def __init__(self, inputs: int, width: int) -> None:
-        """Go from ``inputs`` to four times ``width`` channels."""
+        """Build for ``inputs`` to four times ``width`` channels."""
         super().__init__()
         outputs = 4 * width
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
@@ -82,7 +82,7 @@ class Bottleneck(nn.Module):
         self.downsample = conv_bn(inputs, outputs, 1, relu=False) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, 4 width, H, W)."""
+        """Map (B, inputs, H, W) to (B, 4 width, H, W)."""
         y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         y = functional.relu(self.bn2(self.conv2(y)), inplace=True)
         skip = x if self.downsample is None else self.downsample(x)
@@ -90,21 +90,21 @@ class Bottleneck(nn.Module):
 
 
 def _lower(inputs: int, outputs: int, steps: int) -> nn.Sequential:
-    """Halve ``steps`` times; the last convolution changes the width and has no ReLU."""
+    """Build ``steps`` halvings; the last convolution changes the width and has no ReLU."""
     halvings = [conv_bn(inputs, inputs, stride=2) for _ in range(steps - 1)]
     return nn.Sequential(*halvings, conv_bn(inputs, outputs, stride=2, relu=False))
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:
-    """Bilinear, half-pixel rule (align_corners False)."""
+    """Upsample bilinearly by the half-pixel convention (align_corners False)."""
     return functional.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 class Exchange(nn.Module):
-    """One module: residual blocks on each branch, then every branch receives the sum of all."""
+    """Exchange module: residual blocks on each branch, then each branch receives the sum of all."""
 
     def __init__(self, widths: tuple[int, ...], blocks: int, *, single: bool) -> None:
-        """Make a module over ``widths``; ``single`` fuses into the finest branch only."""
+        """Build for branches of ``widths`` channels; ``single`` fuses into the finest branch only."""
         super().__init__()
         self.branches = nn.ModuleList(nn.Sequential(*(BasicBlock(w) for _ in range(blocks))) for w in widths)
         targets = widths[:1] if single else widths
@@ -121,7 +121,7 @@ class Exchange(nn.Module):
         return _lower(inputs, outputs, target - source)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """One tensor a branch, before and after."""
+        """Map one tensor per branch to one tensor per branch."""
         features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         return [self._fuse(i, features) for i in range(len(self.fuse_layers))]
 
@@ -136,7 +136,7 @@ class Exchange(nn.Module):
 
 
 class HRNetTrunk(nn.Module):
-    """Crop (B,3,S,S) to one tensor a branch, the finest at stride 4."""
+    """Trunk from crops (B,3,S,S) to one tensor per branch, the finest at stride 4."""
 
     def __init__(self, config: HRNetConfig) -> None:
         """Build stem, bottlenecks and stages of ``config``."""
@@ -163,7 +163,7 @@ class HRNetTrunk(nn.Module):
         self.stages = len(config.modules)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B,3,S,S), S a multiple of 32, to the branches, finest first."""
+        """Map (B,3,S,S), S a multiple of 32, to the branches, finest first."""
         x = functional.relu(self.bn1(self.conv1(images)), inplace=True)
         x = self.layer1(functional.relu(self.bn2(self.conv2(x)), inplace=True))
         features = [way(x) for way in self.transition1]
@@ -175,16 +175,16 @@ class HRNetTrunk(nn.Module):
 
 
 def mix_branches(mix: nn.Conv2d, features: list[Tensor], factors: list[int], *, reordered: bool) -> Tensor:
-    """Bring every branch to the finest resolution and mix them by a 1x1 convolution.
+    """Upsample all branches to the finest resolution and mix them by a 1x1 convolution.
 
-    The convolution is linear and pointwise: ``reordered``, each branch's share of it runs at the branch's own
-    resolution and is upsampled after, which gives the same for a fraction of the multiplications.
+    The convolution is linear and pointwise. If ``reordered``, the share of each branch is computed at the resolution of
+    the branch and then upsampled: the same result with a fraction of the multiplications.
 
     Args:
-        mix: over the concatenated branches.
-        features: one tensor a branch.
-        factors: of upsampling, one a branch; 1 for the finest.
-        reordered: False is the published order.
+        mix: 1x1 convolution over the concatenated branches.
+        features: one tensor per branch.
+        factors: upsampling factors, one per branch; 1 for the finest.
+        reordered: False for the published order.
     """
     if not reordered:
         wide = [upsample(x, f) if f > 1 else x for x, f in zip(features, factors, strict=True)]
@@ -199,7 +199,7 @@ def mix_branches(mix: nn.Conv2d, features: list[Tensor], factors: list[int], *, 
 
 
 def start_near_zero(maps: nn.Conv2d) -> nn.Conv2d:
-    """The last layer, its maps all but zero at first: where most of a target is."""
+    """Initialise a last layer so that its maps are almost zero, as most of a target is."""
     nn.init.normal_(maps.weight, std=0.001)
     assert maps.bias is not None
     nn.init.zeros_(maps.bias)
@@ -210,7 +210,7 @@ class HRNet(nn.Module):
     """HRNetV2: all branches at the finest resolution, mixed by a 1x1 convolution, then one map per landmark.
 
     Attributes:
-        reordered: run the head per branch (``mix_branches``); the same result.
+        reordered: run the head per branch (``mix_branches``) for the same result.
     """
 
     def __init__(self, config: HRNetConfig = W18) -> None:
@@ -223,7 +223,7 @@ class HRNet(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B,3,S,S) to maps (B, landmarks, S/4, S/4)."""
+        """Map (B,3,S,S) to maps (B, landmarks, S/4, S/4)."""
         features = self.trunk(images)
         mix, *rest = self.head
         assert isinstance(mix, nn.Conv2d)
@@ -233,10 +233,10 @@ class HRNet(nn.Module):
 
 
 def load_public_weights(trunk: HRNetTrunk, path: Path) -> None:
-    """Load an HRNet state dict of the public code (ImageNet, faces or poses) into a trunk, its last layers left out.
+    """Load an HRNet state dict of the public code (ImageNet, faces or poses) into a trunk, without its last layers.
 
     Raises:
-        ModelError: the file cannot be read, or its trunk is another one.
+        ModelError: the file cannot be read, or its weights do not fit the trunk.
     """
     try:
         saved = plain(path)
@@ -259,7 +259,7 @@ def load_public_weights(trunk: HRNetTrunk, path: Path) -> None:
 
 
 def _beyond(name: str, trunk: HRNetTrunk) -> bool:
-    """Is the parameter one of a head, of a later stage, or of the exchange that a ``single`` trunk leaves out."""
+    """Return True for a parameter of a head, a later stage, or an exchange that a ``single`` trunk leaves out."""
     last = trunk.stages + 1
     later = tuple(part for n in range(last, 5) for part in (f"transition{n}.", f"stage{n + 1}."))
     return name.startswith((*IGNORED, *later)) or (name.startswith(f"stage{last}.") and ".fuse_layers." in name)

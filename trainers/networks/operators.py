@@ -1,12 +1,12 @@
-"""Operators of our own: plain torch for training, one node each in an ONNX file.
+"""Custom operators: plain torch for training, one node each in an ONNX file.
 
-A network calls ``multi_level_roi_align`` and ``location_reweight``. Within ``as_nodes`` they leave the operators
-``nasion::multi_level_roi_align`` and ``nasion::location_reweight`` in the graph that torch traces, which ``nodes``
-writes as nodes of the domain ``nasion``; docs/plugins.md says what these compute. Everywhere else, and so in ``.pt2``
-files too, they are plain functions, and nothing needs to be registered to run them.
+A network calls ``multi_level_roi_align`` and ``location_reweight``. Inside ``as_nodes`` they are traced as the
+operators ``nasion::multi_level_roi_align`` and ``nasion::location_reweight``, which ``nodes`` writes as nodes of the
+domain ``nasion``; docs/plugins.md defines them. Everywhere else, ``.pt2`` files included, they are plain functions,
+and no registration is needed to run them.
 
-The operators are composites: torch looks through them, for shapes, gradients and any device. ``compiled_operators``
-lets a compiled library compute them.
+The operators are composites: torch decomposes them for shapes, gradients and any device. ``compiled_operators``
+replaces them by a compiled library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .decoding import reweighted
 from .roi_align import roi_align_levels, roi_align_list
 
 DOMAIN = "nasion"
-EPSILON = 1e-12  # shortest feature vector that is made one of length 1, as in torch's normalize
+EPSILON = 1e-12  # smallest norm by which a feature vector is divided, as in torch's normalize
 
 _AS_NODES = ContextVar("as_nodes", default=False)
 _LIBRARY: Any = torch.library.Library(DOMAIN, "DEF")  # type: ignore[no-untyped-call]
@@ -37,7 +37,7 @@ _LIBRARY.define("location_reweight(Tensor maps, float threshold) -> (Tensor poin
 
 @contextmanager
 def as_nodes() -> Iterator[None]:
-    """What is traced here is to become nodes of our own."""
+    """Trace the custom operators as nodes inside this context."""
     before = _AS_NODES.set(True)
     try:
         yield
@@ -54,15 +54,15 @@ def multi_level_roi_align(
     sampling: int = 2,
     normalize: bool = False,
 ) -> Tensor:
-    """What lies inside boxes on several maps, side by side.
+    """Pool boxes from several maps and concatenate the channels.
 
     Args:
         levels: maps (B, C_l, H_l, W_l) of one batch of images.
-        boxes: (B, K, 4) x0, y0, x1, y1 in pixels of the image, the same number for each.
+        boxes: (B, K, 4) x0, y0, x1, y1 in pixels of the image, the same number for each image.
         size: bins along each side.
         scales: cells of each map per pixel of the image.
         sampling: samples along each side of a bin.
-        normalize: make the features of each bin, level by level, a vector of length 1.
+        normalize: scale the features of each bin, level by level, to a vector of length 1.
 
     Returns:
         (B K, sum of C_l, size, size).
@@ -80,7 +80,10 @@ def multi_level_roi_align(
 
 
 def location_reweight(maps: Tensor, *, threshold: float = 0.5) -> tuple[Tensor, Tensor]:
-    """``decoding.reweighted``: score maps (K, n, H, W) to points (K, n, 2) in cells and confidence (K, n), float32."""
+    """Decode score maps (K, n, H, W) to points (K, n, 2) in cells and confidence (K, n), float32.
+
+    See ``decoding.reweighted``.
+    """
     if not _AS_NODES.get():
         return reweighted(maps, threshold=threshold)
     found: tuple[Tensor, Tensor] = torch.ops.nasion.location_reweight(maps, threshold)
@@ -88,7 +91,7 @@ def location_reweight(maps: Tensor, *, threshold: float = 0.5) -> tuple[Tensor, 
 
 
 def _joined(aligned: Sequence[Tensor], normalize: bool, epsilon: float) -> Tensor:
-    """Levels side by side; lengths are taken in float32, since float16 cannot hold the squares of long vectors."""
+    """Concatenate levels; norms are computed in float32, because the squares of long vectors overflow fp16."""
     if normalize:
         aligned = [functional.normalize(level.float(), dim=1, eps=epsilon).to(level.dtype) for level in aligned]
     return torch.cat(list(aligned), dim=1)
@@ -104,7 +107,7 @@ def _multi_level_roi_align(
     normalize: bool,
     epsilon: float,
 ) -> Tensor:
-    """Rois (K, 5): the number of the image, then x0, y0, x1, y1 in its pixels."""
+    """Pool rois (K, 5): index of the image, then x0, y0, x1, y1 in its pixels."""
     images, boxes = rois[:, 0].long(), rois[:, 1:]
     aligned = [
         roi_align_list(level, boxes, images, size=output_size, scale=scale, sampling=sampling_ratio)

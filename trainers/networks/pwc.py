@@ -1,7 +1,8 @@
-"""The networks of the pixel-wise classification study: one VGG-like trunk, a map decoder, a regression head, a critic.
+"""Networks of the pixel-wise classification (PWC) study.
 
-Paper: "A Detailed Look At CNN-based Approaches In Facial Landmark Detection" (Hsu et al.). Its cascade is in
-``dan.py``. The published parameter counts hold only with one input channel and biased convolutions.
+They are a VGG-like trunk, a map decoder, a regression head and a discriminator. Paper: "A Detailed Look At CNN-based
+Approaches In Facial Landmark Detection" (Hsu et al.). Its cascade is in ``dan.py``. The published parameter counts hold
+only for one input channel and convolutions with bias.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from .blocks import conv_bn, in_full_precision
 
-# channels and convolutions of the groups before each pooling
+# channels and number of convolutions of the group before each pooling
 _GROUPS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 
 
@@ -24,9 +25,9 @@ class PWCConfig:
     """Size of a network of the family.
 
     Attributes:
-        landmarks: number of points.
+        landmarks: number of landmarks.
         size: side of the square crop in pixels; a multiple of 8.
-        width: factor on all widths but those that the number of points fixes; 1 is the paper's.
+        width: factor on all widths except those fixed by the number of landmarks; 1 is the paper's.
     """
 
     landmarks: int = 68
@@ -34,22 +35,22 @@ class PWCConfig:
     width: float = 1.0
 
     def scaled(self, channels: int) -> int:
-        """``channels`` of the paper at this width."""
+        """Return the paper's number of ``channels`` at this width."""
         return max(1, round(channels * self.width))
 
 
 def grey(images: Tensor) -> Tensor:
-    """Mean of the colours: (B,3,H,W) to (B,1,H,W)."""
+    """Return the mean over the colours: (B,3,H,W) to (B,1,H,W)."""
     return images.mean(dim=1, keepdim=True)
 
 
 def halving() -> nn.MaxPool2d:
-    """Max-pooling by two; an odd side is rounded up, so that no pixel is left out."""
+    """Build a max-pooling by two that rounds odd sides up, so that no pixel is left out."""
     return nn.MaxPool2d(2, 2, ceil_mode=True)
 
 
 class Trunk(nn.Module):
-    """Crop (B,3,S,S), RGB in 0..1, to features at strides 32, 16 and 8."""
+    """Trunk from crops (B,3,S,S), RGB in 0..1, to features at strides 32, 16 and 8."""
 
     def __init__(self, config: PWCConfig) -> None:
         """Build with ``config``'s widths."""
@@ -67,7 +68,7 @@ class Trunk(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (B,2048,S/32,S/32) and the taps (B,512,S/16,S/16) and (B,256,S/8,S/8), times the width."""
+        """Return features (B,2048,S/32,S/32), taps (B,512,S/16,S/16) and (B,256,S/8,S/8); channels times the width."""
         x, taps = grey(images), []
         for group in self.groups:
             x = group(x)
@@ -76,10 +77,13 @@ class Trunk(nn.Module):
 
 
 class Enlargement(nn.ConvTranspose2d):
-    """A transposed convolution, the bias added apart in training: within it, half the time goes into its gradient."""
+    """Transposed convolution that adds its bias separately in training.
+
+    Inside the convolution, the gradient of the bias takes half of the time.
+    """
 
     def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B,C,H,W) to (B,C',H',W')."""
+        """Map (B,C,H,W) to (B,C',H',W')."""
         if not self.training:
             return super().forward(features, output_size)
         assert self.bias is not None
@@ -89,10 +93,10 @@ class Enlargement(nn.ConvTranspose2d):
 
 
 class MapNetwork(nn.Module):
-    """Crop to logits of maps as large as itself: landmarks alone, or a background with them."""
+    """Network from a crop to logits of maps of the same size: one per landmark, and optionally the background."""
 
     def __init__(self, config: PWCConfig, *, background: bool) -> None:
-        """Build for ``config.landmarks`` maps and, with ``background``, one more."""
+        """Build for ``config.landmarks`` maps, and one more with ``background``."""
         super().__init__()
         self.trunk = Trunk(config)
         maps, fine, coarse = config.landmarks + background, config.scaled(256), config.scaled(512)
@@ -103,17 +107,17 @@ class MapNetwork(nn.Module):
 
     @torch.no_grad()
     def expect(self, background: int, pixels: int) -> None:
-        """Begin with map number ``background`` likely everywhere: as often as a landmark is not one of ``pixels``.
+        """Initialise the bias so that map number ``background`` has odds of ``pixels`` to 1 against each landmark.
 
-        Else the first gradients only say that nearly all is background, and Adam, which divides by their size for
-        thousands of steps, forgets them too slowly to see the landmarks.
+        Otherwise the first gradients only show that nearly all pixels are background. Adam divides by their size for
+        thousands of steps and forgets them too slowly to learn the landmarks.
         """
         assert self.lift_1.bias is not None
         self.lift_1.bias.zero_()
         self.lift_1.bias[background] = math.log(pixels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, maps, S, S)."""
+        """Return logits (B, maps, S, S)."""
         x, at_16, at_8 = self.trunk(images)
         x = _add(self.lift_16(self.score(x)), at_16)
         x = _add(self.lift_8(x), at_8)
@@ -122,15 +126,15 @@ class MapNetwork(nn.Module):
 
 
 def _add(lifted: Tensor, tap: Tensor) -> Tensor:
-    """Sum; where the tap's side is odd, the cell that rounding up added lies at the end and is dropped."""
+    """Add both; if the side of the tap is odd, the extra cell from rounding up is at the end and is dropped."""
     return lifted[:, :, : tap.shape[2], : tap.shape[3]] + tap
 
 
 class DirectRegression(nn.Module):
-    """Crop to points by fully connected layers."""
+    """Network from a crop to landmarks by fully connected layers."""
 
     def __init__(self, config: PWCConfig) -> None:
-        """Build for ``config.landmarks`` points."""
+        """Build for ``config.landmarks`` landmarks."""
         super().__init__()
         self.landmarks = config.landmarks
         self.trunk = Trunk(config)
@@ -141,38 +145,38 @@ class DirectRegression(nn.Module):
         self.points = nn.Linear(second, 2 * config.landmarks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Points (B,n,2) in crop pixels."""
+        """Return landmarks (B,n,2) in crop pixels."""
         features, _, _ = self.trunk(images)
         return exactly(self.points, self.head(features)).reshape(-1, self.landmarks, 2)
 
     @torch.no_grad()
     def start_from(self, shape: Tensor) -> None:
-        """Begin at ``shape`` (n,2), crop pixels, so that learning need not walk there from the corner."""
+        """Initialise the output at ``shape`` (n,2), in crop pixels, so that training does not start from the corner."""
         self.points.bias.copy_(shape.flatten())
 
 
 @in_full_precision
 def exactly(layer: nn.Module, features: Tensor) -> Tensor:
-    """A layer whose answer counts pixels."""
+    """Apply a layer whose output is in pixels, in full precision."""
     answer: Tensor = layer(features)
     return answer
 
 
 def dense(inputs: int, outputs: int) -> nn.Sequential:
-    """Fully connected layer, batch normalisation and ReLU."""
+    """Build a fully connected layer with batch normalisation and ReLU."""
     return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True))
 
 
 class Discriminator(nn.Module):
-    """Is a shape that of a face? Used in training only."""
+    """Discriminator between annotated and predicted shapes; used in training only."""
 
     def __init__(self, landmarks: int = 68, size: int = 224) -> None:
-        """Judge shapes of ``landmarks`` points in crops of ``size`` pixels."""
+        """Build for shapes of ``landmarks`` landmarks in crops of ``size`` pixels."""
         super().__init__()
         self.size = size
         self.body = nn.Sequential(nn.Flatten(), dense(2 * landmarks, 128), dense(128, 128), nn.Linear(128, 1))
 
     def forward(self, points: Tensor) -> Tensor:
-        """Points (B,n,2) in crop pixels to logits (B,), positive for an annotated shape."""
+        """Map landmarks (B,n,2) in crop pixels to logits (B,), positive for an annotated shape."""
         logits: Tensor = self.body(2 * (points + 0.5) / self.size - 1)
         return logits.squeeze(1)

@@ -1,6 +1,7 @@
-"""RDFN's landmark head: what it makes of the features of one region (a face's box), 14 x 14 cells each.
+"""Landmark head of RDFN, on region features of 14 x 14 cells.
 
-Features of nine taps -> global channel attention -> global spatial attention -> encoding -> 120 x 120 score maps.
+Features of nine taps of a region (the box of a face) -> global channel attention -> global spatial attention ->
+encoding -> 120 x 120 score maps.
 """
 
 from __future__ import annotations
@@ -15,39 +16,40 @@ from torch.nn import functional
 from .blocks import conv_bn
 from .resnet import scaled
 
-CELLS = 14  # of a region, along each side
-MAP = 120  # cells of a score map, along each side
-NARROWEST = 32  # channels that classes are told apart by, however small the width
-STRIDES = (4, 8, 16)  # pixels of the image to a cell of each group's taps
+CELLS = 14  # cells of a region along each side
+MAP = 120  # cells of a score map along each side
+NARROWEST = 32  # lower bound of the channels before classification, at any width
+STRIDES = (4, 8, 16)  # pixels of the image per cell of the taps of each group
 
 AttentionFactor = Literal["dw_dw_pw", "ds_ds"]
 
 
 @dataclass(frozen=True, slots=True)
 class RDFNConfig:
-    """Size and form of RDFN; the defaults are the preset ``paper_counts``.
+    """Size and variant of RDFN; the defaults are the preset ``paper_counts``.
 
     Attributes:
-        landmarks: number of points.
-        size: shorter side of the picture in pixels, for which the anchors are made; a multiple of 16.
-        width: factor of all channels.
-        taps: ``all`` nine, or the ``top`` one only (a plain region-based network).
+        landmarks: number of landmarks.
+        size: shorter side of the image in pixels, for which the anchors are made; a multiple of 16.
+        width: factor on all numbers of channels.
+        taps: ``all`` nine, or only the ``top`` one (a plain region-based network).
         rpn_width: channels of the detection head.
-        channel_attention, spatial_attention: whether the head has them.
-        attn_factor: how a 14 x 14 convolution is factored: two depthwise ones before a single pointwise one
+        channel_attention, spatial_attention: True if the head has them.
+        attn_factor: factorisation of a 14 x 14 convolution: two depthwise ones before a single pointwise one
             (``dw_dw_pw``), or two pairs of depthwise and pointwise ones (``ds_ds``, the paper's wording).
-        attn_groups: such chains side by side, added up; every second one begins vertically.
+        attn_groups: number of such chains in parallel, added up; every second one starts vertically.
         encoding: ``fused`` units of three separable convolutions (the paper's), four ``stacked`` plain ones (Mask
             R-CNN), or ``dense`` units of 1x1 and 3x3 (DenseNet).
         wff_units: number of fused or dense units.
-        up_input: score maps see the ``last`` output of the encoding, or the ``concat`` of all.
-        up: how 14 x 14 cells become 120 x 120. ``deconv`` is the published transposed convolution, 3 x 3 with stride
-            9: it leaves six of nine rows and columns empty. ``resize`` has the same parameters and leaves none empty.
-        reweighting: points by location reweighting (eq. 3), else the highest cell.
+        up_input: input of the score maps: the ``last`` output of the encoding, or the ``concat`` of all.
+        up: upsampling from 14 x 14 to 120 x 120 cells. ``deconv`` is the published transposed convolution, 3 x 3 with
+            stride 9: it leaves six of nine rows and columns empty. ``resize`` has the same parameters and leaves none
+            empty.
+        reweighting: decode by location reweighting (eq. 3), otherwise by the highest cell.
         roi_margin: side of the region over that of the box.
-        faces: boxes put out, the best first; the rest of them marked as not valid.
-        overlap: IoU above which the weaker of two boxes goes.
-        threshold: score at which a box is valid.
+        faces: number of output boxes, best first; surplus boxes are marked as not valid.
+        overlap: IoU above which the weaker of two boxes is removed.
+        threshold: lowest score of a valid box.
     """
 
     landmarks: int = 68
@@ -77,21 +79,21 @@ PRESETS = {
 
 
 def depthwise(channels: int, kernel: tuple[int, int], padding: tuple[int, int]) -> nn.Sequential:
-    """Depthwise convolution, batch normalisation, ReLU."""
+    """Build a depthwise convolution with batch normalisation and ReLU."""
     convolution = nn.Conv2d(channels, channels, kernel, padding=padding, groups=channels, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def separable(inputs: int, outputs: int) -> nn.Sequential:
-    """Depthwise 3x3 and pointwise, each with batch normalisation and ReLU."""
+    """Build a depthwise 3x3 and a pointwise convolution, each with batch normalisation and ReLU."""
     return nn.Sequential(depthwise(inputs, (3, 3), (1, 1)), conv_bn(inputs, outputs, 1))
 
 
 class GlobalEncoding(nn.Module):
-    """What a 14 x 14 convolution would see, from two of 14 x 1 and 1 x 14."""
+    """Factored 14 x 14 convolution: two convolutions of 14 x 1 and 1 x 14 with the same receptive field."""
 
     def __init__(self, channels: int, hidden: int, config: RDFNConfig, *, pad: int) -> None:
-        """Reduce ``channels`` to ``hidden``; ``pad`` cells on either side leave 1 + 2 pad cells of 14."""
+        """Build for ``channels`` to ``hidden``; with ``pad`` cells on either side, 14 cells become 1 + 2 pad."""
         super().__init__()
         self.chains = nn.ModuleList(
             self._chain(channels, hidden, config.attn_factor, pad, down_first=bool(i % 2))
@@ -114,45 +116,45 @@ class GlobalEncoding(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, 14, 14) to (B, hidden, 1 + 2 pad, 1 + 2 pad)."""
+        """Map (B, C, 14, 14) to (B, hidden, 1 + 2 pad, 1 + 2 pad)."""
         return torch.stack([chain(x) for chain in self.chains]).sum(dim=0)
 
 
 class ChannelAttention(nn.Module):
-    """A weight in 0..1 for each channel, from all cells at once."""
+    """Channel attention: a weight in 0..1 for each channel, computed from all cells."""
 
     def __init__(self, channels: int, hidden: int, config: RDFNConfig) -> None:
-        """Weigh ``channels``."""
+        """Build for ``channels`` channels."""
         super().__init__()
         self.encode = GlobalEncoding(channels, hidden, config, pad=0)
         self.weigh = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, 14, 14), weighted."""
+        """Return (B, C, 14, 14) multiplied by the weights."""
         weighted: Tensor = x * self.weigh(self.encode(x)).sigmoid()
         return weighted
 
 
 class SpatialAttention(nn.Module):
-    """A weight in 0..1 for each cell, from all channels; encoded at 7 x 7 cells."""
+    """Spatial attention: a weight in 0..1 for each cell, computed from all channels; encoded at 7 x 7 cells."""
 
     def __init__(self, channels: int, hidden: int, config: RDFNConfig) -> None:
-        """Weigh the cells of ``channels``."""
+        """Build for cells of ``channels`` channels."""
         super().__init__()
         self.encode = GlobalEncoding(channels, hidden, config, pad=3)
         self.weigh = nn.ConvTranspose2d(hidden, 1, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, 14, 14), weighted."""
+        """Return (B, C, 14, 14) multiplied by the weights."""
         weighted: Tensor = x * self.weigh(self.encode(x)).sigmoid()
         return weighted
 
 
 class Encoding(nn.Module):
-    """From weighted features to those that the score maps are made of; ``channels`` is how many."""
+    """Encoding of weighted features for the score maps; ``channels`` is the number of outputs."""
 
     def __init__(self, inputs: int, config: RDFNConfig) -> None:
-        """Build ``config``'s kind of encoding over ``inputs`` channels."""
+        """Build the encoding of ``config`` for ``inputs`` channels."""
         super().__init__()
         self.kind, self.concat = config.encoding, config.up_input == "concat"
         if config.encoding == "stacked":
@@ -175,14 +177,14 @@ class Encoding(nn.Module):
         return nn.ModuleList([nn.Sequential(conv_bn(inputs, second, 1), conv_bn(second, last))])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, 14, 14) to (B, channels, 14, 14)."""
+        """Map (B, C, 14, 14) to (B, channels, 14, 14)."""
         if self.kind == "stacked":
             for unit in self.units:
                 x = unit(x)
             return x
         outputs: list[Tensor] = []
         for unit in self.units:
-            y = torch.cat([x, *outputs], dim=1)  # every unit sees the input and all that came before
+            y = torch.cat([x, *outputs], dim=1)  # each unit receives the input and all previous outputs
             for step in unit:  # type: ignore[attr-defined]  # a ModuleList
                 y = step(y)
                 outputs.append(y)
@@ -190,10 +192,10 @@ class Encoding(nn.Module):
 
 
 class Enlarge(nn.Module):
-    """14 x 14 cells to 120 x 120, by ``RDFNConfig.up``."""
+    """Upsampling from 14 x 14 to 120 x 120 cells, by ``RDFNConfig.up``."""
 
     def __init__(self, inputs: int, outputs: int, config: RDFNConfig) -> None:
-        """Go from ``inputs`` to ``outputs`` channels."""
+        """Build for ``inputs`` to ``outputs`` channels."""
         super().__init__()
         self.resize = config.up == "resize"
         convolution: nn.Module = (
@@ -204,7 +206,7 @@ class Enlarge(nn.Module):
         self.convolve = nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, 14, 14) to (B, outputs, 120, 120), or a third of that along each side."""
+        """Map (B, inputs, 14, 14) to (B, outputs, 120, 120), or for ``resize`` to a third of that along each side."""
         if self.resize:
             x = functional.interpolate(x, size=(MAP // 3, MAP // 3), mode="bilinear", align_corners=False)
         enlarged: Tensor = self.convolve(x)
@@ -212,10 +214,10 @@ class Enlarge(nn.Module):
 
 
 class LandmarkHead(nn.Module):
-    """Features of regions to score maps: class 0 background, class i + 1 landmark i."""
+    """Head from features of regions to score maps: class 0 is background, class i + 1 is landmark i."""
 
     def __init__(self, inputs: int, config: RDFNConfig) -> None:
-        """Build over ``inputs`` channels of region features."""
+        """Build for ``inputs`` channels of region features."""
         super().__init__()
         hidden, narrow = scaled(128, config.width), max(scaled(64, config.width), NARROWEST)
         attention: list[nn.Module] = []
@@ -229,15 +231,15 @@ class LandmarkHead(nn.Module):
         self.score = nn.Conv2d(narrow, config.landmarks + 1, 1)
 
     def coarse(self, regions: Tensor) -> Tensor:
-        """(R, C, 14, 14) to logits (R, landmarks + 1, s, s), s being 120, or 40 if they are still to be resized.
+        """Map (R, C, 14, 14) to logits (R, landmarks + 1, s, s); s is 120, or 40 if they must still be resized.
 
-        A pointwise convolution and a resize commute; this order has fewer cells to convolve.
+        A pointwise convolution and a resize commute; this order convolves fewer cells.
         """
         logits: Tensor = self.score(self.enlarge(self.encoding(self.attention(regions))))
         return logits
 
     def forward(self, regions: Tensor) -> Tensor:
-        """(R, C, 14, 14) to logits (R, landmarks + 1, 120, 120)."""
+        """Map (R, C, 14, 14) to logits (R, landmarks + 1, 120, 120)."""
         logits = self.coarse(regions)
         if logits.shape[-1] != MAP:
             logits = functional.interpolate(logits, size=(MAP, MAP), mode="bilinear", align_corners=False)
@@ -245,7 +247,7 @@ class LandmarkHead(nn.Module):
 
 
 def logits_at(coarse: Tensor, places: Tensor) -> Tensor:
-    """What some cells of the score maps hold, without making all of them.
+    """Return the logits of selected cells of the score maps without computing all of them.
 
     Args:
         coarse: (R, C, s, s) from ``LandmarkHead.coarse``.

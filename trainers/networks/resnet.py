@@ -1,6 +1,6 @@
-"""ResNet-50 (He et al. 2016) as the papers use it: as many groups as wanted, with the inner features in reach.
+"""ResNet-50 (He et al. 2016) with a selectable number of groups and inner features.
 
-Parameter names are those of the public torchvision model, so that its ImageNet weights load for those who have them.
+Parameter names are those of the public torchvision model, so that its ImageNet weights can be loaded.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Taps = tuple[Tensor, Tensor, Tensor]
 
 
 def scaled(channels: int, width: float) -> int:
-    """``channels`` times ``width``, a multiple of 4 and at least 4."""
+    """Return ``channels`` times ``width``, rounded to a multiple of 4 and at least 4."""
     return max(4, 4 * round(channels * width / 4))
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3 (which takes the stride), 1x1 up, identity or projection around them."""
+    """1x1 reduction, 3x3 (with the stride) and 1x1 expansion, with an identity or projection skip connection."""
 
     def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
-        """Go from ``inputs`` to 4 x ``planes`` channels."""
+        """Build for ``inputs`` to 4 x ``planes`` channels."""
         super().__init__()
         outputs = EXPANSION * planes
         self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
@@ -42,7 +42,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def taps(self, x: Tensor) -> Taps:
-        """What each of the three convolutions says, after its ReLU; the third after the sum."""
+        """Return the outputs of the three convolutions after their ReLUs; the third one after the sum."""
         around = x if self.downsample is None else self.downsample(x)
         first = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         second = functional.relu(self.bn2(self.conv2(first)), inplace=True)
@@ -50,15 +50,15 @@ class Bottleneck(nn.Module):
         return first, second, third
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, 4 planes, H / stride, W / stride)."""
+        """Map (B, inputs, H, W) to (B, 4 planes, H / stride, W / stride)."""
         return self.taps(x)[2]
 
 
 class ResNet50(nn.Module):
-    """The stem and the first ``groups`` groups; strides 4, 8, 16 and 32."""
+    """Stem and first ``groups`` groups of ResNet-50; strides 4, 8, 16 and 32."""
 
     def __init__(self, *, groups: int = 4, width: float = 1.0) -> None:
-        """Build with all channels times ``width``."""
+        """Build with all numbers of channels times ``width``."""
         super().__init__()
         base = scaled(64, width)
         self.groups = groups
@@ -77,7 +77,7 @@ class ResNet50(nn.Module):
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels that each group puts out."""
+        """Output channels of each group."""
         return tuple(EXPANSION * self.conv1.out_channels << i for i in range(self.groups))
 
     @property
@@ -86,16 +86,16 @@ class ResNet50(nn.Module):
         return tuple((c // EXPANSION, c // EXPANSION, c) for c in self.channels)
 
     def group(self, number: int) -> nn.Sequential:
-        """Group ``number``, from 1: ``layer1`` and so on."""
+        """Return group ``number``, from 1: ``layer1`` and so on."""
         return cast(nn.Sequential, getattr(self, f"layer{number}"))
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images (B,3,H,W), ImageNet-normalised, to (B, 64 x width, H/4, W/4)."""
+        """Map ImageNet-normalised images (B,3,H,W) to (B, 64 x width, H/4, W/4)."""
         x = functional.relu(self.bn1(self.conv1(images)), inplace=True)
         return functional.max_pool2d(x, 3, 2, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What each group puts out, the finest first."""
+        """Return the output of each group, the finest first."""
         x, out = self.stem(images), []
         for number in range(1, self.groups + 1):
             x = self.group(number)(x)
@@ -103,7 +103,7 @@ class ResNet50(nn.Module):
         return tuple(out)
 
     def taps(self, images: Tensor) -> tuple[Taps, ...]:
-        """The three taps of the last bottleneck of each group, the finest group first."""
+        """Return the three taps of the last bottleneck of each group, the finest group first."""
         x, out = self.stem(images), []
         for number in range(1, self.groups + 1):
             *before, last = self.group(number)
@@ -116,15 +116,15 @@ class ResNet50(nn.Module):
 
 
 def load_backbone(network: nn.Module, file: Path) -> None:
-    """Load public ImageNet weights into ``network``; entries it has no use for (classifier, later groups) are left.
+    """Load public ImageNet weights into ``network``; unused entries (classifier, later groups) are ignored.
 
     Raises:
-        ModelError: the file is missing, no state dict, or lacks entries of ``network`` or has them in other shapes.
+        ModelError: the file is missing or not a state dict, or entries of ``network`` are missing or differ in shape.
     """
     state = _state_dict(file)
     wanted = network.state_dict()
     for name, tensor in wanted.items():
-        if name.endswith("num_batches_tracked"):  # absent from files of old; no part of the function
+        if name.endswith("num_batches_tracked"):  # absent from old files; not needed for inference
             continue
         if name not in state:
             raise ModelError(f"{file}: has no entry {name!r}; expected the state dict of torchvision's resnet50")
@@ -138,7 +138,7 @@ def load_backbone(network: nn.Module, file: Path) -> None:
 
 def _state_dict(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
-        raise ModelError(f"{file}: no such file; --backbone-weights wants torchvision's resnet50 state dict")
+        raise ModelError(f"{file}: no such file; --backbone-weights expects the state dict of torchvision's resnet50")
     try:
         content = plain(file)
     except TrainingError as error:

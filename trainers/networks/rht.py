@@ -1,8 +1,9 @@
-"""RHT, the reference heatmap transformer (Wan et al. 2023): one face known helps to find the landmarks of another.
+"""RHT, the reference heatmap transformer (Wan et al. 2023).
 
-A backbone with a transformer on top reads the target. Beside it, at half its resolution, a branch compares the target
-with a reference face and brings the reference's maps over: cell by cell from wherever the two look most alike (soft
-transformation), and as a whole by one affine map (hard transformation). A decoder joins all three at three scales.
+A reference face with known landmarks helps to find those of a target face. A backbone with a transformer on top
+encodes the target. A branch at half its resolution compares the target with the reference and transfers the maps of
+the reference: cell by cell from the best-matching positions (soft transformation), and as a whole by one affine
+transform (hard transformation). A decoder joins all three at three scales.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ _AROUND = tuple((dy, dx) for dy in range(3) for dx in range(3))  # the cells of 
 
 @dataclass(frozen=True, slots=True)
 class RHTConfig:
-    """Size and parts of the network.
+    """Size and components of the network.
 
     Attributes:
-        landmarks: number of points.
-        boundaries: number of boundary maps beside the landmarks' own; 0 for none.
-        backbone: what reads the target.
-        layers: of the encoder on top of the backbone; 0 for none.
-        stm: soft transformation of the reference's maps.
-        htm: hard transformation of the reference's maps.
-        fusion: join target and reference at three scales; else they are added up at the coarsest.
-        size: side of the crop in pixels, a multiple of 64; the branch sees half of it.
-        width: factor on every number of channels but those that the maps are read from.
+        landmarks: number of landmarks.
+        boundaries: number of boundary maps besides those of the landmarks; 0 for none.
+        backbone: network that encodes the target.
+        layers: number of encoder layers on top of the backbone; 0 for none.
+        stm: use the soft transformation of the reference's maps.
+        htm: use the hard transformation of the reference's maps.
+        fusion: join target and reference at three scales; otherwise they are added at the coarsest.
+        size: side of the crop in pixels, a multiple of 64; the branch works at half of it.
+        width: factor on all numbers of channels except those from which the maps are computed.
     """
 
     landmarks: int = 68
@@ -53,26 +54,26 @@ class RHTConfig:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a size whose branch cannot be halved as often as needed.
+        """Check that the size can be halved as often as needed.
 
         Raises:
-            NasionError: see above.
+            NasionError: ``size`` is not a positive multiple of 64.
         """
         if self.size <= 0 or self.size % 64:
             raise NasionError(f"size {self.size} px; RHT halves it six times: use a multiple of 64")
 
     @property
     def maps(self) -> int:
-        """Maps that go in with the reference and come out for the target."""
+        """Number of maps that the reference brings and that are predicted for the target."""
         return self.landmarks + self.boundaries
 
     def channels(self, count: int) -> int:
-        """``count`` times ``width``, as the nearest multiple of 8 above 0."""
+        """Return ``count`` times ``width``, rounded to a multiple of 8 and at least 8."""
         return scaled(count, self.width)
 
 
 class Reference(NamedTuple):
-    """What the branch knows of the reference face: ``keys`` (R,256,c,c) of its image, ``values`` of its maps.
+    """Features of the reference face: ``keys`` (R,256,c,c) of its image, ``values`` of its maps.
 
     R is 1, one reference for all targets, or the number of targets.
     """
@@ -82,9 +83,9 @@ class Reference(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Maps (B, maps, S/2, S/2), and the transferred features they came from; None where a part is left out.
+    """Maps (B, maps, S/2, S/2) and the transferred features behind them; None for components that are left out.
 
-    ``attention`` holds (B,1,h,w) a scale: how alike the best-matching places are, -1..1.
+    ``attention`` holds one (B,1,h,w) per scale: the correlation of the best matches, -1..1.
     """
 
     maps: Tensor
@@ -94,30 +95,30 @@ class Outcome(NamedTuple):
 
 
 def halve(images: Tensor) -> Tensor:
-    """The same crop at half the size: by the half-pixel rule each pixel is the mean of four."""
+    """Halve the size of crops; by the half-pixel convention, each pixel is the mean of four."""
     return functional.avg_pool2d(images, 2)
 
 
-# --- comparing and transferring
+# --- comparison and transfer
 
 
 def neighbourhoods(x: Tensor) -> Tensor:
-    """(B,C,h,w) to the 3x3 patch around each cell as one vector of length 1: (B, 9C, h w); outside is 0."""
+    """Map (B,C,h,w) to the 3x3 patch around each cell as a unit vector: (B, 9C, h w); 0 outside the map."""
     height, width = x.shape[2:]
     padded = functional.pad(x, (1, 1, 1, 1))
     patches = torch.cat([padded[:, :, dy : dy + height, dx : dx + width] for dy, dx in _AROUND], dim=1)
-    return functional.normalize(patches.flatten(2).float(), dim=1).to(x.dtype)  # float16 cannot hold such squares
+    return functional.normalize(patches.flatten(2).float(), dim=1).to(x.dtype)  # the squares overflow float16
 
 
 def best_matches(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Where in the reference each patch of the target is found again (eq. 1 and 2).
+    """Find the best match in the reference for each patch of the target (eq. 1 and 2).
 
     Args:
         query: (B,C,h,w) features of the target.
         keys: (R,C,h,w) features of the reference, R 1 or B.
 
     Returns:
-        place (B, h, w), the reference's cell counted row by row, and correlation with it (B, 1, h, w).
+        place (B, h, w), the cell of the reference counted row by row, and the correlation with it (B, 1, h, w).
     """
     correlation = neighbourhoods(query).transpose(1, 2) @ neighbourhoods(keys).to(query.dtype)
     attention, place = correlation.max(dim=2)
@@ -126,20 +127,20 @@ def best_matches(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gather_patches(values: Tensor, place: Tensor) -> Tensor:
-    """Lay the chosen 3x3 patches side by side, summed where they overlap, over 9: Unfold, gather and Fold in one.
+    """Place the chosen 3x3 patches, sum them where they overlap and divide by 9: Unfold, gather and Fold in one.
 
-    Cell p is covered by the patches around its nine neighbours, so it is the mean of nine cells of ``values``, one for
-    each shift: nine gathers, where Fold would become an operator that engines lack.
+    A cell is covered by the patches around its nine neighbours, so it is the mean of nine cells of ``values``, one for
+    each shift. Nine gathers do this; Fold would be exported as an operator that engines lack.
 
     Args:
         values: (R,C,h,w), R 1 or B.
-        place: (B,h,w) cell of ``values`` at the middle of each patch, counted row by row.
+        place: (B,h,w) cell of ``values`` at the centre of each patch, counted row by row.
 
     Returns:
         (B,C,h,w).
     """
     count, channels, height, width = values.shape
-    rows = functional.pad(values, (1, 1, 1, 1)).flatten(2).transpose(1, 2)  # the first row is padding: nothing but 0
+    rows = functional.pad(values, (1, 1, 1, 1)).flatten(2).transpose(1, 2)  # the first row is padding: all 0
     start = torch.arange(count, device=values.device)[:, None, None] * rows.shape[1]
     corner = place // width * (width + 2) + place % width + start
     rows = rows.flatten(0, 1)
@@ -152,14 +153,14 @@ def gather_patches(values: Tensor, place: Tensor) -> Tensor:
 
 
 def transfer(values: Scales, place: Tensor) -> Scales:
-    """``gather_patches`` at all three scales: a patch of a finer one is the same cells, four or sixteen pixels each."""
+    """Apply ``gather_patches`` at all three scales; a cell holds 4 or 16 pixels at the finer ones."""
     cells = [functional.pixel_unshuffle(value, 2**i) if i else value for i, value in enumerate(values)]
     parts = torch.split(gather_patches(torch.cat(cells, dim=1), place), [cell.shape[1] for cell in cells], dim=1)
     return parts[0], functional.pixel_shuffle(parts[1], 2), functional.pixel_shuffle(parts[2], 4)
 
 
 def soften(values: Scales, place: Tensor, attention: Tensor) -> tuple[Scales, Scales]:
-    """The soft transformation (eq. 3): transferred features times attention, and the attention of each scale."""
+    """Apply the soft transformation (eq. 3); return features times attention, and the attention of each scale."""
     moved = transfer(values, place)
     wide = [
         functional.interpolate(attention, scale_factor=float(factor), mode="bicubic", align_corners=False)
@@ -170,7 +171,7 @@ def soften(values: Scales, place: Tensor, attention: Tensor) -> tuple[Scales, Sc
 
 
 class HardTransform(nn.Module):
-    """One affine map from target to reference, read off both faces' features; it starts as the identity."""
+    """Affine transform from target to reference, predicted from the features of both; starts as the identity."""
 
     def __init__(self, config: RHTConfig) -> None:
         """Build the localisation network."""
@@ -191,7 +192,7 @@ class HardTransform(nn.Module):
             self.matrix.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]))
 
     def forward(self, query: Tensor, reference: Reference) -> Scales:
-        """Features of the target (B,256,h,w) to the reference's values laid over it."""
+        """Map features of the target (B,256,h,w) to the values of the reference, aligned with the target."""
         keys = reference.keys.expand_as(query)
         matrix = self.matrix(self.look(torch.cat([query, keys], dim=1))).reshape(-1, 2, 3)
         coarse, middle, fine = (warp_features(value, matrix) for value in reference.values)
@@ -200,20 +201,20 @@ class HardTransform(nn.Module):
 
 @in_full_precision
 def warp_features(values: Tensor, matrix: Tensor) -> Tensor:
-    """Sample (R,C,h,w) bilinearly at ``matrix`` (B,2,3) times each cell, both in -1..1 over the map; outside is 0."""
+    """Sample (R,C,h,w) bilinearly at ``matrix`` (B,2,3) times each cell, both in -1..1 over the map; 0 outside."""
     shape = [matrix.shape[0], *values.shape[1:]]
     grid = functional.affine_grid(matrix, shape, align_corners=False)
     return functional.grid_sample(values.expand(shape), grid, align_corners=False)
 
 
-# --- the parts
+# --- components
 
 
 class Extractor(nn.Module):
-    """Image or maps of the branch to features at its strides 4, 2 and 1."""
+    """Feature extractor of the branch for images or maps, with outputs at its strides 4, 2 and 1."""
 
     def __init__(self, inputs: int, config: RHTConfig) -> None:
-        """Read ``inputs`` planes."""
+        """Build for ``inputs`` channels."""
         super().__init__()
         coarse, middle, fine = (config.channels(width) for width in WIDTHS)
         self.fine = conv_bn(inputs, fine)
@@ -221,22 +222,22 @@ class Extractor(nn.Module):
         self.coarse = nn.Sequential(conv_bn(middle, middle), nn.MaxPool2d(2), conv_bn(middle, coarse))
 
     def forward(self, x: Tensor) -> Scales:
-        """(B, inputs, s, s), s half of the crop, to 256, 128 and 64 channels at s/4, s/2 and s."""
+        """Map (B, inputs, s, s), s half of the crop, to 256, 128 and 64 channels at s/4, s/2 and s."""
         fine = self.fine(x)
         middle = self.middle(fine)
         return self.coarse(middle), middle, fine
 
 
 class Decoder(nn.Module):
-    """The target's features and what was transferred, joined at each scale (MSFFM, eq. 5 and 6), to maps.
+    """Decoder that joins target and transferred features at each scale (MSFFM, eq. 5 and 6) and predicts maps.
 
-    A ReLU follows each transposed convolution: without one the three scales would be a single linear map. The last
-    scale has 64 channels whatever the width: every cell of the maps is a linear function of them, and of fewer the
-    maps of 68 landmarks could not differ enough.
+    A ReLU follows each transposed convolution; without it the three scales would form a single linear map. The last
+    scale always has 64 channels, at any width: each cell of the maps is a linear function of them, and fewer channels
+    could not separate the maps of 68 landmarks.
     """
 
     def __init__(self, config: RHTConfig) -> None:
-        """Expect one transferred set for each transformation that ``config`` has."""
+        """Build for one set of transferred features per transformation in ``config``."""
         super().__init__()
         sources = [(config.stm + config.htm) * config.channels(width) for width in WIDTHS]
         widths = [*(config.channels(width) for width in WIDTHS[:-1]), WIDTHS[-1]]
@@ -249,7 +250,7 @@ class Decoder(nn.Module):
         self.maps = start_near_zero(nn.Conv2d(widths[-1], config.maps, 1))
 
     def forward(self, x: Tensor, transferred: list[Scales]) -> Tensor:
-        """(B,256,S/8,S/8) and the transferred features to (B, maps, S/2, S/2)."""
+        """Map (B,256,S/8,S/8) and the transferred features to (B, maps, S/2, S/2)."""
         for scale in range(len(WIDTHS)):
             parts = [features[scale] for features in transferred]
             if self.joins is not None:
@@ -263,8 +264,11 @@ class Decoder(nn.Module):
 
 
 def _lift(inputs: int, outputs: int) -> nn.ConvTranspose2d:
-    """Transposed convolution to twice the size. Each of its outputs sees 2x2 inputs, which torch's own start ignores:
-    with that, and no normalisation around, next to nothing would come through."""
+    """Build a transposed convolution to twice the size.
+
+    Each output depends on 2x2 inputs. Torch's default initialisation ignores this, and without normalisation around the
+    layer its output would be close to zero.
+    """
     layer = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
     nn.init.normal_(layer.weight, std=(2 / (4 * inputs)) ** 0.5)
     assert layer.bias is not None
@@ -273,14 +277,14 @@ def _lift(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 class RHT(nn.Module):
-    """Crop and reference face to maps of landmarks and boundaries at half the crop's size."""
+    """Network from a crop and a reference face to maps of landmarks and boundaries at half the size of the crop."""
 
     def __init__(self, config: RHTConfig | None = None) -> None:
-        """Build the parts that ``config`` asks for."""
+        """Build the components that ``config`` enables."""
         super().__init__()
         self.config = config = config or RHTConfig()
         self.backbone = TransBackbone(config.backbone, size=config.size, width=config.width, layers=config.layers)
-        # what a finer backbone gives is brought to the coarsest scale, where eq. 5 wants it
+        # features of a finer backbone are reduced to the coarsest scale, as eq. 5 requires
         self.adapter: nn.Module = nn.Identity()
         if self.backbone.stride == 4:
             self.adapter = nn.Conv2d(self.backbone.channels, config.channels(256), 3, 2, 1)
@@ -293,14 +297,14 @@ class RHT(nn.Module):
             self.hard = HardTransform(config)
 
     def remember(self, image: Tensor, maps: Tensor) -> Reference:
-        """What ``forward`` needs of reference faces.
+        """Return the features of reference faces that ``forward`` needs.
 
         Args:
             image: (R,3,S/2,S/2), normalised like the crops.
             maps: (R, maps, S/2, S/2), Gaussians of its landmarks and its boundaries.
 
         Raises:
-            NasionError: the network has neither transformation, so that no reference can serve it.
+            NasionError: the network has neither transformation, so it cannot use a reference.
         """
         if self.image_extractor is None or self.map_extractor is None:
             raise NasionError("this RHT has neither soft nor hard transformation: it takes no reference")
@@ -308,7 +312,10 @@ class RHT(nn.Module):
         return Reference(self.image_extractor(image)[0], values)
 
     def forward(self, images: Tensor, reference: Reference | None = None) -> Outcome:
-        """Normalised crops (B,3,S,S); ``reference`` is needed by the transformations, others ignore it."""
+        """Predict maps of normalised crops (B,3,S,S).
+
+        ``reference`` is required if the network has a transformation; otherwise it is ignored.
+        """
         features = self.adapter(self.backbone(images))
         if self.image_extractor is None:
             return Outcome(self.decoder(features, []), None, None, None)

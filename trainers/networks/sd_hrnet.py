@@ -1,8 +1,8 @@
-"""SD-HRNet (slimmed high-resolution network): graphs of light blocks over four resolutions.
+"""SD-HRNet, the slimmed HRNet: graphs of light blocks over four resolutions.
 
 Paper: "SD-HRNet: Slimming and Distilling High-Resolution Network for Efficient Face Alignment". Stage 1 is one encoder
-at stride 4; stages 2 to 9 hold up to four branches at strides 4 to 32; stage 10 only aggregates. Which branch feeds
-which is the graph: all that can be (the supernet), or what slimming left of it (``slimming.py``).
+at stride 4; stages 2 to 9 have up to four branches at strides 4 to 32; stage 10 only aggregates. The graph defines
+which branch feeds which: all connections (the supernet), or those left by slimming (``slimming.py``).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class SDHRNetConfig:
     """Size of the network.
 
     Attributes:
-        landmarks: number of points.
+        landmarks: number of landmarks.
         size: side of the crop in pixels, a multiple of 32.
         stem: channels of the two stem convolutions; the published ones are 64.
         widths: channels of the four branches.
-        blocks: units in each encoder.
-        graph: which branch feeds which.
-        unit: of the encoders: light blocks, or HRNet's residual ones (figure 6).
+        blocks: number of units in each encoder.
+        graph: connections between the branches of consecutive stages.
+        unit: unit of the encoders: light blocks, or the residual blocks of HRNet (figure 6).
     """
 
     landmarks: int = 98
@@ -50,10 +50,10 @@ class SDHRNetConfig:
 
 
 class LightBlock(nn.Module):
-    """MBConv of expansion 1: depthwise 3x3, ReLU6, pointwise, identity around them."""
+    """MBConv with expansion 1: depthwise 3x3, ReLU6 and pointwise convolution with an identity skip connection."""
 
     def __init__(self, width: int) -> None:
-        """Make a block that keeps ``width`` channels."""
+        """Build a block of ``width`` channels."""
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
@@ -63,28 +63,28 @@ class LightBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, H, W) to the same shape."""
+        """Map (B, width, H, W) to the same shape."""
         out: Tensor = x + self.body(x)
         return out
 
 
 def encoder(width: int, config: SDHRNetConfig) -> nn.Sequential:
-    """The units of one block."""
+    """Build the encoder of a branch: a sequence of units of ``width`` channels."""
     unit = {"light": LightBlock, "residual": BasicBlock}[config.unit]
     return nn.Sequential(*(unit(width) for _ in range(config.blocks)))
 
 
 class Transform(nn.Module):
-    """One aggregation operator from a branch to another, times its importance factor.
+    """Aggregation operator from one branch to another, scaled by its importance factor.
 
     Attributes:
-        importance: the factor; every one starts at 1.
-        up: factor of upsampling, after the 1x1 convolution.
-        folded: the factor is in the batch normalisation already.
+        importance: the importance factor; starts at 1.
+        up: upsampling factor, applied after the 1x1 convolution.
+        folded: True if the importance factor is already part of the batch normalisation.
     """
 
     def __init__(self, source: int, target: int, inputs: int, outputs: int, *, first: bool) -> None:
-        """Go from branch ``source`` to ``target``; ``first`` is stage 2, whose only source is the stem's encoder."""
+        """Build for branch ``source`` to ``target``; ``first`` is stage 2, whose only source is the stem's encoder."""
         super().__init__()
         self.importance = nn.Parameter(torch.ones(()))
         self.up, self.folded = 1, False
@@ -98,14 +98,14 @@ class Transform(nn.Module):
             self.body = nn.Sequential(*halvings, conv_bn(inputs, outputs, stride=2, relu=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of the source branch to those of the target."""
+        """Map features of the source branch to those of the target."""
         x = self.body(x)
-        x = x if self.folded else self.importance * x  # before upsampling, where it is linear too but larger
+        x = x if self.folded else self.importance * x  # before upsampling: the same result with fewer multiplications
         return upsample(x, self.up) if self.up > 1 else x
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Move the factor into the batch normalisation before it; an identity has none and keeps its factor."""
+        """Fold the factor into the preceding batch normalisation; an identity has none and keeps its factor."""
         norms = [module for module in self.body.modules() if isinstance(module, nn.BatchNorm2d)]
         if norms and not self.folded:
             norms[-1].weight.mul_(self.importance)
@@ -114,10 +114,10 @@ class Transform(nn.Module):
 
 
 class Stage(nn.Module):
-    """Aggregation into each branch of a stage, then its encoder.
+    """Stage of the network: aggregation into each branch, followed by the encoder of the branch.
 
     Attributes:
-        plain: branches after whose aggregation no ReLU comes: those fed by an identity alone.
+        plain: branches without a ReLU after the aggregation: those whose only input is an identity.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Stage(nn.Module):
         first: bool,
         last: bool,
     ) -> None:
-        """Build the branches that ``wiring`` names; ``before`` gives the width of each branch of the stage before."""
+        """Build the branches in ``wiring``; ``before`` maps each branch of the previous stage to its width."""
         super().__init__()
         self.wiring = wiring
         self.plain = set() if first else {target for target, sources in wiring.items() if sources == (target,)}
@@ -142,7 +142,7 @@ class Stage(nn.Module):
             self.encoders[str(target)] = nn.Sequential() if last else encoder(width, config)
 
     def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
-        """Branch number to features, before and after."""
+        """Map features by branch number to those of this stage."""
         out = {}
         for target, sources in self.wiring.items():
             total = self.transforms[f"{sources[0]}-{target}"](features[sources[0]])
@@ -155,10 +155,10 @@ class Stage(nn.Module):
 
 
 class GraphNetwork(nn.Module):
-    """Stem, stages and head of a graph; those who inherit say what is read off the maps.
+    """Stem, stages and head of a graph; subclasses define the output decoded from the maps.
 
     Attributes:
-        reordered: run the head per branch (``mix_branches``); the same result for fewer multiplications.
+        reordered: run the head per branch (``mix_branches``): the same result with fewer multiplications.
     """
 
     def __init__(self, config: SDHRNetConfig) -> None:
@@ -185,14 +185,14 @@ class GraphNetwork(nn.Module):
         )
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
-        """(B,3,S,S) to the branches of the last stage."""
+        """Map (B,3,S,S) to the branches of the last stage."""
         features = {0: self.encoder(self.stem(images))}
         for stage in self.stages:
             features = stage(features)
         return features
 
     def maps(self, features: dict[int, Tensor]) -> Tensor:
-        """The head: one map a landmark at stride 4."""
+        """Apply the head: one map per landmark at stride 4."""
         mix = self.head["mix"]
         assert isinstance(mix, nn.Conv2d)
         branches = [features[branch] for branch in self.branches]
@@ -201,7 +201,7 @@ class GraphNetwork(nn.Module):
         return out
 
     def transforms(self) -> dict[tuple[int, int, int], Transform]:
-        """The aggregation operators by (position in the graph, target, source)."""
+        """Return the aggregation operators by (position in the graph, target, source)."""
         return {
             (number, target, source): transform
             for number, stage in enumerate(self.stages)
@@ -212,9 +212,9 @@ class GraphNetwork(nn.Module):
         }
 
     def fold(self) -> None:
-        """Move the importance factors into the batch normalisations, and the head's of these into its convolution.
+        """Fold the importance factors into batch normalisations, and that of the head into its convolution.
 
-        For export: the same result in evaluation, with fewer operators.
+        This is for export: the result in evaluation mode is the same, with fewer operators.
         """
         for transform in self.transforms().values():
             transform.fold()
@@ -224,7 +224,7 @@ class GraphNetwork(nn.Module):
 
 
 class SHRNet(GraphNetwork):
-    """Crop (B,3,S,S) to one map per landmark at stride 4: the supernet, or what slimming left of it."""
+    """Network from crops (B,3,S,S) to one map per landmark at stride 4: the supernet, or a slimmed graph."""
 
     def __init__(self, config: SDHRNetConfig) -> None:
         """Build the graph of ``config``."""
@@ -234,12 +234,12 @@ class SHRNet(GraphNetwork):
         start_near_zero(last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (B, landmarks, S/4, S/4)."""
+        """Return maps (B, landmarks, S/4, S/4)."""
         return self.maps(self.features(images))
 
 
 class SDHRNet(GraphNetwork):
-    """Crop (B,3,S,S) to one map per landmark at stride 4, read by soft-argmax."""
+    """Network from crops (B,3,S,S) to one map per landmark at stride 4, decoded by soft-argmax."""
 
     def __init__(self, config: SDHRNetConfig | None = None) -> None:
         """Build the graph of ``config``."""
@@ -247,7 +247,7 @@ class SDHRNet(GraphNetwork):
         self.reordered = True
         first = self.stages[0]
         assert isinstance(first, Stage)
-        first.plain = {0} & set(first.wiring)  # as the networks that were trained with it know it
+        first.plain = {0} & set(first.wiring)  # matches the networks that were trained with it
         mix = self.head["mix"]
         assert isinstance(mix, nn.Conv2d)
         self.reading = Reading(self.config.landmarks, mix.out_channels)
@@ -263,8 +263,11 @@ class SDHRNet(GraphNetwork):
 
 
 def published_count(network: GraphNetwork, *, stem: bool = True) -> int:
-    """Parameters as the paper counts them: head and importance factors out; of a slimmed graph the stem is in, of the
-    supernet it is out. What we add to read the maps is out too."""
+    """Count the parameters by the convention of the paper: without head and importance factors.
+
+    The paper includes the stem for a slimmed graph and leaves it out for the supernet. Our additions that decode the
+    maps are not counted.
+    """
     skipped = ("head.", "reading.") if stem else ("head.", "reading.", "stem.")
     return sum(
         parameter.numel()

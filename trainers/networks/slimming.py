@@ -1,4 +1,4 @@
-"""Slimming SD-HRNet's supernet: drop the operators whose importance factors are least, and all that dies with them."""
+"""Slimming of SD-HRNet's supernet: removal of operators with low importance factors."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ...engines.errors import NasionError
 from .sd_hrnet import Graph, SDHRNetConfig, SHRNet, Stage
 
 SIZE = 256
-"""Side of the crop for which costs are counted, whatever the crop that is trained on, so that they stay comparable."""
+"""Side of the crop for which costs are counted, independent of the training crop, so that costs are comparable."""
 
 
 class PruningError(NasionError):
-    """A supernet cannot be slimmed as asked."""
+    """Error in slimming a supernet with the given options."""
 
 
 def prune(network: SHRNet, *, threshold: float | None = None, budget: float | None = None) -> SHRNet:
-    """Drop operators of little importance and all that dies with them; what is left keeps weights and factors.
+    """Remove unimportant operators and everything that becomes unreachable; the rest keeps its weights and factors.
 
     Args:
-        network: trained with importance factors; stays as it is.
-        threshold: drop every operator whose factor is smaller in size (the paper's way).
-        budget: drop the least important operators one by one until the network, without its head, takes no more than
-            this many million multiply-accumulates for a crop of 256 pixels. A short schedule wants this: factors start
-            at 1 and move by no more than their learning rate a step, so that few come near a threshold.
+        network: supernet trained with importance factors; it is not modified.
+        threshold: remove each operator whose factor has a smaller absolute value (the paper's method).
+        budget: remove the least important operators one by one until the network, without its head, takes at most
+            this many million multiply-accumulates for a crop of 256 pixels. Use it with a short schedule: factors start
+            at 1 and change by at most their learning rate per step, so few of them get close to a threshold.
 
     Raises:
         PruningError: neither or both are given, or nothing would be left.
@@ -52,27 +52,30 @@ def _within(network: SHRNet, ranked: list[tuple[int, int, int]], budget: float) 
         if costs.of(graph) <= budget:
             break
         rest = without(graph, {place})
-        graph = rest if rest[-1] else graph  # the last way through the network stays
+        graph = rest if rest[-1] else graph  # keep the last path through the network
     if costs.of(graph) > budget:
         least = f"{costs.of(graph):.0f}"
-        raise PruningError(f"budget {budget:g} MMAC is less than one way through the network takes ({least} MMAC)")
+        raise PruningError(f"budget {budget:g} MMAC is less than one path through the network takes ({least} MMAC)")
     return graph
 
 
 def without(graph: Graph, dropped: set[tuple[int, int, int]]) -> Graph:
-    """A graph less some operators (position, target, source), and less all that then has no source or no use."""
+    """Return a graph without the dropped operators (position, target, source) and without dead branches.
+
+    A branch is dead if it has no source left, or if no later branch uses it.
+    """
     stages = [
         {target: tuple(s for s in sources if (i, target, s) not in dropped) for target, sources in wiring.items()}
         for i, wiring in enumerate(graph)
     ]
     alive = {0}
-    for wiring in stages:  # downwards: what has no source
+    for wiring in stages:  # forwards: branches without a source
         for target, sources in list(wiring.items()):
             wiring[target] = tuple(source for source in sources if source in alive)
             if not wiring[target]:
                 del wiring[target]
         alive = set(wiring)
-    for wiring, after in zip(reversed(stages[:-1]), reversed(stages[1:]), strict=True):  # upwards: what nobody reads
+    for wiring, after in zip(reversed(stages[:-1]), reversed(stages[1:]), strict=True):  # backwards: unused branches
         used = {source for sources in after.values() for source in sources}
         for target in set(wiring) - used:
             del wiring[target]
@@ -80,10 +83,10 @@ def without(graph: Graph, dropped: set[tuple[int, int, int]]) -> Graph:
 
 
 class Costs:
-    """Million multiply-accumulates of the parts of a network for a crop of ``SIZE``, head left out."""
+    """Million multiply-accumulates of the parts of a network for a crop of ``SIZE`` pixels, without the head."""
 
     def __init__(self, network: SHRNet) -> None:
-        """Count every part of ``network`` once."""
+        """Count each part of ``network`` once."""
         side = SIZE // 4
         self._fixed = _macs(network.stem, SIZE) + _macs(network.encoder, side)
         self._operators = {
@@ -98,7 +101,7 @@ class Costs:
         }
 
     def of(self, graph: Graph) -> float:
-        """What ``graph``, a part of the network's, costs."""
+        """Return the cost of ``graph``, a subgraph of the network's."""
         total = self._fixed
         for i, wiring in enumerate(graph):
             for target, sources in wiring.items():
@@ -107,7 +110,7 @@ class Costs:
 
 
 def _macs(module: nn.Module, side: int) -> float:
-    """Million multiply-accumulates of the convolutions of a module without branches, on a map of ``side`` cells."""
+    """Count the million multiply-accumulates of the convolutions of a module without branches, on ``side`` cells."""
     total = 0
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
@@ -117,7 +120,7 @@ def _macs(module: nn.Module, side: int) -> float:
 
 
 def inherit(network: SHRNet, graph: Graph) -> SHRNet:
-    """A network of ``graph``, a part of ``network``'s, with its weights."""
+    """Build the network of ``graph``, a subgraph of ``network``'s, with the weights of ``network``."""
     slim = SHRNet(replace(network.config, graph=graph))
     kept = _channels(network, slim)
     weights = network.state_dict()
@@ -127,14 +130,14 @@ def inherit(network: SHRNet, graph: Graph) -> SHRNet:
 
 
 def _channels(network: SHRNet, slim: SHRNet) -> Tensor:
-    """Which of the head's channels are those of branches that are left."""
+    """Return the indices of the head's channels that belong to the remaining branches."""
     widths = network.config.widths
     owner = torch.cat([torch.full((widths[branch],), branch) for branch in network.branches])
     return torch.isin(owner, torch.tensor(slim.branches)).nonzero().squeeze(1)
 
 
 def _cut(name: str, value: Tensor, kept: Tensor) -> Tensor:
-    """A weight as the slim network wants it: the head loses the channels of branches that are gone."""
+    """Return a weight for the slim network; the head loses the channels of removed branches."""
     if name == "head.mix.weight":
         return value[kept][:, kept]
     if name == "head.maps.weight":
@@ -145,12 +148,12 @@ def _cut(name: str, value: Tensor, kept: Tensor) -> Tensor:
 
 
 def plain(config: SDHRNetConfig) -> dict[str, Any]:
-    """A configuration as a checkpoint or JSON can hold it."""
+    """Convert a configuration to plain data for a checkpoint or JSON."""
     graph = [{str(target): list(sources) for target, sources in wiring.items()} for wiring in config.graph]
     return asdict(config) | {"stem": list(config.stem), "widths": list(config.widths), "graph": graph}
 
 
 def from_plain(values: Mapping[str, Any]) -> SDHRNetConfig:
-    """The way back."""
+    """Convert plain data back to a configuration; the inverse of ``plain``."""
     graph = tuple({int(target): tuple(sources) for target, sources in wiring.items()} for wiring in values["graph"])
     return SDHRNetConfig(**{**values, "graph": graph, "stem": (*values["stem"],), "widths": (*values["widths"],)})

@@ -1,7 +1,7 @@
-"""A transformer encoder over the cells of a convolutional network's features (TransPose, Yang et al. 2021).
+"""Transformer encoder over convolutional features (TransPose, Yang et al. 2021).
 
-Post-norm. The code of each cell's position is added to queries and keys of every layer and never to the values, so that
-what is passed on stays appearance.
+Layers are post-norm. The position code of each cell is added to the queries and keys of each layer and never to the
+values, so that the values carry appearance only.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Backbone = Literal["resnet50", "hrnet-w32", "hrnet-w48", "hourglass", "hourglass
 
 
 def scaled(channels: int, width: float) -> int:
-    """``channels`` times ``width``, as the nearest multiple of 8 above 0 (so that eight heads divide it)."""
+    """Return ``channels`` times ``width``, rounded to a multiple of 8 and at least 8, so that eight heads divide it."""
     return max(8, 8 * round(channels * width / 8))
 
 
 def sine_positions(height: int, width: int, channels: int, *, temperature: float = 10_000.0) -> Tensor:
-    """Two-dimensional sine code (height * width, channels): the first half codes y, the second x.
+    """Return a two-dimensional sine code (height * width, channels): the first half encodes y, the second x.
 
-    Each half alternates sine and cosine of the cell's centre, 0..2 pi over the map, at falling frequencies (Carion et
-    al. 2020, normalised form).
+    Each half alternates sine and cosine of the centre of the cell, 0..2 pi over the map, at decreasing frequencies
+    (Carion et al. 2020, normalised form).
 
     Raises:
         NasionError: ``channels`` is not a multiple of 4.
@@ -51,13 +51,13 @@ def sine_positions(height: int, width: int, channels: int, *, temperature: float
 
 
 class Attention(nn.Module):
-    """Multi-head attention of a sequence to itself, with positions in queries and keys only.
+    """Multi-head self-attention with positions in queries and keys only.
 
-    Attention weights are not dropped out: so they need not be held in memory, which over 4096 cells is much.
+    There is no dropout on the attention weights, so they need not be stored, which saves much memory over 4096 cells.
     """
 
     def __init__(self, width: int, heads: int) -> None:
-        """Attend in ``heads`` groups of the ``width`` channels.
+        """Build ``heads`` heads over ``width`` channels.
 
         Raises:
             NasionError: ``heads`` does not divide ``width``.
@@ -73,7 +73,7 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.value.weight)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Sequence (B,T,width) with position code (T,width) to the same shape."""
+        """Map a sequence (B,T,width) with position code (T,width) to the same shape."""
         query, key = self.query_key(x + positions).chunk(2, dim=2)
         value = self._split(self.value(x))
         mixed = functional.scaled_dot_product_attention(self._split(query), self._split(key), value)
@@ -81,15 +81,15 @@ class Attention(nn.Module):
         return out
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B,T,width) to (B,heads,T,width/heads)."""
+        """Reshape (B,T,width) to (B,heads,T,width/heads)."""
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class EncoderLayer(nn.Module):
-    """Attention and a feed-forward network, each added to its input and then normalised (post-norm)."""
+    """Encoder layer: attention and a feed-forward network, each added to its input and then normalised (post-norm)."""
 
     def __init__(self, width: int, heads: int, hidden: int, *, dropout: float = 0.1) -> None:
-        """Make a layer of ``width`` channels whose feed-forward network has ``hidden`` units."""
+        """Build a layer of ``width`` channels whose feed-forward network has ``hidden`` units."""
         super().__init__()
         self.attention = Attention(width, heads)
         self.feed = nn.Sequential(
@@ -99,28 +99,28 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Sequence (B,T,width) with position code (T,width) to the same shape."""
+        """Map a sequence (B,T,width) with position code (T,width) to the same shape."""
         x = self.norms[0](x + self.dropout(self.attention(x, positions)))
         out: Tensor = self.norms[1](x + self.dropout(self.feed(x)))
         return out
 
 
 class Encoder(nn.Module):
-    """``layers`` encoder layers over a feature map of a fixed size."""
+    """Stack of ``layers`` encoder layers over a feature map of fixed size."""
 
     positions: Tensor
 
     def __init__(
         self, side: int, width: int, *, heads: int, hidden: int, layers: int = 4, dropout: float = 0.1
     ) -> None:
-        """Encode maps (B, width, side, side)."""
+        """Build for maps (B, width, side, side)."""
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(width, heads, hidden, dropout=dropout) for _ in range(layers))
-        # computed from the size alone, so it is not a weight and not kept with them
+        # computed from the size, hence not saved with the weights
         self.register_buffer("positions", sine_positions(side, side, width), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, width, side, side) to the same shape."""
+        """Map (B, width, side, side) to the same shape."""
         height, width = features.shape[2:]
         x = features.flatten(2).transpose(1, 2)
         for layer in self.layers:
@@ -129,11 +129,11 @@ class Encoder(nn.Module):
 
 
 class TransBackbone(nn.Module):
-    """Convolutions down to a stride of 8 (ResNet) or 4 (the others), then an encoder: Trans-R, -H and -HG.
+    """Convolutional backbone of stride 8 (ResNet) or 4 (the others) with an encoder: Trans-R, -H and -HG.
 
     Attributes:
-        channels: of what comes out; 256 for ResNet, 64 for the others at full width.
-        stride: pixels of the crop to one cell.
+        channels: number of output channels; 256 for ResNet, 64 for the others at full width.
+        stride: pixels of the crop per cell.
     """
 
     def __init__(
@@ -145,9 +145,9 @@ class TransBackbone(nn.Module):
         layers: int = 4,
         channels: int | None = None,
     ) -> None:
-        """Build for crops of ``size`` pixels; ``channels`` other than the usual ones are not scaled by ``width``.
+        """Build for crops of ``size`` pixels; explicit ``channels`` are not scaled by ``width``.
 
-        ``layers`` of the encoder may be 0: convolutions alone.
+        With 0 ``layers`` there is no encoder, only convolutions.
         """
         super().__init__()
         residual = backbone == "resnet50"
@@ -160,14 +160,14 @@ class TransBackbone(nn.Module):
         self.encoder = Encoder(side, channels, heads=heads, hidden=hidden, layers=layers) if layers else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised crops (B,3,S,S) to (B, channels, S / stride, S / stride)."""
+        """Map normalised crops (B,3,S,S) to (B, channels, S / stride, S / stride)."""
         features = self.body(images)
         x: Tensor = self.project(features if isinstance(features, Tensor) else features[-1])
         return x if self.encoder is None else self.encoder(x)
 
 
 def _body(backbone: Backbone, width: float) -> tuple[nn.Module, int]:
-    """The convolutional part and its number of channels; where it gives several features, the last counts."""
+    """Build the convolutional part; return it with its number of channels (of the output that is used)."""
     if backbone == "resnet50":
         residual = ResNet50(groups=2, width=width)
         return residual, residual.channels[-1]
@@ -180,14 +180,14 @@ def _body(backbone: Backbone, width: float) -> tuple[nn.Module, int]:
 
 
 class Hourglasses(nn.Module):
-    """AWing's stem and hourglasses without their maps: features alone go on to the encoder.
+    """AWing's stem and hourglasses without maps; only the features are passed to the encoder.
 
-    As with AWing each hourglass ends in a normalised 1x1 convolution. Without it what goes through four grows a
-    hundredfold, for the blocks add to it what they never normalise.
+    As in AWing, each hourglass ends in a 1x1 convolution with batch normalisation. Without it, activations grow a
+    hundredfold through four hourglasses, because the residual sums of the blocks are never normalised.
     """
 
     def __init__(self, count: int, width: float) -> None:
-        """Put ``count`` hourglasses after each other."""
+        """Build ``count`` hourglasses in sequence."""
         super().__init__()
         self.stem = Stem(width=width)
         features = self.stem.channels
@@ -199,6 +199,6 @@ class Hourglasses(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B,3,S,S) to (B, 256 x width, S/4, S/4)."""
+        """Map (B,3,S,S) to (B, 256 x width, S/4, S/4)."""
         out: Tensor = self.stacks(self.stem(images)[-1])
         return out

@@ -217,7 +217,7 @@ def test_aflw68_names_what_its_table_lacks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"visibility is \(1, 21\); expected .*visibility \(n,68\)"):
         read_aflw68(tmp_path)
     np.savez(table, name=np.array(["a"]), yaw=np.zeros(1), points=np.zeros((1, 68, 2)), visibility=np.zeros((1, 68)))
-    with pytest.raises(DataError, match=r"a\.jpg: picture is missing; .*train\.npz asks for it"):
+    with pytest.raises(DataError, match=r"a\.jpg: image is missing; .*train\.npz refers to it"):
         read_aflw68(tmp_path)
 
 
@@ -287,7 +287,7 @@ def test_wider_is_read_as_it_was_published(tmp_path: Path) -> None:
         ("e/a.jpg\n1 2 3 4 0 0 0 0 0 0\n", "line 2: found '1 2 3 4 0 0 0 0 0 0'; expected the number of boxes"),
         ("e/a.jpg\n", "line 2: found nothing; expected the number of boxes"),
         ("e/a.jpg\n1\n1 nan 3 4 0 0 0 0 0 0\n", "line 3: found '1 nan 3 4 .*'; expected ten numbers"),
-        ("e/c.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n", r"c\.jpg: picture is missing; .*train_bbx_gt\.txt, line 1, asks"),
+        ("e/c.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n", r"c\.jpg: image is missing; .*train_bbx_gt\.txt, line 1, refers"),
     ],
 )
 def test_a_malformed_wider_line_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -311,7 +311,7 @@ def test_a_point_has_two_coordinates_or_none(tmp_path: Path, broken: tuple[float
     files, yaw = (tmp_path / "a.jpg", tmp_path / "b.jpg"), np.zeros(2, np.float32)
     assert len(LandmarkSet("s", files, points, yaw)) == 2
     points[1, 4] = broken
-    with pytest.raises(DataError, match=r"s: point 5 of .*b\.jpg is \(.*\); expected two numbers, or none"):
+    with pytest.raises(DataError, match=r"s: landmark 5 of .*b\.jpg is \(.*\); expected two numbers, or none"):
         LandmarkSet("s", files, points, yaw)
 
 

@@ -71,10 +71,10 @@ def test_an_array_of_aflw_of_another_shape_is_named(
 
 def test_missing_pictures_of_aflw_are_named(tmp_path: Path) -> None:
     write_aflw(tmp_path, pictures=False)
-    with pytest.raises(DataError, match=r"AFLW's pictures are missing; expected flickr/0, flickr/2 and flickr/3"):
+    with pytest.raises(DataError, match=r"AFLW's images are missing; expected flickr/0, flickr/2 and flickr/3"):
         read_aflw(tmp_path)
     (tmp_path / "flickr" / "0").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"image00005\.jpg: picture is missing; .*release\.mat, row 6, asks for it"):
+    with pytest.raises(DataError, match=r"image00005\.jpg: image is missing; .*release\.mat, row 6, refers to it"):
         read_aflw(tmp_path)
 
 
@@ -126,14 +126,14 @@ def test_what_is_wrong_with_merl_rav_is_named(tmp_path: Path) -> None:
     label = tmp_path / "merl_rav_labels" / "left" / "trainset" / "labels" / "image00101.pts"
     good = label.read_text()
     label.write_text(good.replace("-1.0000 -1.0000", "5 -7", 1))
-    with pytest.raises(DataError, match=r"image00101\.pts: point 1 is \(5, -7\); expected \(x, y\) where"):
+    with pytest.raises(DataError, match=r"image00101\.pts: landmark 1 is \(5, -7\); expected \(x, y\) where"):
         read_set("merl-rav", tmp_path, part="train")
     label.write_text(good)
     (tmp_path / "aflw" / "flickr" / "2" / "image00101.jpg").unlink()
-    with pytest.raises(DataError, match=r"image00101\.jpg is missing; .*image00101\.pts asks for it"):
+    with pytest.raises(DataError, match=r"image00101\.jpg is missing; .*image00101\.pts refers to it"):
         read_set("merl-rav", tmp_path, part="train")
     (tmp_path / "aflw").rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="no pictures beside the labels; expected merl_rav_organized"):
+    with pytest.raises(DataError, match="no images beside the labels; expected merl_rav_organized"):
         read_set("merl-rav", tmp_path, part="train")
 
 
@@ -168,7 +168,7 @@ def test_what_is_wrong_with_cofw_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no train part of cofw; .*COFW_train_color\.mat with IsTr, phisTr"):
         read_cofw(tmp_path)
     scipy.io.savemat(path, {"IsTr": np.zeros(1)})
-    with pytest.raises(DataError, match=r"train_color\.mat: of another version; expected a MATLAB file of"):
+    with pytest.raises(DataError, match=r"train_color\.mat: not a file of that version; expected a MATLAB file of"):
         read_cofw(tmp_path)
     with h5py.File(path, "w") as file:
         write_cells(file, "IsTr", [picture(0)], grey=1)
@@ -176,7 +176,7 @@ def test_what_is_wrong_with_cofw_is_named(tmp_path: Path) -> None:
         read_cofw(tmp_path)
     with h5py.File(path, "a") as file:
         file["phisTr"], file["bboxesTr"] = np.zeros((58, 1)), np.zeros((4, 1))
-    with pytest.raises(DataError, match=r"phisTr is \(1, 58\); expected \(1, 87\), a row for each picture"):
+    with pytest.raises(DataError, match=r"phisTr is \(1, 58\); expected \(1, 87\), a row for each image"):
         read_cofw(tmp_path)
 
 
@@ -195,7 +195,7 @@ def test_cofw68_takes_its_pictures_from_cofw(tmp_path: Path, place: str) -> None
 
 def test_what_is_wrong_with_cofw68_is_named(tmp_path: Path) -> None:
     folder = write_cofw68(tmp_path / "COFW68_Data", faces=2)
-    with pytest.raises(DataError, match=r"COFW's test pictures are missing; expected .*in a folder 'cofw'"):
+    with pytest.raises(DataError, match=r"COFW's test images are missing; expected .*in a folder 'cofw'"):
         read_set("cofw68", tmp_path, part="test")
     write_cofw(tmp_path / "cofw")
     with pytest.raises(DataError, match=r"3_points\.mat: missing; expected a MATLAB file with Points, Occ"):
@@ -204,7 +204,7 @@ def test_what_is_wrong_with_cofw68_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"3_points\.mat: Points is \(29, 2\), Occ has 29; expected \(68, 2\) and 68"):
         read_set("cofw68", tmp_path, part="test")
     scipy.io.savemat(folder / "test_annotations" / "3_points.mat", {"Points": np.zeros((68, 2)), "Occ": np.zeros(68)})
-    with pytest.raises(DataError, match=r"bboxes is \(2, 4\); expected \(3, 4\), a row for each picture"):
+    with pytest.raises(DataError, match=r"bboxes is \(2, 4\); expected \(3, 4\), a row for each image"):
         read_set("cofw68", tmp_path, part="test")
 
 
@@ -240,7 +240,7 @@ def test_wflw_comes_with_boxes_and_six_subsets(tmp_path: Path) -> None:
         ),
         (lambda fields: [*fields[:198], "inf", *fields[199:]], r"line 3: 'inf' is not a finite number; expected 196"),
         (lambda fields: [*fields[:200], "2", *fields[201:]], r"line 3: an attribute is neither 0 nor 1"),
-        (lambda fields: [*fields[:206], "no.jpg"], r"no\.jpg: picture is missing; .*train\.txt, line 3, asks for it"),
+        (lambda fields: [*fields[:206], "no.jpg"], r"no\.jpg: image is missing; .*train\.txt, line 3, refers to it"),
     ],
 )
 def test_a_malformed_line_of_wflw_is_named(tmp_path: Path, change: object, message: str) -> None:

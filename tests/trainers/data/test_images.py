@@ -58,26 +58,26 @@ def test_the_frames_of_a_video_differ_so_that_a_wrong_one_would_show(video: Path
 
 
 def test_a_frame_beyond_the_end_is_named(video: Path) -> None:
-    with pytest.raises(DataError, match=r"vid\.avi: frame 21 cannot be read; the annotation asks for it"):
+    with pytest.raises(DataError, match=r"vid\.avi: frame 21 cannot be read; the annotation refers to it"):
         read_image(video / "21")
 
 
 def test_what_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no picture")
     (tmp_path / "vid.avi").write_text("no video")
-    with pytest.raises(DataError, match=r"a\.jpg: not a picture that can be decoded"):
+    with pytest.raises(DataError, match=r"a\.jpg: not an image that can be decoded"):
         read_image(tmp_path / "a.jpg")
     with pytest.raises(DataError, match=r"vid\.avi: not a video that can be decoded"):
         read_image(tmp_path / "vid.avi" / "1")
     for missing in (tmp_path / "none.jpg", tmp_path / "a.jpg" / "first", tmp_path / "none.avi" / "1"):
-        with pytest.raises(DataError, match="picture is missing"):
+        with pytest.raises(DataError, match="image is missing"):
             read_image(missing)
 
 
 @pytest.mark.parametrize("number", [0, 4])
 def test_a_number_beyond_the_pictures_of_a_matlab_file_is_named(tmp_path: Path, number: int) -> None:
     path = write_cofw(tmp_path) / "COFW_test_color.mat"
-    with pytest.raises(DataError, match=rf"IsT holds 3 pictures; number {number} was asked for"):
+    with pytest.raises(DataError, match=rf"IsT holds 3 images; number {number} was requested"):
         read_image(path / "IsT" / str(number))
 
 
