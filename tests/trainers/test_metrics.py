@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import SCHEMES
+from nasion.realtime.faces import USUAL
 from nasion.trainers.metrics import (
     Found,
     MetricError,
@@ -65,7 +65,7 @@ def test_a_face_that_was_missed_is_a_failure_and_adds_no_area() -> None:
 
 def test_every_scheme_has_the_two_eye_distances_and_they_are_not_the_same_points() -> None:
     rng = np.random.default_rng(0)
-    for count, scheme in SCHEMES.items():
+    for count, scheme in USUAL.items():
         points = rng.normal(size=(4, count, 2)).astype(np.float32)
         a, b = scheme.outer_corners
         np.testing.assert_allclose(
@@ -74,7 +74,7 @@ def test_every_scheme_has_the_two_eye_distances_and_they_are_not_the_same_points
         left, right = (points[:, list(group)].mean(axis=1) for group in scheme.pupils)
         np.testing.assert_allclose(lengths(points, "ip"), np.hypot(*(left - right).T), rtol=1e-5)
         assert set(scheme.outer_corners) <= set(eye_points(scheme))
-    assert eye_points(SCHEMES[68]) == tuple(range(36, 48))
+    assert eye_points(USUAL[68]) == tuple(range(36, 48))
 
 
 def test_box_and_diagonal_are_of_the_points_or_of_the_boxes_given() -> None:
@@ -91,7 +91,7 @@ def test_box_and_diagonal_are_of_the_points_or_of_the_boxes_given() -> None:
 
 def test_aflw_goes_by_the_size_of_the_face_and_other_schemes_by_the_eye_corners() -> None:
     rng = np.random.default_rng(0)
-    for count in SCHEMES:
+    for count in USUAL:
         points = rng.normal(size=(3, count, 2)).astype(np.float32)
         assert usual_norm(points) == ("box" if count in (19, 21) else "io")
         np.testing.assert_array_equal(usual_lengths(points), lengths(points, usual_norm(points)))

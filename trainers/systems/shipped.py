@@ -68,7 +68,7 @@ STARTS = frozenset({"start"})  # a checkpoint whose weights training begins with
 
 
 def _begun(learner: T, options: Options) -> T:
-    """Return ``learner`` with the weights of ``options.start``, which may be stored as float16; None leaves it as built.
+    """Return ``learner`` with the weights of ``options.start``, possibly float16; None leaves it as built.
 
     Raises:
         TrainingError: the file is no checkpoint, or one of another network.
