@@ -9,14 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.evaluation.tracking.references import (
-    PairedSamples,
-    ReferenceStudy,
-    SiftIndex,
-    coarser,
-    grey_crop,
-    neutral_face,
-)
 from torch import Tensor
 
 from nasion.engines.spec import Spec
@@ -24,6 +16,14 @@ from nasion.realtime.faces import FloatArray
 from nasion.trainers.data import DataError, LandmarkSet
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.evaluation.references import (
+    PairedSamples,
+    ReferenceStudy,
+    SiftIndex,
+    coarser,
+    grey_crop,
+    neutral_face,
+)
 
 from ...support.labelled import background, cartoon, face_shape
 
@@ -90,7 +90,7 @@ def test_a_neutral_face_is_wholly_visible_and_annotated() -> None:
 def test_a_set_without_a_whole_face_has_no_neutral_one() -> None:
     points = shapes()
     points[:, 0] = np.nan
-    with pytest.raises(DataError, match="shapes: no face has all its points annotated, so none can be RHT's reference"):
+    with pytest.raises(DataError, match="shapes: no face has all its landmarks annotated, so none can be RHT's"):
         neutral_face(shape_set(points))
 
 

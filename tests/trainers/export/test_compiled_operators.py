@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.export.files.compiled_operators import compiled_operators
-from nasion.trainers.export.files.files import example
-from nasion.trainers.export.files.operators import location_reweight, multi_level_roi_align
 
 from nasion.engines.errors import NasionError
 from nasion.engines.onnx_runtime import OnnxRuntime
 from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import KernelError, Kernels
 from nasion.engines.tensorrt.parity import compare
+from nasion.trainers.export.compiled_operators import compiled_operators
+from nasion.trainers.export.files import example
+from nasion.trainers.networks.operators import location_reweight, multi_level_roi_align
 
 from ...gpu.test_runtimes_gpu import built, by_torch, exported
 from ...support import native
@@ -93,7 +93,7 @@ def test_a_whole_network_gives_what_it_gives_in_plain_torch(kernels: Counting, h
 
 def test_what_the_library_does_not_take_is_told(kernels: Counting) -> None:
     with compiled_operators(kernels):
-        with pytest.raises(NasionError, match="maps hold bfloat16; our compiled operators take float32 or float16"):
+        with pytest.raises(NasionError, match="maps hold bfloat16; the compiled operators take float32 or float16"):
             location_reweight(torch.zeros(1, 2, 4, 4, dtype=torch.bfloat16))
         with pytest.raises(KernelError, match="nasion_location_reweight"):
             location_reweight(torch.zeros(1, 2, 4, 4), threshold=0.0)

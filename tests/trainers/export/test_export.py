@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.export.files.files import absorb_std, example, photographs, worst_difference, write_model
-from nasion.trainers.export.files.operators import as_nodes, location_reweight
 from torch import Tensor, nn
 
 from nasion.engines.errors import NasionError, SinkError
@@ -19,7 +17,9 @@ from nasion.engines.spec import METADATA_KEY
 from nasion.tools.commands.export import export
 from nasion.trainers import checkpoint as files
 from nasion.trainers.data.augment import Augmentation
+from nasion.trainers.export.files import absorb_std, example, photographs, worst_difference, write_model
 from nasion.trainers.networks import resnet
+from nasion.trainers.networks.operators import as_nodes, location_reweight
 from nasion.trainers.systems import all_recipes
 from nasion.trainers.training import recipes
 from nasion.trainers.training.loop import Schedule
@@ -150,7 +150,7 @@ def test_the_head_of_an_untrained_network_is_exported_by_the_name_of_its_recipe(
 def test_only_whole_networks_have_a_head_and_only_recipes_take_options(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(NasionError, match="landmarks-68 has no landmark head of its own; only the whole RDFN has"):
         export(str(checkpoint), out=tmp_path / "x.onnx", head=True)
-    with pytest.raises(NasionError, match="a checkpoint knows its own set, size and width"):
+    with pytest.raises(NasionError, match="a checkpoint stores its own set, size and width"):
         export(str(checkpoint), out=tmp_path / "x.onnx", size=64)
     with pytest.raises(NasionError, match=r"recipe 'best' is unknown; allowed:\n"):
         export("best", out=tmp_path / "x.onnx")

@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.evaluation.tracking.references import PairedItem
-from nasion.trainers.evaluation.tracking.tables import TABLES
-from nasion.trainers.export.files.files import example, worst_difference, write_model
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -19,6 +16,9 @@ from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.counting import multiply_accumulates
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.evaluation.references import PairedItem
+from nasion.trainers.evaluation.tables import TABLES
+from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.rht import Outcome, RHTConfig
 from nasion.trainers.systems import load_trained
 from nasion.trainers.systems.rht import RECIPES
@@ -296,7 +296,7 @@ def test_a_size_that_cannot_be_halved_so_often_is_refused() -> None:
 
 
 def test_a_set_with_other_points_is_refused(data: Path) -> None:
-    with pytest.raises(NasionError, match="300w has 68 points a face, the network 19; choose another --set"):
+    with pytest.raises(NasionError, match="300w has 68 landmarks per face, the network 19; choose another --set"):
         NAMES["rht-r"].prepare(built(), data, Options())
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.evaluation.tracking.references import PairedSamples
 from torch import nn
 from torch.utils.data import default_collate
 
@@ -19,6 +18,7 @@ from nasion.tools.commands.train import train
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceSamples
+from nasion.trainers.evaluation.references import PairedSamples
 from nasion.trainers.learner import Learner
 from nasion.trainers.systems import all_recipes
 from nasion.trainers.systems.rht_learner import RHTLearner
@@ -138,10 +138,10 @@ def test_a_batch_of_one_that_cannot_be_normalised_says_so(data: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("recipe", "options", "told"),
     [
-        ("pwc", {"start": Path("a.pt"), "budget": 5.0}, r"pwc has no use for --start, --budget; .* takes --set,"),
-        ("chs", {"backbone_weights": Path("r50.pth")}, r"chs has no use for --backbone-weights; .* --width, --start"),
-        ("sd-hrnet-slim", {"width": 0.5}, r"sd-hrnet-slim has no use for --width; .* --set, --size, --start, --budget"),
-        ("landmarks-68", {"set_": "wflw", "width": 0.5}, r"no use for --set, --width; leave it out. It takes none"),
+        ("pwc", {"start": Path("a.pt"), "budget": 5.0}, r"pwc does not take --start, --budget; .* takes --set,"),
+        ("chs", {"backbone_weights": Path("r50.pth")}, r"chs does not take --backbone-weights; .* --width, --start"),
+        ("sd-hrnet-slim", {"width": 0.5}, r"sd-hrnet-slim does not take --width; .* --set, --size, --start, --budget"),
+        ("landmarks-68", {"set_": "wflw", "width": 0.5}, r"does not take --set, --width; leave it out. It takes none"),
         ("chs", {"width": -1.0}, r"width is -1.0; give a number above 0, or leave it out"),
         ("chs", {"batch": 0}, r"batch is 0; give a number above 0"),
         ("chs", {"seeds": 0}, r"--seeds is 0; give a whole number from 1"),

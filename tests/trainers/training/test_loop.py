@@ -187,7 +187,7 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
 
 
 def test_a_criterion_that_validation_does_not_know_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="validation says nme, but not the criterion 'loss'"):
+    with pytest.raises(TrainingError, match="validation returned nme, but not the criterion 'loss'"):
         run(tmp_path, validate=lambda _: {"nme": 1.0})
 
 
