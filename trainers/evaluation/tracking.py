@@ -73,7 +73,7 @@ class ModuleRuntime(Closing):
         return {name: value.cpu().numpy() for name, value in out.items()}
 
     def close(self) -> None:
-        """Do nothing: there are no resources to free."""
+        """No-op: there are no resources to free."""
 
 
 def detect_faces(runtime: Runtime, data: DetectionSet, *, size: int | None = OWN_SIZE) -> list[Found]:
