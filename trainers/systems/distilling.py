@@ -88,8 +88,8 @@ class DistilLearner(SlimLearner):
     def __init__(self, network: SHRNet, spec: Spec, *, sigma: float, peer: float, teacher: float, masks: bool) -> None:
         """Train ``network`` and its copy.
 
-        ``peer`` and ``teacher`` are the weights of the distillation losses; 0 leaves a loss out. ``masks`` enables random
-        erasing.
+        ``peer`` and ``teacher`` are the weights of the distillation losses; 0 leaves a loss out. ``masks`` enables
+        random erasing.
         """
         super().__init__(network, spec, sigma=sigma)
         self.second = copy.deepcopy(network) if peer else None
