@@ -26,7 +26,6 @@ from .heat_maps import Decoding, read_maps
 SIZE = 256  # side of the paper's crop, pixels
 STRIDE = 2  # pixels of the crop to one cell of the maps
 SIGMA = 2.0  # sigma of Gaussians and boundaries, in cells of the paper's 128 x 128 maps and of smaller ones
-
 TRANSFER = 0.1  # weight of the second loss, lambda of eq. 9
 
 
