@@ -140,7 +140,7 @@ def _check_turns(learner: Learner, schedule: Schedule) -> None:
             break
     if late:
         names, least = " and ".join(map(repr, late)), max(late.values())
-        raise TrainingError(f"{schedule.steps} steps never come to the turn {names}; give at least {least} steps")
+        raise TrainingError(f"{schedule.steps} steps never reach the turn {names}; give at least {least} steps")
 
 
 class _Share(Sampler[int]):
@@ -149,7 +149,7 @@ class _Share(Sampler[int]):
     def __init__(self, schedule: Schedule, first: int) -> None:
         if schedule.batch % processes.size():
             raise TrainingError(
-                f"a batch of {schedule.batch} cannot be shared by {processes.size()} processes; "
+                f"a batch of {schedule.batch} cannot be divided among {processes.size()} processes; "
                 f"choose a --batch that is a multiple of {processes.size()}"
             )
         self.schedule, self.first, self.size = schedule, first, schedule.batch // processes.size()
@@ -242,12 +242,14 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise TrainingError(
-                f"batch normalisation needs two samples a process; give a larger batch ({error})"
+                f"batch normalisation needs two samples per process; give a larger batch ({error})"
             ) from error
     total = torch.stack([part.float() for part in parts.values()])
     values = dict(zip(parts, total.tolist(), strict=True))
     if not math.isfinite(sum(values.values())):
-        raise TrainingError(f"step {state.step}: the loss is not finite: {values}; lower the rate or look at the data")
+        raise TrainingError(
+            f"step {state.step}: the loss is not finite: {values}; lower the learning rate or check the data"
+        )
     learner.zero_grad(set_to_none=True)
     total.sum().backward()  # type: ignore[no-untyped-call]
     if schedule.clip is not None:

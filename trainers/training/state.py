@@ -66,7 +66,7 @@ def begin(learner: Learner, schedule: Schedule, path: Path, description: Mapping
     if path.is_file():
         saved = checkpoint.load(path)
         if lacking := [name for name in ("model", "optimisers", "means", "schedule", *_COUNTERS) if name not in saved]:
-            raise TrainingError(f"{path}: lacks {', '.join(lacking)}; no run can go on from it; choose another --out")
+            raise TrainingError(f"{path}: lacks {', '.join(lacking)}; no run can resume from it; choose another --out")
         _check(path, saved, {"schedule": asdict(schedule), **description})
         _resume(state, saved)
         log.info("resuming %s at step %d", path, state.step)
@@ -79,7 +79,7 @@ def _check(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> No
     if differ:
         was, now = ({name: values[name] for name in differ} for values in (before, asked))
         raise TrainingError(
-            f"{path} was trained with {was}, asked for is {now}; choose another --out, or the same settings to go on"
+            f"{path} was trained with {was}, given is {now}; choose another --out, or the same settings to resume"
         )
 
 

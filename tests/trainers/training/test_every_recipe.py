@@ -131,7 +131,7 @@ def test_a_stopped_run_has_the_losses_of_an_unbroken_one(name: str, data: Path, 
 
 
 def test_a_batch_of_one_that_cannot_be_normalised_says_so(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"batch normalisation needs two samples a process; give a larger batch"):
+    with pytest.raises(TrainingError, match=r"batch normalisation needs two samples per process; give a larger batch"):
         train("chs", data=data, out=tmp_path / "run", width=1 / 64, size=64, batch=1, steps=1, device="cpu")
 
 

@@ -87,5 +87,5 @@ def test_the_command_goes_on_from_an_earlier_stage_in_two_processes(tmp_path: Pa
 def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "size", lambda: 3)
     monkeypatch.setattr(processes, "rank", lambda: 0)
-    with pytest.raises(TrainingError, match=r"batch of 4 cannot be shared by 3 processes; .* a multiple of 3"):
+    with pytest.raises(TrainingError, match=r"batch of 4 cannot be divided among 3 processes; .* a multiple of 3"):
         run(tmp_path)
