@@ -127,7 +127,7 @@ def test_a_network_that_finds_faces_itself_gets_pictures_and_may_miss(tmp_path: 
     np.testing.assert_allclose(located.points[0], np.tile((low + high) / 2, (68, 1)), atol=0.01)
     with pytest.raises(
         ModelError,
-        match=r"'whole' .* takes no boxes, as every exported .* own, or .* checkpoint",
+        match=r"'whole' .* takes no boxes, like every exported .* own, or .* checkpoint",
     ):
         locate_in_pictures(model, data, boxes=True)
 
