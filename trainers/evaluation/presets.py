@@ -1,4 +1,4 @@
-"""Networks of the papers at their published sizes, with counts compared to the printed ones."""
+"""Networks of the papers at their published sizes, and their counts next to the printed."""
 
 from __future__ import annotations
 

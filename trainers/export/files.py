@@ -1,4 +1,4 @@
-"""Export of networks to ONNX or ``torch.export``, with decoding inside and the spec as metadata."""
+"""Export of networks to ONNX or ``torch.export``, with decoding and spec inside the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""ONNX nodes of nasion's operators: domain ``nasion``, each with a body of standard operators.
+"""ONNX nodes of nasion's operators, each with a body of standard operators.
+
+The nodes are in the domain ``nasion``.
 
 ONNX Runtime does not know the domain and runs the body. TensorRT runs the plugin named by ``plugin_namespace`` and
 ``plugin_version``. Both are declared as attributes of the function, because NVIDIA's parser uses the body of a function

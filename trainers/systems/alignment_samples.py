@@ -1,4 +1,4 @@
-"""Training crops of the shipped landmark network: labelled faces of several sets, and non-faces."""
+"""Training crops of the shipped landmark network: faces of several sets, and non-faces."""
 
 from __future__ import annotations
 

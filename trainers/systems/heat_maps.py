@@ -1,4 +1,4 @@
-"""Learners of networks with one Gaussian heatmap per landmark: targets, decoding, validation."""
+"""Learners of Gaussian heatmaps, one per landmark: targets, decoding, validation."""
 
 from __future__ import annotations
 

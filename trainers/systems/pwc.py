@@ -1,4 +1,4 @@
-"""Recipes of the pixel-wise classification study (Hsu et al.): the columns of table 2, and more.
+"""Recipes of the pixel-wise classification study (Hsu et al.): table 2 and more.
 
 Each network also has a recipe with a discriminator of shapes (``-disc``). ``docs/papers/pwc.md`` lists the choices made
 where the paper is unclear.

@@ -1,4 +1,4 @@
-"""Learners and losses of RDFN: labels of anchors, classes of map cells, the paper's phases."""
+"""Learners and losses of RDFN: anchor labels, classes of map cells, the paper's phases."""
 
 from __future__ import annotations
 

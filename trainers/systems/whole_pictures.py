@@ -1,4 +1,4 @@
-"""Whole images with a face, for networks that detect it themselves: samples and validation."""
+"""Samples and validation of networks that detect faces themselves, on whole images."""
 
 from __future__ import annotations
 
