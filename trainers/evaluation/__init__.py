@@ -1,1 +1,1 @@
-"""Measuring networks: through the tracker, and beside the papers."""
+"""Evaluation of networks: through the tracker, and compared with the papers."""

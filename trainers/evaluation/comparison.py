@@ -1,4 +1,4 @@
-"""Points that a network found on a test set, measured as papers do and put beside what they print."""
+"""Errors of a network on a test set, measured as in the papers and compared with theirs."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ from ..metrics import (
 from .published import FACES, Result, published
 from .tracking import Located
 
-WITHIN = {"helen": "common", "lfpw": "common"}  # where a paper prints no such part, the part of which it is one
+WITHIN = {"helen": "common", "lfpw": "common"}  # larger part to compare with if a paper does not print the subset
 
 Scores = dict[Norm, dict[str, dict[str, float]]]
-"""Figures by norm, the usual one first, by subset, by name; see ``metrics.figures``, and ``nme_eyes`` over the points
+"""Figures by norm (the usual one first), subset and name; see ``metrics.figures``. ``nme_eyes`` is over the landmarks
 of the eyes."""
 
 
-# --- how far off they are
+# --- errors
 
 
 def measure(data: LandmarkSet, located: Located) -> Scores:
-    """Figures by every norm that each face of the set has: of all faces ("all", or "full" of the published number).
+    """Return the figures by every norm that is defined for each face of the set.
 
-    Box and diagonal are of the boxes that come with the set, or else of those around its points, which are measured
-    apart where both are there.
+    All faces together are called "all", or "full" if they are as many as published. Box and diagonal are those of the
+    boxes that come with the set, or else of the boxes around its landmarks. If the set has both, the tight ones are
+    separate norms.
 
     Raises:
-        MetricError: a face has no size by which its errors could be divided.
+        MetricError: a face has no size to divide its errors by.
     """
     scores: Scores = {}
     for norm in _norms(data):
@@ -59,10 +60,10 @@ def _norms(data: LandmarkSet) -> tuple[Norm, ...]:
 
 
 def usual_errors(data: LandmarkSet, located: Located) -> tuple[Norm, FloatArray]:
-    """The usual norm of the set, and the NME of each face (N,) by it, NaN where it was not found.
+    """Return the usual norm of the set and the NME (N,) of each face by it, NaN where the face was not found.
 
     Raises:
-        MetricError: a face has no size by which its errors could be divided.
+        MetricError: a face has no size to divide its errors by.
     """
     norm = usual_norm(data.points, data.boxes)
     errors = point_errors(located.points, data.points, lengths(data.points, norm, data.boxes))
@@ -70,16 +71,19 @@ def usual_errors(data: LandmarkSet, located: Located) -> tuple[Norm, FloatArray]
 
 
 def errors_by(norm: Norm, data: LandmarkSet, located: Located) -> FloatArray | None:
-    """Errors (N, n) over a length of each face, NaN where not annotated or found; None where a face has no length."""
+    """Return errors (N, n) divided by a length of each face, NaN where not annotated or not found.
+
+    Returns None if a face has no such length.
+    """
     try:
         size = lengths(data.points, norm, data.boxes)
-    except MetricError:  # a number of points of which nobody knows where the eyes are
+    except MetricError:  # a number of landmarks for which the position of the eyes is unknown
         return None
     return point_errors(located.points, data.points, size) if (size > 0).all() else None
 
 
 def faces_errors(errors: FloatArray) -> FloatArray:
-    """NME of each face (N,) from errors (N, n), NaN where it was not found."""
+    """Return the NME (N,) of each face from errors (N, n), NaN where the face was not found."""
     means = np.full(len(errors), np.nan, np.float32)
     seen = ~np.isnan(errors).all(axis=1)
     means[seen] = nme(errors[seen])
@@ -98,7 +102,7 @@ def _figures(errors: FloatArray, data: LandmarkSet) -> dict[str, dict[str, float
 
 
 def over_seeds(each: Sequence[Scores]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """Mean, standard deviation and single values of each figure over the same network trained several times."""
+    """Return mean, standard deviation and single values of each figure over several trainings of one network."""
     first = each[0]
     return {
         norm: {
@@ -116,20 +120,20 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": round(mean, 4), "deviation": round(deviation, 4), "each": [round(value, 4) for value in values]}
 
 
-# --- beside the paper
+# --- comparison with the paper
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure of ours, beside the paper's where there is one.
+    """Measured figure, with the paper's if there is one.
 
     Attributes:
         subset: part of the set.
-        figure: such as "nme io".
-        faces: how many of ours it rests on.
-        ours, deviation: percent, over the trainings measured.
-        theirs: what the paper prints, maybe of a larger part (``WITHIN``); None for nothing.
-        published_faces: how many the published part has; None where unknown.
+        figure: name of the figure and norm, such as "nme io".
+        faces: number of faces measured.
+        ours, deviation: mean and standard deviation over the trainings, in percent.
+        theirs: result printed in the paper, possibly of a larger part (``WITHIN``); None if there is none.
+        published_faces: number of faces of the published part; None if unknown.
     """
 
     subset: str
@@ -142,16 +146,16 @@ class Line:
 
     @property
     def same_faces(self) -> bool:
-        """Whether ours are as many faces as the paper's, as far as is known."""
+        """True if as many faces were measured as in the paper, or if the paper's number is unknown."""
         return self.published_faces in (None, self.faces)
 
 
 def beside(name: str, scores: Mapping[str, Any], system: str) -> list[Line]:
-    """Figures of one set (``over_seeds``), subset by subset: those that the paper prints, and the usual ones.
+    """Return the figures of one set, subset by subset: those that the paper prints, and the usual ones.
 
     Args:
-        name: of the set.
-        scores: ours.
+        name: name of the set.
+        scores: measured figures, as returned by ``over_seeds``.
         system: recipe or row of ``published``.
     """
     theirs: dict[tuple[str, str, str], Result] = {(r.subset, r.norm, r.measure): r for r in published(system, name)}
@@ -169,7 +173,7 @@ def beside(name: str, scores: Mapping[str, Any], system: str) -> list[Line]:
 
 
 def _telling(table: Mapping[str, Any]) -> list[str]:
-    """The subsets, without "all" where one of them is all of it."""
+    """Return the subsets, without "all" if another subset contains all faces."""
     faces = {subset: row["faces"]["mean"] for subset, row in table.items()}
     others = [count for subset, count in faces.items() if subset != "all"]
     return [subset for subset in faces if subset != "all" or faces["all"] not in others]

@@ -1,4 +1,4 @@
-"""Every network of the papers at its published size, and what counting it gives beside what its paper prints."""
+"""Networks of the papers at their published sizes, and their counts next to the printed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .published import SIZES, Size, printed
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How to build a network at its published size.
+    """Builder of a network at its published size.
 
     Attributes:
-        landmarks: number of points.
-        shapes: of its inputs, for one face.
-        build: makes it, with random weights, on the device that is current.
-        flops_of: makes the part of it whose multiply-accumulates the paper prints; None: all of it.
+        landmarks: number of landmarks.
+        shapes: shapes of its inputs, for one face.
+        build: builds it with random weights on torch's current device.
+        flops_of: builds the part whose multiply-accumulates the paper prints; None: the whole network.
     """
 
     landmarks: int
@@ -33,7 +33,7 @@ class Preset:
 
 
 def _network(module: str) -> ModuleType:
-    """A file of ``networks``, imported only now: one that is asked for should not wait for all the others."""
+    """Import a module of ``networks`` on demand, so that using one network does not import all of them."""
     return import_module(f"nasion.trainers.networks.{module}")
 
 
@@ -84,16 +84,16 @@ def _teacher() -> nn.Module:
 
 
 class _WithReference(nn.Module):
-    """RHT with its reference face looked at in the same run, as the paper's figure has it."""
+    """RHT with the features of its reference face computed in the same pass, as in the paper's figure."""
 
     def __init__(self, backbone: str) -> None:
-        """Build for 68 points and 13 boundaries."""
+        """Build the network for 68 landmarks and 13 boundaries."""
         super().__init__()
         rht = _network("rht")
         self.network = rht.RHT(rht.RHTConfig(backbone=backbone))
 
     def forward(self, images: Tensor, reference: Tensor, maps: Tensor) -> Tensor:
-        """Crop, reference face and its maps to maps."""
+        """Return the heatmaps of crops, given a reference face and its maps."""
         found: Tensor = self.network(images, self.network.remember(reference, maps)).maps
         return found
 
@@ -103,15 +103,15 @@ def _rht(backbone: str) -> Preset:
 
 
 class _UpToBoxes(nn.Module):
-    """RDFN's backbone and detector, of which alone the paper's multiply-accumulates can be."""
+    """RDFN's backbone and detector: the only part that can match the paper's multiply-accumulates."""
 
     def __init__(self, network: Any) -> None:
-        """Take these parts of a whole network."""
+        """Take backbone and detector of the whole ``network``."""
         super().__init__()
         self.backbone, self.detector = network.backbone, network.detector
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures to the logits of the anchors."""
+        """Return the logits of the anchors for ``images``."""
         logits: Tensor = self.detector(self.backbone.taps(images)[-1][-1])[0]
         return logits
 
@@ -152,11 +152,11 @@ PRESETS: dict[str, Preset] = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A count of ours beside the printed one.
+    """Count of ours next to the printed one.
 
     Attributes:
-        counted: ours, by the paper's convention.
-        printed: as the paper has it; None where it has none.
+        counted: our count, by the paper's convention.
+        printed: figure as printed in the paper; None if there is none.
     """
 
     counted: int
@@ -164,7 +164,7 @@ class Figure:
 
     @property
     def gap(self) -> float | None:
-        """Ours over the printed one less 1; None where nothing is printed, 0 where the printed digits agree."""
+        """Ratio of our count to the printed one, minus 1; None if nothing is printed, 0 if the printed digits match."""
         if self.printed is None:
             return None
         value, tolerance = printed(self.printed)
@@ -173,17 +173,17 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A network counted.
+    """Counts of a network.
 
     Attributes:
-        name: of the preset.
-        landmarks: number of points.
-        parameters, macs: of all that it has and does, for one face.
-        size: parameters by the paper's convention, beside the paper's figure.
-        flops: multiply-accumulates likewise.
-        convention: how they were counted.
-        left_out: parts of names whose parameters the paper leaves out.
-        source: where the paper prints its figures.
+        name: name of the preset.
+        landmarks: number of landmarks.
+        parameters, macs: totals of the whole network, for one face.
+        size: parameters by the paper's convention, next to the paper's figure.
+        flops: multiply-accumulates by the paper's convention, next to the paper's figure.
+        convention: convention of counting multiply-accumulates.
+        left_out: parts of names of the parameters that the paper leaves out.
+        source: place in the paper where its figures are printed.
     """
 
     name: str
@@ -198,7 +198,7 @@ class Count:
 
 
 def count(name: str) -> Count:
-    """Build the preset ``name`` without weights, on the meta device, and count it."""
+    """Build the preset ``name`` without weights, on the meta device, and return its counts."""
     preset, size = PRESETS[name], SIZES[name]
     with torch.device("meta"):
         network = preset.build()

@@ -1,4 +1,4 @@
-"""What the papers print: sizes of their networks, and their results on the public test sets."""
+"""Published figures of the papers: sizes of networks, and results on the public test sets."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ PAPERS: dict[Paper, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a paper prints of a network's size, and what has to be counted to come to it.
+    """Size of a network as printed in its paper, and the way of counting that reproduces it.
 
     Attributes:
-        paper: who prints it.
-        parameters: such as "24.15 M" or "82,947,658"; None where nothing is printed.
-        flops: such as "26.79 G", which are multiply-accumulates; None where nothing is printed.
-        convention: under which its multiply-accumulates are counted.
-        left_out: parts of parameter names that its parameters leave out.
-        source: where it is printed.
+        paper: paper that prints it.
+        parameters: printed figure such as "24.15 M" or "82,947,658"; None if nothing is printed.
+        flops: printed figure such as "26.79 G", in multiply-accumulates; None if nothing is printed.
+        convention: convention by which the paper counts multiply-accumulates.
+        left_out: parts of names of the parameters that the paper does not count.
+        source: place in the paper where the figures are printed.
     """
 
     paper: Paper
@@ -66,7 +66,7 @@ SIZES: dict[str, Size] = {
 
 
 def printed(figure: str) -> tuple[float, float]:
-    """Value of a figure such as "24.15 M" and half of its last digit, within which a count agrees with it."""
+    """Return the value of a figure such as "24.15 M", and half a unit of its last digit: the tolerance of a match."""
     digits, _, unit = figure.partition(" ")
     scale = {"": 1.0, "M": 1e6, "G": 1e9}[unit]
     decimals = len(digits.partition(".")[2])
@@ -78,16 +78,16 @@ def printed(figure: str) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One published number.
+    """Published result.
 
     Attributes:
-        system: row it stands in; rows have the names of the recipes that make the same network.
-        set: test set, as ``read_set`` knows it.
-        subset: part of it; "full" is all of it.
-        measure: what was measured; failures and areas below the error in percent that the name ends with.
-        norm: what errors were divided by.
-        value: percent.
-        spread: standard deviation over trainings, percent; None where the paper has none.
+        system: row of the table; rows are named like the recipes of the same network.
+        set: test set, as named by ``read_set``.
+        subset: part of the test set; "full" is all of it.
+        measure: figure that was measured; failure rates and areas end with the error limit in percent.
+        norm: length that errors were divided by.
+        value: value in percent.
+        spread: standard deviation over trainings in percent; None if the paper gives none.
         source: paper and table.
     """
 
@@ -119,18 +119,18 @@ FACES: dict[str, dict[str, int]] = {
         "blur": 773,
     },
 }
-"""Faces of the published test parts, by set and subset."""
+"""Number of faces in the published test parts, by set and subset."""
 
 SYSTEMS: tuple[str, ...] = tuple(dict.fromkeys(row for table in TABLES for row in table.rows))
 
-# Recipes that are a printed row under another name, or that stand beside further rows where their own has no number.
+# Recipes whose row has another name in the papers, or that are compared with further rows if their own has no number.
 ROWS: dict[str, tuple[str, ...]] = {
     "chs": ("chs", "chs-gt"),
     "chs-awing": ("chs-awing", "awing"),
     "pwc-hybrid-as-released": ("pwc-hybrid",),
     "rdfn-head": ("rdfn-gt",),
     "rdfn-landmarks": ("rdfn",),
-    "rht-r": ("rht-r-neutral", "rht-r"),  # exported with the neutral face; other sets are printed with the best only
+    "rht-r": ("rht-r-neutral", "rht-r"),  # exported with the neutral face; for other sets only the best is printed
     "rht-h": ("rht-h-neutral", "rht-h"),
     "sd-hrnet-300w": ("sd-hrnet-slim",),
     "sd-hrnet-cofw": ("sd-hrnet-slim",),
@@ -140,15 +140,16 @@ ROWS: dict[str, tuple[str, ...]] = {
 
 
 def in_true_boxes(system: str) -> str:
-    """The row of a network that finds faces itself, where it is given true boxes; its own if there is no other."""
+    """Return the row of a face-detecting network when it is given true boxes; its own row if there is no other."""
     rows = (f"{row}-gt" for row in ROWS.get(system, (system,)))
     return next((row for row in rows if row in SYSTEMS), system)
 
 
 def published(name: str, of_set: str) -> tuple[Result, ...]:
-    """What is printed for a recipe, or a row of ``SYSTEMS``, on a set as ``read_set`` knows it; empty for nothing.
+    """Return the published results of a recipe, or of a row of ``SYSTEMS``, on a set; empty if there are none.
 
-    Of the rows that a recipe has, each measure is taken from the first one that has it: parts and whole agree.
+    Sets are named as by ``read_set``. If a recipe has several rows, each measure is taken from the first row that has
+    it, so that subsets and the full set are from the same row.
     """
     found: dict[tuple[str, Measure, Norm], Result] = {}
     for row in ROWS.get(name, (name,)):

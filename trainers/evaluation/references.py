@@ -1,4 +1,4 @@
-"""Reference faces for RHT: a random one to train with, the neutral one, the most and the least alike, worse copies."""
+"""Reference faces for RHT: random, neutral, most and least similar, and reduced in detail."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ UPRIGHT = 0.1  # radians; a neutral reference is turned by less
 SIFT_SIDE = 128  # pixels of the crops that are compared
 
 Find = Callable[[Tensor, FaceItem, int], Tensor]
-"""Crops (B,3,S,S), as many references, and how many times coarser to make these, to points (B,n,2) in crop pixels."""
+"""Function from crops (B,3,S,S), one reference per crop, and a factor by which to coarsen the references, to points
+(B,n,2) in crop pixels."""
 
 
 class PairedItem(FaceItem):
-    """A crop and the plain crop of another face, its reference."""
+    """Crop, with the plain crop of another face as its reference."""
 
     reference: FaceItem
 
 
 class PairedSamples(SampleStream[PairedItem]):
-    """The crops of ``faces``, each with a face of the same set drawn at random."""
+    """Stream of the crops of ``faces``, each paired with a random face of the same set."""
 
     def __init__(self, faces: FaceSamples) -> None:
         """Pair the stream ``faces``; sample i stays a function of its seed and i."""
@@ -39,26 +40,26 @@ class PairedSamples(SampleStream[PairedItem]):
         self.faces = faces
 
     def __getitem__(self, index: int) -> PairedItem:
-        """Crop number ``index`` of the stream, and its reference."""
-        # a word of its own, so that the reference's draw is not the crop's
+        """Return crop number ``index`` of the stream and its reference."""
+        # a separate word in the seed, so that the draw of the reference is independent of the crop's
         other = int(np.random.default_rng([self.seed, index, 2]).integers(len(self.faces.data)))
         return {**self.faces[index], "reference": self.faces.crop(other)}
 
 
 def neutral_face(data: LandmarkSet) -> int:
-    """The face of a set that comes closest to the mean shape of all faces and their mirror images.
+    """Return the index of the face closest to the mean shape of all faces and their mirror images.
 
-    That mean is symmetric and its expression an average one: the face nearest to it looks into the camera and keeps a
-    straight face. Shapes are compared up to shift, size and turn (full Procrustes; the mean is the first eigenvector
-    of the shapes' outer products, Kent 1994); faces with points missing, hidden or far from upright only if there are
-    no others.
+    That mean is symmetric and has an average expression, so the nearest face looks into the camera with a neutral
+    expression. Shapes are compared up to translation, scale and rotation (full Procrustes; the mean is the first
+    eigenvector of the shapes' outer products, Kent 1994). Faces with hidden landmarks or far from upright are chosen
+    only if there are no others; faces with missing landmarks never.
 
     Raises:
-        DataError: no face has all its points.
+        DataError: no face has all its landmarks annotated.
     """
     complete = np.flatnonzero(np.isfinite(data.points).all(axis=(1, 2)))
     if not len(complete):
-        raise DataError(f"{data.name}: no face has all its points annotated, so none can be RHT's reference")
+        raise DataError(f"{data.name}: no face has all its landmarks annotated, so none can be RHT's reference")
     points = data.points[complete].astype(np.float64)
     faces = points[..., 0] + 1j * points[..., 1]
     shapes = np.concatenate([faces, -faces.conj()[:, list(data.scheme.flip)]])
@@ -73,12 +74,12 @@ def neutral_face(data: LandmarkSet) -> int:
 
 
 class SiftIndex:
-    """SIFT descriptors of many faces, to find those most and least like another."""
+    """Index of the SIFT descriptors of many faces, to find the most and the least similar to another face."""
 
     def __init__(self, pictures: Sequence[Image], *, features: int = 100, ratio: float = 0.8) -> None:
-        """Describe grey crops (h,w) uint8 by their ``features`` strongest points each.
+        """Describe grey crops (h,w) uint8 by their ``features`` strongest keypoints each.
 
-        A point matches if its nearest descriptor is closer than ``ratio`` times the next one in the same face
+        A keypoint matches if its nearest descriptor is closer than ``ratio`` times the next one in the same face
         (Lowe 2004).
         """
         self._sift = cv2.SIFT.create(nfeatures=features)
@@ -88,7 +89,10 @@ class SiftIndex:
         self._rows = np.concatenate(each)
 
     def likeness(self, picture: Image) -> NDArray[np.float64]:
-        """How alike a grey crop (h,w) and each face are: the number of matches, and below 1 the mean correlation."""
+        """Return the similarity of a grey crop (h,w) to each face: number of matches plus half the mean correlation.
+
+        The correlation term is below 1 and thus only breaks ties.
+        """
         correlation = self._describe(picture) @ self._rows.T
         first = np.maximum.reduceat(correlation, self._starts, axis=1)
         counts = np.diff([*self._starts, len(self._rows)])
@@ -102,7 +106,7 @@ class SiftIndex:
         return score
 
     def _describe(self, picture: Image) -> FloatArray:
-        """(k,128) of length 1; two rows of 0 for a picture without features, which are like nothing."""
+        """Return descriptors (k,128) of length 1; for an image without features two rows of 0, which match nothing."""
         _, found = self._sift.detectAndCompute(picture, None)
         if found is None or len(found) < 2:
             return np.zeros((2, 128), np.float32)
@@ -111,16 +115,16 @@ class SiftIndex:
 
 
 class ReferenceStudy:
-    """How much the choice of the reference matters (table VII): the error of a network by how references are chosen."""
+    """Study of the choice of reference (table VII): NME of a network for each way of choosing references."""
 
     def __init__(self, held: FaceSamples, pool: FaceSamples, neutral: int, *, random: int = 5) -> None:
-        """Measure on ``held`` with references from ``pool``, whose face ``neutral`` is the neutral one."""
+        """Measure on ``held`` with references from ``pool``, whose neutral face has the index ``neutral``."""
         self.held, self.pool, self.neutral = held, pool, neutral
         self.random = np.random.default_rng(held.seed).choice(len(pool.data), random)
         self._likeness: NDArray[np.float64] | None = None
 
     def likeness(self) -> NDArray[np.float64]:
-        """(faces, references) by SIFT; worked out once, which takes minutes for thousands of references."""
+        """Return the SIFT similarity (faces, references); computed once, minutes for thousands of references."""
         if self._likeness is None:
             index = SiftIndex([grey_crop(self.pool, i) for i in range(len(self.pool.data))])
             faces = [grey_crop(self.held, i) for i in range(len(self.held.data))]
@@ -128,8 +132,11 @@ class ReferenceStudy:
         return self._likeness
 
     def figures(self, find: Find) -> dict[str, float]:
-        """NME with the best match, the same at half and at a quarter of its detail, with the neutral face, with random
-        ones (their mean) and with the least like."""
+        """Return the NME for each choice of reference.
+
+        The choices are the best match, the best match at half and at a quarter of its detail, the neutral face, random
+        faces (mean over them) and the least similar face.
+        """
         best, same = self.likeness().argmax(axis=1), np.ones(len(self.held.data), np.intp)
         return {
             "nme_best": self._nme(find, best),
@@ -151,7 +158,7 @@ class ReferenceStudy:
 
 
 def grey_crop(samples: FaceSamples, face: int) -> Image:
-    """The plain crop of a face as SIFT sees it: grey, 128 pixels a side."""
+    """Return the plain crop of a face as input for SIFT: grey, 128 x 128 pixels."""
     spec, image = samples.spec, samples.crop(face)["image"].numpy()
     shade = (image.transpose(1, 2, 0) * spec.std + spec.mean).mean(axis=2).clip(0, 255).astype(np.uint8)
     grey: Image = cv2.resize(shade, (SIFT_SIDE, SIFT_SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
@@ -159,7 +166,7 @@ def grey_crop(samples: FaceSamples, face: int) -> Image:
 
 
 def coarser(images: Tensor, factor: int) -> Tensor:
-    """The same pictures (B,3,s,s) with the detail of those ``factor`` times as small: reduced and enlarged, bicubic."""
+    """Return images (B,3,s,s) with the detail reduced by ``factor``: downscaled and upscaled again, bicubic."""
     side = images.shape[-1]
     small = functional.interpolate(
         images, size=(side // factor, side // factor), mode="bicubic", align_corners=False, antialias=True

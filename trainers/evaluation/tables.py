@@ -1,7 +1,7 @@
-"""The results tables of the papers, as they print them.
+"""Results tables of the papers, as printed.
 
-Errors, failure rates and areas are in percent, wherever a paper prints fractions too. Where a printed label cannot be
-right, the label here is the one that the numbers fit, and the table's note says so.
+Errors, failure rates and areas are in percent, also where a paper prints fractions. Where a printed label cannot be
+right, the label here is the one that fits the numbers, and the note of the table says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Measure = Literal["nme", "fr_10", "auc_7", "auc_10"]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of results, or a part of one that has one measure. A row has a value for each subset."""
+    """Table of results, or the part of one with a single measure. Each row has one value per subset."""
 
     paper: Paper
     number: str
@@ -34,9 +34,9 @@ class Table:
 _300W = ("common", "challenging", "full")
 _WFLW = ("full", "pose", "expression", "illumination", "make-up", "occlusion", "blur")
 _FULL = ("full",)
-_FACE_SIZE = "printed as face size; taken for that of the set's box, for it quotes rows that CHS prints by that one"
-_TIGHT = "the box taken for the tight one, see docs/data.md"
-_COFW_BOX = "printed as NME_box; the numbers lie in the range of the inter-pupil ones that they are compared with"
+_FACE_SIZE = "printed as face size; read as that of the set's box, because it quotes rows that CHS prints by that box"
+_TIGHT = "read as the tight box, see docs/data.md"
+_COFW_BOX = "printed as NME_box; the numbers are in the range of the inter-pupil ones that they are compared with"
 
 TABLES: tuple[Table, ...] = (
     # --- PWC: printed as fractions and called NMSE, without a square
@@ -78,7 +78,7 @@ TABLES: tuple[Table, ...] = (
             "pwc-hybrid": (4.27,),
             "pwc-hybrid-disc": (4.28,),
         },
-        note="both sets together, which no command of ours measures as one",
+        note="both sets together; no nasion command measures them as one",
     ),
     # --- CHS
     Table(
@@ -91,7 +91,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table("chs", "table 2", "300w-private", "nme", "io", _FULL, {"chs": (3.35,), "awing": (3.56,)}),
     Table("chs", "table 2", "cofw68", "nme", "io", _FULL, {"chs": (3.78,)}),
-    # "dataset bounding box", then (gt) "GT bounding box", which is tight around the points
+    # "dataset bounding box", then (gt) "GT bounding box", which is tight around the landmarks
     Table("chs", "table 3", "aflw", "nme", "diag", _FULL, {"chs": (0.96,)}),
     Table("chs", "table 3", "aflw-frontal", "nme", "diag", _FULL, {"chs": (0.86,)}),
     Table("chs", "table 3", "aflw", "nme", "box", _FULL, {"chs": (1.36,), "awing": (1.53,)}),
@@ -159,7 +159,7 @@ TABLES: tuple[Table, ...] = (
         *("chs", "table 9", "wflw", "nme", "io", _FULL),
         {"chs-2ccr": (4.04,), "chs-1ccr": (4.05,), "chs-0ccr": (4.06,), "chs-sf": (4.27,)},
     ),
-    # --- RDFN: boxes from its own detector, or (gt) tight around the points
+    # --- RDFN: boxes from its own detector, or (gt) tight around the landmarks
     Table(
         *("rdfn", "table 1", "300w", "nme", "io", _300W),
         {"rdfn": (2.82, 5.19, 3.28), "rdfn-gt": (2.79, 5.12, 3.25)},

@@ -1,4 +1,4 @@
-"""Run networks over labelled sets through the tracker's own detector and aligner."""
+"""Evaluation of networks on labelled sets through the tracker's own detector and aligner."""
 
 from __future__ import annotations
 
@@ -47,37 +47,37 @@ from ..metrics import (
     roc_auc,
 )
 
-FOUND_OVERLAP = 0.4  # below this IoU of the boxes of points another face was tracked, or none
+FOUND_OVERLAP = 0.4  # IoU of the boxes around the landmarks below which the labelled face counts as missed
 SMALLEST_FACE = 24.0  # pixels of the shorter side; smaller faces are ignored, as in data/README
-OWN_SIZE = 1 << 14  # a detector size that no picture of the sets reaches: nothing is reduced
+OWN_SIZE = 1 << 14  # detector size larger than every image of the sets, so that none is downscaled
 LOWEST_SCORE = 0.02
 
 
 class ModuleRuntime(Closing):
-    """A module in training behind the interface of ``engines.runtime.Runtime``.
+    """Adapter of a torch module in training to the interface of ``engines.runtime.Runtime``.
 
-    So validation runs the tracker's own detector and aligner.
+    With it, validation runs the tracker's own detector and aligner.
     """
 
     provider, threads, reason = "torch", 0, "a module in training"
 
     def __init__(self, module: nn.Module, spec: Spec) -> None:
-        """Run ``module``, an export wrapper, as described by ``spec``."""
+        """Wrap ``module``, an export wrapper with the inputs and outputs that ``spec`` describes."""
         self.module, self.spec = module.eval(), spec
         self.device = str(device_of(module))
 
     @torch.no_grad()
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run images (B,3,H,W)."""
+        """Run the module on images (B,3,H,W)."""
         out = self.module(torch.from_numpy(images).to(device_of(self.module)))
         return {name: value.cpu().numpy() for name, value in out.items()}
 
     def close(self) -> None:
-        """Nothing to free."""
+        """No-op: there are no resources to free."""
 
 
 def detect_faces(runtime: Runtime, data: DetectionSet, *, size: int | None = OWN_SIZE) -> list[Found]:
-    """Detections and truth of every picture; ``size`` is the detector's longest side, None its default."""
+    """Return detections and truth of every image; ``size`` is the detector's longest side, None its default."""
     detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
     results = []
     for file, truth, invalid in zip(data.files, data.boxes, data.invalid, strict=True):
@@ -88,18 +88,18 @@ def detect_faces(runtime: Runtime, data: DetectionSet, *, size: int | None = OWN
 
 
 def highest_scores(runtime: Runtime, files: Sequence[Path], *, size: int | None = OWN_SIZE) -> FloatArray:
-    """Highest score of the detector on each picture, 0 where it says nothing."""
+    """Return the highest detection score (N,) of each image, 0 where there is no detection."""
     detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
     return np.array([max(detector.detect(read_image(file)).scores, default=0.0) for file in files], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """What the tracker says of a labelled set, one face a picture.
+    """Landmarks found on a labelled set with one face per image.
 
     Attributes:
-        points: (N, n, 2) float32 pixels of each picture; NaN where the face was not found.
-        confidence: (N, n) float32, NaN likewise.
+        points: (N, n, 2) float32, in pixels of each image; NaN where the face was not found.
+        confidence: (N, n) float32; NaN where the face was not found.
     """
 
     points: FloatArray
@@ -107,15 +107,15 @@ class Located:
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """(N,) whether the labelled face was found."""
+        """Mask (N,), True where the labelled face was found."""
         return ~np.isnan(self.points[:, 0, 0])
 
 
 def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False) -> Located:
-    """Track each picture as a video of one frame; the labelled face is the one whose box overlaps its box most.
+    """Track each image as a video of one frame and return the landmarks of the labelled face.
 
-    A face that overlaps it by an IoU below ``FOUND_OVERLAP`` is another one, and the labelled face counts as missed.
-    With ``masks`` the labelled faces wear synthetic ones.
+    The labelled face is the tracked face with the highest IoU of the boxes around the landmarks. If that IoU is below
+    ``FOUND_OVERLAP``, the labelled face counts as missed. With ``masks`` the labelled faces wear synthetic masks.
     """
     count = data.points.shape[1]
     points = np.full((len(data), count, 2), np.nan, np.float32)
@@ -132,9 +132,9 @@ def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False) -> Locat
 
 
 def score(errors: FloatArray) -> dict[str, float]:
-    """Figures of one set from errors (N, n), NaN rows where the face was missed.
+    """Return the figures of one set from errors (N, n), with NaN rows where the face was missed.
 
-    ``nme`` is the mean over the faces found, in percent; failure rate and AUC count every missed face as a failure.
+    ``nme_percent`` is the mean over the faces found; failure rate and AUC count every missed face as a failure.
     """
     missed = np.isnan(errors).all(axis=1)
     each = np.full(len(errors), np.nan, np.float32)
@@ -153,7 +153,7 @@ def _percent(part: float) -> float:
 
 
 def constant_offset(located: Located, data: LandmarkSet) -> FloatArray:
-    """Mean of prediction less label per point (n, 2), in inter-ocular distances, over the faces found."""
+    """Return the mean of prediction minus label per landmark (n, 2) over the faces found, in inter-ocular distances."""
     found = located.found
     norm = inter_ocular(data.points[found])[:, None, None]
     offset: FloatArray = np.mean((located.points[found] - data.points[found]) / norm, axis=0)
@@ -161,7 +161,7 @@ def constant_offset(located: Located, data: LandmarkSet) -> FloatArray:
 
 
 def evaluate_300w(tracker: Tracker, root: Path) -> dict[str, Any]:
-    """HELEN's test part of 300W, inter-ocular, with the AUC of confidence for errors above 10 %."""
+    """Evaluate on HELEN's test part of 300W, inter-ocular, with the AUC of confidence for errors above 10 %."""
     data = read_300w(root, test=True)
     located = locate(tracker, data)
     errors = point_errors(located.points, data.points, inter_ocular(data.points))
@@ -169,9 +169,10 @@ def evaluate_300w(tracker: Tracker, root: Path) -> dict[str, Any]:
 
 
 def evaluate_ytf68(tracker: Tracker, root: Path) -> dict[str, Any]:
-    """YouTube Faces, raw and after a constant offset per point taken from (a third of) its training part.
+    """Evaluate on YouTube Faces, raw and corrected by a constant offset per landmark.
 
-    Confidence is held against the corrected errors: a label that lies elsewhere by a constant is no error of a point.
+    The offset is measured on a third of the training part. Confidence is compared with the corrected errors, because a
+    constant difference between labelling conventions is not an error of the network.
     """
     data, training = read_ytf68(root, test=True), read_ytf68(root)
     training = training.pick(range(0, len(training), 3))
@@ -187,7 +188,10 @@ def evaluate_ytf68(tracker: Tracker, root: Path) -> dict[str, Any]:
 
 
 def evaluate_aflw68(tracker: Tracker, root: Path) -> dict[str, Any]:
-    """AFLW with MERL-RAV points, by box size over annotated points, in all and per band of yaw."""
+    """Evaluate on AFLW with MERL-RAV landmarks, normalised by box size, in all and per band of yaw.
+
+    Box size and errors are over the annotated landmarks.
+    """
     data = read_aflw68(root, test=True)
     located = locate(tracker, data)
     errors = point_errors(located.points, data.points, box_size(data.points))
@@ -197,14 +201,17 @@ def evaluate_aflw68(tracker: Tracker, root: Path) -> dict[str, Any]:
 
 
 def confidence_auc(located: Located, errors: FloatArray, *, threshold: float = 0.1) -> float | None:
-    """How well low confidence foretells a point error above ``threshold`` (AUC); None where no point is that wrong."""
+    """Return the AUC of low confidence as a predictor of a landmark error above ``threshold``.
+
+    Returns None if no error, or every error, is above it.
+    """
     known = ~np.isnan(errors)
     wrong = errors[known] > threshold
     return round(roc_auc(-located.confidence[known], wrong), 4) if wrong.any() and not wrong.all() else None
 
 
 def presence_auc(runtime: Runtime, root: Path) -> dict[str, float]:
-    """AUC of presence: labelled faces of all test sets against random squares of pictures without a face."""
+    """Return the AUC of presence: labelled faces of all test sets against random squares of images without a face."""
     aligner, rng = Aligner(runtime), np.random.default_rng(0)
     present, absent = [], []
     for data in (read_300w(root, test=True), read_ytf68(root, test=True), read_aflw68(root, test=True)):
@@ -224,7 +231,7 @@ def presence_auc(runtime: Runtime, root: Path) -> dict[str, float]:
 
 
 def evaluate_negatives(tracker: Tracker, root: Path) -> dict[str, Any]:
-    """In how many faceless pictures the tracker, detector and presence together, reports a face."""
+    """Count the images without a face in which the tracker (detector and presence together) reports a face."""
     files = read_negatives(root, test=True)
     alarms = 0
     for file in files:
@@ -234,7 +241,10 @@ def evaluate_negatives(tracker: Tracker, root: Path) -> dict[str, Any]:
 
 
 def evaluate_detector(runtime: Runtime, root: Path) -> dict[str, Any]:
-    """WIDER's test part at the pictures' own size and at the default size, and false alarms on faceless pictures."""
+    """Evaluate on WIDER's test part at the images' own size and at the default size.
+
+    Includes false alarms on images without a face.
+    """
     data, negatives = read_wider(root, test=True), read_negatives(root, test=True)
     figures: dict[str, Any] = {"threshold": runtime.spec.threshold, "pictures": len(data)}
     for name, size in (("own_size", OWN_SIZE), (f"longest_side_{max(runtime.spec.size)}", None)):

@@ -1,1 +1,1 @@
-"""Checkpoints to files that the tracker runs."""
+"""Export of checkpoints to files that the tracker runs."""

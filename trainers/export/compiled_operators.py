@@ -1,4 +1,7 @@
-"""Our operators in torch by a compiled library: CUDA kernels for tensors on a GPU, the C++ references for others."""
+"""nasion's operators in torch, computed by the compiled library.
+
+CUDA kernels serve tensors on a GPU, the C++ references tensors on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ _HALF = {torch.float32: False, torch.float16: True}
 
 @contextmanager
 def compiled_operators(kernels: Kernels) -> Iterator[None]:
-    """Let networks compute ``operators`` by ``kernels`` within: faster, of the same results, without gradients.
+    """Compute ``operators`` by ``kernels`` inside the ``with`` statement: faster, same results, no gradients.
 
-    The CUDA kernels serve tensors on a GPU, in its current stream; the references those on the CPU. Tensors that are
-    elsewhere are served by plain torch, as ever.
+    The CUDA kernels serve tensors on a GPU, in its current stream; the references serve tensors on the CPU. Tensors on
+    any other device are served by plain torch, as usual.
 
     Raises:
-        NasionError: within, for maps that are neither float32 nor float16.
-        KernelError: within, for arguments that a kernel does not take.
+        NasionError: inside the statement, for maps that are neither float32 nor float16.
+        KernelError: inside the statement, for arguments that a kernel does not accept.
     """
     operators = _Operators(kernels)
     with torch.library._scoped_library(DOMAIN, "IMPL") as library, as_nodes():
@@ -34,7 +37,7 @@ def compiled_operators(kernels: Kernels) -> Iterator[None]:
 
 
 class _Operators:
-    """The operators as torch calls them, see ``operators``."""
+    """Implementations of the operators with the signatures that torch calls; see ``operators``."""
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
@@ -82,8 +85,8 @@ def _level(maps: Tensor, scale: float) -> Level:
 def _is_half(*maps: Tensor) -> bool:
     kinds = {each.dtype for each in maps}
     if len(kinds) != 1 or not kinds <= _HALF.keys():
-        told = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
-        raise NasionError(f"maps hold {told}; our compiled operators take float32 or float16, the same in all")
+        given = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        raise NasionError(f"maps hold {given}; the compiled operators take float32 or float16, the same for all maps")
     return _HALF[kinds.pop()]
 
 

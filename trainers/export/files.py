@@ -1,4 +1,4 @@
-"""From checkpoint to file: ONNX or ``torch.export``, decoding inside, the spec in the metadata."""
+"""Export of networks to ONNX or ``torch.export``, with decoding and spec inside the file."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ LICENCE = (
 )
 DATA = {
     "detector": "WIDER FACE (train part), 300W, AFLW with MERL-RAV points and YouTube Faces as portraits, "
-    "ImageNet pictures without faces; no test part of any",
+    "ImageNet images without faces; no test part of any",
     "landmarks": "300W (HELEN and LFPW train parts, AFW), AFLW with MERL-RAV points, YouTube Faces (training part), "
-    "WIDER FACE (train part) and ImageNet pictures for presence; no test part of any",
+    "WIDER FACE (train part) and ImageNet images for presence; no test part of any",
 }
 
 
 def source(name: str, options: Options, *, head: bool = False) -> Trained:
-    """What a user wants to export: a checkpoint, or the untrained network of a recipe.
+    """Load the network to export: that of a checkpoint, or the untrained network of a recipe.
 
     Args:
         name: path of a checkpoint, or name of a recipe.
-        options: of the recipe; a checkpoint knows its own.
-        head: of a network of whole pictures, its landmark head alone.
+        options: options of the recipe; must be the defaults for a checkpoint, which stores its own.
+        head: export only the landmark head of a network that takes whole images.
 
     Raises:
-        NasionError: there is neither a file nor a recipe of that name, or it has no head; or options were given for a
-            checkpoint.
+        NasionError: there is no file or recipe of that name, the network has no landmark head, or options were given
+            for a checkpoint.
     """
     if Path(name).suffix == ".pt" or Path(name).is_file():
         if options != Options():
-            raise NasionError(f"{name}: a checkpoint knows its own set, size and width; leave these options out")
+            raise NasionError(f"{name}: a checkpoint stores its own set, size and width; leave these options out")
         trained = load_trained(Path(name))
     else:
         recipe = recipe_named(name)
@@ -72,17 +72,18 @@ def source(name: str, options: Options, *, head: bool = False) -> Trained:
 
 
 def write_model(network: nn.Module, spec: Spec, path: Path, *, fp16: bool = False) -> None:
-    """Write ``network`` as ``.onnx`` or ``.pt2``, batch (and for whole pictures height and width) dynamic.
+    """Write ``network`` as ``.onnx`` or ``.pt2`` with a dynamic batch size.
 
-    With ``fp16`` its weights and activations are float16; inputs and outputs stay float32.
+    Height and width are dynamic too for networks that take whole images. With ``fp16`` weights and activations are
+    float16; inputs and outputs stay float32.
 
     Raises:
-        ModelError: the suffix is neither.
+        ModelError: the suffix is neither ``.onnx`` nor ``.pt2``.
         SinkError: the file cannot be written.
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise ModelError(f"{path}: suffix {path.suffix!r}; allowed: .onnx, .pt2")
-    # weights over 255 would leave float16's full precision
+    # weights divided by 255 would lose float16's full precision
     network, spec = (HalfPrecision(network), spec) if fp16 else absorb_std(network.eval(), spec)
     if path.suffix == ".pt2":
         content = io.BytesIO()
@@ -97,7 +98,7 @@ def _traced(network: nn.Module, spec: Spec) -> torch.export.ExportedProgram:
 
 
 def _to_onnx(network: nn.Module, spec: Spec) -> Any:
-    """An ``onnx.ModelProto``."""
+    """Return the network as an ``onnx.ModelProto``."""
     from .nodes import add_bodies, translations
 
     with as_nodes():
@@ -120,10 +121,10 @@ def _to_onnx(network: nn.Module, spec: Spec) -> Any:
 
 
 def absorb_std(network: nn.Module, spec: Spec) -> tuple[nn.Module, Spec]:
-    """The same network for pixels of 0..255: the division by ``spec.std`` goes into its first convolution.
+    """Return the same network for pixels of 0..255, the division by ``spec.std`` folded into its first convolution.
 
-    One pass less over every crop at run time. A network that subtracts a mean, or looks at its pixels otherwise than
-    by one convolution of three planes, stays as it is.
+    This saves one pass over every crop at run time. A network is returned unchanged if its spec has a mean, or if its
+    pixels enter otherwise than through a single convolution with three input channels.
     """
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     first = [name for name in layers if network.get_submodule(name).in_channels == 3]
@@ -135,16 +136,16 @@ def absorb_std(network: nn.Module, spec: Spec) -> tuple[nn.Module, Spec]:
     with torch.no_grad():
         weight.div_(std)
         before, after = network(sample := _sample(spec)), absorbed(sample * std)
-    # the pixels may have another way into the network
+    # the pixels may enter the network by another path
     if not all(torch.allclose(before[name], after[name], rtol=1e-3, atol=1e-3) for name in before):
         return network, spec
     return absorbed, replace(spec, std=(1.0, 1.0, 1.0))
 
 
 def _sample(spec: Spec) -> Tensor:
-    """Two random images as small as ``spec`` allows."""
+    """Return two random images as small as ``spec`` allows."""
     images = example(spec)
-    small = images[:, :, : 2 * spec.stride, : 3 * spec.stride].contiguous()  # a view's strides would be demanded of all
+    small = images[:, :, : 2 * spec.stride, : 3 * spec.stride].contiguous()  # the export would fix a view's strides
     return images if spec.stride == 1 else small
 
 
@@ -157,7 +158,7 @@ def _dynamic(spec: Spec) -> dict[int, Any]:
 
 
 def _strip(model: Any) -> None:
-    """Drop the exporter's notes (source lines, module paths): a sixth of a small file, and of no use to a runtime."""
+    """Remove the exporter's notes (source lines, module paths): a sixth of a small file, unused by runtimes."""
     for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del item.metadata_props[:]
         item.doc_string = ""
@@ -173,17 +174,19 @@ def _rename(model: Any, old: str, new: str) -> None:
 
 
 def check_card(trained: Trained) -> None:
-    """See that a network can have a card.
+    """Check that a model card can be written for a network.
 
     Raises:
-        NasionError: it was never trained.
+        NasionError: the network was never trained.
     """
     if not trained.step:
         raise NasionError(f"{trained.recipe.name}: an untrained network gets no card; export a checkpoint")
 
 
 def write_card(trained: Trained, path: Path) -> Path:
-    """Write the card of an exported network beside it; figures measured earlier on the same file are kept.
+    """Write the model card of an exported file next to it and return its path.
+
+    Figures measured earlier on the same file are kept.
 
     Raises:
         NasionError: the network was never trained.
@@ -213,14 +216,14 @@ def write_card(trained: Trained, path: Path) -> Path:
 
 
 def _data(trained: Trained) -> str:
-    """What the network learned from, for people."""
+    """Return a description of the training data for the model card."""
     if trained.recipe.paper is None:
         return DATA[trained.spec.task]
-    return f"{trained.options.set}, its training part less every twelfth picture"
+    return f"{trained.options.set}, its training part without every twelfth image"
 
 
 def _command(trained: Trained) -> str:
-    """The command that trains such a network, with the options that differ from the recipe's own."""
+    """Return the command that trains such a network, with the options that differ from the recipe's defaults."""
     defaults = Options().described()
     chosen = {name: value for name, value in trained.options.described().items() if value != defaults[name]}
     words = [f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()]

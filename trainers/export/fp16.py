@@ -1,7 +1,7 @@
-"""A network in half precision: weights and activations float16, what goes in and comes out float32.
+"""Networks in fp16: weights and activations are float16, inputs and outputs float32.
 
-Sums that float16 cannot hold, and coordinates, stay float32: by ``blocks.in_full_precision`` in the networks, and for
-sums within a graph by ``sums_in_full``.
+Coordinates and sums that would overflow float16 stay float32: in the networks by ``blocks.in_full_precision``, within
+an ONNX graph by ``sums_in_full``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm1d, 
 
 
 class HalfPrecision(nn.Module):
-    """A copy of a network whose layers compute in float16.
+    """Copy of a network whose layers compute in float16.
 
-    Convolutions, linear layers and batch normalisations take what comes to them as float16; layer normalisation takes
-    it as float32. What lies between computes in what it is given.
+    The inputs of convolutions, linear layers and batch normalisations are cast to float16, those of layer
+    normalisations to float32. All other operations compute in the type of their input.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        """Copy ``network``, which stays as it is."""
+        """Copy ``network``, which is left unchanged."""
         super().__init__()
         self.network = copy.deepcopy(network).eval()
         for module in self.network.modules():
@@ -34,7 +34,7 @@ class HalfPrecision(nn.Module):
                 module.register_forward_pre_hook(_to_full)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """As the network: float32 in, float32 out."""
+        """Run the network on float32 images and return its outputs as float32."""
         return {name: value.float() for name, value in self.network(images).items()}
 
 
@@ -47,7 +47,7 @@ def _to_full(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
 
 
 def sums_in_full(graph: Any) -> None:
-    """Let every softmax and every sum over an axis of an ONNX graph (``onnx_ir.Graph``) be computed in float32."""
+    """Compute every softmax and every sum over an axis of an ONNX graph (``onnx_ir.Graph``) in float32."""
     import onnx_ir as ir
 
     for node in list(graph):

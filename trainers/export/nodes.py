@@ -1,8 +1,10 @@
-"""Our operators in an ONNX file: nodes of the domain ``nasion``, each with a body of standard operators.
+"""ONNX nodes of nasion's operators, each with a body of standard operators.
 
-ONNX Runtime, which knows no such domain, runs the body. TensorRT runs the plugin that ``plugin_namespace`` and
-``plugin_version`` name; both are declared as attributes of the function, because NVIDIA's parser takes the body of a
-function that does not have them, even where the plugin is loaded.
+The nodes are in the domain ``nasion``.
+
+ONNX Runtime does not know the domain and runs the body. TensorRT runs the plugin named by ``plugin_namespace`` and
+``plugin_version``. Both are declared as attributes of the function, because NVIDIA's parser uses the body of a function
+without them even if the plugin is loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _KIND = {float: "FLOAT", int: "INT", str: "STRING", list: "FLOATS"}
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What ``torch.onnx.export`` writes for our operators (its ``custom_translation_table``)."""
+    """Return the ``custom_translation_table`` of ``torch.onnx.export`` for nasion's operators."""
     operators = torch.ops.nasion
     return {
         operators.multi_level_roi_align.default: _multi_level_roi_align,
@@ -60,7 +62,7 @@ def _location_reweight(maps: Any, threshold: float) -> Any:
 
 
 def _op(name: str, inputs: Sequence[str], outputs: Sequence[str], attributes: dict[str, Any]) -> Any:
-    """An operator for the exporter; its schema is registered nowhere."""
+    """Build an operator for the exporter; its schema is not registered globally."""
     kinds = {key: _KIND[type(value)] for key, value in (attributes | PLUGIN).items()}
     schema = OpSchema(
         name,
@@ -78,13 +80,13 @@ def _op(name: str, inputs: Sequence[str], outputs: Sequence[str], attributes: di
 
 
 def add_bodies(model: ModelProto) -> None:
-    """Append the body of each of our operators that ``model`` has.
+    """Append the body of each nasion operator used in ``model``.
 
-    To be done last: the exporter's optimiser would put a body in the place of its node.
+    Must be the last step: the exporter's optimiser would inline a body in place of its node.
 
     Raises:
-        ValueError: two nodes of one operator differ in their number of inputs or their scales, so that no body fits
-            both.
+        ValueError: two nodes of one operator differ in their number of inputs or their scales, so that no single body
+            fits both.
     """
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     written: dict[str, str] = {}
@@ -104,13 +106,13 @@ def _parsed(text: str) -> FunctionProto:
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:
-    """The attributes of a node as Python values, text decoded."""
+    """Return the attributes of a node as Python values, with bytes decoded to text."""
     values = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
 def _function(node: NodeProto, opset: int, inputs: Sequence[str], outputs: Sequence[str], lines: str) -> str:
-    """A function in ONNX's textual syntax that declares every attribute of ``node``."""
+    """Return a function in ONNX's textual syntax that declares every attribute of ``node``."""
     return (
         f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">\n'
         f"{node.op_type} <{', '.join(sorted(attributes_of(node)))}> ({', '.join(inputs)}) => ({', '.join(outputs)})\n"
@@ -119,7 +121,10 @@ def _function(node: NodeProto, opset: int, inputs: Sequence[str], outputs: Seque
 
 
 def _roi_align_text(node: NodeProto, opset: int) -> str:
-    """Level by level ONNX's RoiAlign, whose boxes are half a pixel off ours; the sums are float32."""
+    """Return the body of MultiLevelRoIAlign: ONNX's RoiAlign per level, with sums in float32.
+
+    RoiAlign's boxes are shifted by half a pixel against nasion's.
+    """
     values = attributes_of(node)
     count = len(values["scales"])
     lines = """
@@ -160,10 +165,16 @@ def _roi_align_text(node: NodeProto, opset: int) -> str:
 
 
 def _reweight_text(node: NodeProto, opset: int) -> str:
-    """``decoding.reweighted``, with ``decoding.arg_max`` for maps that stay below the threshold."""
+    """Return the body of LocationReweight.
+
+    It computes ``decoding.reweighted``, and ``decoding.arg_max`` for maps that stay below the threshold.
+    """
 
     def lean(axis: str, size: str, step: str) -> str:
-        """A quarter of a cell towards the higher neighbour along one axis; none at the map's edge."""
+        """Return lines that shift a peak a quarter of a cell towards its higher neighbour along one axis.
+
+        There is no shift at the map's edge.
+        """
         return f"""
         after_first_{axis} = Greater ({axis}, nothing)
         end_{axis} = Sub ({size}, one)
@@ -182,7 +193,10 @@ def _reweight_text(node: NodeProto, opset: int) -> str:
         """
 
     def mean(axis: str, size: str, other: int) -> str:
-        """Along one axis, the cells' number weighted by what they hold; ``other`` is the axis summed away first."""
+        """Return lines for the sum of the cell indices along one axis, weighted by the cells' values.
+
+        ``other`` is the axis that is summed over first.
+        """
         return f"""
         other_{axis} = Constant <value_ints: ints = [{other}]> ()
         scalar_{axis} = Squeeze ({size}, first)

@@ -1,4 +1,4 @@
-"""Pictures on which an exported network is compared with torch, and the comparison."""
+"""Comparison of an exported network with torch, and the images it is done on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ...realtime.geometry import Region, region_of_points, to_tensor, warp
 from ...realtime.sources.stills import read_image
 from ..data import read_set
 
-WIDE = 1.5  # side of a picture over that of its face, for networks that find the face themselves
+WIDE = 1.5  # side of an image relative to its face, for networks that detect the face themselves
 
 
 def example(spec: Spec, *, batch: int = 2, seed: int = 0) -> Tensor:
-    """Random images (batch,3,H,W) of the size and normalisation that ``spec`` asks for."""
+    """Return random images (batch,3,H,W) of the size and normalisation that ``spec`` requires."""
     rng = np.random.default_rng(seed)
     levels = 255 * torch.from_numpy(rng.random((batch, 3, spec.size[1], spec.size[0]), np.float32))
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (spec.mean, spec.std))
@@ -30,7 +30,9 @@ def example(spec: Spec, *, batch: int = 2, seed: int = 0) -> Tensor:
 
 
 def photographs(spec: Spec, *, data: Path | None = None, name: str = "300w", count: int = 3) -> Tensor:
-    """Faces (count,3,S,S) as ``spec`` wants to see them: off the photograph that is shipped, or a data set.
+    """Return faces (count,3,S,S), preprocessed as ``spec`` requires.
+
+    They come from the photograph in the package, or from the data set ``name`` in the folder ``data``.
 
     Raises:
         DataError: ``data`` does not hold the set ``name``.
@@ -52,9 +54,9 @@ def _around(points: FloatArray, margin: float) -> Region:
 def compare(
     network: nn.Module, spec: Spec, path: Path, images: Tensor, precision: Precision = "fp32"
 ) -> dict[str, Difference]:
-    """How each output of a written file differs from torch's, in that output's own unit.
+    """Compare the outputs of an exported file with torch's; each difference is in the unit of its output.
 
-    ``images`` are normalised as ``spec`` says, which is the network's; the file may ask for another normalisation.
+    ``images`` are normalised as in ``spec``, the network's spec; the file may require another normalisation.
     """
     with open_runtime(path, device="cpu") as runtime, torch.no_grad():
         mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
@@ -66,5 +68,5 @@ def compare(
 
 
 def worst_difference(network: nn.Module, spec: Spec, path: Path, images: Tensor) -> dict[str, float]:
-    """Largest absolute difference of each output between torch and the written file: see ``compare``."""
+    """Return the largest absolute difference of each output between torch and the exported file; see ``compare``."""
     return {name: each.worst for name, each in compare(network, spec, path, images).items()}

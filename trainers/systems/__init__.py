@@ -1,6 +1,6 @@
-"""The systems: those of the five papers and the shipped networks, each with its learners and recipes.
+"""Learners and recipes of the five papers' systems and of the shipped networks.
 
-Importing this package makes all recipes known by their names.
+Importing this package registers all recipes by name.
 """
 
 from ..training.recipes import Options, Recipe, Trained, all_recipes, load_trained, recipe_named, register

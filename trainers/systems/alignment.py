@@ -1,4 +1,4 @@
-"""Training the landmark network: crops in, named losses out."""
+"""Training of the shipped landmark network: learner, losses and validation."""
 
 from __future__ import annotations
 
@@ -28,28 +28,29 @@ from .alignment_samples import (
     face_angle,
 )
 
-SIGMA = 0.05  # of the Gaussians that the maps are asked to resemble, as a part of the crop's side
-# The inter-ocular distance of a frontal face is about 0.59 of the longer side of its points' box (median over 300W's
-# training part).
+SIGMA = 0.05  # standard deviation of the target Gaussians of the maps, relative to the crop's side
+# The inter-ocular distance of a frontal face is about 0.59 of the longer side of the box around its landmarks (median
+# over 300W's training part).
 INTER_OCULAR = 0.59
-HIDDEN_ERROR = 0.09  # of the crop's side, by which a self-occluded point is taken to be wrong, for the confidence only
-LOSS_SIZE = 112  # pixels of the crop in which the loss of coordinates measures errors
+HIDDEN_ERROR = 0.09  # error assumed for a self-occluded landmark in the confidence loss, relative to the crop's side
+LOSS_SIZE = 112  # side in pixels of the crop to which errors are scaled in the loss of coordinates
 
 
 def tolerance(spec: Spec) -> float:
-    """Crop pixels that are 10 % of the inter-ocular distance of a frontal face in a well-placed crop."""
+    """Return 10 % of the inter-ocular distance of a frontal face in a well-placed crop, in crop pixels."""
     return 0.1 * INTER_OCULAR * spec.size[0] / spec.crop_margin
 
 
 class WithCorrection(Learner):
-    """A landmark network in training, with the offsets by which the labels of some sets differ from 300W's.
+    """Landmark network in training, with offsets for the sets whose labels differ from 300W's.
 
-    Each of ``CORRECTED`` has one vector per point of an upright face of unit size, mirror-symmetric, learned along and
-    left out of the export: so the labels of one set do not bend the points on another.
+    Each set in ``CORRECTED`` has one mirror-symmetric vector per landmark of an upright face of unit size. The offsets
+    are learned with the network and left out of the export, so that the labels of one set do not bias the landmarks on
+    another.
     """
 
     def __init__(self, network: nn.Module, spec: Spec) -> None:
-        """Train ``network`` on crops as ``spec`` describes them."""
+        """Train ``network`` on crops in the format of ``spec``."""
         super().__init__()
         self.network, self.spec = network, spec
         self.offset = nn.Parameter(torch.zeros(len(CORRECTED), IBUG_68.count, 2))
@@ -60,16 +61,16 @@ class WithCorrection(Learner):
         return (self.offset + mirrored) / 2
 
     def losses(self, batch: Item, turn: str) -> dict[str, Tensor]:
-        """See ``alignment_losses``."""
+        """Return the losses of a batch; see ``alignment_losses``."""
         return alignment_losses(self, batch)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Points, confidence and presence."""
+        """Return points, confidence and presence."""
         out: dict[str, Tensor] = self.exported()(images)
         return out
 
     def exported(self) -> LandmarkExport:
-        """The network as it is shipped."""
+        """Return the network as it is shipped."""
         return LandmarkExport(self.network, tolerance(self.spec))
 
 
@@ -77,7 +78,7 @@ def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
     """Return the losses of coordinates, heatmaps, confidence, presence and, where predicted, visibility."""
     out = model.network(batch["image"])
     size = batch["image"].shape[-1]
-    # labels of a corrected set are moved to where 300W would have put them
+    # labels of a corrected set are moved to the positions of 300W's convention
     offset = model.correction()[batch["set"]] @ batch["corrected"].transpose(1, 2)
     error = out["points"] + offset - batch["points"]
     known, cell = batch["known"], size / out["maps"].shape[-1]
@@ -103,7 +104,10 @@ def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def validate_alignment(learner: nn.Module, spec: Spec, data: TrainingData) -> dict[str, float]:
-    """NME on the held-out part of each training set, and AUC of confidence and presence, crops lightly jittered."""
+    """Return the NME on the held-out part of each training set, and the AUC of confidence and presence.
+
+    Crops are slightly jittered.
+    """
     assert isinstance(learner, WithCorrection)
     network = learner.network
     rng, samples = np.random.default_rng(1), AlignmentSamples(data, spec)

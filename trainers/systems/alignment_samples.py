@@ -1,4 +1,4 @@
-"""The crops that the shipped landmark network learns from: labelled faces of several sets, and nobody."""
+"""Training crops of the shipped landmark network: faces of several sets, and non-faces."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ...realtime.faces import IBUG_68, FloatArray, Image
 from ...realtime.geometry import Region, region_of_points, roll, to_tensor, transform, warp
 from ..data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment
 
-# How often each kind of crop is drawn, relative to the others. 300W defines the points; AFLW brings the large poses;
-# YouTube Faces brings video; the pools bring profiles, occlusion, blur and babies; the rest teaches presence. What is
-# not at hand is left out.
+# How often each kind of crop is drawn, relative to the others. 300W defines the landmarks, AFLW adds large poses,
+# YouTube Faces adds video, the pools add profiles, occlusion, blur and babies; the rest trains presence. Sets that are
+# not available are left out.
 SHARES = {
     "300w": 0.46,
     "aflw68": 0.22,
@@ -31,7 +31,7 @@ SHARES = {
     "wider": 0.02,
     "nobody": 0.08,
 }
-# YouTube Faces' labels are whole pixels with a noisy outline: they count less, and through a correction of their own.
+# The labels of YouTube Faces are whole pixels with a noisy outline: they have a lower weight and their own correction.
 SET_WEIGHT = {
     "300w": 1.0,
     "aflw68": 1.0,
@@ -43,19 +43,19 @@ SET_WEIGHT = {
     "infants": 0.6,
 }
 CORRECTED = ("ytf68", "wflw98", "wflw98-more", "cfp-profile", "infants")
-"""Sets whose labels differ from 300W's by an offset of each landmark, which is learned."""
+"""Sets whose labels differ from 300W's by a learned offset per landmark."""
 TELLS_VISIBILITY = ("aflw68", "aflw68-context")
 """Sets in which a landmark without annotation is self-occluded, and occlusion is marked."""
 SELF_OCCLUDED, OCCLUDED, VISIBLE, UNKNOWN = 0, 1, 2, -1
 
 
 class Item(TypedDict):
-    """One crop, or a batch of them.
+    """Crop with its labels, or a batch of them.
 
-    ``image`` (3,S,S); ``points`` (n,2) in crop pixels; ``known`` (n,) weight of each point's annotation; ``hidden``
-    (n,) marks self-occluded points; ``visibility`` (n,) int64, ``UNKNOWN`` where the set does not tell; ``presence``
-    0 or 1; ``corrected`` (2,2) maps the set's correction into the crop, all zero for sets that need none; ``set`` ()
-    the index of the set in ``CORRECTED``, 0 for others.
+    ``image`` (3,S,S); ``points`` (n,2) in crop pixels; ``known`` (n,) weight of each landmark's annotation; ``hidden``
+    (n,) marks self-occluded landmarks; ``visibility`` (n,) int64, ``UNKNOWN`` if the set does not annotate it;
+    ``presence`` 0 or 1; ``corrected`` (2,2) maps the set's correction into the crop, all zero for sets without one;
+    ``set`` () index of the set in ``CORRECTED``, 0 for others.
     """
 
     image: Tensor
@@ -79,10 +79,10 @@ class _Crop:
 
 
 class AlignmentSamples(SampleStream[Item]):
-    """Crop number i of an endless, reproducible stream: always the same for one seed."""
+    """Endless, reproducible stream of crops: crop number i is always the same for one seed."""
 
     def __init__(self, data: TrainingData, spec: Spec, *, seed: int = 0) -> None:
-        """Draw from ``data`` crops as ``spec`` describes them."""
+        """Draw crops in the format of ``spec`` from ``data``."""
         super().__init__(seed)
         self.data, self.size, self.margin = data, spec.size[0], spec.crop_margin
         sets = {each.name for each in data.faces if len(each)}
@@ -91,7 +91,7 @@ class AlignmentSamples(SampleStream[Item]):
         self._shares = {name: share / total for name, share in shares.items()}
 
     def __getitem__(self, index: int) -> Item:
-        """The crop and what is known of it."""
+        """Return crop number ``index`` with its labels."""
         rng = self.generator(index)
         kind = str(rng.choice(list(self._shares), p=list(self._shares.values())))
         if kind == "nobody":
@@ -124,7 +124,7 @@ class AlignmentSamples(SampleStream[Item]):
         return _Crop(image, moved, chosen.name, True, corrected, seen)
 
     def _correction(self, points: FloatArray, region: Region, turn: float, name: str) -> FloatArray:
-        """Upright face of unit size to crop pixels: (2,2)."""
+        """Return the map (2,2) from an upright face of unit size to crop pixels; zeros for sets without correction."""
         if name not in CORRECTED:
             return np.zeros((2, 2), np.float32)
         unit = region_of_points(points, margin=1.0).side * self.size / region.side
@@ -132,7 +132,7 @@ class AlignmentSamples(SampleStream[Item]):
         return np.array([[cos, -sin], [sin, cos]], np.float32)
 
     def _unlabelled(self, rng: Generator) -> _Crop:
-        """A face of WIDER: it teaches presence only."""
+        """Return the crop of a WIDER face, which trains presence only."""
         while True:
             i = int(rng.integers(len(self.data.wider)))
             boxes = self.data.wider.boxes[i]
@@ -146,14 +146,14 @@ class AlignmentSamples(SampleStream[Item]):
         return _Crop(image, present=True)
 
     def _nobody(self, rng: Generator) -> _Crop:
-        """Background, or a crop so misplaced that following it would be wrong."""
+        """Return a crop of background, or one so misplaced or covered that it must not be tracked."""
         draw = rng.random()
         place = self._background if draw < 0.35 else self._between_faces if draw < 0.65 else self._misplaced
         image, region = place(rng) if draw < 0.85 else self._covered(rng)
         return _Crop(augment.look(rng, warp(image, region.to_crop(self.size), self.size)))
 
     def _covered(self, rng: Generator) -> tuple[Image, Region]:
-        """A face behind something that hides it wholly, or all but a rim."""
+        """Return an image with a face that is covered completely or except for a rim, and the face's region."""
         chosen = self.data.faces[int(rng.integers(len(self.data.faces)))]
         i = int(rng.integers(len(chosen)))
         region = region_of_points(extent(chosen, i), margin=self.margin)
@@ -175,7 +175,7 @@ class AlignmentSamples(SampleStream[Item]):
         return image, augment.random_region(rng, image)
 
     def _between_faces(self, rng: Generator) -> tuple[Image, Region]:
-        """A part of a WIDER picture that holds no annotated face: shoulders, hands, things that people stand among."""
+        """Return a part of a WIDER image without an annotated face: shoulders, hands, surroundings of people."""
         for _ in range(20):
             i = int(rng.integers(len(self.data.wider)))
             image, boxes = self.picture(self.data.wider.files[i]), self.data.wider.boxes[i]
@@ -222,19 +222,19 @@ def _visibility(data: LandmarkSet, face: int) -> NDArray[np.int64]:
 
 
 def annotated(points: FloatArray) -> FloatArray:
-    """The points (k,2) that carry an annotation."""
+    """Return the annotated points (k,2)."""
     return points[~np.isnan(points[:, 0])]
 
 
 def face_angle(points: FloatArray) -> float:
-    """Roll of a face in radians; 0 where a part of eyes or mouth is not annotated."""
+    """Return the roll of a face in radians; 0 if a landmark of the eyes or mouth is not annotated."""
     needed = [*IBUG_68.left_eye, *IBUG_68.right_eye, *IBUG_68.mouth]
     angle = roll(np.nan_to_num(points), IBUG_68) if np.isfinite(points[needed]).all() else 0.0
     return angle
 
 
 def as_item(crop: _Crop) -> Item:
-    """Arrays to tensors, unknown points to zeros of no weight."""
+    """Convert arrays to tensors; landmarks without annotation become zeros with weight 0."""
     count = IBUG_68.count
     points = np.full((count, 2), np.nan, np.float32) if crop.points is None else crop.points
     unknown = np.isnan(points[:, 0])

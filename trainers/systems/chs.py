@@ -1,4 +1,4 @@
-"""CHS: what its network learns from, the paper's recipe, and its ablations by name.
+"""Learner and recipes of CHS: the paper's network and its ablations.
 
 Paper: "Heatmap-Guided Selective Feature Attention for Robust Cascaded Face Alignment" (So and Han 2023).
 """
@@ -26,17 +26,21 @@ from ..training.recipes import FORM, Options, Recipe, prepare_faces
 
 Weighting = Literal["both", "adaptive", "fixed", "none"]
 
-SIGMA = 1.75  # cells; the reference drawing of AWing makes it a quarter of its window, though it is called 1
+SIGMA = 1.75  # cells; AWing's reference code uses a quarter of its window, although it calls it 1
 WINDOW = 7  # cells
-UNIT = 256  # the regression loss counts pixels of the paper's crop, whatever the size of ours
+UNIT = 256  # side of the paper's crop in pixels, to which the regression loss is scaled for crops of any size
 LAST_STAGE = 3.0  # fixed weight of the last regression stage; all others are 1
 
 
 class CHSLearner(Learner):
-    """The network with its losses: adaptive Wing on the maps of every stack, log-only Wing on every stage's points."""
+    """CHS with its losses: adaptive Wing on the maps of every stack, log-only Wing on the points of every stage."""
 
     def __init__(self, network: CHS, spec: Spec, weighting: Weighting = "both") -> None:
-        """Train ``network``; ``weighting`` of its tasks: learned, fixed, the product of both, or all equal."""
+        """Train ``network``.
+
+        The ``weighting`` of its tasks is learned (``adaptive``), ``fixed``, the product of ``both``, or equal
+        (``none``).
+        """
         super().__init__()
         self.network, self.spec = network, spec
         stages = network.config.stages
@@ -48,16 +52,16 @@ class CHSLearner(Learner):
         self.adaptive = AdaptiveWeights(names, alpha=self.fixed) if learned else None
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``points`` (B,n,2) in crop pixels after the last stage; ``confidence`` (B,n), the peaks of the maps."""
+        """Return ``points`` (B,n,2) in crop pixels after the last stage and ``confidence`` (B,n), the maps' peaks."""
         cascade: Cascade = self.network(images)
         return {"points": in_pixels(cascade, images)[-1], "confidence": cascade.peak.clamp(0, 1)}
 
     def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
-        """``maps`` and ``stage1`` to the last, weighted."""
+        """Return the weighted losses ``maps``, ``stage1``, ``stage2``, …"""
         cascade: Cascade = self.network(batch["image"])
         side = cascade.maps[-1].shape[-1]
         cells = (batch["points"] + 0.5) * side / batch["image"].shape[-1] - 0.5
-        # what lies outside the crop, no stage could see; its map is empty
+        # no stage can see landmarks outside the crop; their maps are empty
         inside = ((cells > -0.5) & (cells < side - 0.5)).all(dim=2)
         parts = {"maps": maps_loss(cascade.maps, cells, batch["known"])}
         for number, found in enumerate(cascade.cells[1:], 1):
@@ -70,26 +74,26 @@ class CHSLearner(Learner):
 
 
 def in_pixels(cascade: Cascade, images: Tensor) -> list[Tensor]:
-    """Points (B,n,2) in pixels of the crops, from the maps and after each stage."""
+    """Return the points (B,n,2), in crop pixels, from the maps and after each stage."""
     cell = images.shape[-1] / cascade.maps[-1].shape[-1]
     return [(cells + 0.5) * cell - 0.5 for cells in cascade.cells]
 
 
 class EveryStage(nn.Module):
-    """The points of all stages, one after the other, from one pass through the network."""
+    """Module that returns the points of all stages, concatenated, from one pass through the network."""
 
     def __init__(self, learner: CHSLearner) -> None:
-        """Ask ``learner``."""
+        """Wrap ``learner``."""
         super().__init__()
         self.learner = learner
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``points`` (B, (stages + 1) n, 2) in crop pixels."""
+        """Return ``points`` (B, (stages + 1) n, 2) in crop pixels."""
         return {"points": torch.cat(in_pixels(self.learner.network(images), images), dim=1)}
 
 
 def validate_stages(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
-    """``nme`` and ``fr`` on plain crops, and the error after each part of the cascade: ``nme_maps``, ``nme_stage1``…"""
+    """Return ``nme`` and ``fr`` on plain crops, and the NME after each stage: ``nme_maps``, ``nme_stage1``, …"""
     assert isinstance(learner, CHSLearner)
     found, truth = predict_points(EveryStage(learner), FaceSamples(held, spec, Augmentation()))
     figures = [accuracy(each, truth) for each in np.split(found, len(learner.fixed), axis=1)]
@@ -97,12 +101,12 @@ def validate_stages(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[s
 
 
 def maps_loss(maps: list[Tensor], cells: Tensor, known: Tensor) -> Tensor:
-    """Adaptive Wing loss with its weight map, mean over cells, summed over the stacks.
+    """Return the adaptive Wing loss with its weight map, averaged over cells, summed over the stacks.
 
     Args:
-        maps: of each stack (B, n + 1, h, w), the outline last.
+        maps: maps (B, n + 1, h, w) of each stack, the outline last.
         cells: (B, n, 2) true points in cells.
-        known: (B, n) 1 where annotated. The outline counts only where every point is.
+        known: (B, n) 1 where annotated. The outline counts only if every landmark is annotated.
     """
     height, width = maps[-1].shape[2:]
     points = gaussian_maps(cells, height, width, sigma=SIGMA, window=WINDOW, known=known)
@@ -124,19 +128,20 @@ AUGMENTATION = Augmentation(
     looks=CHS_LOOKS,
 )
 
-# Of the mean confidence: at an eighth of the width all of the held-out faces passed, and 1 % of squares without one.
+# Threshold of the mean confidence. At an eighth of the width all held-out faces passed, and 1 % of squares without one.
 THRESHOLD = 0.65
 
-EPOCHS = 335  # the last drop is at 330; the paper does not say when it ends
+EPOCHS = 335  # the last drop is at 330; the paper does not give the number of epochs
 DROPS = (120, 200, *range(240, 331, 5))
 BATCH = 10
 SGD = Optimiser("sgd", rate=1e-2, decay=5e-4, momentum=0.9, drops=tuple((e / EPOCHS, 0.75) for e in DROPS))
-# The paper's SGD is made for 335 epochs. An eighth of the width fell from 37 to 17 % in 600 steps of this.
+# The paper's SGD is meant for 335 epochs. With BRIEF the error at an eighth of the width fell from 37 to 17 % in 600
+# steps.
 BRIEF = Optimiser("adam", rate=1e-3, decay=0.0, warmup=100)
 
 
 def _schedule(options: Options) -> Schedule:
-    """The paper's epochs over the set; a faster optimiser, with averaged weights, where minutes are limited."""
+    """Return the paper's epochs over the set, with a faster optimiser and averaged weights if ``minutes`` is given."""
     batch = options.batch or BATCH
     steps = EPOCHS * options.training_faces // batch
     if options.minutes:
@@ -156,7 +161,7 @@ def _learner(options: Options, name: str, weighting: Weighting, changes: dict[st
         name=name,
         size=(config.size, config.size),
         landmarks=config.landmarks,
-        crop_margin=1.25,  # the boxes that the paper crops by come with the data sets; ours follow the points
+        crop_margin=1.25,  # the paper crops by the boxes of the data sets; here boxes follow the landmarks
         threshold=THRESHOLD,
     )
     learner = CHSLearner(CHS(config), spec, weighting)
@@ -166,10 +171,10 @@ def _learner(options: Options, name: str, weighting: Weighting, changes: dict[st
 
 
 def begin_from(learner: CHSLearner, path: Path) -> None:
-    """Take the network's weights from a checkpoint of the same make; stages that it has beyond ours are cut off.
+    """Load the network's weights from a checkpoint of the same structure; additional stages are discarded.
 
     Raises:
-        TrainingError: the file cannot be read, or is of another make.
+        TrainingError: the file cannot be read, or has another structure.
     """
     stages = learner.network.config.stages
 

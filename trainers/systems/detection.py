@@ -1,4 +1,4 @@
-"""Training the face detector: pictures and boxes in, named losses out."""
+"""Training of the shipped face detector: samples, learner, losses and validation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..losses import box_overlap, quality_focal
 from ..metrics import average_precision, recall_at
 from ..networks.face_detector import STRIDES, DetectorExport, FaceDetector, cell_centres
 
-SMALLEST = 9.0  # a face below this many pixels of the training image is neither a face nor background
+SMALLEST = 9.0  # faces smaller than this, in pixels of the training image, are ignored in the loss
 
-# How often each set of labelled faces is pasted, relative to the others.
+# How often a face of each labelled set is pasted, relative to the others.
 PASTED = {
     "300w": 0.24,
     "aflw68": 0.30,
@@ -36,7 +36,7 @@ PASTED = {
 
 
 def face_box(points: FloatArray) -> FloatArray:
-    """Return WIDER's kind of box (4,) for points (n, 2), NaN where not annotated."""
+    """Return a bounding box (4,) in WIDER's convention for points (n, 2), NaN where not annotated."""
     low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     low[1] -= FOREHEAD * (high[1] - low[1])
     return np.concatenate([low, high]).astype(np.float32)
@@ -47,7 +47,7 @@ Item = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(slots=True)
 class _Scene:
-    """An image and its faces: boxes (K,4), invalid (K,), roll (K,) in radians, NaN where unknown."""
+    """Image with its faces: boxes (K,4), invalid (K,), roll (K,) in radians, NaN where unknown."""
 
     image: Image
     boxes: FloatArray
@@ -56,10 +56,10 @@ class _Scene:
 
 
 class DetectionSamples(SampleStream[Item]):
-    """Image number i of an endless, reproducible stream: always the same for one seed.
+    """Endless, reproducible stream of training images: image number i is always the same for one seed.
 
-    An item is an image (3,S,S) in 0..1, its boxes (K,4), whether each counts (K,), and the cosine and sine of each
-    face's roll (K,2), zeros where it is unknown.
+    An item is an image (3,S,S) in 0..1, its boxes (K,4), a flag per box (K,), 1 if it counts, and the cosine and sine
+    of each face's roll (K,2), zeros where it is unknown.
     """
 
     def __init__(self, data: TrainingData, *, size: int = 320, seed: int = 0) -> None:
@@ -100,10 +100,10 @@ class DetectionSamples(SampleStream[Item]):
         spread: float = 1.0,
         free: bool = False,
     ) -> tuple[FloatArray, bool]:
-        """Return a transform that shows ``image`` at ``scale``, the place ``at`` somewhere inside, and if it mirrors.
+        """Return a transform that shows ``image`` at ``scale`` with the position ``at`` inside, and True if mirrored.
 
-        ``spread`` is the part of the window in which the place may lie, over the usual one.
-        Unless ``free``, the window does not reach beyond the image further than the image is smaller than it.
+        ``spread`` scales the part of the window in which the position may lie.
+        Unless ``free``, the window exceeds the image only if the image is smaller than the window.
         """
         height, width = image.shape[:2]
         stretch = np.exp(rng.normal(0, 0.05))
@@ -133,7 +133,7 @@ class DetectionSamples(SampleStream[Item]):
             box = boxes[rng.integers(len(boxes))]
             wanted = np.exp(rng.uniform(np.log(12), np.log(self.size)))
             scale, at = float(np.clip(wanted / max(float((box[2:] - box[:2]).max()), 4.0), 0.3, 3.0)), _centre(box)
-        else:  # what people stand among, which is what a detector mistakes for them
+        else:  # surroundings of people, which detectors confuse with faces
             scale, at = float(rng.uniform(0.5, 1.5)), rng.uniform(0, 1, 2).astype(np.float32) * image.shape[1::-1]
         draw = rng.random()
         angle = 0.0 if draw < 0.5 else float(rng.normal(0, 0.15)) if draw < 0.92 else float(rng.uniform(-1.6, 1.6))
@@ -146,7 +146,7 @@ class DetectionSamples(SampleStream[Item]):
         )
 
     def _portraits(self, rng: Generator) -> _Scene:
-        """Lay one to four labelled faces over an image without a face, or over a flat shade."""
+        """Paste one to four labelled faces over an image without a face, or over a uniform shade."""
         canvas = self._nobody(rng).image
         if rng.random() < 0.3:
             canvas[:] = rng.integers(0, 256) if rng.random() < 0.5 else 0
@@ -163,7 +163,7 @@ class DetectionSamples(SampleStream[Item]):
         return _Scene(canvas, np.stack(boxes), np.zeros(len(boxes), np.float32), np.array(rolls, np.float32))
 
     def _portrait(self, rng: Generator, canvas: Image, *, alone: bool) -> tuple[Image, FloatArray, float]:
-        """Return ``canvas`` with a face laid over it, the face's box and its roll."""
+        """Return ``canvas`` with a face pasted over it, the face's box and its roll."""
         chosen = int(rng.choice(len(self._shares), p=self._shares))
         data = self.data.faces[chosen]
         i = int(rng.integers(len(data)))
@@ -188,7 +188,7 @@ class DetectionSamples(SampleStream[Item]):
         )
         face = warp(image, matrix, self.size)
         inside = warp(np.full(image.shape, 255, np.uint8), matrix, self.size)[..., :1]
-        if rng.random() < 0.5:  # without a hard edge, which would give the face away
+        if rng.random() < 0.5:  # soft edge, because a hard one would reveal the pasted face
             soft = float(rng.uniform(1, 0.06 * self.size))
             blurred = np.asarray(cv2.GaussianBlur(inside, (0, 0), soft), np.float32).reshape(self.size, self.size, 1)
             part = np.clip(blurred * (2 / 255) - 1, 0, 1)
@@ -208,7 +208,7 @@ class DetectionSamples(SampleStream[Item]):
         return _Scene(warp(image, matrix, self.size), np.zeros((0, 4), np.float32), none, none)
 
     def _clip(self, scene: _Scene) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Cut boxes at the image's border; those that are too small or mostly outside do not count."""
+        """Clip boxes at the image's border; those that are too small or mostly outside do not count."""
         boxes, invalid = scene.boxes, scene.invalid
         clipped = np.clip(boxes, -0.5, self.size - 0.5)
         extent, whole = clipped[:, 2:] - clipped[:, :2], (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
@@ -219,24 +219,25 @@ class DetectionSamples(SampleStream[Item]):
 
 
 def _centre(boxes: FloatArray) -> FloatArray:
-    """Centres (..., 2) of boxes (..., 4)."""
+    """Return the centres (..., 2) of boxes (..., 4)."""
     return (boxes[..., :2] + boxes[..., 2:]) * np.float32(0.5)
 
 
 def _inside(box: FloatArray, other: FloatArray) -> bool:
-    """Tell if the centre of either box (4,) lies in the other."""
+    """Return True if the centre of either box (4,) lies inside the other."""
     return any(bool(((_centre(a) > b[:2]) & (_centre(a) < b[2:])).all()) for a, b in ((box, other), (other, box)))
 
 
 def _rolls(data: LandmarkSet) -> FloatArray:
-    """Return the roll (N,) of each face of a set in radians, as far as its annotated points tell."""
+    """Return the roll (N,) of each face of a set in radians, NaN if the annotation does not show it."""
     return np.array([_roll(points) for points in data.points], np.float32)
 
 
 def _roll(points: FloatArray) -> float:
-    """Return the angle by which an upright face was turned, y down, clockwise positive; NaN where unknown.
+    """Return the roll of a face in radians, clockwise positive (y down); NaN if unknown.
 
-    The eyes' line where both are annotated, else the line from the mouth up the nose, for a face in profile.
+    It is the angle of the line through the eyes if both are annotated, else that of the line from the mouth to the
+    visible eye, for a face in profile.
     """
     left, right, mouth = (_mean(points, part) for part in (IBUG_68.left_eye, IBUG_68.right_eye, IBUG_68.mouth))
     if np.isfinite(left).all() and np.isfinite(right).all():
@@ -254,7 +255,7 @@ def _mean(points: FloatArray, part: tuple[int, ...]) -> FloatArray:
 
 
 def _map_boxes(boxes: FloatArray, matrix: FloatArray) -> FloatArray:
-    """Move boxes (k,4) by a transform: the box around the ellipse that fills each."""
+    """Transform boxes (k,4): the result is the bounding box of the transformed ellipse inscribed in each box."""
     if not len(boxes):
         return np.zeros((0, 4), np.float32)
     centres = transform(_centre(boxes), matrix)
@@ -268,13 +269,13 @@ Batch = tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]
 
 
 def collate(items: list[Item]) -> Batch:
-    """Stack the images; boxes stay lists, since images hold different numbers."""
+    """Stack the images of a batch; boxes stay lists, because their number differs between images."""
     images, boxes, counts, rolls = zip(*items, strict=True)
     return torch.stack(images), list(boxes), list(counts), list(rolls)
 
 
 def grid_of(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Centres (N,2) and strides (N,) of all cells of an input of that size, in the network's order."""
+    """Return the centres (N,2) and strides (N,) of all cells of an input of that size, in the network's order."""
     centres = [cell_centres(height // s, width // s, s, device) for s in STRIDES]
     strides = [torch.full((len(c),), float(s), device=device) for c, s in zip(centres, STRIDES, strict=True)]
     return torch.cat(centres), torch.cat(strides)
@@ -284,16 +285,16 @@ def grid_of(height: int, width: int, device: torch.device) -> tuple[Tensor, Tens
 def assign(
     boxes: Tensor, scores: Tensor, truth: Tensor, centres: Tensor, strides: Tensor, *, top: int = 9
 ) -> tuple[Tensor, Tensor]:
-    """Task-aligned assignment (TOOD, Feng et al. 2021) for one picture.
+    """Assign the faces of one image to cells by task-aligned assignment (TOOD, Feng et al. 2021).
 
     Args:
         boxes, scores: (N,4) predictions and (N,) probabilities.
-        truth: (K,4) boxes.
-        centres, strides: the grid.
-        top: cells per face at most.
+        truth: (K,4) true boxes.
+        centres, strides: grid of cells, as returned by ``grid_of``.
+        top: maximum number of cells per face.
 
     Returns:
-        index (N,) of the face each cell stands for, -1 for none, and its target quality (N,).
+        index (N,) of the face assigned to each cell, -1 for none, and the target quality (N,) of the cell.
     """
     index = torch.full((len(centres),), -1, device=centres.device)
     quality = torch.zeros(len(centres), device=centres.device)
@@ -319,7 +320,7 @@ def assign(
 
 
 def detection_losses(model: FaceDetector, batch: Batch) -> dict[str, Tensor]:
-    """Return the quality focal loss on all cells, and generalised IoU and roll on those that stand for a face."""
+    """Return the quality focal loss on all cells, and the generalised IoU and roll losses on assigned cells."""
     images, truths, counts, rolls = batch
     boxes, logits, vectors = model.with_roll(images)
     centres, strides = grid_of(images.shape[2], images.shape[3], images.device)
@@ -343,37 +344,38 @@ def detection_losses(model: FaceDetector, batch: Batch) -> dict[str, Tensor]:
 
 
 def _within(centres: Tensor, boxes: Tensor) -> Tensor:
-    """Which centres (N,2) lie inside any of boxes (K,4)."""
+    """Return a mask (N,) of the centres (N,2) that lie inside any of the boxes (K,4)."""
     low, high = centres[None] > boxes[:, None, :2], centres[None] < boxes[:, None, 2:]
     return (low & high).all(dim=2).any(dim=0)
 
 
 class DetectorLearner(Learner):
-    """The face detector in training."""
+    """Learner of the face detector."""
 
     def __init__(self, network: FaceDetector, spec: Spec, shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
-        """Train ``network``; it is exported with ``shifts``."""
+        """Train ``network``; the exported detector applies ``shifts`` to the logits of each stride."""
         super().__init__()
         self.network, self.spec, self.shifts = network, spec, shifts
 
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
-        """See ``detection_losses``."""
+        """Return the losses of a batch; see ``detection_losses``."""
         return detection_losses(self.network, batch)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``boxes`` (B,N,4) and ``scores`` (B,N)."""
+        """Return ``boxes`` (B,N,4) and ``scores`` (B,N)."""
         out: dict[str, Tensor] = self.exported()(images)
         return out
 
     def exported(self) -> DetectorExport:
-        """The network as it is shipped."""
+        """Return the network as it is shipped."""
         return DetectorExport(self.network, self.shifts)
 
 
 def validate_detector(learner: nn.Module, spec: Spec, data: TrainingData) -> dict[str, float]:
-    """Average precision (IoU 0.5, faces of 24 px and more) and false alarms on the held-out part of the training data.
+    """Return average precision, recall and false alarms on the held-out part of the training data.
 
-    ``missed_precision`` is 1 less the average precision, the figure to minimise.
+    Average precision is at IoU 0.5 over faces of 24 px and more. ``missed_precision`` is 1 minus the average precision,
+    the figure to minimise.
     """
     assert isinstance(learner, DetectorLearner)
     with ModuleRuntime(DetectorExport(learner.network), spec) as runtime:

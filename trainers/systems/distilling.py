@@ -1,4 +1,4 @@
-"""Learners of SD-HRNet's later stages: the supernet with its importance factors, the slim net, students and teacher."""
+"""Learners of SD-HRNet's later stages: supernet, slim network, students with a teacher."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from ..networks.sd_hrnet import SHRNet
 from ..networks.slimming import plain
 from .heat_maps import MapsLearner, validate_maps
 
-SPARSITY = 5e-5  # weight of the sum of the factors' sizes (eq. 2)
+SPARSITY = 5e-5  # weight of the sum of the factors' absolute values (eq. 2)
 
 
 def is_factor(name: str) -> bool:
-    """Is the parameter of that name an importance factor."""
+    """Return True if the parameter of that name is an importance factor."""
     return name.endswith("importance")
 
 
 class GraphLearner(MapsLearner):
-    """A graph in training; its checkpoints say which, so that no other file is needed to build it again."""
+    """Learner of a graph; its checkpoints store the graph, so that no other file is needed to rebuild it."""
 
     network: SHRNet
 
     def structure(self) -> dict[str, Any]:
-        """The network's configuration and the side of its crops in pixels."""
+        """Return the network's configuration and the side of its crops in pixels."""
         return {"config": plain(self.network.config), "size": self.spec.size[0]}
 
 
 class SupernetLearner(GraphLearner):
-    """Importance factors and weights, learned in turn (eq. 2)."""
+    """Learner that trains importance factors and weights in alternation (eq. 2)."""
 
     def __init__(self, network: SHRNet, spec: Spec, *, sigma: float, passes: tuple[int, int]) -> None:
-        """Train ``network``; ``passes`` are the steps of the factors, then of the weights, over and over."""
+        """Train ``network``, alternating the two ``passes``: steps of the factors, then steps of the weights."""
         super().__init__(network, spec, sigma=sigma)
         self.passes = passes
 
     def turn(self, step: int) -> str:
-        """``importance`` or ``weights``."""
+        """Return the turn of a step: ``importance`` or ``weights``."""
         return "importance" if step % sum(self.passes) < self.passes[0] else "weights"
 
     def trained(self, turn: str) -> list[nn.Parameter]:
-        """The factors, or all else."""
+        """Return the importance factors, or all other parameters."""
         return [p for name, p in self.named_parameters() if is_factor(name) == (turn == "importance")]
 
     def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
-        """``maps`` and ``sparsity``."""
-        for name, parameter in self.named_parameters():  # gradients that the loop would drop are not worked out
+        """Return the losses ``maps`` and ``sparsity``."""
+        for name, parameter in self.named_parameters():  # skip gradients that the loop would discard
             parameter.requires_grad_(is_factor(name) == (turn == "importance"))
         factors = [transform.importance for transform in self.network.transforms().values()]
         return super().losses(batch, turn) | {"sparsity": SPARSITY * sparsity(factors)}
 
 
 class SlimLearner(GraphLearner):
-    """A slim network: its factors stay as they were inherited (algorithm 1)."""
+    """Learner of a slim network, whose inherited importance factors stay fixed (algorithm 1)."""
 
     def __init__(self, network: SHRNet, spec: Spec, *, sigma: float) -> None:
         """Train the weights of ``network``."""
@@ -73,34 +73,38 @@ class SlimLearner(GraphLearner):
 
 
 class DistilLearner(SlimLearner):
-    """Two students that start as copies and learn from annotations, from each other and from a teacher (eq. 4).
+    """Learner of two students that start as copies and learn from annotations, each other and a teacher (eq. 4).
 
-    Each student sees the crops through random erasing of its own, the teacher sees them as they are. ``network`` is
-    the first student, and what is exported.
+    Random erasing is drawn separately for each student; the teacher gets the crops unchanged. ``network`` is the first
+    student, which is exported.
 
     Attributes:
-        second: the other student; None without a peer.
-        teacher: frozen; None in a learner that is only used.
+        second: second student; None without a peer.
+        teacher: frozen teacher; None in a learner that is used for inference only.
     """
 
     borrowed: ClassVar[tuple[str, ...]] = ("teacher",)
 
     def __init__(self, network: SHRNet, spec: Spec, *, sigma: float, peer: float, teacher: float, masks: bool) -> None:
-        """Train ``network`` and its copy; ``peer`` and ``teacher`` weigh the distillation losses, 0 leaves them out."""
+        """Train ``network`` and its copy.
+
+        ``peer`` and ``teacher`` are the weights of the distillation losses; 0 leaves a loss out. ``masks`` enables
+        random erasing.
+        """
         super().__init__(network, spec, sigma=sigma)
         self.second = copy.deepcopy(network) if peer else None
         self.teacher: HRNet | None = None
         self.peer, self.teaching, self.masks = peer, teacher, masks
 
     def train(self, mode: bool = True) -> DistilLearner:
-        """As usual, but for the teacher, who never learns."""
+        """Set the training mode of everything except the teacher, which stays frozen in evaluation mode."""
         super().train(mode)
         if self.teacher is not None:
             self.teacher.eval().requires_grad_(False)
         return self
 
     def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
-        """``maps``, ``peer`` and ``teacher`` of each student, numbered."""
+        """Return the losses ``maps``, ``peer`` and ``teacher`` of each student, numbered from 1."""
         images, known = batch["image"], batch["known"]
         maps = [student(erased(images) if self.masks else images).float() for student in self.students]
         both = torch.stack(maps).mean(dim=0).detach()
@@ -116,7 +120,7 @@ class DistilLearner(SlimLearner):
 
     @property
     def students(self) -> list[SHRNet]:
-        """One, or with a peer two."""
+        """List of the students: one, or two with a peer."""
         return [self.network] if self.second is None else [self.network, self.second]
 
     @torch.no_grad()
@@ -124,18 +128,21 @@ class DistilLearner(SlimLearner):
         if not self.teaching:
             return None
         if self.teacher is None:
-            raise TrainingError("there is no teacher to learn from; build the learner with a --teacher")
+            raise TrainingError("there is no teacher to learn from; give --teacher RUN/best.pt of sd-hrnet-teacher")
         maps: Tensor = self.teacher(images)
         return maps.float()
 
 
 def erased(images: Tensor, *, share: float = 0.5, area: tuple[float, float] = (0.02, 0.1)) -> Tensor:
-    """Random erasing (Zhong et al. 2020): a rectangle of zeros, the mean colour, over a ``share`` of the images.
+    """Erase a random rectangle in a ``share`` of the images (random erasing, Zhong et al. 2020).
+
+    The rectangle is filled with zeros, the mean colour. It lies inside the image and is 0.3 to 3.3 times as high as
+    wide.
 
     Args:
         images: (B,3,H,W), normalised.
-        share: of the images that are changed.
-        area: bounds of the rectangle's part of the picture; it is 0.3 to 3.3 times as high as wide and lies inside.
+        share: fraction of the images that are changed.
+        area: smallest and largest area of the rectangle, relative to the image.
     """
     count, _, height, width = images.shape
     chosen, size, aspect, down, across = torch.rand(5, count, 1)  # on the CPU: the same for every device
@@ -149,7 +156,7 @@ def erased(images: Tensor, *, share: float = 0.5, area: tuple[float, float] = (0
 
 
 def validate_students(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
-    """As ``validate_maps``; the second student's figures end in ``2``."""
+    """Return the figures of ``validate_maps`` for each student; names of the second student's figures end in ``2``."""
     assert isinstance(learner, DistilLearner)
     figures = validate_maps(learner, held, spec)
     if learner.second is not None:

@@ -1,4 +1,4 @@
-"""Learners whose network predicts one Gaussian map a landmark: targets, both readings of the maps, validation."""
+"""Learners of Gaussian heatmaps, one per landmark: targets, decoding, validation."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ STRIDE = 4  # pixels of the crop to one cell of the maps
 
 
 def read_maps(maps: Tensor, decoding: Decoding, *, reach: int, stride: int = STRIDE) -> tuple[Tensor, Tensor]:
-    """Points (B,n,2) in crop pixels and confidence (B,n) in 0..1, the height of the peak.
+    """Return points (B,n,2) in crop pixels and confidence (B,n) in 0..1, the height of the peak.
 
-    ``arg_max`` is the papers' way, with a quarter of a cell towards the higher neighbour. ``soft_arg_max`` is the mean
-    of the cells within ``reach`` of the highest one, weighted by their values: a Gaussian's own centre.
+    ``arg_max`` is the papers' decoding, with a shift of a quarter of a cell towards the higher neighbour.
+    ``soft_arg_max`` is the mean of the cells within ``reach`` of the highest one, weighted by their values, which is
+    the exact centre of a Gaussian.
     """
     cells, peak = arg_max(maps, quarter=decoding == "arg_max")
     if decoding == "soft_arg_max":
@@ -39,7 +40,7 @@ def read_maps(maps: Tensor, decoding: Decoding, *, reach: int, stride: int = STR
 
 
 def _around(maps: Tensor, centre: Tensor, reach: int) -> Tensor:
-    """Logarithm of the maps within ``reach`` cells of ``centre`` (B,n,2); everything else counts for nothing."""
+    """Return the logarithm of the maps within ``reach`` cells of ``centre`` (B,n,2), and -1e4 everywhere else."""
     height, width = maps.shape[2:]
     x = torch.arange(width, device=maps.device) - centre[..., 0, None]
     y = torch.arange(height, device=maps.device) - centre[..., 1, None]
@@ -48,77 +49,77 @@ def _around(maps: Tensor, centre: Tensor, reach: int) -> Tensor:
 
 
 def read_by(learner: Learner, decoding: Decoding) -> None:
-    """Let a learner, and what it exports, read its maps by ``decoding``.
+    """Set the decoding of a learner's maps, which its exported network uses too.
 
     Raises:
-        NasionError: it reads no maps, or leaves no choice.
+        NasionError: the learner has no maps, or its decoding is fixed.
     """
     if getattr(learner, "decoding", None) not in get_args(Decoding):
-        raise NasionError(f"a {type(learner).__name__} leaves no choice of decoding; give none")
+        raise NasionError(f"the decoding of a {type(learner).__name__} cannot be chosen; leave the option out")
     vars(learner)["decoding"] = decoding
 
 
 class Reader(nn.Module):
-    """A network of maps with the reading of its maps: what is exported."""
+    """Heatmap network with the decoding of its maps, as it is exported."""
 
     def __init__(self, network: nn.Module, decoding: Decoding, reach: int) -> None:
-        """Read ``network``'s maps by ``decoding``."""
+        """Decode the maps of ``network`` by ``decoding``."""
         super().__init__()
         self.network, self.decoding, self.reach = network, decoding, reach
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``points`` (B,n,2) in crop pixels and ``confidence`` (B,n)."""
+        """Return ``points`` (B,n,2) in crop pixels and ``confidence`` (B,n)."""
         points, confidence = read_maps(self.network(images).float(), self.decoding, reach=self.reach)
         return {"points": points, "confidence": confidence}
 
 
 class MapsLearner(Learner):
-    """A network (images to maps at stride 4) trained by the mean squared error to Gaussians.
+    """Learner of a network from images to maps at stride 4, trained by mean squared error against Gaussians.
 
     Attributes:
         sigma: standard deviation of the targets in cells of the map.
-        decoding: how ``forward`` and the exported network read the maps; validation reports both ways. The default is
-            not the paper's: on held-out faces of 300W at 128 px it was better in every validation, by 6 % of the error.
+        decoding: decoding used by ``forward`` and the exported network; validation reports both. The default is not
+            the paper's: on held-out faces of 300W at 128 px its error was lower in every validation, by 6 %.
     """
 
     def __init__(
         self, network: HRNet | SHRNet, spec: Spec, *, sigma: float, decoding: Decoding = "soft_arg_max"
     ) -> None:
-        """Train ``network`` on crops as ``spec`` describes them."""
+        """Train ``network`` on crops in the format of ``spec``."""
         super().__init__()
         self.network, self.spec, self.sigma, self.decoding = network, spec, sigma, decoding
 
     @property
     def reach(self) -> int:
-        """Cells around the peak that the soft reading looks at: where a target stands above a hundredth."""
+        """Radius in cells around the peak used by soft-argmax; within it a target is above 0.01."""
         return math.ceil(3 * self.sigma)
 
     def targets(self, batch: FaceItem, height: int, width: int) -> Tensor:
-        """Gaussians (B,n,height,width) of height 1 around the exact points, cut off at three sigma."""
+        """Return Gaussians (B,n,height,width) of height 1 around the exact landmarks, truncated at three sigma."""
         cells = (batch["points"] + 0.5) / STRIDE - 0.5
         window = 2 * math.ceil(3 * self.sigma) + 1
         return gaussian_maps(cells, height, width, sigma=self.sigma, window=window, known=batch["known"])
 
     def map_error(self, maps: Tensor, batch: FaceItem) -> Tensor:
-        """Mean over samples and annotated landmarks of each map's mean squared error."""
+        """Return the mean squared error per map, averaged over samples and annotated landmarks."""
         known = batch["known"]
         return masked_mean(masked_mse(maps.float(), self.targets(batch, *maps.shape[2:]), known), known)
 
     def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
-        """``maps``: see ``map_error``."""
+        """Return the loss ``maps``; see ``map_error``."""
         return {"maps": self.map_error(self.network(batch["image"]), batch)}
 
     def reader(self, network: nn.Module) -> Reader:
-        """``network`` with the reading of its maps."""
+        """Return ``network`` with the decoding of its maps."""
         return Reader(network, self.decoding, self.reach)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Points and confidence."""
+        """Return points and confidence."""
         out: dict[str, Tensor] = self.reader(self.network)(images)
         return out
 
     def exported(self) -> nn.Module:
-        """The network rewritten for speed, with the same results: head per branch, factors folded."""
+        """Return the network optimised for speed with the same results: one head per branch, factors folded."""
         network = copy.deepcopy(self.network).eval()
         network.reordered = True
         if isinstance(network, SHRNet):
@@ -127,7 +128,7 @@ class MapsLearner(Learner):
 
 
 class _BothWays(nn.Module):
-    """Points of both readings, one after the other, from one pass through the network."""
+    """Module that returns the points of both decodings, concatenated, from one pass through the network."""
 
     def __init__(self, network: nn.Module, reach: int) -> None:
         super().__init__()
@@ -142,9 +143,10 @@ class _BothWays(nn.Module):
 def validate_maps(
     learner: nn.Module, held: LandmarkSet, spec: Spec, network: nn.Module | None = None
 ) -> dict[str, float]:
-    """Error of a ``MapsLearner``, or of another ``network`` of its, on plain crops of ``held``, by both readings.
+    """Return the errors of a ``MapsLearner`` on plain crops of ``held``, by both decodings.
 
-    As ``validate_points``: ``nme`` and ``fr`` by arg-max as in the papers, ``nme_soft`` and ``fr_soft`` by soft-argmax.
+    ``network`` replaces the learner's own if given. The figures are those of ``validate_points``: ``nme`` and ``fr`` by
+    arg-max as in the papers, ``nme_soft`` and ``fr_soft`` by soft-argmax.
     """
     assert isinstance(learner, MapsLearner)
     samples = FaceSamples(held, spec, Augmentation())

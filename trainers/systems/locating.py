@@ -1,4 +1,4 @@
-"""Networks of every kind on labelled sets: what they say where the faces are, mapped back to the pictures."""
+"""Landmarks of any network on labelled sets, mapped back to image coordinates."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, locate
 from ..learner import device_of
 from .heat_maps import Decoding, read_by
 
-BATCH = 16  # crops that go through a network together
-FILL = 0.8  # part of the picture's side that a face takes before a network that finds faces itself
+BATCH = 16  # crops per batch
+FILL = 0.8  # size of the face relative to the image's side, for networks that detect faces themselves
 
 # --- networks
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network ready to be measured.
+    """Network ready for evaluation.
 
     Attributes:
-        name: as it was asked for.
-        system: recipe or model name, by which ``published`` knows it.
-        runtime: runs it.
-        about: what a report should say of it.
-        in_boxes: for a network that finds faces itself, its landmark head alone: normalised images (B,3,S,S) and boxes
-            (B,1,4) in their pixels to ``points`` (B,1,n,2) and ``confidence``; None where there is no such part.
+        name: name given by the user.
+        system: recipe or model name, as used by ``published``.
+        runtime: runtime of the network.
+        about: details for the report.
+        in_boxes: landmark head of a network that detects faces itself: maps normalised images (B,3,S,S) and boxes
+            (B,1,4) in their pixels to ``points`` (B,1,n,2) and ``confidence``; None if there is no such head.
     """
 
     name: str
@@ -53,22 +53,23 @@ class Model:
 
     @property
     def whole(self) -> bool:
-        """Whether it finds the faces itself."""
+        """True if the network detects the faces itself."""
         return self.runtime.spec.task == "faces"
 
 
 @contextmanager
 def opened(name: str, *, device: torch.device | str = "cpu", decoding: Decoding | None = None) -> Iterator[Model]:
-    """A checkpoint of ``nasion train`` (or its folder), a file that ``nasion export`` wrote, or a shipped network.
+    """Open a checkpoint of ``nasion train``, a file written by ``nasion export``, or a shipped network.
 
     Args:
-        name: see above.
-        device: for checkpoints.
-        decoding: how the maps of a checkpoint are read, where its recipe leaves the choice.
+        name: path of a checkpoint or of its folder, path of an exported file, or name of a shipped network.
+        device: device for checkpoints.
+        decoding: decoding of the maps of a checkpoint, if its recipe allows a choice.
 
     Raises:
-        ModelError: it is none of these, a network that finds no landmarks, or a file that has its decoding inside.
-        NasionError: the network leaves no choice of decoding.
+        ModelError: ``name`` is none of these, the network finds no landmarks, or ``decoding`` is given for a file,
+            which has its decoding inside.
+        NasionError: the decoding of the network cannot be chosen.
     """
     path = Path(name)
     path = path / "best.pt" if path.is_dir() else path
@@ -104,16 +105,16 @@ def _file(name: str, path: Path) -> Model:
     return Model(name, runtime.spec.name, runtime, {"provider": runtime.provider})
 
 
-# --- where the points are
+# --- locating landmarks
 
 
 def locate_at_truth(runtime: Runtime, data: LandmarkSet, *, masks: bool = False) -> Located:
-    """Points in the crops that the annotation gives: squares around its points by the network's margin, not turned.
+    """Return the landmarks found in crops around the annotated landmarks.
 
-    With ``masks`` the faces wear synthetic ones.
+    Crops are squares with the network's margin, not rotated. With ``masks`` the faces wear synthetic masks.
 
     Raises:
-        ModelError: the network has another number of points than the set.
+        ModelError: the network has another number of landmarks than the set.
     """
     _check_points(runtime, data)
     points, confidence = [], []
@@ -133,12 +134,12 @@ def _region(points: FloatArray, runtime: Runtime) -> Region:
 
 
 def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet, *, masks: bool = False) -> Located:
-    """Points of the labelled face as the tracker finds it in the whole picture, NaN where it does not.
+    """Return the landmarks of the labelled face as tracked in the whole image, NaN where the tracker misses it.
 
-    With ``masks`` the labelled faces wear synthetic ones.
+    With ``masks`` the labelled faces wear synthetic masks.
 
     Raises:
-        ModelError: the network has another number of points than the set.
+        ModelError: the network has another number of landmarks than the set.
     """
     _check_points(runtime, data)
     with Tracker.from_networks(detector, runtime, smooth="none") as tracker:
@@ -148,28 +149,30 @@ def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet, *
 def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
     ours, theirs = runtime.spec.landmarks, data.points.shape[1]
     if ours != theirs:
-        raise ModelError(f"model {runtime.spec.name!r} finds {ours} points, the set {data.name} has {theirs}")
+        raise ModelError(f"model {runtime.spec.name!r} finds {ours} landmarks, the set {data.name} has {theirs}")
 
 
-# --- networks that find faces themselves
+# --- networks that detect faces themselves
 
 
 def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool, masks: bool = False) -> Located:
-    """Points of the labelled face in pictures of which it takes ``FILL`` of the side, upright and in the middle.
+    """Return the landmarks of the labelled face by a network that detects faces itself.
+
+    The face is centred and upright in the image and takes ``FILL`` of its side.
 
     Args:
-        model: a network that finds faces itself.
-        data: the faces.
-        boxes: give the network the true boxes; else it looks for the face, and one that it misses is NaN.
-        masks: whether the faces wear synthetic masks.
+        model: network that detects faces itself.
+        data: labelled faces.
+        boxes: give the network the true boxes; otherwise it detects the face, and a missed face is NaN.
+        masks: put synthetic masks on the faces.
 
     Raises:
-        ModelError: the network has another number of points than the set, or takes no boxes.
+        ModelError: the network has another number of landmarks than the set, or takes no boxes.
     """
     _check_points(model.runtime, data)
     if boxes and model.in_boxes is None:
         raise ModelError(
-            f"model {model.name!r} finds faces itself and takes no boxes, as every exported file of that kind; "
+            f"model {model.name!r} detects faces itself and takes no boxes, like every exported file of that kind; "
             "measure it with --detector own, or give the checkpoint, whose landmark head takes true boxes"
         )
     size, spec = model.runtime.spec.size[0], model.runtime.spec
@@ -191,7 +194,7 @@ def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool, masks: b
 
 @torch.no_grad()
 def _in_box(model: Model, images: FloatArray, box: FloatArray) -> Outputs:
-    """The landmark head in one true box (4,) of one picture (1,3,S,S)."""
+    """Run the landmark head in one true box (4,) of one image (1,3,S,S)."""
     assert model.in_boxes is not None
     assert isinstance(model.runtime, ModuleRuntime)
     device = device_of(model.runtime.module)
@@ -200,7 +203,10 @@ def _in_box(model: Model, images: FloatArray, box: FloatArray) -> Outputs:
 
 
 def _found(outputs: Outputs, truth: FloatArray) -> int | None:
-    """Which valid face of the first picture lies over the box ``truth`` (4,), if any does."""
+    """Return the index of the valid face of the first image with the highest IoU with the box ``truth`` (4,).
+
+    Returns None if that IoU is below ``FOUND_OVERLAP``.
+    """
     overlap = iou(outputs["boxes"][0], truth[None])[:, 0] * outputs["valid"][0]
     best = int(overlap.argmax())
     return best if overlap[best] >= FOUND_OVERLAP else None

@@ -1,7 +1,7 @@
-"""The pixel-wise classification study (Hsu et al.): a recipe for each column of the paper's table 2, and more.
+"""Recipes of the pixel-wise classification study (Hsu et al.): table 2 and more.
 
-Every network also trains against a discriminator of shapes (``-disc``). ``docs/papers/pwc.md`` says which readings were
-taken.
+Each network also has a recipe with a discriminator of shapes (``-disc``). ``docs/papers/pwc.md`` lists the choices made
+where the paper is unclear.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from .pwc_learners import (
 
 AUGMENTATION = Augmentation(rotation=30.0, scale=(0.6, 1.0))
 CROP_MARGIN = 1.3
-# Of the mean confidence: at an eighth of the width `pwc` keeps 95 %, `pwc-distribution` 99 % of held-out faces, and
-# both 1 % of squares without one.
+# Threshold of the mean confidence. At an eighth of the width `pwc` keeps 95 % and `pwc-distribution` 99 % of held-out
+# faces, and both keep 1 % of squares without a face.
 THRESHOLD = 0.38
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """One column of the paper's table 2.
+    """Column of the paper's table 2.
 
-    ``hurried`` is the rate where minutes are limited. At 20 to 30 times the paper's, all variants still learned eight
-    faces; only the cascade against a discriminator did not, from 3e-2 on. On 300W heat map regression learned at 1e-3
-    for 500 steps, then fell back to background everywhere.
+    ``hurried`` is the learning rate if ``minutes`` is given. At 20 to 30 times the paper's rate all variants still
+    learned eight faces by heart, except the cascade with a discriminator, which failed from 3e-2 on. On 300W, heatmap
+    regression learned at 1e-3 for 500 steps, then collapsed to background everywhere.
     """
 
     name: str
@@ -64,10 +64,10 @@ class _Model:
 
 
 _MODELS = (
-    _Model("pwc-direct", "direct regression of the points", Regression, DirectRegression, 224, 1e-3, 3e-3),
+    _Model("pwc-direct", "direct regression of the landmarks", Regression, DirectRegression, 224, 1e-3, 3e-3),
     _Model("pwc-dan", "cascaded regression (DAN), three stages", Regression, DAN, 112, 1e-3, 3e-3),
-    _Model("pwc-distribution", "a distribution a landmark", Distribution, partial(MapNetwork, background=False)),
-    _Model("pwc-heatmap", "heat map regression", HeatmapRegression, partial(MapNetwork, background=True), hurried=3e-4),
+    _Model("pwc-distribution", "one distribution per landmark", Distribution, partial(MapNetwork, background=False)),
+    _Model("pwc-heatmap", "heatmap regression", HeatmapRegression, partial(MapNetwork, background=True), hurried=3e-4),
     _Model("pwc", "pixel-wise classification", PixelClassification, partial(MapNetwork, background=True)),
     _Model("pwc-hybrid", "pixel classes and distances", Hybrid, partial(MapNetwork, background=True)),
 )
@@ -92,7 +92,10 @@ def _build(model: _Model, critic: bool, options: Options) -> Study:
 
 
 def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
-    """Samples, the mean shape for those networks that begin there, and for maps the soft reading beside arg-max."""
+    """Prepare samples and validation.
+
+    Networks that start from the mean shape are given it. For maps, validation also reports soft-argmax.
+    """
     prepared = prepare_faces(AUGMENTATION)(learner, root, options)
     assert isinstance(learner, Study)
     assert isinstance(prepared.samples, FaceSamples)
@@ -109,7 +112,7 @@ def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
 
 
 def mean_shape(samples: FaceSamples) -> Tensor:
-    """Mean of the points (n,2) over all plain crops, in crop pixels, what is not annotated left out."""
+    """Return the mean points (n,2) over all plain crops, in crop pixels, ignoring landmarks without annotation."""
     shapes = []
     for points in samples.data.points:
         region = region_of_points(points[np.isfinite(points).all(axis=1)], margin=samples.spec.crop_margin)
@@ -118,10 +121,11 @@ def mean_shape(samples: FaceSamples) -> Tensor:
 
 
 def _schedule(model: _Model, critic: bool, options: Options) -> Schedule:
-    """Adam at one rate until ten checks, 1,000 iterations apart, brought nothing; the paper names no last step.
+    """Return the schedule: Adam at a constant rate until ten validations, 1,000 iterations apart, bring no improvement.
 
-    Where minutes are limited: faster, by a cosine that ends with them, and the weights averaged. An iteration
-    with a discriminator is three steps: one of its own and two of the network.
+    The paper does not give the number of steps. If ``minutes`` is given, the rate is higher and follows a cosine that
+    ends with them, and the weights are averaged. An iteration with a discriminator is three steps: one of the
+    discriminator and two of the network.
     """
     turns = (CRITIC, FINDER) if critic else ("all",)
     each = 3 if critic else 1

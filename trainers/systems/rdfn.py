@@ -1,4 +1,4 @@
-"""RDFN: what its two halves learn from, the paper's two phases, and its ablations by name.
+"""Recipes of RDFN: the paper's two phases, joint training, and its ablations.
 
 Paper: "Region-Aware Deep Feature-Fused Network for Robust Facial Landmark Localization" (Lin and Liang 2023).
 """
@@ -27,10 +27,10 @@ from .rdfn_learners import DetectorLearner, HeadLearner, RDFNLearner
 from .whole_pictures import Framing, PictureSamples, validate_boxes, validate_faces
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-MARGIN = 1.2  # of a region over its box: a tight one has its outermost points on its border (docs/papers/rdfn.md)
-CROP_MARGIN = 1.25  # of the crops that the head alone takes
-# Mean of the maps' peaks, of a head of quarter width at 128 px: at most 0.22 on 150 squares of background, less than
-# 0.48 on one in a hundred of the held-out faces.
+MARGIN = 1.2  # size of a region relative to its box; the outermost landmarks lie on a tight box (docs/papers/rdfn.md)
+CROP_MARGIN = 1.25  # margin of the crops for the head alone
+# Threshold of the mean peak of the maps. For a head of quarter width at 128 px it was at most 0.22 on 150 squares of
+# background, and below 0.48 on one in a hundred of the held-out faces.
 HEAD_THRESHOLD = 0.35
 
 
@@ -39,7 +39,7 @@ def _config(options: Options, changes: dict[str, Any]) -> RDFNConfig:
     config = replace(PRESETS["paper_counts"], landmarks=options.landmarks, **own)
     size, width = options.size or config.size, config.width if options.width is None else options.width
     if size % 16:
-        raise NasionError(f"--size {size} cannot be divided by 16, the coarsest stride of RDFN; try {size // 16 * 16}")
+        raise NasionError(f"--size {size} is not a multiple of 16, the coarsest stride of RDFN; try {size // 16 * 16}")
     return replace(config, size=size, width=width)
 
 
@@ -78,10 +78,10 @@ def _build(name: str, task: Task, changes: dict[str, Any], *, frozen: bool) -> C
 
 
 def head_of(learner: Learner) -> HeadLearner:
-    """The landmark head of a network that finds faces itself, for crops of faces found otherwise.
+    """Return the landmark head of a network that detects faces itself, for crops from another face detector.
 
     Raises:
-        NasionError: it is no such network.
+        NasionError: the learner is not a whole RDFN.
     """
     if not isinstance(learner, RDFNLearner):
         raise NasionError(f"{learner.spec.name} has no landmark head of its own; only the whole RDFN has")
@@ -92,10 +92,10 @@ def head_of(learner: Learner) -> HeadLearner:
 
 
 def begin_from(learner: Learner, path: Path) -> None:
-    """Take what a checkpoint of any RDFN recipe has of backbone, detector and head; a part that it lacks stays new.
+    """Load backbone, detector and head from a checkpoint of any RDFN recipe; parts that it lacks stay as they are.
 
     Raises:
-        TrainingError: the file cannot be read, or one of its parts is of another make.
+        TrainingError: the file cannot be read, or one of its parts has another structure.
     """
     theirs, own = checkpoint.load(path)["average"], checkpoint.kept(learner)
 
@@ -109,12 +109,12 @@ def begin_from(learner: Learner, path: Path) -> None:
 
 
 def _nobody(root: Path) -> tuple[Path, ...]:
-    """Pictures without a face, if there are any beside the data set."""
+    """Return the images without a face in the data folder, if there are any."""
     return read_negatives(root) if layout_of("negatives").find(root, "train") else ()
 
 
 def _pictures(learner: Learner, root: Path, options: Options) -> tuple[PictureSamples, PictureSamples]:
-    """Samples for training and for validation, which gets every twelfth picture."""
+    """Return the samples for training and for validation; every twelfth image is held out for validation."""
     faces, nobody = read_set(options.set, root, part="train"), _nobody(root)
     parts: list[tuple[LandmarkSet, list[Path]]] = [
         (faces.pick(of_faces), [nobody[i] for i in of_nobody])
@@ -133,7 +133,7 @@ def _prepare_whole(learner: Learner, root: Path, options: Options) -> Prepared:
     assert isinstance(learner, RDFNLearner)
     if learner.frozen and options.start is None:
         raise NasionError(
-            "this recipe leaves backbone and detector as they are and needs them trained: "
+            "this recipe freezes backbone and detector and needs trained ones: "
             "give --start RUN/best.pt of rdfn-detector"
         )
     training, held = _pictures(learner, root, options)
@@ -145,12 +145,12 @@ def _prepare_whole(learner: Learner, root: Path, options: Options) -> Prepared:
     return Prepared(training, None, validate)
 
 
-# Rotation as in the paper; a crop cannot be scaled by 0.5 or 2 and still show a face that fills it.
+# Rotation as in the paper. The paper's scales of 0.5 and 2 do not apply to crops that the face fills.
 _ON_CROPS = Augmentation(rotation=30.0, scale=(0.85, 1.1), shift=0.04, flip=0.5)
 
 
 def _schedule(options: Options) -> Schedule:
-    """The paper's; where minutes are limited, and with them public weights of no use, one that learns from scratch."""
+    """Return the paper's schedule, or a faster one for training from scratch if ``minutes`` is given."""
     if options.minutes is None:
         paper = Optimiser("sgd", rate=1e-3, decay=5e-4, drops=((1 / 3, 0.1), (2 / 3, 0.1)))
         return Schedule(steps=150_000, batch=2, optimisers=(paper,), validate_every=5000)

@@ -1,4 +1,4 @@
-"""What RDFN's halves learn from: labels of anchors, classes of map cells, and the learners of the paper's phases."""
+"""Learners and losses of RDFN: anchor labels, classes of map cells, the paper's phases."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ..networks.region_head import MAP, logits_at
 from ..targets import class_map
 from .whole_pictures import PictureItem
 
-FACE, NO_FACE = 0.7, 0.3  # IoU at which an anchor stands for a face, and below which for none (Faster R-CNN)
-FACES = 0.25  # share of its face's anchors in a picture's loss; a dozen of the 256 drawn by Faster R-CNN are too few
-RADIUS = 2.0  # cells: a single one would leave reweighting nothing to weigh
-FOREGROUND = 10.0  # weight of a landmark's cells over background's, of which there are fifteen times as many
-CELLS_DRAWN = 2048  # cells of a score map that a step looks at; 68 landmarks own 884 at most
+FACE, NO_FACE = 0.7, 0.3  # IoU from which an anchor is positive, and below which it is negative (Faster R-CNN)
+FACES = 0.25  # share of positive anchors in an image's loss; the dozen of 256 that Faster R-CNN draws are too few
+RADIUS = 2.0  # cells per landmark; with a single cell, location reweighting would have nothing to average
+FOREGROUND = 10.0  # weight of landmark cells relative to background cells, which are fifteen times as many
+CELLS_DRAWN = 2048  # cells of a score map used in a step; 68 landmarks cover at most 884
 
 
 # --- losses
 
 
 def label_anchors(anchors: Tensor, boxes: Tensor, present: Tensor) -> Tensor:
-    """What each anchor (N,4) stands for in each picture: 1 its face, 0 no face, -1 neither.
+    """Label each anchor in each image: 1 for the face, 0 for background, -1 for ignored.
 
     Args:
         anchors: (N, 4).
-        boxes: (B, 4), one a picture.
-        present: (B,) 0 for pictures without a face.
+        boxes: (B, 4), one per image.
+        present: (B,) 0 for images without a face.
 
     Returns:
-        (B, N) int64. The best anchor always stands for the face.
+        (B, N) int64. The anchor with the highest IoU is always labelled as the face.
     """
     overlap, _ = box_overlap(anchors, boxes[:, None])
     overlap = overlap * present[:, None]
@@ -45,9 +45,10 @@ def label_anchors(anchors: Tensor, boxes: Tensor, present: Tensor) -> Tensor:
 
 
 def anchor_weight(labels: Tensor) -> Tensor:
-    """Weight of each anchor (B,N) in the loss of its picture: all faces together ``FACES`` of it, if there is one.
+    """Return the weight (B,N) of each anchor in the loss of its image.
 
-    Faster R-CNN draws anchors for this; the mean over all draws has no chance in it and looks at every anchor.
+    Positive anchors have a total weight of ``FACES`` if the image has a face. Faster R-CNN draws anchors at random
+    instead; these weights are the expectation over all draws, deterministic and over all anchors.
     """
     face, none = labels == 1, labels == 0
     faces, nones = face.sum(dim=1, keepdim=True), none.sum(dim=1, keepdim=True)
@@ -56,7 +57,7 @@ def anchor_weight(labels: Tensor) -> Tensor:
 
 
 def detection_losses(outputs: tuple[Tensor, Tensor, Tensor], boxes: Tensor, present: Tensor) -> dict[str, Tensor]:
-    """``class`` and ``box`` from the detection head's outputs, as in Faster R-CNN."""
+    """Return the losses ``class`` and ``box`` of the detection head's outputs, as in Faster R-CNN."""
     logits, deltas, anchors = outputs
     labels = label_anchors(anchors, boxes, present)
     classes = (rpn_class(logits, labels) * anchor_weight(labels)).sum(dim=1).mean()
@@ -66,10 +67,10 @@ def detection_losses(outputs: tuple[Tensor, Tensor, Tensor], boxes: Tensor, pres
 
 
 def landmark_loss(network: RegionLandmarks, taps: list[Tensor], rois: Tensor, points: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy of the cells of the score maps in rois (B,R,4), with points (B,n,2) and ``known`` (B,n).
+    """Return the cross-entropy of the score map cells in rois (B,R,4), with points (B,n,2) and ``known`` (B,n).
 
-    All cells of landmarks count, and of the background as many as are left of ``CELLS_DRAWN``, which stand for all of
-    it: the same mean as over all cells, in a fifth of the time.
+    All landmark cells are used. The rest of ``CELLS_DRAWN`` is drawn from the background and weighted to represent all
+    of it, which gives the same expected mean as all cells in a fifth of the time.
     """
     coarse = network.head.coarse(network.regions(taps, rois))
     cells = network.to_cells(points[:, None], rois).flatten(0, 1)
@@ -85,7 +86,7 @@ def landmark_loss(network: RegionLandmarks, taps: list[Tensor], rois: Tensor, po
 
 
 class DetectorLearner(Learner):
-    """Phase 1: backbone and boxes."""
+    """Learner of phase 1: backbone and boxes."""
 
     def __init__(self, network: RegionDetector, spec: Spec) -> None:
         """Train ``network``."""
@@ -93,18 +94,18 @@ class DetectorLearner(Learner):
         self.network, self.spec = network, spec
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``boxes`` (B,K,4) in pixels and ``scores`` (B,K)."""
+        """Return ``boxes`` (B,K,4) in pixels and ``scores`` (B,K)."""
         found: dict[str, Tensor] = self.network(images)
         return found
 
     def losses(self, batch: PictureItem, turn: str) -> dict[str, Tensor]:
-        """``class`` and ``box``."""
+        """Return the losses ``class`` and ``box``."""
         taps = self.network.features(batch["image"])
         return detection_losses(self.network.detector(taps[-1]), batch["box"], batch["present"])
 
 
 class RDFNLearner(Learner):
-    """Phase 2: the landmarks, with all else as it is (``frozen``) or with everything else."""
+    """Learner of phase 2: landmarks only, with everything else ``frozen``, or all parts together."""
 
     def __init__(self, network: RDFN, spec: Spec, *, frozen: bool) -> None:
         """Train ``network``."""
@@ -115,7 +116,7 @@ class RDFNLearner(Learner):
             network.detector.requires_grad_(False)
 
     def train(self, mode: bool = True) -> RDFNLearner:
-        """Switch to training; what is frozen keeps its statistics too."""
+        """Set the training mode; frozen parts stay in evaluation mode and keep their statistics."""
         super().train(mode)
         if self.frozen:
             self.network.backbone.eval()
@@ -123,12 +124,12 @@ class RDFNLearner(Learner):
         return self
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Faces: see ``RDFN.forward``."""
+        """Return the faces; see ``RDFN.forward``."""
         found: dict[str, Tensor] = self.network(images)
         return found
 
     def losses(self, batch: PictureItem, turn: str) -> dict[str, Tensor]:
-        """``class``, ``box`` (unless frozen) and ``landmarks``."""
+        """Return the losses ``class``, ``box`` (unless frozen) and ``landmarks``."""
         taps = self.network.features(batch["image"])
         found = landmark_loss(self.network, taps, batch["rois"], batch["points"], batch["known"])
         if self.frozen:
@@ -138,7 +139,7 @@ class RDFNLearner(Learner):
 
 
 class HeadLearner(Learner):
-    """Backbone and landmark head on crops, each holding a face in the square in its middle."""
+    """Learner of backbone and landmark head on crops, each with a face in its central square."""
 
     def __init__(self, network: RegionLandmarks, spec: Spec) -> None:
         """Train ``network``."""
@@ -146,19 +147,19 @@ class HeadLearner(Learner):
         self.network, self.spec = network, spec
 
     def boxes(self, images: Tensor) -> Tensor:
-        """The squares (B,1,4) in which crops (B,3,S,S) hold their faces, pixels."""
+        """Return the squares (B,1,4), in pixels, that contain the faces of crops (B,3,S,S)."""
         size = images.shape[-1]
         middle, half = (size - 1) / 2, size / self.spec.crop_margin / 2
         box = images.new_tensor([middle - half, middle - half, middle + half, middle + half])
         return box.expand(images.shape[0], 1, 4)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``points`` (B,n,2) in crop pixels and ``confidence`` (B,n)."""
+        """Return ``points`` (B,n,2) in crop pixels and ``confidence`` (B,n)."""
         points, confidence = self.network.locate(self.network.features(images), self.boxes(images))
         return {"points": points[:, 0], "confidence": confidence[:, 0]}
 
     def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
-        """``landmarks``."""
+        """Return the loss ``landmarks``."""
         images = batch["image"]
         taps = self.network.features(images)
         loss = landmark_loss(self.network, taps, self.boxes(images), batch["points"], batch["known"])

@@ -1,7 +1,7 @@
-"""RHT: the paper's recipe, and its ablations by name.
+"""Recipes of RHT: the paper's network and its ablations.
 
-Paper: "Precise Facial Landmark Detection by Reference Heatmap Transformer" (Wan et al. 2023); docs/papers/rht.md says
-how it was read.
+Paper: "Precise Facial Landmark Detection by Reference Heatmap Transformer" (Wan et al. 2023). docs/papers/rht.md lists
+the choices made where the paper is unclear.
 """
 
 from __future__ import annotations
@@ -39,25 +39,28 @@ AUGMENTATION = Augmentation(
     blur=0.3,
 )
 
-# Of the mean confidence: at half the width all of the held-out faces passed, and no square without one.
+# Threshold of the mean confidence. At half the width all held-out faces passed, and no square without a face.
 THRESHOLD = 0.33
 
 EPOCHS, BATCH = 150, 8
 PAPER = Optimiser("adam", rate=1e-4, decay=0.0, floor=0.1)
-# From scratch in minutes the paper's rate, meant for pretrained backbones and 150 epochs, hardly leaves the empty map.
-# The encoder wants a slow start: at twice this rate after 50 steps it learned nothing in 500.
+# In minutes of training from scratch, the paper's rate for pretrained backbones and 150 epochs hardly improves on empty
+# maps. The encoder needs a long warmup: at twice this rate after 50 steps it learned nothing in 500.
 BRIEF = Optimiser("adam", rate=2e-3, decay=0.0, warmup=300)
 
 
 def _schedule(options: Options) -> Schedule:
-    """The paper's epochs over the set; faster where minutes are limited."""
+    """Return the paper's epochs over the set, with a faster optimiser if ``minutes`` is given."""
     batch = options.batch or BATCH
     schedule = Schedule(EPOCHS * options.training_faces // batch, batch, (PAPER,))
     return replace(schedule, optimisers=(BRIEF,), validate_every=400) if options.minutes else schedule
 
 
 def _prepare(*, references: str | None = None, study: bool = False) -> Callable[[Learner, Path, Options], Prepared]:
-    """Samples with references from the training faces; validation with those of the set ``references``, if given."""
+    """Return the ``prepare`` of a recipe: samples paired with references from the training faces.
+
+    Validation uses references from the set ``references`` if given; ``study`` adds the figures of ``ReferenceStudy``.
+    """
 
     def prepare(learner: Learner, root: Path, options: Options) -> Prepared:
         assert isinstance(learner, RHTLearner)
@@ -85,15 +88,15 @@ def _prepare(*, references: str | None = None, study: bool = False) -> Callable[
 def _check_points(data: LandmarkSet, spec: Spec) -> None:
     if data.points.shape[1] != spec.landmarks:
         raise NasionError(
-            f"{data.name} has {data.points.shape[1]} points a face, the network {spec.landmarks}; "
-            "choose another --set, or another recipe"
+            f"{data.name} has {data.points.shape[1]} landmarks per face, the network {spec.landmarks}; "
+            "choose another --set or another recipe"
         )
 
 
 def _build(options: Options, name: str, *, boundaries: bool, **parts: Any) -> RHTLearner:
     size = options.size or SIZE
     if size % 64:
-        raise NasionError(f"size {size} is not a multiple of 64, which RHT's halvings need; try 128 or 256")
+        raise NasionError(f"size {size} is not a multiple of 64, which RHT's downsampling needs; try 128 or 256")
     config = RHTConfig(
         landmarks=options.landmarks,
         boundaries=len(BOUNDARIES[options.landmarks]) if boundaries else 0,

@@ -1,4 +1,4 @@
-"""The learner of RHT: its losses, its reference, the reading of its maps, its validation."""
+"""Learner of RHT: losses, reference face, decoding of the maps, validation."""
 
 from __future__ import annotations
 
@@ -25,46 +25,46 @@ from .heat_maps import Decoding, read_maps
 
 SIZE = 256  # side of the paper's crop, pixels
 STRIDE = 2  # pixels of the crop to one cell of the maps
-SIGMA = 2.0  # of Gaussians and boundaries, in cells of the paper's 128 x 128 maps, and of smaller ones
+SIGMA = 2.0  # sigma of Gaussians and boundaries, in cells of the paper's 128 x 128 maps and of smaller ones
 TRANSFER = 0.1  # weight of the second loss, lambda of eq. 9
 
 
 class RHTLearner(Learner):
-    """The network with its losses and the face that it falls back on as a reference.
+    """RHT with its losses and the default reference face.
 
     Attributes:
-        decoding: how ``forward`` reads the maps.
+        decoding: decoding of the maps in ``forward``.
         reference_image, reference_points: crop (1,3,S/2,S/2) and points (1,n,2), in pixels of a crop of side S, of the
-            reference that ``forward`` uses; nothing to see before ``set_reference``.
+            reference that ``forward`` uses; zeros before ``set_reference``.
     """
 
     reference_image: Tensor
     reference_points: Tensor
 
     def __init__(self, config: RHTConfig, spec: Spec, *, decoding: Decoding = "soft_arg_max") -> None:
-        """Build the network of ``config`` for crops as ``spec`` describes them."""
+        """Build the network of ``config`` for crops in the format of ``spec``."""
         super().__init__()
         self.network, self.spec, self.decoding = RHT(config), spec, decoding
         self.curves = BOUNDARIES[config.landmarks] if config.boundaries else ()
-        self.sigma = max(SIGMA, SIGMA * config.size / SIZE)  # narrower ones in an empty map are learned too slowly
+        self.sigma = max(SIGMA, SIGMA * config.size / SIZE)  # narrower Gaussians are learned too slowly
         side = config.size // STRIDE
         self.register_buffer("reference_image", torch.zeros(1, 3, side, side))
         self.register_buffer("reference_points", torch.zeros(1, config.landmarks, 2))
 
     @property
     def compares(self) -> bool:
-        """Whether the network has a part that looks at a reference."""
+        """True if the network has a part that uses a reference."""
         return self.network.config.stm or self.network.config.htm
 
     def set_reference(self, item: FaceItem) -> None:
-        """Let ``forward`` compare every face with this one; all its points must be annotated."""
+        """Set the reference of ``forward``; all landmarks of the face must be annotated."""
         self.reference_image.copy_(halve(item["image"][None]))
         self.reference_points.copy_(item["points"][None])
 
     def targets(self, points: Tensor, known: Tensor) -> Tensor:
-        """Maps (B, landmarks + boundaries, S/2, S/2) of points (B,n,2) in crop pixels: Gaussians, then boundaries.
+        """Return the target maps (B, landmarks + boundaries, S/2, S/2) of points (B,n,2) in crop pixels.
 
-        What is not annotated, ``known`` (B,n) 0, has an empty map.
+        Gaussians come first, then boundaries. Landmarks without annotation (``known`` (B,n) is 0) have an empty map.
         """
         side = self.network.config.size // STRIDE
         cells = ((points + 0.5) / STRIDE - 0.5).masked_fill(known[..., None] == 0, torch.nan)
@@ -74,7 +74,7 @@ class RHTLearner(Learner):
         return torch.cat([maps, boundary_maps(cells, side, side, curves=self.curves, sigma=self.sigma)], dim=1)
 
     def remember(self, image: Tensor, points: Tensor, known: Tensor) -> Reference | None:
-        """What the network keeps of references, None if it needs none.
+        """Return the features of references that the network keeps, None if it needs none.
 
         Args:
             image: (R,3,S/2,S/2), normalised like the crops.
@@ -83,15 +83,15 @@ class RHTLearner(Learner):
         return self.network.remember(image, self.targets(points, known)) if self.compares else None
 
     def own_reference(self) -> Reference | None:
-        """What the network keeps of the reference that was set."""
+        """Return the features of the reference given to ``set_reference``."""
         points = self.reference_points
         return self.remember(self.reference_image, points, torch.ones_like(points[..., 0]))
 
     def losses(self, batch: PairedItem, turn: str) -> dict[str, Tensor]:
-        """``landmarks`` and ``boundaries`` (eq. 7), and where both transformations are there ``transfer`` (eq. 8).
+        """Return the losses ``landmarks`` and ``boundaries`` (eq. 7), and ``transfer`` (eq. 8).
 
-        The squared norms of eq. 7 are sums over a map. Hidden landmarks do not count, nor do boundaries that could not
-        be drawn.
+        ``transfer`` is there only if the network has both transformations. The squared norms of eq. 7 are sums over a
+        map. Hidden landmarks do not count, nor do boundaries with a landmark that is not annotated.
         """
         reference = None
         if self.compares:
@@ -113,38 +113,41 @@ class RHTLearner(Learner):
         return parts
 
     def read(self, outcome: Outcome, decoding: Decoding | None = None) -> dict[str, Tensor]:
-        """``points`` (B,n,2) in crop pixels and ``confidence`` (B,n), the height of the peak.
+        """Return ``points`` (B,n,2) in crop pixels and ``confidence`` (B,n), the height of the peak.
 
-        ``decoding`` other than the learner's own is for comparison.
+        ``decoding`` replaces the learner's own, for comparison.
         """
         maps, reach = outcome.maps[:, : self.network.config.landmarks].float(), max(1, round(2 * self.sigma))
         points, confidence = read_maps(maps, decoding or self.decoding, reach=reach, stride=STRIDE)
         return {"points": points, "confidence": confidence}
 
     def find(self, images: Tensor, others: FaceItem, coarse: int = 1) -> Tensor:
-        """Points (B,n,2) in crop pixels, each crop with a reference of its own, made ``coarse`` times coarser."""
+        """Return points (B,n,2) in crop pixels, with one reference per crop, coarsened by the factor ``coarse``."""
         device = images.device
         image, points, known = (others[name].to(device) for name in ("image", "points", "known"))
         image = coarser(halve(image), coarse) if coarse > 1 else halve(image)
         return self.read(self.network(images, self.remember(image, points, known)))["points"]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Points and confidence, with the reference that was set."""
+        """Return points and confidence, using the reference given to ``set_reference``."""
         return self.read(self.network(images, self.own_reference()))
 
     def exported(self) -> nn.Module:
-        """The same with all that is known of the reference worked out."""
+        """Return the network with the features of its reference precomputed."""
         return RHTReader(self)
 
 
 def _disagreement(hard: Scales, soft: Scales, attention: Scales) -> Tensor:
-    """Mean over the scales of eq. 8. The soft side teaches: no gradient through it, so that the affine map learns."""
+    """Return the mean over the scales of eq. 8.
+
+    The soft transformation is the target: no gradient flows through it, so that the affine map learns.
+    """
     scales = zip(hard, soft, attention, strict=True)
     return torch.stack([transfer_l1(e, s.detach(), a.detach()) for e, s, a in scales]).mean()
 
 
 class RHTReader(nn.Module):
-    """A trained learner with its reference worked out: what is exported."""
+    """Trained learner with the features of its reference precomputed, as it is exported."""
 
     keys: Tensor
     coarse: Tensor
@@ -153,7 +156,7 @@ class RHTReader(nn.Module):
 
     @torch.no_grad()
     def __init__(self, learner: RHTLearner) -> None:
-        """Take what ``learner`` keeps of its reference, in evaluation mode."""
+        """Compute the reference features of ``learner`` in evaluation mode."""
         super().__init__()
         self.learner = learner
         training = learner.training
@@ -167,13 +170,16 @@ class RHTReader(nn.Module):
                 self.register_buffer(name, value)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Normalised crops (B,3,S,S) to ``points`` (B,n,2) in crop pixels and ``confidence`` (B,n)."""
+        """Return ``points`` (B,n,2) in crop pixels and ``confidence`` (B,n) of normalised crops (B,3,S,S)."""
         reference = Reference(self.keys, (self.coarse, self.middle, self.fine)) if self.compares else None
         return self.learner.read(self.learner.network(images, reference))
 
 
 def validate_rht(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
-    """``accuracy`` on plain crops of ``held``; ``_masked`` on the same faces in masks, ``_hard`` read by arg-max."""
+    """Return the figures of ``accuracy`` on plain crops of ``held``.
+
+    Figures that end in ``_masked`` are on the same faces with masks, those that end in ``_hard`` by arg-max decoding.
+    """
     assert isinstance(learner, RHTLearner)
     figures: dict[str, float] = {}
     for samples, suffix in ((FaceSamples, ""), (MaskedSamples, "_masked")):
@@ -186,7 +192,7 @@ def validate_rht(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str,
 
 
 class _BothWays(nn.Module):
-    """Points of both readings of the maps, one after the other, from one pass through the network."""
+    """Module that returns the points of both decodings, concatenated, from one pass through the network."""
 
     def __init__(self, learner: RHTLearner) -> None:
         super().__init__()
@@ -200,10 +206,10 @@ class _BothWays(nn.Module):
 
 
 def load_weights(learner: RHTLearner, path: Path) -> None:
-    """Public ImageNet weights for the backbone.
+    """Load public ImageNet weights into the backbone.
 
     Raises:
-        NasionError: the backbone is an hourglass, of which there are none, or the file does not fit.
+        NasionError: the backbone is an hourglass, for which there are no public weights, or the file does not fit.
     """
     body = learner.network.backbone.body
     if isinstance(body, ResNet50):

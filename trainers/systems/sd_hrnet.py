@@ -1,7 +1,7 @@
-"""SD-HRNet: teacher, supernet, slimming, distillation; the ablations of table 6 and figure 6.
+"""Recipes of SD-HRNet: teacher, supernet, slimming, distillation, ablations.
 
-Paper: "SD-HRNet: Slimming and Distilling High-Resolution Network for Efficient Face Alignment"; docs/papers/sd-hrnet.md
-says how it was read.
+Paper: "SD-HRNet: Slimming and Distilling High-Resolution Network for Efficient Face Alignment". The ablations are those
+of table 6 and figure 6. docs/papers/sd-hrnet.md lists the choices made where the paper is unclear.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ AUGMENTATION = Augmentation(rotation=30.0, scale=(0.75, 1.25), flip=0.5)
 
 
 def spec_of(name: str, options: Options, size: int | None = None) -> Spec:
-    """Square crops 1.25 times the points' box, normalised as ImageNet's; ``size`` where the user gives none.
+    """Return a spec for square crops 1.25 times the box around the landmarks, with ImageNet's normalisation.
+
+    ``size`` is the default side of the crop if the options give none.
 
     Raises:
-        NasionError: four branches cannot halve that size.
+        NasionError: the side is not a multiple of 32, which four branches need.
     """
     side = options.size or size or SIZE
     if side % 32:
@@ -51,16 +53,16 @@ def spec_of(name: str, options: Options, size: int | None = None) -> Spec:
 
 
 def _threshold(side: int) -> float:
-    """Of the mean peak of the maps, between what slim networks say of faces and of squares of background.
+    """Return the threshold of the mean peak of the maps, between slim networks' peaks on faces and on background.
 
-    At 128 px one in a hundred squares is above 0.39, one in a hundred held-out faces below 0.52. At 256 px, where the
-    targets are half as wide on the face, 0.21 and 0.37.
+    At 128 px one in a hundred background squares is above 0.39, one in a hundred held-out faces below 0.52. At 256 px,
+    where the targets are half as wide on the face, the figures are 0.21 and 0.37.
     """
     return 0.4 if side <= 128 else 0.3
 
 
 def sigma_of(options: Options, spec: Spec) -> float:
-    """Of the targets, in cells: as large on the face as the paper's, but never so narrow as to fall between cells."""
+    """Return the sigma of the targets in cells: as large on the face as the paper's, but at least 1 cell."""
     return max(setting_of(options).sigma * spec.size[0] / SIZE, 1.0)
 
 
@@ -72,7 +74,7 @@ def _scaled(options: Options, *channels: int) -> tuple[int, ...]:
 
 
 def build_teacher(options: Options) -> MapsLearner:
-    """HRNetV2-W18, from scratch or from public weights."""
+    """Build HRNetV2-W18, from scratch or with public weights."""
     spec = spec_of("hrnet-w18", options)
     (stem,) = _scaled(options, W18.stem)
     network = HRNet(HRNetConfig(options.landmarks, _scaled(options, *W18.widths), stem=stem))
@@ -83,14 +85,14 @@ def build_teacher(options: Options) -> MapsLearner:
 
 
 def graph_config(options: Options, graph: Graph) -> SDHRNetConfig:
-    """The paper's widths over ``graph``, times what the user asks for."""
+    """Return the configuration of ``graph`` with the paper's widths, scaled by the user's ``width``."""
     first, second, *branches = _scaled(options, 64, 64, 18, 36, 72, 144)
     a, b, c, d = branches
     return SDHRNetConfig(options.landmarks, options.size or SIZE, (first, second), (a, b, c, d), graph=graph)
 
 
 def _supernet(graph: Graph, unit: Literal["light", "residual"] = "light") -> Callable[[Options], SupernetLearner]:
-    """A supernet from scratch, or from a checkpoint of one."""
+    """Return the ``build`` of a supernet, from scratch or from a checkpoint of a supernet."""
 
     def build(options: Options) -> SupernetLearner:
         network, spec = SHRNet(replace(graph_config(options, graph), unit=unit)), spec_of("hrsupernet", options)
@@ -103,35 +105,38 @@ def _supernet(graph: Graph, unit: Literal["light", "residual"] = "light") -> Cal
 
 
 def _passes(options: Options) -> tuple[int, int]:
-    """Steps of the factors, then of the weights: a pass over the data each (algorithm 1), or a few in minutes."""
-    if options.minutes or options.structure:  # a network read from its checkpoint takes none
+    """Return the steps of the factors and of the weights per pass.
+
+    Each is one pass over the data (algorithm 1), or a few steps if ``minutes`` is given.
+    """
+    if options.minutes or options.structure:  # a network loaded from its checkpoint is not trained
         return CUT_PASSES
     return epoch(options), epoch(options)
 
 
 def start_network(options: Options, stage: str) -> tuple[SHRNet, Spec]:
-    """The network of ``options.start``, and what it says of itself.
+    """Load the network of ``options.start`` and return it with its spec.
 
     Raises:
-        NasionError: none is given, or it is of another kind.
+        NasionError: no checkpoint is given, or it holds another kind of network or another number of landmarks.
     """
     if options.start is None:
-        raise NasionError(f"{stage} goes on from an earlier stage; give --start RUN/best.pt")
+        raise NasionError(f"{stage} continues from an earlier stage; give --start RUN/best.pt")
     learner = load_trained(options.start).learner
     if not isinstance(learner, MapsLearner) or not isinstance(learner.network, SHRNet):
         raise NasionError(
-            f"{options.start} holds a {type(learner).__name__}; {stage} starts from a supernet or slim net"
+            f"{options.start} holds a {type(learner).__name__}; {stage} starts from a supernet or slim network"
         )
     if learner.spec.landmarks != options.landmarks:
         raise NasionError(
-            f"{options.start} finds {learner.spec.landmarks} points, {options.set} has {options.landmarks}; "
+            f"{options.start} finds {learner.spec.landmarks} landmarks, {options.set} has {options.landmarks}; "
             "choose another --set"
         )
     return learner.network, learner.spec
 
 
 def _form(options: Options, stage: str, name: str = "s-hrnet") -> tuple[SHRNet, Spec]:
-    """The network that a checkpoint's description tells of, or that of ``options.start``, and its spec."""
+    """Return the network described by a checkpoint's structure, or else that of ``options.start``, and its spec."""
     if options.structure:
         network = SHRNet(from_plain(options.structure["config"]))
         return network, spec_of(name, options, options.structure["size"])
@@ -140,27 +145,30 @@ def _form(options: Options, stage: str, name: str = "s-hrnet") -> tuple[SHRNet, 
 
 
 def _slim(options: Options, stage: str) -> tuple[SHRNet, Spec]:
-    """The same, pruned to the budget; a whole supernet at the paper's threshold where the user gives none."""
+    """Return the network of ``_form``, pruned to the budget.
+
+    Without a budget, an unpruned supernet is pruned at the paper's threshold.
+    """
     network, spec = _form(options, stage)
     whole = network.config.graph in (SUPERNET, HRNET)
     if options.structure or (options.budget is None and not whole):
         return network, spec
     threshold = setting_of(options).threshold if options.budget is None else None
     slim = prune(network, threshold=threshold, budget=options.budget)
-    for said, each in (("pruned", network), ("left", slim)):
+    for label, each in (("before pruning", network), ("after pruning", slim)):
         cost = Costs(each).of(each.config.graph)
-        log.info("%s: %d operators, %.0f MMAC at 256 px without the head", said, len(each.transforms()), cost)
+        log.info("%s: %d operators, %.0f MMAC at 256 px without the head", label, len(each.transforms()), cost)
     return slim, spec
 
 
 def build_slim(options: Options) -> SlimLearner:
-    """A pruned supernet, to be trained further."""
+    """Build the learner of a pruned supernet, to be trained further."""
     network, spec = _slim(options, "sd-hrnet-slim")
     return SlimLearner(network, spec, sigma=sigma_of(options, spec))
 
 
 def _released(graph: Graph) -> Callable[[Options], SlimLearner]:
-    """One of the released graphs, from scratch or with the weights of a supernet."""
+    """Return the ``build`` of a released graph, from scratch or with the weights of a supernet."""
 
     def build(options: Options) -> SlimLearner:
         network, spec = SHRNet(graph_config(options, graph)), spec_of("s-hrnet", options)
@@ -175,7 +183,7 @@ def _released(graph: Graph) -> Callable[[Options], SlimLearner]:
 
 
 def _distilled(*, teacher: bool = True, peer: bool = True, masks: bool = True) -> Callable[[Options], DistilLearner]:
-    """Two students and a teacher, or what table 6 leaves of them."""
+    """Return the ``build`` of two students and a teacher, or of the subset in an ablation of table 6."""
 
     def build(options: Options) -> DistilLearner:
         network, spec = _slim(options, "distillation")
@@ -202,8 +210,10 @@ def _teacher(options: Options, spec: Spec) -> HRNet:
     if not isinstance(learner, MapsLearner) or not isinstance(learner.network, HRNet):
         raise NasionError(f"{options.teacher} holds a {type(learner).__name__}; give one of sd-hrnet-teacher")
     if learner.spec.size != spec.size or learner.spec.landmarks != spec.landmarks:
-        ours, theirs = (f"{each.landmarks} points at {each.size[0]} px" for each in (spec, learner.spec))
-        raise NasionError(f"{options.teacher} finds {theirs}, the students {ours}; their maps must be alike")
+        ours, theirs = (f"{each.landmarks} landmarks at {each.size[0]} px" for each in (spec, learner.spec))
+        raise NasionError(
+            f"{options.teacher} finds {theirs}, the students {ours}; give a teacher with the students' --set and --size"
+        )
     return learner.network
 
 
@@ -211,7 +221,7 @@ def _teacher(options: Options, spec: Spec) -> HRNet:
 
 _PREPARE = prepare_faces(AUGMENTATION, validate_maps)
 _PREPARE_STUDENTS = prepare_faces(AUGMENTATION, validate_students)
-_PRUNED = frozenset({"set", "size", "start", "budget"})  # the width is that of --start
+_PRUNED = frozenset({"set", "size", "start", "budget"})  # the width is taken from --start
 
 
 def _recipe(

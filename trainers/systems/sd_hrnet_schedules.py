@@ -1,4 +1,4 @@
-"""What the SD-HRNet paper sets for each data set and stage, and the faster schedules where minutes are limited."""
+"""Schedules of SD-HRNet: the paper's for each data set and stage, and faster ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from ..training.schedule import Optimiser, Schedule
 
 EPOCHS = 60
 
-# Where minutes are limited. The paper's factors can travel 2.1 in all; so can these in a run of 1,400 of their steps.
-# Until a factor comes near 0, the pressure on it (5e-5) is twenty times the gradient of the maps, and all fall in step.
-# At 5e-3 they came there after 230 steps, when a step was still as long as most factors, and the weights that had to
-# follow lost half of their accuracy. From a supernet that has been there a small rate is enough to tell them apart.
+# For runs limited by ``minutes``. The paper's factors can move by 2.1 in all; so can these in 1,400 of their steps.
+# Until a factor is near 0, the pressure on it (5e-5) is twenty times the gradient of the maps, and all factors shrink
+# at the same rate. At 5e-3 they were near 0 after 230 steps, when a step was still as large as most factors, and the
+# weights, which had to adapt, lost half of their accuracy. From a supernet trained that far a small rate is enough to
+# separate the factors.
 CUT_PASSES = (4, 12)  # steps of the importance factors, then of the weights
 CUT_FACTORS = Optimiser("adam", rate=3e-3, decay=0.0, turn="importance")
 CUT_FACTORS_ON = replace(CUT_FACTORS, rate=1.5e-3)
@@ -21,14 +22,14 @@ CUT_FACTORS_ON = replace(CUT_FACTORS, rate=1.5e-3)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the paper sets for a data set.
+    """Settings of the paper for a data set.
 
     Attributes:
-        batch: samples a step.
-        sigma: standard deviation of the targets, cells of a 64 x 64 map.
-        rate: of the weights.
-        importance_rate: of the importance factors.
-        threshold: below which a factor is pruned.
+        batch: samples per step.
+        sigma: standard deviation of the targets, in cells of a 64 x 64 map.
+        rate: learning rate of the weights.
+        importance_rate: learning rate of the importance factors.
+        threshold: value below which a factor is pruned.
         peer, teacher: weights of the two distillation losses.
     """
 
@@ -49,24 +50,24 @@ SETTINGS = {
 
 
 def setting_of(options: Options) -> Setting:
-    """The paper's values for the data set; 300W's for a set that it does not have."""
+    """Return the paper's settings for the data set, or those for 300W if the paper does not use the set."""
     return SETTINGS.get(options.set, SETTINGS["300w"])
 
 
 def batch_of(options: Options) -> int:
-    """Samples a step."""
+    """Return the number of samples per step."""
     return options.batch or setting_of(options).batch
 
 
 def epoch(options: Options) -> int:
-    """Steps of one pass over the data."""
+    """Return the number of steps of one pass over the data."""
     return math.ceil(options.training_faces / batch_of(options))
 
 
 def _weights(
     options: Options, rate: float, drops: tuple[tuple[float, float], ...], decay: float, turn: str
 ) -> Optimiser:
-    """Adam as in the paper; where minutes are limited, ten times faster and by a cosine that ends with them."""
+    """Return Adam as in the paper, or ten times faster with a cosine that ends with ``minutes`` if these are given."""
     if options.minutes:
         return Optimiser("adam", rate=10 * rate, decay=0.0, warmup=100, turn=turn)
     return Optimiser("adam", rate=rate, decay=decay, drops=drops, turn=turn)
@@ -78,13 +79,13 @@ def _schedule(options: Options, steps: int, *optimisers: Optimiser) -> Schedule:
 
 
 def teacher_schedule(options: Options) -> Schedule:
-    """Adam at 1e-4, a tenth after half and again after five sixths of 60 epochs (HRNet's own)."""
+    """Return HRNet's own schedule: Adam at 1e-4 for 60 epochs, divided by 10 after 30 and after 50 epochs."""
     drops = ((30 / EPOCHS, 0.1), (50 / EPOCHS, 0.1))
     return _schedule(options, EPOCHS * epoch(options), _weights(options, 1e-4, drops, 0.0, "all"))
 
 
 def slim_schedule(options: Options) -> Schedule:
-    """60 epochs of Adam, a tenth after 40 and after 50."""
+    """Return 60 epochs of Adam, the rate divided by 10 after 40 and after 50 epochs."""
     return _schedule(options, EPOCHS * epoch(options), _paper_weights(options, "all"))
 
 
@@ -94,7 +95,7 @@ def _paper_weights(options: Options, turn: str) -> Optimiser:
 
 
 def supernet_schedule(options: Options) -> Schedule:
-    """60 epochs of two passes: one steps the importance factors at a constant rate, one the weights."""
+    """Return 60 epochs of two passes each: one trains the importance factors at a constant rate, one the weights."""
     factors = Optimiser("adam", rate=setting_of(options).importance_rate, decay=0.0, drops=(), turn="importance")
     if options.minutes:
         factors = CUT_FACTORS_ON if options.start else CUT_FACTORS

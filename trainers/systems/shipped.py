@@ -1,4 +1,4 @@
-"""The networks in the wheel: the face detector, the landmark network and the one that it was chosen over."""
+"""Recipes of the shipped networks, and of the SD-HRNet that they were compared with."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ T = TypeVar("T", bound=Learner)
 
 DETECTOR_SPEC = Spec(task="detector", name="face-detector", size=(384, 384), stride=32, threshold=0.42)
 
-# Logits at strides 8, 16 and 32. On the 450 training pictures without a face hardly a box of 100 px and more scored
-# above 0.25, smaller ones up to 0.5; with these, held-out faces of all sizes pass the threshold alike.
+# Shifts of the logits at strides 8, 16 and 32. On the 450 training images without a face, boxes of 100 px and more
+# rarely scored above 0.25, smaller ones up to 0.5; with these shifts held-out faces of all sizes pass the threshold
+# equally often.
 DETECTOR_SHIFTS = (0.0, 0.0, 1.1)
 
 
 def landmark_spec(name: str, size: int) -> Spec:
-    """68 points in a crop of ``size`` pixels, a fifth wider than the points."""
+    """Return the spec of a network of 68 landmarks: crops of ``size`` pixels, a fifth wider than the landmarks."""
     return Spec(task="landmarks", name=name, size=(size, size), landmarks=68, crop_margin=1.2, threshold=0.5)
 
 
@@ -79,7 +80,7 @@ def _begun(learner: T, options: Options) -> T:
 
 
 def _landmarks(name: str, summary: str, size: int, network: Callable[[], nn.Module], batch: int = 32) -> Recipe:
-    """A landmark network over the same data, losses and schedule as all others."""
+    """Build the recipe of a landmark network; data, losses and schedule are the same for all of them."""
     return Recipe(
         name,
         summary,
@@ -92,9 +93,9 @@ def _landmarks(name: str, summary: str, size: int, network: Callable[[], nn.Modu
 
 
 def _slim_sd_hrnet() -> SDHRNet:
-    """SD-HRNet's WFLW graph with a thin stem, narrow branches and one block an encoder, for 96 px crops.
+    """Build SD-HRNet's WFLW graph with a thin stem, narrow branches and one block per encoder, for 96 px crops.
 
-    As large as the CPU time of the encoder-decoder allows, so that the two can be compared.
+    Its size is chosen to match the CPU time of the encoder-decoder, so that the two can be compared.
     """
     return SDHRNet(SDHRNetConfig(landmarks=68, size=96, stem=(16, 16), widths=(16, 24, 48, 96), blocks=1))
 

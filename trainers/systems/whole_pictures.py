@@ -1,4 +1,4 @@
-"""Whole pictures with a face, for networks that find it themselves: their endless stream, and their validation."""
+"""Samples and validation of networks that detect faces themselves, on whole images."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from ..learner import device_of
 from ..metrics import Found, average_precision, failure_rate, nme, point_errors, recall_at, usual_lengths
 
 LOST = 0.3
-"""The error that a face counts with in the figure to minimise if it was not found, or found further off."""
+"""Upper limit of a face's error in the figure to minimise; also the error of a missed face."""
 
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How pictures are made of labelled faces; the defaults are RDFN's as far as its paper states them.
+    """Settings by which training images are made from labelled faces; defaults are RDFN's where its paper states them.
 
     Attributes:
-        fill: smallest and largest part of the picture's side that the face's longer side takes, uniform. The paper
-            scales whole pictures by 0.5, 1 and 2; most of such faces would lie beyond its own anchors.
-        angles: degrees, one of which a picture is turned by.
-        spread: standard deviation around that, degrees; 0 in the paper.
-        flip: share of mirrored pictures; 0 in the paper.
-        nobody: share of pictures without a face.
-        look: how often appearance is changed, see ``augment.look``; 0 in the paper.
-        rois: boxes for the landmark head in each picture.
-        shift, scale: how far these lie off: shift of the centre as a part of the side and change of the side's
-            logarithm, each uniform either way.
+        fill: smallest and largest ratio of the face's longer side to the image's side, drawn uniformly. The paper
+            scales whole images by 0.5, 1 and 2; most of these faces would lie beyond its own anchors.
+        angles: rotations in degrees, one of which is drawn for each image.
+        spread: standard deviation around that rotation in degrees; 0 in the paper.
+        flip: fraction of mirrored images; 0 in the paper.
+        nobody: fraction of images without a face.
+        look: factor on how often appearance is changed, see ``augment.look``; 0 in the paper.
+        rois: number of boxes for the landmark head in each image.
+        shift, scale: jitter of these boxes: shift of the centre relative to the side, and change of the side's
+            logarithm, each uniform in both directions.
     """
 
     fill: tuple[float, float] = (0.6, 1.0)
@@ -54,11 +54,11 @@ class Framing:
 
 
 class PictureItem(TypedDict):
-    """One picture with one face or none, or a batch of them; coordinates in pixels.
+    """Image with one face or none, or a batch of them; coordinates in pixels.
 
-    ``image`` (3,S,S) float32, normalised; ``present`` () 1 with a face, else 0; ``box`` (4,) tight around the points;
-    ``rois`` (R,4) boxes for the landmark head, anywhere if there is no face; ``points`` (n,2), 0 where not annotated;
-    ``known`` (n,) 1 where annotated.
+    ``image`` (3,S,S) float32, normalised; ``present`` () 1 with a face, else 0; ``box`` (4,) tight around the
+    landmarks; ``rois`` (R,4) boxes for the landmark head, anywhere if there is no face; ``points`` (n,2), 0 where not
+    annotated; ``known`` (n,) 1 where annotated.
     """
 
     image: Tensor
@@ -70,18 +70,18 @@ class PictureItem(TypedDict):
 
 
 class PictureSamples(SampleStream[PictureItem]):
-    """Picture number i of an endless, reproducible stream: always the same for one seed."""
+    """Endless, reproducible stream of images: image number i is always the same for one seed."""
 
     def __init__(
         self, data: LandmarkSet, nobody: Sequence[Path], spec: Spec, framing: Framing | None = None, *, seed: int = 0
     ) -> None:
-        """Draw faces of ``data`` and pictures without a face, as ``spec`` wants them."""
+        """Draw faces of ``data`` and images without a face (``nobody``), preprocessed as ``spec`` requires."""
         super().__init__(seed)
         self.data, self.nobody, self.spec, self.size = data, nobody, spec, spec.size[0]
         self.framing = framing or Framing()
 
     def __getitem__(self, index: int) -> PictureItem:
-        """The picture and what is known of it."""
+        """Return image number ``index`` with its labels."""
         rng = self.generator(index)
         empty = np.full(self.data.points.shape[1:], np.nan, np.float32)
         if self.nobody and rng.random() < self.framing.nobody:
@@ -89,23 +89,26 @@ class PictureSamples(SampleStream[PictureItem]):
         return self._item(rng, *self._portrait(rng))
 
     def plain(self, face: int) -> tuple[Image, FloatArray]:
-        """Face number ``face`` for validation, BGR (S,S,3) and its points: upright, 0.8 of the picture, off centre."""
+        """Return face number ``face`` for validation, BGR (S,S,3), and its points.
+
+        The face is upright, takes 0.8 of the image and is off centre.
+        """
         points, rng = self.data.points[face], np.random.default_rng([face])
         region = _placed(rng, points, fill=0.8, angle=0.0)
         matrix = region.to_crop(self.size)
         return warp(self.picture(self.data.files[face]), matrix, self.size), transform(points, matrix)
 
     def background(self, number: int) -> Image:
-        """Picture without a face number ``number`` for validation, BGR (S,S,3)."""
+        """Return image ``number`` without a face for validation, BGR (S,S,3)."""
         return self._window(np.random.default_rng([number]), self.nobody[number])
 
     def tensor(self, image: Image) -> Tensor:
-        """A BGR picture (S,S,3), normalised as the spec says."""
+        """Convert a BGR image (S,S,3) to a tensor (3,S,S), normalised as the spec requires."""
         spec = self.spec
         return torch.from_numpy(to_tensor([image], spec.mean, spec.std, rgb=spec.channels == "rgb")[0])
 
     def _portrait(self, rng: Generator) -> tuple[Image, FloatArray]:
-        """An augmented face; what lies outside its picture is black, or a picture without a face."""
+        """Return an augmented face; outside its source image it is black or filled from an image without a face."""
         framing, size = self.framing, self.size
         face = int(rng.integers(len(self.data)))
         angle = float(np.radians(rng.choice(framing.angles) + rng.normal(0, framing.spread)))
@@ -124,7 +127,7 @@ class PictureSamples(SampleStream[PictureItem]):
         return self._window(rng, self.nobody[int(rng.integers(len(self.nobody)))])
 
     def _window(self, rng: Generator, file: Path) -> Image:
-        """A square of a picture, at least half of its shorter side."""
+        """Return a random square of an image, at least half as large as its shorter side."""
         picture = self.picture(file)
         height, width = picture.shape[:2]
         side = float(rng.uniform(0.5, 1.0)) * min(height, width)
@@ -149,7 +152,7 @@ class PictureSamples(SampleStream[PictureItem]):
 
 
 def _placed(rng: Generator, points: FloatArray, *, fill: float, angle: float) -> Region:
-    """A square turned by ``angle`` of which the face takes ``fill``, whole or cut by at most a twentieth."""
+    """Return a square rotated by ``angle`` of which the face takes ``fill``; at most a twentieth is cut off."""
     region = region_of_points(points[np.isfinite(points).all(axis=1)], margin=1 / fill, angle=angle)
     room = (max(0.0, (1 - fill) / 2) + 0.05) * region.side
     dx, dy = rng.uniform(-room, room, 2).tolist()
@@ -157,14 +160,14 @@ def _placed(rng: Generator, points: FloatArray, *, fill: float, angle: float) ->
 
 
 def _somewhere(rng: Generator, size: int) -> FloatArray:
-    """A square box of half to all of a picture's side."""
+    """Return a random square box (4,), half to all of the image's side."""
     side = float(rng.uniform(0.5, 1.0)) * size
     corner = rng.uniform(0, size - side, 2)
     return np.concatenate([corner, corner + side]).astype(np.float32)
 
 
 def _jittered(rng: Generator, box: FloatArray, framing: Framing) -> FloatArray:
-    """A box (4,) moved and resized as ``framing`` says."""
+    """Return a box (4,) randomly moved and resized within the limits of ``framing``."""
     extent = box[2:] - box[:2]
     centre = (box[:2] + box[2:]) / 2 + rng.uniform(-framing.shift, framing.shift, 2) * extent
     half = extent / 2 * np.exp(rng.uniform(-framing.scale, framing.scale, 2))
@@ -173,7 +176,7 @@ def _jittered(rng: Generator, box: FloatArray, framing: Framing) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a network says of the plain pictures of faces and of those without, and the true points (N,n,2)."""
+    """Outputs of a network for plain images with and without a face, and the true points (N,n,2)."""
 
     faces: dict[str, FloatArray]
     nobody: dict[str, FloatArray]
@@ -192,23 +195,23 @@ def _see(network: nn.Module, samples: PictureSamples) -> _Seen:
 
 
 def _answers(network: nn.Module, samples: PictureSamples, images: Sequence[Image]) -> dict[str, FloatArray]:
-    """Outputs of a network for pictures one by one, stacked."""
+    """Return the stacked outputs of a network that is run on the images one by one."""
     device = device_of(network)
     outputs = [network(samples.tensor(image)[None].to(device)) for image in images]
     return {name: torch.cat([each[name] for each in outputs]).float().cpu().numpy() for name in outputs[0]}
 
 
 def _tight(points: FloatArray) -> FloatArray:
-    """Box (4,) around points (n,2), NaN where not annotated."""
+    """Return the box (4,) around points (n,2), which are NaN where not annotated."""
     return box_of(points[np.isfinite(points).all(axis=1)])
 
 
 @torch.no_grad()
 def validate_boxes(network: nn.Module, samples: PictureSamples) -> dict[str, float]:
-    """How well a network's ``boxes`` and ``scores`` find the faces of ``samples``' data.
+    """Return detection figures of a network's ``boxes`` and ``scores`` on the data of ``samples``.
 
-    ``ap`` and ``recall`` (IoU 0.5) over plain pictures and those without a face; ``false_alarms``, the share of the
-    latter with a box above the threshold; ``missed_precision``, 1 less ``ap``, is to be minimised.
+    ``ap`` and ``recall`` (IoU 0.5) are over plain images with and without a face; ``false_alarms`` is the fraction of
+    the latter with a box above the threshold; ``missed_precision``, 1 minus ``ap``, is the figure to minimise.
     """
     return _box_figures(_see(network, samples), samples.spec.threshold)
 
@@ -228,11 +231,12 @@ def _box_figures(seen: _Seen, threshold: float) -> dict[str, float]:
 
 @torch.no_grad()
 def validate_faces(network: nn.Module, alone: nn.Module, samples: PictureSamples) -> dict[str, float]:
-    """``validate_boxes``, and the error of the landmarks through the whole network.
+    """Return the figures of ``validate_boxes``, and the landmark errors of the whole network.
 
-    ``nme`` is the mean over the faces found (IoU 0.5), ``fr`` the share that it misses or errs in by more than 0.1;
-    ``nme_lost``, the mean over all faces, none counting more than ``LOST``, is to be minimised. ``nme_gt`` is the
-    error in true boxes, by ``alone``, which gets pictures and boxes. All are divided by ``metrics.usual_lengths``.
+    ``nme`` is the mean over the faces found (IoU 0.5). ``fr`` is the fraction of faces that are missed or have an error
+    above 0.1. ``nme_lost``, the mean over all faces with each error limited to ``LOST``, is the figure to minimise.
+    ``nme_gt`` is the error in true boxes, by ``alone``, which takes images and boxes. All errors are divided by
+    ``metrics.usual_lengths``.
     """
     seen = _see(network, samples)
     errors = _errors(_points_found(seen), seen.truth)
@@ -246,7 +250,7 @@ def validate_faces(network: nn.Module, alone: nn.Module, samples: PictureSamples
 
 
 def _points_found(seen: _Seen) -> FloatArray:
-    """Points (N,n,2) of the valid face whose box overlaps the true one most; NaN where none does by half."""
+    """Return the points (N,n,2) of the valid face with the highest IoU with the true box; NaN if it is below 0.5."""
     points = np.full_like(seen.truth, np.nan)
     for i, truth in enumerate(seen.truth):
         overlap = iou(seen.faces["boxes"][i], _tight(truth)[None])[:, 0] * seen.faces["valid"][i]
@@ -257,7 +261,7 @@ def _points_found(seen: _Seen) -> FloatArray:
 
 
 def _points_given(alone: nn.Module, samples: PictureSamples) -> FloatArray:
-    """Points (N,n,2) inside the true boxes of the plain pictures."""
+    """Return the points (N,n,2) found in the true boxes of the plain images."""
     device, points = device_of(alone), []
     for i in range(len(samples.data)):
         image, truth = samples.plain(i)
@@ -267,7 +271,7 @@ def _points_given(alone: nn.Module, samples: PictureSamples) -> FloatArray:
 
 
 def _errors(points: FloatArray, truth: FloatArray) -> FloatArray:
-    """Normalised error (N,) of points (N,n,2); NaN for a face that was not found."""
+    """Return the normalised error (N,) of points (N,n,2); NaN for a missed face."""
     norm, lost = usual_lengths(truth), np.isnan(points).all(axis=(1, 2))
     errors = np.full(len(truth), np.nan, np.float32)
     errors[~lost] = nme(point_errors(points[~lost], truth[~lost], norm[~lost]))

@@ -1,1 +1,1 @@
-"""The training loop: learners, schedules, checkpoints, recipes."""
+"""Training loop, schedules, run state and recipes."""

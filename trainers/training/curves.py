@@ -1,4 +1,4 @@
-"""The curves of a run: losses and validation figures over its steps, from its record."""
+"""Training curves of a run: losses and validation figures per step, from its record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_CURVE = ("kind", "at", "step", "seconds", "rate")
 
 
 def series(reports: Sequence[Mapping[str, Any]], kind: str) -> Series:
-    """Steps and values of each figure that reports of this ``kind`` hold."""
+    """Return the steps and values of each figure in the reports of this ``kind``."""
     found: dict[str, tuple[list[int], list[float]]] = defaultdict(lambda: ([], []))
     for report in reports:
         if report["kind"] == kind:
@@ -32,9 +32,9 @@ def series(reports: Sequence[Mapping[str, Any]], kind: str) -> Series:
 
 
 def draw_curves(folder: Path) -> tuple[Path, ...]:
-    """Draw ``curve.svg`` and ``curve.png`` from the record in ``folder``; nothing where there is nothing to draw.
+    """Draw ``curve.svg`` and ``curve.png`` from the record in ``folder`` and return their paths.
 
-    Without matplotlib a line in the log says what to install.
+    Draws nothing if the record holds no figures. Without matplotlib, logs what to install and draws nothing.
     """
     reports = read_record(folder / "record.jsonl")
     kinds = {"losses": series(reports, "train"), "validation": series(reports, "validate")}

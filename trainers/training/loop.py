@@ -1,4 +1,4 @@
-"""The training loop: plain functions over a learner, an endless stream of samples and a dict of named losses."""
+"""Training loop: functions over a learner, an endless stream of samples and named losses."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Precision = Literal["fp32", "bf16"]
 Clock = Literal["wall", "cpu"]
 
 SAVE_EVERY = 300.0
-"""Seconds after which a checkpoint is written, whatever the step."""
+"""Seconds between checkpoints, independent of steps."""
 LONGEST_ROUND = 1_000_000
-"""Steps within which every turn is looked for."""
+"""Number of steps searched for every turn that has an optimiser."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What stays the same from the first step to the last."""
+    """Settings that stay constant for the whole run."""
 
     schedule: Schedule
     folder: Path
@@ -53,17 +53,17 @@ class _Run:
     watch: Watch | None
 
     def now(self) -> float:
-        """Seconds that training has taken since some moment in the past."""
+        """Return the current time of the run's clock in seconds; only differences are meaningful."""
         return time.monotonic() if self.clock == "wall" else time.process_time() / torch.get_num_threads()
 
     def progress(self, state: State) -> float:
-        """Part of the run that is over, 0..1."""
+        """Return the fraction of the run that is done, 0..1."""
         by_time = state.seconds / (60 * self.minutes) if self.minutes else 0.0
         by_steps = state.step / self.schedule.steps if self.schedule.steps else 1.0
         return max(by_steps, by_time)
 
     def over(self, state: State) -> bool:
-        """Whether there is nothing left to do."""
+        """Return True if the run is complete or its patience is exhausted."""
         patience = self.schedule.patience
         return self.progress(state) >= 1 or (patience is not None and state.waited >= patience)
 
@@ -85,33 +85,35 @@ def train(
     description: dict[str, Any] | None = None,
     watch: Watch | None = None,
 ) -> State:
-    """Train, or go on where ``folder``'s checkpoint ends.
+    """Train ``learner``, resuming from the checkpoint in ``folder`` if there is one.
 
-    Under torchrun (see ``processes.joined``) each process draws its share of each batch; the first one writes, and
-    reports the losses of its share.
-    A checkpoint is written with each validation, every five minutes, and on a signal that ends a process.
+    Under torchrun (see ``processes.joined``) each process draws its share of each batch. The first process writes all
+    files and reports the losses of its own share.
+    A checkpoint is written at each validation, every five minutes, and on a signal that ends the process.
 
     Args:
         learner: moved to ``device``.
-        samples: item i is the i-th sample of the whole run, so that a resumed run sees what an unbroken one would.
-        schedule: steps, rates, seeds.
+        samples: item i is the i-th sample of the whole run, so that a resumed run sees the same samples as an
+            uninterrupted one.
+        schedule: steps, learning rates and seed.
         folder: receives ``record.jsonl``, ``latest.pt`` and ``best.pt``.
-        collate: list of samples to batch.
-        validate: learner to named figures; ``criterion`` names the one to minimise for ``best.pt``.
+        collate: turns a list of samples into a batch.
+        validate: maps the learner to named figures; ``criterion`` names the one to minimise for ``best.pt``.
         criterion: see ``validate``.
-        minutes: a budget of training time; the learning rate then follows time instead of steps where that ends first.
-        clock: what time is: ``wall``, or ``cpu``, the processor time of this process over torch's threads, which other
-            work on the machine does not shorten.
-        workers: processes that prepare samples.
-        device: where to train.
-        precision: ``bf16`` computes what torch's autocast deems safe in bfloat16.
-        description: stored in each checkpoint: recipe and options, for ``load_trained``.
-        watch: called after each step with the state, the part of the run that is over, and the step's losses.
+        minutes: training time budget. If it ends before the steps do, the learning rate follows time instead of steps.
+        clock: ``wall``, or ``cpu``: the processor time of this process divided by torch's threads, which other work
+            on the machine does not affect.
+        workers: number of processes that prepare samples.
+        device: device to train on.
+        precision: ``bf16`` runs the operations that torch's autocast considers safe in bfloat16.
+        description: recipe and options, stored in each checkpoint for ``load_trained``.
+        watch: called after each step with the state, the fraction of the run that is done, and the losses of the step.
 
     Raises:
-        TrainingError: a loss is not finite (its parts are named), the checkpoint belongs to another schedule, a turn
-            has no optimiser, a turn that has one is never reached, or the batch cannot be shared by the processes.
-        Stopped: after Ctrl-C or another signal that ends a process, once the checkpoint is written.
+        TrainingError: a loss is not finite (the message names its parts), the checkpoint belongs to another schedule,
+            a turn has no optimiser, a turn with an optimiser is never reached, or the batch cannot be divided among
+            the processes.
+        Stopped: after Ctrl-C or another signal that ends the process, once the checkpoint is written.
     """
     device = torch.device(device)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -126,9 +128,9 @@ def train(
 
 
 def _check_turns(learner: Learner, schedule: Schedule) -> None:
-    """See that the steps come to every turn that has an optimiser: a part that never learns would go unnoticed."""
+    """Check that the run reaches every turn that has an optimiser; otherwise a part would silently never train."""
     waiting = {each.turn for each in schedule.optimisers}
-    late: dict[str, int] = {}  # how many steps it takes to come to a turn
+    late: dict[str, int] = {}  # number of steps needed to reach a turn
     for step in range(LONGEST_ROUND if schedule.steps else 0):
         turn = learner.turn(step)
         if turn in waiting and step >= schedule.steps:
@@ -138,16 +140,16 @@ def _check_turns(learner: Learner, schedule: Schedule) -> None:
             break
     if late:
         names, least = " and ".join(map(repr, late)), max(late.values())
-        raise TrainingError(f"{schedule.steps} steps never come to the turn {names}; give at least {least} steps")
+        raise TrainingError(f"{schedule.steps} steps never reach the turn {names}; give at least {least} steps")
 
 
 class _Share(Sampler[int]):
-    """Which samples this process draws: its part of each batch from step ``first`` on."""
+    """Sampler of the samples of this process: its share of each batch, starting at step ``first``."""
 
     def __init__(self, schedule: Schedule, first: int) -> None:
         if schedule.batch % processes.size():
             raise TrainingError(
-                f"a batch of {schedule.batch} cannot be shared by {processes.size()} processes; "
+                f"a batch of {schedule.batch} cannot be divided among {processes.size()} processes; "
                 f"choose a --batch that is a multiple of {processes.size()}"
             )
         self.schedule, self.first, self.size = schedule, first, schedule.batch // processes.size()
@@ -179,9 +181,9 @@ def _batches(
 
 
 def _without_signals(_: int) -> None:
-    """Leave signals, which may reach every process of a group, to the one that trains.
+    """Ignore signals in a worker process; the training process handles those sent to the whole process group.
 
-    A second SIGTERM counts: by that torch ends a process that does not answer.
+    A second SIGTERM still ends the worker: torch sends it to a process that does not respond.
     """
     ignore()
     signal.signal(signal.SIGTERM, _heed_the_next)
@@ -213,7 +215,7 @@ def _steps(state: State, run: _Run, batches: Iterator[Any], stopping: Stopping) 
 
 
 class _Losses(nn.Module):
-    """The losses as a forward pass, which is what DistributedDataParallel wraps."""
+    """Module whose forward pass computes the losses, to be wrapped in DistributedDataParallel."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__()
@@ -240,12 +242,14 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise TrainingError(
-                f"batch normalisation needs two samples a process; give a larger batch ({error})"
+                f"batch normalisation needs two samples per process; give a larger batch ({error})"
             ) from error
     total = torch.stack([part.float() for part in parts.values()])
     values = dict(zip(parts, total.tolist(), strict=True))
     if not math.isfinite(sum(values.values())):
-        raise TrainingError(f"step {state.step}: the loss is not finite: {values}; lower the rate or look at the data")
+        raise TrainingError(
+            f"step {state.step}: the loss is not finite: {values}; lower the learning rate or check the data"
+        )
     learner.zero_grad(set_to_none=True)
     total.sum().backward()  # type: ignore[no-untyped-call]
     if schedule.clip is not None:
@@ -256,7 +260,7 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
-    """Tensors of a batch on ``device``, pictures with their channels last."""
+    """Return a batch with its tensors on ``device``, images in channels-last format."""
     if isinstance(batch, Tensor):
         layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
         return batch.to(device, non_blocking=True, memory_format=layout)
@@ -268,7 +272,7 @@ def _moved(batch: Any, device: torch.device) -> Any:
 
 
 def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, float]) -> None:
-    """Count the step, and tell those who want to know."""
+    """Count the step, update the loss means, write the record and call ``watch``."""
     state.step += 1
     state.turns[turn] += 1
     state.learner.on_step(state.step)
@@ -280,7 +284,7 @@ def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, flo
 
 
 def _validate(state: State, run: _Run) -> None:
-    """Validate on the first process; keep the weights where they are the best so far."""
+    """Validate on the first process and save the weights if they are the best so far."""
     try:
         figures = processes.told(_figures(state, run))
     except BaseException:
@@ -289,7 +293,7 @@ def _validate(state: State, run: _Run) -> None:
     if figures:
         run.record.write("validate", step=state.step, seconds=round(state.seconds, 1), **figures)
         if run.criterion not in figures:
-            raise TrainingError(f"validation says {', '.join(figures)}, but not the criterion {run.criterion!r}")
+            raise TrainingError(f"validation returned {', '.join(figures)}, but not the criterion {run.criterion!r}")
     value = figures.get(run.criterion, math.inf)
     improved = value < state.best or not figures
     if improved:

@@ -1,4 +1,4 @@
-"""One process or many: what torchrun started, joined; alone, every function does the obvious."""
+"""Data-parallel training under torchrun; with one process every function is trivial."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
-# The others wait while the first one validates, which on a large set takes longer than the usual ten minutes.
+# The other processes wait while the first one validates; on a large set that exceeds the default of ten minutes.
 _PATIENCE = timedelta(hours=2)
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes that torchrun started beside this one; yields the device of this one."""
+    """Join the process group that torchrun started; yields the device of this process."""
     if "LOCAL_RANK" not in os.environ:
         yield device
         return
@@ -36,17 +36,17 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
 
 def size() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the index of this process, from 0."""
     return distributed.get_rank() if size() > 1 else 0
 
 
 def shared(module: nn.Module, device: torch.device) -> nn.Module:
-    """``module`` such that its gradients are the mean over all processes."""
+    """Wrap ``module`` so that its gradients are averaged over all processes."""
     if size() == 1:
         return module
     devices = [device] if device.type == "cuda" else None
@@ -54,7 +54,7 @@ def shared(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def agreed(seconds: float, stop: bool, device: torch.device) -> tuple[float, bool]:
-    """The largest ``seconds`` of all processes, and whether any of them is to stop: so that all do the same."""
+    """Return the largest ``seconds`` of all processes, and True if any of them is to stop, so that all act alike."""
     if size() == 1:
         return seconds, stop
     values = torch.tensor([seconds, float(stop)], dtype=torch.float64, device=device)
@@ -63,7 +63,7 @@ def agreed(seconds: float, stop: bool, device: torch.device) -> tuple[float, boo
 
 
 def told(value: T) -> T:
-    """The first process's ``value``, on all of them."""
+    """Broadcast ``value`` of the first process to all processes and return it."""
     if size() == 1:
         return value
     box = [value]
@@ -72,9 +72,9 @@ def told(value: T) -> T:
 
 
 def seed(run: int, step: int) -> None:
-    """Make torch's chance (dropout, random masks) in a step depend on run, step and process only.
+    """Seed torch's random generator (dropout, random masks) from the run's seed, the step and the process only.
 
-    So a run that was stopped draws what an unbroken one would, whatever validation drew in between.
+    A resumed run then draws the same numbers as an uninterrupted one, whatever validation drew in between.
     """
     mixed = np.random.SeedSequence([run, step, rank()]).generate_state(1, np.uint64)
     torch.manual_seed(int(mixed[0]))

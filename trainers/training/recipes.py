@@ -1,4 +1,4 @@
-"""Everything ``nasion train`` can train, by name: network, data, losses, schedule, validation."""
+"""Recipes of ``nasion train`` by name: network, data, losses, schedule, validation."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .loop import Schedule, Validate
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a user may vary of a recipe; None leaves it at the recipe's own.
+    """Options of a recipe; None means the recipe's default.
 
     Attributes:
-        set: data set to learn from, as ``read_set`` names it.
+        set: data set to train on, as named by ``read_set``.
         size: side of the crop in pixels.
-        width: channels over those of the paper.
-        seed: of the samples; the initial weights follow torch's own, set from the same number.
+        width: number of channels relative to the paper's.
+        seed: seed of the samples; torch's generator, which draws the initial weights, is seeded with the same number.
         start: checkpoint of an earlier stage.
-        teacher: checkpoint of the network to learn from.
+        teacher: checkpoint of the teacher network for distillation.
         backbone_weights: public weights of the backbone.
-        budget: million MACs that pruning may leave.
-        minutes: of training, where they are limited: a recipe may then have another schedule than the paper's.
-        batch: samples a step.
-        faces: training faces of ``set``, for sets of which nobody published how many there are.
-        structure: what a checkpoint says of the network's form (``Learner.structure``); never set by a user.
+        budget: upper limit of the pruned network in million MACs.
+        minutes: limit on training time; with a limit a recipe may use another schedule than the paper's.
+        batch: samples per step.
+        faces: number of training faces of ``set``, for sets without a published number.
+        structure: structure of the network as stored in a checkpoint (``Learner.structure``); never set by a user.
     """
 
     set: str = "300w"
@@ -53,10 +53,10 @@ class Options:
     structure: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """See that what is counted or measured is more than nothing.
+        """Check that every number is above 0.
 
         Raises:
-            NasionError: it is not.
+            NasionError: a number is 0 or less.
         """
         for name in ("size", "width", "budget", "minutes", "batch", "faces"):
             value = getattr(self, name)
@@ -65,7 +65,7 @@ class Options:
 
     @property
     def landmarks(self) -> int:
-        """Points a face of ``set``.
+        """Number of landmarks per face of ``set``.
 
         Raises:
             NasionError: there is no such set.
@@ -76,7 +76,9 @@ class Options:
 
     @property
     def training_faces(self) -> int:
-        """Faces in the training part of ``set``, from which schedules in epochs follow: as published, or ``faces``.
+        """Number of faces in the training part of ``set``, as published, or else ``faces``.
+
+        Schedules given in epochs are converted to steps with it.
 
         Raises:
             NasionError: no number is published, and none is given.
@@ -84,31 +86,35 @@ class Options:
         published = SETS[self.set].trained_on if self.set in SETS else None
         count = published or self.faces
         if count is None:
-            raise NasionError(f"nobody published how many faces of {self.set!r} train; count them and give faces")
+            raise NasionError(
+                f"set {self.set!r} has no published number of training faces; count them and give the number as faces"
+            )
         return count
 
     def described(self) -> dict[str, Any]:
-        """Plain data for a checkpoint, without what it has elsewhere: ``structure``, of which the learner tells, and
-        ``batch`` and ``faces``, of which the schedule does."""
+        """Return the options as plain data for a checkpoint.
+
+        ``structure`` is left out, because the learner stores it; ``batch`` and ``faces``, because the schedule does.
+        """
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         return {name: value for name, value in values.items() if name not in ("structure", "batch", "faces")}
 
     @classmethod
     def of_checkpoint(cls, description: Mapping[str, Any]) -> Options:
-        """The options that build the network of a checkpoint, whose weights need no other file."""
+        """Return the options that build the network of a checkpoint; its weights need no other file."""
         known = {field.name for field in fields(cls)}
         given = {name: value for name, value in description.get("options", {}).items() if name in known}
         structure = description.get("structure") or None
         return replace(cls(**given), start=None, teacher=None, backbone_weights=None, structure=structure)
 
 
-FORM = frozenset({"set", "size", "width"})  # options of every network of the papers
-CHOICES = ("set", "size", "width", "start", "teacher", "backbone_weights", "budget")  # of which each recipe takes some
+FORM = frozenset({"set", "size", "width"})  # options of every network from the papers
+CHOICES = ("set", "size", "width", "start", "teacher", "backbone_weights", "budget")  # each recipe takes some of these
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A recipe with its data read: all that the loop needs."""
+    """Data of a recipe, ready for the training loop."""
 
     samples: Dataset[Any]
     collate: Callable[[list[Any]], Any] | None
@@ -117,17 +123,17 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to make one network.
+    """Recipe for training one network.
 
     Attributes:
-        name: what ``nasion train`` calls it.
-        summary: one line on what it is.
-        build: options to the untrained learner.
-        prepare: learner, data folder and options to samples and validation.
-        criterion: the validation figure whose minimum marks the best checkpoint.
-        schedule: defaults of the run, or what makes them from the options.
-        paper: short name of the paper (a row of ``published``), None where there is none.
-        takes: those of ``CHOICES`` that it has a use for.
+        name: name in ``nasion train``.
+        summary: description in one line.
+        build: builds the untrained learner from the options.
+        prepare: reads samples and validation from learner, data folder and options.
+        criterion: validation figure whose minimum marks the best checkpoint.
+        schedule: default schedule, or a function that builds it from the options.
+        paper: short name of the paper (a row of ``published``), None if there is none.
+        takes: those of ``CHOICES`` that the recipe uses.
     """
 
     name: str
@@ -140,7 +146,7 @@ class Recipe:
     takes: frozenset[str] = FORM
 
     def check(self, options: Options) -> None:
-        """See that nothing is asked for that would be left aside.
+        """Check that the recipe uses every given option.
 
         Raises:
             NasionError: an option is given that the recipe does not take.
@@ -150,10 +156,10 @@ class Recipe:
         if unused := [name for name in given if name not in self.takes]:
             of_use = ", ".join(_flag(name) for name in CHOICES if name in self.takes) or "none of this kind"
             not_of_use = ", ".join(map(_flag, unused))
-            raise NasionError(f"recipe {self.name} has no use for {not_of_use}; leave it out. It takes {of_use}")
+            raise NasionError(f"recipe {self.name} does not take {not_of_use}; leave it out. It takes {of_use}")
 
     def schedule_for(self, options: Options) -> Schedule:
-        """Defaults of the run with these options."""
+        """Return the default schedule for these options."""
         return self.schedule if isinstance(self.schedule, Schedule) else self.schedule(options)
 
 
@@ -164,18 +170,18 @@ def _flag(name: str) -> str:
 def prepare_faces(
     augmentation: Augmentation, validate: Callable[[nn.Module, LandmarkSet, Spec], dict[str, float]] | None = None
 ) -> Callable[[Learner, Path, Options], Prepared]:
-    """The usual ``prepare`` of networks that take crops of faces.
+    """Build the usual ``prepare`` of networks that take face crops.
 
-    Samples are crops of the training part of ``options.set``, less every twelfth picture, which validates: by
-    ``validate``, or ``validate_points``.
+    Samples are crops of the training part of ``options.set``. Every twelfth image is held out for validation by
+    ``validate``, by default ``validate_points``.
     """
 
     def prepare(learner: Learner, root: Path, options: Options) -> Prepared:
         data, spec = read_set(options.set, root, part="train"), learner.spec
         if data.points.shape[1] != spec.landmarks:
             raise NasionError(
-                f"{options.set} has {data.points.shape[1]} points a face, the network {spec.landmarks}; "
-                "choose another --set, or another recipe"
+                f"{options.set} has {data.points.shape[1]} landmarks per face, the network {spec.landmarks}; "
+                "choose another --set or another recipe"
             )
         training, held = (data.pick(indices) for indices in split_validation(len(data)))
         samples = FaceSamples(training, spec, augmentation, seed=options.seed)
@@ -188,7 +194,7 @@ _RECIPES: dict[str, Recipe] = {}
 
 
 def register(recipes: Iterable[Recipe]) -> None:
-    """Make recipes known by their names; importing ``trainers.systems`` does so for all of ours."""
+    """Register recipes by name; importing ``trainers.systems`` registers all of this package."""
     _RECIPES.update({recipe.name: recipe for recipe in recipes})
 
 
@@ -198,10 +204,10 @@ def all_recipes() -> dict[str, Recipe]:
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of that name.
+    """Return the recipe of that name.
 
     Raises:
-        NasionError: there is none; the message lists them all, a line each.
+        NasionError: there is none; the message lists all recipes, one per line.
     """
     recipes = all_recipes()
     if name not in recipes:
@@ -213,13 +219,13 @@ def recipe_named(name: str) -> Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A checkpoint made ready: the recipe it came from and the learner with its weights, not training.
+    """Network loaded from a checkpoint, in evaluation mode.
 
     Attributes:
-        recipe, options: what built it.
-        learner: with the averaged weights.
-        step: at which the checkpoint was written.
-        figures: of its validation.
+        recipe, options: recipe and options that built the network.
+        learner: learner with the averaged weights.
+        step: step at which the checkpoint was written.
+        figures: validation figures of the checkpoint.
     """
 
     recipe: Recipe
@@ -230,12 +236,12 @@ class Trained:
 
     @property
     def spec(self) -> Spec:
-        """What the network says of itself."""
+        """Spec of the network."""
         return self.learner.spec
 
     @property
     def network(self) -> nn.Module:
-        """The module that is exported."""
+        """Module that is exported."""
         return self.learner.exported().eval()
 
 
@@ -243,7 +249,7 @@ def load_trained(path: Path) -> Trained:
     """Read ``best.pt`` or ``latest.pt`` of a run.
 
     Raises:
-        ModelError: the file is missing or no checkpoint of ours.
+        ModelError: the file is missing or is not a nasion checkpoint.
     """
     try:
         saved = checkpoint.load(path)
@@ -253,7 +259,9 @@ def load_trained(path: Path) -> Trained:
             options = Options.of_checkpoint(description)
             learner = recipe.build(options)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{path}: its description builds no network ({foreign(error)}); give another") from error
+            raise ModelError(
+                f"{path}: no network can be built from its description ({foreign(error)}); give another checkpoint"
+            ) from error
         checkpoint.fill(learner, _fitting(saved["average"], learner))
     except checkpoint.TrainingError as error:
         raise ModelError(str(error)) from error
@@ -261,7 +269,7 @@ def load_trained(path: Path) -> Trained:
 
 
 def _fitting(weights: dict[str, Tensor], learner: Learner) -> dict[str, Tensor]:
-    """Weights of the first detectors, which were saved without the learner around them, by their present names."""
+    """Return weights under the names of ``learner``; the first detectors were saved without the learner's prefix."""
     if weights.keys() & learner.state_dict().keys():
         return weights
     return {f"network.{name}": value for name, value in weights.items()}

@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: one JSON Lines file, one object a report."""
+"""Record of a training run: a JSON Lines file with one object per report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 
 
 class Record(Closing):
-    """Appends to ``record.jsonl`` in the run's folder, and to the log; every line is complete when written."""
+    """Writer of ``record.jsonl`` in the run's folder, and of the log. Each line is written as a whole."""
 
     def __init__(self, folder: Path, *, silent: bool = False) -> None:
-        """Open or continue the record in ``folder``; a ``silent`` one writes nothing anywhere.
+        """Open the record in ``folder``, appending to an existing one; a ``silent`` record writes nothing.
 
         Raises:
-            SinkError: it cannot be written.
+            SinkError: the file cannot be written.
         """
         self.path = folder / "record.jsonl"
         self._file: WholeFile | None = None
@@ -33,10 +33,10 @@ class Record(Closing):
                 self._file = WholeFile(self.path, append=True)
 
     def write(self, kind: str, **values: Any) -> None:
-        """Add one report with the time of day.
+        """Append one report with its Unix time.
 
         Raises:
-            SinkError: there is no room for it.
+            SinkError: the disk is full.
         """
         if self._file is None:
             return
@@ -52,7 +52,7 @@ class Record(Closing):
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """All reports of a ``record.jsonl``."""
+    """Return all reports of a ``record.jsonl``."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -60,17 +60,17 @@ class Means:
     """Means of named losses, each over the steps in which it appeared."""
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None) -> None:
-        """Start at nothing, or at the ``sums`` of another."""
+        """Start empty, or with the ``sums`` of another instance."""
         self.sums = dict(sums or {})
 
     def add(self, values: Mapping[str, float]) -> None:
-        """Take note of one step."""
+        """Add the losses of one step."""
         for name, value in values.items():
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = (total + value, count + 1)
 
     def take(self) -> dict[str, float]:
-        """The means, and start at nothing again."""
+        """Return the means and reset them."""
         means = {name: float(f"{total / count:.5g}") for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means

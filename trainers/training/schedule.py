@@ -1,4 +1,4 @@
-"""How long and how fast a network learns."""
+"""Schedules of training runs: steps, batch, optimisers, learning rates."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """How the parameters of one turn are stepped.
+    """Optimiser settings for the parameters of one turn.
 
     Attributes:
-        kind: the method.
+        kind: optimisation method.
         rate: peak learning rate.
-        decay: weight decay of the weights with more than one dimension.
-        momentum: of SGD; Adam and AdamW keep their usual 0.9 and 0.999.
-        warmup: of this turn's steps, over which the rate rises from nothing.
-        drops: (part of the run, factor) in order: the rate is multiplied by each factor once that part of the run is
-            over. None: a cosine from the rate down to ``floor`` times the rate.
+        decay: weight decay, applied to parameters with more than one dimension.
+        momentum: momentum of SGD; Adam and AdamW use their default betas, 0.9 and 0.999.
+        warmup: number of this turn's steps over which the learning rate rises linearly from zero.
+        drops: (fraction of the run, factor) in order: the learning rate is multiplied by each factor once that
+            fraction of the run is done. None: cosine decay from the rate down to ``floor`` times the rate.
         floor: see ``drops``.
-        turn: whose steps these are, as ``Learner.turn`` names them.
+        turn: name of the turn, as returned by ``Learner.turn``.
     """
 
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -36,14 +36,14 @@ class Optimiser:
     turn: str = "all"
 
     def rate_at(self, progress: float, count: int) -> float:
-        """Learning rate after the part ``progress`` (0..1) of the run and ``count`` steps of this turn."""
+        """Return the learning rate after a fraction ``progress`` (0..1) of the run and ``count`` steps of this turn."""
         warm = min(1.0, (count + 1) / self.warmup) if self.warmup else 1.0
         if self.drops is None:
             return self.rate * warm * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2)
         return self.rate * warm * math.prod(factor for part, factor in self.drops if progress >= part)
 
     def over(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser itself."""
+        """Build the torch optimiser over ``parameters``."""
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -56,19 +56,19 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast a network learns.
+    """Length, batch size and optimisers of a training run.
 
     Attributes:
-        steps: optimiser steps of the whole run, those of all turns together; 0 validates and keeps what was built.
-        batch: samples a step, over all processes.
+        steps: optimiser steps of the whole run, all turns together; 0 validates and saves the network as built.
+        batch: samples per step, over all processes.
         optimisers: one for each turn of the learner.
-        average: decay of the exponential moving average of the weights, which is then what is validated and kept; 0
-            keeps the weights themselves.
-        clip: largest norm of the gradient of one step; None: no limit.
-        validate_every: in steps.
-        report_every: in steps; None: 100, or 10 where the run has at most 1000.
+        average: decay of the exponential moving average (EMA) of the weights, which is then validated and saved; 0
+            uses the weights themselves.
+        clip: largest gradient norm of a step; None: no limit.
+        validate_every: steps between validations.
+        report_every: steps between reports; None: 100, or 10 if the run has at most 1000 steps.
         patience: validations without improvement after which the run ends; None: never.
-        seed: of the initial weights and the samples.
+        seed: seed of the initial weights and the samples.
     """
 
     steps: int
@@ -83,5 +83,5 @@ class Schedule:
 
     @property
     def reporting(self) -> int:
-        """Steps from report to report."""
+        """Number of steps between reports."""
         return self.report_every or (10 if self.steps <= 1000 else 100)

@@ -1,4 +1,4 @@
-"""The state of a run, and the checkpoints that hold it."""
+"""State of a training run, and the checkpoints that hold it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _COUNTERS = ("turns", "step", "seconds", "best", "validated", "waited", "figures
 
 @dataclass(slots=True)
 class State:
-    """All that changes during a run; ``latest.pt`` holds just this.
+    """State that changes during a run; ``latest.pt`` holds all of it.
 
     Attributes:
-        learner: being trained.
-        average: what is validated and kept: the moving average of ``learner``, or itself.
-        optimisers: by turn.
+        learner: learner that is trained.
+        average: learner that is validated and saved: the moving average (EMA) of ``learner``, or ``learner`` itself.
+        optimisers: torch optimisers by turn.
         turns: steps done, by turn.
-        step: steps done.
+        step: steps done in all.
         seconds: training time, without that of earlier processes' validation after a stop.
         best: lowest criterion so far.
         validated: step of the last validation, -1 before the first.
         waited: validations since the best one.
-        means: losses since the last report.
-        figures: of the last validation.
+        means: mean losses since the last report.
+        figures: figures of the last validation.
     """
 
     learner: Learner
@@ -55,10 +55,10 @@ class State:
 
 
 def begin(learner: Learner, schedule: Schedule, path: Path, description: Mapping[str, Any]) -> State:
-    """The state at the start of a run, or where the checkpoint at ``path`` ends.
+    """Return the state at the start of a run, or restore it from the checkpoint at ``path``.
 
     Raises:
-        TrainingError: the checkpoint is of a run with another schedule or description.
+        TrainingError: the checkpoint lacks an entry, or is of a run with another schedule or description.
     """
     average = copy.deepcopy(learner).eval().requires_grad_(False) if schedule.average else learner
     optimisers = {each.turn: each.over(learner.trained(each.turn)) for each in schedule.optimisers}
@@ -66,7 +66,7 @@ def begin(learner: Learner, schedule: Schedule, path: Path, description: Mapping
     if path.is_file():
         saved = checkpoint.load(path)
         if lacking := [name for name in ("model", "optimisers", "means", "schedule", *_COUNTERS) if name not in saved]:
-            raise TrainingError(f"{path}: lacks {', '.join(lacking)}; no run can go on from it; choose another --out")
+            raise TrainingError(f"{path}: lacks {', '.join(lacking)}; no run can resume from it; choose another --out")
         _check(path, saved, {"schedule": asdict(schedule), **description})
         _resume(state, saved)
         log.info("resuming %s at step %d", path, state.step)
@@ -79,12 +79,12 @@ def _check(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> No
     if differ:
         was, now = ({name: values[name] for name in differ} for values in (before, asked))
         raise TrainingError(
-            f"{path} was trained with {was}, asked for is {now}; choose another --out, or the same settings to go on"
+            f"{path} was trained with {was}, given is {now}; choose another --out, or the same settings to resume"
         )
 
 
 def _fixed(settings: Any) -> Any:
-    """What may not change from one part of a run to the next: all but the minutes, which may be added to."""
+    """Return the settings that must not change when a run is resumed: all except ``minutes``, which may grow."""
     return {**settings, "minutes": None} if isinstance(settings, Mapping) else settings
 
 
@@ -100,7 +100,7 @@ def _resume(state: State, saved: Mapping[str, Any]) -> None:
 
 
 def save_latest(state: State, schedule: Schedule, description: Mapping[str, Any], folder: Path) -> None:
-    """Write ``latest.pt``: all that a run needs to go on."""
+    """Write ``latest.pt``: everything needed to resume the run."""
     saved = {
         "model": checkpoint.kept(state.learner),
         "optimisers": {turn: optimiser.state_dict() for turn, optimiser in state.optimisers.items()},
@@ -112,7 +112,7 @@ def save_latest(state: State, schedule: Schedule, description: Mapping[str, Any]
 
 
 def save_best(state: State, description: Mapping[str, Any], folder: Path) -> None:
-    """Write ``best.pt``: the network alone."""
+    """Write ``best.pt``: the network without the training state."""
     checkpoint.save(_usable(state, description), folder / "best.pt")
 
 
@@ -127,7 +127,7 @@ def _usable(state: State, description: Mapping[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def follow(state: State, decay: float) -> None:
-    """Move the averaged weights after a step; the average forgets its start faster while the run is young."""
+    """Update the moving average (EMA) of the weights after a step; its decay is lower early in the run."""
     if state.average is state.learner:
         return
     done = state.step + 1

@@ -1,4 +1,4 @@
-"""Signals that end a run, taken at a moment when nothing is lost."""
+"""Handling of signals that end a run: noted first, acted on once the state is saved."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from ...engines.signals import Held
 
 
 class Stopping(Held):
-    """While entered, a signal is only noted; one that comes more than ``PATIENCE`` seconds later stops at once."""
+    """Context in which a signal is only noted; one more than ``PATIENCE`` seconds later stops the run at once."""
 
     def leave(self) -> NoReturn:
-        """Stop as the signal would have.
+        """Stop the way the signal would have.
 
         Raises:
-            Stopped: with the signal that came, or Ctrl-C where another process got one.
+            Stopped: for the signal received.
+            KeyboardInterrupt: another process received the signal.
         """
         raise self.take() or KeyboardInterrupt

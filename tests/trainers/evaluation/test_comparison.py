@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from nasion.trainers.evaluation.tracking.tracking import Located
 
 from nasion.engines import zoo
 from nasion.engines.errors import ModelError, NasionError
@@ -16,6 +15,7 @@ from nasion.engines.spec import Spec
 from nasion.tools.commands.evaluate import _finite, evaluate, table
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.evaluation.comparison import beside, errors_by, measure, over_seeds, usual_errors
+from nasion.trainers.evaluation.tracking import Located
 from nasion.trainers.systems.locating import Model, locate_at_truth, locate_by_detector, locate_in_pictures, opened
 
 from ...support.fake_networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, draw
@@ -93,9 +93,9 @@ def test_with_a_detector_the_labelled_face_is_found_in_the_whole_picture_or_miss
 
 def test_a_network_of_other_points_than_the_set_is_refused() -> None:
     network = Constant(Spec("landmarks", "small", (32, 32), landmarks=29), points=np.zeros((29, 2)))
-    with pytest.raises(ModelError, match=r"'small' finds 29 points, the set 300w has 68"):
+    with pytest.raises(ModelError, match=r"'small' finds 29 landmarks, the set 300w has 68"):
         locate_at_truth(network, faces())
-    with pytest.raises(ModelError, match=r"'small' finds 29 points, the set 300w has 68"):
+    with pytest.raises(ModelError, match=r"'small' finds 29 landmarks, the set 300w has 68"):
         locate_by_detector(network, DiscDetector(), faces())
 
 
@@ -127,7 +127,7 @@ def test_a_network_that_finds_faces_itself_gets_pictures_and_may_miss(tmp_path: 
     np.testing.assert_allclose(located.points[0], np.tile((low + high) / 2, (68, 1)), atol=0.01)
     with pytest.raises(
         ModelError,
-        match=r"'whole' .* takes no boxes, as every exported .* own, or .* checkpoint",
+        match=r"'whole' .* takes no boxes, like every exported .* own, or .* checkpoint",
     ):
         locate_in_pictures(model, data, boxes=True)
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nasion.trainers.evaluation.tracking.tracking import (
+
+from nasion.engines import zoo
+from nasion.realtime.faces import Face, Frame
+from nasion.realtime.geometry import box_of
+from nasion.tools.commands.evaluate import evaluate
+from nasion.trainers.data import LandmarkSet, read_300w, read_aflw68, read_image, read_ytf68
+from nasion.trainers.evaluation.tracking import (
     constant_offset,
     evaluate_300w,
     evaluate_aflw68,
@@ -15,12 +21,6 @@ from nasion.trainers.evaluation.tracking.tracking import (
     locate,
     score,
 )
-
-from nasion.engines import zoo
-from nasion.realtime.faces import Face, Frame
-from nasion.realtime.geometry import box_of
-from nasion.tools.commands.evaluate import evaluate
-from nasion.trainers.data import LandmarkSet, read_300w, read_aflw68, read_image, read_ytf68
 
 from ...conftest import ROOT
 from ...support.labelled import write_data

@@ -115,7 +115,7 @@ def test_the_total_of_the_pwc_study_is_the_mean_over_its_sets() -> None:
     for system in (name for name in SYSTEMS if name.startswith("pwc")):
         parts = [*published(system, "300w"), *published(system, "300w-private")]
         (whole,) = published(system, "300w+300w-private")
-        assert "no command of ours measures" in whole.source
+        assert "no nasion command measures" in whole.source
         total = whole.value
         assert sum(faces[r.subset] * r.value for r in parts) / 1289 == pytest.approx(total, abs=0.011), system
 

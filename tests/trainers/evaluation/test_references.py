@@ -90,7 +90,7 @@ def test_a_neutral_face_is_wholly_visible_and_annotated() -> None:
 def test_a_set_without_a_whole_face_has_no_neutral_one() -> None:
     points = shapes()
     points[:, 0] = np.nan
-    with pytest.raises(DataError, match="shapes: no face has all its points annotated, so none can be RHT's reference"):
+    with pytest.raises(DataError, match="shapes: no face has all its landmarks annotated, so none can be RHT's"):
         neutral_face(shape_set(points))
 
 

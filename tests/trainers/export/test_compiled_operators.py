@@ -93,7 +93,7 @@ def test_a_whole_network_gives_what_it_gives_in_plain_torch(kernels: Counting, h
 
 def test_what_the_library_does_not_take_is_told(kernels: Counting) -> None:
     with compiled_operators(kernels):
-        with pytest.raises(NasionError, match="maps hold bfloat16; our compiled operators take float32 or float16"):
+        with pytest.raises(NasionError, match="maps hold bfloat16; the compiled operators take float32 or float16"):
             location_reweight(torch.zeros(1, 2, 4, 4, dtype=torch.bfloat16))
         with pytest.raises(KernelError, match="nasion_location_reweight"):
             location_reweight(torch.zeros(1, 2, 4, 4), threshold=0.0)

@@ -150,7 +150,7 @@ def test_the_head_of_an_untrained_network_is_exported_by_the_name_of_its_recipe(
 def test_only_whole_networks_have_a_head_and_only_recipes_take_options(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(NasionError, match="landmarks-68 has no landmark head of its own; only the whole RDFN has"):
         export(str(checkpoint), out=tmp_path / "x.onnx", head=True)
-    with pytest.raises(NasionError, match="a checkpoint knows its own set, size and width"):
+    with pytest.raises(NasionError, match="a checkpoint stores its own set, size and width"):
         export(str(checkpoint), out=tmp_path / "x.onnx", size=64)
     with pytest.raises(NasionError, match=r"recipe 'best' is unknown; allowed:\n"):
         export("best", out=tmp_path / "x.onnx")

@@ -266,7 +266,7 @@ def test_recipes_by_name_differ_as_the_paper_s_figure_does() -> None:
 
 
 def test_a_size_that_the_strides_do_not_divide_is_refused() -> None:
-    with pytest.raises(NasionError, match=r"--size 100 cannot be divided by 16.*try 96"):
+    with pytest.raises(NasionError, match=r"--size 100 is not a multiple of 16.*try 96"):
         NAMES["rdfn"].build(replace(TINY, size=100))
 
 

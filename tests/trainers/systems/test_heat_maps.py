@@ -46,5 +46,5 @@ def test_a_learner_reads_its_maps_as_it_is_told() -> None:
     assert ((hard + 0.5) % 1).abs().max() < 1e-4, "quarters of a cell are pixels"
     assert (hard - soft).abs().max() > 0.1
     torch.testing.assert_close(learner.exported()(images)["points"], hard)
-    with pytest.raises(NasionError, match="a Learner leaves no choice of decoding"):
+    with pytest.raises(NasionError, match="the decoding of a Learner cannot be chosen"):
         read_by(Learner(), "arg_max")

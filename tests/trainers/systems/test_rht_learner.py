@@ -296,7 +296,7 @@ def test_a_size_that_cannot_be_halved_so_often_is_refused() -> None:
 
 
 def test_a_set_with_other_points_is_refused(data: Path) -> None:
-    with pytest.raises(NasionError, match="300w has 68 points a face, the network 19; choose another --set"):
+    with pytest.raises(NasionError, match="300w has 68 landmarks per face, the network 19; choose another --set"):
         NAMES["rht-r"].prepare(built(), data, Options())
 
 

@@ -87,7 +87,7 @@ def of_published(name: str) -> int:
 
 
 def test_a_supernet_that_would_never_learn_its_weights_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="197 steps never come to the turn 'weights'; give at least 198 steps"):
+    with pytest.raises(TrainingError, match="197 steps never reach the turn 'weights'; give at least 198 steps"):
         command("sd-hrnet-supernet", data, tmp_path, Options(size=64, width=0.1), steps=197)
 
 
@@ -109,19 +109,17 @@ def test_the_papers_schedule_is_the_default_and_minutes_cut_it() -> None:
 
 
 def test_what_is_missing_is_asked_for(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(NasionError, match=r"goes on from an earlier stage; give --start RUN/best.pt"):
+    with pytest.raises(NasionError, match=r"continues from an earlier stage; give --start RUN/best.pt"):
         NAMES["sd-hrnet-slim"].build(Options())
     with pytest.raises(NasionError, match="size 100 is not a multiple of 32"):
         NAMES["sd-hrnet-teacher"].build(Options(size=100))
     teacher = command("sd-hrnet-teacher", data, tmp_path, Options(size=32, width=0.05))
-    with pytest.raises(NasionError, match="holds a MapsLearner; sd-hrnet-slim starts from a supernet or slim net"):
+    with pytest.raises(NasionError, match="holds a MapsLearner; sd-hrnet-slim starts from a supernet or slim network"):
         NAMES["sd-hrnet-slim"].build(Options(start=teacher))
     slim = command("sd-hrnet-cofw", data, tmp_path, Options(size=64, width=0.05))
     with pytest.raises(NasionError, match=r"give --teacher RUN/best.pt of sd-hrnet-teacher"):
         NAMES["sd-hrnet-distil"].build(Options(start=slim))
-    with pytest.raises(
-        NasionError, match="68 points at 32 px, the students 68 points at 64 px; their maps must be alike"
-    ):
+    with pytest.raises(NasionError, match="68 landmarks at 32 px, the students 68 landmarks at 64 px; give a teacher"):
         NAMES["sd-hrnet-distil"].build(Options(start=slim, teacher=teacher))
-    with pytest.raises(NasionError, match="finds 68 points, cofw has 29; choose another --set"):
+    with pytest.raises(NasionError, match="finds 68 landmarks, cofw has 29; choose another --set"):
         NAMES["sd-hrnet-slim"].build(Options(start=slim, set="cofw"))

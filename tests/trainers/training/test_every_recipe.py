@@ -131,17 +131,17 @@ def test_a_stopped_run_has_the_losses_of_an_unbroken_one(name: str, data: Path, 
 
 
 def test_a_batch_of_one_that_cannot_be_normalised_says_so(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"batch normalisation needs two samples a process; give a larger batch"):
+    with pytest.raises(TrainingError, match=r"batch normalisation needs two samples per process; give a larger batch"):
         train("chs", data=data, out=tmp_path / "run", width=1 / 64, size=64, batch=1, steps=1, device="cpu")
 
 
 @pytest.mark.parametrize(
     ("recipe", "options", "told"),
     [
-        ("pwc", {"start": Path("a.pt"), "budget": 5.0}, r"pwc has no use for --start, --budget; .* takes --set,"),
-        ("chs", {"backbone_weights": Path("r50.pth")}, r"chs has no use for --backbone-weights; .* --width, --start"),
-        ("sd-hrnet-slim", {"width": 0.5}, r"sd-hrnet-slim has no use for --width; .* --set, --size, --start, --budget"),
-        ("landmarks-68", {"set_": "wflw", "width": 0.5}, r"no use for --set, --width; leave it out. It takes none"),
+        ("pwc", {"start": Path("a.pt"), "budget": 5.0}, r"pwc does not take --start, --budget; .* takes --set,"),
+        ("chs", {"backbone_weights": Path("r50.pth")}, r"chs does not take --backbone-weights; .* --width, --start"),
+        ("sd-hrnet-slim", {"width": 0.5}, r"sd-hrnet-slim does not take --width; .* --set, --size, --start, --budget"),
+        ("landmarks-68", {"set_": "wflw", "width": 0.5}, r"does not take --set, --width; leave it out. It takes none"),
         ("chs", {"width": -1.0}, r"width is -1.0; give a number above 0, or leave it out"),
         ("chs", {"batch": 0}, r"batch is 0; give a number above 0"),
         ("chs", {"seeds": 0}, r"--seeds is 0; give a whole number from 1"),

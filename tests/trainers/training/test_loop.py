@@ -187,7 +187,7 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
 
 
 def test_a_criterion_that_validation_does_not_know_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="validation says nme, but not the criterion 'loss'"):
+    with pytest.raises(TrainingError, match="validation returned nme, but not the criterion 'loss'"):
         run(tmp_path, validate=lambda _: {"nme": 1.0})
 
 
@@ -272,7 +272,7 @@ def test_a_turn_without_an_optimiser_is_named(tmp_path: Path) -> None:
 
 
 def test_steps_that_never_come_to_a_turn_are_refused_before_any_training(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="1 steps never come to the turn 'slope'; give at least 2 steps"):
+    with pytest.raises(TrainingError, match="1 steps never reach the turn 'slope'; give at least 2 steps"):
         run(tmp_path, replace(TURNS, steps=1), InTurns())
     assert not (tmp_path / "record.jsonl").exists()
     assert run(tmp_path / "least", replace(TURNS, steps=2), InTurns()).turns == {"slope": 1, "offset": 1}

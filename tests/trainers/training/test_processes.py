@@ -45,7 +45,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     paths = os.pathsep.join([str(root), str(root / "src")])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [*launch, "-m", "tests.lines", str(tmp_path / "pair")]
+    command = [*launch, "-m", "tests.support.lines", str(tmp_path / "pair")]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / "pair" / f"rank{k}.json").read_text()) for k in range(2))
@@ -87,5 +87,5 @@ def test_the_command_goes_on_from_an_earlier_stage_in_two_processes(tmp_path: Pa
 def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "size", lambda: 3)
     monkeypatch.setattr(processes, "rank", lambda: 0)
-    with pytest.raises(TrainingError, match=r"batch of 4 cannot be shared by 3 processes; .* a multiple of 3"):
+    with pytest.raises(TrainingError, match=r"batch of 4 cannot be divided among 3 processes; .* a multiple of 3"):
         run(tmp_path)

@@ -91,7 +91,7 @@ def test_epochs_are_over_the_set_that_is_learned_from(name: str, epochs: int, ba
 def test_faces_that_nobody_published_are_counted(data: Path, tmp_path: Path) -> None:
     assert training_faces("ytf68", data) == len(read_set("ytf68", data, part="train"))
     assert training_faces("300w", data) == 3148 != len(read_set("300w", data, part="train"))
-    with pytest.raises(NasionError, match="nobody published how many faces of 'ytf68' train"):
+    with pytest.raises(NasionError, match="set 'ytf68' has no published number of training faces"):
         recipe_named("chs").schedule_for(Options(set="ytf68"))
     command.train("chs-sf", data=data, out=tmp_path, set_="ytf68", size=64, width=1 / 16, minutes=1e-6, device="cpu")
     faces = len(read_set("ytf68", data, part="train"))
@@ -147,7 +147,7 @@ def test_a_schedule_may_follow_the_options(data: Path, tmp_path: Path) -> None:
 
 def test_a_set_with_other_points_than_the_network_is_named(data: Path) -> None:
     learner = Pointer(landmarks=29)
-    with pytest.raises(NasionError, match="300w has 68 points a face, the network 29; choose another --set"):
+    with pytest.raises(NasionError, match="300w has 68 landmarks per face, the network 29; choose another --set"):
         POINTER.prepare(learner, data, Options())
 
 
