@@ -119,7 +119,7 @@ class Desk:
         return part.reshape(-1, 3).copy()
 
     def _room(self, held: tuple[Pinned, Memory] | None, shape: tuple[int, ...]) -> tuple[Pinned, Memory]:
-        """Return pinned memory and GPU memory for a float32 array of ``shape``; reuse ``held`` if it is large enough."""
+        """Return pinned and GPU memory for a float32 array of ``shape``; reuse ``held`` if it is large enough."""
         if held is not None and held[0].array.shape[0] >= shape[0]:
             return held
         for each in held or ():
