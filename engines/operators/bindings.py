@@ -198,10 +198,9 @@ class Kernels:
         half: bool = False,
         stream: int = 0,
     ) -> None:
-        """Run ``reference.crop``.
+        """Run ``reference.crop`` on the frame ``picture``.
 
         Args:
-            picture: the frame.
             transforms: address of (count, 2, 3) float32, which map pixels of a crop to pixels of the frame.
             count: number of crops; 0 is allowed.
             height, width: size of a crop in pixels.

@@ -87,10 +87,9 @@ class Desk:
     def crop(
         self, picture: Picture, ways: NDArray[np.float32], memory: Memory | Part, stream: Stream, spec: Spec
     ) -> None:
-        """Enqueue the kernel that writes normalised crops (k, 3, height, width) of an image to memory.
+        """Enqueue the kernel that writes normalised crops (k, 3, height, width) of the image ``picture`` to memory.
 
         Args:
-            picture: the image in GPU memory.
             ways: transforms (k, 2, 3), each maps pixels of a crop to pixels of the image. Read before the call returns.
             memory: output (at least k, 3, height, width), float32 or float16.
             stream: stream to enqueue on.

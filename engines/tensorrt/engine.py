@@ -139,7 +139,7 @@ _FIX = "export the model again: its outputs must have fixed sizes"
 
 
 def _kind(tensor: Mapping[str, Any]) -> str:
-    """Return the type of a tensor in an inspector's report: in ``Datatype`` since 11, combined with its format before."""
+    """Return the type of a tensor in an inspector's report: under ``Datatype`` since 11, with the format before."""
     text = str(tensor.get("Datatype", tensor.get("Format/Datatype", "")))
     if re.search("FP16|Half", text, re.IGNORECASE):
         return "float16"

@@ -158,17 +158,17 @@ def _find_rtx() -> None:
 
 
 def installed() -> tuple[Kind, ...]:
-    """The kinds that are installed, full TensorRT first; nothing is imported."""
+    """Return the installed kinds, full TensorRT first, without importing them."""
     kinds: tuple[Kind, ...] = get_args(Kind)
     return tuple(kind for kind in kinds if any(map(importlib.util.find_spec, _MODULES[kind])))
 
 
 @cache
 def tensorrt(kind: Kind | None = None) -> TensorRt:
-    """The TensorRT of a kind, by default the first that is installed.
+    """Return the TensorRT of a kind, by default the first that is installed.
 
     Raises:
-        RuntimeUnavailable: it is not installed, or cannot be loaded.
+        RuntimeUnavailable: TensorRT is not installed or cannot be loaded.
     """
     first: Kind = next(iter(installed()), "tensorrt")
     chosen = kind or first

@@ -28,7 +28,7 @@ class TensorRtRuntime(Closing):
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
-        """Load ``path`` for images with sides of at least up to ``longest`` pixels; ``threads`` is ignored.
+        """Load ``path``, with a plan for images whose sides have up to ``longest`` pixels; ``threads`` is ignored.
 
         Raises:
             ModelError: the file is damaged or not a nasion model.

@@ -179,7 +179,7 @@ def test_the_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nasion.engines.tensorrt.plan_cache._is_ours", lambda folder: False)
-    with pytest.raises(RuntimeUnavailable, match=r"others may write to the plan cache .* set NASION_PLANS"):
+    with pytest.raises(RuntimeUnavailable, match=r"other users can write to the plan cache .* set NASION_PLANS"):
         PlanCache(tmp_path)
 
 
