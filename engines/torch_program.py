@@ -1,4 +1,4 @@
-"""Checks of a ``.pt2`` file before torch reads it, so that loading one never runs code from it.
+"""Checks of a ``.pt2`` file, so that torch never runs code from it.
 
 torch itself does not guarantee this. It unpickles sample inputs, weights and constants if the archive says so, loads
 compiled libraries, imports modules named by the layout of the inputs, evaluates sizes as Python expressions, looks up
@@ -141,7 +141,7 @@ def _check(value: Any, key: str, origin: str) -> None:
         if "target" in value and "metadata" in value:
             value["metadata"] = {}
         if value.get("custom_obj_values") or "as_custom_obj" in value:
-            refuse(origin, "an object of a class of its own")
+            refuse(origin, "an object of a custom class")
         for name, each in value.items():
             _check_text(name, "", origin)
             _check(each, name, origin)

@@ -93,4 +93,4 @@ def _device(kind: int, number: int) -> str:
         return "cpu"
     if kind in (_CUDA, _CUDA_MANAGED):
         return f"cuda:{number}"
-    raise DeviceError(f"an array lies on a device of DLPack's kind {kind}; allowed: the CPU (1), NVIDIA's GPUs (2)")
+    raise DeviceError(f"an array is on a device of DLPack type {kind}; allowed: the CPU (1), NVIDIA's GPUs (2)")

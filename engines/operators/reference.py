@@ -38,7 +38,7 @@ def multi_level_roi_align(
     """Pool the features of each region from each level, L2-normalise them per level and concatenate them.
 
     Args:
-        levels: maps (B, C, H, W), each with channels, height and width of its own.
+        levels: maps (B, C, H, W); channels, height and width may differ between maps.
         rois: (K, 5): image index, x0, y0, x1, y1 in pixels of the image.
         scales: cells per pixel of each level, e.g. 1/16.
         output_size: bins along each side of a region.

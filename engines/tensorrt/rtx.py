@@ -103,7 +103,7 @@ def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) 
             return failed(model, fp16, f"TensorRT-RTX did not finish within {_PATIENCE} s")
     if done.returncode:
         told = done.stderr.strip().splitlines()[-8:]
-        return failed(model, fp16, f"TensorRT-RTX ended with {done.returncode}: {' / '.join(told)}")
+        return failed(model, fp16, f"TensorRT-RTX exited with {done.returncode}: {' / '.join(told)}")
     values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return RtxBuild(**values)
 
@@ -120,8 +120,8 @@ def _folder_of_libraries(python: str) -> Path:
         raise RuntimeUnavailable(f"{python}: is no Python ({error}); name the interpreter of an environment") from error
     if done.returncode:
         raise RuntimeUnavailable(
-            f"TensorRT-RTX is not installed in {python}; in an environment of its own: {INSTALL}; then name its "
-            "interpreter with --python"
+            f"TensorRT-RTX is not installed in {python}; install it in a separate environment: {INSTALL}; then "
+            "pass the interpreter of that environment with --python"
         )
     return Path(done.stdout.strip())
 
