@@ -1,4 +1,4 @@
-"""The one way in which what holds a resource is a context manager."""
+"""Base class of objects that hold resources and are context managers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Self
 
 
 class Closing(ABC):
-    """Something to be closed: by hand with ``close``, or by leaving a ``with`` block."""
+    """Base class of objects that are closed with ``close`` or at the end of a ``with`` block."""
 
     @abstractmethod
     def close(self) -> None:
-        """Free what is held; calling it again does nothing."""
+        """Free all resources. Further calls do nothing."""
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return the object itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the object."""
         self.close()

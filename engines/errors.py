@@ -1,8 +1,8 @@
-"""The errors a user can mend.
+"""Errors the user can fix.
 
-Each message says what was given, what is allowed and what to do next. The command line prints it without a
-traceback, and so what the system says of files and memory (``tools/error_messages.py``); everything else is a defect
-of ours and keeps its traceback.
+Each message says what was given, what is allowed and what to do next. The command line prints these errors without a
+traceback, as it does operating-system errors about files and memory (``tools/error_messages.py``). Any other exception
+is a bug in nasion and keeps its traceback.
 """
 
 LONGEST_MESSAGE = 500
@@ -15,9 +15,9 @@ def printable(text: object, *, lines: bool = False, longest: int | None = None) 
     that change the direction of text. Such characters are written as Python escapes, for example ``\\x1b``.
 
     Args:
-        text: anything; its ``str`` is used.
+        text: any object; its ``str`` is used.
         lines: keep line breaks.
-        longest: most characters to keep; the rest becomes an ellipsis.
+        longest: maximum number of characters; longer text is cut and ends in an ellipsis.
     """
     safe = "".join(
         each if each.isprintable() or (lines and each == "\n") else each.encode("unicode_escape").decode("ascii")
@@ -27,12 +27,12 @@ def printable(text: object, *, lines: bool = False, longest: int | None = None) 
 
 
 def foreign(error: object) -> str:
-    """Return the message of another library as one short line that is safe to print."""
+    """Return the message of another library's error as one short line that is safe to print."""
     return printable(" ".join(str(error).split()), longest=LONGEST_MESSAGE)
 
 
 class NasionError(Exception):
-    """Something the user can mend: a wrong path, a missing extra, a damaged file."""
+    """Base class of errors the user can fix: a wrong path, a missing extra, a damaged file."""
 
 
 class SourceError(NasionError):
@@ -48,16 +48,16 @@ class ModelError(NasionError):
 
 
 class RuntimeUnavailable(NasionError):
-    """A runtime that was asked for by name and does not work here."""
+    """A runtime that was requested by name and does not work on this machine."""
 
 
 class DeviceError(NasionError):
-    """A GPU that is not there, or that failed."""
+    """A GPU that is missing or that failed."""
 
 
 class MissingExtra(NasionError):
     """An optional package that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        """Name the missing ``package``, the ``extra`` that brings it and what it is needed for."""
+        """Name the missing ``package``, the ``extra`` that installs it and the ``purpose`` it serves."""
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'nasion[{extra}]'")

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the embedded default on the CPU, and on NVIDIA GPUs where its CUDA provider is installed."""
+"""ONNX Runtime: the default on the CPU, and on NVIDIA GPUs with its CUDA provider."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .spec import METADATA_KEY, Outputs, Spec, Tensor
 _ort: Any = onnxruntime  # its names are not declared to type checkers
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# In TF32, its default, a convolution keeps 10 bits of each number, and the points would move. Its default search for
-# the quickest convolution takes a moment at each new number of faces.
+# TF32, the default, keeps only 10 bits of mantissa in a convolution, which would shift the landmarks. The default
+# search for the fastest convolution algorithm causes a delay at each new batch size.
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _OPTIONS = {"use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
 
@@ -30,14 +30,18 @@ class OnnxRuntime(Closing):
     """An ONNX file in ONNX Runtime; implements ``engines.runtime.Runtime``."""
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
-        """Load ``path``; one call uses at most ``threads`` threads of the CPU (0: ONNX Runtime's choice).
+        """Load ``path``.
 
-        ``longest`` is of no consequence here: pictures may have any size that the network takes.
-        On ``auto`` it runs on the first GPU where this ONNX Runtime has the CUDA provider and that works.
+        Args:
+            path: the ``.onnx`` file.
+            threads: maximum number of CPU threads per call (0: ONNX Runtime's choice).
+            device: ``cpu``, ``cuda:N``, or ``auto``: the first GPU if this ONNX Runtime has a working CUDA provider,
+                else the CPU.
+            longest: ignored; images may have any size that the network accepts.
 
         Raises:
-            ModelError: the file cannot be parsed or carries no spec.
-            RuntimeUnavailable: a GPU was asked for by name and cannot be used.
+            ModelError: the file cannot be parsed or has no spec.
+            RuntimeUnavailable: a GPU was requested by name and cannot be used.
         """
         self.device, self.reason = "cpu", "asked for: onnx"
         self._session: Any = None
@@ -57,7 +61,7 @@ class OnnxRuntime(Closing):
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def _on_gpu(self, path: Path, threads: int, device: str) -> Any:
-        """A session on the GPU, or None where none is needed and none can be had."""
+        """Return a session for a GPU, or None if the device is ``auto`` and there is no CUDA provider."""
         number = gpu_number(device)
         if CUDA not in _ort.get_available_providers():
             if device == "auto":
@@ -67,14 +71,14 @@ class OnnxRuntime(Closing):
                 "onnxruntime-gpu (both have the same files)"
             )
         if hasattr(_ort, "preload_dlls"):
-            with redirect_stdout(sys.stderr):  # it prints what it does not find
-                _ort.preload_dlls()  # CUDA and cuDNN that pip installed, which the loader does not find by itself
+            with redirect_stdout(sys.stderr):  # it prints the libraries it does not find
+                _ort.preload_dlls()  # CUDA and cuDNN installed by pip, which the loader does not find by itself
         why = ""
         try:
             session = _session(path, threads, [(CUDA, {"device_id": number, **_OPTIONS}), CPU])
-        except ModelError as error:  # the GPU is at fault, or the file: then the CPU refuses it, too
+        except ModelError as error:  # caused by the GPU, or by the file; in the latter case the CPU fails as well
             session, why = _session(path, threads, [CPU]), f" ({foreign(error.__cause__)})"
-        if session.get_providers()[0] == CUDA:  # else it has fallen back, and says so on stderr only
+        if session.get_providers()[0] == CUDA:  # otherwise it fell back to the CPU and reported that on stderr only
             self.device = f"cuda:{number}"
             return session
         if device == "auto":
@@ -85,21 +89,21 @@ class OnnxRuntime(Closing):
         )
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run images (B,3,H,W), already normalised.
+        """Run normalised images (B,3,H,W) and return each output by name.
 
         Raises:
-            DeviceError: the GPU failed. They are not run on the CPU instead.
-            ModelError: the network fails, or its outputs are not those of its task.
+            DeviceError: the GPU failed. There is no fallback to the CPU.
+            ModelError: the network fails, or its outputs do not match its task.
         """
         if self._session is None:
             raise ModelError("this runtime is closed; open it again")
         try:
             values = self._session.run(self._outputs, {self._input: images})
-        except EPFail as error:  # of a provider of a GPU
+        except EPFail as error:  # raised by a GPU execution provider
             raise DeviceError(
                 f"ONNX Runtime failed on {self.device}: {foreign(error)}; or run on --device cpu"
             ) from error
-        except Exception as error:  # its errors have no common type
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             raise ModelError(
                 f"ONNX Runtime cannot run model {self.spec.name!r} on images of shape {images.shape} "
                 f"({foreign(error)}); give other images, or export the model again"
@@ -112,7 +116,7 @@ class OnnxRuntime(Closing):
 
 
 def _tensor(value: Any) -> Tensor:
-    """Return what a session says of an input or output."""
+    """Return name, dtype and shape of an input or output of a session."""
     dtype = _DTYPES.get(value.type, printable(value.type))
     return Tensor(value.name, dtype, tuple(size if isinstance(size, int) else None for size in value.shape or ()))
 
@@ -121,11 +125,11 @@ def _session(path: Path, threads: int, providers: list[Any]) -> Any:
     options = _ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # its errors are raised; printed, they would carry names in the file to a terminal
-    # Waiting threads that spin double the CPU time of a small network (docs/benchmarks.md).
+    options.log_severity_level = 4  # errors are raised; logging them would print unescaped names from the file
+    # Spinning of idle threads doubles the CPU time of a small network (docs/benchmarks.md).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        # what fails on a GPU must not go on elsewhere without a word
+        # a failure on a GPU must not silently continue on the CPU
         return _ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise ModelError(
@@ -134,5 +138,5 @@ def _session(path: Path, threads: int, providers: list[Any]) -> Any:
 
 
 def describe() -> str:
-    """Version and providers, for ``nasion doctor``."""
+    """Return the version and the execution providers, for ``nasion doctor``."""
     return f"works: ONNX Runtime {_ort.__version__} ({', '.join(_ort.get_available_providers())})"

@@ -1,4 +1,4 @@
-"""The interface of a loaded network, whatever runs it."""
+"""Interface of a loaded network, common to all runtimes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ RuntimeName = Literal["auto", "onnx", "torch", "tensorrt"]
 
 
 class Runtime(Protocol):
-    """A loaded network. Safe to call from several threads; a context manager that frees everything.
+    """A loaded network. Thread-safe, and a context manager that frees all resources on exit.
 
     Attributes:
-        spec: what the file says about itself.
-        provider: what really runs it, e.g. ``CPUExecutionProvider``.
-        device: where it runs: ``cpu`` or ``cuda:N``.
-        reason: why this runtime and device, for people.
-        threads: threads one call may use (0 means the runtime's own choice).
+        spec: spec of the model file.
+        provider: the backend in use, e.g. ``CPUExecutionProvider``.
+        device: the device in use, ``cpu`` or ``cuda:N``.
+        reason: human-readable reason for the choice of runtime and device.
+        threads: number of threads a call may use (0: the runtime's own choice).
     """
 
     spec: Spec
@@ -39,11 +39,11 @@ class Runtime(Protocol):
     threads: int
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run images (B,3,H,W), already normalised, and return each output by name."""
+        """Run normalised images (B,3,H,W) and return each output by name."""
         ...
 
     def close(self) -> None:
-        """Free the network; calling it again does nothing."""
+        """Free the network. Further calls do nothing."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -54,40 +54,40 @@ class Runtime(Protocol):
 
 
 class GpuRuntime(Runtime, Protocol):
-    """A runtime that also takes images made on its GPU.
+    """A runtime that also accepts images in memory of its GPU.
 
     Attributes:
-        most_on_gpu: images that go together in ``run``; 0 where it takes images of the host only after all.
+        most_on_gpu: maximum batch size of ``run``; 0 if only images in host memory are accepted.
     """
 
     most_on_gpu: int
 
     def run(self, shape: Shape, fill: Fill) -> Outputs:
-        """Run images (B,3,H,W) which ``fill(memory, stream)`` puts into the stream to be written to the memory."""
+        """Run images (B,3,H,W); ``fill(memory, stream)`` enqueues the work on the stream that writes them to memory."""
         ...
 
 
 def takes_images_on(runtime: Runtime, device: str) -> TypeGuard[GpuRuntime]:
-    """Whether a runtime takes images that are made on a device, ``cuda:N``."""
+    """Return True if a runtime accepts images in memory of a device, ``cuda:N``."""
     return runtime.device == device and most_on_gpu(runtime) > 0
 
 
 def most_on_gpu(runtime: Runtime) -> int:
-    """``most_on_gpu`` of a runtime; 0 for one that has no ``run``."""
+    """Return ``most_on_gpu`` of a runtime; 0 if it has no ``run``."""
     most: int = getattr(runtime, "most_on_gpu", 0)
     return most
 
 
 def check_device(device: str) -> None:
-    """See that a device is ``auto``, ``cpu`` or ``cuda:N``.
+    """Check that a device is ``auto``, ``cpu`` or ``cuda:N``.
 
     Raises:
-        RuntimeUnavailable: it is none of these.
+        RuntimeUnavailable: the device is none of these.
     """
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda:\d+", device):
         raise RuntimeUnavailable(f"device {device!r} is unknown; allowed: auto, cpu, cuda:N (for example cuda:0)")
 
 
 def gpu_number(device: str) -> int:
-    """N of ``cuda:N``; 0 for ``auto``."""
+    """Return N of ``cuda:N``; 0 for ``auto``."""
     return int(device.partition(":")[2] or 0)

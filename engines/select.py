@@ -1,4 +1,4 @@
-"""The choice of what runs a network: by name, by the file, or the best that works here."""
+"""Choice of the runtime: by name, by file suffix, or the best that works."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A way to run networks.
+    """A kind of runtime.
 
     Attributes:
-        load: returns its class; it is imported only then, so that nothing else ever loads torch.
-        describe: tells what is installed of it.
-        suffixes: of the files that it runs.
+        load: imports and returns its class. The import is deferred so that torch is loaded only when it is needed.
+        describe: returns a description of the installed version.
+        suffixes: file suffixes that it accepts.
     """
 
     load: Callable[[], type[Runtime]]
@@ -71,7 +71,7 @@ _KINDS = {
     "torch": _Kind(_torch, _describe_torch, (".pt2",)),
     "tensorrt": _Kind(_tensorrt, _describe_tensorrt, (".onnx", ".plan")),
 }
-# what a GPU is offered, best first, as people call it
+# runtimes to try on a GPU, best first, with their display names
 _ON_GPU = {"tensorrt": "TensorRT", "onnx": "ONNX Runtime with CUDA"}
 
 
@@ -88,15 +88,17 @@ def open_runtime(
     Args:
         model: path of an ``.onnx`` or ``.pt2`` file written by ``nasion export``, or a ``.plan`` of ``nasion compile``.
         runtime: ``auto`` runs an ``.onnx`` file in the first of these that works: TensorRT, ONNX Runtime with CUDA,
-            ONNX Runtime on the CPU; the runtime's ``reason`` says why. Any other file has one runtime only.
-        threads: threads one call may use; 0 leaves the choice to the runtime.
-        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU where the runtime can use one.
-        longest: a side that pictures will have, in pixels, where a network takes any size; what has to know
-            beforehand, a plan of TensorRT, is made for it.
+            ONNX Runtime on the CPU. The ``reason`` of the runtime explains the choice. Any other file type has one
+            runtime only.
+        threads: number of threads a call may use; 0 leaves the choice to the runtime.
+        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU if the runtime can use one.
+        longest: longest side of the images in pixels, for a network with dynamic size. A TensorRT plan is built to
+            cover this size; other runtimes ignore it.
 
     Raises:
-        ModelError: the file is missing, damaged or not ours.
-        RuntimeUnavailable: the runtime or device asked for cannot run here, or not this file. Nothing else is tried.
+        ModelError: the file is missing, damaged or not a nasion model.
+        RuntimeUnavailable: the requested runtime or device does not work on this machine, or cannot run this file. No
+            other one is tried.
     """
     path = Path(model)
     if runtime not in get_args(RuntimeName):
@@ -105,7 +107,7 @@ def open_runtime(
     with reaching(path, ModelError, named=f"model {str(model)!r}"):
         is_file = path.is_file()
         if is_file:
-            path.open("rb").close()  # what a library says of a file that may not be read is of little help
+            path.open("rb").close()  # gives a clearer error for an unreadable file than the libraries do
     if not is_file:
         raise ModelError(f"model {str(model)!r} is not a file; give the name of a shipped model or a path")
     if runtime != "auto":
@@ -118,7 +120,7 @@ def open_runtime(
 
 
 def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime:
-    """TensorRT, then ONNX Runtime on the GPU, then on the CPU."""
+    """Load an ONNX file in TensorRT, else in ONNX Runtime on the GPU, else on the CPU."""
     if device == "cpu":
         return _load("onnx", path, threads, "cpu", longest, reason="the CPU was asked for")
     passed: list[str] = []
@@ -134,7 +136,7 @@ def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime
             try:
                 reason = "; ".join([*passed, f"{title} works on {wanted}"])
                 return _load(name, path, threads, wanted, longest, reason=reason)
-            # where the file itself is at fault, the last one says so, too
+            # if the file itself is the cause, the last runtime reports it as well
             except (RuntimeUnavailable, DeviceError, MissingExtra, ModelError) as error:
                 _log.info("%s is passed over: %s", title, error)
                 passed.append(f"{title}: {error}")
@@ -168,7 +170,7 @@ def _by_suffix(path: Path) -> str:
 
 
 def working_runtimes() -> Sequence[tuple[str, str]]:
-    """Name of each runtime and, for a person, whether it works here or why not."""
+    """Return the name of each runtime with a description of its state: its version, or why it is not available."""
     report = []
     for name, kind in _KINDS.items():
         try:

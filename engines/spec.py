@@ -1,8 +1,8 @@
-"""What a model file says about itself: its input, its outputs, its landmark scheme.
+"""Spec of a model file: its input, its outputs and its landmark scheme.
 
-The spec travels as JSON in the file's metadata, so that one file is all a runtime needs. A file may come from anybody:
+The spec is stored as JSON in the metadata of the file, so a runtime needs one file only. Files are untrusted:
 ``Spec.from_json`` checks every entry against ``_SCHEMA``, ``Spec.check_graph`` compares the spec with the inputs and
-outputs of the network, and ``Spec.check_outputs`` with the arrays that a run returns.
+outputs of the network, and ``Spec.check_outputs`` compares it with the arrays that a run returns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .errors import ModelError, printable
 METADATA_KEY = "nasion.spec"
 Task = Literal["detector", "landmarks", "faces"]
 Outputs = dict[str, NDArray[np.float32]]
-"""What a network gives, by name."""
+"""Outputs of a network by name."""
 
 LONGEST_NAME, LONGEST_SIDE, MOST_LANDMARKS, MOST_STRIDE = 100, 4096, 1000, 1024
 _AGAIN = "export the model again with: nasion export CHECKPOINT"
@@ -31,9 +31,9 @@ class Tensor:
     """An input or output of a network.
 
     Attributes:
-        name: of the tensor.
-        dtype: type of its elements, as numpy calls it.
-        shape: its sizes; None for one that varies.
+        name: name of the tensor.
+        dtype: element type, by its numpy name.
+        shape: size of each axis; None for a dynamic one.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Tensor:
     shape: tuple[int | None, ...]
 
     def __str__(self) -> str:
-        """Name, type and shape, safe to print."""
+        """Return name, dtype and shape, safe to print."""
         sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
         return f"{printable(self.name)!r} {self.dtype} ({sizes})"
 
@@ -56,16 +56,17 @@ class Spec:
             network has it, ``presence`` (B,) in 0..1 out) or ``faces`` (image in, faces out: ``boxes`` (B,K,4),
             ``scores`` (B,K), ``points`` (B,K,n,2), ``confidence`` (B,K,n) and ``valid`` (B,K), 0 in empty slots).
         name: short name of the model, for tables and logs.
-        size: (width, height) of the input in pixels; for a detector the default, any multiple of ``stride`` works;
-            for ``faces`` the shorter side should be as long as here, the longer one any multiple of ``stride``.
+        size: (width, height) of the input in pixels. For a detector this is the default; any multiple of ``stride``
+            works. For ``faces`` the shorter side should have this length; the longer one is any multiple of ``stride``.
         channels: colour order of the three input planes.
         mean: subtracted from each plane, in the 0..255 range.
-        std: divides each plane after ``mean``.
+        std: each plane is divided by it after ``mean`` is subtracted.
         stride: input sides must be multiples of this (1 for a fixed size).
-        landmarks: number of points of the scheme (0 for a detector).
-        scheme: name of the landmark scheme, such as ``ibug-68``; empty for the usual one with that many points.
-        crop_margin: side of the crop over the longer side of the box of the points (task ``landmarks`` only).
-        threshold: score or presence at or above which a face counts as found.
+        landmarks: number of landmarks of the scheme (0 for a detector).
+        scheme: name of the landmark scheme, such as ``ibug-68``; empty for the default scheme with that many landmarks.
+        crop_margin: side of the crop divided by the longer side of the bounding box of the landmarks (task
+            ``landmarks`` only).
+        threshold: score or presence at or above which a face counts as detected.
     """
 
     task: Task
@@ -81,7 +82,7 @@ class Spec:
     threshold: float = 0.5
 
     def to_json(self) -> str:
-        """Serialise for the metadata of a model file."""
+        """Serialise the spec for the metadata of a model file."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
@@ -89,7 +90,7 @@ class Spec:
         """Read a spec; ``origin`` names the file in errors.
 
         Raises:
-            ModelError: the text is not a spec, or one of another version, or an entry is not allowed.
+            ModelError: the text is not a spec, is a spec of another version, or has an entry that is not allowed.
         """
         try:
             values = json.loads(text)
@@ -130,10 +131,10 @@ class Spec:
         return spec
 
     def check_graph(self, inputs: Iterable[Tensor], outputs: Iterable[Tensor], *, origin: str) -> None:
-        """Compare the spec with the inputs and outputs that the network declares; sizes may be open.
+        """Compare the spec with the declared inputs and outputs of the network; sizes may be dynamic.
 
         Raises:
-            ModelError: the network does not take such images or does not return what its task asks for.
+            ModelError: the network does not accept such images or lacks the outputs of its task.
         """
         inputs, by_name = list(inputs), {tensor.name: tensor for tensor in outputs}
         if len(inputs) != 1:
@@ -162,10 +163,10 @@ class Spec:
             )
 
     def check_outputs(self, outputs: Outputs, batch: int) -> Outputs:
-        """Return the outputs of a run of ``batch`` images after a look at their types and shapes.
+        """Check types and shapes of the outputs of a run of ``batch`` images and return them.
 
         Raises:
-            ModelError: an output is missing, or its type or shape is not that of the task.
+            ModelError: an output is missing, or its type or shape does not match the task.
         """
         scores = outputs.get("scores")
         faces = scores.shape[1] if scores is not None and scores.ndim == 2 else None
@@ -210,7 +211,7 @@ def _check(kind: str, tensor: Tensor, wanted: _Shape, task: str, origin: str) ->
 
 
 def _shown(value: object) -> str:
-    """Return a value of a file as a message shows it: as JSON has it, short and safe to print."""
+    """Return a value of a file for use in a message: as JSON, short and safe to print."""
     return printable(json.dumps(value), longest=60)
 
 
@@ -219,7 +220,7 @@ def _whole(least: int, most: int) -> Callable[[object], bool]:
 
 
 def _number(least: float, most: float) -> Callable[[object], bool]:
-    """Return a test for numbers of a range; NaN lies in none."""
+    """Return a predicate for numbers within a range; it is False for NaN."""
     return lambda value: type(value) in (int, float) and least <= value <= most  # type: ignore[operator]
 
 
@@ -240,7 +241,7 @@ def _one_of(allowed: Iterable[str]) -> tuple[str, Callable[[object], bool]]:
     return ", ".join(names), lambda value: isinstance(value, str) and value in names
 
 
-# entry -> what is allowed, for people, and the test for it
+# entry -> description of the allowed values for messages, and the predicate that checks them
 _SCHEMA: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "task": _one_of(get_args(Task)),
     "name": (f"1 to {LONGEST_NAME} printable characters", _is_name),

@@ -1,10 +1,10 @@
-"""Checks of a ``.pt2`` file before torch reads it, so that loading one never runs code from it.
+"""Checks of a ``.pt2`` file, so that torch never runs code from it.
 
-torch itself gives no such promise. It unpickles sample inputs, weights and constants where the archive says so, loads
-compiled libraries, imports modules that the layout of inputs names, evaluates sizes as Python expressions, looks up
-operators by any path below ``torch``, and compiles the guards of a program as Python source. So the archive is read
-member by member: these functions say which members are needed and return the program without the parts that nobody
-needs. Everything else must be on a list here; torch then gets an archive of these members alone.
+torch itself does not guarantee this. It unpickles sample inputs, weights and constants if the archive says so, loads
+compiled libraries, imports modules named by the layout of the inputs, evaluates sizes as Python expressions, looks up
+operators by any path below ``torch``, and compiles the guards of a program as Python source. The archive is therefore
+read member by member: these functions select the members that are needed and strip unused parts from the program.
+Everything that remains must be on an allow-list in this module. torch then gets an archive with these members only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_const
 _OTHERS = ("archive_format", "archive_version", "byteorder", ".data/version", ".data/serialization_id")
 _TENSORS = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 
-# Operators of the networks that nasion export writes. Others read and write files, or trust their arguments.
+# Operators in the networks that nasion export writes. Some others read or write files, or do not check their arguments.
 _OPERATORS = """
     __and__ __or__ _assert_scalar _assert_tensor_metadata _to_copy abs adaptive_avg_pool2d add affine_grid_generator
     alias amax amin arange argmax argmin avg_pool2d batch_norm bitwise_and bitwise_not bitwise_or cat chunk clamp
@@ -49,17 +49,21 @@ _FUNCTIONS = (
 _SYMBOL = re.compile(r"[suz]\d+")
 _LONGEST_EXPRESSION, _LARGEST = 2000, 2**31
 
-# names and dotted paths, but no attribute such as __class__
+# names and dotted paths, but no dunder attributes such as __class__
 _PLAIN = re.compile(r"(?!__)[\w+-]*(\.(?!__)[\w+-]*)*", re.ASCII)
-_WORDS = re.compile(r"[\w ,.>-]{0,100}", re.ASCII)  # values of options of operators, for example of einsum
+_WORDS = re.compile(r"[\w ,.>-]{0,100}", re.ASCII)  # string arguments of operators, for example of einsum
 _TREES = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
 
 def check_members(names: Iterable[str], *, origin: str) -> None:
-    """See that an archive has the members of a program and no others.
+    """Check that an archive has the members of a program and no others.
+
+    Args:
+        names: of all members of the archive.
+        origin: names the file in errors.
 
     Raises:
-        ModelError: it has others, which torch would unpickle or load as a library, or one is missing.
+        ModelError: there are other members, which torch would unpickle or load as a library, or one is missing.
     """
     found = list(names)
     for name in found:
@@ -74,15 +78,15 @@ def check_members(names: Iterable[str], *, origin: str) -> None:
 
 
 def check_config(text: str, folder: str, *, origin: str) -> list[str]:
-    """Return the members that a list of weights or constants names.
+    """Return the names of the members listed in a configuration of weights or constants.
 
     Args:
-        text: the list, as JSON.
-        folder: of the archive, in which the members lie.
+        text: the configuration, as JSON.
+        folder: folder of these members in the archive.
         origin: names the file in errors.
 
     Raises:
-        ModelError: one of them is pickled or no tensor.
+        ModelError: a member is pickled or is not a tensor.
     """
     entries = _object(json.loads(text), origin).get("config")
     members: dict[str, None] = {}
@@ -95,10 +99,10 @@ def check_config(text: str, folder: str, *, origin: str) -> list[str]:
 
 
 def checked_program(text: str, *, origin: str) -> str:
-    """Return a program, as JSON, without notes for people and without its guards, which are Python source.
+    """Return a program, as JSON, without its metadata and without its guards, which are Python source.
 
     Raises:
-        ModelError: something in it is none of what nasion export writes.
+        ModelError: the program has an element that nasion export does not write.
     """
     program = _object(json.loads(text), origin)
     program["guards_code"] = []
@@ -113,12 +117,12 @@ def checked_program(text: str, *, origin: str) -> str:
 
 
 def refuse(origin: str, what: str) -> NoReturn:
-    """Raise the error of a file that could run code."""
+    """Raise the error for a file that could run code."""
     raise refusal(origin, what)
 
 
 def refusal(origin: str, what: str) -> ModelError:
-    """Return that error."""
+    """Return the error for a file that could run code; ``what`` names the offending part."""
     return ModelError(
         f"{origin}: not loaded, because {what} could run code; allowed is only what nasion export writes. If you do "
         "not know who made this file, delete it; else export it again from its checkpoint"
@@ -132,12 +136,12 @@ def _object(value: Any, origin: str) -> dict[str, Any]:
 
 
 def _check(value: Any, key: str, origin: str) -> None:
-    """Check all that lies below an entry; notes on nodes are dropped."""
+    """Check an entry recursively and drop the metadata of nodes."""
     if isinstance(value, dict):
         if "target" in value and "metadata" in value:
             value["metadata"] = {}
         if value.get("custom_obj_values") or "as_custom_obj" in value:
-            refuse(origin, "an object of a class of its own")
+            refuse(origin, "an object of a custom class")
         for name, each in value.items():
             _check_text(name, "", origin)
             _check(each, name, origin)
@@ -149,7 +153,7 @@ def _check(value: Any, key: str, origin: str) -> None:
 
 
 def _check_text(text: str, key: str, origin: str) -> None:
-    """Check a text by the entry that it belongs to."""
+    """Check a string by the rules for the entry ``key`` that holds it."""
     if key in ("target", "as_operator"):
         ours = re.fullmatch(r"torch\.ops\.aten\.(\w+)\.[A-Za-z]\w*", text, re.ASCII)
         if not (ours and ours[1] in _OPERATORS.split()) and not _OTHER_OPERATORS.fullmatch(text):
@@ -163,7 +167,7 @@ def _check_text(text: str, key: str, origin: str) -> None:
 
 
 def _check_expression(text: str, origin: str) -> None:
-    """See that a size is arithmetic of whole numbers and symbols; torch evaluates it as Python."""
+    """Check that a size is integer arithmetic on numbers and symbols, because torch evaluates it as Python."""
     try:
         fits = len(text) <= _LONGEST_EXPRESSION and _is_arithmetic(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -191,7 +195,7 @@ def _is_arithmetic(node: ast.expr) -> bool:
 
 
 def _check_tree(layout: Any, text: str, origin: str) -> None:
-    """See that the layout of inputs or outputs is of tuples, lists and dicts; torch imports what it names."""
+    """Check that the layout of inputs or outputs has tuples, lists and dicts only; torch imports the types it names."""
     if not (isinstance(layout, list) and len(layout) == 2 and layout[0] == 1 and _is_tree(layout[1])):
         refuse(origin, f"its layout {printable(text, longest=60)!r}")
 

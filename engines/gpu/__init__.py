@@ -1,1 +1,1 @@
-"""A GPU: driver, memory, streams, recorded graphs, and arrays of other libraries on it."""
+"""GPU access: driver, memory, streams, CUDA graphs and arrays of other libraries."""

@@ -1,7 +1,7 @@
-"""One GPU: memory on it, pinned memory beside it, streams of work and recorded graphs.
+"""One GPU: device memory, pinned host memory, streams and CUDA graphs.
 
-Everything is put into a stream and none of it waits; ``Stream.wait`` does, once, at the end. What a ``Device`` gave
-is freed when it is closed, from whatever thread.
+All work is enqueued on a stream and does not block; only ``Stream.wait`` does. Closing a ``Device``, from any thread,
+frees all resources allocated from it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from .driver import Driver, gpu, open_driver
 
 
 class Device(Closing):
-    """A GPU by its primary context, which torch and all else in the process that uses CUDA shares.
+    """A GPU by its primary context, which is shared with torch and all other users of CUDA in the process.
 
-    Whatever touches the GPU runs within ``with device.current():``, in any thread.
+    All calls that use the GPU must run within ``with device.current():``, in any thread.
 
     Attributes:
         gpu: name, compute capability and memory.
-        driver: what makes the calls, ``pycuda`` or ``ctypes``.
+        driver: binding in use, ``pycuda`` or ``ctypes``.
     """
 
     def __init__(self, number: int = 0) -> None:
-        """Take hold of ``cuda:number``.
+        """Open ``cuda:number``.
 
         Raises:
-            DeviceError: there is none of that number, or no driver.
+            DeviceError: there is no GPU of that number, or no driver.
         """
         self.gpu = gpu(number)
         self._driver: Driver | None = open_driver(number)
@@ -42,7 +42,7 @@ class Device(Closing):
 
     @contextmanager
     def current(self) -> Iterator[Driver]:
-        """Make this GPU the one that this thread works on; other threads may do the same at the same time.
+        """Make this GPU current in this thread. Other threads may do the same at the same time.
 
         Raises:
             DeviceError: the device is closed.
@@ -57,27 +57,27 @@ class Device(Closing):
             driver.pop()
 
     def memory(self, shape: tuple[int, ...], dtype: DTypeLike) -> Memory:
-        """Room on the GPU for an array."""
+        """Allocate GPU memory for an array."""
         return Memory(self, shape, np.dtype(dtype))
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Pinned:
-        """An array on the host that streams copy from and to."""
+        """Allocate an array in pinned host memory, for copies by streams."""
         return Pinned(self, shape, np.dtype(dtype))
 
     def stream(self) -> Stream:
-        """A queue of work of its own."""
+        """Open a stream."""
         return Stream(self)
 
     def given(self, resource: Resource) -> None:
-        """Remember what is to be freed."""
+        """Register a resource to be freed when the device is closed."""
         self._given[id(resource)] = resource
 
     def forget(self, resource: Resource) -> None:
-        """It was freed."""
+        """Remove a resource that was freed."""
         self._given.pop(id(resource), None)
 
     def close(self) -> None:
-        """Free everything that this device gave; calling it again does nothing."""
+        """Free all resources of this device. Further calls do nothing."""
         if self._driver is None:
             return
         for resource in reversed(list(self._given.values())):
@@ -87,16 +87,16 @@ class Device(Closing):
 
 
 class Resource(Closing):
-    """Something that a device gave."""
+    """Base class of resources of a device."""
 
     def __init__(self, device: Device) -> None:
-        """Belong to ``device``."""
+        """Register the resource with ``device``."""
         self._device = device
         self._open = True
         device.given(self)
 
     def close(self) -> None:
-        """Give it back; calling it again does nothing."""
+        """Free the resource. Further calls do nothing."""
         if self._open:
             self._open = False
             self._device.forget(self)
@@ -108,12 +108,12 @@ class Resource(Closing):
 
 
 class Part(NamedTuple):
-    """Some items of an array on the GPU.
+    """Slice of an array on the GPU.
 
     Attributes:
-        address: where they begin.
-        shape: of them together.
-        dtype: of the array.
+        address: address of the first element.
+        shape: shape of the slice.
+        dtype: dtype of the array.
     """
 
     address: int
@@ -122,16 +122,16 @@ class Part(NamedTuple):
 
 
 class Memory(Resource):
-    """Room on the GPU for one array.
+    """GPU memory of one array.
 
     Attributes:
-        address: where it begins.
-        shape: of the array.
-        dtype: of the array.
+        address: address of the first element.
+        shape: shape of the array.
+        dtype: dtype of the array.
     """
 
     def __init__(self, device: Device, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Allocate it on ``device``, uninitialised."""
+        """Allocate uninitialised memory on ``device``."""
         self.shape, self.dtype = shape, dtype
         with device.current() as driver:
             self.address = driver.allocate(max(self.nbytes, 1))
@@ -139,7 +139,7 @@ class Memory(Resource):
 
     @property
     def nbytes(self) -> int:
-        """Its length."""
+        """Size in bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
     def part(self, begin: int, end: int) -> Part:
@@ -152,14 +152,14 @@ class Memory(Resource):
 
 
 class Pinned(Resource):
-    """An array on the host whose pages stay where they are, so that the GPU copies it without the processor.
+    """An array in page-locked host memory, which the GPU copies without the CPU.
 
     Attributes:
-        array: the array, zero at first. Must not be used after ``close``.
+        array: the array, initially zero. Must not be used after ``close``.
     """
 
     def __init__(self, device: Device, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Allocate it."""
+        """Allocate the array and set it to zero."""
         with device.current() as driver:
             self._bytes = driver.pin(max(prod(shape) * dtype.itemsize, 1))
         self._bytes[:] = 0
@@ -172,14 +172,14 @@ class Pinned(Resource):
 
 
 class Stream(Resource):
-    """A queue of work. Its methods put work in and return at once, but for ``wait``.
+    """A CUDA stream. All methods enqueue work and return at once, except ``wait``.
 
     Attributes:
         handle: the ``cudaStream_t`` that kernels are launched on.
     """
 
     def __init__(self, device: Device) -> None:
-        """Open it on ``device``."""
+        """Open a stream on ``device``."""
         with device.current() as driver:
             self.handle = driver.open_stream()
         self._driver = driver
@@ -191,7 +191,7 @@ class Stream(Resource):
         The array must not be changed until ``wait`` has returned.
 
         Raises:
-            DeviceError: it does not fit.
+            DeviceError: the array is longer than the memory, or is not contiguous.
         """
         _fits(array, memory)
         self._driver.upload(memory.address, array, self.handle)
@@ -200,23 +200,23 @@ class Stream(Resource):
         """Copy the beginning of ``memory`` to a pinned, contiguous array, which is filled once ``wait`` has returned.
 
         Raises:
-            DeviceError: the array is longer than the memory.
+            DeviceError: the array is longer than the memory, or is not contiguous.
         """
         _fits(array, memory)
         self._driver.download(array, memory.address, self.handle)
 
     def launch(self, graph: int) -> None:
-        """Put in all that was recorded in a graph."""
+        """Enqueue a recorded graph."""
         self._driver.launch(graph, self.handle)
 
     @contextmanager
     def recording(self) -> Iterator[Graph]:
-        """Record what is put in within the ``with`` block, instead of doing it.
+        """Record the work enqueued within the ``with`` block instead of running it.
 
-        Nothing may be allocated or waited for meanwhile.
+        Allocating and waiting are not allowed in the block.
 
         Raises:
-            DeviceError: what was put in cannot be recorded.
+            DeviceError: the work cannot be recorded.
         """
         graph = Graph(self._device, self)
         self._driver.begin(self.handle)
@@ -229,17 +229,17 @@ class Stream(Resource):
             raise
 
     def _abandon(self) -> None:
-        """End a recording that failed, so that the stream is of use again."""
+        """End a recording that failed, so that the stream can be used again."""
         try:
             self._driver.drop(self._driver.end(self.handle))
         except DeviceError:
-            return  # CUDA has ended it itself
+            return  # CUDA has already ended it
 
     def wait(self) -> None:
-        """Wait until all that was put in is done.
+        """Wait until all enqueued work is done.
 
         Raises:
-            DeviceError: some of it failed.
+            DeviceError: some of the work failed.
         """
         self._driver.wait(self.handle)
 
@@ -248,16 +248,16 @@ class Stream(Resource):
 
 
 class Graph(Resource):
-    """Recorded work: one launch instead of many."""
+    """A CUDA graph: recorded work, started by one launch instead of many."""
 
     def __init__(self, device: Device, stream: Stream) -> None:
-        """Belong to ``stream``; nothing is recorded yet."""
+        """Create an empty graph that will be recorded on ``stream``."""
         self.handle = 0
         self._stream = stream
         super().__init__(device)
 
     def launch(self) -> None:
-        """Put all that was recorded into the stream that recorded it."""
+        """Enqueue the graph on the stream that recorded it."""
         self._stream.launch(self.handle)
 
     def _free(self, driver: Driver) -> None:

@@ -1,6 +1,6 @@
-"""Where an array of another library lies in memory, by DLPack: the exchange format that they all speak.
+"""Views of arrays of other libraries by DLPack, the common exchange format.
 
-Only looked at, never taken over: the array stays with its library, and lives as long as somebody holds the ``Tensor``.
+Ownership is not transferred: the array stays with its library and lives as long as the ``Tensor`` is referenced.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from ..errors import DeviceError
 
-_CPU, _CUDA, _CUDA_HOST, _CUDA_MANAGED = 1, 2, 3, 13  # kinds of device, as DLPack numbers them
-_NAME = b"dltensor"  # of a capsule that nobody has taken over
+_CPU, _CUDA, _CUDA_HOST, _CUDA_MANAGED = 1, 2, 3, 13  # DLPack's device types
+_NAME = b"dltensor"  # name of a capsule that has not been consumed
 
 
 class _DataType(ctypes.Structure):
@@ -21,7 +21,7 @@ class _DataType(ctypes.Structure):
 
 
 class DLTensor(ctypes.Structure):
-    """The struct ``DLTensor``; a capsule's pointer leads to it, whatever follows."""
+    """The struct ``DLTensor``, at the address in a capsule; the fields behind it do not matter here."""
 
     _fields_ = (
         ("data", c_void_p), ("device_type", c_int32), ("device_id", c_int32), ("ndim", c_int32), ("dtype", _DataType),
@@ -30,10 +30,10 @@ class DLTensor(ctypes.Structure):
 
 
 class Exporter(Protocol):
-    """Whatever has ``__dlpack__``: a plane of a video frame in PyAV, a tensor of torch, an array of NumPy."""
+    """Object with ``__dlpack__``: a plane of a video frame in PyAV, a torch tensor, a NumPy array."""
 
     def __dlpack__(self) -> Any:
-        """A capsule that leads to a ``DLTensor``."""
+        """Return a capsule that holds the address of a ``DLTensor``."""
         ...
 
 
@@ -42,12 +42,12 @@ class Tensor:
     """An array of another library.
 
     Attributes:
-        address: of its first element.
-        shape: elements along each axis.
+        address: address of its first element.
+        shape: number of elements along each axis.
         strides: bytes from one element to the next along each axis.
-        item: bytes of an element.
+        item: bytes per element.
         device: ``cpu`` or ``cuda:N``.
-        owner: keeps it alive.
+        owner: object that keeps the array alive.
     """
 
     address: int
@@ -59,10 +59,10 @@ class Tensor:
 
 
 def look(exporter: Exporter) -> Tensor:
-    """Where an array lies, and how.
+    """Return address, layout and device of an array.
 
     Raises:
-        DeviceError: on a device that is neither the CPU nor a GPU of NVIDIA.
+        DeviceError: the array is on a device that is neither the CPU nor an NVIDIA GPU.
     """
     capsule = exporter.__dlpack__()
     found = pointed(capsule)
@@ -74,14 +74,14 @@ def look(exporter: Exporter) -> Tensor:
 
 
 def pointed(capsule: object) -> DLTensor:
-    """What a capsule leads to."""
+    """Return the ``DLTensor`` of a capsule."""
     follow = ctypes.pythonapi.PyCapsule_GetPointer
     follow.restype, follow.argtypes = c_void_p, (py_object, c_char_p)
     return DLTensor.from_address(follow(capsule, _NAME))
 
 
 def _compact(shape: tuple[int, ...], item: int) -> tuple[int, ...]:
-    """Strides of rows without gaps, which DLPack need not write down."""
+    """Return the strides in bytes of a contiguous array, which DLPack may omit."""
     strides = [item]
     for length in shape[:0:-1]:
         strides.append(strides[-1] * length)
@@ -93,4 +93,4 @@ def _device(kind: int, number: int) -> str:
         return "cpu"
     if kind in (_CUDA, _CUDA_MANAGED):
         return f"cuda:{number}"
-    raise DeviceError(f"an array lies on a device of DLPack's kind {kind}; allowed: the CPU (1), NVIDIA's GPUs (2)")
+    raise DeviceError(f"an array is on a device of DLPack type {kind}; allowed: the CPU (1), NVIDIA's GPUs (2)")

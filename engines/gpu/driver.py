@@ -1,8 +1,8 @@
-"""The calls of CUDA's driver that a device needs.
+"""Bindings of the CUDA driver API.
 
-``Driver`` makes them by ctypes: no compiler and no package, only the library that NVIDIA's driver brings. ``PyCuda``
-takes context, memory and streams from pycuda, so that a program's own pycuda code shares them; graphs, which pycuda
-lacks, go by ctypes there too. All handles and addresses are plain integers.
+``Driver`` uses ctypes. It needs no compiler and no package, only the library of NVIDIA's driver. ``PyCuda`` takes
+context, memory and streams from pycuda, so that they are shared with pycuda code of the application; CUDA graphs, which
+pycuda lacks, use ctypes there too. All handles and addresses are plain integers.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuGraphExecDestroy": (c_void_p,),
     "cuGraphDestroy": (c_void_p,),
 }
-_MAJOR, _MINOR = 75, 76  # attributes of a device: its compute capability
+_MAJOR, _MINOR = 75, 76  # device attributes: compute capability
 _NON_BLOCKING = 1  # a stream that never waits for the default one
-_PORTABLE = 1  # pinned memory that every context sees
-_THREAD_LOCAL = 1  # while a graph is recorded, what other threads do is their own affair
+_PORTABLE = 1  # pinned memory that is valid in every context
+_THREAD_LOCAL = 1  # calls of other threads do not affect the recording of a graph
 
 _REMEDIES = {
-    "CUDA_ERROR_OUT_OF_MEMORY": "close other programs on this GPU, or give fewer or smaller pictures at a time",
+    "CUDA_ERROR_OUT_OF_MEMORY": "close other programs on this GPU, or run fewer or smaller images at a time",
     "CUDA_ERROR_NO_DEVICE": "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it; networks run on the CPU, too",
     "CUDA_ERROR_INVALID_CONTEXT": "call it within 'with device.current():'",
     "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "reboot: NVIDIA's driver was updated under the running system",
@@ -70,13 +70,13 @@ _REMEDIES = {
 
 
 class Library:
-    """CUDA's driver library, each call checked."""
+    """CUDA's driver library, with a check of every call."""
 
     def __init__(self) -> None:
-        """Load and initialise it.
+        """Load and initialise the library.
 
         Raises:
-            DeviceError: there is none, or it finds no GPU.
+            DeviceError: there is no driver library, it is too old, or it finds no GPU.
         """
         try:
             self._functions = ctypes.CDLL(LIBRARY)
@@ -93,7 +93,7 @@ class Library:
         """Call a function by its name.
 
         Raises:
-            DeviceError: it failed.
+            DeviceError: the call failed.
         """
         status = getattr(self._functions, name)(*arguments)
         if status:
@@ -107,13 +107,13 @@ class Library:
         return text.value.decode() if text.value else f"error {status}"
 
     def handle(self, name: str, *arguments: Any) -> int:
-        """Call a function that fills in a handle as its first argument; 0 for none."""
+        """Call a function that writes a handle to its first argument, and return the handle; 0 for none."""
         handle = c_void_p()
         self(name, ctypes.byref(handle), *arguments)
         return handle.value or 0
 
     def number(self, name: str, *arguments: Any) -> int:
-        """Call a function that fills in a whole number as its first argument."""
+        """Call a function that writes an integer to its first argument, and return the integer."""
         number = c_int()
         self(name, ctypes.byref(number), *arguments)
         return number.value
@@ -125,9 +125,9 @@ class Gpu:
 
     Attributes:
         number: N of ``cuda:N``.
-        name: as NVIDIA calls it.
+        name: NVIDIA's name.
         capability: compute capability, e.g. ``8.9``.
-        memory: bytes.
+        memory: size of its memory in bytes.
     """
 
     number: int
@@ -137,25 +137,25 @@ class Gpu:
 
     @property
     def make(self) -> str:
-        """Name and memory: cards of one name are sold with different chips, and with these different memory."""
+        """Name and memory. GPUs of one name are sold with different chips, which differ in memory."""
         return f"{self.name}, {self.memory / 2**30:.1f} GB"
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """The GPUs of this machine, at least one.
+    """Return the GPUs of this machine, at least one.
 
     Raises:
-        DeviceError: there is none, with the reason.
+        DeviceError: there is no GPU; the message states the reason.
     """
     library = Library()
     return tuple(_look(library, number) for number in range(library.number("cuDeviceGetCount")))
 
 
 def gpu(number: int) -> Gpu:
-    """The GPU ``cuda:number``.
+    """Return the GPU ``cuda:number``.
 
     Raises:
-        DeviceError: there is none of that number.
+        DeviceError: there is no GPU of that number.
     """
     found = gpus()
     if not 0 <= number < len(found):
@@ -174,12 +174,15 @@ def _look(library: Library, number: int) -> Gpu:
 
 
 class Driver:
-    """Context, memory, streams and graphs of one GPU. All but ``push`` and ``release`` need its context current."""
+    """Context, memory, streams and graphs of one GPU.
+
+    The context must be current for all methods except ``push`` and ``release``.
+    """
 
     name = "ctypes"
 
     def __init__(self, number: int) -> None:
-        """Retain the primary context of GPU ``number``: the one that CUDA's runtime, torch and TensorRT use too."""
+        """Retain the primary context of GPU ``number``, which CUDA's runtime, torch and TensorRT use too."""
         self.library = Library()
         self._device = self.library.number("cuDeviceGet", number)
         self._retain()
@@ -188,7 +191,7 @@ class Driver:
         self._context = self.library.handle("cuDevicePrimaryCtxRetain", self._device)
 
     def release(self) -> None:
-        """Let the primary context go."""
+        """Release the primary context."""
         self.library("cuDevicePrimaryCtxRelease_v2", self._device)
 
     def push(self) -> None:
@@ -196,52 +199,52 @@ class Driver:
         self.library("cuCtxPushCurrent_v2", self._context)
 
     def pop(self) -> None:
-        """Make current again what was before."""
+        """Restore the previous context of this thread."""
         self.library.handle("cuCtxPopCurrent_v2")
 
     def allocate(self, size: int) -> int:
-        """Address of ``size`` bytes on the GPU."""
+        """Allocate ``size`` bytes on the GPU and return their address."""
         return self.library.handle("cuMemAlloc_v2", size)
 
     def free(self, address: int) -> None:
-        """Give back what ``allocate`` gave."""
+        """Free memory from ``allocate``."""
         self.library("cuMemFree_v2", address)
 
     def pin(self, size: int) -> Bytes:
-        """An array of ``size`` bytes that the GPU copies from and to without the processor."""
+        """Allocate ``size`` bytes of pinned host memory, which the GPU copies without the CPU."""
         address = self.library.handle("cuMemHostAlloc", size, _PORTABLE)
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def unpin(self, array: Bytes) -> None:
-        """Give back what ``pin`` gave; the array must not be used any more."""
+        """Free memory from ``pin``; the array must not be used afterwards."""
         self.library("cuMemFreeHost", array.ctypes.data)
 
     def open_stream(self) -> int:
-        """A queue of work that waits for no other."""
+        """Open a stream that does not wait for other streams."""
         return self.library.handle("cuStreamCreate", _NON_BLOCKING)
 
     def close_stream(self, stream: int) -> None:
-        """Give back what ``open_stream`` gave."""
+        """Close a stream from ``open_stream``."""
         self.library("cuStreamDestroy_v2", stream)
 
     def wait(self, stream: int) -> None:
-        """Wait until all that was put into the stream is done."""
+        """Wait until all work of the stream is done."""
         self.library("cuStreamSynchronize", stream)
 
     def upload(self, address: int, array: NDArray[Any], stream: int) -> None:
-        """Put a copy from pinned memory to the GPU into the stream."""
+        """Enqueue a copy from pinned memory to the GPU."""
         self.library("cuMemcpyHtoDAsync_v2", address, array.ctypes.data, array.nbytes, stream)
 
     def download(self, array: NDArray[Any], address: int, stream: int) -> None:
-        """Put a copy from the GPU to pinned memory into the stream."""
+        """Enqueue a copy from the GPU to pinned memory."""
         self.library("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, stream)
 
     def begin(self, stream: int) -> None:
-        """From now on record what is put into the stream instead of doing it."""
+        """Start to record the work enqueued on the stream instead of running it."""
         self.library("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL)
 
     def end(self, stream: int) -> int:
-        """End of the recording; a graph that ``launch`` repeats."""
+        """End the recording and return an executable graph for ``launch``."""
         recorded = c_void_p()
         self.library("cuStreamEndCapture", stream, ctypes.byref(recorded))
         try:
@@ -250,16 +253,16 @@ class Driver:
             self.library("cuGraphDestroy", recorded)
 
     def launch(self, graph: int, stream: int) -> None:
-        """Put all that was recorded into the stream."""
+        """Enqueue a graph on the stream."""
         self.library("cuGraphLaunch", graph, stream)
 
     def drop(self, graph: int) -> None:
-        """Give back what ``end`` gave."""
+        """Free a graph from ``end``."""
         self.library("cuGraphExecDestroy", graph)
 
 
 class PyCuda(Driver):
-    """The same with context, memory and streams of pycuda; ``pycuda.autoprimaryctx`` is this context, too."""
+    """Driver with context, memory and streams of pycuda; ``pycuda.autoprimaryctx`` is the same context."""
 
     name = "pycuda"
 
@@ -273,48 +276,48 @@ class PyCuda(Driver):
         self._held: dict[int, Any] = {}
 
     def release(self) -> None:
-        """Let the primary context go."""
-        self._primary.push()  # else pycuda forgets to release it in another thread than its first
+        """Release the primary context."""
+        self._primary.push()  # otherwise pycuda does not release it in a thread other than the first
         self._primary.detach()
         if self.library.handle("cuCtxGetCurrent") == self._context:
-            self.library.handle("cuCtxPopCurrent_v2")  # pycuda takes it from its own stack only
+            self.library.handle("cuCtxPopCurrent_v2")  # pycuda pops it from its own stack only
 
     def push(self) -> None:
         """Make the context current in this thread."""
         self._primary.push()
 
     def pop(self) -> None:
-        """Make current again what was before."""
+        """Restore the previous context of this thread."""
         self._cuda.Context.pop()
 
     def allocate(self, size: int) -> int:
-        """Address of ``size`` bytes on the GPU."""
+        """Allocate ``size`` bytes on the GPU and return their address."""
         memory = self._ask(self._cuda.mem_alloc, size)
         self._held[int(memory)] = memory
         return int(memory)
 
     def free(self, address: int) -> None:
-        """Give back what ``allocate`` gave."""
+        """Free memory from ``allocate``."""
         self._held.pop(address).free()
 
     def pin(self, size: int) -> Bytes:
-        """An array of ``size`` bytes that the GPU copies from and to without the processor."""
+        """Allocate ``size`` bytes of pinned host memory, which the GPU copies without the CPU."""
         array: Bytes = self._ask(self._cuda.pagelocked_empty, size, np.uint8)
         return array
 
     def unpin(self, array: Bytes) -> None:
-        """Give back what ``pin`` gave; the array must not be used any more."""
+        """Free memory from ``pin``; the array must not be used afterwards."""
         memory: Any = array.base
         memory.free()
 
     def open_stream(self) -> int:
-        """A queue of work that waits for no other."""
+        """Open a stream that does not wait for other streams."""
         stream = self._ask(self._cuda.Stream, _NON_BLOCKING)
         self._held[stream.handle] = stream
         return int(stream.handle)
 
     def close_stream(self, stream: int) -> None:
-        """Give back what ``open_stream`` gave."""
+        """Close a stream from ``open_stream``."""
         del self._held[stream]  # pycuda destroys a stream with its last reference
 
     def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -326,12 +329,12 @@ class PyCuda(Driver):
 
 
 def _plain(name: str) -> str:
-    """How pycuda spells an error of CUDA."""
+    """Return pycuda's spelling of a CUDA error name."""
     return name.removeprefix("CUDA_ERROR_").replace("_", " ").lower()
 
 
 def open_driver(number: int) -> Driver:
-    """The driver for GPU ``number``: by pycuda where it is installed."""
+    """Open the driver for GPU ``number``: ``PyCuda`` if pycuda is installed, else ``Driver``."""
     try:
         import pycuda.driver  # noqa: F401
     except ImportError:

@@ -1,8 +1,8 @@
-"""Batches of any size through a network on a GPU that is prepared for a few sizes.
+"""Batches of any size on a GPU network, by CUDA graphs of a few batch sizes.
 
-A batch is filled up to the next power of two. For each such size, and each size of picture, the network and the way
-of its results back to the host are recorded once as a CUDA graph; from then on a call is one copy to the GPU, one
-launch, and one wait at its end. Knows nothing of TensorRT, so that all of this runs, and is tested, without it.
+A batch is padded to the next power of two. For each such size and each image size, the network and the copies of its
+results to the host are recorded once as a CUDA graph. From then on a call is one copy to the GPU, one launch and one
+wait at the end. This module does not depend on TensorRT, so it runs and is tested without it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .device import Device, Graph, Memory, Stream
 _log = logging.getLogger(__name__)
 
 MOST_RECORDINGS = 16
-"""Sizes kept ready at a time: six of a batch, and a few of the picture."""
+"""Maximum number of graphs in memory: six batch sizes for a few image sizes."""
 
 Shape = tuple[int, ...]
 Fill = Callable[[Memory, Stream], None]
@@ -38,48 +38,48 @@ class Tensor(NamedTuple):
 
 
 class Work(Protocol):
-    """A network made ready for one shape of its input.
+    """A network prepared for one input shape.
 
     Attributes:
-        input: shape and dtype of what it takes.
-        outputs: those of what it gives, by name.
+        input: shape and dtype of the input.
+        outputs: shape and dtype of each output by name.
     """
 
     input: Tensor
     outputs: Mapping[str, Tensor]
 
     def bind(self, images: int, outputs: Mapping[str, int]) -> None:
-        """Take note of the addresses that it reads from and writes to, always the same."""
+        """Set the addresses of input and outputs, which never change afterwards."""
         ...
 
     def enqueue(self, stream: int) -> None:
-        """Put one run into a stream; neither waits nor allocates."""
+        """Enqueue one run on a stream, without waiting or allocating."""
         ...
 
     def close(self) -> None:
-        """Free it."""
+        """Free all resources."""
         ...
 
 
 class Batches(Closing):
-    """Runs a network on batches. Several threads may call at once; they take turns."""
+    """Runner of a network on batches. Thread-safe: concurrent calls run one after the other."""
 
     def __init__(self, device: Device, prepare: Callable[[Shape], Work], *, most: int, least: int = 1) -> None:
-        """Run what ``prepare`` makes ready for a shape (B,3,H,W), in batches of ``least`` to ``most``."""
+        """Run the network that ``prepare`` returns for a shape (B,3,H,W), in batches of ``least`` to ``most``."""
         self._device, self._prepare, self._most, self._least = device, prepare, most, least
         self._lock = Lock()
         self._recordings: dict[Shape, _Recording] = {}
         self._closed = False
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run images (B,3,H,W) of the host."""
+        """Run images (B,3,H,W) in host memory."""
         return self._run(images.shape, lambda recording, begin, end: recording.upload(images[begin:end]))
 
     def run(self, shape: Shape, fill: Fill) -> Outputs:
-        """Run images that are on the GPU already, or are made there: ``fill`` puts into a stream what writes them.
+        """Run images that are on the GPU or are produced there; ``fill`` enqueues the work that writes them.
 
         Raises:
-            ModelError: more images than go together.
+            ModelError: there are more images than the maximum batch size.
         """
         if shape[0] > self._most:
             raise ModelError(f"{shape[0]} images are given at once; at most {self._most} go together: give fewer")
@@ -103,7 +103,7 @@ class Batches(Closing):
         return recording.run(end - begin)
 
     def _recording(self, shape: Shape) -> _Recording:
-        """The one for this shape, made on first use; the one that was not used for longest makes room for it."""
+        """Return the recording for a shape, made on first use; the least recently used one is evicted."""
         recording = self._recordings.pop(shape, None)
         if recording is None:
             while len(self._recordings) >= MOST_RECORDINGS:
@@ -113,7 +113,7 @@ class Batches(Closing):
         return recording
 
     def close(self) -> None:
-        """Free all recordings; calling it again does nothing."""
+        """Free all recordings. Further calls do nothing."""
         with self._lock:
             if self._closed:
                 return
@@ -124,12 +124,12 @@ class Batches(Closing):
 
 
 def bucket(count: int, least: int, most: int) -> int:
-    """The size of the batch that ``count`` images run in: a power of two, but within ``least`` and ``most``."""
+    """Return the batch size for ``count`` images: the next power of two, limited to ``least`` .. ``most``."""
     return min(max(1 << max(count - 1, 0).bit_length(), least), most)
 
 
 class _Recording(Closing):
-    """A network at one shape, with its memory on both sides and, where it can be recorded, its graph."""
+    """A network at one shape, with its memory on host and GPU and, if it can be recorded, its graph."""
 
     def __init__(self, device: Device, work: Work) -> None:
         self._work = work
@@ -139,10 +139,10 @@ class _Recording(Closing):
             self._host = opened.enter_context(device.pinned(*work.input))
             self._outputs = {name: opened.enter_context(device.memory(*each)) for name, each in work.outputs.items()}
             self._results = {name: opened.enter_context(device.pinned(*each)) for name, each in work.outputs.items()}
-            opened.callback(work.close)  # first, because it may still use the memory
+            opened.callback(work.close)  # runs before the memory is freed, which it may still use
             work.bind(self._input.address, {name: memory.address for name, memory in self._outputs.items()})
             self._stream.upload(self._host.array, self._input)
-            self._enqueue()  # what a network does at its first run only does not belong in the graph
+            self._enqueue()  # a warm-up: work done only in the first run must not be part of the graph
             self._stream.wait()
             self._graph = self._record()
             if self._graph is not None:
@@ -165,17 +165,17 @@ class _Recording(Closing):
             self._stream.download(memory, self._results[name].array)
 
     def upload(self, images: NDArray[np.float32]) -> None:
-        """Put the copy of some images into the stream; what is left of the batch keeps what it held."""
+        """Enqueue the copy of some images to the GPU; the rest of the batch keeps its old content."""
         part = self._host.array[: len(images)]
         np.copyto(part, images, casting="same_kind")
         self._stream.upload(part, self._input)
 
     def fill(self, fill: Fill) -> None:
-        """Put into the stream what writes the images."""
+        """Enqueue the work that writes the images."""
         fill(self._input, self._stream)
 
     def run(self, count: int) -> Outputs:
-        """Run, wait, and return the results of the first ``count`` images as arrays of their own."""
+        """Run, wait, and return copies of the results of the first ``count`` images."""
         if self._graph is None:
             self._enqueue()
         else:
@@ -184,5 +184,5 @@ class _Recording(Closing):
         return {name: result.array[:count].astype(np.float32) for name, result in self._results.items()}
 
     def close(self) -> None:
-        """Wait for what is under way and free it."""
+        """Wait for pending work and free all resources."""
         self._opened.close()

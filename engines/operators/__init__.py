@@ -1,1 +1,1 @@
-"""Our operators: NumPy references, CUDA kernels, and what calls them."""
+"""Custom operators: NumPy references, CUDA kernels and their bindings."""

@@ -1,8 +1,8 @@
-"""The entries of a compiled library, called by address.
+"""Python bindings of a compiled operator library.
 
-Addresses are plain integers: of device memory for the ``kernels``, of host memory for the ``reference``. So a
-``torch`` tensor (``data_ptr()``), a pycuda allocation (``int(...)``) and a NumPy array (``ctypes.data``) will all do.
-Calls put work into a stream and return; they never wait, allocate or copy. Whoever calls keeps the memory alive.
+Addresses are plain integers: of device memory for the ``kernels``, of host memory for the ``reference``. A ``torch``
+tensor (``data_ptr()``), a pycuda allocation (``int(...)``) and a NumPy array (``ctypes.data``) therefore all work.
+Calls enqueue work on a stream and return; they never wait, allocate or copy. The caller keeps the memory alive.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class _Crops(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A map of features.
+    """A feature map.
 
     Attributes:
-        address: of (B, channels, height, width), or with the channels last.
-        channels, height, width: its size.
+        address: address of (B, channels, height, width), or of channels-last data.
+        channels, height, width: size of the map.
         scale: cells per pixel of the image.
     """
 
@@ -75,13 +75,13 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A frame as it lies in memory.
+    """A frame in memory.
 
     Attributes:
-        planes: address of the BGR pixels; of luma and of chroma (U, V) for NV12.
-        pitches: bytes from one row to the next, of each plane.
-        width, height: pixels; even for NV12.
-        format: how pixels are stored.
+        planes: address of the BGR pixels; for NV12, addresses of luma and of chroma (U, V).
+        pitches: bytes from one row to the next, for each plane.
+        width, height: size in pixels; even for NV12.
+        format: pixel format.
         colour: 12 numbers, the rows of ``reference.yuv_to_bgr``; for NV12 only.
     """
 
@@ -94,22 +94,22 @@ class Picture:
 
 
 class KernelError(NasionError):
-    """A kernel that did not take its arguments, or could not be launched."""
+    """A kernel that rejected its arguments or could not be launched."""
 
 
 class Kernels:
-    """The operators of a library. Keeps no state; safe to call from several threads.
+    """Operators of a library. Stateless and thread-safe.
 
     Attributes:
-        path: of the library.
-        reference: it is the one in plain C++, which works on host memory and knows no streams.
+        path: path of the library.
+        reference: True for the plain C++ library, which works on host memory and ignores streams.
     """
 
     def __init__(self, path: Path | None = None, *, reference: bool = False) -> None:
-        """Load a library (default: the one that ``nasion plugins build`` left).
+        """Load a library (default: the one built by ``nasion plugins build``).
 
         Raises:
-            RuntimeUnavailable: it is not built, or cannot be loaded.
+            RuntimeUnavailable: the library is not built or cannot be loaded.
         """
         self.path, self.reference = path or plugins.locate("reference" if reference else "kernels"), reference
         self._library = plugins.load(self.path)
@@ -131,21 +131,21 @@ class Kernels:
         channels_last: bool = False,
         stream: int = 0,
     ) -> None:
-        """``reference.multi_level_roi_align``.
+        """Run ``reference.multi_level_roi_align``.
 
         Args:
-            levels: the maps.
-            batch: images of each.
+            levels: feature maps.
+            batch: number of images of each map.
             rois: address of (regions, 5) float32.
-            regions: how many; none is allowed.
-            output: address of (regions, channels, output_size, output_size), or with the channels last.
-            output_size, sampling_ratio, normalize, epsilon: as of the twin.
-            half: maps and output hold float16, else float32.
-            channels_last: of maps and output; then channels are a multiple of 8 float16 or 4 float32.
+            regions: number of regions; 0 is allowed.
+            output: address of (regions, channels, output_size, output_size), or of channels-last data.
+            output_size, sampling_ratio, normalize, epsilon: as in the reference.
+            half: maps and output are float16, else float32.
+            channels_last: layout of maps and output; channels must then be a multiple of 8 (float16) or 4 (float32).
             stream: handle of a CUDA stream.
 
         Raises:
-            KernelError: the arguments make no sense, or the launch failed.
+            KernelError: the arguments are invalid, or the launch failed.
         """
         table = (_Level * len(levels))(
             *(_Level(each.address, each.channels, each.height, each.width, each.scale) for each in levels)
@@ -167,19 +167,19 @@ class Kernels:
         half: bool = False,
         stream: int = 0,
     ) -> None:
-        """``reference.location_reweight``.
+        """Run ``reference.location_reweight``.
 
         Args:
             maps: address of (K, n, H, W).
             shape: K, n, H, W.
             points: address of (K, n, 2) float32.
             confidence: address of (K, n) float32.
-            threshold: as of the twin; above 0.
-            half: maps hold float16, else float32.
+            threshold: as in the reference; above 0.
+            half: maps are float16, else float32.
             stream: handle of a CUDA stream.
 
         Raises:
-            KernelError: the arguments make no sense, or the launch failed.
+            KernelError: the arguments are invalid, or the launch failed.
         """
         self._call("nasion_location_reweight", _Reweight(maps, *shape, threshold, half, points, confidence), stream)
 
@@ -198,20 +198,19 @@ class Kernels:
         half: bool = False,
         stream: int = 0,
     ) -> None:
-        """``reference.crop``.
+        """Run ``reference.crop`` on the frame ``picture``.
 
         Args:
-            picture: the frame.
-            transforms: address of (count, 2, 3) float32, from pixels of a crop to pixels of the frame.
-            count: crops; none is allowed.
-            height, width: of a crop.
+            transforms: address of (count, 2, 3) float32, which map pixels of a crop to pixels of the frame.
+            count: number of crops; 0 is allowed.
+            height, width: size of a crop in pixels.
             output: address of (count, 3, height, width).
-            mean, std, rgb: as of the twin.
-            half: output holds float16, else float32.
+            mean, std, rgb: as in the reference.
+            half: output is float16, else float32.
             stream: handle of a CUDA stream.
 
         Raises:
-            KernelError: the arguments make no sense, or the launch failed.
+            KernelError: the arguments are invalid, or the launch failed.
         """
         if not all(std):
             raise KernelError(f"nasion_crop: a std of 0 in {tuple(std)} cannot be divided by")

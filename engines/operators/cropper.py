@@ -1,4 +1,4 @@
-"""The crop kernel on one GPU, with the little memory that it needs besides the picture and the crops."""
+"""Crop kernel on one GPU, with its buffers for transforms."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _PLAIN = Spec("landmarks", "as it is", (1, 1), channels="bgr", std=(1.0, 1.0, 1.
 
 
 class Cropper(Closing):
-    """Our crop kernel on one GPU. Several threads may use it at once.
+    """Crop kernel on one GPU. Thread-safe.
 
     Attributes:
-        name: of the GPU, ``cuda:N``.
+        name: name of the GPU, ``cuda:N``.
         device: the GPU.
     """
 
     def __init__(self, number: int) -> None:
-        """Load the kernels, and take hold of ``cuda:number``.
+        """Load the kernels and open ``cuda:number``.
 
         Raises:
             RuntimeUnavailable: the kernels are not built.
@@ -40,7 +40,7 @@ class Cropper(Closing):
 
     @contextmanager
     def desk(self) -> Iterator[Desk]:
-        """A place to work at, for one thread at a time, which waits for the GPU before it leaves."""
+        """Lend a ``Desk`` to one thread, which must wait for the GPU before it leaves the ``with`` block."""
         try:
             desk = self._idle.pop()
         except IndexError:
@@ -51,22 +51,21 @@ class Cropper(Closing):
             self._idle.append(desk)
 
     def fetch(self, picture: Picture, ways: NDArray[np.float32]) -> NDArray[np.float32]:
-        """BGR (k, 3) in 0..255 of single pixels, given the ways (k, 2, 3) to them."""
+        """Return BGR (k, 3) in 0..255 of single pixels, given their transforms ``ways`` (k, 2, 3)."""
         with self.device.current(), self.desk() as desk:
             return desk.fetch(picture, ways)
 
     def close(self) -> None:
-        """Free all memory; pictures on this GPU cannot be cropped any more."""
+        """Free all memory. Images on this GPU cannot be cropped any more."""
         self._idle.clear()
         self.device.close()
 
 
 @cache
 def cropper(number: int) -> Cropper:
-    """The one of GPU ``cuda:number``.
+    """Return the shared ``Cropper`` of GPU ``cuda:number``.
 
-    It is kept as long as the process lives: frames, which lie in the memory of its context, live as long as their
-    last owner likes.
+    It lives until the process ends, because frames in the memory of its context live as long as their last owner.
 
     Raises:
         RuntimeUnavailable: the kernels are not built.
@@ -76,10 +75,10 @@ def cropper(number: int) -> Cropper:
 
 
 class Desk:
-    """What a launch of the kernel needs beside the picture: the ways from crops to picture, in memory of the GPU."""
+    """Buffers for a launch of the kernel: the transforms from crops to image, in GPU memory."""
 
     def __init__(self, device: Device, kernels: Kernels) -> None:
-        """Nothing is allocated until it is used."""
+        """Create an empty desk; memory is allocated on first use."""
         self._device, self._kernels = device, kernels
         self._ways: tuple[Pinned, Memory] | None = None
         self._stream: Stream | None = None
@@ -88,14 +87,13 @@ class Desk:
     def crop(
         self, picture: Picture, ways: NDArray[np.float32], memory: Memory | Part, stream: Stream, spec: Spec
     ) -> None:
-        """Put into a stream what writes crops (k, 3, height, width) of a picture, normalised, to the memory.
+        """Enqueue the kernel that writes normalised crops (k, 3, height, width) of the image ``picture`` to memory.
 
         Args:
-            picture: the picture, as it is stored.
-            ways: (k, 2, 3), each from pixels of a crop to pixels of the picture. Read before this returns.
-            memory: (at least k, 3, height, width), float32 or float16.
-            stream: the stream.
-            spec: of the network that will read the memory.
+            ways: transforms (k, 2, 3), each maps pixels of a crop to pixels of the image. Read before the call returns.
+            memory: output (at least k, 3, height, width), float32 or float16.
+            stream: stream to enqueue on.
+            spec: spec of the network that will read the memory.
         """
         self._ways = self._room(self._ways, ways.shape)
         pinned, there = self._ways
@@ -109,7 +107,7 @@ class Desk:
         )  # fmt: skip
 
     def fetch(self, picture: Picture, ways: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Crops of a pixel each, (k, 3), on the host."""
+        """Return crops of one pixel each, (k, 3), in host memory."""
         self._stream = self._stream or self._device.stream()
         self._found = self._room(self._found, (len(ways), 3, 1, 1))
         pinned, there = self._found
@@ -120,7 +118,7 @@ class Desk:
         return part.reshape(-1, 3).copy()
 
     def _room(self, held: tuple[Pinned, Memory] | None, shape: tuple[int, ...]) -> tuple[Pinned, Memory]:
-        """Pinned memory, and as much on the GPU, for a float32 array: what is held, if that is long enough."""
+        """Return pinned and GPU memory for a float32 array of ``shape``; reuse ``held`` if it is large enough."""
         if held is not None and held[0].array.shape[0] >= shape[0]:
             return held
         for each in held or ():

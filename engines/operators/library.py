@@ -1,8 +1,8 @@
-"""The compiled parts of ``engines/operators/cuda``: build them, find them, load them.
+"""Build, location and loading of the compiled operator libraries.
 
-Three libraries: ``reference`` (plain C++), ``kernels`` (CUDA behind a C ABI) and ``plugins`` (the kernels as TensorRT
-plugins). Nothing is compiled unless ``nasion plugins build`` is called. What was built is kept by the hash of its
-sources, so that a library of another version is never taken for this one's.
+The sources are in ``engines/operators/cuda``. There are three libraries: ``reference`` (plain C++), ``kernels`` (CUDA
+behind a C ABI) and ``plugins`` (the kernels as TensorRT plugins). Only ``nasion plugins build`` compiles them. A build
+is stored under the hash of its sources, so that a library of another version is never loaded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Kind = Literal["reference", "kernels", "plugins"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SOURCES = Path(__file__).resolve().parent / "cuda"
-FOLDER_VARIABLE = "NASION_PLUGINS"  # names the folder of libraries that were built elsewhere
+FOLDER_VARIABLE = "NASION_PLUGINS"  # folder of libraries that were built elsewhere
 TENSORRT_VARIABLE = "TensorRT_ROOT"
 OLDEST_TENSORRT = (10, 7)
 _REPORT = "native.json"
@@ -36,14 +36,14 @@ _SUFFIXES = {"darwin": "dylib", "win32": "dll"}
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build left behind.
+    """Result of a build.
 
     Attributes:
-        folder: where the libraries lie.
-        libraries: those that were built.
-        skipped: why another was not, and what to install for it.
-        compiler, cuda, tensorrt: versions that were used; empty where not at all.
-        architectures: the GPUs that the kernels were compiled for, as CMake writes them.
+        folder: folder of the libraries.
+        libraries: path of each library that was built.
+        skipped: for each other library, why it was not built and what to install for it.
+        compiler, cuda, tensorrt: versions used for the build; empty if not used.
+        architectures: GPU architectures of the kernels, in CMake's notation.
         sources: hash of the sources.
     """
 
@@ -58,12 +58,12 @@ class Built:
 
     @property
     def stale(self) -> bool:
-        """It was built from other sources than those that are installed."""
+        """True if the libraries were built from other sources than the installed ones."""
         return self.sources != source_hash()
 
 
 def source_hash() -> str:
-    """SHA-256 over names and contents of the sources."""
+    """Return the SHA-256 over names and contents of the sources."""
     digest = hashlib.sha256()
     for path in sorted(SOURCES.iterdir()):
         if path.is_file():
@@ -72,7 +72,7 @@ def source_hash() -> str:
 
 
 def default_folder() -> Path:
-    """Where libraries are built and looked for: ``$NASION_PLUGINS``, else the user's cache, by hash of the sources."""
+    """Return the folder to build in and to search: ``$NASION_PLUGINS``, else one in the user's cache by source hash."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         return Path(named)
@@ -84,7 +84,7 @@ def default_folder() -> Path:
 
 
 def built(folder: Path | None = None) -> Built | None:
-    """What was built in a folder (default: where libraries are looked for), or None.
+    """Return the build in a folder (default: ``default_folder()``), or None if there is none.
 
     Raises:
         NasionError: the record of the build is damaged.
@@ -112,10 +112,10 @@ def built(folder: Path | None = None) -> Built | None:
 
 
 def locate(kind: Kind) -> Path:
-    """The library of a kind, built from the sources that are installed.
+    """Return the path of a library that was built from the installed sources.
 
     Raises:
-        RuntimeUnavailable: it was not built, or from other sources; says what to do.
+        RuntimeUnavailable: the library was not built, or was built from other sources; the message says what to do.
     """
     if kind not in KINDS:
         raise RuntimeUnavailable(f"library {kind!r} is unknown; allowed: {', '.join(KINDS)}")
@@ -133,7 +133,7 @@ def locate(kind: Kind) -> Path:
 
 
 def load(path: Path) -> ctypes.CDLL:
-    """Load a library into the process; loading it again gives the same one.
+    """Load a library into the process. A second call returns the same library.
 
     Raises:
         RuntimeUnavailable: the file cannot be loaded.
@@ -153,19 +153,20 @@ def build(
     jobs: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> Built:
-    """Compile what can be compiled here.
+    """Compile the libraries that this machine has the tools for.
 
     Args:
-        folder: where the libraries go (default: where they are looked for); what is unchanged is not compiled again.
-        cuda: build the kernels, and with them the plugins.
-        architectures: GPUs to compile for, e.g. ``90-real`` or ``86-real;120`` (default: all from Turing on).
-        tensorrt: the folder that holds TensorRT's ``include`` (default: ``$TensorRT_ROOT`` and the usual places).
-        jobs: compilers that run at the same time.
-        say: gets each line that CMake and the compilers print.
+        folder: output folder (default: ``default_folder()``); only changed sources are compiled again.
+        cuda: build the kernels and the plugins.
+        architectures: GPU architectures to compile for, e.g. ``90-real`` or ``86-real;120`` (default: all from Turing
+            on).
+        tensorrt: folder that contains TensorRT's ``include`` (default: ``$TensorRT_ROOT`` and the usual locations).
+        jobs: number of parallel compiler processes.
+        say: called with each line that CMake and the compilers print.
 
     Raises:
-        NasionError: a tool is missing, there are no headers where they should be, or a compiler failed; its last lines
-            are in the message.
+        NasionError: a tool is missing, ``tensorrt`` has no headers, or a compiler failed; the message has the last
+            lines of its output.
     """
     folder = (folder or default_folder()).resolve()
     tree = folder / "tree"
@@ -180,7 +181,7 @@ def build(
         TENSORRT_VARIABLE: str(tensorrt or os.environ.get(TENSORRT_VARIABLE, "")),
     }
     given = [f"-D{name}={value}" for name, value in settings.items() if value]
-    # what an earlier build found may be gone or have moved
+    # paths cached by an earlier build may be stale
     forget = ["-UNASION_TENSORRT_INCLUDE", *(f"-U{name}" for name, value in settings.items() if not value)]
     for step in (
         ["cmake", "-S", str(SOURCES), "-B", str(tree), *forget, *given],
@@ -196,10 +197,10 @@ def build(
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """See that a build in ``folder`` replaces nothing but what an earlier one left there.
+    """Check that a build in ``folder`` replaces only the files of an earlier build.
 
     Raises:
-        SinkError: it holds files of the same names, and ``force`` is not given.
+        SinkError: the folder has other files of the same names, and ``force`` is False.
     """
     tree = folder / "tree"
     cache = tree / "CMakeCache.txt"
@@ -230,7 +231,7 @@ def _make(tree: Path) -> None:
     cache = tree / "CMakeCache.txt"
     try:
         tree.mkdir(parents=True, exist_ok=True)
-        # CMake refuses a tree that was configured for sources elsewhere, e.g. in a virtual environment that is gone
+        # CMake rejects a tree configured for sources elsewhere, e.g. in a virtual environment that was deleted
         if cache.is_file() and f"HOME_DIRECTORY:INTERNAL={SOURCES}\n" not in cache.read_text():
             shutil.rmtree(tree)
             tree.mkdir()
@@ -241,7 +242,7 @@ def _make(tree: Path) -> None:
 
 
 def _run(command: Sequence[str], say: Callable[[str], None]) -> None:
-    """Run a step, line by line, so that a build of a minute can be watched."""
+    """Run one build step and pass its output on line by line, because a build can take a minute."""
     lines: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
@@ -249,7 +250,7 @@ def _run(command: Sequence[str], say: Callable[[str], None]) -> None:
             for line in process.stdout:
                 lines.append(line.rstrip())
                 say(lines[-1])
-        except BaseException:  # a signal: what was started must not go on
+        except BaseException:  # e.g. a signal: stop the child process as well
             process.terminate()
             raise
     if process.returncode:
@@ -263,13 +264,17 @@ def _file_name(kind: str) -> str:
 
 
 def harness(folder: Path | None = None) -> Path | None:
-    """The program that tries the plugins without TensorRT, where it was built."""
+    """Return the path of the program that tests the plugins without TensorRT, or None if it was not built."""
     found = (folder or default_folder()) / "nasion_harness"
     return found if found.is_file() else None
 
 
 def tensorrt_headers(root: Path | None = None) -> tuple[Path, str] | None:
-    """The folder of TensorRT's headers and their version, below ``root`` or where the build looks; None without any."""
+    """Return the folder of TensorRT's headers and their version, or None if there are none.
+
+    Args:
+        root: folder to search (default: ``$TensorRT_ROOT`` and the usual locations, as the build does).
+    """
     usual = ("/usr", "/usr/local/tensorrt", "/usr/local/TensorRT", "/opt/tensorrt", "/usr/src/tensorrt")
     for place in [Path(each) for each in ([root] if root else [os.environ.get(TENSORRT_VARIABLE), *usual]) if each]:
         for header in [place / "include" / "NvInferVersion.h", *place.glob("include/*-linux-gnu/NvInferVersion.h")]:
@@ -279,7 +284,7 @@ def tensorrt_headers(root: Path | None = None) -> tuple[Path, str] | None:
 
 
 def _version(header: str) -> str:
-    """From NvInferVersion.h: older ones define NV_TENSORRT_MAJOR as a number, newer ones TRT_MAJOR_ENTERPRISE."""
+    """Parse NvInferVersion.h: older files define NV_TENSORRT_MAJOR as a number, newer ones TRT_MAJOR_ENTERPRISE."""
     parts: list[str] = []
     for part in ("MAJOR", "MINOR", "PATCH"):
         found: Any = re.search(rf"#define (?:NV_TENSORRT_{part}|TRT_{part}_[A-Z]+) +(\d+)", header)

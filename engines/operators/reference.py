@@ -1,7 +1,8 @@
-"""The operators of ``engines/operators/cuda`` in NumPy: slow, in float64, and the specification of the fast ones.
+"""NumPy references of the operators: slow, in float64, the specification of the kernels.
 
-Pixels and cells: the centre of the top-left one is (0, 0). A cell j of a map of scale s (cells per pixel) is centred
-on pixel (j + 0.5) / s - 0.5. What is said here in arrays is said in words in docs/plugins.md.
+The kernels are in ``engines/operators/cuda``. The centre of the top-left pixel, and of the top-left cell of a map, is
+(0, 0). Cell j of a map of scale s (cells per pixel) is centred on pixel (j + 0.5) / s - 0.5. docs/plugins.md describes
+the same operators in words.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ Array = NDArray[np.float64]
 Numbers = NDArray[Any]
 
 ColourStandard = Literal["bt601", "bt709", "bt2020"]
-# weight of red and of blue in the luma of each standard
+# weights of red and blue in the luma of each standard
 _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-# A crop that shows more than this many pixels of the frame in one of its own is taken from a halved frame.
+# A crop whose pixels each cover more than this many pixels of the frame, along one axis, samples a halved frame.
 MOST_REDUCTION = 2.5
 
 
@@ -34,20 +35,20 @@ def multi_level_roi_align(
     normalize: bool = True,
     epsilon: float = 1e-12,
 ) -> Array:
-    """Features of each region from each level, L2-normalised over the level's channels, side by side.
+    """Pool the features of each region from each level, L2-normalise them per level and concatenate them.
 
     Args:
-        levels: maps (B, C, H, W), each with channels, height and width of its own.
+        levels: maps (B, C, H, W); channels, height and width may differ between maps.
         rois: (K, 5): image index, x0, y0, x1, y1 in pixels of the image.
         scales: cells per pixel of each level, e.g. 1/16.
         output_size: bins along each side of a region.
         sampling_ratio: samples along each side of a bin.
-        normalize: divide by the norm over the channels of a level, at each bin.
-        epsilon: least norm that is divided by.
+        normalize: divide by the L2 norm over the channels of a level, at each bin.
+        epsilon: lower limit of the norm.
 
     Returns:
-        (K, sum of C, output_size, output_size). An empty or inverted box samples its top-left corner only; a region
-        whose image index is none of 0..B-1 is zero, as is every sample a cell or further outside of a map.
+        Features (K, sum of C, output_size, output_size). An empty or inverted box samples its top-left corner only. A
+        region whose image index is not in 0..B-1 is zero, and so is every sample one cell or more outside a map.
     """
     pooled = [
         np.stack([_region(maps, roi, scale, output_size, sampling_ratio) for roi in np.asarray(rois, np.float64)])
@@ -61,7 +62,7 @@ def multi_level_roi_align(
 
 
 def _region(maps: Numbers, roi: Array, scale: float, bins: int, sampling: int) -> Array:
-    """(C, bins, bins) of one region; it is separable, so a matrix for each axis says it all."""
+    """Return the features (C, bins, bins) of one region. Pooling is separable: one matrix per axis."""
     batch, channels, height, width = maps.shape
     index, x0, y0, x1, y1 = roi.tolist()
     if not 0 <= index < batch:
@@ -73,14 +74,14 @@ def _region(maps: Numbers, roi: Array, scale: float, bins: int, sampling: int) -
 
 
 def bin_weights(low: float, high: float, cells: int, scale: float, bins: int, sampling: int) -> Array:
-    """How much each cell of an axis counts in each bin: (bins, cells).
+    """Return the weight of each cell of an axis in each bin, (bins, cells).
 
     Args:
-        low, high: the box along this axis, in pixels of the image.
-        cells: of the map.
+        low, high: extent of the box along this axis, in pixels of the image.
+        cells: number of cells of the map.
         scale: cells per pixel.
-        bins: of the region.
-        sampling: samples of a bin.
+        bins: number of bins of the region.
+        sampling: samples per bin.
     """
     weights = np.zeros((bins, cells))
     steps = bins * sampling
@@ -88,7 +89,7 @@ def bin_weights(low: float, high: float, cells: int, scale: float, bins: int, sa
         place = low + max(high - low, 0.0) * (step + 0.5) / steps
         cell = (place + 0.5) * scale - 0.5
         if not -1 < cell < cells:
-            continue  # zero beyond a cell outside; nearer than that the border's value
+            continue  # zero from one cell outside the map; closer samples take the value at the border
         cell = min(max(cell, 0.0), cells - 1.0)
         first = int(cell)
         weights[step // sampling, first] += (1 - (cell - first)) / sampling
@@ -97,16 +98,16 @@ def bin_weights(low: float, high: float, cells: int, scale: float, bins: int, sa
 
 
 def location_reweight(maps: Numbers, *, threshold: float = 0.5) -> tuple[Array, Array]:
-    """The mean of the cells that reach ``threshold``, weighted by their values (RDFN eq. 3).
+    """Return the mean position of the cells that reach ``threshold``, weighted by their scores (RDFN eq. 3).
 
     Args:
-        maps: (K, n, H, W) scores.
-        threshold: lowest score that counts. A map without such a cell is read at its highest one, the first of
-            equals, moved a quarter of a cell towards the higher neighbour along each axis; at the edge of the map, or
-            between equal neighbours, it stays.
+        maps: scores (K, n, H, W).
+        threshold: lowest score that counts. A map without such a cell gives the position of its highest cell (the
+            first of equals), moved by a quarter of a cell towards the higher neighbour along each axis. There is no
+            shift at the edge of the map or between equal neighbours.
 
     Returns:
-        points (K, n, 2), x and y in cells, and the map's highest score (K, n).
+        Landmarks (K, n, 2), x and y in cells, and the highest score of each map (K, n).
     """
     regions, count, height, width = maps.shape
     points, confidence = np.zeros((regions, count, 2)), np.zeros((regions, count))
@@ -124,7 +125,7 @@ def location_reweight(maps: Numbers, *, threshold: float = 0.5) -> tuple[Array, 
 
 
 def _lean(line: Array, place: int) -> float:
-    """A quarter of a cell towards the higher neighbour on a line of scores."""
+    """Return a shift of a quarter of a cell towards the higher neighbour on a line of scores."""
     if not 0 < place < len(line) - 1:
         return 0.0
     return 0.25 * float(np.sign(line[place + 1] - line[place - 1]))
@@ -132,12 +133,12 @@ def _lean(line: Array, place: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Nv12:
-    """A picture as video decoders on a GPU put it out.
+    """NV12 image, the output format of video decoders on a GPU.
 
     Attributes:
         luma: (H, W) uint8, H and W even.
         chroma: (H / 2, W / 2, 2) uint8: U and V of every 2 x 2 pixels.
-        colour: (3, 4) from ``yuv_to_bgr``.
+        colour: matrix (3, 4) from ``yuv_to_bgr``.
     """
 
     luma: NDArray[np.uint8]
@@ -146,11 +147,11 @@ class Nv12:
 
 
 def yuv_to_bgr(standard: ColourStandard = "bt601", *, full_range: bool = False) -> Array:
-    """(3, 4): blue, green and red in 0..255 from Y, U, V as stored and 1.
+    """Return the matrix (3, 4) that maps (Y, U, V, 1), as stored, to blue, green and red in 0..255.
 
     Args:
-        standard: which weights the luma was made with.
-        full_range: Y, U and V fill 0..255 rather than 16..235 and 16..240.
+        standard: colour standard, which defines the luma weights.
+        full_range: True if Y, U and V span 0..255 rather than 16..235 and 16..240.
     """
     red, blue = _LUMA[standard]
     green = 1 - red - blue
@@ -175,24 +176,24 @@ def crop(
     std: Sequence[float] = (1, 1, 1),
     rgb: bool = False,
 ) -> Array:
-    """Crops of a frame as ``realtime.geometry.warp`` and ``to_tensor`` make them, without their rounding to bytes.
+    """Crop a frame as ``realtime.geometry.warp`` and ``to_tensor`` do, but without rounding to bytes.
 
     Args:
         frame: BGR (H, W, 3), or NV12.
-        transforms: (N, 2, 3), each from pixels of a crop to pixels of the frame.
-        height, width: of a crop.
-        mean, std: per channel of the output, in 0..255.
-        rgb: order of the output's channels, else BGR.
+        transforms: (N, 2, 3), each maps pixels of a crop to pixels of the frame.
+        height, width: size of a crop in pixels.
+        mean, std: normalisation per channel of the output, in 0..255.
+        rgb: channel order of the output is RGB, else BGR.
 
     Returns:
-        (N, 3, height, width); black, then normalised, where the frame does not reach.
+        Crops (N, 3, height, width). Pixels outside the frame are black before normalisation.
     """
     crops = np.zeros((len(transforms), 3, height, width))
     for out, matrix in zip(crops, np.asarray(transforms, np.float64), strict=True):
         if isinstance(frame, Nv12):
             chroma = frame.chroma.repeat(2, axis=0).repeat(2, axis=1)
             planes = np.concatenate([frame.luma[..., None], chroma, np.ones_like(frame.luma)[..., None]], axis=2)
-            # the last plane tells how much of a pixel lies within the frame: what lies outside is black, not green
+            # the last plane is the fraction of a pixel inside the frame, so that the outside is black, not green
             out[...] = np.clip(frame.colour @ _sample(planes, matrix, height, width), 0, 255).reshape(3, height, width)
         else:
             out[...] = _sample(frame, matrix, height, width).reshape(3, height, width)
@@ -203,9 +204,10 @@ def crop(
 
 
 def halvings(matrix: Numbers, frame: tuple[int, int], crop_size: tuple[int, int]) -> int:
-    """How often a frame (height, width) is halved before a crop (height, width) is taken by ``matrix``.
+    """Return the number of times a frame (height, width) is halved before a crop (height, width) is sampled.
 
-    As long as a pixel of the crop is more than 2.5 of the halved frame, and that is at least twice the crop each way.
+    The frame is halved while a pixel of the crop covers more than 2.5 pixels of the halved frame by ``matrix``, and the
+    halved frame has at least twice the height and width of the crop.
     """
     reduction, count = math.hypot(matrix[0, 0], matrix[1, 0]), 0
     high, wide = frame
@@ -215,7 +217,7 @@ def halvings(matrix: Numbers, frame: tuple[int, int], crop_size: tuple[int, int]
 
 
 def _sample(planes: Numbers, matrix: Array, height: int, width: int) -> Array:
-    """(planes, height x width): the frame at each pixel of the crop, bilinear, zero outside."""
+    """Sample the frame bilinearly at each pixel of the crop, zero outside: (planes, height x width)."""
     block = 2 ** halvings(matrix, planes.shape[:2], (height, width))
     down, across = (_blocks(size, block) for size in planes.shape[:2])
     halved = np.einsum("rh,hwp,cw->rcp", down, planes.astype(np.float64), across, optimize=True)
@@ -235,7 +237,7 @@ def _sample(planes: Numbers, matrix: Array, height: int, width: int) -> Array:
 
 
 def _blocks(pixels: int, block: int) -> Array:
-    """(blocks, pixels): the mean of each run of ``block`` pixels; the last may be of fewer."""
+    """Return the averaging matrix (blocks, pixels) over runs of ``block`` pixels; the last run may be shorter."""
     member = np.arange(pixels)[None] // block == np.arange(-(-pixels // block))[:, None]
     shares: Array = member / member.sum(axis=1, keepdims=True)
     return shares

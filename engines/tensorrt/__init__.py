@@ -1,1 +1,1 @@
-"""TensorRT: plans built, cached, compared with ONNX Runtime, and run."""
+"""TensorRT: building, caching, checking and running of plans."""

@@ -1,7 +1,7 @@
-"""From an ONNX model to a TensorRT plan.
+"""Build of a TensorRT plan from an ONNX model.
 
-The types of all layers are those of the file (strong typing), on every version: before 11 TensorRT has to be told so,
-since then it knows nothing else. A flag that asks for float16 would be ignored there without a word.
+All layers have the types of the file (strong typing) in every version: before 11, TensorRT needs a flag for this; since
+then there is no other mode. A flag that requests float16 would be silently ignored there.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from .library import TensorRt, readable
 from .onnx_file import OnnxFile, Precision
 
 Progress = Callable[[str, int, int], None]
-"""Gets the name of a phase, the steps done of it and how many it has; phases nest."""
+"""Callback with the name of a phase, the number of finished steps and the total number of steps; phases nest."""
 
 MinOptMax = tuple[int, int, int]
 
-# fewest, usual and most images at a time: an aligner's crops come many together, whole pictures one by one
+# minimum, usual and maximum batch size: crops for an aligner come in batches, whole images one by one
 BATCHES: Mapping[Task, MinOptMax] = {"landmarks": (1, 8, 32), "detector": (1, 1, 4), "faces": (1, 1, 2)}
-# the longest side of a picture, over the one that a network of whole pictures is made for; ``faces`` go by the shorter
+# longest side of an image divided by the design size of a network of whole images; for ``faces`` the latter is the
+# shorter side
 _LONGEST: Mapping[Task, int] = {"detector": 2, "faces": 4}
 
-# TensorRT's names of types, as numpy has them
+# TensorRT's type names -> numpy's
 TYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool", "UINT8": "uint8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Sizes of the input that a plan takes: least, usual (for which it is made quick) and most.
+    """Input sizes of a plan: minimum, usual (which it is optimised for) and maximum.
 
     Attributes:
-        batch: images at a time.
-        height: in pixels.
-        width: in pixels.
+        batch: batch sizes.
+        height: heights in pixels.
+        width: widths in pixels.
     """
 
     batch: MinOptMax
@@ -49,22 +50,23 @@ class Profile:
     def of(
         cls, spec: Spec, *, batch: MinOptMax | None = None, longest: int | None = None, shown: int | None = None
     ) -> Profile:
-        """What a network needs.
+        """Return the profile for a network.
 
         Args:
-            spec: of the network.
-            batch: fewest, usual and most images at a time (None: by its task).
-            longest: longest side of pictures (None: twice or four times its own, by its task, or ``shown``).
-            shown: a side that pictures will have.
+            spec: spec of the network.
+            batch: minimum, usual and maximum batch size (None: by task).
+            longest: longest side of images (None: two or four times the network's own, by task, or ``shown`` if that is
+                longer).
+            shown: a side that images will have.
 
         Raises:
-            NasionError: ``longest`` is less than the network's own size, or its size is fixed.
+            NasionError: ``longest`` is less than the network's own size, or the network has a fixed size.
         """
         width, height = spec.size
         own = max(width, height)
         if spec.stride == 1:
             if longest not in (None, own):
-                raise NasionError(f"{spec.name} takes pictures of {width}x{height} only; leave the longest side out")
+                raise NasionError(f"{spec.name} takes images of {width}x{height} only; leave the longest side out")
             return cls(batch or BATCHES[spec.task], (height,) * 3, (width,) * 3)
         most = max(_LONGEST[spec.task] * own, shown or 0) if longest is None else longest
         if most < own:
@@ -73,12 +75,12 @@ class Profile:
         return cls(batch or BATCHES[spec.task], (spec.stride, height, most), (spec.stride, width, most))
 
     def shapes(self) -> Iterator[tuple[int, int, int, int]]:
-        """Least, usual and most shape of the input."""
+        """Yield the minimum, usual and maximum shape of the input."""
         for batch, height, width in zip(self.batch, self.height, self.width, strict=True):
             yield batch, 3, height, width
 
     def __str__(self) -> str:
-        """For keys and people: batch x width x height."""
+        """Return ``batch x width x height``, for keys and messages."""
         return " x ".join(_range(each) for each in (self.batch, self.width, self.height))
 
 
@@ -87,10 +89,10 @@ def _range(sizes: MinOptMax) -> str:
 
 
 def parse_batch(text: str) -> MinOptMax:
-    """Read ``1:8:32``, or one number for a batch of one size.
+    """Parse ``1:8:32``, or one number for a fixed batch size.
 
     Raises:
-        NasionError: it is neither, or not in order.
+        NasionError: the text is neither, or its numbers are not in ascending order.
     """
     if not re.fullmatch(r"\d+(:\d+:\d+)?", text):
         raise NasionError(f"batch {text!r} is not allowed; give fewest:usual:most, for example 1:8:32, or one number")
@@ -103,14 +105,14 @@ def parse_batch(text: str) -> MinOptMax:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A plan fresh from TensorRT.
+    """Result of a TensorRT build.
 
     Attributes:
-        engine: TensorRT's own bytes.
-        timing: what was measured meanwhile, for the next build.
-        layers: of the network, before TensorRT fused them.
-        plugins: how many of them are plugins of ours.
-        seconds: it took.
+        engine: serialised engine.
+        timing: timing cache with the measurements of this build, for the next one.
+        layers: number of layers of the network, before fusion.
+        plugins: number of these layers that are custom plugins.
+        seconds: build time.
     """
 
     engine: bytes
@@ -129,27 +131,27 @@ def build(
     timing: bytes = b"",
     progress: Progress | None = None,
 ) -> Built:
-    """Build a plan; takes from seconds to minutes. Needs no GPU with TensorRT-RTX.
+    """Build a plan, which takes seconds to minutes. TensorRT-RTX needs no GPU for this.
 
     Args:
         library: the TensorRT to build with.
-        model: what to build; its types are the plan's.
+        model: the model, whose types the plan keeps.
         profile: sizes of the input.
-        workspace: MB of GPU memory for scratch (None: all there is).
-        timing: what earlier builds measured.
-        progress: is told of every step.
+        workspace: MB of GPU memory for scratch (None: no limit).
+        timing: timing cache of earlier builds.
+        progress: called at every step.
 
     Raises:
-        RuntimeUnavailable: TensorRT cannot build it, or the plugins it needs are not built.
-        ModelError: what TensorRT read from the file is not what the file says.
-        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
+        RuntimeUnavailable: TensorRT cannot build the model, or the plugins it needs are not built.
+        ModelError: the network that TensorRT read differs from the file.
+        KeyboardInterrupt: Ctrl-C was pressed during the build.
     """
     if model.plugins:
         library.load_plugins()
     api, begin = library.api, monotonic()
     builder = library.made("Builder")
     network = builder.create_network(library.strong_flag)
-    library.complaints()  # of TensorRT-RTX, that there is no GPU
+    library.complaints()  # discards TensorRT-RTX's report of a missing GPU
     parser = api.OnnxParser(network, library.logger)
     if not parser.parse(model.content):
         errors = "; ".join(_told(parser.get_error(i)) for i in range(parser.num_errors))
@@ -180,16 +182,16 @@ _ELSEWHERE = "run it elsewhere with --runtime onnx"
 
 
 def _told(error: Any) -> str:
-    """An error of TensorRT's parser, for people."""
+    """Return an error of TensorRT's parser as text."""
     return f"{error.node_operator()} {error.node_name()}: {readable(error.desc())}"
 
 
 def _config(library: TensorRt, builder: Any, network: Any, profile: Profile, workspace: int | None) -> Any:
     api = library.api
     config = builder.create_builder_config()
-    config.clear_flag(api.BuilderFlag.TF32)  # 10 bits of each number: float32 shall be float32
-    config.profiling_verbosity = api.ProfilingVerbosity.DETAILED  # else the plan does not tell the types of its layers
-    if library.kind == "tensorrt-rtx":  # it allocates nothing while it runs, so that it can be recorded in a graph
+    config.clear_flag(api.BuilderFlag.TF32)  # TF32 has a mantissa of 10 bits only
+    config.profiling_verbosity = api.ProfilingVerbosity.DETAILED  # needed to inspect the types of the layers
+    if library.kind == "tensorrt-rtx":  # no allocation at run time, so that the run can be recorded in a CUDA graph
         config.set_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if workspace is not None:
         config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, workspace << 20)
@@ -201,7 +203,7 @@ def _config(library: TensorRt, builder: Any, network: Any, profile: Profile, wor
 
 
 def _use_timing(config: Any, timing: bytes) -> Any:
-    """The timing cache of this build, filled with what earlier ones measured where TensorRT takes that."""
+    """Set and return the timing cache of a build, filled from ``timing`` if TensorRT accepts it, else empty."""
     for content in (timing, b""):
         measured = config.create_timing_cache(content)
         if measured is not None and config.set_timing_cache(measured, False):
@@ -211,7 +213,7 @@ def _use_timing(config: Any, timing: bytes) -> Any:
 
 def _monitor(api: Any, progress: Progress) -> Any:
     class Monitor(api.IProgressMonitor):  # type: ignore[misc]
-        """Named so in TensorRT's interface; an exception must not pass through it."""
+        """Implementation of TensorRT's progress interface; exceptions must not propagate through it."""
 
         def __init__(self) -> None:
             api.IProgressMonitor.__init__(self)
@@ -239,16 +241,16 @@ def _monitor(api: Any, progress: Progress) -> Any:
 
 
 def check_network(api: Any, network: Any, model: OnnxFile) -> int:
-    """Compare what TensorRT read with the file: plugins are plugins, types are those asked for. Number of plugins.
+    """Check that plugins and types of the network that TensorRT read match the file; return the number of plugins.
 
     Raises:
-        ModelError: something differs.
+        ModelError: the network differs from the file.
     """
     tensors = [network.get_input(i) for i in range(network.num_inputs)]
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
     check_types({tensor.name: tensor.dtype for tensor in tensors}, model)
     if not network.get_flag(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED):
-        raise ModelError(f"{model.path.name}: TensorRT is free to choose the types of its layers; this is our mistake")
+        raise ModelError(f"{model.path.name}: TensorRT may choose the types of its layers; this is a bug in nasion")
     kinds, convolved = api.LayerType, set()
     plugins, types = 0, {}
     for layer in (network.get_layer(i) for i in range(network.num_layers)):
@@ -271,10 +273,10 @@ PRECISIONS: Mapping[Precision, str] = {"fp32": "float32", "fp16": "float16"}
 
 
 def check_types(found: Mapping[str, Any], model: OnnxFile) -> None:
-    """Compare types of inputs and outputs by name, as TensorRT has them, with the file's.
+    """Compare TensorRT's types of inputs and outputs, by name, with those of the file.
 
     Raises:
-        ModelError: they differ.
+        ModelError: the types differ.
     """
     wanted = {**model.inputs, **model.outputs}
     types = {name: TYPES.get(dtype.name, dtype.name) for name, dtype in found.items()}
@@ -283,15 +285,15 @@ def check_types(found: Mapping[str, Any], model: OnnxFile) -> None:
 
 
 def check_plugins(found: int, model: OnnxFile) -> None:
-    """See that every node of ours became a plugin.
+    """Check that every node of a custom operator became a plugin.
 
     Raises:
-        ModelError: TensorRT took the slow bodies of some instead.
+        ModelError: TensorRT used the slow function bodies of some nodes instead.
     """
     wanted = sum(model.plugins.values())
     if found != wanted:
         raise ModelError(
-            f"{model.path.name} has {wanted} nodes of ours ({', '.join(model.plugins)}), but TensorRT made {found} "
+            f"{model.path.name} has {wanted} custom nodes ({', '.join(model.plugins)}), but TensorRT made {found} "
             "plugins of them; export the model again with this version of nasion"
         )
 

@@ -1,4 +1,4 @@
-"""The plan of a model for the GPU here: from the cache, or built, checked, compared and kept."""
+"""Plan of a model for a GPU: read from the cache, or built, checked and stored."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ NO_PLUGINS = "none"
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What kind of plan a user wants; by default what the runtime builds by itself.
+    """Build options of a plan. The defaults are those of the runtime's own builds.
 
     Attributes:
-        fp16: in float16, also where the file is float32.
-        batch: fewest, usual and most images at a time (None: by the model's task).
-        longest: longest side of pictures, for a network that takes any size (None: by the model's task).
-        shown: a side that pictures will have; where that is longer, it is the longest by default.
-        workspace: MB of GPU memory for scratch (None: all there is).
+        fp16: build in float16 even if the file is float32.
+        batch: minimum, usual and maximum batch size (None: by the model's task).
+        longest: longest side of images, for a network with dynamic size (None: by the model's task).
+        shown: a side that images will have; if it exceeds the default of ``longest``, it replaces that default.
+        workspace: MB of GPU memory for scratch (None: no limit).
     """
 
     fp16: bool = False
@@ -47,14 +47,14 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A plan that TensorRT has taken.
+    """A plan loaded into TensorRT.
 
     Attributes:
         plan: the plan.
-        engine: the same in TensorRT's hands; the caller's to close.
-        path: where it lies.
-        built: whether it was built just now.
-        reason: why, or where it comes from.
+        engine: its engine, owned by the caller, who must close it.
+        path: path of the plan file.
+        built: True if the plan was built by this call.
+        reason: why it was built, or the origin of the plan.
     """
 
     plan: Plan
@@ -77,17 +77,17 @@ def plan_of(
     """Find or build the plan of an ONNX file.
 
     Args:
-        path: the file.
-        library: the TensorRT that is to run it.
-        device: the GPU that is to run it.
-        build_options: what kind of plan.
-        cache: where plans are kept (None: the user's).
-        say: gets the reason before a plan is built (None: a warning of ``logging``, because it takes long).
-        progress: is told of every step of the build.
+        path: path of the file.
+        library: the TensorRT that will run the plan.
+        device: the GPU that will run the plan.
+        build_options: options of the build.
+        cache: cache of plans (None: the user's).
+        say: called with the reason before a plan is built (None: a ``logging`` warning, because a build takes long).
+        progress: called at every step of the build.
 
     Raises:
-        ModelError: the file is damaged or not ours, or what TensorRT made of it is not what it says.
-        RuntimeUnavailable: TensorRT cannot build or run it, or gives other results than ONNX Runtime.
+        ModelError: the file is damaged or not a nasion model, or TensorRT's network or plan differs from the file.
+        RuntimeUnavailable: TensorRT cannot build or run the plan, or its results differ from those of ONNX Runtime.
     """
     model = to_fp16(read_onnx(path)) if build_options.fp16 else read_onnx(path)
     check_graph(model)
@@ -100,7 +100,7 @@ def plan_of(
     if plan is not None:
         try:
             return Ready(plan, Engine(library, device, plan), cache.path_of(name, key), False, reason)
-        except RuntimeUnavailable as refused:  # in spite of its key and checksum
+        except RuntimeUnavailable as refused:  # despite matching key and checksum
             reason = str(refused)
     cache.open()
     (say or _log.warning)(f"building a plan of {name} for {device.gpu.name}, which takes a while: {reason}")
@@ -120,17 +120,19 @@ def plan_of(
 
 
 def plan_named(path: Path, library: TensorRt, device: Device, *, say: Callable[[str], None] | None = None) -> Ready:
-    """The plan that a user names; where it was built for something else, one of its model, which lies beside it.
+    """Load a plan named by the user, or a replacement if it was built for another configuration.
+
+    The replacement is a plan of its model, which must be in the same folder.
 
     Args:
-        path: of the plan; its model has the same name and the suffix ``.onnx``.
-        library: the TensorRT that is to run it.
-        device: the GPU that is to run it.
-        say: gets the reason why another one is taken (None: a warning of ``logging``).
+        path: path of the plan; its model has the same name with the suffix ``.onnx``.
+        library: the TensorRT that will run the plan.
+        device: the GPU that will run the plan.
+        say: called with the reason for a replacement (None: a ``logging`` warning).
 
     Raises:
-        ModelError: it is no plan of ours, or damaged.
-        RuntimeUnavailable: it was built for something else, and its model does not lie beside it.
+        ModelError: the file is not a nasion plan or is damaged.
+        RuntimeUnavailable: the plan was built for another configuration, and its model is not in the same folder.
     """
     plan = read_plan(path)
     if not (others := plan.key.differences(_key_here(plan.key, library, device))):
@@ -141,20 +143,20 @@ def plan_named(path: Path, library: TensorRt, device: Device, *, say: Callable[[
     if build_options is None:
         raise RuntimeUnavailable(
             f"{refused}; build one for this machine with: nasion compile MODEL.onnx "
-            f"(were its own model here as {model.name}, that would be done now)"
+            f"(this happens automatically if the model is in the same folder as {model.name})"
         )
-    (say or _log.warning)(f"{refused}; so a plan of {model.name} is taken, and built where there is none yet")
+    (say or _log.warning)(f"{refused}; a plan of {model.name} is used instead, and built if there is none yet")
     return plan_of(model, library, device, build_options=build_options, say=say)
 
 
 def _wish_behind(plan: Plan, path: Path) -> BuildOptions | None:
-    """What a plan was built with, if it is one of this model."""
+    """Return the options that a plan was built with, or None if it is not a plan of this model."""
     model = read_onnx(path)
     fp16 = model.sha256 != plan.key.model
     if fp16:
         try:
             model = to_fp16(model)
-        except ModelError:  # it cannot be had in float16, so it is another model
+        except ModelError:  # not convertible to float16, so the plan is of another model
             return None
     if model.sha256 != plan.key.model:
         return None
@@ -165,7 +167,7 @@ def _wish_behind(plan: Plan, path: Path) -> BuildOptions | None:
 
 
 def _key_here(key: PlanKey, library: TensorRt, device: Device) -> PlanKey:
-    """What a plan's key would be, were it built here and now."""
+    """Return the key that a plan would have if it was built on this machine now."""
     return PlanKey(
         model=key.model,
         precision=key.precision,
@@ -179,7 +181,7 @@ def _key_here(key: PlanKey, library: TensorRt, device: Device) -> PlanKey:
 
 
 def key_of(model: OnnxFile, profile: Profile, library: TensorRt, device: Device, workspace: int | None) -> PlanKey:
-    """All that the plan of a model depends on, here and now."""
+    """Return the key for the plan of a model on this machine."""
     return PlanKey(
         model=model.sha256,
         precision=model.precision,
@@ -193,11 +195,11 @@ def key_of(model: OnnxFile, profile: Profile, library: TensorRt, device: Device,
 
 
 def check(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> dict[str, object]:
-    """See that a plan is what was asked for, and gives what ONNX Runtime gives; figures for people.
+    """Check the types of a plan and its parity with ONNX Runtime, and return the figures for information.
 
     Raises:
-        ModelError: its types are others.
-        RuntimeUnavailable: its results are.
+        ModelError: types of the plan differ from those of the model.
+        RuntimeUnavailable: results differ from those of ONNX Runtime.
     """
     check_types(engine.dtypes, model)
     layers = engine.layers()
@@ -211,7 +213,7 @@ def check(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> dict[s
 def _check_layers(layers: Mapping[str, int], model: OnnxFile) -> None:
     name, halves, plugins = model.path.name, layers.get("float16", 0), sum(model.plugins.values())
     if not layers.get("layers"):
-        _log.warning(f"{name}: this TensorRT does not tell its layers; their types and plugins are not checked")
+        _log.warning(f"{name}: this TensorRT does not report its layers; their types and plugins are not checked")
     elif model.precision == "fp32" and halves:
         raise ModelError(f"{name} is float32, but its plan computes {halves} tensors in float16")
     elif model.precision == "fp16" and not (halves or layers.get("fused") or layers.get("unknown")):

@@ -1,4 +1,4 @@
-"""A plan in TensorRT's hands: the part of running a network that only TensorRT can do."""
+"""TensorRT engine of a plan: deserialisation, execution contexts, inspection."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .plan_cache import Plan
 
 
 class Engine(Closing):
-    """A plan that TensorRT has taken, on one GPU.
+    """A plan loaded into TensorRT on one GPU.
 
     Attributes:
         dtypes: TensorRT's types of inputs and outputs, by name.
     """
 
     def __init__(self, library: TensorRt, device: Device, plan: Plan) -> None:
-        """Let TensorRT read a plan.
+        """Deserialise a plan.
 
         Raises:
-            RuntimeUnavailable: it does not take it.
+            RuntimeUnavailable: TensorRT rejects the plan.
         """
         self._library, self._device, self._plan = library, device, plan
         library.complaints()
@@ -47,13 +47,13 @@ class Engine(Closing):
         self._scratch: list[Memory] = []
 
     def prepare(self, shape: Shape) -> TensorRtWork:
-        """Make ready for images of a shape (B,3,H,W). All that is made ready has its scratch memory in common.
+        """Prepare the network for images of a shape (B,3,H,W).
 
-        So one may run only after the other, as ``Batches`` sees to.
+        All prepared networks share their scratch memory, so only one may run at a time; ``Batches`` ensures this.
 
         Raises:
             ModelError: the plan was not built for this shape.
-            DeviceError: there is no memory for it.
+            DeviceError: there is not enough GPU memory.
         """
         context = self._context()
         if context is None:
@@ -73,9 +73,10 @@ class Engine(Closing):
         return TensorRtWork(self._library, context, name, self._tensor(context, name), outputs)
 
     def _context(self) -> Any:
-        """What runs the network at one shape, without scratch memory of its own: it would be that of the largest one.
+        """Create an execution context for one shape.
 
-        TensorRT-RTX compiles kernels for the shape at the first run; a graph recorded before would keep slower ones.
+        It has no scratch memory of its own, which would be sized for the largest shape. TensorRT-RTX compiles kernels
+        for the shape at the first run; a graph recorded before that would keep slower kernels.
         """
         api = self._library.api
         managed = api.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -87,9 +88,10 @@ class Engine(Closing):
         return self._engine.create_execution_context(wanted)
 
     def _lend_scratch(self, context: Any) -> None:
-        """Give a context, whose shapes are set, memory that it has in common with the others.
+        """Give a context, whose shapes are set, scratch memory shared with the other contexts.
 
-        What was lent before stays where it is, because recorded graphs use it; so each is twice as large as the last.
+        Earlier blocks stay allocated because recorded graphs use them. Each new block is therefore twice as large as
+        the last one.
         """
         needed, last = context.update_device_memory_size_for_shapes(), self._scratch[-1].nbytes if self._scratch else 0
         if needed > last:
@@ -102,22 +104,22 @@ class Engine(Closing):
         shape = tuple(context.get_tensor_shape(name))
         if min(shape, default=0) < 0:
             raise ModelError(
-                f"output {name!r} of {self._plan.spec.name} has a size that depends on the picture; {_FIX}"
+                f"output {name!r} of {self._plan.spec.name} has a size that depends on the image content; {_FIX}"
             )
         return Tensor(shape, np.dtype(TYPES[self.dtypes[name].name]))
 
     def layers(self) -> Mapping[str, int]:
-        """What the plan's layers exchange, by TensorRT's own account: how many tensors of each type, and plugins.
+        """Count the tensors of each type, and the plugins, that TensorRT reports for the layers of the plan.
 
-        What it does not tell is ``unknown``: some versions tell no types where shapes may vary. Which types lie within
-        a layer that its compiler fused of many, ``fused``, none does.
+        Types that are not reported count as ``unknown``: some versions report no types for dynamic shapes. No version
+        reports the types within a layer fused by its compiler; these layers count as ``fused``.
         """
         inspector = self._engine.create_engine_inspector()
         text = inspector.get_engine_information(self._library.api.LayerInformationFormat.JSON)
         try:
             layers = [layer for layer in json.loads(text)["Layers"] if isinstance(layer, dict)]
         except (ValueError, KeyError, TypeError):
-            return {}  # this version tells it in another way
+            return {}  # this version reports layers in another format
         found = Counter(_kind(tensor) for layer in layers for tensor in layer.get("Outputs", ()))
         found["plugins"] = sum("plugin" in f"{layer.get('LayerType')} {' '.join(layer)}".lower() for layer in layers)
         found["fused"] = sum("ForeignNode" in str(layer.get("Name")) for layer in layers)
@@ -125,7 +127,7 @@ class Engine(Closing):
         return dict(found)
 
     def close(self) -> None:
-        """Free the plan; calling it again does nothing. Work made ready must be closed before."""
+        """Free the plan. Further calls do nothing. Prepared networks must be closed first."""
         if self._engine is not None:
             with self._device.current():
                 self._engine = self._runtime = None
@@ -137,7 +139,7 @@ _FIX = "export the model again: its outputs must have fixed sizes"
 
 
 def _kind(tensor: Mapping[str, Any]) -> str:
-    """Type of a tensor in what an inspector says: as ``Datatype`` since 11, before with its format."""
+    """Return the type of a tensor in an inspector's report: under ``Datatype`` since 11, with the format before."""
     text = str(tensor.get("Datatype", tensor.get("Format/Datatype", "")))
     if re.search("FP16|Half", text, re.IGNORECASE):
         return "float16"
@@ -147,26 +149,26 @@ def _kind(tensor: Mapping[str, Any]) -> str:
 
 
 class TensorRtWork:
-    """A network made ready for one shape; implements ``engines.batches.Work``.
+    """A network prepared for one shape; implements ``engines.gpu.graphs.Work``.
 
-    Each has an execution context of its own, because a recorded graph keeps using what the context held.
+    Each has its own execution context, because a recorded graph keeps using the resources of the context.
     """
 
     def __init__(
         self, library: TensorRt, context: Any, name: str, images: Tensor, outputs: Mapping[str, Tensor]
     ) -> None:
-        """Own ``context``, whose input ``name`` has its shape."""
+        """Take ownership of ``context``, whose input ``name`` has its shape set."""
         self._library, self._context, self._name = library, context, name
         self.input, self.outputs = images, outputs
 
     def bind(self, images: int, outputs: Mapping[str, int]) -> None:
-        """Take note of the addresses."""
+        """Set the addresses of input and outputs."""
         for name, address in {self._name: images, **outputs}.items():
             if not self._context.set_tensor_address(name, address):
                 raise DeviceError(f"TensorRT does not take the memory of {name!r}{self._library.complaints()}")
 
     def enqueue(self, stream: int) -> None:
-        """Put one run into a stream."""
+        """Enqueue one run on a stream."""
         if not self._context.execute_async_v3(stream):
             raise DeviceError(f"TensorRT cannot run the network{self._library.complaints()}")
 

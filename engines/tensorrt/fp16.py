@@ -1,7 +1,8 @@
-"""An ONNX model of which the convolutions, and what lies before them, compute in float16.
+"""Conversion of an ONNX model to fp16.
 
-What follows the last convolution decodes scores to pixels and stays float32, as do sums, inputs and outputs. TensorRT
-takes the precision of every layer from the file, so this is what ``nasion compile --fp16`` does to a float32 file.
+The convolutions and all nodes before them compute in float16. The nodes after the last convolution decode scores to
+pixels and stay float32, as do sums, inputs and outputs. TensorRT takes the precision of every layer from the file, so
+``nasion compile --fp16`` applies this conversion to a float32 file.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ SUMS = (
     "GlobalAveragePool",
     "LayerNormalization",
 )
-"""Operators that add up over an axis: beyond 65504 float16 is infinite, and an engine may well add up in it if told."""
+"""Operators that sum over an axis. In float16, sums beyond 65504 are infinite; an engine may accumulate in float16."""
 
-# inputs that ONNX wants as float32 whatever the first one is
+# inputs that ONNX requires as float32, whatever the type of the first input
 _ALWAYS_FLOAT = {"Resize": (1, 2)}
 _NOT_KNOWN = ("If", "Loop", "Scan", "ConstantOfShape", "RandomNormal", "RandomUniform", "EyeLike")
 
 
 def to_fp16(model: OnnxFile) -> OnnxFile:
-    """The same model in float16; one that is already stays as it is.
+    """Return the model in float16; a float16 model is returned unchanged.
 
     Raises:
-        ModelError: it computes coordinates between its convolutions, or has an operator that is not known here, or a
-            number that float16 does not have.
+        ModelError: the model computes coordinates between its convolutions, or has an unknown operator or a number that
+            float16 cannot represent.
     """
     if model.precision == "fp16":
         return model
@@ -51,7 +52,7 @@ _REMEDY = "export it in float16 instead: nasion export CHECKPOINT --fp16 -o MODE
 
 
 class _Conversion:
-    """Changes a model (``onnx.ModelProto``) in place."""
+    """In-place conversion of a model (``onnx.ModelProto``)."""
 
     def __init__(self, name: str, model: Any) -> None:
         import onnx
@@ -65,10 +66,10 @@ class _Conversion:
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self._halved: set[str] = set()  # results that are float16 now
         self._nodes: list[Any] = []
-        self._copies: dict[str, str] = {}  # value -> its twin in the other precision
+        self._copies: dict[str, str] = {}  # value -> its copy in the other precision
 
     def run(self) -> None:
-        """Convert."""
+        """Run the conversion."""
         trunk = {n for n in _up_to_convolutions(self._graph) if self._graph.node[n].op_type not in SUMS}
         for number, node in enumerate(self._graph.node):
             inputs = [self._as_half if number in trunk else self._as_float] * len(node.input)
@@ -90,7 +91,7 @@ class _Conversion:
         self._graph.initializer.extend(kept)
 
     def _halve(self, node: Any) -> None:
-        """Let a node compute in float16 whatever it computes in float32."""
+        """Change the float32 results of a node to float16."""
         if node.op_type in _NOT_KNOWN:
             raise ModelError(f"{self._name} has an operator {node.op_type} before its convolutions; {_REMEDY}")
         for entry in node.attribute:
@@ -101,7 +102,7 @@ class _Conversion:
         self._halved.update(name for name in node.output if self._kinds.get(name) == self._float)
 
     def _as_half(self, name: str) -> str:
-        """The float16 twin of a value, where it is float32."""
+        """Return the float16 copy of a float32 value; other values are returned unchanged."""
         if name in self._weights:
             if self._weights[name].data_type != self._float:
                 return name
@@ -112,7 +113,7 @@ class _Conversion:
         return name if name in self._halved or self._kinds.get(name) != self._float else self._cast(name, self._half)
 
     def _as_float(self, name: str) -> str:
-        """The float32 twin of a value, where it is float16 now."""
+        """Return the float32 copy of a value that is float16 now; other values are returned unchanged."""
         return self._cast(name, self._float) if name in self._halved else name
 
     def _cast(self, name: str, kind: int) -> str:
@@ -123,7 +124,7 @@ class _Conversion:
         return self._copies[name]
 
     def _restore(self, name: str) -> None:
-        """Let an output of the model, which the trunk computes, be float32 under its own name."""
+        """Convert an output of the model, computed by the trunk, back to float32 under its own name."""
         for node in self._nodes:
             node.input[:] = [f"{name}.half" if each == name else each for each in node.input]
             node.output[:] = [f"{name}.half" if each == name else each for each in node.output]
@@ -133,15 +134,15 @@ class _Conversion:
         numpy_helper = self._onnx.numpy_helper
         single = numpy_helper.to_array(tensor)
         half = single.astype("float16")
-        if single.size == 1 and single.any() and not half.any():  # what keeps a division from one by zero
+        if single.size == 1 and single.any() and not half.any():  # an epsilon that prevents a division by zero
             raise ModelError(f"{self._name} has the number {single.item():g}, which is 0 in float16; {_REMEDY}")
         return numpy_helper.from_array(half, name)
 
 
 def _up_to_convolutions(graph: Any) -> Iterator[int]:
-    """Which nodes are convolutions, or compute something that one needs."""
+    """Yield the numbers of all nodes that are convolutions or that a convolution depends on."""
     needed: set[str] = set()
-    for number, node in reversed(list(enumerate(graph.node))):  # ONNX has them in the order of computation
+    for number, node in reversed(list(enumerate(graph.node))):  # ONNX nodes are in topological order
         if node.op_type in CONVOLUTIONS or needed.intersection(node.output):
             needed.update(node.input)
             yield number

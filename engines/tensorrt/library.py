@@ -1,7 +1,8 @@
-"""The TensorRT that is installed here: full TensorRT from 10.7 on, or TensorRT-RTX.
+"""The installed TensorRT: full TensorRT (10.7 or newer) or TensorRT-RTX.
 
-Both have one Python interface, but for names. TensorRT wants one logger in a process, which lives as long as it does,
-and every plugin library loaded before it reads a model or a plan; so there is one ``TensorRt`` of each kind.
+Both have the same Python interface, except for names. TensorRT requires one logger per process that lives as long as
+the process, and plugin libraries must be loaded before it reads a model or a plan. Hence there is one ``TensorRt`` of
+each kind.
 """
 
 from __future__ import annotations
@@ -32,27 +33,27 @@ _INSTALL: dict[Kind, str] = {
     "tensorrt-rtx": "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings onnx",
 }
 OLDEST = (10, 7)
-# where in the source it was noticed, and, of TensorRT-RTX without a GPU, that there is none
+# source locations, and TensorRT-RTX's report of a missing GPU
 _NOISE = re.compile(r"^ModelImporter\.cpp|^Node name:|^\[\d+\] |cudaError 35\b")
 
 
 class TensorRt:
-    """TensorRT's Python module and what must exist once beside it. Get one from ``tensorrt()``.
+    """TensorRT's Python module with its logger and plugins, which exist once per process. Created by ``tensorrt()``.
 
     Attributes:
         kind: full TensorRT or TensorRT-RTX.
-        version: as it says itself.
+        version: version reported by the module.
         api: the module.
-        logger: passes its messages on to ``logging``, and keeps the last errors.
-        strong_flag: what ``create_network`` takes for a network whose types are those of the file. From version 11 on,
-            and for TensorRT-RTX, there is no other kind, and the flag changes nothing.
+        logger: passes TensorRT's messages on to ``logging`` and keeps the last errors.
+        strong_flag: flag for ``create_network`` that makes the network strongly typed, with the types of the file. From
+            version 11 on, and in TensorRT-RTX, all networks are strongly typed and the flag has no effect.
     """
 
     def __init__(self, kind: Kind, api: Any) -> None:
         """Wrap the module ``api``.
 
         Raises:
-            RuntimeUnavailable: it is too old.
+            RuntimeUnavailable: this version is too old.
         """
         self.kind, self.api, self.version = kind, api, str(api.__version__)
         numbers = tuple(int(part) for part in self.version.split(".")[:2])
@@ -63,14 +64,14 @@ class TensorRt:
         self._loaded: dict[Path, str] = {}
 
     def __str__(self) -> str:
-        """Kind and version."""
+        """Return kind and version."""
         return f"{self.kind} {self.version}"
 
     def load_plugins(self) -> str:
-        """Load the library of our plugins, once; returns its SHA-256.
+        """Load the plugin library, once, and return its SHA-256.
 
         Raises:
-            RuntimeUnavailable: it was not built, or TensorRT does not take it.
+            RuntimeUnavailable: the library was not built, or TensorRT rejects it.
         """
         path = plugins.locate("plugins")
         if path not in self._loaded:
@@ -85,51 +86,51 @@ class TensorRt:
         return self._loaded[path]
 
     def made(self, name: Literal["Builder", "Runtime"]) -> Any:
-        """One of the module's own objects, with the logger.
+        """Create a builder or runtime with the logger.
 
         Raises:
-            RuntimeUnavailable: TensorRT cannot make it, mostly because the driver does not fit.
+            RuntimeUnavailable: TensorRT cannot create it, mostly because of an incompatible driver.
         """
         try:
             return getattr(self.api, name)(self.logger)
-        except TypeError as error:  # what its bindings raise where they got nothing
+        except TypeError as error:  # raised by the bindings for a null pointer
             raise RuntimeUnavailable(
                 f"{self} cannot start{self.complaints() or f' ({error})'}; see nvidia-smi for the driver, which must "
                 "be new enough for it"
             ) from error
 
     def complaints(self) -> str:
-        """What TensorRT said was wrong since this was last asked, to be put behind an error of ours."""
+        """Return and clear TensorRT's errors since the last call, as a suffix for an error message."""
         errors, self.logger.errors[:] = list(self.logger.errors), []
         told = dict.fromkeys(filter(None, map(readable, errors)))
         return f" ({'; '.join(list(told)[-5:])})" if told else ""
 
 
 def readable(message: str) -> str:
-    """A message of TensorRT's in one line, without what says nothing to a user."""
+    """Return a message of TensorRT in one line, without details that do not help the user."""
     return " ".join(line.strip() for line in message.splitlines() if not _NOISE.search(line))
 
 
 def _logger(api: Any) -> Any:
-    """A logger of TensorRT that passes messages on; errors are also kept for the message that a user sees."""
+    """Return a TensorRT logger that passes messages to ``logging`` and keeps errors for the messages to the user."""
     severity = api.ILogger.Severity
     levels = {
         severity.INTERNAL_ERROR: logging.ERROR,
         severity.ERROR: logging.ERROR,
-        severity.WARNING: logging.INFO,  # it warns of much that no user can change
+        severity.WARNING: logging.INFO,  # most of its warnings are not actionable for users
         severity.INFO: logging.DEBUG,
         severity.VERBOSE: logging.NOTSET,
     }
 
     class Logger(api.ILogger):  # type: ignore[misc]
-        """Named so in TensorRT's interface."""
+        """Implementation of TensorRT's logger interface."""
 
         def __init__(self) -> None:
             api.ILogger.__init__(self)
             self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
-            """Take a message."""
+            """Handle a message."""
             level = levels[severity]
             if level == logging.ERROR:
                 self.errors.append(message)
@@ -141,7 +142,10 @@ def _logger(api: Any) -> Any:
 
 
 def _find_rtx() -> None:
-    """TensorRT-RTX looks for itself by a name that its wheel lacks, and aborts the process where it finds nothing."""
+    """Check that the loader finds TensorRT-RTX, which otherwise aborts the process.
+
+    TensorRT-RTX looks for its own library by a name that its wheel lacks.
+    """
     if sys.platform == "win32":
         return
     try:
@@ -154,17 +158,17 @@ def _find_rtx() -> None:
 
 
 def installed() -> tuple[Kind, ...]:
-    """The kinds that are installed, full TensorRT first; nothing is imported."""
+    """Return the installed kinds, full TensorRT first, without importing them."""
     kinds: tuple[Kind, ...] = get_args(Kind)
     return tuple(kind for kind in kinds if any(map(importlib.util.find_spec, _MODULES[kind])))
 
 
 @cache
 def tensorrt(kind: Kind | None = None) -> TensorRt:
-    """The TensorRT of a kind, by default the first that is installed.
+    """Return the TensorRT of a kind, by default the first that is installed.
 
     Raises:
-        RuntimeUnavailable: it is not installed, or cannot be loaded.
+        RuntimeUnavailable: TensorRT is not installed or cannot be loaded.
     """
     first: Kind = next(iter(installed()), "tensorrt")
     chosen = kind or first

@@ -1,4 +1,4 @@
-"""What an ONNX file holds, as far as an engine built from it must match."""
+"""Contents of an ONNX file that an engine built from it must match."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..spec import METADATA_KEY, Spec, Tensor
 
 Precision = Literal["fp32", "fp16"]
 DOMAIN = "nasion"
-"""Domain of our own operators, which TensorRT runs as plugins."""
+"""Domain of the custom operators, which TensorRT runs as plugins."""
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 _WEIGHTED = (*CONVOLUTIONS, "Gemm", "MatMul")
@@ -21,18 +21,18 @@ _WEIGHTED = (*CONVOLUTIONS, "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
-    """An ONNX model of ours.
+    """An ONNX model exported by nasion.
 
     Attributes:
-        path: where it lies; named in errors.
-        content: its bytes, or those of a copy in another precision.
-        sha256: of these bytes.
-        spec: what it says about itself.
-        precision: what its convolutions compute in.
+        path: path of the file, used in errors.
+        content: bytes of the file, or of a copy in another precision.
+        sha256: SHA-256 of ``content``.
+        spec: spec of the model.
+        precision: precision of its convolutions.
         layers: dtype of the weights of every convolution and matrix product, by the name of its result.
-        inputs: dtype of each input by name, as numpy calls it.
-        outputs: dtype of each output by name.
-        plugins: how many nodes it has of each of our operators.
+        inputs: numpy dtype of each input by name.
+        outputs: numpy dtype of each output by name.
+        plugins: number of nodes of each custom operator.
     """
 
     path: Path
@@ -50,17 +50,17 @@ def read_onnx(path: Path) -> OnnxFile:
     """Read a model file.
 
     Raises:
-        ModelError: it is damaged or carries no spec.
+        ModelError: the file is damaged or has no spec.
         MissingExtra: the package onnx is not installed.
     """
     return describe(path, path.read_bytes())
 
 
 def describe(path: Path, content: bytes) -> OnnxFile:
-    """What the bytes of a model hold; ``path`` names them in errors.
+    """Parse the bytes of a model; ``path`` names the file in errors.
 
     Raises:
-        ModelError: they are damaged or carry no spec.
+        ModelError: the content is damaged or has no spec.
         MissingExtra: the package onnx is not installed.
     """
     model = parse(path, content)
@@ -96,7 +96,7 @@ def check_graph(model: OnnxFile) -> None:
     """Compare the inputs and outputs of a model with its spec.
 
     Raises:
-        ModelError: they do not match.
+        ModelError: inputs or outputs do not match the spec.
         MissingExtra: the package onnx is not installed.
     """
     graph = parse(model.path, model.content).graph
@@ -106,10 +106,10 @@ def check_graph(model: OnnxFile) -> None:
 
 
 def parse(path: Path, content: bytes) -> Any:
-    """An ``onnx.ModelProto``; ``path`` names the file in errors.
+    """Parse the bytes of a model to an ``onnx.ModelProto``; ``path`` names the file in errors.
 
     Raises:
-        ModelError: it is none.
+        ModelError: the content is not an ONNX model.
         MissingExtra: the package onnx is not installed.
     """
     try:
@@ -132,7 +132,7 @@ def _tensor(value: Any) -> Tensor:
 
 
 def _precision(model: Any) -> Precision:
-    """What the weights of the convolutions are, or of anything where there are none."""
+    """Return the precision of the weights of the convolutions, or of all weights if there are no convolutions."""
     from onnx import TensorProto
 
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}

@@ -1,8 +1,8 @@
-"""Does a network give elsewhere what it gives in ONNX Runtime on the CPU.
+"""Parity of a runtime's outputs with those of ONNX Runtime on the CPU.
 
-Two programs add up numbers in different orders, so outputs differ in their last digits; where a network looks for the
-highest of many numbers, such a digit may decide. So a share of all values must be within a tolerance, not each one. And
-faces are shown, not noise, of which a network that was trained on faces has no decided opinion.
+Two implementations sum in different orders, so outputs differ in their last digits. Where a network takes the maximum
+of many values, such a difference can change the result. Therefore a share of all values must be within a tolerance, not
+each value. Inputs are faces, not noise, because the outputs of a network trained on faces are unstable for noise.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from .photograph import views
 Call = Callable[[NDArray[np.float32]], Outputs]
 
 SHARES: Mapping[Precision, float] = {"fp32": 0.99, "fp16": 0.98}
-"""Least share of the values of each output that must be within its tolerance."""
+"""Minimum share of the values of each output that must be within its tolerance."""
 
 TOLERANCES: Mapping[Precision, Mapping[str, float]] = {
     "fp32": {"points": 0.05, "boxes": 0.1, "scores": 1e-3, "confidence": 1e-3, "presence": 1e-3, "valid": 0.0},
     "fp16": {"points": 0.5, "boxes": 1.0, "scores": 2e-2, "confidence": 2e-2, "presence": 2e-2, "valid": 0.0},
 }
-"""Largest difference that counts as none: pixels of the input for points and boxes, else parts of 1."""
+"""Tolerance of each output: pixels of the input for points and boxes, absolute difference for the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How one output differs.
+    """Difference of one output.
 
     Attributes:
-        worst: largest difference.
+        worst: largest absolute difference.
         within: share of values within the tolerance.
-        tolerance: what counts as none.
+        tolerance: tolerance of the output.
     """
 
     worst: float
@@ -46,10 +46,10 @@ class Difference:
 
 
 def compare(reference: Call, candidate: Call, spec: Spec, precision: Precision, *, batch: int) -> dict[str, Difference]:
-    """Run both on the same faces, ``batch`` at a time, and the candidate on single ones too.
+    """Run both on the same batch of faces, and the candidate on single faces too, and return the differences.
 
     Raises:
-        RuntimeUnavailable: they do not agree; the message says by how much.
+        RuntimeUnavailable: there is no parity; the message states the differences.
     """
     images = views(spec, batch)
     expected, together = reference(images), candidate(images)
@@ -65,14 +65,15 @@ def compare(reference: Call, candidate: Call, spec: Spec, precision: Precision, 
             f"{name} by up to {each.worst:.3g} ({each.within:.1%} within {each.tolerance})"
             for name, each in wrong.items()
         )
-        raise RuntimeUnavailable(f"{spec.name} gives something else than in ONNX Runtime: {told}")
+        raise RuntimeUnavailable(f"{spec.name} gives other results than in ONNX Runtime: {told}")
     return found
 
 
 def differences(expected: Outputs, found: Outputs, precision: Precision) -> dict[str, Difference]:
-    """How each output differs from what was expected; of faces, each expected one from the nearest that was found.
+    """Return the difference of each output from the expected one.
 
-    Where none is expected, all slots are compared so, valid or not. Faces beyond those expected count in ``valid``.
+    Faces are matched first: each expected face with the nearest found face. If no face is expected, all slots are
+    compared in this way, valid or not. A difference in the number of faces counts in ``valid``.
     """
     whole = "valid" in expected
     mine, theirs = _matched(expected, found) if whole else (expected, found)
@@ -93,7 +94,7 @@ def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], toler
         return Difference(np.inf, 0.0, tolerance)
     if not expected.size:
         return Difference(0.0, 1.0, tolerance)
-    with np.errstate(invalid="ignore"):  # infinity less infinity, mended below
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is handled below
         gaps = np.abs(expected.astype(np.float64) - found)
     gaps[np.isnan(expected) & np.isnan(found) | (expected == found)] = 0  # infinities too
     gaps[np.isnan(gaps)] = np.inf
@@ -101,16 +102,16 @@ def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], toler
 
 
 def _matched(expected: Outputs, found: Outputs) -> tuple[Outputs, Outputs]:
-    """Faces in the order of the expected ones: for each that is valid the nearest box found in the same picture.
+    """Match each valid expected face with the nearest bounding box found in the same image.
 
-    The order of slots is that of the scores, and two that are almost equal may change places.
+    Slots are in the order of scores, so two faces with almost equal scores may swap.
     """
-    anybody = bool((expected["valid"] > 0.5).any())
-    picture, slot = np.nonzero((expected["valid"] > 0.5) | (not anybody))
-    gaps = np.abs(found["boxes"][picture] - expected["boxes"][picture, slot][:, None]).max(axis=-1)
-    if anybody:
-        gaps[found["valid"][picture] <= 0.5] = np.inf
-    nearest = gaps.argmin(axis=1) if len(picture) else slot
-    mine = {name: values[picture, slot] for name, values in expected.items()}
-    theirs = {name: values[picture, nearest] for name, values in found.items()}
+    any_valid = bool((expected["valid"] > 0.5).any())
+    image, slot = np.nonzero((expected["valid"] > 0.5) | (not any_valid))
+    gaps = np.abs(found["boxes"][image] - expected["boxes"][image, slot][:, None]).max(axis=-1)
+    if any_valid:
+        gaps[found["valid"][image] <= 0.5] = np.inf
+    nearest = gaps.argmin(axis=1) if len(image) else slot
+    mine = {name: values[image, slot] for name, values in expected.items()}
+    theirs = {name: values[image, nearest] for name, values in found.items()}
     return mine, theirs

@@ -1,10 +1,10 @@
-"""Plans that TensorRT built, kept between runs.
+"""Cache of TensorRT plans on disk.
 
-A plan is machine code for one GPU and one version of TensorRT. Each file therefore says what it was built for and
-carries a checksum: nothing reaches TensorRT that is damaged, or was built for something else. It is code also in that
-who can write it can run what he likes here: only the cache's own folder and files named by the user are read.
+A plan is machine code for one GPU and one version of TensorRT. Each file therefore states what it was built for and has
+a checksum, so that TensorRT never reads a plan that is damaged or was built for another configuration. Whoever can
+write a plan can run any code: only the cache's own folder and files named by the user are read.
 
-File: magic, SHA-256 of all that follows, length of the header (4 bytes, little endian), header (JSON), plan.
+File format: magic, SHA-256 of everything after it, length of the header (4 bytes, little endian), header (JSON), plan.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from ..spec import Spec
 
 MAGIC = b"nasion plan 1\n"
 _TIMING_MAGIC = b"nasion timing 1\n"
-_DIGITS = 20  # of a key, in the name of its plan
+_DIGITS = 20  # hex digits of the key's digest in a file name
 
 FORMAT = "1"
-"""Part of every key: counts up whenever the way in which plans are built changes."""
+"""Part of every key; incremented whenever the way in which plans are built changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanKey:
-    """All that a plan depends on; a plan serves only where every entry is the same.
+    """Everything a plan depends on. A plan is used only if every entry matches.
 
     Attributes:
-        model: SHA-256 of the ONNX model, after it was put in float16 where that was asked for.
-        precision: what its convolutions compute in.
-        profile: sizes of the input that it takes.
+        model: SHA-256 of the ONNX model, after conversion to float16 if that was requested.
+        precision: precision of its convolutions.
+        profile: sizes of the input.
         workspace: MB that TensorRT may use for scratch, or ``any``.
-        tensorrt: kind and full version.
+        tensorrt: kind and full version of TensorRT.
         gpu: name and memory of the GPU.
-        capability: its compute capability.
+        capability: compute capability of the GPU.
         plugins: SHA-256 of the plugin library, or ``none``.
         system: operating system and processor.
-        format: of this program's plans.
+        format: format version of nasion's plans.
     """
 
     model: str
@@ -65,7 +65,7 @@ class PlanKey:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def differences(self, wanted: PlanKey) -> list[str]:
-        """How this plan's key differs from the one that is wanted, for people."""
+        """Return the differences of this plan's key from the wanted one, as text."""
         pairs = ((field.name, getattr(self, field.name), getattr(wanted, field.name)) for field in fields(self))
         return [
             f"{_NAMES[name]} {_short(mine)}, wanted is {_short(other)}" for name, mine, other in pairs if mine != other
@@ -92,14 +92,14 @@ def _short(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What TensorRT built, and for what.
+    """A serialised TensorRT engine with its key.
 
     Attributes:
-        key: what it was built for.
-        spec: of the model.
-        batch: fewest, usual and most images at a time.
-        engine: TensorRT's own bytes.
-        about: figures of the build, for people.
+        key: configuration it was built for.
+        spec: spec of the model.
+        batch: minimum, usual and maximum batch size.
+        engine: serialised engine.
+        about: figures of the build, for information only.
     """
 
     key: PlanKey
@@ -109,17 +109,17 @@ class Plan:
     about: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
-        """The content of a plan file."""
+        """Return the content of a plan file."""
         entries = {"key": asdict(self.key), "spec": self.spec.to_json(), "batch": self.batch, "about": dict(self.about)}
         header = json.dumps(entries, sort_keys=True).encode()
         return _sealed(MAGIC, len(header).to_bytes(4, "little") + header + self.engine)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, origin: str) -> Plan:
-        """Read the content of a plan file; ``origin`` names it in errors.
+        """Parse the content of a plan file; ``origin`` names it in errors.
 
         Raises:
-            ModelError: it is no plan of ours, or damaged.
+            ModelError: the content is not a nasion plan or is damaged.
         """
         body = _opened(MAGIC, content, origin)
         header, rest = _header(body, origin)
@@ -133,7 +133,7 @@ def read_plan(path: Path) -> Plan:
     """Read a plan file.
 
     Raises:
-        ModelError: it is no plan of ours, or damaged.
+        ModelError: the file is not a nasion plan or is damaged.
     """
     return Plan.from_bytes(path.read_bytes(), origin=path.name)
 
@@ -145,11 +145,11 @@ def _sealed(magic: bytes, body: bytes) -> bytes:
 def _opened(magic: bytes, content: bytes, origin: str) -> bytes:
     start = len(magic) + 32
     if not content.startswith(magic) or len(content) < start:
-        raise ModelError(f"{origin} is no plan of nasion's; build one with: nasion compile MODEL.onnx")
+        raise ModelError(f"{origin} is not a nasion plan; build one with: nasion compile MODEL.onnx")
     body = content[start:]
     if hashlib.sha256(body).digest() != content[len(magic) : start]:
         raise ModelError(
-            f"{origin} is damaged: its checksum does not hold; build it again with: nasion compile MODEL.onnx"
+            f"{origin} is damaged: its checksum does not match; build it again with: nasion compile MODEL.onnx"
         )
     return body
 
@@ -169,7 +169,7 @@ def _header(body: bytes, origin: str) -> tuple[dict[str, Any], bytes]:
 
 
 def cache_folder() -> Path:
-    """Where plans are kept: the folder that ``NASION_PLANS`` names, else one of the user's cache."""
+    """Return the folder of plans: ``$NASION_PLANS``, else a folder in the user's cache."""
     if given := os.environ.get("NASION_PLANS"):
         return Path(given)
     if os.name == "nt":
@@ -180,26 +180,26 @@ def cache_folder() -> Path:
 
 
 class PlanCache:
-    """Plan files of one folder, named by model and key. Several processes may use it at once."""
+    """Plan files in one folder, named by model and key. Safe for use by several processes at once."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Use ``folder``, by default ``cache_folder()``; it is made when the first plan is stored.
+        """Use ``folder``, by default ``cache_folder()``; it is created when the first plan is stored.
 
         Raises:
-            RuntimeUnavailable: another user may write there, who could put his code there.
+            RuntimeUnavailable: other users can write to the folder, and could store code there.
         """
         self.folder = folder or cache_folder()
         if not _is_ours(self.folder):
             raise RuntimeUnavailable(
-                f"others may write to the plan cache {self.folder}, and plans are code; take that from them (chmod "
-                f"go-w {self.folder}), or set NASION_PLANS to a folder of your own"
+                f"other users can write to the plan cache {self.folder}, and plans are code; remove their write "
+                f"permission (chmod go-w {self.folder}), or set NASION_PLANS to a folder of your own"
             )
 
     def open(self) -> None:
-        """See that plans can be kept, before one is built.
+        """Check that plans can be stored, before one is built.
 
         Raises:
-            RuntimeUnavailable: they cannot.
+            RuntimeUnavailable: the folder cannot be written to.
         """
         try:
             self._make()
@@ -215,11 +215,11 @@ class PlanCache:
         )
 
     def path_of(self, name: str, key: PlanKey) -> Path:
-        """Where the plan of the model ``name`` for this key lies, or would lie."""
+        """Return the path for the plan of the model ``name`` with this key; the file need not exist."""
         return self.folder / f"{_safe(name)}-{key.digest[:_DIGITS]}.plan"
 
     def find(self, name: str, key: PlanKey) -> tuple[Plan | None, str]:
-        """The plan for exactly this key; else None, and why, for people."""
+        """Return the plan for exactly this key, or None, with the reason as text."""
         path = self.path_of(name, key)
         if not path.is_file():
             return None, self._why_not(name, key)
@@ -232,32 +232,32 @@ class PlanCache:
         return plan, f"{path.name} from the cache"
 
     def store(self, name: str, plan: Plan) -> Path:
-        """Keep a plan; a reader sees all of it or none.
+        """Store a plan atomically: a reader sees all of it or nothing.
 
         Raises:
-            RuntimeUnavailable: it cannot be written.
+            RuntimeUnavailable: the file cannot be written.
         """
         path = self.path_of(name, plan.key)
         self._write(path, plan.to_bytes())
         return path
 
     def timing(self, library: str, gpu: str) -> bytes:
-        """What earlier builds by this TensorRT for this GPU measured, to make the next one quicker; maybe nothing."""
+        """Return the timing cache of earlier builds by this TensorRT for this GPU, which may be empty."""
         path = self._timing_path(library, gpu)
         try:
             return _opened(_TIMING_MAGIC, path.read_bytes(), path.name)
         except (ModelError, OSError):
-            return b""  # only speed is lost
+            return b""  # the next build is slower, nothing else
 
     def store_timing(self, library: str, gpu: str, measured: bytes) -> None:
-        """Keep what builds have measured; raises what ``store`` does."""
+        """Store a timing cache; raises the same errors as ``store``."""
         self._write(self._timing_path(library, gpu), _sealed(_TIMING_MAGIC, measured))
 
     def _timing_path(self, library: str, gpu: str) -> Path:
         return self.folder / f"{_safe(f'{library}-{gpu}')}.timing"
 
     def _why_not(self, name: str, key: PlanKey) -> str:
-        """What is different about the plan that is most alike."""
+        """Return the differences of the most similar plan as text."""
         others = []
         for path in sorted(self.folder.glob(f"{_safe(name)}-{'[0-9a-f]' * _DIGITS}.plan")):
             try:
@@ -288,7 +288,7 @@ class PlanCache:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether only this user, or root, says what lies there."""
+    """Return True if only this user, or root, can write to a folder."""
     if os.name != "posix" or not folder.exists():
         return True
     about = folder.stat()
@@ -296,5 +296,5 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _safe(name: str) -> str:
-    """A name that is the same on every file system."""
+    """Return a name that is valid on every file system."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "model"

@@ -1,7 +1,8 @@
-"""TensorRT-RTX reads and builds a model without a GPU: NVIDIA's own parser, plugins and builder, all but the run.
+"""Builds with TensorRT-RTX, which need no GPU.
 
-It may end the process where it does not find what it wants, and wants one logger in each; so every model has a
-process of its own, ``python -m nasion.engines.tensorrt.rtx MODEL``, with the library where TensorRT-RTX looks for it.
+NVIDIA's own parser, plugins and builder run; only the network itself does not. TensorRT-RTX may abort the process if it
+does not find its library, and allows one logger per process. Each model is therefore built in its own process,
+``python -m nasion.engines.tensorrt.rtx MODEL``, with the library in a folder where TensorRT-RTX looks for it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..errors import NasionError, RuntimeUnavailable
 INSTALL = "pip install tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116 onnx"
 _LIBRARY = "libtensorrt_rtx.so"
 _FIND = "import importlib.util as u; s = u.find_spec('tensorrt_rtx_libs'); print(s.submodule_search_locations[0])"
-# nasion itself, where that interpreter has none, comes last: its own packages are the ones that fit it
+# if that interpreter lacks nasion, our folder is appended last, so that the interpreter's own packages take precedence
 _RUN = """
 import sys
 try:
@@ -30,28 +31,28 @@ except ImportError:
 from nasion.engines.tensorrt.rtx import main
 main(sys.argv[1:])
 """
-_PATIENCE = 1800  # seconds for one model
+_PATIENCE = 1800  # timeout per model in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class RtxBuild:
-    """What came of one model.
+    """Result of the build of one model.
 
     Attributes:
-        network: name of the model, as its spec has it.
-        file: its file's name.
-        sha256: of the file.
-        precision: what its convolutions compute in.
+        network: name of the model in its spec.
+        file: file name of the model.
+        sha256: SHA-256 of the file.
+        precision: precision of its convolutions.
         profile: sizes of the input: batch x width x height.
-        nodes: how many nodes it has of each of our operators.
-        plugins: how many of them became plugins.
-        layers: of the network.
-        seconds: for reading and building.
-        bytes: of the engine.
-        version: of TensorRT-RTX.
-        plugin_library: SHA-256 of the library of our plugins, empty where none is needed.
-        plugin_sources: hash of what it was built of, likewise.
-        error: why there is no engine; empty where there is.
+        nodes: number of nodes of each custom operator.
+        plugins: number of these nodes that became plugins.
+        layers: number of layers of the network.
+        seconds: time to read and build.
+        bytes: size of the engine.
+        version: version of TensorRT-RTX.
+        plugin_library: SHA-256 of the plugin library; empty if none is needed.
+        plugin_sources: hash of the sources of the plugin library; empty if none is needed.
+        error: why there is no engine; empty on success.
     """
 
     network: str
@@ -71,15 +72,15 @@ class RtxBuild:
 
 
 def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) -> RtxBuild:
-    """Build a model in a process of its own.
+    """Build a model in a separate process.
 
     Args:
-        model: an .onnx file.
-        fp16: in float16, also where the file is float32.
-        python: the interpreter that has TensorRT-RTX (None: this one).
+        model: an ``.onnx`` file.
+        fp16: build in float16 even if the file is float32.
+        python: interpreter that has TensorRT-RTX (None: this one).
 
     Raises:
-        RuntimeUnavailable: TensorRT-RTX is not installed there.
+        RuntimeUnavailable: TensorRT-RTX is not installed in that interpreter.
     """
     interpreter = str(python or sys.executable)
     with tempfile.TemporaryDirectory() as folder:
@@ -99,16 +100,16 @@ def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) 
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return failed(model, fp16, f"TensorRT-RTX was still at it after {_PATIENCE} s")
+            return failed(model, fp16, f"TensorRT-RTX did not finish within {_PATIENCE} s")
     if done.returncode:
         told = done.stderr.strip().splitlines()[-8:]
-        return failed(model, fp16, f"TensorRT-RTX ended with {done.returncode}: {' / '.join(told)}")
+        return failed(model, fp16, f"TensorRT-RTX exited with {done.returncode}: {' / '.join(told)}")
     values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return RtxBuild(**values)
 
 
 def failed(model: Path, fp16: bool, error: str) -> RtxBuild:
-    """The result of a file of which nothing came, and of which nothing may be known."""
+    """Return the result for a model that was not built and whose content may be unknown."""
     return RtxBuild(model.stem, model.name, "", "fp16" if fp16 else "fp32", "", {}, 0, 0, 0.0, 0, "", "", error=error)
 
 
@@ -119,14 +120,14 @@ def _folder_of_libraries(python: str) -> Path:
         raise RuntimeUnavailable(f"{python}: is no Python ({error}); name the interpreter of an environment") from error
     if done.returncode:
         raise RuntimeUnavailable(
-            f"TensorRT-RTX is not installed in {python}; in an environment of its own: {INSTALL}; then name its "
-            "interpreter with --python"
+            f"TensorRT-RTX is not installed in {python}; install it in a separate environment: {INSTALL}; then "
+            "pass the interpreter of that environment with --python"
         )
     return Path(done.stdout.strip())
 
 
 def main(arguments: list[str]) -> None:
-    """Build the model that is named, here and now, and print what came of it as JSON."""
+    """Build the model named in ``arguments`` in this process and print the result as JSON."""
     print(json.dumps(asdict(_build(Path(arguments[0]), fp16="--fp16" in arguments))))
 
 
@@ -162,7 +163,7 @@ def _build(path: Path, *, fp16: bool) -> RtxBuild:
         built = build(library, model, profile)
         figures |= {"plugins": built.plugins, "layers": built.layers, "seconds": round(built.seconds, 2)}
         figures["bytes"] = len(built.engine)
-        if model.plugins:  # those that were loaded are of the sources that are here
+        if model.plugins:  # the loaded library was built from the installed sources
             figures |= {"plugin_library": library.load_plugins(), "plugin_sources": source_hash()}
     except NasionError as error:
         figures["error"] = str(error)

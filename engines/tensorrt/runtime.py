@@ -1,4 +1,4 @@
-"""TensorRT, or TensorRT-RTX where that is installed: the quickest way on an NVIDIA GPU."""
+"""TensorRT or TensorRT-RTX: the fastest runtime on an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .library import tensorrt
 class TensorRtRuntime(Closing):
     """An ONNX file, or a plan built from one, on a GPU; implements ``engines.runtime.GpuRuntime``.
 
-    The plan of an ONNX file comes from the cache, or is built at first, which takes from seconds to minutes; so does
-    what is taken for a plan that was built for something else. A plan is code: only those of the user's own cache are
-    run, and what he names himself.
+    The plan of an ONNX file is read from the cache, or built first, which takes seconds to minutes. The same holds for
+    the replacement of a named plan that was built for another configuration. A plan is code: only plans from the user's
+    own cache, and plans that the user names, are run.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
-        """Load ``path`` for pictures of sides up to ``longest``; ``threads`` is of no consequence here.
+        """Load ``path``, with a plan for images whose sides have up to ``longest`` pixels; ``threads`` is ignored.
 
         Raises:
-            ModelError: the file is damaged or not ours.
-            RuntimeUnavailable: TensorRT, a GPU or what else it takes is not here.
+            ModelError: the file is damaged or not a nasion model.
+            RuntimeUnavailable: TensorRT, a GPU or another requirement is missing.
         """
         if device == "cpu":
             raise RuntimeUnavailable("TensorRT runs on NVIDIA GPUs only; give --device cuda:0, or --runtime onnx")
@@ -56,28 +56,29 @@ class TensorRtRuntime(Closing):
         self.gpu, self.most_on_gpu = gpu, plan.batch[2]
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run images (B,3,H,W), already normalised."""
+        """Run normalised images (B,3,H,W) and return each output by name."""
         return self.spec.check_outputs(self._batches(images), len(images))
 
     def run(self, shape: Shape, fill: Fill) -> Outputs:
-        """Run images that never were on the host: ``fill(memory, stream)`` puts into a stream what writes them.
+        """Run images that are produced on the GPU.
 
         Args:
-            shape: (B,3,H,W) of what is written, B at most what the plan takes together.
-            fill: gets the network's input on the GPU, and the stream that the network runs in afterwards.
+            shape: (B,3,H,W) of the images; B is at most the maximum batch size of the plan.
+            fill: called with the network's input in GPU memory and the stream that the network runs on afterwards;
+                enqueues the work that writes the images.
         """
         return self.spec.check_outputs(self._batches.run(shape, fill), shape[0])
 
     def close(self) -> None:
-        """Free the network and all its memory."""
+        """Free the network and all of its memory."""
         self._opened.close()
 
 
 def describe() -> str:
-    """Version and GPUs, for ``nasion doctor``.
+    """Return the version and the GPUs, for ``nasion doctor``.
 
     Raises:
-        RuntimeUnavailable: it does not work here.
+        RuntimeUnavailable: TensorRT does not work on this machine.
     """
     library = tensorrt()
     try:

@@ -1,4 +1,7 @@
-"""The networks that ship in the wheel, each with a card: SHA-256, licence, data, recipe, measured error."""
+"""Networks shipped in the wheel, each with a model card.
+
+A card states SHA-256, licence, training data, recipe and measured error.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,17 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What is known of one shipped network.
+    """Model card of one shipped network.
 
     Attributes:
-        name: what ``--model`` calls it.
-        file: file name of the network beside the card.
-        sha256: of that file.
-        bytes: its length.
-        licence: under which terms it may be used.
-        data: what it was trained on.
-        recipe: the command that trains it, and what the run came to.
-        measured: figures by ``nasion evaluate``, with machine, versions and date.
+        name: name for ``--model``.
+        file: file name of the network, in the folder of the card.
+        sha256: SHA-256 of that file.
+        bytes: length of that file.
+        licence: licence of the network.
+        data: training data.
+        recipe: the training command and the results of the run.
+        measured: figures of ``nasion evaluate``, with machine, versions and date.
     """
 
     name: str
@@ -40,14 +43,14 @@ class Card:
 
     @property
     def path(self) -> Path:
-        """Where the network lies."""
+        """Path of the network file."""
         return FOLDER / self.file
 
     def check(self) -> None:
-        """Compare the file with the card.
+        """Compare the SHA-256 of the file with that of the card.
 
         Raises:
-            ModelError: the file is missing or not the one that the card describes.
+            ModelError: the file is missing or is not the one that the card describes.
         """
         if not self.path.is_file():
             raise ModelError(f"model {self.name!r}: {self.path} is missing; install nasion again")
@@ -60,16 +63,19 @@ class Card:
 
 
 def models() -> dict[str, Card]:
-    """All shipped networks by name."""
+    """Return the cards of all shipped networks by name."""
     cards = (Card(**json.loads(path.read_text())) for path in sorted(FOLDER.glob("*.json")))
     return {card.name: card for card in cards}
 
 
 def model_path(model: str | Path) -> Path:
-    """Path of a shipped network by its name, checked, or of a file of the user's, as given.
+    """Return the path of a model.
+
+    The name of a shipped network gives its file, after a check against its card. Any other value is a path, which is
+    returned as given.
 
     Raises:
-        ModelError: neither a shipped name nor a file.
+        ModelError: ``model`` is neither the name of a shipped network nor a file, or the shipped file is damaged.
     """
     shipped = models()
     if str(model) in shipped:

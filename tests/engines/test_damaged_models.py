@@ -43,7 +43,7 @@ def no_constant(name: str) -> None:
 
 
 def track(option: str, model: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
-    """Track a few pictures of a face with a model; the message, all else of what must hold is seen to."""
+    """Track a few images of a face with a model and return the message, after a check of everything else."""
     landmarks = folder / "faces.jsonl"
     arguments = ["track", "pattern:", "--end", "0.1", "--size", "320x240", "--device", "cpu"]
     message = told([*arguments, option, str(model), "--landmarks", str(landmarks)])

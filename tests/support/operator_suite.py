@@ -325,15 +325,15 @@ class OperatorSuite:
             ({"output_size": 0}, "output size"),
             ({"output_size": 65}, "output size"),
             ({"sampling_ratio": 5}, "sampling_ratio is not 1, 2, 3 or 4"),
-            ({"epsilon": 0.0}, "not a number that makes sense"),
-            ({"batch": 0}, "a number of things"),
-            ({"regions": 65536}, "a number of things"),
-            ({"rois": 0}, "address is missing"),
-            ({"levels": [Level(4096, 4, 4, 4, 0.25)] * 17}, "a number of things"),
-            ({"levels": []}, "a number of things"),
-            ({"levels": [Level(4096, 8193, 4, 4, 0.25)]}, "a number of things"),
+            ({"epsilon": 0.0}, "not a valid number"),
+            ({"batch": 0}, "a count is negative, zero"),
+            ({"regions": 65536}, "a count is negative, zero"),
+            ({"rois": 0}, "required address is null"),
+            ({"levels": [Level(4096, 4, 4, 4, 0.25)] * 17}, "a count is negative, zero"),
+            ({"levels": []}, "a count is negative, zero"),
+            ({"levels": [Level(4096, 8193, 4, 4, 0.25)]}, "a count is negative, zero"),
             ({"levels": [Level(4096, 4, 0, 4, 0.25)]}, "height"),
-            ({"levels": [Level(4096, 4, 4, 4, -1.0)]}, "not a number that makes sense"),
+            ({"levels": [Level(4096, 4, 4, 4, -1.0)]}, "not a valid number"),
             ({"levels": [Level(4098, 4, 4, 4, 1.0)]}, "not aligned"),
             ({"levels": [Level(4096, 1024, 4096, 4096, 1.0)]}, "2^31"),
             ({"levels": [Level(4096, 6, 4, 4, 1.0)], "channels_last": True}, "multiple of 16 bytes"),
@@ -350,7 +350,7 @@ class OperatorSuite:
 
     def test_maps_and_frames_that_cannot_be_are_refused(self, machine: Machine) -> None:
         kernels, frame = machine.kernels, Picture((4096,), (30,), 10, 10)
-        with pytest.raises(KernelError, match="not a number that makes sense"):
+        with pytest.raises(KernelError, match="not a valid number"):
             kernels.location_reweight(4096, (1, 1, 4, 4), points=4096, confidence=4096, threshold=0.0)
         with pytest.raises(KernelError, match="height"):
             kernels.location_reweight(4096, (1, 1, 0, 4), points=4096, confidence=4096)

@@ -1,4 +1,4 @@
-// What every entry of the C ABI shares. Nothing here needs the CUDA toolkit or TensorRT.
+// Declarations shared by all functions of the C ABI. Independent of the CUDA toolkit and TensorRT.
 #pragma once
 
 #if defined(_WIN32)
@@ -7,10 +7,10 @@
 #define NASION_API extern "C" __attribute__((visibility("default")))
 #endif
 
-// As CUDA itself declares it, so that this header and CUDA's may stand side by side.
+// Identical to CUDA's own declaration, so that both headers can be included together.
 typedef struct CUstream_st* cudaStream_t;
 
-// What an entry returns: 0, one of these, or (positive) a cudaError_t of the launch.
+// Return values: 0, one of these, or (positive) the cudaError_t of the launch.
 enum nasion_status {
     NASION_OK = 0,
     NASION_BAD_COUNT = -1,
@@ -23,5 +23,5 @@ enum nasion_status {
     NASION_BAD_ALIGNMENT = -8,
 };
 
-// What a status means, for a person. Never null, never to be freed.
+// Returns the text of a status. Never null; must not be freed.
 NASION_API const char* nasion_status_text(int status);

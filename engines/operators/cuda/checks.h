@@ -1,4 +1,4 @@
-// Which arguments the entries accept. Kernels and references share these, so that both refuse the same.
+// Validation of arguments, shared by kernels and references so that both reject the same arguments.
 #pragma once
 
 #include <climits>
@@ -58,7 +58,7 @@ inline int check(const nasion_reweight& arguments) {
     if (!positive(arguments.threshold)) return NASION_BAD_NUMBER;
     if (arguments.regions == 0 || arguments.points == 0) return NASION_OK;
     if (!arguments.maps || !arguments.places || !arguments.confidence) return NASION_NO_DATA;
-    // a place (x, y) is written at once
+    // a landmark (x, y) is written by one store
     return aligned(arguments.maps, arguments.half ? 2 : 4) && aligned(arguments.places, 8) ? NASION_OK : NASION_BAD_ALIGNMENT;
 }
 
@@ -71,7 +71,7 @@ inline int check(const nasion_frame& frame) {
     if (frame.pitches[0] < (nv12 ? frame.width : 3 * frame.width)) return NASION_BAD_SIZE;
     if (!nv12) return NASION_OK;
     if (frame.width % 2 || frame.height % 2 || frame.pitches[1] < frame.width) return NASION_BAD_SIZE;
-    // a pair (U, V) is read at once
+    // a pair (U, V) is read by one load
     return frame.pitches[1] % 2 == 0 && aligned(frame.planes[1], 2) ? NASION_OK : NASION_BAD_ALIGNMENT;
 }
 

@@ -1,18 +1,18 @@
 // Crops of a frame: cut out, turned, scaled, converted to BGR or RGB and normalised in one launch for all of them.
 //
-// What binds it. A pixel of a crop costs 12 bytes written (6 as float16) and some 80 instructions, half of them to take
-// four pixels of the frame apart; the frame itself is small and comes from the L2 cache. So an H100 waits for its memory
-// with float32, and for its schedulers with float16. Hence:
-// - two neighbouring BGR pixels are six bytes, and come as two aligned words (three for one place in four), which a
-//   funnel shift puts right: four or five reads instead of twelve;
-// - a pixel whose four neighbours all lie within the frame, as nearly all do, is asked nothing else; and nothing is
-//   divided for it;
-// - a thread makes several pixels, one below the other: what holds for the whole crop is worked out once for them;
-// - a warp makes a row of 32 pixels of a crop: a channel of it is written as one run of 128 (or 64) bytes, and what it
-//   reads lies within few cache lines;
-// - a crop that shrinks the frame is not sampled from a smaller copy, which would be a launch for each halving and a
-//   pass through memory: the mean of a halved pixel is taken while sampling. Of the pixels read in this way most are
-//   needed once only, since a crop samples the halved frame at more than one and a quarter of its pixels.
+// Limiting factor: a pixel of a crop costs 12 bytes written (6 as float16) and some 80 instructions, half of them to
+// unpack four pixels of the frame; the frame itself is small and is read from the L2 cache. An H100 is therefore limited
+// by memory for float32, and by instruction issue for float16. Hence:
+// - Two neighbouring BGR pixels are six bytes. They are read as two aligned words (three for one position in four) and
+//   aligned by a funnel shift: four or five reads instead of twelve.
+// - A pixel whose four neighbours are all inside the frame, the most common case, needs no further checks and no
+//   division.
+// - A thread computes several pixels in a column and shares the values that hold for the whole crop.
+// - A warp computes a row of 32 pixels of a crop: each channel is written as one run of 128 (or 64) bytes, and the reads
+//   hit few cache lines.
+// - A crop that shrinks the frame is not sampled from a smaller copy, which would take a launch per halving and a pass
+//   through memory. Instead the mean of a halved pixel is computed while sampling. Most pixels are then read only once,
+//   since a crop samples the halved frame at more than one and a quarter of its pixels.
 #include "checks.h"
 #include "launch.cuh"
 #include "numbers.cuh"
@@ -21,9 +21,9 @@ namespace nasion {
 namespace {
 
 constexpr int kColumns = 32, kRows = 8;  // threads of a block
-constexpr int kDeep = 4;                 // pixels of a thread, kRows apart
+constexpr int kDeep = 4;                 // pixels per thread, kRows apart
 
-// Passed by value. A plane's address is kept as bytes.
+// Passed by value. The address of a plane is a byte pointer.
 struct Work {
     const unsigned char *first, *second;
     int first_pitch, second_pitch;
@@ -36,7 +36,7 @@ struct Work {
     bool rgb;
 };
 
-// Blue, green, red or Y, U, V, weighted; and how much of the weight lay within the frame.
+// Weighted sums of blue, green, red or Y, U, V, and the part of the weight inside the frame.
 struct Sum {
     float a, b, c, inside;
 
@@ -49,20 +49,20 @@ struct Sum {
 
 enum class Source { bgr_bytes, bgr_words, nv12 };
 
-// As the last digits of 2^23, which is then taken off: a GPU converts at half the rate at which it adds.
+// Converts a byte through the mantissa of 2^23, which is then subtracted: a GPU adds at twice the rate of conversions.
 __device__ __forceinline__ float byte(unsigned word, int which) {
     return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7440 + which)) - 8388608.0f;
 }
 
-// Adds the pixels (x, y) and (x + 1, y), both within the frame, but not that they are.
+// Adds the pixels (x, y) and (x + 1, y), both inside the frame, without updating the weight inside.
 template <Source SOURCE>
 __device__ __forceinline__ void add_pair(const Work& work, int y, int x, float left, float right, Sum& sum) {
     const unsigned char* row = work.first + static_cast<std::size_t>(y) * work.first_pitch;
     if constexpr (SOURCE == Source::bgr_words) {
         const auto* words = reinterpret_cast<const unsigned*>(row + (3 * x & ~3));
-        const unsigned shift = (3 * x & 3) * 8;  // the same in every row, since all begin with a whole word
+        const unsigned shift = (3 * x & 3) * 8;  // the same in every row, because all rows start at a word boundary
         const unsigned w0 = __ldg(words), w1 = __ldg(words + 1);
-        const unsigned w2 = shift == 24 ? __ldg(words + 2) : 0;  // else it may lie behind the row
+        const unsigned w2 = shift == 24 ? __ldg(words + 2) : 0;  // otherwise it may be beyond the end of the row
         const unsigned low = __funnelshift_r(w0, w1, shift), high = __funnelshift_r(w1, w2, shift);
         sum.add(left, byte(low, 0), byte(low, 1), byte(low, 2));
         sum.add(right, byte(low, 3), byte(high, 0), byte(high, 1));
@@ -79,15 +79,15 @@ __device__ __forceinline__ void add_pair(const Work& work, int y, int x, float l
     }
 }
 
-// Along one axis: the two blocks of pixels around a place, and what a pixel of each counts. A block of a frame that is
-// not halved is one pixel. Blocks outside of the frame count nothing.
+// The two blocks of pixels around a position along one axis, and the weight of a pixel of each. A block of a frame that
+// is not halved is one pixel. Blocks outside the frame have weight 0.
 struct Axis {
     int start;  // first pixel of the first block
     float near, far;
 
     __device__ Axis(float place, int block, int pixels) : start(-2 * block), near(0.0f), far(0.0f) {
-        const float cell = (place + 0.5f) * (1.0f / block) - 0.5f;  // a power of two: nothing is rounded
-        // anywhere outside is as good as -2; what is no number is there, too
+        const float cell = (place + 0.5f) * (1.0f / block) - 0.5f;  // division by a power of two is exact
+        // all positions outside are equivalent to -2, and so is NaN
         if (!(cell >= -1.0f && cell < pixels)) return;
         const float low = floorf(cell);
         start = static_cast<int>(low) * block;
@@ -98,7 +98,7 @@ struct Axis {
     __device__ bool misses() const { return near == 0.0f && far == 0.0f; }
 };
 
-// The frame as it is, at a place between four of its pixels.
+// Samples the frame without halving, between four of its pixels.
 template <Source SOURCE>
 __device__ __forceinline__ Sum between(const Work& work, float x, float y) {
     const int column = __float2int_rd(x), row = __float2int_rd(y);
@@ -109,16 +109,16 @@ __device__ __forceinline__ Sum between(const Work& work, float x, float y) {
     return sum;
 }
 
-// The frame as it is, at its border: of the four pixels some are outside.
+// Samples the frame without halving at its border, where some of the four pixels are outside.
 template <Source SOURCE>
 __device__ Sum at_border(const Work& work, const Axis& x, const Axis& y) {
     Sum sum = {};
     if (x.misses() || y.misses()) return sum;
-    // a pair that begins before the frame, or ends behind it, moves by one, and its weights move with it
+    // a pair that starts before the frame, or ends after it, is shifted by one together with its weights
     const int column = min(max(x.start, 0), work.frame_width - 2);
     const float left = column == x.start ? x.near : column > x.start ? x.far : 0.0f;
     const float right = column == x.start ? x.far : column > x.start ? 0.0f : x.near;
-    // a row outside has no weight; any other will do in its place
+    // a row outside has weight 0; any other row can be read instead
     const int upper = max(y.start, 0), lower = min(y.start + 1, work.frame_height - 1);
     add_pair<SOURCE>(work, upper, column, y.near * left, y.near * right, sum);
     add_pair<SOURCE>(work, lower, column, y.far * left, y.far * right, sum);
@@ -126,7 +126,7 @@ __device__ Sum at_border(const Work& work, const Axis& x, const Axis& y) {
     return sum;
 }
 
-// The frame as if halved until `block` pixels are one: all pixels of the four blocks, pair by pair.
+// Samples the frame as if it was halved until `block` pixels are one: all pixels of the four blocks, pair by pair.
 template <Source SOURCE>
 __device__ Sum averaged(const Work& work, const Axis& x, const Axis& y, int block) {
     Sum sum = {};
@@ -134,7 +134,7 @@ __device__ Sum averaged(const Work& work, const Axis& x, const Axis& y, int bloc
     const int bottom = min(y.start + 2 * block, work.frame_height), end = min(x.start + 2 * block, work.frame_width);
     for (int row = max(y.start, 0); row < bottom; ++row) {
         const float down = row < y.start + block ? y.near : y.far;
-        for (int pixel = max(x.start, 0); pixel < end; pixel += 2) {  // blocks are even, so a pair lies in one of them
+        for (int pixel = max(x.start, 0); pixel < end; pixel += 2) {  // block sizes are even, so a pair is in one block
             const float weight = down * (pixel < x.start + block ? x.near : x.far);
             if (pixel + 1 < end) {
                 add_pair<SOURCE>(work, row, pixel, weight, weight, sum);
@@ -148,9 +148,9 @@ __device__ Sum averaged(const Work& work, const Axis& x, const Axis& y, int bloc
     return sum;
 }
 
-// How often the frame is halved before a crop is taken from it.
+// Number of times the frame is halved before it is sampled for a crop.
 __device__ int halvings(const Work& work, const float* transform) {
-    float square = transform[0] * transform[0] + transform[3] * transform[3];  // of the frame's pixels in one of the crop
+    float square = transform[0] * transform[0] + transform[3] * transform[3];  // of the pixels of the frame per pixel of the crop
     int width = work.frame_width, height = work.frame_height, count = 0;
     while (square > 6.25f && width >= 2 * work.width && height >= 2 * work.height) {
         square *= 0.25f;
@@ -176,7 +176,7 @@ __device__ __forceinline__ Sum sample(const Work& work, float x, float y, int ha
         const int block = 1 << halved;
         return averaged<SOURCE>(work, Axis(x, block, work.frame_width), Axis(y, block, work.frame_height), block);
     }
-    // in this way no comparison holds of what is not a number
+    // written so that every comparison with NaN is false
     if (x >= 0.0f && x < work.right && y >= 0.0f && y < work.bottom) return between<SOURCE>(work, x, y);
     return at_border<SOURCE>(work, Axis(x, 1, work.frame_width), Axis(y, 1, work.frame_height));
 }
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(kColumns* kRows) crops(const Work work, T* out
     float t[6];
 #pragma unroll
     for (int i = 0; i < 6; ++i) t[i] = __ldg(work.transforms + 6 * blockIdx.z + i);
-    const int halved = halvings(work, t);  // the same for the whole crop, so that no warp takes both ways
+    const int halved = halvings(work, t);  // the same for the whole crop, so that no warp diverges
     const float left = t[0] * column + t[2], top = t[3] * column + t[5];
     const int plane = work.height * work.width, rows = min((work.height - first + kRows - 1) / kRows, kDeep);
     T* green = output + (3 * static_cast<std::size_t>(blockIdx.z) + 1) * plane + first * work.width + column;

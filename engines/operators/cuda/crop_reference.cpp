@@ -1,4 +1,4 @@
-// Crops of a frame in plain C++: one pixel after the other, as the kernel computes it.
+// Plain C++ reference of the crop kernel: one pixel at a time, with the kernel's arithmetic.
 #include <algorithm>
 #include <cmath>
 
@@ -7,7 +7,7 @@
 
 namespace {
 
-// Blue, green, red or Y, U, V, weighted; and how much of the weight lay within the frame.
+// Weighted sums of blue, green, red or Y, U, V, and the part of the weight inside the frame.
 struct Sum {
     float values[3] = {0.0f, 0.0f, 0.0f};
     float inside = 0.0f;
@@ -26,9 +26,9 @@ void add(const nasion_frame& frame, int y, int x, float weight, Sum& sum) {
     sum.values[2] += weight * static_cast<float>(second[x / 2 * 2 + 1]);
 }
 
-// How often the frame is halved before this crop is taken from it.
+// Number of times the frame is halved before it is sampled for this crop.
 int halvings(const nasion_crops& arguments, const float* transform) {
-    float square = transform[0] * transform[0] + transform[3] * transform[3];  // of the frame's pixels in one of the crop
+    float square = transform[0] * transform[0] + transform[3] * transform[3];  // of the pixels of the frame per pixel of the crop
     int width = arguments.frame.width, height = arguments.frame.height, count = 0;
     while (square > 6.25f && width >= 2 * arguments.width && height >= 2 * arguments.height) {
         square /= 4;
@@ -39,14 +39,14 @@ int halvings(const nasion_crops& arguments, const float* transform) {
     return count;
 }
 
-// Weight of one pixel along an axis: of the two blocks of pixels around a place, those that it belongs to.
+// Weight of one pixel along an axis, from the two blocks of pixels around a position.
 struct Axis {
     int first, block, pixels;  // first block, pixels in a block and along the frame
     float part;                // from the centre of the first block towards that of the second
 
     Axis(float place, int block_, int pixels_) : first(-2), block(block_), pixels(pixels_), part(0.0f) {
         const float cell = (place + 0.5f) / static_cast<float>(block) - 0.5f;
-        // anywhere outside is as good as -2; what is no number is there, too
+        // all positions outside are equivalent to -2, and so is NaN
         if (!(cell >= -1.0f && cell < static_cast<float>(pixels))) return;
         first = static_cast<int>(std::floor(cell));
         part = cell - static_cast<float>(first);
@@ -55,7 +55,7 @@ struct Axis {
     float weight(int pixel) const {
         if (pixel < 0 || pixel >= pixels) return 0.0f;
         const int start = pixel / block * block;
-        const int members = std::min(start + block, pixels) - start;  // of a block that the frame's border cuts
+        const int members = std::min(start + block, pixels) - start;  // of a block that may be cut by the border of the frame
         return (pixel / block == first ? 1.0f - part : part) / static_cast<float>(members);
     }
 };

@@ -1,5 +1,6 @@
-// Calls a plugin as TensorRT would, without TensorRT: loads the library, creates the plugin for building, asks what a
-// builder asks, serialises it, creates it again for running, and, where there is a GPU, runs it, also from a CUDA graph.
+// Calls a plugin as TensorRT would, without TensorRT: loads the library, creates the plugin for the build phase, makes the
+// queries of a builder, serialises the plugin, creates it again for the run phase and, if there is a GPU, runs it, also
+// from a CUDA graph.
 //
 //   nasion_harness LIBRARY PLUGIN [ATTRIBUTE=VALUE...] -- TENSOR... [--run FOLDER]
 //
@@ -7,7 +8,7 @@
 // TYPE:SIZES[:FORMAT], e.g. float16:2x64x56x56:hwc8; types float32 float16 int32, formats linear hwc8 hwc.
 // --run reads input0.bin ... from the folder and writes output0.bin ... there.
 //
-// Prints what the plugin answered, one line each. What the plugin has to say goes to the standard error stream.
+// Prints the answers of the plugin, one per line. Messages of the plugin go to the standard error stream.
 #include <NvInferRuntime.h>
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
@@ -31,7 +32,7 @@ using namespace nvinfer1;
 
 [[noreturn]] void fail(std::string const& what) { throw std::runtime_error(what); }
 
-// --- what TensorRT would provide ----------------------------------------------------------------
+// --- TensorRT's side of the interfaces ----------------------------------------------------------
 
 class Logger final : public ILogger {
     void log(Severity, char const* text) noexcept override { std::fprintf(stderr, "%s\n", text); }
@@ -72,7 +73,7 @@ private:
     std::deque<Dimension> made_;  // keeps addresses
 };
 
-// --- what the command line says -----------------------------------------------------------------
+// --- the command line ---------------------------------------------------------------------------
 
 struct Tensor {
     PluginTensorDesc desc{};
@@ -108,7 +109,7 @@ Tensor parse_tensor(std::string const& text) {
     return tensor;
 }
 
-// An attribute as NVIDIA's ONNX parser hands it over: ints as int32, text with its closing zero.
+// An attribute in the form of NVIDIA's ONNX parser: ints as int32, text with its terminating zero.
 struct Attribute {
     std::string name, text;
     std::vector<float> floats;
@@ -172,7 +173,7 @@ Function* entry(void* library, char const* name) {
 
 IPluginCreatorV3One* creator_of(std::string const& path, std::string const& plugin) {
     static Finder finder;
-    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // NOW: a symbol that nobody has is an error here
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // NOW: an undefined symbol is an error here
     if (!library) fail(dlerror());
     entry<void(ILoggerFinder*)>(library, "setLoggerFinder")(&finder);
     std::int32_t count = 0;
@@ -275,11 +276,11 @@ std::vector<char> read(std::string const& path, std::size_t bytes) {
 void* on_device(std::size_t bytes) {
     void* memory = nullptr;
     expect(cudaMalloc(&memory, bytes ? bytes : 1));
-    expect(cudaMemset(memory, 0xff, bytes));  // not a number: what is not written shows
+    expect(cudaMemset(memory, 0xff, bytes));  // NaN, so that values that are not written can be detected
     return memory;
 }
 
-// Once as it is, which also loads the kernels, and once captured: a plugin that waits, allocates or copies would fail.
+// Runs once directly, which also loads the kernels, and once captured: a plugin that waits, allocates or copies fails.
 void enqueue_twice(std::function<int(cudaStream_t)> const& enqueue) {
     cudaStream_t stream;
     cudaGraph_t graph;
@@ -340,7 +341,7 @@ void all(Call const& call) {
     ask_formats(build, call.inputs, outputs);
     std::cout << "timed as " << build.getTimingCacheID() << "\n";
 
-    // through a plan and back, then as an execution context would have it
+    // serialised to a plan and back, then prepared like an execution context
     auto const* kept = capability<IPluginV3OneRuntime>(*built, PluginCapabilityType::kRUNTIME).getFieldsToSerialize();
     print(*kept);
     const auto loaded = create(creator, *kept, TensorRTPhase::kRUNTIME);

@@ -1,4 +1,4 @@
-// One way to launch: the error that comes back is this launch's own, not one that an earlier call left behind.
+// Kernel launch that returns its own error, not one left by an earlier call.
 #pragma once
 
 #include <cuda_runtime.h>

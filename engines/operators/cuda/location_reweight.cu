@@ -1,10 +1,10 @@
 // Location reweighting: score maps to points and confidence in one pass.
 //
-// What binds it: every cell is read once from device memory and hardly anything is written, so bandwidth does. Hence
-// one block for each map, 16 bytes a thread and load, and four loads on their way before the first is looked at: with
-// 256 threads that is 16 KB a block, and some 25 KB in flight on each multiprocessor keep an H200's memory busy. Sums
-// only grow where a cell reaches the threshold, which is rare, so coordinates are worked out there and nowhere else.
-// The order of additions is fixed: the result is the same in every run, alone or in a batch.
+// Limiting factor: memory bandwidth, because every cell is read once from device memory and hardly anything is written.
+// Hence one block per map, 16 bytes per thread and load, and four loads in flight before the first is used: with 256
+// threads that is 16 KB per block, and some 25 KB in flight per multiprocessor keep the memory of an H200 busy. Only cells
+// that reach the threshold add to the sums, which is rare, so coordinates are computed for these cells only. The order of
+// additions is fixed: the result is the same in every run, alone or in a batch.
 #include "checks.h"
 #include "launch.cuh"
 #include "numbers.cuh"
@@ -56,7 +56,7 @@ __device__ void look_at(const Pack<T, N>& pack, int first, int width, float thre
     }
 }
 
-// A quarter of a cell towards the higher neighbour along an axis; nowhere at the edge of the map or between equals.
+// Shift of a quarter of a cell towards the higher neighbour along an axis; 0 at the edge of the map or between equals.
 template <typename T>
 __device__ float lean(const T* map, int place, int position, int cells, int step) {
     if (position == 0 || position == cells - 1) return 0.0f;
@@ -75,7 +75,7 @@ __device__ float2 place_of(const Found& found, const T* map, int height, int wid
                        row + lean(map, found.highest, row, height, width));
 }
 
-// N: elements of a load, a divisor of the cells of a map.
+// N: elements per load, a divisor of the number of cells of a map.
 template <typename T, int N>
 __global__ void __launch_bounds__(kThreads) reweight(const T* maps, int height, int width, float threshold, float2* places,
                                                      float* confidence) {
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kThreads) reweight(const T* maps, int height, 
             if (place < packs) look_at<T, N>(ahead[i], place * N, width, threshold, found);
         }
     }
-    // a thread that saw nothing says that it found cell 0 at -infinity: true of no map, or of one that holds only that
+    // a thread without cells reports cell 0 at -infinity, which no map has, unless all of its cells are -infinity
     __shared__ Found of_warps[kWarps];
 #pragma unroll
     for (int distance = 16; distance > 0; distance /= 2) merge(found, from_lane_below(found, distance));

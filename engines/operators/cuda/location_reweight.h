@@ -1,5 +1,5 @@
-// From score maps to points: the mean of the cells that reach a threshold, weighted by their values.
-// What exactly it computes: docs/plugins.md and engines/operators/reference.py, which is the specification.
+// Landmarks from score maps: the mean of the cells that reach a threshold, weighted by their values.
+// Definition: docs/plugins.md and engines/operators/reference.py, which is the specification.
 #pragma once
 
 #include "abi.h"
@@ -13,8 +13,8 @@ typedef struct {
     float* confidence;  // (regions, points): the highest value
 } nasion_reweight;
 
-// Launches one kernel on the stream; never waits, allocates or copies. All data in device memory.
+// Launches one kernel on the stream. Never waits, allocates or copies. All data in device memory.
 NASION_API int nasion_location_reweight(const nasion_reweight* arguments, cudaStream_t stream);
 
-// The same in plain C++, all data in host memory.
+// The plain C++ reference; all data in host memory.
 NASION_API int nasion_location_reweight_reference(const nasion_reweight* arguments);

@@ -1,4 +1,4 @@
-// LocationReweight as TensorRT sees it. Input: score maps. Outputs: points in cells, and confidence.
+// TensorRT plugin LocationReweight. Input: score maps. Outputs: landmarks in cells, and confidence.
 #include <new>
 
 #include "location_reweight.h"
@@ -31,7 +31,7 @@ public:
         if (inputs[0] != DataType::kFLOAT && inputs[0] != DataType::kHALF) {
             return refuse(kName, "maps hold " + name_of(inputs[0]) + "; allowed: float32, float16");
         }
-        outputs[0] = outputs[1] = DataType::kFLOAT;  // float16 has no half cells beyond 1024
+        outputs[0] = outputs[1] = DataType::kFLOAT;  // float16 cannot represent half cells beyond 1024
         return 0;
     }
 

@@ -1,4 +1,4 @@
-// Location reweighting in plain C++: one cell after the other.
+// Plain C++ reference of location reweighting: one cell at a time.
 #include <algorithm>
 #include <cmath>
 
@@ -19,7 +19,7 @@ struct Map {
     }
 };
 
-// A quarter of a cell towards the higher neighbour along an axis; nowhere at the edge of the map or between equals.
+// Shift of a quarter of a cell towards the higher neighbour along an axis; 0 at the edge of the map or between equals.
 float lean(const Map& map, int place, int position, int cells, int step) {
     if (position == 0 || position == cells - 1) return 0.0f;
     const float before = map.at(place - step), after = map.at(place + step);

@@ -1,17 +1,17 @@
 // Multi-level RoIAlign: all levels of all regions in one launch, L2 normalisation and concatenation included.
 //
-// What binds it. An output value is a sum over up to 4 x sampling^2 cells of a map (16 with two samples a side), nearly
-// all of them in the L1 cache, and one write: it is bound by the cache, by instructions or, where these are saved, by the
-// memory that the output goes to. Hence:
-// - where a sample lies is worked out once per bin, not once per value, and weights and offsets sit in registers while a
-//   thread goes through channels; from one channel to the next all addresses move by the same step: without that, working
-//   out addresses of 64 bits would take longer than the reads;
-// - with the channels last, a thread reads 16 bytes at once: a pass through the cache brings 128 bytes that are all wanted;
-// - cells that several samples of a bin share are read once;
-// - planes are pooled along each axis in turn, down first: what a row of bins needs of a column is summed once, and kept
-//   in shared memory, where every bin over that column finds it;
-// - what is to be normalised waits in shared memory, as float32, so that maps are sampled once and float16 is rounded
-//   once. The number of bins of a block is chosen so that 40 KB do for all that, which needs no opt-in on any GPU.
+// Limiting factor: an output value is a sum over up to 4 x sampling^2 cells of a map (16 with two samples per side),
+// nearly all of them in the L1 cache, and one write. The kernel is limited by the cache, by instructions or, once these
+// are reduced, by the memory bandwidth of the output. Hence:
+// - Sample positions are computed once per bin, not once per value, and weights and offsets stay in registers while a
+//   thread iterates over channels. All addresses advance by the same step from channel to channel; otherwise, computing
+//   64-bit addresses would take longer than the reads.
+// - For channels last, a thread reads 16 bytes at once: an access to the cache returns 128 bytes that are all used.
+// - Cells shared by several samples of a bin are read once.
+// - Planes are pooled along each axis in turn, down first: the sum of a column for a row of bins is computed once and kept
+//   in shared memory for every bin over that column.
+// - Values to be normalised are kept in shared memory as float32, so that maps are sampled once and float16 is rounded
+//   once. The number of bins per block is chosen so that 40 KB are enough, which needs no opt-in on any GPU.
 #include <algorithm>
 
 #include "checks.h"

@@ -1,11 +1,11 @@
-// RoIAlign of several maps at once: pooled, L2-normalised over the channels of each map, and put side by side.
-// What exactly it computes: docs/plugins.md and engines/operators/reference.py, which is the specification.
+// RoIAlign of several maps at once: pooled, L2-normalised over the channels of each map, and concatenated.
+// Definition: docs/plugins.md and engines/operators/reference.py, which is the specification.
 #pragma once
 
 #include "abi.h"
 
 enum { NASION_MOST_LEVELS = 16, NASION_MOST_BINS = 64, NASION_MOST_SAMPLES = 4, NASION_MOST_REGIONS = 65535 };
-enum { NASION_MOST_CHANNELS = 8192 };  // of one level: what a bin holds in the shared memory of a block
+enum { NASION_MOST_CHANNELS = 8192 };  // per level; limited by the values of a bin in the shared memory of a block
 
 typedef struct {
     const void* data;  // (batch, channels, height, width), or (batch, height, width, channels)
@@ -22,14 +22,14 @@ typedef struct {
     int size;      // bins along each side
     int sampling;  // samples along each side of a bin
     int normalize;
-    float epsilon;      // least norm that is divided by
+    float epsilon;      // lower limit of the norm
     int half;           // maps and output hold float16, else float32
-    int channels_last;  // of maps and output
-    void* output;       // (regions, sum of channels, size, size), or with the channels last
+    int channels_last;  // layout of maps and output
+    void* output;       // (regions, sum of channels, size, size), or channels last
 } nasion_roi_align;
 
-// Launches one kernel on the stream; never waits, allocates or copies. All data in device memory.
+// Launches one kernel on the stream. Never waits, allocates or copies. All data in device memory.
 NASION_API int nasion_multi_level_roi_align(const nasion_roi_align* arguments, cudaStream_t stream);
 
-// The same in plain C++, all data in host memory.
+// The plain C++ reference; all data in host memory.
 NASION_API int nasion_multi_level_roi_align_reference(const nasion_roi_align* arguments);

@@ -1,4 +1,4 @@
-// Multi-level RoIAlign with the channels last (batch, height, width, channels).
+// Multi-level RoIAlign for channels last (batch, height, width, channels).
 #pragma once
 
 #include <algorithm>
@@ -7,17 +7,16 @@
 
 namespace nasion {
 
-// Blocks that a multiprocessor has registers for, with up to two samples a side: as many as can be without spilling any.
+// Blocks per multiprocessor, for up to two samples per side: the maximum without spilling registers.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 constexpr int kInterleavedBlocks = 2;
 #else
 constexpr int kInterleavedBlocks = 3;
 #endif
 
-// A bin belongs to `lanes` neighbouring threads of one warp, each of which has 16 bytes of channels at a time: reads and
-// writes are whole cache lines, and the norm is a shuffle. A block has several bins for each group of lanes, one after the
-// other, so that what is worked out for the block serves them all; what waits in shared memory is read again by the very
-// thread that wrote it.
+// A bin is processed by `lanes` neighbouring threads of one warp, each with 16 bytes of channels at a time: reads and
+// writes are whole cache lines, and the norm is a shuffle. A block processes several bins per group of lanes, one after the
+// other, so that values computed once per block are reused. Values in shared memory are read by the thread that wrote them.
 template <typename T, int SAMPLING>
 __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlocks) interleaved(const Work work, T* output) {
     constexpr int N = kPack<T>, TAPS = 2 * SAMPLING;
@@ -39,7 +38,7 @@ __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlock
     __syncthreads();
 
     const int group = quotient(thread, level.lanes), lane = thread & (level.lanes - 1);
-    const int turned = N == 8 ? lane >> 2 & 1 : 0;  // where a thread begins with what it keeps: no two in one bank
+    const int turned = N == 8 ? lane >> 2 & 1 : 0;  // start of a thread in its kept values: avoids bank conflicts
     float4* const kept = reinterpret_cast<float4*>(values) + group * level.channels / 4;
     const T* const maps = map_of<T>(level, image);
     T* const out = output + (static_cast<std::size_t>(blockIdx.y) * area + first_bin) * work.channels + level.first_channel;
@@ -65,7 +64,7 @@ __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlock
 #pragma unroll
             for (int j = 0; j < TAPS; ++j) {
                 if (j >= row_count) continue;
-                uint4 cell[TAPS];  // those that are not read stay undefined, and are not looked at
+                uint4 cell[TAPS];  // cells that are not read stay undefined and are not used
                 float row[N] = {};
 #pragma unroll
                 for (int i = 0; i < TAPS; ++i) {
@@ -98,7 +97,7 @@ __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlock
         }
         if (!work.normalize) continue;
 
-        // every thread of the warp takes part, those without a bin with nothing
+        // every thread of the warp takes part; threads without a bin contribute zero
         for (int d = level.lanes / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
         const float factor = factor_of(work, sum);
         for (int c = lane * N; busy && c < level.channels; c += level.lanes * N) {
@@ -116,7 +115,7 @@ __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlock
     }
 }
 
-// How the bins of a level are shared out among blocks, and the threads of a block among bins.
+// Distributes the bins of a level among blocks, and the threads of a block among bins.
 template <typename T>
 int share_out_interleaved(Level& level, const nasion_roi_align& arguments) {
     const int area = arguments.size * arguments.size, packs = level.channels / kPack<T>;

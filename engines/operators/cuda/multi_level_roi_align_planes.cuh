@@ -7,7 +7,7 @@
 
 namespace nasion {
 
-// Blocks that a multiprocessor has registers for: as many as can be without spilling any.
+// Blocks per multiprocessor: the maximum without spilling registers.
 template <int SAMPLING>
 constexpr int kPlaneBlocks = SAMPLING > 3 ? 1 : SAMPLING > 2 ? 2 : 4;
 
@@ -17,7 +17,7 @@ __device__ __forceinline__ void sum_rows(const T*& map, std::size_t step, const 
                                          float* sum, int sums, int first, int channels, int at_once) {
 #pragma unroll 2
     for (int c = first; c < channels; c += at_once, map += step, sum += at_once * sums) {
-        float cell[ROWS], found = 0.0f;  // all reads on their way before the first is needed
+        float cell[ROWS], found = 0.0f;  // all reads are in flight before the first is used
 #pragma unroll
         for (int j = 0; j < ROWS; ++j) cell[j] = widen(__ldg(map + at[j]));
 #pragma unroll
@@ -26,9 +26,10 @@ __device__ __forceinline__ void sum_rows(const T*& map, std::size_t step, const 
     }
 }
 
-// A block has a rectangle of bins of one level of one region. Channels go through shared memory some at a time, in two
-// steps: threads are columns of cells x rows of bins x channels and sum what a row of bins needs of a column; then they
-// are bins x channels and sum over columns. So threads that follow each other read cells, and write bins, side by side.
+// A block processes a rectangle of bins of one level of one region. Channels pass through shared memory in chunks, in two
+// steps. First, threads map to columns of cells x rows of bins x channels and sum each column for a row of bins. Then
+// threads map to bins x channels and sum over columns. Consecutive threads thus read adjacent cells and write adjacent
+// bins.
 template <typename T, int SAMPLING, bool NORMALIZE>
 __global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const Work work, T* output) {
     constexpr int TAPS = 2 * SAMPLING;
@@ -45,7 +46,7 @@ __global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const
     const float* roi = work.rois + 5 * blockIdx.y;
     const int image = image_of(work, roi);
 
-    // all columns from the first to the last that is needed; where bins lie further apart than that, only those needed
+    // all columns from the first to the last needed one; if bins are further apart than that, only the needed columns
     const int steps = size * SAMPLING;
     const int left = tap(roi[1], roi[3], first_column * SAMPLING, steps, level.scale, level.width).first;
     const int right = tap(roi[1], roi[3], (first_column + across) * SAMPLING - 1, steps, level.scale, level.width).first + 1;
@@ -65,28 +66,28 @@ __global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const
     }
     __syncthreads();
 
-    // first step: which cells this thread sums, `at_once` channels of the block at a time
+    // first step: the cells that this thread sums, `at_once` channels of the block at a time
     const int sums = down * width, at_once = quotient(kThreads, sums);
     const int own_channel = quotient(thread, sums), own_sum = thread - own_channel * sums, row = quotient(own_sum, width);
     const bool busy = own_channel < at_once;
     const int chunk = quotient(quotient(kColumnBytes / sizeof(float), sums), at_once) * at_once;  // channels
     const int count = busy && image >= 0 ? rows[row].count : 0, column = column_cells[own_sum - row * width];
-    int most = 0;  // rows of any bin: all threads read as many, so that none of the reads has a condition
+    int most = 0;  // maximum rows of a bin: all threads read this many, so that all reads are unconditional
     for (int i = 0; i < down && image >= 0; ++i) most = max(most, rows[i].count);
-    // each channel and row begins with another cell: planes are often whole multiples of all banks of the cache
+    // each channel and row starts with another cell, because the size of a plane is often a multiple of all cache banks
     int turned = count ? own_channel + row - quotient(own_channel + row, count) * count : 0;
     unsigned at[TAPS];
     float weight[TAPS];
 #pragma unroll
     for (int j = 0; j < TAPS; ++j) {
-        at[j] = j < count ? rows[row].at[turned] * level.width + column : j ? at[0] : 0;  // again, and counts nothing
+        at[j] = j < count ? rows[row].at[turned] * level.width + column : j ? at[0] : 0;  // repeated read of weight 0
         weight[j] = j < count ? rows[row].weight[turned] : 0.0f;
         if (++turned >= count) turned = 0;
     }
     const std::size_t plane = static_cast<std::size_t>(level.height) * level.width, step = at_once * plane;
     const T* map = map_of<T>(level, image) + own_channel * plane;
 
-    // second step: which columns
+    // second step: the columns that this thread sums
     const int bins = down * across, bins_at_once = quotient(kThreads, bins);
     const int bin_channel = quotient(thread, bins), bin = thread - bin_channel * bins;
     const int bin_row = quotient(bin, across), bin_column = bin - bin_row * across;
@@ -158,7 +159,7 @@ __global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const
     }
 }
 
-// How the bins of a level are shared out among blocks: whole rows of them if they fit, else parts of a row.
+// Distributes the bins of a level among blocks: whole rows of bins if they fit, else parts of a row.
 inline int share_out_planes(Level& level, const nasion_roi_align& arguments) {
     const int size = arguments.size;
     int most = kMostBins;

@@ -1,4 +1,4 @@
-// MultiLevelRoIAlign as TensorRT sees it. Inputs: the maps, finest or coarsest first as `scales` has them, then the rois.
+// TensorRT plugin MultiLevelRoIAlign. Inputs: the maps, in the order of `scales`, then the rois.
 #include <new>
 
 #include "multi_level_roi_align.h"
@@ -49,7 +49,7 @@ public:
             return refuse(kName, "map " + std::to_string(i) + " holds " + name_of(inputs[i]) + "; allowed: float32, float16");
         }
         if (inputs[levels()] != DataType::kFLOAT) {
-            // pixels of a large image do not fit into float16
+            // pixel coordinates of a large image exceed the precision of float16
             return refuse(kName, "rois hold " + name_of(inputs[levels()]) + "; allowed: float32");
         }
         outputs[0] = inputs[0];
@@ -80,7 +80,7 @@ public:
     bool supportsFormatCombination(int32_t place, DynamicPluginTensorDesc const* tensors, int32_t inputs, int32_t) noexcept override {
         PluginTensorDesc const& asked = tensors[place].desc;
         if (place == inputs - 1) return asked.type == DataType::kFLOAT && asked.format == TensorFormat::kLINEAR;
-        // maps and output all alike; what comes after this place is not known yet
+        // maps and output have the same format; tensors after this position are not known yet
         if (place > 0 && (asked.type != tensors[0].desc.type || asked.format != tensors[0].desc.format)) return false;
         if (asked.type != DataType::kFLOAT && asked.type != DataType::kHALF) return false;
         if (asked.format == TensorFormat::kLINEAR) return true;
@@ -129,7 +129,7 @@ protected:
 private:
     int levels() const { return static_cast<int>(scales_.size()); }
 
-    // TensorRT's names for channels last: float16 in packs of 8, of which ours must be whole.
+    // TensorRT's format for channels last: float16 in packs of 8, which must all be complete here.
     static TensorFormat channels_last(DataType type) { return type == DataType::kHALF ? TensorFormat::kHWC8 : TensorFormat::kHWC; }
 
     static bool whole_packs(PluginTensorDesc const& tensor) {

@@ -1,4 +1,4 @@
-// Multi-level RoIAlign in plain C++: one value after the other, as the kernel computes it.
+// Plain C++ reference of multi-level RoIAlign: one value at a time, with the kernel's arithmetic.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -10,7 +10,7 @@ namespace {
 
 using Arguments = nasion_roi_align;
 
-// Where a sample lies along one axis, between which two cells, and how much each counts.
+// Position of a sample along one axis: the two cells around it, and their weights.
 struct Sample {
     int first, second;
     float near, far;
@@ -26,7 +26,7 @@ Sample sample(float low, float high, int index, int steps, float scale, int cell
     return {first, std::min(first + 1, cells - 1), 1.0f - part, part};
 }
 
-// One level as seen from one region: the map of its image, in either layout and type.
+// One level for one region: the map of its image, in either layout and type.
 class Map {
 public:
     Map(const Arguments& arguments, const nasion_level& level, int image)
@@ -96,7 +96,7 @@ int nasion_multi_level_roi_align_reference(const nasion_roi_align* arguments) {
     std::size_t channels = 0;
     for (int i = 0; i < arguments->level_count; ++i) channels += static_cast<std::size_t>(arguments->levels[i].channels);
     for (std::size_t region = 0; region < static_cast<std::size_t>(arguments->regions); ++region) {
-        std::size_t first = 0;  // channel of the output where the level begins
+        std::size_t first = 0;  // first channel of the level in the output
         for (int i = 0; i < arguments->level_count; ++i) {
             const nasion_level& level = arguments->levels[i];
             for (std::size_t cell = 0; cell < cells; ++cell) {

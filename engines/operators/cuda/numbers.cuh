@@ -1,4 +1,4 @@
-// float16 and float32 as kernels read and write them: 16 bytes at a time, arithmetic always in float32.
+// Loads and stores of float16 and float32 in kernels: 16 bytes at a time, with all arithmetic in float32.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -17,7 +17,7 @@ __device__ __forceinline__ float narrow<float>(float value) { return value; }
 template <>
 __device__ __forceinline__ __half narrow<__half>(float value) { return __float2half_rn(value); }
 
-// N elements that one instruction loads: 16 bytes where the layout allows it, else a single one.
+// N elements loaded by one instruction: 16 bytes if the layout allows it, else a single element.
 template <typename T, int N>
 struct alignas(sizeof(T) * N) Pack {
     T items[N];
@@ -26,7 +26,7 @@ struct alignas(sizeof(T) * N) Pack {
 template <typename T>
 constexpr int kPack = 16 / static_cast<int>(sizeof(T));
 
-// Through the read-only cache: what a kernel reads it never writes.
+// Loads through the read-only cache; kernels never write their inputs.
 template <typename T, int N>
 __device__ __forceinline__ Pack<T, N> load(const T* address) {
     Pack<T, N> pack;

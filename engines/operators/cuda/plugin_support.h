@@ -1,4 +1,4 @@
-// What both plugins need: attributes read and kept, messages that reach TensorRT's logger, and what never differs.
+// Code shared by both plugins: attributes, messages to TensorRT's logger, and common parts of the interfaces.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -11,26 +11,26 @@ namespace nasion {
 constexpr char const* kNamespace = "nasion";
 constexpr char const* kVersion = "1";
 
-// Where messages go: the logger that TensorRT names, else the standard error stream.
+// Sets the target of messages: the logger given by TensorRT, else the standard error stream.
 void set_logger_finder(nvinfer1::ILoggerFinder* finder);
 
-// Says what is wrong, under the name of the plugin; always returns -1, which ends the build.
+// Logs an error with the name of the plugin. Always returns -1, which ends the build.
 int refuse(char const* plugin, std::string const& message) noexcept;
 
-// For messages.
+// Text for messages.
 std::string name_of(nvinfer1::DataType type);
 std::string text_of(float value);
 std::string text_of(std::vector<float> const& values);
 
-// The attributes that a plugin is created with, from a node of the ONNX file or from a plan.
+// Attributes of a plugin, from a node of the ONNX file or from a plan.
 class Attributes {
 public:
     Attributes(char const* plugin, nvinfer1::PluginFieldCollection const* fields) : plugin_(plugin), fields_(fields) {}
 
-    // Each reads one attribute and returns whether there was nothing wrong with it; a missing one keeps its value.
+    // Each function reads one attribute and returns true if it is valid; a missing attribute keeps its value.
     bool read(char const* name, int& value, int least, int most) const;
     bool read(char const* name, float& value) const;
-    // There must be between 1 and `most`.
+    // The number of values must be 1 to `most`.
     bool read(char const* name, std::vector<float>& values, int most) const;
 
 private:
@@ -39,7 +39,7 @@ private:
     nvinfer1::PluginFieldCollection const* fields_;
 };
 
-// The parts of the three interfaces that are the same for every plugin of ours.
+// Parts of the three interfaces that are the same for all of our plugins.
 class Plugin : public nvinfer1::IPluginV3,
                public nvinfer1::IPluginV3OneCore,
                public nvinfer1::IPluginV3OneBuild,
@@ -55,7 +55,7 @@ public:
     }
     nvinfer1::IPluginV3* attachToContext(nvinfer1::IPluginResourceContext*) noexcept final { return clone(); }
     nvinfer1::PluginFieldCollection const* getFieldsToSerialize() noexcept final;
-    // All attributes: timings of one plugin may serve for another that has the same.
+    // All attributes: plugins with the same attributes may share their timings.
     char const* getTimingCacheID() noexcept final { return description_.c_str(); }
     char const* getMetadataString() noexcept final { return description_.c_str(); }
 
@@ -64,19 +64,19 @@ protected:
     std::string description_;
 
 private:
-    // What was last asked for; each clone has its own.
+    // Result of the last query; each clone has its own.
     std::vector<nvinfer1::PluginField> kept_;
     nvinfer1::PluginFieldCollection collection_{};
 };
 
-// A creator needs a name, the attributes' names and a way to make the plugin from them.
+// Creator of a plugin, given its name, the names of its attributes and a function that creates it from them.
 template <typename Made>
 class Creator final : public nvinfer1::IPluginCreatorV3One {
 public:
     Creator() : fields_(Made::attributes()), collection_{static_cast<int32_t>(fields_.size()), fields_.data()} {}
     nvinfer1::IPluginV3* createPlugin(char const*, nvinfer1::PluginFieldCollection const* given,
                                       nvinfer1::TensorRTPhase) noexcept override {
-        // no exception may leave a plugin
+        // exceptions must not propagate out of a plugin
         try {
             return Made::create(given);
         } catch (std::exception const& error) {

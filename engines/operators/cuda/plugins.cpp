@@ -1,5 +1,5 @@
-// The two entries by which TensorRT, its lean and dispatch runtimes and TensorRT-RTX load a plugin library.
-// `getPluginCreators` would be the name of V2, and no creator would be found.
+// The two entry points by which TensorRT, its lean and dispatch runtimes and TensorRT-RTX load a plugin library.
+// `getPluginCreators` is the name for V2 plugins; with it, no creator would be found.
 #include "abi.h"
 #include "plugin_support.h"
 

@@ -7,14 +7,14 @@
 const char* nasion_status_text(int status) {
     switch (status) {
         case NASION_OK: return "done";
-        case NASION_BAD_COUNT: return "a number of things is negative, zero where one is needed, or above its limit";
-        case NASION_BAD_SIZE: return "a height, width, pitch or output size is outside of what is allowed";
+        case NASION_BAD_COUNT: return "a count is negative, zero where at least one is required, or above its limit";
+        case NASION_BAD_SIZE: return "a height, width, pitch or output size is out of range";
         case NASION_BAD_SAMPLING: return "sampling_ratio is not 1, 2, 3 or 4";
-        case NASION_BAD_NUMBER: return "a scale, epsilon, threshold, mean or std is not a number that makes sense";
-        case NASION_NO_DATA: return "an address is missing where there is something to read or write";
+        case NASION_BAD_NUMBER: return "a scale, epsilon, threshold, mean or std is not a valid number";
+        case NASION_NO_DATA: return "a required address is null";
         case NASION_TOO_LARGE: return "one image of a map has 2^31 elements or more";
-        case NASION_BAD_CHANNELS: return "with the channels last, their number must be a multiple of 16 bytes";
-        case NASION_BAD_ALIGNMENT: return "an address is not aligned to its elements, or to 16 bytes where channels come last";
+        case NASION_BAD_CHANNELS: return "for channels last, the channels of a cell must be a multiple of 16 bytes";
+        case NASION_BAD_ALIGNMENT: return "an address is not aligned to its elements, or to 16 bytes for channels last";
         default: break;
     }
 #ifdef NASION_WITH_CUDA

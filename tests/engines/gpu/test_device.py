@@ -63,7 +63,7 @@ def test_an_array_comes_back_from_the_gpu_as_it_went(cuda: FakeCuda) -> None:
         there.array[:] = numbers(3, 4)
         stream.upload(there.array, memory)
         stream.download(memory, back.array)
-        assert not back.array.any(), "nothing is done before somebody waits"
+        assert not back.array.any(), "no work is done before a wait"
         stream.wait()
         np.testing.assert_array_equal(back.array, there.array)
 

@@ -65,5 +65,5 @@ def test_another_device_is_told_with_its_number() -> None:
 
     assert look(Elsewhere(2)).device == "cuda:1"
     assert look(Elsewhere(3)).device == "cpu"  # pinned memory
-    with pytest.raises(DeviceError, match=r"DLPack's kind 10; allowed: the CPU \(1\), NVIDIA's GPUs \(2\)"):
+    with pytest.raises(DeviceError, match=r"DLPack type 10; allowed: the CPU \(1\), NVIDIA's GPUs \(2\)"):
         look(Elsewhere(10))

@@ -1,4 +1,4 @@
-"""The plain C++ references against the twins, against torch and against what can be worked out by hand."""
+"""Tests of the plain C++ references against the NumPy references, torch and values computed by hand."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_crop_of_a_picture_is_what_torch_samples(machine: Host, centre: tuple[
 
 @pytest.mark.parametrize("full_range", [False, True], ids=["16..235", "0..255"])
 def test_a_crop_of_a_video_frame_is_that_of_its_bgr_picture(machine: Host, full_range: bool) -> None:
-    """FFmpeg makes the picture that the tracker works on of the same bytes, chroma in planes of their own."""
+    """FFmpeg makes the image that the tracker works on from the same bytes, with chroma in separate planes."""
     bgr, limits = av.VideoFrame.from_ndarray(picture_of(96, 128), format="bgr24"), "JPEG" if full_range else "MPEG"
     stored = bgr.reformat(format="yuv420p", dst_color_range=limits).to_ndarray()
     luma, chroma = stored[:96], stored[96:].reshape(2, 48, 64).transpose(1, 2, 0)

@@ -62,7 +62,7 @@ def test_a_plan_of_another_version_is_built_again_from_its_model(
     assert plan.read_bytes() == kept
     told = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert told[0].startswith("points.plan was built for something else: the version tensorrt 10.7.0, wanted is")
-    assert "so a plan of points.onnx is taken" in told[0]
+    assert "a plan of points.onnx is used instead" in told[0]
     assert sum("building a plan of points for Fake GPU" in each for each in told) == 1
     (fresh,) = (each for each in map(read_plan, (tmp_path / "plans").glob("*.plan")) if "10.9.0" in each.key.tensorrt)
     assert (fresh.batch, fresh.key.precision) == (before.batch, before.key.precision)

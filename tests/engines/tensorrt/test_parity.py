@@ -75,7 +75,7 @@ def test_layers_are_counted_as_an_inspector_tells_them() -> None:
 def test_a_tensorrt_that_tells_no_layers_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     model = SimpleNamespace(path=Path("x.onnx"), precision="fp16", plugins={})
     compiling._check_layers({}, model)  # type: ignore[arg-type]
-    assert "does not tell its layers; their types and plugins are not checked" in caplog.text
+    assert "does not report its layers; their types and plugins are not checked" in caplog.text
 
 
 # --- agreement
@@ -127,7 +127,7 @@ def test_faces_in_another_order_are_the_same_faces() -> None:
     turned["valid"][:] = 0
     assert differences(faces, turned, "fp32")["valid"].within == 0
     more = {**faces, "valid": np.array([[1, 1, 1, 1, 0], [0] * 5], np.float32)}
-    assert differences(faces, more, "fp32")["valid"].within < 1, "a face that nobody expected"
+    assert differences(faces, more, "fp32")["valid"].within < 1, "an unexpected face"
 
 
 def test_where_nobody_is_there_all_slots_are_compared_and_nobody_may_be_found() -> None:
@@ -186,5 +186,5 @@ def test_rounding_to_float16_is_no_disagreement_and_a_shift_is(name: str) -> Non
 
     with open_runtime(model_path(name), device="cpu") as single:
         assert max(each.worst for each in compare(single, halved, model.spec, "fp16", batch=4).values()) > 0
-        with pytest.raises(RuntimeUnavailable, match="gives something else than in ONNX Runtime"):
+        with pytest.raises(RuntimeUnavailable, match="gives other results than in ONNX Runtime"):
             compare(single, shifted, model.spec, "fp16", batch=4)

@@ -82,19 +82,19 @@ def test_a_plan_under_the_name_of_another_is_not_served(tmp_path: Path) -> None:
 def test_no_changed_byte_goes_unnoticed(place: int, change: int) -> None:
     content = bytearray(PLAN.to_bytes())
     content[place] ^= change
-    with pytest.raises(ModelError, match=r"x\.plan is (damaged|no plan)"):
+    with pytest.raises(ModelError, match=r"x\.plan is (damaged|not a nasion plan)"):
         Plan.from_bytes(bytes(content), origin="x.plan")
 
 
 @given(st.integers(0, len(PLAN.to_bytes()) - 1))
 def test_no_missing_end_goes_unnoticed(length: int) -> None:
-    with pytest.raises(ModelError, match=r"x\.plan is (damaged|no plan)"):
+    with pytest.raises(ModelError, match=r"x\.plan is (damaged|not a nasion plan)"):
         Plan.from_bytes(PLAN.to_bytes()[:length], origin="x.plan")
 
 
 @given(st.binary())
 def test_what_is_no_plan_is_refused(content: bytes) -> None:
-    with pytest.raises(ModelError, match="no plan"):
+    with pytest.raises(ModelError, match="not a nasion plan"):
         Plan.from_bytes(content, origin="x.plan")
 
 
@@ -179,7 +179,7 @@ def test_the_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nasion.engines.tensorrt.plan_cache._is_ours", lambda folder: False)
-    with pytest.raises(RuntimeUnavailable, match=r"others may write to the plan cache .* set NASION_PLANS"):
+    with pytest.raises(RuntimeUnavailable, match=r"other users can write to the plan cache .* set NASION_PLANS"):
         PlanCache(tmp_path)
 
 

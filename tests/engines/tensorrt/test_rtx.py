@@ -174,10 +174,10 @@ def test_a_process_that_it_ends_is_an_error_with_its_last_words(
     monkeypatch.setattr(rtx, "_FIND", f"print({str(tmp_path)!r})")
     monkeypatch.setattr(rtx, "_RUN", "import os, sys; print('last words', file=sys.stderr, flush=True); os.abort()")
     path = landmarks(tmp_path / "points.onnx")
-    assert build_apart(path).error == "TensorRT-RTX ended with -6: last words"
+    assert build_apart(path).error == "TensorRT-RTX exited with -6: last words"
     with pytest.raises(SystemExit) as end:  # what else came of it is not lost
         nasion(["rtx", str(path), "--json", str(tmp_path / "rtx.json")])
-    assert "points.onnx, fp32: TensorRT-RTX ended with -6" in str(end.value.code)
+    assert "points.onnx, fp32: TensorRT-RTX exited with -6" in str(end.value.code)
     (told,) = json.loads((tmp_path / "rtx.json").read_text())["results"]
     assert told["error"].endswith("last words")
 

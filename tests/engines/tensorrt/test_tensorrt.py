@@ -143,9 +143,9 @@ def test_damaged_plans_are_built_again_and_never_reach_tensorrt(fake: FakeTensor
         file.write_bytes(content)
         built, reason, _ = _found(path)
         assert built
-        assert re.search("damaged|no plan of nasion's", reason)
+        assert re.search("damaged|not a nasion plan", reason)
         file.write_bytes(content)
-        with pytest.raises(ModelError, match=r"damaged|no plan of nasion's"):
+        with pytest.raises(ModelError, match=r"damaged|not a nasion plan"):
             open_runtime(file)
         file.unlink()
 
@@ -180,7 +180,7 @@ def test_a_plan_of_a_plugin_library_serves_no_other(
 def test_a_plan_that_gives_something_else_is_refused_and_not_kept(fake: FakeTensorRt, tmp_path: Path) -> None:
     path = landmarks(tmp_path / "points.onnx")
     fake.differs = 0.25
-    with pytest.raises(RuntimeUnavailable, match=r"gives something else than in ONNX Runtime: .*points by up to 0\.25"):
+    with pytest.raises(RuntimeUnavailable, match=r"gives other results than in ONNX Runtime: .*points by up to 0\.25"):
         open_runtime(path, runtime="tensorrt")
     assert not list((tmp_path / "plans").glob("*.plan"))
 
@@ -230,7 +230,7 @@ def test_auto_goes_on_to_the_next_and_says_why(fake: FakeTensorRt, tmp_path: Pat
     with open_runtime(path) as opened:
         assert (opened.provider, opened.device) == ("CPUExecutionProvider", "cpu")
         assert re.match(
-            r"TensorRT: tiny gives something else.*; ONNX Runtime with CUDA: .*no CUDA provider.*; so the CPU",
+            r"TensorRT: tiny gives other results.*; ONNX Runtime with CUDA: .*no CUDA provider.*; so the CPU",
             opened.reason,
         )
     with pytest.raises(RuntimeUnavailable, match=r"no runtime works on cuda:0: TensorRT: .*; ONNX Runtime with CUDA"):
@@ -349,7 +349,7 @@ def test_what_compile_makes_by_default_is_what_the_runtime_looks_for(fake: FakeT
         (["--batch", "8"], None),
         (["--batch", "8:1:2"], "not in order"),
         (["--workspace", "0"], "--workspace is 0"),
-        (["--longest", "64"], "takes pictures of 32x32 only"),
+        (["--longest", "64"], "takes images of 32x32 only"),
         (["-o", "x.onnx"], "suffix"),
         (["-o", "nowhere/x.plan"], "there is no folder"),
     ],
