@@ -24,7 +24,11 @@ _MOST_BYTES = 256 * 2**20  # packets that are kept
 
 # Codecs whose decoders may lose a packet without an error, with the size in bytes up to which a packet has no frame of
 # its own (an end code, or a frame that is not coded). Each longer one gives a frame, unless ``is_hidden``.
-_SILENT = {"mpeg1video": 8, "mpeg2video": 8, "mpeg4": 19, "mjpeg": 0, "vp8": 0, "vp9": 0, "av1": 0}
+_SILENT = {
+    **{"h264": 16, "hevc": 16, "mpeg1video": 8, "mpeg2video": 8, "mpeg4": 19},
+    **{"mjpeg": 0, "vp8": 0, "vp9": 0, "av1": 0},
+}
+_REFRESHED = ("h264", "hevc")  # codecs that can begin without a key frame: what comes until all is there is not shown
 _PATIENCE = 256  # packets, at most, between one and its frame
 
 
@@ -69,7 +73,8 @@ class Decoder:
         self._earlier, self._lost = self.lost, set()
         self._sent = self._frames = self._errors = 0
         self._first_key: int | None = None  # number of the first packet that can be decoded by itself
-        self._first_time: int | None = None  # its presentation time
+        self._first_time: int | None = None  # its presentation time; None also where no frame is awaited
+        self._has_begun = False
         self._awaited: dict[int, int] = {}  # presentation times of which no frame has come, and packet numbers
         self._recent: deque[float] = deque(maxlen=2 * _REORDERED)  # times of frames
         self._kept: deque[Any] = deque()
@@ -165,6 +170,8 @@ class Decoder:
         Packets that are shown before the first key frame may refer to what the file or a seek has cut off, and an edit
         list may hide others.
         """
+        if self._codec == "hevc" and packet.is_keyframe and packet.pts is not None:
+            self._first_time = packet.pts  # where two files are joined, those that are shown before it are skipped
         while self._awaited and (number := next(iter(self._awaited.values()))) <= self._sent - _PATIENCE:
             self._lost.add(number)
             del self._awaited[next(iter(self._awaited))]
@@ -183,13 +190,26 @@ class Decoder:
     def _count(self, frames: list[VideoFrame]) -> list[VideoFrame]:
         self._frames += len(frames)
         for frame in frames:
-            if frame.pts is not None:
-                self._awaited.pop(frame.pts, None)
+            self._arrived(frame)
         self._recent.extend(map(self._time, frames))
         if frames and not self._stream.codec_context.flags & Flags.output_corrupt:
             # From now on. Before the first frame it would show what lacks the key frame that it is made from.
             self._stream.codec_context.flags |= Flags.output_corrupt
         return frames
+
+    def _arrived(self, frame: VideoFrame) -> None:
+        """Await the packet of a frame no longer."""
+        if frame.pts is None:
+            return
+        self._awaited.pop(frame.pts, None)
+        if self._codec not in _REFRESHED:
+            return
+        if not self._has_begun:
+            self._has_begun = True
+            self._awaited = {time: number for time, number in self._awaited.items() if time > frame.pts}
+        if frame.interlaced_frame and self._codec == "h264":  # each of two fields may be a packet
+            self._first_time = None
+            self._awaited.clear()
 
     def _time(self, item: Any) -> float:
         """Return a number that puts frames in order; that without a time is the last one, which a flush brings."""
