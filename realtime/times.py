@@ -129,8 +129,8 @@ def _leaps(step: float) -> str:
         unit, divisor = ("microseconds", "1e6") if step < 1e6 else ("nanoseconds", "1e9")
     return (
         f"the time of frames advances by {step:g}, which counts as seconds; so landmarks are not smoothed, and keep "
-        f"is in the same unit. If these are {unit}, divide them by {divisor}; if these are the numbers of frames, divide "
-        f"them by the frame rate; {_ADVICE}"
+        f"is in the same unit. If these are {unit}, divide them by {divisor}; if these are the numbers of frames, "
+        f"divide them by the frame rate; {_ADVICE}"
     )
 
 
