@@ -166,7 +166,10 @@ def _by_suffix(path: Path) -> str:
         if path.suffix in kind.suffixes:
             return name
     allowed = dict.fromkeys(suffix for kind in _KINDS.values() for suffix in kind.suffixes)
-    raise ModelError(f"model {path.name!r} has suffix {path.suffix!r}; allowed: {', '.join(allowed)}")
+    message = f"model {path.name!r} has suffix {path.suffix!r}; allowed: {', '.join(allowed)}"
+    if path.suffix in (".pt", ".pth"):
+        message += f"; nasion export writes one from a checkpoint: nasion export {path.name} -o {path.stem}.onnx"
+    raise ModelError(message)
 
 
 def working_runtimes() -> Sequence[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,9 +99,14 @@ def _checked(path: Path) -> tuple[io.BytesIO, str | None]:
     torch's own reader looks at a copy in memory, so that what is checked is what is loaded.
 
     Raises:
-        ModelError: the file holds something that could run code.
+        ModelError: the file is no archive, or holds something that could run code.
     """
     content, origin = path.read_bytes(), str(path)
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        what = "is damaged or cut short" if content.startswith(b"PK") else "is no .pt2 file, whatever its name"
+        raise ModelError(
+            f"{origin}: {what if content else 'is empty'}; write it with: nasion export CHECKPOINT -o {path.name}"
+        )
     reader, copy = PT2ArchiveReader(io.BytesIO(content)), io.BytesIO()
     names = reader.get_file_names()
     safe.check_members(names, origin=origin)

@@ -18,6 +18,8 @@ LONGEST = 2.0
 """Seconds: time steps above this are unlikely. In milliseconds all steps are, up to 500 frames a second."""
 LIMIT = 1e11
 """Seconds, 3,000 years: beyond it lie the milliseconds, microseconds and nanoseconds since 1970."""
+REGULAR = 1.0
+"""Seconds: time steps from this one on that are all alike are unlikely; the numbers of frames have such steps."""
 UNTIMED_RATE = 30
 """Frames per second that are assumed where the time of frames does not advance."""
 
@@ -84,25 +86,32 @@ class StepCheck:
     def reset(self) -> None:
         """Begin a new video; warnings are not repeated."""
         self._last: float | None = None
-        self._short = self._long = 0  # a bit for each of the newest steps, set where it is unlikely
+        self._step = 0.0
+        self._short = self._long = self._regular = 0  # a bit for each of the newest steps, set where it is unlikely
 
     def __call__(self, time: float) -> None:
         """Take note of the time of the next frame."""
         last, self._last = self._last, time
         if last is None:
             return
-        step = time - last
-        if SHORTEST <= step <= LONGEST and not self._short and not self._long:  # nearly always
+        step, before = time - last, self._step
+        self._step = step
+        if SHORTEST <= step < REGULAR and not (self._short or self._long or self._regular):  # nearly always
             return
         window = (1 << _WINDOW) - 1
         self._short = (self._short << 1 | (step < SHORTEST)) & window
         self._long = (self._long << 1 | (step > LONGEST)) & window
+        regular = REGULAR <= step <= LONGEST and (step == before or step.is_integer())
+        self._regular = (self._regular << 1 | regular) & window
         if self._short.bit_count() >= _MANY and "short" not in self._warned:
             self._warned.add("short")
             _log.warning(_stands_still(last, time))
         if self._long.bit_count() >= _MANY and "long" not in self._warned:
             self._warned.add("long")
             _log.warning(_leaps(step))
+        if self._regular.bit_count() >= _MANY and "regular" not in self._warned:
+            self._warned.add("regular")
+            _log.warning(_counts(step))
 
 
 def _stands_still(last: float, time: float) -> str:
@@ -120,5 +129,13 @@ def _leaps(step: float) -> str:
         unit, divisor = ("microseconds", "1e6") if step < 1e6 else ("nanoseconds", "1e9")
     return (
         f"the time of frames advances by {step:g}, which counts as seconds; so landmarks are not smoothed, and keep "
-        f"is in the same unit. If these are {unit}, divide them by {divisor}; {_ADVICE}"
+        f"is in the same unit. If these are {unit}, divide them by {divisor}; if these are the numbers of frames, "
+        f"divide them by the frame rate; {_ADVICE}"
+    )
+
+
+def _counts(step: float) -> str:
+    return (
+        f"the time of frames advances by {step:g} s each; so landmarks are not smoothed. If these are the numbers of "
+        f"frames, divide them by the frame rate; {_ADVICE}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -89,9 +90,26 @@ def plain(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler's own types are private
         raise TrainingError(
-            f"{path}: cannot be read as tensors and plain data, and nothing else is loaded, because it could run code "
-            f"({type(error).__name__}); give a checkpoint of nasion train, or a state dict"
+            f"{path}: {_unreadable(path, error)}; give a checkpoint of nasion train, or a state dict"
         ) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Return the reason why torch does not load a file."""
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror or error})"
+    with path.open("rb") as file:
+        start = file.read(2)
+    if not start:
+        return "is empty"
+    if start == b"PK" and not zipfile.is_zipfile(path):
+        return "is damaged or cut short"
+    if start != b"PK" and not start.startswith(b"\x80"):  # the formats of torch.save: an archive, and pickles
+        return "is no file of torch.save"
+    return (
+        "cannot be read as tensors and plain data, and nothing else is loaded, because it could run code "
+        f"({type(error).__name__})"
+    )
 
 
 def is_state_dict(value: object) -> TypeGuard[dict[str, Tensor]]:

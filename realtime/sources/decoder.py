@@ -1,4 +1,4 @@
-"""A decoder of one video stream that keeps every frame FFmpeg can decode, and counts damaged packets."""
+"""A decoder of one video stream that keeps every frame FFmpeg can decode, and counts the packets it cannot."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ _FRAME_THREADS = 1 << 12  # FFmpeg's AV_CODEC_CAP_FRAME_THREADS
 _REORDERED = 32  # frames, at most, that a codec may hold back to bring them into order
 _MOST_BYTES = 256 * 2**20  # packets that are kept
 
+# Codecs whose decoders may lose a packet without an error, with the size in bytes up to which a packet has no frame of
+# its own (an end code, or a frame that is not coded). Each longer one gives a frame, unless ``is_hidden``.
+_SILENT = {
+    **{"h264": 16, "hevc": 16, "mpeg1video": 8, "mpeg2video": 8, "mpeg4": 19},
+    **{"mjpeg": 0, "vp8": 0, "vp9": 0, "av1": 0},
+}
+_REFRESHED = ("h264", "hevc")  # codecs that can begin without a key frame: what comes until all is there is not shown
+_PATIENCE = 256  # packets, at most, between one and its frame
+
 
 class Decoder:
     """Decodes packets to frames.
@@ -30,6 +39,9 @@ class Decoder:
     come when the decoder is flushed, and there the first one ends everything in PyAV: the frames behind it are lost.
     So the last packets are kept. Where fewer frames than packets came out, they are decoded again without threads,
     and the frames that were missing are added.
+
+    A packet counts as lost where the decoder reports an error. Some decoders report none; with those a packet also
+    counts where no frame with its presentation time comes out.
     """
 
     def __init__(self, stream: VideoStream, *, by_dts: bool) -> None:
@@ -41,8 +53,9 @@ class Decoder:
         """
         self._stream, self._by_dts = stream, by_dts
         self._runs_behind = stream.thread_type != ThreadType.SLICE
-        self._earlier = 0  # damaged packets before the last start
-        self._damage: list[int] = []  # numbers of those since
+        self._codec = stream.codec_context.codec.canonical_name
+        self._earlier = 0  # lost packets before the last start
+        self._lost: set[int] = set()  # numbers of those since
         self.restart()
 
     @property
@@ -51,38 +64,36 @@ class Decoder:
         return self._frames > 0
 
     @property
-    def damaged(self) -> int:
+    def lost(self) -> int:
         """Packets that could not be decoded, all in all."""
-        return self._earlier + len(self._damage)
-
-    @property
-    def ends_damaged(self) -> bool:
-        """True where a damaged packet was to be shown after the last frame."""
-        return self._damaged_end
+        return self._earlier + len(self._lost)
 
     def restart(self) -> None:
         """Expect a packet from anywhere: the reader has moved."""
-        self._earlier, self._damage = self.damaged, []
+        self._earlier, self._lost = self.lost, set()
         self._sent = self._frames = self._errors = 0
         self._first_key: int | None = None  # number of the first packet that can be decoded by itself
+        self._first_time: int | None = None  # its presentation time; None also where no frame is awaited
+        self._has_begun = False
+        self._awaited: dict[int, int] = {}  # presentation times of which no frame has come, and packet numbers
         self._recent: deque[float] = deque(maxlen=2 * _REORDERED)  # times of frames
         self._kept: deque[Any] = deque()
         self._keys: deque[int] = deque()  # numbers of key frames among the packets that are kept
         self._bytes = 0
-        self._damaged_end = False
         self._stream.codec_context.flags &= ~Flags.output_corrupt
 
     def decode(self, packet: Any) -> list[VideoFrame]:
         """Return the frames that come out when ``packet`` goes in."""
         self._sent += 1
         if self._first_key is None and packet.is_keyframe:
-            self._first_key = self._sent
+            self._first_key, self._first_time = self._sent, packet.pts
         self._keep(packet)
+        self._await(packet)
         try:
             return self._count(self._stream.decode(packet))
         except av.FFmpegError as error:
             self._errors += 1
-            self._damaged_end = self._note(self._sent - self._behind(), error)
+            self._note(self._sent - self._behind(), error)
             return []
 
     def flush(self, reopen: Callable[[], InputContainer]) -> Iterator[VideoFrame]:
@@ -95,22 +106,21 @@ class Decoder:
         try:
             yield from self._count(self._stream.decode(None))
         except EOFError:
-            return
+            pass
         except av.FFmpegError as error:
             failed = error
-        if failed is None and self._frames + self._errors >= self._sent:
-            return
-        if self._kept:
+        if self._kept and (failed is not None or self._frames + self._errors < self._sent):
             yield from self._again(reopen)
         elif failed is not None:
-            self._damaged_end = self._note(self._sent, failed)
+            self._note(self._sent, failed)
+        self._lost.update(self._awaited.values())
+        self._awaited.clear()
 
     def _again(self, reopen: Callable[[], InputContainer]) -> Iterator[VideoFrame]:
         """Decode the packets that were kept one after the other, and yield the frames that have not come yet."""
         number = self._keys[0]
-        self._damage = [damaged for damaged in self._damage if damaged < number]
+        self._lost = {lost for lost in self._lost if lost < number}
         latest = max(self._recent, default=None)
-        worst: float | None = None  # the time of the latest damaged packet
         begun = False
         with reopen() as container:
             stream = container.streams[self._stream.index]
@@ -122,8 +132,8 @@ class Decoder:
                 except EOFError:
                     break
                 except av.FFmpegError as error:
-                    if packet is not None and self._note(number, error):
-                        worst = max(self._time(packet), -math.inf if worst is None else worst)
+                    if packet is not None:
+                        self._note(number, error)
                     frames = []
                 number += 1
                 if frames and not begun:
@@ -133,8 +143,6 @@ class Decoder:
                     if latest is None or self._time(frame) > latest:
                         self._count([frame])
                         yield frame
-        shown = max(self._recent, default=None)
-        self._damaged_end = worst is not None and (shown is None or worst > shown)
 
     def _keep(self, packet: Any) -> None:
         """Keep the packets from the last key frame but one, or from an earlier one, on."""
@@ -156,6 +164,23 @@ class Decoder:
         for _ in range(count):
             self._bytes -= self._kept.popleft().size
 
+    def _await(self, packet: Any) -> None:
+        """Expect a frame of a packet, where its decoder could lose it silently.
+
+        Packets that are shown before the first key frame may refer to what the file or a seek has cut off, and an edit
+        list may hide others.
+        """
+        if self._codec == "hevc" and packet.is_keyframe and packet.pts is not None:
+            self._first_time = packet.pts  # where two files are joined, those that are shown before it are skipped
+        while self._awaited and (number := next(iter(self._awaited.values()))) <= self._sent - _PATIENCE:
+            self._lost.add(number)
+            del self._awaited[next(iter(self._awaited))]
+        empty = _SILENT.get(self._codec)
+        if empty is None or self._first_time is None or packet.pts is None or packet.pts < self._first_time:
+            return
+        if packet.size > empty and not (packet.is_discard or is_hidden(self._codec, packet)):
+            self._awaited[packet.pts] = self._sent
+
     def _behind(self) -> int:
         """Packets between one and the call that says what became of it."""
         context = self._stream.codec_context
@@ -164,25 +189,54 @@ class Decoder:
 
     def _count(self, frames: list[VideoFrame]) -> list[VideoFrame]:
         self._frames += len(frames)
+        for frame in frames:
+            self._arrived(frame)
         self._recent.extend(map(self._time, frames))
         if frames and not self._stream.codec_context.flags & Flags.output_corrupt:
             # From now on. Before the first frame it would show what lacks the key frame that it is made from.
             self._stream.codec_context.flags |= Flags.output_corrupt
-        self._damaged_end = self._damaged_end and not frames
         return frames
+
+    def _arrived(self, frame: VideoFrame) -> None:
+        """Await the packet of a frame no longer."""
+        if frame.pts is None:
+            return
+        self._awaited.pop(frame.pts, None)
+        if self._codec not in _REFRESHED:
+            return
+        if not self._has_begun:
+            self._has_begun = True
+            self._awaited = {time: number for time, number in self._awaited.items() if time > frame.pts}
+        if frame.interlaced_frame and self._codec == "h264":  # each of two fields may be a packet
+            self._first_time = None
+            self._awaited.clear()
 
     def _time(self, item: Any) -> float:
         """Return a number that puts frames in order; that without a time is the last one, which a flush brings."""
         time: int | None = item.dts if self._by_dts or item.pts is None else item.pts
         return math.inf if time is None else time
 
-    def _note(self, number: int, error: av.FFmpegError) -> bool:
-        """Count a packet as damaged and return True, unless it comes before the first key frame.
+    def _note(self, number: int, error: av.FFmpegError) -> None:
+        """Count a packet as lost, unless it comes before the first key frame.
 
         A recording or a seek may begin between two key frames, and that is no damage.
         """
         _log.debug("packet %d skipped (%s)", number, reason(error))
-        if self._first_key is None or number < self._first_key:
-            return False
-        self._damage.append(number)
-        return True
+        if self._first_key is not None and number >= self._first_key:
+            self._lost.add(number)
+
+
+def is_hidden(codec: str, packet: Any) -> bool:
+    """Return whether a packet, of VP8 or VP9, says that its frame is not shown and only serves others."""
+    if codec not in ("vp8", "vp9"):
+        return False
+    content = memoryview(packet)
+    first = content[0]
+    if codec == "vp8":
+        return not first & 0x10
+    if content[-1] & 0xE0 == 0xC0:  # several frames in one packet, of which the last is shown
+        return False
+    profile = first >> 5 & 1 | first >> 3 & 2
+    shift = 1 if profile == 3 else 0
+    shows_existing, shown = first << shift & 0x08, first << shift & 0x02
+    return first >> 6 == 2 and not shows_existing and not shown

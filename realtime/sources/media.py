@@ -72,6 +72,7 @@ class _Reader:
         self._restamp()
         self._convert = VideoReformatter()
         self._ends: dict[int, int] = {}  # of the last packet of each stream: sound may outlast the picture
+        self._is_partial = False  # the last packet
         self._time = 0.0
         self._any = False
 
@@ -87,8 +88,13 @@ class _Reader:
                     yield self._picture(frame), time
         finally:
             self.close()
-            if damaged := self._decoder.damaged:
-                _log.warning("%s: %d damaged packets were skipped", self._name, damaged)
+            if lost := self._decoder.lost:
+                what = (
+                    "1 packet could not be decoded and was"
+                    if lost == 1
+                    else f"{lost} packets could not be decoded and were"
+                )
+                _log.warning("%s is damaged: %s skipped", self._name, what)
 
     def _open(self) -> None:
         self._container = self._opened()
@@ -173,24 +179,26 @@ class _Reader:
             raise SourceError(self._broken_off(broken))
 
     def _note_end(self, packet: Any) -> None:
+        if packet.size:
+            self._is_partial = packet.is_corrupt
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is not None:
             index, end = packet.stream.index, stamp + (packet.duration or 0)
             self._ends[index] = max(self._ends.get(index, end), end)
 
     def _cut_short(self) -> bool:
-        """Whether the end came long before the header says, or in the middle of damage."""
+        """Return whether the end came long before the header says, or in the middle of a packet."""
         container = self._container
         if self.info.live or not container.format.name.startswith(_LENGTH_IN_HEADER):
             return False
         end = (container.duration or 0) / av.time_base  # at least: the first packet may come after 0
         streams = container.streams
         seen = max((last * (exact(streams[i].time_base) or 0) for i, last in self._ends.items()), default=end)
-        return self._decoder.ends_damaged or end - seen > max(0.5, end / 50)
+        return self._is_partial or end - seen > max(0.5, end / 50)
 
     def _broken_off(self, why: str | None) -> str:
         local = self._media.timeout is None
-        why = why or ("the file is truncated or damaged" if local else "the connection was lost")
+        why = why or ("the file is truncated" if local else "the connection was lost")
         if not self._any:
             is_mp4 = self._container.format.name.startswith("mov")
             remedy = _INDEX_LAST if is_mp4 else "check the connection, and try again"

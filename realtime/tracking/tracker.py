@@ -308,7 +308,7 @@ def _check_frame(frame: object) -> None:
     """Check that a frame is one; ``Frame`` itself has checked what it holds."""
     if not isinstance(frame, Frame):
         raise NasionError(
-            f"the tracker was given a {type(frame).__name__}; "
+            f"the tracker was given an object of type {type(frame).__name__}; "
             "give a nasion.Frame(image=picture, time=seconds, index=number)"
         )
 
@@ -328,8 +328,8 @@ def _chosen(options: TrackerOptions | None, overrides: dict[str, Any]) -> Tracke
         )
     if not isinstance(options, TrackerOptions):
         raise NasionError(
-            f"a tracker was given a {type(options).__name__} in place of its options; give a TrackerOptions, "
-            "or single options by name, such as Tracker(max_faces=1)"
+            f"a tracker was given {options!r:.60} ({type(options).__name__}) in place of its options; give a "
+            "TrackerOptions, or single options by name, such as Tracker(max_faces=1)"
         )
     return options.but(**overrides)
 

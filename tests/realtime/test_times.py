@@ -11,6 +11,8 @@ import pytest
 
 from nasion.engines.errors import NasionError
 from nasion.realtime.faces import Frame
+from nasion.realtime.pipeline import Pipeline
+from nasion.realtime.sources import SourceInfo
 
 from ..support.disc_stories import make
 from ..support.fake_networks import RED, Disc, draw, frame
@@ -151,15 +153,61 @@ def test_times_that_are_unlikely_to_be_seconds_are_told_once(name, caplog):
         [EPOCH + time for time in STEADY],
         [np.float32(time) for time in STEADY],
         [i / 1000 for i in range(COUNT)],
-        [float(i) for i in range(COUNT)],
+        [1.01 * i + 0.02 * (i % 3) for i in range(COUNT)],
         [-1e6 + time for time in STEADY],
         [time if i % 5 else max(time - 1 / 30, 0) for i, time in enumerate(STEADY)],
         [*STEADY[:10], *STEADY[:10], *STEADY[:10]],
     ],
-    ids=["30", "since 1970", "float32", "1000 a second", "one a second", "negative", "a few repeat", "begins again"],
+    ids=[
+        "30",
+        "since 1970",
+        "float32",
+        "1000 a second",
+        "about one a second",
+        "negative",
+        "a few repeat",
+        "begins again",
+    ],
 )
 def test_times_that_may_be_seconds_are_not_warned_of(times, caplog):
     follow(times)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("step", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("zero", [0.0, EPOCH])
+def test_numbers_of_frames_as_times_are_told_once(step, zero, caplog):
+    follow([zero + step * i for i in range(COUNT)])
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"advances by {step:g} s each; so landmarks are not smoothed" in record.getMessage()
+    assert "If these are the numbers of frames, divide them by the frame rate" in record.getMessage()
+
+
+def test_numbers_of_every_fifth_frame_as_times_are_told_once(caplog):
+    follow([5.0 * i for i in range(COUNT)])
+    (record,) = caplog.records
+    assert "if these are the numbers of frames, divide them by the frame rate" in record.getMessage()
+
+
+def test_a_few_whole_seconds_are_not_warned_of(caplog):
+    follow([*STEADY[:10], 2.0, 3.0, 5.0, *[5 + time for time in STEADY[1:17]]])
+    assert not caplog.records
+
+
+class Slides(list):
+    """A source of frames that are already there."""
+
+    info = SourceInfo("slides", 320, 240)
+
+    def close(self):
+        pass
+
+
+def test_a_slideshow_in_a_pipeline_is_not_warned_of(caplog):
+    slides = [Frame(draw(Disc(RED, 160, 120)), float(i), i) for i in range(COUNT)]
+    with Pipeline(Slides(slides), make()) as pipeline:
+        assert len(list(pipeline)) == COUNT
     assert not caplog.records
 
 

@@ -245,6 +245,15 @@ class Trained:
         return self.learner.exported().eval()
 
 
+def _recipe_of(path: Path, name: object) -> Recipe:
+    """Return the recipe that the checkpoint at ``path`` names."""
+    if not isinstance(name, str):
+        raise ModelError(f"{path}: does not name its recipe; give best.pt or latest.pt of a run of nasion train")
+    if name not in all_recipes():
+        raise ModelError(f"{path}: is of recipe {name!r}, which this version of nasion does not have; give another")
+    return recipe_named(name)
+
+
 def load_trained(path: Path) -> Trained:
     """Read ``best.pt`` or ``latest.pt`` of a run.
 
@@ -254,7 +263,7 @@ def load_trained(path: Path) -> Trained:
     try:
         saved = checkpoint.load(path)
         description = saved["description"]
-        recipe = recipe_named(str(description.get("recipe")))
+        recipe = _recipe_of(path, description.get("recipe"))
         try:
             options = Options.of_checkpoint(description)
             learner = recipe.build(options)

@@ -233,8 +233,8 @@ def test_what_a_caller_does_to_the_points_does_not_reach_the_tracker():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("picture.jpg", r"given a str; give a nasion\.Frame\(image="),
-        (np.zeros((4, 4, 3), np.uint8), "given a ndarray; give a nasion.Frame"),
+        ("picture.jpg", r"given an object of type str; give a nasion\.Frame\(image="),
+        (np.zeros((4, 4, 3), np.uint8), "given an object of type ndarray; give a nasion.Frame"),
     ],
 )
 def test_what_is_no_frame_is_refused_with_what_was_given_and_what_is_allowed(value, message):

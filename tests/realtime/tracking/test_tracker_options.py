@@ -113,8 +113,11 @@ def test_numbers_of_numpy_are_taken_and_kept_as_those_of_python():
     [
         ("x.onnx", r"given 'x\.onnx' in place of its options; name the network: Tracker\(model='x\.onnx'\); .*track\("),
         (Path("x.onnx"), r"Tracker\(model='x\.onnx'\)"),
-        ({"max_faces": 1}, r"given a dict in place of its options; give a TrackerOptions, or single options by name"),
-        ((), "given a tuple in place of its options"),
+        (
+            {"max_faces": 1},
+            r"given \{'max_faces': 1\} \(dict\) in place of its options; give a TrackerOptions, or single",
+        ),
+        ((), r"given \(\) \(tuple\) in place of its options"),
     ],
 )
 def test_what_are_no_options_is_refused_with_what_to_write(given, message):

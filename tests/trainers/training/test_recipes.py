@@ -6,6 +6,7 @@ import io
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -178,11 +179,41 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not a file"):
         load_trained(tmp_path / "none.pt")
     (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(ModelError, match=r"broken\.pt: cannot be read"):
+    with pytest.raises(ModelError, match=r"broken\.pt: is damaged or cut short; give a checkpoint"):
         load_trained(tmp_path / "broken.pt")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="not a checkpoint of nasion train"):
         load_trained(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; give a checkpoint of nasion train, or a state dict"),
+        (b"some text", r"is no file of torch\.save; give a checkpoint"),
+        (b"\x80\x02x", "cannot be read as tensors and plain data, .* could run code"),
+    ],
+)
+def test_what_torch_cannot_load_is_said_plainly(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(ModelError, match=rf"a\.pt: {message}"):
+        load_trained(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({}, "does not name its recipe; give best.pt or latest.pt"),
+        ({"recipe": ["rdfn"]}, "does not name its recipe"),
+        ({"recipe": "of-theirs"}, "is of recipe 'of-theirs', which this version of nasion does not have"),
+    ],
+)
+def test_a_checkpoint_without_a_known_recipe_is_named(
+    tmp_path: Path, description: dict[str, Any], message: str
+) -> None:
+    checkpoint.save({"average": {}, "description": description, "step": 1, "figures": {}}, tmp_path / "a.pt")
+    with pytest.raises(ModelError, match=rf"a\.pt: {message}"):
+        load_trained(tmp_path / "a.pt")
 
 
 def test_the_first_detectors_load_by_the_names_they_were_saved_with(tmp_path: Path) -> None:
