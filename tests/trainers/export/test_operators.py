@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from nasion.engines.operators import reference
-from nasion.trainers.export.files import nodes, operators
+from nasion.trainers.export import nodes
+from nasion.trainers.networks import operators
 from nasion.trainers.networks.decoding import reweighted
 
 Array = NDArray[np.float32]
