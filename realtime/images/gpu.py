@@ -78,7 +78,10 @@ class GpuPixels:
         return from_crops(regions, size)
 
     def letterbox(self, width: int, height: int) -> tuple[FloatArray, FloatArray]:
-        """Return the transform (1,2,3) from the image reduced to ``width`` x ``height``, and pixels per pixel (4,)."""
+        """Return the transform (1,2,3) from the image reduced to ``width`` x ``height``, and pixels per pixel (4,).
+
+        The reduced image is one large crop that extends beyond the image.
+        """
         full_height, full_width, _ = self.shape
         x, y = full_width / width, full_height / height
         transform = np.array([[[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]]], np.float32)
