@@ -1,8 +1,8 @@
 """Bounding boxes, similarity transforms and crops, shared by training and inference.
 
-Pixels: the centre of the top-left pixel is (0, 0), so an image of width w covers -0.5 .. w - 0.5, and resizing by s maps
-x to (x + 0.5) s - 0.5, in float, never rounded. A box is (x0, y0, x1, y1). A transform is (2, 3) float32 and maps a
-column (x, y, 1).
+Pixels: the centre of the top-left pixel is (0, 0), so an image of width w covers -0.5 .. w - 0.5, and resizing by s
+maps x to (x + 0.5) s - 0.5, in float, never rounded. A box is (x0, y0, x1, y1). A transform is (2, 3) float32 and maps
+a column (x, y, 1).
 """
 
 from __future__ import annotations

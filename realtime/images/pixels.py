@@ -1,7 +1,7 @@
 """Interface to frame images on any device, and its implementation on the host.
 
-The tracker accesses pixels for three purposes only: to crop faces, to letterbox the whole image for the detector, and to
-detect shot changes. All three go through ``Pixels``. ``images/gpu.py`` implements it on a GPU.
+The tracker accesses pixels for three purposes only: to crop faces, to letterbox the whole image for the detector, and
+to detect shot changes. All three go through ``Pixels``. ``images/gpu.py`` implements it on a GPU.
 """
 
 from __future__ import annotations
