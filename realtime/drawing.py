@@ -172,7 +172,7 @@ def _covers(corner: tuple[int, ...], width: int, height: int, boxes: Sequence[Se
 
 
 def _mixed(image: Image, points: FloatArray, colour: Colour, alpha: FloatArray) -> list[list[float]]:
-    """Blend ``colour`` by ``alpha`` (n,) with the pixels at ``points`` (n, 2), because cv2 draws only opaque colours."""
+    """Blend ``colour`` by ``alpha`` (n,) with the pixels at ``points`` (n, 2), as cv2 draws opaque colours only."""
     limit = np.array(image.shape[1::-1]) - 1
     x, y = np.clip(np.nan_to_num(points), 0, limit).astype(int).T
     under = image[y, x].astype(np.float32)

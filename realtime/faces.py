@@ -239,11 +239,12 @@ def _equal(a: object, b: object) -> bool:
 
 def _no_picture(image: object) -> str:
     if not isinstance(image, np.ndarray):
-        hint = "; a capture reads None at the end of a video, or where a camera fails" if image is None else ""
+        hint = "; a capture returns None at the end of a video, or if a camera fails" if image is None else ""
         return f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8{hint}"
     return (
         f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape (height, width, 3), "
-        "of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), of BGRA cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR)"
+        "convert a grey image with cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), BGRA with "
+        "cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR)"
     )
 
 

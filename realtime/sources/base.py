@@ -191,8 +191,7 @@ def _nothing(info: SourceInfo, time_range: TimeRange, last: float | None) -> str
     if time_range.start is None and time_range.end is None:
         return f"{info.name}: no frame in it can be decoded; it is damaged or empty"
     if last is not None and last >= (time_range.start or 0.0):
-        return (
-            f"{info.name}: no frame lies between {time_range.start or 0.0:g} s and {time_range.end:g} s; widen the cut"
-        )
+        begin, end = time_range.start or 0.0, time_range.end
+        return f"{info.name}: no frame lies between {begin:g} s and {end:g} s; widen the time range"
     length = f"lasts {info.duration:.2f} s" if info.duration is not None else "ends before"
     return f"{info.name}: start is {time_range.start:g} s, but it {length}; give an earlier start"
