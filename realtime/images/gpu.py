@@ -44,7 +44,7 @@ class GpuPixels:
 
         Args:
             cropper: crop kernel of the GPU that holds the image.
-            picture: addresses and layout of the stored image.
+            ``picture``: addresses and layout of the stored image.
             download: copies the image to the host, upright; also keeps its memory alive.
             upright: (2, 3) transform from pixels of the upright image to pixels of the stored one; None if they are the
                 same.

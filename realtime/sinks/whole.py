@@ -41,7 +41,7 @@ class WholeFile(Closing):
         return len(piece)
 
     def flush(self) -> None:
-        """Do nothing, because writes are unbuffered. Needed by pyarrow."""
+        """Return at once, because writes are unbuffered. Needed by pyarrow."""
 
     def reserve(self, size: int) -> None:
         """Reserve space for the next ``size`` bytes by writing zeros; ``close`` releases what was not used.

@@ -120,7 +120,7 @@ class Networks(Closing):
         return [results[i] for i in range(len(trackers))]
 
     def close(self) -> None:
-        """Do nothing: the owner of the networks closes them."""
+        """Leave the networks open: their owner closes them."""
 
 
 class _Watch:

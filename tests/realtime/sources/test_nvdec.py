@@ -247,7 +247,7 @@ def test_pictures_that_the_kernel_does_not_take_are_fetched_and_the_reason_is_to
     assert [number_of(frame.image) for frame in frames] == list(range(8))
     assert [type(frame) for frame in frames] == [Frame] * 8
     assert len(fake.fetched) == 8
-    (told,) = [each.message for each in caplog.records if "fetched" in each.message]
+    (told,) = [each.message for each in caplog.records if "copied to the host" in each.message]
     assert f"images are {stored} of 64x48, and the crop kernel needs nv12 (8 bits) of even width" in told
 
 
