@@ -62,7 +62,7 @@ class Reading(Closing):
             self.header: Header = next(self._records)
         if self.header.format > FORMAT:
             raise SourceError(
-                f"{str(path)!r} is of format {self.header.format}; this nasion reads up to {FORMAT}: update it"
+                f"{str(path)!r} has format {self.header.format}; this version reads up to {FORMAT}; update nasion"
             )
 
     def __iter__(self) -> Self:

@@ -166,7 +166,7 @@ def _camera_named(
             raise SourceError(f"{error}; {hint}") from error
         raise
     if hint:
-        _log.warning("camera %d is taken; %s", number, hint)
+        _log.warning("using camera %d; %s", number, hint)
     return camera
 
 
@@ -235,7 +235,7 @@ def _pattern_options(text: str) -> tuple[bool, float, int]:
             return mode == "live", seconds, seed
     except ValueError:
         seconds = math.nan
-    raise SourceError(f"{text!r} is no pattern; allowed: pattern: or pattern:live, then ?seconds=5&seed=1 if wanted")
+    raise SourceError(f"{text!r} is not a pattern; allowed: pattern: or pattern:live, optionally with ?seconds=5&seed=1")
 
 
 def _render(motion: CameraMotion, start: float, pace: threading.Event | None) -> Pictures:

@@ -80,9 +80,9 @@ class OneEuro:
         self._speed = (1 - share) * self._speed + (share / (step * size)) * change
         pace: FloatArray = np.hypot(self._speed[:, :1], self._speed[:, 1:])
         weight = circle * setting.cutoff + (circle * setting.beta) * pace
-        calmed: FloatArray = self._points + change * (weight / (1 + weight))
-        self._points = calmed
-        return calmed.copy()  # the caller may modify it
+        smoothed: FloatArray = self._points + change * (weight / (1 + weight))
+        self._points = smoothed
+        return smoothed.copy()  # the caller may modify it
 
 
 class Smoother:
