@@ -235,7 +235,9 @@ def _pattern_options(text: str) -> tuple[bool, float, int]:
             return mode == "live", seconds, seed
     except ValueError:
         seconds = math.nan
-    raise SourceError(f"{text!r} is not a pattern; allowed: pattern: or pattern:live, optionally with ?seconds=5&seed=1")
+    raise SourceError(
+        f"{text!r} is not a pattern; allowed: pattern: or pattern:live, optionally with ?seconds=5&seed=1"
+    )
 
 
 def _render(motion: CameraMotion, start: float, pace: threading.Event | None) -> Pictures:

@@ -78,5 +78,7 @@ def test_an_image_that_is_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["float32", "int32"])
 def test_an_image_of_numbers_that_are_no_picture_says_which_are(tmp_path: Path, kind: str) -> None:
     cv2.imwrite(str(tmp_path / "depth.tiff"), np.ones((48, 64), kind))
-    with pytest.raises(SourceError, match=rf"depth\.tiff: its values are {kind}; allowed: integers of 8 or 16 bits; .* as PNG"):
+    with pytest.raises(
+        SourceError, match=rf"depth\.tiff: its values are {kind}; allowed: integers of 8 or 16 bits; .* as PNG"
+    ):
         open_source(tmp_path / "depth.tiff")
