@@ -1,1 +1,1 @@
-"""Video in, faces out."""
+"""Real-time face tracking: sources, tracking and sinks."""

@@ -1,4 +1,4 @@
-"""The two kinds of array that everything here handles, and what counts as a number in the output of a network."""
+"""Array types, and checks of the values in network outputs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
-"""Points, boxes, transforms, scores."""
+"""Array of landmarks, bounding boxes, transforms or scores."""
 Image = NDArray[np.uint8]
-"""BGR, (height, width, 3)."""
+"""BGR image, (height, width, 3)."""
 
 FARTHEST = 1e6
-"""Pixels from the corner of a picture, beyond which no point or box of a face lies."""
+"""Largest absolute coordinate of a landmark or bounding box, in pixels of the image."""
 
 
 def probability(values: FloatArray) -> FloatArray:
-    """Return scores, presence or confidence within 0..1: what is not finite is 0, all else is clipped."""
+    """Clip scores, presence or confidence to 0..1; values that are not finite become 0."""
     finite = np.where(np.isfinite(values), values, np.float32(0))
     clipped: FloatArray = np.minimum(np.maximum(finite, np.float32(0)), np.float32(1))
     return clipped
 
 
 def possible(places: FloatArray, axes: int | tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return whether all coordinates along ``axes`` are finite and within ``FARTHEST``."""
-    return np.asarray((np.abs(places) < FARTHEST).all(axis=axes))  # false for NaN, too
+    """Return True where all coordinates along ``axes`` are finite and below ``FARTHEST`` in absolute value."""
+    return np.asarray((np.abs(places) < FARTHEST).all(axis=axes))  # also False for NaN

@@ -1,4 +1,4 @@
-"""Bounded channels that close from either end: what joins the threads of the pipeline."""
+"""Bounded channels between threads that either end can close."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ WhenFull = Literal["wait", "drop_oldest"]
 
 
 class Channel(Generic[T]):
-    """A queue of at most ``capacity`` items between senders and one receiver, who iterates over it.
+    """Bounded queue between senders and one receiver, which iterates over it.
 
-    The sender ends it with ``close``: what is queued still arrives, then the iteration ends or raises the
-    error that was passed on. The receiver ends it with ``cancel``: what is queued is discarded and ``put``
-    answers False. Waiting costs nothing: there is no polling.
+    The sender ends it with ``close``: queued items are still delivered, then the iteration ends or raises the error
+    passed to ``close``. The receiver ends it with ``cancel``: queued items are discarded and ``put`` returns False.
+    Waiting does not poll.
     """
 
     def __init__(self, capacity: int, *, when_full: WhenFull = "wait") -> None:
-        """Make an open channel; when full, ``put`` waits or drops the oldest item and counts it.
+        """Build an open channel of at most ``capacity`` items; a full one waits in ``put`` or drops its oldest item.
 
         Raises:
-            ValueError: a capacity below 1, or an unknown policy.
+            ValueError: ``capacity`` is below 1, or ``when_full`` is unknown.
         """
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}; it must be at least 1")
@@ -40,15 +40,15 @@ class Channel(Generic[T]):
 
     @property
     def dropped(self) -> int:
-        """Items dropped so far because the receiver was slower than the sender."""
+        """Number of items dropped so far because the receiver was slower than the sender."""
         return self._dropped
 
     def __len__(self) -> int:
-        """Items waiting."""
+        """Return the number of queued items."""
         return len(self._items)
 
     def put(self, item: T) -> bool:
-        """Queue an item, and say whether the channel was still open to take it."""
+        """Queue an item and return True, or return False if the channel is closed."""
         with self._emptied:
             while not self._closed and not self._drops and len(self._items) >= self._capacity:
                 self._emptied.wait()
@@ -62,9 +62,9 @@ class Channel(Generic[T]):
             return True
 
     def close(self, error: BaseException | None = None) -> None:
-        """End it from the sender's side; ``error`` is raised in the receiver after the last item.
+        """Close the channel from the sender's end; ``error`` is raised in the receiver after the last item.
 
-        A channel already closed stays as it is.
+        Has no effect on a channel that is already closed.
         """
         with self._filled:
             if not self._closed:
@@ -72,7 +72,7 @@ class Channel(Generic[T]):
             self._wake()
 
     def cancel(self) -> None:
-        """End it from the receiver's side: discard what waits, and the error with it."""
+        """Close the channel from the receiver's end and discard queued items and the error."""
         with self._filled:
             self._closed, self._error = True, None
             self._items.clear()
@@ -83,7 +83,7 @@ class Channel(Generic[T]):
         self._emptied.notify_all()
 
     def __iter__(self) -> Self:
-        """Return itself: each item arrives once."""
+        """Return the channel itself; each item is delivered once."""
         return self
 
     def __next__(self) -> T:
@@ -106,4 +106,4 @@ class Channel(Generic[T]):
         try:
             raise error
         finally:
-            del error  # a traceback that reaches its own error would keep whole frames of video alive
+            del error  # a traceback that refers to its own error would keep video frames alive

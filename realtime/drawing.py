@@ -1,4 +1,4 @@
-"""Draw faces into an image: landmarks, the lines of their scheme, box and identity."""
+"""Drawing of faces: landmarks, the lines of their scheme, bounding box and track ID."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .faces import Face, FloatArray, Image
 
 Colour = tuple[int, int, int]
 
-_SHIFT = 4  # cv2 draws at 1/16 pixel
-_REACH = 100_000  # pixels; points further out are drawn there, so that cv2's integers cannot overflow
-_LINE_ALPHA = 0.75  # lines step back behind the dots, which are what was measured
-_FAINT = 0.2  # a point of no confidence can still be seen
-_LEAST_FOR_LINES, _LEAST_FOR_LABEL = 60, 40  # pixels of a face's side
+_SHIFT = 4  # fractional bits of cv2 coordinates: 1/16 pixel
+_REACH = 100_000  # pixels; coordinates are clipped to this so that cv2's integers cannot overflow
+_LINE_ALPHA = 0.75  # lines are fainter than the dots, which are the measured landmarks
+_FAINT = 0.2  # opacity of a landmark with confidence 0, so that it stays visible
+_LEAST_FOR_LINES, _LEAST_FOR_LABEL = 60, 40  # minimum side of a face in pixels
 _BLACK: Colour = (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """Sizes in pixels that suit one face, and its colour."""
+    """Drawing sizes in pixels and colour for one face."""
 
     colour: Colour
     side: float
@@ -50,16 +50,16 @@ class _Pen:
 
 
 PARTS = ("box", "label", "landmarks", "lines")
-"""What ``draw`` can draw of a face."""
+"""Parts of a face that ``draw`` can draw."""
 
 Draw = Callable[[Image, Sequence[Face]], Image]
 
 
 def drawing(parts: Collection[str]) -> Draw:
-    """Return ``draw`` for some of ``PARTS``.
+    """Return ``draw`` limited to some of ``PARTS``.
 
     Raises:
-        NasionError: there is no such part.
+        NasionError: a part is unknown.
     """
     if unknown := [part for part in parts if part not in PARTS]:
         raise NasionError(f"{unknown[0]!r} cannot be drawn; allowed: {', '.join(PARTS)}, or none")
@@ -68,8 +68,8 @@ def drawing(parts: Collection[str]) -> Draw:
 
 
 def colour_of(identity: int) -> Colour:
-    """BGR of an identity: always the same for one number, and far from those of its neighbours."""
-    hue = (0.35 + (identity - 1) * 0.618034) % 1.0  # steps of the golden ratio keep clear of all earlier hues
+    """Return the BGR colour of a track ID: always the same for one ID, and far from those of neighbouring IDs."""
+    hue = (0.35 + (identity - 1) * 0.618034) % 1.0  # golden-ratio steps stay far from all earlier hues
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.7, 1.0)
     return round(255 * blue), round(255 * green), round(255 * red)
 
@@ -83,15 +83,16 @@ def draw(
     box: bool = True,
     label: bool = True,
 ) -> Image:
-    """Return a copy of ``image`` with ``faces`` drawn in; sizes go with the size of each face.
+    """Return a copy of ``image`` with ``faces`` drawn; line and dot sizes scale with each face.
 
     Args:
-        image: BGR (height, width, 3); stays as it is.
-        faces: in pixels of ``image``; may reach beyond it. Landmarks that are not finite are left out.
-        landmarks: a dot at each landmark, fainter the lower its confidence.
-        lines: the lines of the scheme, where it is known; not in faces smaller than 60 pixels.
-        box: the box around the landmarks.
-        label: the identity beside the box, where it covers no face; not for faces smaller than 40 pixels.
+        image: BGR (height, width, 3); not modified.
+        faces: faces in pixels of ``image``; may extend beyond it. Landmarks that are not finite are skipped.
+        landmarks: draw a dot at each landmark, fainter the lower its confidence.
+        lines: draw the lines of the scheme if it is known; not for faces smaller than 60 pixels.
+        box: draw the bounding box of the landmarks.
+        label: draw the track ID beside the bounding box, where it covers no face if possible; not for faces smaller
+            than 40 pixels.
     """
     canvas = image.copy()
     for face in faces:
@@ -102,7 +103,7 @@ def draw(
             _draw_lines(canvas, image, face, pen)
         if landmarks:
             _draw_dots(canvas, image, face, pen)
-    if label:  # at the end, so that no other face covers a label
+    if label:  # last, so that no other face covers a label
         taken = [face.box.tolist() for face in faces if np.isfinite(face.box).all()]
         for face in faces:
             pen = _Pen.of(face)
@@ -134,9 +135,9 @@ def _draw_lines(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
 def _draw_dots(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
     alpha = _alpha(face)
     fixed = _fixed(face.landmarks).tolist()
-    # The faintest first: where dots meet, the surer one lies on top.
+    # Draw in order of confidence, so that of overlapping dots the most confident is on top.
     order = sorted(_finite(face.landmarks), key=lambda i: float(alpha[i]))
-    # A dark rim keeps the dots visible on any skin and background; a small face has no room for one.
+    # A dark rim keeps the dots visible on any skin and background; it shrinks with the dot on small faces.
     rim = pen.dot + min(0.8, pen.dot / 3)
     for radius, colour, strength in ((rim, _BLACK, 0.6), (pen.dot, pen.colour, 1.0)):
         colours = _mixed(image, face.landmarks, colour, strength * alpha)
@@ -145,13 +146,13 @@ def _draw_dots(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
 
 
 def _draw_label(canvas: Image, face: Face, pen: _Pen, taken: Sequence[Sequence[float]]) -> list[float]:
-    """Draw the identity where it covers none of the boxes ``taken``, if there is such a place; return its box."""
+    """Draw the track ID where it covers none of the boxes ``taken``, if possible, and return the box of the label."""
     text, thick = str(face.id), 1 if pen.text < 0.8 else 2
     (width, height), descent = cv2.getTextSize(text, _FONT, pen.text, thick)
     pad = max(2, height // 3)
     width, height = width + 2 * pad, height + descent + pad
     x0, y0, x1, y1 = face.box.tolist()
-    # above the box, below it, and on its sides; moved into the image where that is outside
+    # above, below, left and right of the bounding box; clipped to the image
     corners = ((x0, y0 - height - pad), (x0, y1 + pad), (x0 - width - pad, y0), (x1 + pad, y0))
     limits = max(canvas.shape[1] - width, 0), max(canvas.shape[0] - height, 0)
     places = [
@@ -165,13 +166,13 @@ def _draw_label(canvas: Image, face: Face, pen: _Pen, taken: Sequence[Sequence[f
 
 
 def _covers(corner: tuple[int, ...], width: int, height: int, boxes: Sequence[Sequence[float]]) -> bool:
-    """Tell if a label at ``corner`` covers a part of any box."""
+    """Return True if a label at ``corner`` overlaps any box."""
     left, top = corner
     return any(left < x1 and x0 < left + width and top < y1 and y0 < top + height for x0, y0, x1, y1 in boxes)
 
 
 def _mixed(image: Image, points: FloatArray, colour: Colour, alpha: FloatArray) -> list[list[float]]:
-    """``colour`` mixed by ``alpha`` (n,) into the pixels at ``points`` (n, 2): cv2 draws opaque only."""
+    """Blend ``colour`` by ``alpha`` (n,) with the pixels at ``points`` (n, 2), as cv2 draws opaque colours only."""
     limit = np.array(image.shape[1::-1]) - 1
     x, y = np.clip(np.nan_to_num(points), 0, limit).astype(int).T
     under = image[y, x].astype(np.float32)
@@ -190,7 +191,7 @@ def _finite(points: FloatArray) -> list[int]:
 
 
 def _fixed(points: FloatArray) -> NDArray[np.int32]:
-    """Points in the 1/16 pixels that cv2 takes."""
+    """Convert points to cv2's fixed-point coordinates of 1/16 pixel."""
     bounded = np.clip(np.nan_to_num(points), -_REACH, _REACH)
     fixed: NDArray[np.int32] = np.rint(bounded * (1 << _SHIFT)).astype(np.int32)
     return fixed

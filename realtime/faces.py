@@ -1,4 +1,4 @@
-"""Frames and faces, the two things that travel through the pipeline."""
+"""Frames and faces, the two types that pass through the pipeline."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
     "scheme_of",
 ]
 
-_BYTES, _BGR = np.dtype(np.uint8), (3,)  # what a picture is made of, and its shape after height and width
+_BYTES, _BGR = np.dtype(np.uint8), (3,)  # dtype of an image, and its shape after height and width
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -45,9 +45,10 @@ class Frame:
 
     Attributes:
         image: BGR, uint8, (height, width, 3), upright.
-        time: seconds, strictly increasing within a video: since its start, or of any other clock. Kept as a float.
-        index: number of the frame within the source, from 0. Kept as an int.
-        source: name of the source; None for the only one.
+        time: seconds since the start of the video, or of any other clock; strictly increasing within a video. Stored
+            as a float.
+        index: number of the frame within the source, from 0. Stored as an int.
+        source: name of the source; None if there is only one.
     """
 
     image: Image
@@ -56,10 +57,10 @@ class Frame:
     source: str | None = None
 
     def __post_init__(self) -> None:
-        """Check every value.
+        """Validate all fields.
 
         Raises:
-            NasionError: one is not allowed.
+            NasionError: a value is not allowed.
         """
         image = self.image
         if not isinstance(image, np.ndarray) or image.dtype != _BYTES or image.shape[2:] != _BGR or not image.size:
@@ -71,96 +72,96 @@ class Frame:
 
     @property
     def pixels(self) -> Image | Pixels:
-        """The picture where it lies, for whoever can use it there; ``image`` is always on the host."""
+        """Image on the device that holds it. ``image`` is always on the host."""
         return self.image
 
     @property
     def device(self) -> str:
-        """Where the picture lies: ``cpu`` or ``cuda:N``."""
+        """Device that holds the image: ``cpu`` or ``cuda:N``."""
         return "cpu"
 
     @property
     def width(self) -> int:
-        """Pixels from left to right."""
+        """Width in pixels."""
         return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
-        """Pixels from top to bottom."""
+        """Height in pixels."""
         return int(self.pixels.shape[0])
 
     def copy(self) -> Self:
-        """The same with pixels of its own, as a decoder has just left them."""
+        """Return a copy of the frame that owns its pixels, as if freshly decoded."""
         return replace(self, image=self.image.copy())
 
     def __repr__(self) -> str:
-        """In one line, the image by its size."""
+        """Return one line that shows the size of the image instead of its pixels."""
         named = "" if self.source is None else f", source={self.source!r}"
         return f"{type(self).__name__}({self.width}x{self.height}, time={self.time:.6g}, index={self.index}{named})"
 
 
 class DeviceFrame(Frame):
-    """A frame whose pixels lie elsewhere, on a GPU: they come to the host when somebody asks for ``image``, once."""
+    """Frame whose pixels are in GPU memory. The first access to ``image`` copies them to the host, once."""
 
     __slots__ = ("_pixels",)
     _pixels: Pixels
 
     def __init__(self, pixels: Pixels, time: float, index: int, source: str | None = None) -> None:
-        """Make a frame of these pixels."""
+        """Build a frame from pixels on a device."""
         for name, value in (("_pixels", pixels), ("time", time), ("index", index), ("source", source)):
             object.__setattr__(self, name, value)  # as the __init__ of a frozen dataclass does
 
     @property
     def pixels(self) -> Pixels:
-        """The picture where it lies."""
+        """Image on its device."""
         return self._pixels
 
     @property
     def device(self) -> str:
-        """Where the picture lies, ``cuda:N``."""
+        """Device that holds the image, ``cuda:N``."""
         return self._pixels.device
 
     @property
     def image(self) -> Image:
-        """The picture on the host, BGR."""
+        """BGR image on the host."""
         return self._pixels.image
 
     def copy(self) -> Self:
-        """The same, not yet on the host."""
+        """Return the same frame, not yet copied to the host."""
         return type(self)(self._pixels.copy(), self.time, self.index, self.source)
 
     def __repr__(self) -> str:
-        """In one line, without fetching the image."""
+        """Return one line, without copying the image to the host."""
         return f"DeviceFrame({self._pixels!r}, time={self.time}, index={self.index})"
 
 
 class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):
-    """Landmarks of a face: a float32 array (n, 2) of x, y that also takes the names of parts.
+    """Landmarks of a face: a float32 array (n, 2) of x, y that can also be indexed by part name.
 
-    ``landmarks["left_eye"]`` is an array (k, 2) of the landmarks of that part; ``landmarks[36]`` and all else is as of
-    any array. Part names are those of the scheme.
+    ``landmarks["left_eye"]`` is an array (k, 2) of the landmarks of that part. ``landmarks[36]`` and any other index
+    behave as for a plain array. Part names are those of the scheme.
 
     Attributes:
-        scheme: the scheme; None where it is not known.
+        scheme: the landmark scheme; None if it is unknown.
     """
 
     scheme: LandmarkScheme | None
 
     def __new__(cls, points: ArrayLike, scheme: LandmarkScheme | None = None) -> Self:
-        """View points (n, 2) as landmarks of a scheme."""
+        """Build landmarks of a scheme from points (n, 2)."""
         array = np.asarray(points, np.float32).view(cls)
         array.scheme = scheme
         return array
 
     def __array_finalize__(self, parent: object) -> None:
-        """Take over the scheme of the array that this one is made from."""
+        """Copy the scheme from the parent array."""
         self.scheme = getattr(parent, "scheme", None)
 
     def __getitem__(self, key: Any) -> Any:
-        """Return the landmarks of a part by its name, or what any array returns.
+        """Return the landmarks of a part by its name; any other key indexes as in a plain array.
 
         Raises:
-            NasionError: the scheme has no such part, or is not known.
+            NasionError: the scheme has no such part, or is unknown.
         """
         if not isinstance(key, str):
             return np.asarray(self)[key]
@@ -172,7 +173,7 @@ class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):
         return np.asarray(self)[list(self.scheme.part(key))]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep the scheme when pickled."""
+        """Pickle the landmarks with their scheme."""
         return Landmarks, (np.array(self), self.scheme)
 
 
@@ -180,17 +181,18 @@ class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):
 class Face:
     """One face in one frame. Coordinates are pixels of the frame; the centre of its top-left pixel is (0, 0).
 
-    ``dataclasses.replace`` changes a face. Two faces are equal if all their values are.
+    Use ``dataclasses.replace`` to change a face. Two faces are equal if all their values are equal.
 
     Attributes:
-        id: identity, from 1, the same for the same person while the tracker follows it.
-        box: (4,) float32: x0, y0, x1, y1 around the landmarks.
-        score: in 0..1, how sure the network is that a face is there.
-        landmarks: (n, 2) float32: x, y of each landmark in the order of its scheme; also takes names of parts.
-        confidence: (n,) float32 in 0..1: probability that the landmark lies within 10 % of the inter-ocular distance.
-        visibility: (n,) uint8: 0 self-occluded, 1 occluded, 2 visible; None where the network does not tell.
-        pose: head pose; None where it is not measured.
-        scheme: name of the landmark scheme; empty for the usual one with that many landmarks, if there is one.
+        id: track ID, from 1; constant for as long as the tracker tracks the face.
+        box: (4,) float32 bounding box of the landmarks: x0, y0, x1, y1.
+        score: probability in 0..1 that the network gives to a face being there.
+        landmarks: (n, 2) float32: x, y of each landmark in the order of its scheme; can be indexed by part name.
+        confidence: (n,) float32 in 0..1: probability that the error of the landmark is within 10 % of the inter-ocular
+            distance.
+        visibility: (n,) uint8: 0 self-occluded, 1 occluded, 2 visible; None if the network does not predict it.
+        pose: head pose; None if it is not measured.
+        scheme: name of the landmark scheme; empty for the usual one with that many landmarks, if any.
     """
 
     id: int
@@ -203,27 +205,27 @@ class Face:
     scheme: str = ""
 
     def __post_init__(self) -> None:
-        """Give the landmarks their scheme."""
+        """Attach the scheme to the landmarks."""
         if type(self.landmarks) is not Landmarks:
             scheme = SCHEMES.get(self.scheme) if self.scheme else scheme_of(len(self.landmarks))
             object.__setattr__(self, "landmarks", Landmarks(self.landmarks, scheme))
 
     @property
     def points(self) -> Never:
-        """Raise an error that names ``landmarks``, the name since version 0.2."""
+        """Raise an error that points to ``landmarks``, the name since version 0.2."""
         raise AttributeError("Face.points is Face.landmarks since nasion 0.2; use face.landmarks")
 
     def __eq__(self, other: object) -> bool:
-        """Compare all values."""
+        """Return True if all values are equal."""
         if not isinstance(other, Face):
             return NotImplemented
         ours, theirs = (tuple(getattr(face, each.name) for each in fields(Face)) for face in (self, other))
         return all(map(_equal, ours, theirs))
 
-    __hash__ = None  # type: ignore[assignment]  # its arrays can be changed
+    __hash__ = None  # type: ignore[assignment]  # its arrays are mutable
 
     def __repr__(self) -> str:
-        """In one line, arrays by their shapes."""
+        """Return one line that shows arrays by their shapes."""
         box = ", ".join(f"{value:.1f}" for value in np.asarray(self.box).ravel()[:4].tolist())
         scheme = f" {self.scheme}" if self.scheme else ""
         return f"Face(id={self.id}, box=[{box}], score={self.score:.3f}, landmarks={self.landmarks.shape}{scheme})"
@@ -237,11 +239,12 @@ def _equal(a: object, b: object) -> bool:
 
 def _no_picture(image: object) -> str:
     if not isinstance(image, np.ndarray):
-        hint = "; a capture reads None at the end of a video, or where a camera fails" if image is None else ""
+        hint = "; a capture returns None at the end of a video, or if a camera fails" if image is None else ""
         return f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8{hint}"
     return (
         f"the image of a frame is {image.dtype} of shape {image.shape}; give BGR uint8 of shape (height, width, 3), "
-        "of grey pictures cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), of BGRA cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR)"
+        "convert a grey image with cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), BGRA with "
+        "cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR)"
     )
 
 

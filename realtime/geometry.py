@@ -1,8 +1,8 @@
-"""Boxes, similarity transforms and crops. Training and running share this one warp.
+"""Bounding boxes, similarity transforms and crops, shared by training and inference.
 
-Pixels: the centre of the top-left pixel is (0, 0), so an image of width w covers -0.5 .. w - 0.5, and
-resizing by s maps x to (x + 0.5) s - 0.5, in float, never rounded. A box is (x0, y0, x1, y1); a transform is
-(2, 3) float32 and maps a column (x, y, 1).
+Pixels: the centre of the top-left pixel is (0, 0), so an image of width w covers -0.5 .. w - 0.5, and resizing by s
+maps x to (x + 0.5) s - 0.5, in float, never rounded. A box is (x0, y0, x1, y1). A transform is (2, 3) float32 and maps
+a column (x, y, 1).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .schemes import LandmarkScheme
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A square of the frame, perhaps turned, that becomes a crop.
+    """Square of the frame, possibly rotated, that becomes a crop.
 
     Attributes:
-        x, y: centre, pixels of the frame.
-        side: length of a side, pixels of the frame.
-        angle: radians by which the face is turned clockwise in the picture; the crop turns it upright.
+        x, y: centre in pixels of the frame.
+        side: side length in pixels of the frame.
+        angle: clockwise rotation of the face in the image, in radians; the crop is rotated so that the face is upright.
     """
 
     x: float
@@ -38,7 +38,7 @@ class Region:
     angle: float = 0.0
 
     def to_crop(self, size: int) -> FloatArray:
-        """Transform (2, 3) from pixels of the frame to pixels of a ``size`` x ``size`` crop."""
+        """Return the transform (2, 3) from pixels of the frame to pixels of a ``size`` x ``size`` crop."""
         scale = size / self.side
         c, s = cos(self.angle) * scale, sin(self.angle) * scale
         centre = (size - 1) / 2
@@ -52,14 +52,14 @@ class Region:
 
 
 def to_frame(points: FloatArray, regions: Sequence[Region], size: int) -> FloatArray:
-    """Points (k, n, 2) found in the ``size`` x ``size`` crops of k regions, in pixels of the frame (k, n, 2)."""
+    """Map points (k, n, 2) in pixels of the ``size`` x ``size`` crops of k regions to pixels of the frame (k, n, 2)."""
     back = np.array([_back(region, size) for region in regions], np.float32).reshape(-1, 3, 2)
     mapped: FloatArray = points @ back[:, :2] + back[:, 2:]
     return mapped
 
 
 def _back(region: Region, size: int) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-    """``Region.to_crop`` undone, for points as rows: (x, y) @ the first two + the third."""
+    """Return the inverse of ``Region.to_crop`` for points as rows: (x, y) @ the first two rows + the third."""
     scale = region.side / size
     c, s = cos(region.angle) * scale, sin(region.angle) * scale
     centre = (size - 1) / 2
@@ -67,27 +67,27 @@ def _back(region: Region, size: int) -> tuple[tuple[float, float], tuple[float, 
 
 
 def from_crops(regions: Sequence[Region], size: int) -> FloatArray:
-    """Transforms (k, 2, 3), each from pixels of the ``size`` x ``size`` crop of a region to pixels of the frame."""
+    """Return transforms (k, 2, 3) from pixels of the ``size`` x ``size`` crop of each region to pixels of the frame."""
     rows = np.array([_back(region, size) for region in regions], np.float32).reshape(-1, 3, 2)
     return np.ascontiguousarray(rows.swapaxes(1, 2))
 
 
 def transform(points: FloatArray, matrix: FloatArray) -> FloatArray:
-    """Map points (..., 2) by a transform (2, 3)."""
+    """Map points (..., 2) with a transform (2, 3)."""
     mapped: FloatArray = points @ matrix[:, :2].T + matrix[:, 2]
     return mapped
 
 
 def invert(matrix: FloatArray) -> FloatArray:
-    """The transform (2, 3) that undoes ``matrix`` (2, 3)."""
+    """Return the inverse (2, 3) of the transform ``matrix`` (2, 3)."""
     inverse: FloatArray = cv2.invertAffineTransform(matrix).astype(np.float32)
     return inverse
 
 
 def warp(image: Image, matrix: FloatArray, size: int) -> Image:
-    """Sample a ``size`` x ``size`` crop; outside the image is black.
+    """Sample a ``size`` x ``size`` crop; pixels outside the image are black.
 
-    A crop reduced by more than two is sampled from a halved image, so that fine texture does not alias.
+    A crop reduced by more than two is sampled from a halved image, to avoid aliasing of fine texture.
     """
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
     shorter = min(image.shape[:2])
@@ -100,21 +100,21 @@ def warp(image: Image, matrix: FloatArray, size: int) -> Image:
         image = cv2.resize(image, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         to_crop = to_crop @ _resize(half[0] / width, half[1] / height, back=True)
         scale, shorter = scale * 2, (shorter + 1) // 2
-    # OpenCV warps four bytes a pixel in half the time that it needs for three.
+    # OpenCV warps four bytes per pixel in half the time of three.
     four = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
     crop = cv2.warpAffine(four, to_crop, (size, size), flags=cv2.INTER_LINEAR)
     return cv2.cvtColor(crop, cv2.COLOR_BGRA2BGR).astype(np.uint8, copy=False)
 
 
 def _neighbourhood(image: Image, matrix: FloatArray, size: int) -> tuple[Image, NDArray[np.float64]]:
-    """The part of the image that the crop can see, and the transform from there to the crop.
+    """Return the part of the image that the crop covers, and the transform from that part to the crop.
 
-    Its bounds are multiples of 16, so that halving it puts the same pixels together as halving the image.
-    In plain numbers, because this runs for every face of every frame and numpy is slow on tiny arrays.
+    The bounds of the part are multiples of 16, so halving it averages the same pixels as halving the image. Computed
+    with Python numbers, because this runs for every face of every frame and numpy is slow on tiny arrays.
     """
     (a, b, x), (c, d, y) = matrix.tolist()
     area, middle = a * d - b * c, (size - 1) / 2
-    reach = (size / 2 + 2) / abs(area)  # two pixels of the crop more than it shows, for the interpolation
+    reach = (size / 2 + 2) / abs(area)  # the crop plus two of its pixels on each side, for the interpolation
     left, right = _span((d * (middle - x) - b * (middle - y)) / area, (abs(b) + abs(d)) * reach)
     top, bottom = _span((a * (middle - y) - c * (middle - x)) / area, (abs(a) + abs(c)) * reach)
     moved = np.array([[a, b, x + a * left + b * top], [c, d, y + c * left + d * top]], np.float64)
@@ -122,26 +122,26 @@ def _neighbourhood(image: Image, matrix: FloatArray, size: int) -> tuple[Image, 
 
 
 def _span(centre: float, reach: float) -> tuple[int, int]:
-    """Bounds in whole sixteens, not below 0, around a stretch of one axis and a pixel on either side."""
+    """Return bounds of an interval of one axis plus a pixel on either side: multiples of 16, not below 0."""
     low, high = math.floor((centre - reach - 1) / 16), math.floor((centre + reach + 1) / 16) + 1
     return max(low * 16, 0), max(high * 16, 0)
 
 
 def _resize(x: float, y: float, *, back: bool) -> FloatArray:
-    """(3, 3) half-pixel resize by (x, y), or the way back."""
+    """Return the transform (3, 3) of a resize by (x, y) about pixel centres at half pixels, or its inverse."""
     if back:
         x, y = 1 / x, 1 / y
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]], np.float32)
 
 
 def box_of(points: FloatArray) -> FloatArray:
-    """Tightest box (..., 4) around points (..., n, 2)."""
-    # numpy reduces along the last axis in half the time
+    """Return the tightest bounding box (..., 4) of points (..., n, 2)."""
+    # numpy needs half the time to reduce along the last axis
     return _bounds(np.ascontiguousarray(points.swapaxes(-1, -2))).reshape(*points.shape[:-2], 4)
 
 
 def _bounds(rows: FloatArray) -> FloatArray:
-    """Least and greatest (..., 2, d) of rows (..., d, n)."""
+    """Return minimum and maximum (..., 2, d) of rows (..., d, n)."""
     bounds = np.empty((*rows.shape[:-2], 2, rows.shape[-2]), np.float32)
     np.minimum.reduce(rows, axis=-1, out=bounds[..., 0, :])
     np.maximum.reduce(rows, axis=-1, out=bounds[..., 1, :])
@@ -149,10 +149,10 @@ def _bounds(rows: FloatArray) -> FloatArray:
 
 
 def roll(points: FloatArray, scheme: LandmarkScheme) -> float:
-    """Angle by which a face is turned clockwise in the picture, radians.
+    """Return the clockwise rotation of a face in the image, in radians.
 
-    From the line between the eyes and the line from the eyes down to the mouth, each as long as it is: in profile the
-    eyes fall together and only the second says anything.
+    Computed from the vector between the eyes and the vector from the eyes down to the mouth, weighted by their lengths:
+    in profile the eyes coincide and only the second one counts.
     """
     return _turn((roll_weights(scheme) @ points).tolist())
 
@@ -164,7 +164,7 @@ def _turn(ways: Sequence[Sequence[float]]) -> float:
 
 @cache
 def roll_weights(scheme: LandmarkScheme) -> FloatArray:
-    """(2, n) weights that take points to the way from left to right eye, and to that from the eyes to the mouth."""
+    """Return weights (2, n) that map landmarks to the vectors from left to right eye and from the eyes to the mouth."""
     weights = np.zeros((2, scheme.count), np.float32)
     left, right, mouth = list(scheme.left_eye), list(scheme.right_eye), list(scheme.mouth)
     weights[0, right], weights[0, left] = 1 / len(right), -1 / len(left)
@@ -174,13 +174,16 @@ def roll_weights(scheme: LandmarkScheme) -> FloatArray:
 
 
 def region_of_points(points: FloatArray, *, margin: float, angle: float = 0.0) -> Region:
-    """The square around points (n, 2), turned upright by ``angle``, ``margin`` times their longer extent."""
+    """Return the square region around points (n, 2) rotated upright by ``angle``, of ``margin`` times their extent.
+
+    The extent is the longer side of their bounding box once they are upright.
+    """
     rotation = np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]], np.float32)
     return _region(box_of(points @ rotation).tolist(), margin, angle)
 
 
 def _region(upright: Sequence[float], margin: float, angle: float) -> Region:
-    """The region whose box is ``upright`` once the frame has been turned back by ``angle``."""
+    """Return the region of ``angle`` whose box is ``upright`` after rotating the frame back by ``angle``."""
     left, top, right, bottom = upright
     x, y = (left + right) / 2, (top + bottom) / 2
     side = max(max(right - left, bottom - top) * margin, 1.0)
@@ -188,12 +191,13 @@ def _region(upright: Sequence[float], margin: float, angle: float) -> Region:
 
 
 def places_of(points: FloatArray, scheme: LandmarkScheme | None, *, margin: float) -> tuple[FloatArray, list[Region]]:
-    """Boxes (k, 4) around the points (k, n, 2) of k faces, and their upright regions as of ``region_of_points``.
+    """Return the bounding boxes (k, 4) of the landmarks (k, n, 2) of k faces, and their upright regions.
 
-    In as few calls as may be, whatever k, because this runs for every frame. Without a scheme nothing is turned.
+    The regions are those of ``region_of_points``; without a scheme their angle is 0. Uses few numpy calls, whatever k,
+    because this runs for every frame.
     """
     turns = [_turn(ways) for ways in (roll_weights(scheme) @ points).tolist()] if scheme else [0.0] * len(points)
-    # rows of x and y as they are, and of x and y turned back
+    # rows of x and y, then of x and y rotated back
     rows = np.array([[[1, 0], [0, 1], [cos(a), sin(a)], [-sin(a), cos(a)]] for a in turns], np.float32)
     bounds = _bounds(rows.reshape(-1, 4, 2) @ points.swapaxes(1, 2))
     upright = bounds[:, :, 2:].reshape(-1, 4).tolist()
@@ -202,19 +206,19 @@ def places_of(points: FloatArray, scheme: LandmarkScheme | None, *, margin: floa
 
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Intersection over union (n, m) of boxes (n, 4) and (m, 4)."""
+    """Return the IoU (n, m) of boxes (n, 4) and (m, 4)."""
     shared, area_a, area_b = _shared(a, b)
     return _ratio(shared, area_a[:, None] + area_b[None, :] - shared)
 
 
 def containment(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Intersection over the smaller of the two (n, m), of boxes (n, 4) and (m, 4)."""
+    """Return the intersection over the smaller area (n, m) of boxes (n, 4) and (m, 4)."""
     shared, area_a, area_b = _shared(a, b)
     return _ratio(shared, np.minimum(area_a[:, None], area_b[None, :]))
 
 
 def _shared(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Areas that boxes (n, 4) and (m, 4) share (n, m), and their own (n,) and (m,)."""
+    """Return the intersection areas (n, m) of boxes (n, 4) and (m, 4), and the areas (n,) and (m,) of the boxes."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     area_a, area_b = (np.clip(each[:, 2:] - each[:, :2], 0, None).prod(axis=1) for each in (a, b))
@@ -222,7 +226,7 @@ def _shared(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray, Float
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    """Quotient, 0 where there is no whole."""
+    """Return ``part`` / ``whole``, 0 where ``whole`` is not positive."""
     ratio: FloatArray = np.divide(part, whole, out=np.zeros_like(part, dtype=np.float32), where=whole > 0)
     return ratio
 
@@ -237,7 +241,7 @@ def to_tensor(crops: Sequence[Image], mean: Sequence[float], std: Sequence[float
 
 
 def fill_planes(planes: FloatArray, image: Image, spec: Spec) -> None:
-    """Write a BGR image (H, W, 3) to planes (3, H, W), normalised as a network's spec says."""
+    """Write a BGR image (H, W, 3) to planes (3, H, W), normalised according to a network's spec."""
     _fill(planes, image, spec.mean, spec.std, rgb=spec.channels == "rgb")
 
 

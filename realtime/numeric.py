@@ -1,4 +1,4 @@
-"""Numbers as a user may give them: of Python or of numpy, but no bool and no duration."""
+"""Checks of numbers from Python or numpy, excluding bools and durations."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TypeGuard
 
 import numpy as np
 
-_OTHERS = (bool, np.timedelta64)  # Python counts the one among the whole numbers, numpy the other
+_OTHERS = (bool, np.timedelta64)  # bool is an integer to Python, timedelta64 to numpy
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Return True for a whole number."""
+    """Return True if ``value`` is an integer, but no bool and no duration."""
     return isinstance(value, Integral) and not isinstance(value, _OTHERS)
 
 
 def finite(value: object) -> float | None:
-    """Return a number as a float of Python; None for what is no number, infinite or not a number (NaN)."""
+    """Convert a number to a Python float; None if it is not a number, infinite or NaN."""
     if not isinstance(value, Real) or isinstance(value, _OTHERS):
         return None
     try:
         number = float(value)
-    except OverflowError:  # a whole number of 309 digits or more
+    except OverflowError:  # an integer of 309 digits or more
         return None
     return number if math.isfinite(number) else None

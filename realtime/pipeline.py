@@ -1,4 +1,4 @@
-"""``nasion.track``: a tracker over threads, so that one frame is decoded while another is tracked."""
+"""``nasion.track``: a threaded pipeline that decodes one frame while tracking another."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .tracking.tracker import Tracker, TrackerOptions
 T = TypeVar("T")
 Tracked = tuple[Frame, list[Face]]
 
-# Frames waiting between two stages of a file. More wake the threads less often, and cost memory: 6 MB each at
-# 1080p.
+# Frames queued between two stages for a file. A longer queue wakes the threads less often but costs memory: 6 MB a
+# frame at 1080p.
 _FILE_CAPACITY = 4
 
 
@@ -39,27 +39,26 @@ def track(
     decode: str = "auto",
     **options: Any,
 ) -> Pipeline:
-    """Follow the faces of a video: ``for frame, faces in nasion.track("film.mp4")``.
+    """Track the faces of a video: ``for frame, faces in nasion.track("film.mp4")``.
 
-    Of a file, every frame arrives. Of a camera or stream the newest arrives: frames that come faster than
-    they are taken are dropped and counted in ``dropped``. Leaving the loop stops every thread.
+    A file yields every frame. A camera or stream yields the newest frame: frames that arrive faster than they are
+    consumed are dropped and counted in ``dropped``. Leaving the loop stops all threads.
 
     Args:
-        source: a video file, an image, a folder of images, a camera's number, a URL or ``pattern:``.
-        start: seconds at which to begin; files only.
-        end: seconds at which to stop; files only.
-        size: (width, height) asked of a camera or pattern.
-        fps: frames per second asked of a camera or pattern.
+        source: a video file, an image, a folder of images, a camera number, a URL or ``pattern:``.
+        start: time in seconds at which to begin; files only.
+        end: time in seconds at which to stop; files only.
+        size: (width, height) requested from a camera or pattern.
+        fps: frames per second requested from a camera or pattern.
         timeout: seconds to wait for a camera or stream to answer.
-        decode: where a video file or stream is decoded: ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU, an error
-            where that cannot be; ``auto`` for the GPU where TensorRT runs the networks there. Pictures decoded on a GPU
-            stay there: ``frame.image`` fetches one on demand.
-        **options: the fields of ``TrackerOptions``, for example ``detect_interval=0.5``.
+        decode: device that decodes a video file or stream. ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU, which is
+            an error if the GPU cannot decode it; ``auto`` for the GPU if TensorRT runs the networks there. Images
+            decoded on a GPU stay there: ``frame.image`` copies one to the host on demand.
+        **options: fields of ``TrackerOptions``, for example ``detect_interval=0.5``.
 
     Raises:
-        NasionError: an option is unknown or wrong, or the source or model cannot be opened; at once, not at
-        the
-            first frame. An error while reading is raised by the loop, after the last good frame.
+        NasionError: an option is unknown or invalid, or the source or model cannot be opened. Raised by this call, not
+            at the first frame. An error while reading is raised by the loop, after the last good frame.
     """
     chosen = tracker_options(options)
     decode = chosen.where_to_decode(decode)
@@ -72,10 +71,10 @@ def track(
 
 
 def tracker_options(options: dict[str, Any]) -> TrackerOptions:
-    """The options as a dataclass.
+    """Convert keyword options to ``TrackerOptions``.
 
     Raises:
-        NasionError: one of them does not exist.
+        NasionError: an option does not exist or its value is not allowed.
     """
     allowed = [field.name for field in fields(TrackerOptions)]
     unknown = [name for name in options if name not in allowed]
@@ -95,7 +94,7 @@ _SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode")
 
 
 class FrameTracker(Protocol):
-    """The pipeline's view of a tracker, which is called in one thread with the frames in order."""
+    """Interface of a tracker for the pipeline, which calls it from one thread with the frames in order."""
 
     timings: Timings | None
     checks_times: bool
@@ -110,20 +109,20 @@ class FrameTracker(Protocol):
 
 
 class Pipeline(Closing):
-    """A thread that captures and one that tracks, over one source; iterate over it to get the results.
+    """One capture thread and one tracking thread over a source; iterate over it to get the results.
 
-    The results are those of ``Tracker.update`` for the same frames. A file waits: every frame comes out. Of a live
-    source one frame is in work and one waits, replaced by any newer one; the next is begun when the last result has
-    been taken, so that no queue of old images builds up.
+    The results equal those of ``Tracker.update`` for the same frames. Reading a file waits for the tracker, so every
+    frame is returned. For a live source, one frame is being tracked and one waits, which a newer frame replaces. The
+    next frame is started when the previous result has been taken, so no queue of old images builds up.
 
-    More threads gain nothing: docs/benchmarks.md has the measurement.
+    More threads gain nothing; docs/benchmarks.md has the measurement.
 
-    The threads start with the first frame asked for. They end with the last frame, with an error, with
-    ``close``, and when nobody holds the pipeline any more.
+    The threads start when the first frame is requested. They stop after the last frame, on an error, on ``close``, and
+    when the pipeline is garbage-collected.
     """
 
     def __init__(self, source: Source, tracker: FrameTracker) -> None:
-        """Take over an open source and a tracker; both are closed with the pipeline."""
+        """Take ownership of an open source and a tracker; both are closed with the pipeline."""
         live = source.info.live
         self._source, self._tracker = source, tracker
         self._timings = tracker.timings = Timings()
@@ -133,32 +132,32 @@ class Pipeline(Closing):
         self._tracked: Channel[Tracked] = Channel(_FILE_CAPACITY)
         self._tickets: Channel[None] | None = Channel(1) if live else None
         self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()  # close() may come while another thread asks for the first frame
-        # The threads know the channels but never the pipeline: else it would live as long as they do.
+        self._lock = threading.Lock()  # close() may be called while another thread requests the first frame
+        # The threads hold references to the channels but not to the pipeline, which they would keep alive.
         self._stop = weakref.finalize(self, _shut_down, self._channels(), self._threads, source, tracker)
 
     @property
     def info(self) -> SourceInfo:
-        """What the source says of itself."""
+        """Description of the source."""
         return self._source.info
 
     @property
     def tracker(self) -> FrameTracker:
-        """The tracker at work; do not call it while frames come."""
+        """Tracker in use; do not call it while the pipeline is running."""
         return self._tracker
 
     @property
     def timings(self) -> Timings:
-        """Time per frame: decode (of a live source with the wait for a frame), detect, align, track."""
+        """Time per frame of decode, detect, align and track; for a live source decode includes waiting for a frame."""
         return self._timings
 
     @property
     def dropped(self) -> int:
-        """Frames of a live source that were replaced by a newer one before their turn came."""
+        """Number of frames of a live source that a newer one replaced before they were tracked."""
         return self._frames.dropped
 
     def __iter__(self) -> Self:
-        """Return itself: each frame comes once."""
+        """Return the pipeline itself; each frame is returned once."""
         return self
 
     def __next__(self) -> Tracked:
@@ -166,12 +165,12 @@ class Pipeline(Closing):
 
         Raises:
             StopIteration: the source has ended, or the pipeline is closed.
-            Exception: whatever was raised in a stage, with its traceback, after all frames before it.
+            Exception: an error raised in a stage, with its traceback, after all frames before it.
         """
         try:
             self._start()
             tracked = next(self._tracked)
-        except BaseException:  # the end, an error or Ctrl-C: nothing may be left running
+        except BaseException:  # end of the source, an error or Ctrl-C: leave no thread running
             self.close()
             raise
         if self._tickets is not None:
@@ -179,7 +178,7 @@ class Pipeline(Closing):
         return tracked
 
     def close(self) -> None:
-        """Stop the threads, wait for them and close source and tracker; calling it again does nothing."""
+        """Stop and join the threads, then close the source and the tracker. Calling it again does nothing."""
         with self._lock:
             self._stop()
 
@@ -194,8 +193,8 @@ class Pipeline(Closing):
         self._spawn("track", _tracked(self._tracker, frames), self._frames, self._tracked)
 
     def _spawn(self, name: str, items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:
-        # Every thread is joined by close(). As daemons they let the interpreter come as far as its exit
-        # handlers, which call it, when a script ends with a pipeline still open.
+        # close() joins every thread. Daemon threads let the interpreter reach its exit handlers, which call close(),
+        # when a script ends with an open pipeline.
         thread = threading.Thread(target=_pump, args=(items, inlet, outlet), name=f"nasion-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -206,13 +205,13 @@ class Pipeline(Closing):
 
 
 def _pump(items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:
-    """Run a stage: pass on what it makes, then its end or its error; stop what feeds it."""
+    """Run a stage: forward its items, then its end or its error, to ``outlet``; cancel ``inlet`` at the end."""
     try:
         for item in items:
             if not outlet.put(item):
                 break
         outlet.close()
-    except BaseException as error:  # noqa: BLE001 - raised again where the results are read
+    except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads the results
         outlet.close(error)
     finally:
         if inlet is not None:
@@ -231,7 +230,7 @@ def _captured(source: Source, timings: Timings) -> Iterator[Frame]:
 
 
 def _paced(frames: Channel[Frame], tickets: Channel[None]) -> Iterator[Frame]:
-    """Take the newest frame only once the result before it has been taken."""
+    """Yield the newest frame, only after the previous result has been taken."""
     while tickets.put(None):
         frame = next(frames, None)
         if frame is None:
@@ -252,9 +251,9 @@ def _shut_down(
     try:
         source.close()
     finally:
-        # The garbage collector may run this inside a stage, which cannot wait for itself; all end anyway.
+        # The garbage collector may run this inside a stage, which cannot join itself; all threads end anyway.
         if threading.current_thread() not in threads:
             for thread in threads:
-                if thread.is_alive():  # Ctrl-C may have come while they were being started
+                if thread.is_alive():  # Ctrl-C may have interrupted the start of the threads
                     thread.join()
             tracker.close()

@@ -1,4 +1,4 @@
-"""Read landmark files back: JSON Lines, CSV and Parquet, of all formats since the first."""
+"""Readers of landmark files: JSON Lines, CSV and Parquet, in all format versions."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class FrameRecord:
-    """A frame in a landmark file, without its image.
+    """Frame of a landmark file, without its image.
 
     Attributes:
         index: number of the frame within the source, from 0.
-        time: seconds of the source.
-        source: name of the source; empty where the file does not tell.
+        time: time in seconds of the source.
+        source: name of the source; empty if the file does not contain it.
     """
 
     index: int
@@ -38,18 +38,19 @@ class FrameRecord:
 
 
 class Reading(Closing):
-    """An open landmark file; iterate over it once to get ``(frame, faces)`` of every frame.
+    """Open landmark file; iterate over it once to get ``(frame, faces)`` of every frame.
 
     Attributes:
-        header: description of the file; of format 1, which has none, only what its first face tells.
+        header: header of the file. Format 1 has none: its header contains only what the columns or the first frame
+            show.
     """
 
     def __init__(self, path: Path) -> None:
         """Open a file and read its header.
 
         Raises:
-            SourceError: the file is missing, is no landmark file, or is of a later format.
-            MissingExtra: a .parquet file without pyarrow.
+            SourceError: the file is missing, is not a landmark file, or has a later format.
+            MissingExtra: a .parquet file needs pyarrow, which is not installed.
         """
         if path.suffix.lower() not in _READERS:
             raise SourceError(f"{str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(_READERS)}")
@@ -61,15 +62,15 @@ class Reading(Closing):
             self.header: Header = next(self._records)
         if self.header.format > FORMAT:
             raise SourceError(
-                f"{str(path)!r} is of format {self.header.format}; this nasion reads up to {FORMAT}: update it"
+                f"{str(path)!r} has format {self.header.format}; this version reads up to {FORMAT}; update nasion"
             )
 
     def __iter__(self) -> Self:
-        """Return itself: each frame comes once."""
+        """Return the reader itself; each frame is returned once."""
         return self
 
     def __next__(self) -> tuple[FrameRecord, list[Face]]:
-        """Return the next frame and its faces, which may be none.
+        """Return the next frame and its faces, possibly none.
 
         Raises:
             StopIteration: the file has ended.
@@ -88,34 +89,34 @@ class Reading(Closing):
             int(record["id"]),
             np.array(record["box"], np.float32),
             float(record["score"]),
-            landmarks,  # type: ignore[arg-type]  # Face makes Landmarks of any array
+            landmarks,  # type: ignore[arg-type]  # Face converts any array to Landmarks
             np.array(record["confidence"], np.float32),
             scheme=scheme,
         )
 
     def close(self) -> None:
-        """Close the file; calling it again does nothing."""
+        """Close the file. Calling it again does nothing."""
         self._records.close()
 
 
 def read(path: str | Path) -> Reading:
     """Open a landmark file: ``for frame, faces in nasion.read("faces.jsonl")``.
 
-    Every frame comes, also those without faces, in order.
+    Yields every frame in order, including frames without faces.
 
     Args:
-        path: .jsonl, .csv or .parquet, written by ``nasion track --landmarks`` of any version.
+        path: .jsonl, .csv or .parquet file written by ``nasion track --landmarks`` of any version.
 
     Raises:
-        SourceError: the file is missing, is no landmark file, or is of a later format. Damage in the middle is raised
+        SourceError: the file is missing, is not a landmark file, or has a later format. Damage in the middle is raised
             by the loop, after the last good frame.
-        MissingExtra: a .parquet file without pyarrow.
+        MissingExtra: a .parquet file needs pyarrow, which is not installed.
     """
     return Reading(Path(path))
 
 
 class _explained:
-    """Turns what a damaged file raises into a SourceError."""
+    """Context manager that converts the errors of a damaged file to ``SourceError``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -147,7 +148,7 @@ def _json_lines(path: Path) -> Iterator[Any]:
 
 
 def _renamed(record: Record) -> Record:
-    """Give a record of format 1 the names of format 2."""
+    """Rename the keys of a record of format 1 to those of format 2."""
     for face in record["faces"]:
         if "points" in face:
             face["landmarks"] = face.pop("points")
@@ -187,7 +188,7 @@ def _first_format(count: int) -> Header:
 
 
 def _grouped(rows: Iterator[Mapping[str, Any]]) -> Iterator[Record]:
-    """Join the rows of each frame."""
+    """Group the rows of a table by frame."""
     present: Record | None = None
     for row in rows:
         index = int(row["frame"])

@@ -1,4 +1,4 @@
-"""Landmark schemes by name: the numbering of landmarks, 0-based, with their parts, edges and mirror pairs."""
+"""Landmark schemes: 0-based numbering with parts, lines and mirror pairs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ..engines.errors import NasionError
 from ..engines.spec import Spec
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # one object a scheme: compared and hashed by identity
+@dataclass(frozen=True, slots=True, eq=False)  # one object per scheme, compared and hashed by identity
 class LandmarkScheme:
-    """Numbering of the landmarks of a face. Left and right are as seen in the image; of a pair, left comes first.
+    """Numbering of the landmarks of a face. Left and right are as seen in the image; in a pair, left comes first.
 
     Attributes:
         name: name of the scheme, such as ``ibug-68``.
         count: number of landmarks.
-        left_eye, right_eye: points whose mean is the eye's centre.
-        mouth: points whose mean is the mouth's centre.
-        outer_corners: the two points of the inter-ocular distance.
-        pupils: the two groups of points whose means are the ends of the inter-pupil distance.
-        flip: (count,) index of the point that each becomes in a mirrored picture.
-        lines: runs of points joined when drawn; a run whose last point repeats its first is closed.
-        further: parts beyond ``left_eye``, ``right_eye`` and ``mouth``, by name.
+        left_eye, right_eye: landmarks whose mean is the centre of the eye.
+        mouth: landmarks whose mean is the centre of the mouth.
+        outer_corners: two landmarks that define the inter-ocular distance.
+        pupils: two groups of landmarks whose means define the inter-pupil distance.
+        flip: (count,) index of the landmark that each one becomes in a mirrored image.
+        lines: runs of landmarks connected when drawn; a run whose last landmark repeats its first is closed.
+        further: further parts by name, in addition to ``left_eye``, ``right_eye`` and ``mouth``.
     """
 
     name: str
@@ -38,11 +38,11 @@ class LandmarkScheme:
 
     @property
     def parts(self) -> dict[str, tuple[int, ...]]:
-        """Indices of the landmarks of each part, by its name."""
+        """Landmark indices of each part by name."""
         return {"left_eye": self.left_eye, "right_eye": self.right_eye, "mouth": self.mouth, **self.further}
 
     def part(self, name: str) -> tuple[int, ...]:
-        """Return the indices of a part.
+        """Return the landmark indices of a part.
 
         Raises:
             NasionError: the scheme has no such part.
@@ -61,7 +61,7 @@ def _mirror(count: int, *pairs: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _facing(a: int, b: int, count: int) -> list[tuple[int, int]]:
-    """Pairs of two runs that mirror each other: one climbs from ``a`` while the other falls from ``b``."""
+    """Return ``count`` mirror pairs of two runs, one ascending from ``a`` and the other descending from ``b``."""
     return [(a + i, b - i) for i in range(count)]
 
 
@@ -82,7 +82,7 @@ AFLW_19 = LandmarkScheme(
     lines=tuple(_run(i, i + 2) for i in range(0, 18, 3)),
 )
 
-# AFLW as it was published: the 19 with the left ear before the nose and the right ear after it.
+# AFLW as published: the 19 landmarks plus the left ear before the nose and the right ear after it.
 AFLW_21 = LandmarkScheme(
     name="aflw-21",
     count=21,
@@ -204,7 +204,7 @@ WFLW_98 = LandmarkScheme(
     },
 )
 
-# The order of JD-landmark and LaPa; other sets of 106 points use another. 74 and 83 are the middles of the eyes'
+# The order of JD-landmark and LaPa; other data sets of 106 landmarks use another. 74 and 83 are the centres of the eye
 # openings, 104 and 105 the pupils.
 JD_106 = LandmarkScheme(
     name="jd-106",
@@ -254,17 +254,17 @@ JD_106 = LandmarkScheme(
 SCHEMES: dict[str, LandmarkScheme] = {
     scheme.name: scheme for scheme in (AFLW_19, AFLW_21, COFW_29, IBUG_68, WFLW_98, JD_106)
 }
-"""Every known scheme by name; ``add_scheme`` adds to it."""
+"""Known schemes by name; ``add_scheme`` adds one."""
 
 USUAL: dict[int, LandmarkScheme] = {scheme.count: scheme for scheme in SCHEMES.values()}
-"""The usual scheme by number of landmarks, for data and networks that name none."""
+"""Default scheme by number of landmarks, for data and networks that do not name one."""
 
 
 def add_scheme(scheme: LandmarkScheme) -> None:
-    """Make a scheme known by its name, so that models and files that name it have parts, edges and mirror pairs.
+    """Register a scheme by name, so that models and files that name it have parts, lines and mirror pairs.
 
     Raises:
-        NasionError: another scheme has this name, or an index lies beyond the landmarks.
+        NasionError: another scheme has this name, an index is out of range, or ``flip`` repeats an index.
     """
     if SCHEMES.get(scheme.name, scheme) is not scheme:
         raise NasionError(f"a scheme {scheme.name!r} exists already; choose another name")
@@ -277,17 +277,17 @@ def add_scheme(scheme: LandmarkScheme) -> None:
 
 
 def scheme_of(count: int) -> LandmarkScheme | None:
-    """Return the usual scheme of ``count`` landmarks, None where there is none."""
+    """Return the default scheme of ``count`` landmarks; None if there is none."""
     return USUAL.get(count)
 
 
 def scheme_of_spec(spec: Spec) -> LandmarkScheme | None:
-    """Return the scheme of a network: the one that it names, or the usual one where it names none.
+    """Return the scheme of a network: the one in its spec, or the default for its number of landmarks.
 
-    None where the scheme is not known: its landmarks can be tracked, and drawn as dots.
+    None if the scheme is unknown: the landmarks can still be tracked, and drawn as dots.
 
     Raises:
-        NasionError: the scheme that it names has another number of landmarks.
+        NasionError: the scheme in the spec has another number of landmarks.
     """
     if not spec.scheme:
         return scheme_of(spec.landmarks)

@@ -1,7 +1,7 @@
-"""Milliseconds per stage: wall time and the CPU time of the thread that ran it.
+"""Wall and CPU time of each stage.
 
-A network with several threads spends CPU time outside the thread that calls it. What the whole process spent
-is therefore measured end to end, with ``time.process_time``, and not here.
+CPU time is that of the thread that ran the stage. A network with several threads also spends CPU time outside the
+calling thread. The CPU time of the whole process is therefore measured end to end with ``time.process_time``, not here.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from statistics import median
 from time import perf_counter, thread_time
 
 KEEP = 20_000
-"""Newest samples kept per stage: eleven minutes at 30 frames a second, less than 2 MB."""
+"""Number of newest samples kept per stage: eleven minutes at 30 frames a second, less than 2 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How a quantity is distributed, in milliseconds.
+    """Distribution of a quantity in milliseconds.
 
     Attributes:
-        mean: over all samples ever taken.
-        median, p95: over the newest samples kept.
+        mean: mean of all samples ever taken.
+        median, p95: median and 95th percentile of the newest samples kept.
     """
 
     mean: float
@@ -35,11 +35,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """What one stage costs a call.
+    """Cost of one stage per call.
 
     Attributes:
         count: number of calls.
-        wall: time that passed, waiting included.
+        wall: wall time, including waiting.
         cpu: CPU time of the calling thread.
     """
 
@@ -49,7 +49,7 @@ class StageTime:
 
 
 class _Stage:
-    """Samples of one stage in seconds; bounded, so that a camera may run for weeks."""
+    """Samples of one stage in seconds; bounded, so a camera can run for weeks."""
 
     __slots__ = ("count", "cpu", "cpu_total", "wall", "wall_total")
 
@@ -75,7 +75,7 @@ class _Stage:
 
 
 class Timings:
-    """A stopwatch for stages that run in several threads; a call costs about three microseconds."""
+    """Thread-safe stopwatch for stages; a call costs about three microseconds."""
 
     def __init__(self) -> None:
         """Start without samples."""
@@ -97,13 +97,13 @@ class Timings:
         self.add(stage, perf_counter() - wall, thread_time() - cpu)
 
     def summary(self) -> dict[str, StageTime]:
-        """Each stage measured so far, in the order of their first calls; other threads may go on."""
+        """Return the times of each stage, in the order of their first calls. Other threads may continue to add."""
         with self._lock:
             return {name: samples.summary() for name, samples in self._stages.items()}
 
 
 def spread(seconds: Collection[float], *, mean: float | None = None) -> Spread:
-    """Summarise samples given in seconds; ``mean``, in seconds too, may come from more samples than these.
+    """Summarise samples given in seconds. ``mean``, also in seconds, may come from more samples than these.
 
     Raises:
         ValueError: there are no samples.
@@ -112,5 +112,5 @@ def spread(seconds: Collection[float], *, mean: float | None = None) -> Spread:
         raise ValueError("no samples to summarise; measure at least one call first")
     ordered = sorted(seconds)
     mean = math.fsum(ordered) / len(ordered) if mean is None else mean
-    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]  # nearest rank: a value that was really measured
+    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]  # nearest rank: always a measured value
     return Spread(mean * 1000, median(ordered) * 1000, p95 * 1000)

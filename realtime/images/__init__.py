@@ -1,1 +1,1 @@
-"""Images of frames, on the host or on a GPU: they fill the input of a network."""
+"""Frame images on the host or on a GPU, and how they fill a network's input."""

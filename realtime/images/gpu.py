@@ -1,6 +1,7 @@
-"""Pixels of a frame that was decoded on a GPU: our kernel crops them there, straight into the network's input.
+"""Images of frames decoded on a GPU, cropped there by our kernel.
 
-They come to the host only where somebody draws them, or where a network does not run on that GPU.
+The kernel writes the crops directly into the network's input. An image is copied to the host only to be drawn, or for a
+network that does not run on the same GPU.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from .pixels import Writer
 
 
 class GpuPixels:
-    """An NV12 picture on a GPU; implements ``DevicePixels``.
+    """NV12 image on a GPU; implements ``DevicePixels``.
 
     Attributes:
-        shape: height, width and 3, upright.
-        device: where it lies, ``cuda:N``.
+        shape: height, width and 3 of the upright image.
+        device: device that holds the image, ``cuda:N``.
     """
 
     def __init__(
@@ -39,36 +40,37 @@ class GpuPixels:
         *,
         upright: FloatArray | None = None,
     ) -> None:
-        """A picture that is complete: nothing writes to it any more.
+        """Wrap a complete image, to which nothing writes any more.
 
         Args:
-            cropper: of the GPU where it lies.
-            picture: where and how it lies there, as it was stored.
-            download: fetches it, upright; keeps it alive.
-            upright: (2, 3), from pixels of the upright picture to pixels as stored; None where they are the same.
+            cropper: crop kernel of the GPU that holds the image.
+            ``picture``: addresses and layout of the stored image.
+            download: copies the image to the host, upright; also keeps its memory alive.
+            upright: (2, 3) transform from pixels of the upright image to pixels of the stored one; None if they are the
+                same.
         """
         self._cropper, self._picture, self._download, self._upright = cropper, picture, download, upright
         self._image: Image | None = None
-        self._lock = Lock()  # one thread may ask for the detector's sake, another for the aligner's
+        self._lock = Lock()  # detector and aligner may request the image from different threads
         turned = upright is not None and bool(upright[0, 1])
         height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
         self.shape, self.device = (height, width, 3), cropper.name
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the GPU."""
+        """Size in bytes on the GPU."""
         return self._picture.width * self._picture.height * 3 // 2
 
     @property
     def image(self) -> Image:
-        """BGR on the host, fetched when it is asked for at first."""
+        """BGR image on the host, copied on the first access."""
         with self._lock:
             if self._image is None:
                 self._image = self._download()
             return self._image
 
     def copy(self) -> GpuPixels:
-        """The same picture, not yet fetched."""
+        """Return the same image, not yet copied to the host."""
         return GpuPixels(self._cropper, self._picture, self._download, upright=self._upright)
 
     def crops(self, regions: Sequence[Region], size: int) -> FloatArray:
@@ -76,7 +78,10 @@ class GpuPixels:
         return from_crops(regions, size)
 
     def letterbox(self, width: int, height: int) -> tuple[FloatArray, FloatArray]:
-        """Return the transform from one large crop, which reaches beyond the image, and pixels per pixel (4,)."""
+        """Return the transform (1,2,3) from the image reduced to ``width`` x ``height``, and pixels per pixel (4,).
+
+        The reduced image is one large crop that extends beyond the image.
+        """
         full_height, full_width, _ = self.shape
         x, y = full_width / width, full_height / height
         transform = np.array([[[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]]], np.float32)
@@ -84,7 +89,7 @@ class GpuPixels:
 
     @contextmanager
     def writer(self, transforms: FloatArray, spec: Spec) -> Iterator[Writer]:
-        """Open what queues the writing of k crops, given transforms (k,2,3) from each to the upright image."""
+        """Open a writer of k crops, given transforms (k,2,3) from each crop to the upright image."""
         with self._cropper.desk() as desk:
 
             def write(memory: Part, stream: Stream) -> None:
@@ -93,12 +98,12 @@ class GpuPixels:
             yield write
 
     def thumbnail(self, width: int, height: int) -> NDArray[Any]:
-        """The nearest pixels, as on the host: each is a crop of its own, so that none is blended with others."""
+        """Return the nearest pixels, as on the host. Each is a crop of its own, so none is interpolated."""
         ways = self._as_stored(_points(self.shape, width, height))
         return self._cropper.fetch(self._picture, ways).reshape(height, width, 3)
 
     def _as_stored(self, ways: FloatArray) -> FloatArray:
-        """The same ways on to the picture as it is stored."""
+        """Convert transforms to the upright image into transforms to the stored image."""
         if self._upright is None:
             return ways
         turned: FloatArray = self._upright[:, :2] @ ways
@@ -106,13 +111,13 @@ class GpuPixels:
         return turned
 
     def __repr__(self) -> str:
-        """Where it lies, and its size."""
+        """Return one line with the size and the device."""
         return f"GpuPixels({self.shape[1]}x{self.shape[0]} on {self.device})"
 
 
 @lru_cache(maxsize=8)
 def _points(shape: tuple[int, int, int], width: int, height: int) -> FloatArray:
-    """Ways (height x width, 2, 3) to the pixels that OpenCV takes for the nearest ones of a picture resized."""
+    """Return transforms (height x width, 2, 3) to the pixels that OpenCV's nearest-neighbour resize picks."""
     ways = np.zeros((height, width, 2, 3), np.float32)
     ways[:, :, 0, 2] = np.arange(width) * shape[1] // width
     ways[:, :, 1, 2] = (np.arange(height) * shape[0] // height)[:, None]

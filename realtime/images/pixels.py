@@ -1,7 +1,7 @@
-"""Images of frames, wherever they lie: they fill the input of a network and know no network.
+"""Interface to frame images on any device, and its implementation on the host.
 
-The tracker touches pixels in three places only: where faces are cropped, where the detector sees the whole image, and
-where shot changes are looked for. All three go through ``Pixels``; ``gpu_pixels.py`` does the same on a GPU.
+The tracker accesses pixels for three purposes only: to crop faces, to letterbox the whole image for the detector, and
+to detect shot changes. All three go through ``Pixels``. ``images/gpu.py`` implements it on a GPU.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
 
 
 Writer = Callable[["Part", "Stream"], None]
-"""Queues the writing of crops to some memory of a GPU in a stream."""
+"""Function that queues the writing of crops to GPU memory in a stream."""
 
 
 class Pixels(Protocol):
-    """The image of a frame."""
+    """Image of a frame on any device."""
 
     @property
     def device(self) -> str:
-        """Device that holds it: ``cpu`` or ``cuda:N``."""
+        """Device that holds the image: ``cpu`` or ``cuda:N``."""
         ...
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Height, width and 3, upright."""
+        """Height, width and 3 of the upright image."""
         ...
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes on its device."""
+        """Size in bytes on its device."""
         ...
 
     @property
     def image(self) -> Image:
-        """BGR on the host, upright."""
+        """Upright BGR image on the host."""
         ...
 
     def copy(self) -> Self:
-        """Return the same image as if just decoded."""
+        """Return a copy as if freshly decoded."""
         ...
 
     def thumbnail(self, width: int, height: int) -> NDArray[Any]:
-        """Return BGR (height, width, 3) in 0..255: some pixels of the image, evenly chosen."""
+        """Return evenly sampled pixels of the image, BGR (height, width, 3) in 0..255."""
         ...
 
 
 class DevicePixels(Pixels, Protocol):
-    """An image on a GPU, which its own kernel crops there."""
+    """Image on a GPU, cropped there by a kernel."""
 
     def crops(self, regions: Sequence[Region], size: int) -> FloatArray:
         """Return transforms (k,2,3) from the crops of k regions to the image."""
@@ -70,21 +70,21 @@ class DevicePixels(Pixels, Protocol):
         ...
 
     def writer(self, transforms: FloatArray, spec: Spec) -> AbstractContextManager[Writer]:
-        """Open what queues the writing of k crops, normalised as ``spec`` says, to memory on the GPU.
+        """Open a writer of k crops, normalised according to ``spec``, to GPU memory.
 
-        It must stay open until the crops are written.
+        Keep it open until the crops are written.
         """
         ...
 
 
 class HostPixels:
-    """A BGR array; implements ``Pixels``. Costs next to nothing to make: two are made for every frame."""
+    """BGR array; implements ``Pixels``. Cheap to build: two are built for every frame."""
 
     __slots__ = ("image",)
     device = "cpu"
 
     def __init__(self, image: Image) -> None:
-        """Hold ``image``."""
+        """Wrap ``image`` without copying it."""
         self.image = image
 
     @property
@@ -94,27 +94,27 @@ class HostPixels:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the array."""
+        """Size of the array in bytes."""
         return self.image.nbytes
 
     def copy(self) -> HostPixels:
-        """Return the same over a copy of the array."""
+        """Return a copy that owns its array."""
         return HostPixels(self.image.copy())
 
     def write_crops(self, regions: Sequence[Region], spec: Spec, out: FloatArray) -> None:
-        """Write the normalised crops of k regions to ``out`` (k,3,S,S); outside the image is black."""
+        """Write the normalised crops of k regions to ``out`` (k,3,S,S); pixels outside the image are black."""
         size = spec.size[0]
         for region, planes in zip(regions, out, strict=True):
             fill_planes(planes, warp(self.image, region.to_crop(size), size), spec)
 
     def write_letterbox(self, width: int, height: int, spec: Spec, out: FloatArray) -> FloatArray:
-        """Write the image reduced to ``width`` x ``height`` to the top left of ``out`` (3,H,W), black beyond.
+        """Write the image resized to ``width`` x ``height`` to the top left of ``out`` (3,H,W), padded with black.
 
         Returns:
-            (4,): pixels of the image per pixel of the reduced one, for x, y, x, y.
+            Scale factors (4,): pixels of the image per pixel of the resized one, for x, y, x, y.
         """
         small, halved = self.image, 1
-        # Halving is cheap and blends all pixels, so that a linear resize by at most two does not alias.
+        # Halving is cheap and averages all pixels, so the linear resize by less than two that remains does not alias.
         while 2 * width <= small.shape[1] and 2 * height <= small.shape[0]:
             even = small[: small.shape[0] // 2 * 2, : small.shape[1] // 2 * 2]
             small = np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
@@ -126,15 +126,15 @@ class HostPixels:
         return np.array([x, y, x, y], np.float32)
 
     def thumbnail(self, width: int, height: int) -> NDArray[Any]:
-        """Return the nearest pixels."""
+        """Return the image resized with nearest-neighbour interpolation."""
         return cv2.resize(self.image, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def pixels_of(picture: Image | Pixels) -> Pixels:
-    """Return the interface to an image: around a BGR array, or itself."""
+    """Return an image as ``Pixels``: a BGR array is wrapped, ``Pixels`` are returned unchanged."""
     return HostPixels(picture) if isinstance(picture, np.ndarray) else picture
 
 
 def host_pixels(pixels: Pixels) -> HostPixels:
-    """Return an image on the host; one on a GPU is fetched."""
+    """Return an image on the host; one on a GPU is copied."""
     return pixels if isinstance(pixels, HostPixels) else HostPixels(pixels.image)

@@ -1,4 +1,4 @@
-"""Outputs of a run: all are checked before any work starts, then opened together."""
+"""Outputs of a run, all checked before any work starts."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ _LANDMARKS: dict[str, Callable[[Path, AnyHeader], Sink]] = {
 
 
 class Sinks(Sink):
-    """Several sinks as one; closes them all, whatever one of them raises."""
+    """Several sinks as one. ``close`` closes all of them, even if one raises an error."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
-        """Own ``sinks``."""
+        """Take ownership of ``sinks``."""
         self._sinks = tuple(sinks)
 
     @property
     def stopped(self) -> bool:
-        """True once the user wants no more frames."""
+        """True once the user has closed one of the sinks, such as a window."""
         return any(sink.stopped for sink in self._sinks)
 
     def write(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Write the frame to each."""
+        """Write the frame to each sink."""
         for sink in self._sinks:
             sink.write(frame, faces)
 
     def close(self) -> None:
-        """Close all; the first error is raised when all are closed."""
+        """Close all sinks; an error of one is raised after all are closed."""
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
@@ -75,17 +75,17 @@ def open_sinks(
     """Check all outputs and return them as one sink. Nothing is written before the first frame.
 
     Args:
-        out: annotated video (.mp4, .mov, .mkv), or image (.png, .jpg, .jpeg) where the source is one image.
-        landmarks: .jsonl, .csv or .parquet file.
+        out: annotated video (.mp4, .mov, .mkv), or image (.png, .jpg, .jpeg) if the source is one image.
+        landmarks: landmark file (.jsonl, .csv or .parquet).
         show: open a window.
-        info: of the source; its sound goes into the video.
-        force: replace files that exist.
-        header: of the landmark file; None for one of ``info`` and 68 landmarks.
-        parts: what is drawn of each face: ``box``, ``label``, ``landmarks``, ``lines``.
+        info: description of the source; its sound is copied to the video.
+        force: replace existing files.
+        header: header of the landmark file; None to build it from ``info`` and 68 landmarks.
+        parts: parts drawn of each face: ``box``, ``label``, ``landmarks``, ``lines``.
 
     Raises:
-        SinkError: an output cannot be written, exists already, or is the source or the other output.
-        MissingExtra: a .parquet file without pyarrow.
+        SinkError: an output cannot be written, already exists, or is the source or the other output.
+        MissingExtra: a .parquet file needs pyarrow, which is not installed.
     """
     paths = {"--out": out, "--landmarks": landmarks}
     wanted = {option: Path(path) for option, path in paths.items() if path is not None}

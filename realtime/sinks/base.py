@@ -1,4 +1,4 @@
-"""What every output has in common."""
+"""Base class of all sinks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..faces import Face, Frame
 
 
 class Sink(Closing):
-    """Takes frames in order, with the faces in them; a context manager that keeps what was written.
+    """Output of frames, in order, and the faces in them. A context manager that always keeps what was written.
 
-    A file is opened, and one that was there before replaced, when the first frame arrives. Closing twice does
-    nothing; writing after that raises SinkError.
+    A file is opened, and an existing one replaced, when the first frame arrives. Closing again does nothing; writing
+    after closing raises ``SinkError``.
     """
 
     @property
     def stopped(self) -> bool:
-        """True once the user wants no more frames."""
+        """True once the user has closed the output, such as a window."""
         return False
 
     @abstractmethod
@@ -29,10 +29,10 @@ class Sink(Closing):
         """Write one frame.
 
         Raises:
-            SinkError: it cannot be written, or the sink is closed.
+            SinkError: the frame cannot be written, or the sink is closed.
         """
 
 
 def closed(path: Path) -> SinkError:
-    """The error of writing to ``path`` after closing."""
+    """Build the error for writing to ``path`` after closing."""
     return SinkError(f"{str(path)!r} is closed; open it again")

@@ -1,4 +1,4 @@
-"""The header of a landmark file: what the rest of the file is about."""
+"""Header of a landmark file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any, Self
 from ..sources.base import SourceInfo
 
 FORMAT = 2
-"""Format of landmark files: 1 until nasion 0.1, without a header."""
+"""Format version of landmark files. Version 1, until nasion 0.1, has no header."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Description of a landmark file.
+    """Header of a landmark file.
 
     Attributes:
         source: name of the source, without a password.
-        width, height: pixels of its first frame, upright.
-        rate: frames per second as a fraction, such as ``30000/1001``; None where unknown.
-        scheme: name of the landmark scheme; empty where it is not known.
-        landmarks: landmarks of a face.
-        models: name of each network, by its part.
-        versions: of nasion and the libraries that it uses.
-        format: see ``FORMAT``.
+        width, height: size in pixels of its first frame, upright.
+        rate: frames per second as a fraction, such as ``30000/1001``; None if unknown.
+        scheme: name of the landmark scheme; empty if it is unknown.
+        landmarks: number of landmarks of a face.
+        models: name of each network, by its role.
+        versions: versions of nasion and the libraries that it uses.
+        format: format version; see ``FORMAT``.
     """
 
     source: str = ""
@@ -40,43 +40,43 @@ class Header:
 
     @classmethod
     def of(cls, info: SourceInfo, **values: Any) -> Self:
-        """Make the header of a source, with further values by name."""
+        """Build the header of a source, with further fields by name."""
         rate = None if info.rate is None else str(info.rate)
         return cls(source=info.name, width=info.width, height=info.height, rate=rate, **values)
 
     def values(self) -> dict[str, Any]:
-        """Return plain data, the format first."""
+        """Return the fields as a dict, ``format`` first."""
         found = asdict(self)
         return {"format": found.pop("format"), **found}
 
     def to_json(self) -> str:
-        """Return one line of JSON."""
+        """Return the header as one line of JSON."""
         return json.dumps(self.values(), separators=(",", ":"), default=dict)
 
     def __call__(self) -> Header:
-        """Return itself: a header that is known from the beginning."""
+        """Return the header itself, for the same interface as ``LateHeader``."""
         return self
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Make a header of what ``values`` returned; entries that this version does not know are left out."""
+        """Build a header from the result of ``values``; entries unknown to this version are ignored."""
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
 class LateHeader:
-    """A header that is completed after the outputs have been checked, before the first frame is written.
+    """Header that is completed after the outputs are checked and before the first frame is written.
 
     Attributes:
         value: the header.
     """
 
     def __init__(self, info: SourceInfo) -> None:
-        """Begin with the header of a source."""
+        """Start with the header of a source."""
         self.value = Header.of(info)
 
     def __call__(self) -> Header:
-        """Return the header as it is now."""
+        """Return the current header."""
         return self.value
 
 

@@ -1,4 +1,4 @@
-"""Landmarks as JSON Lines, CSV or Parquet: three forms of the same record, each with a header."""
+"""Landmark files: JSON Lines, CSV and Parquet, all with the same records and header."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Row = list[Any]
 
 METADATA_KEY = "nasion"
 """Key of the header in the metadata of a Parquet file."""
-_ROW_GROUP = 1000  # rows of Parquet held in memory: some 10 MB at 68 landmarks
-_INDEX_ENTRY = 256  # bytes of Parquet's index, at the most, for a column, and for its part of each row group
+_ROW_GROUP = 1000  # rows of a Parquet row group, held in memory: about 10 MB at 68 landmarks
+_INDEX_ENTRY = 256  # maximum bytes in Parquet's index for a column, and for the column's chunk in each row group
 
 
 def record(frame: Frame, faces: Sequence[Face]) -> dict[str, Any]:
-    """Return what every format carries: seconds to the microsecond, pixels to 0.01, scores to 0.0001."""
+    """Return the record of a frame for all formats: seconds rounded to 1 µs, pixels to 0.01, scores to 0.0001."""
     return {
         "frame": frame.index,
         "time": round(frame.time, 6),
@@ -48,24 +48,24 @@ def record(frame: Frame, faces: Sequence[Face]) -> dict[str, Any]:
 
 
 def _rounded(values: Any, decimals: int) -> Any:
-    # Rounded as float64: a float32 of 0.1 would be printed with all its binary dust.
+    # Rounded as float64, because a float32 of 0.1 would be printed with all digits of its binary value.
     return np.asarray(values, np.float64).round(decimals).tolist()
 
 
 class JsonLinesSink(Sink):
-    """One JSON object a line, handed to the system at once: the header, then one for each frame.
+    """JSON Lines file: one JSON object per line, first the header, then one for each frame.
 
-    A killed process leaves whole lines, and so does a full disk.
+    Each line is written unbuffered and completely, so a killed process or a full disk leaves only complete lines.
     """
 
     def __init__(self, path: Path, header: AnyHeader | None = None) -> None:
-        """Write to ``path`` from the first frame on."""
+        """Prepare to write to ``path``, which is opened at the first frame."""
         self._path, self._header = path, header or Header()
         self._file: WholeFile | None = None
         self._is_closed = False
 
     def write(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Write one line."""
+        """Write the frame as one line."""
         if self._is_closed:
             raise closed(self._path)
         line = json.dumps(record(frame, faces), separators=(",", ":"), allow_nan=False) + "\n"
@@ -84,7 +84,7 @@ class JsonLinesSink(Sink):
 
 
 class _Table(Sink):
-    """Rows of one width, a face each; a frame without faces is a row with frame and time alone."""
+    """Table with one row per face; a frame without faces is a row with only frame and time."""
 
     def __init__(self, path: Path, header: AnyHeader | None = None) -> None:
         self._path, self._header = path, header or Header()
@@ -93,7 +93,7 @@ class _Table(Sink):
         self._is_closed = False
 
     def write(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Write one row per face, or one without a face."""
+        """Write one row per face, or one row without a face."""
         if self._is_closed:
             raise closed(self._path)
         landmarks = self._header().landmarks
@@ -109,7 +109,7 @@ class _Table(Sink):
             self._put_all()
 
     def close(self) -> None:
-        """Write what waits, and finish the file."""
+        """Write the remaining rows and finish the file."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -124,11 +124,11 @@ class _Table(Sink):
         try:
             self._put()
         except (OSError, SinkError):
-            self._waiting = []  # there is no room for them: closing must not try again
+            self._waiting = []  # there is no space for them; close() must not try again
             raise
 
     def _put(self) -> None:
-        """Write the waiting rows, or leave them for later."""
+        """Write the waiting rows, or keep them until there are more."""
         raise NotImplementedError
 
     def _finish(self) -> None:
@@ -138,7 +138,7 @@ class _Table(Sink):
 
 @cache
 def columns(landmarks: int) -> list[str]:
-    """Return the columns of a table of faces with so many landmarks."""
+    """Return the column names of a table of faces with this number of landmarks."""
     numbered = [f"{name}{i}" for name in ("x", "y", "confidence") for i in range(landmarks)]
     return ["frame", "time", "id", "box_x0", "box_y0", "box_x1", "box_y1", "score", *numbered]
 
@@ -161,9 +161,9 @@ def _rows(frame: dict[str, Any]) -> list[Row]:
 
 
 class CsvSink(_Table):
-    """Comma-separated values: ``#`` lines with the header, the names of the columns, then the rows.
+    """CSV file: the header in ``#`` lines, the column names, then the rows.
 
-    After each frame its rows are on disk: with a full disk all or none.
+    The rows of a frame are written immediately; on a full disk, all of them or none.
     """
 
     def _put(self) -> None:
@@ -180,14 +180,14 @@ class CsvSink(_Table):
 
 
 class ParquetSink(_Table):
-    """Parquet in the columns of the CSV, the header in its metadata. Closing writes the index.
+    """Parquet file with the columns of the CSV file and the header in its metadata. ``close`` writes the index.
 
-    Without the index nothing can be read. So the room for it is made sure of with each group of rows: a full disk
-    costs the rows since the last.
+    Without the index the file cannot be read, so space for it is reserved with each row group. A full disk loses only
+    the rows since the last row group.
     """
 
     def __init__(self, path: Path, header: AnyHeader | None = None) -> None:
-        """Write to ``path`` from the first frame on.
+        """Prepare to write to ``path``, which is opened at the first frame.
 
         Raises:
             MissingExtra: pyarrow is not installed.
@@ -219,8 +219,9 @@ class ParquetSink(_Table):
         self._writer = self._parquet.ParquetWriter(self._file, self._schema)
 
     def _put_group(self, table: Any) -> None:
-        # Before it is written, as the writer lists a group that failed all the same. A column comes at the worst as
-        # its values and, of ten bits or so, their numbers, packed in vain, with headers no longer than its entry.
+        # Reserve before writing, because the writer also lists a row group that failed. At worst a column is stored as
+        # its values plus dictionary indices of about ten bits, neither compressed, with headers no longer than its
+        # index entry.
         assert self._file is not None
         self._groups += 1
         self._file.reserve(2 * table.nbytes + self._room_for_index(self._groups + 1))
@@ -237,7 +238,7 @@ class ParquetSink(_Table):
                     self._writer.close()
         finally:
             if self._writer is not None:
-                self._writer.is_open = False  # where closing failed, it would try again when it is collected
+                self._writer.is_open = False  # if closing failed, the garbage collector would try again
             super()._finish()
 
     @contextmanager
@@ -246,6 +247,6 @@ class ParquetSink(_Table):
             yield
         except OSError as error:
             raise SinkError(
-                f"cannot write {str(self._path)!r}: {error.strerror or error}; its index is missing, so that nothing "
-                "in it can be read; give it more space, or write a .jsonl or .csv file"
+                f"cannot write {str(self._path)!r}: {error.strerror or error}; its index is missing, so the file "
+                "cannot be read; free some space, or write a .jsonl or .csv file"
             ) from error

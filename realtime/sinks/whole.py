@@ -1,4 +1,4 @@
-"""A file that grows by whole pieces: a full disk leaves none of them torn."""
+"""File with atomic appends: a full disk leaves no partial piece."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from ...engines.closing import Closing
 
 
 class WholeFile(Closing):
-    """Bytes appended whole or not at all, and with the system at once: a killed process leaves what it wrote."""
+    """File to which each piece is appended completely or not at all.
+
+    Writes are unbuffered, so a killed process leaves everything that it wrote.
+    """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
-        """Open ``path`` and empty it, or ``append`` to what it holds.
+        """Open ``path`` and truncate it, or with ``append`` keep its content.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         self._file = path.open("ab" if append else "wb", buffering=0)
-        self._end = self._file.tell() if append else 0  # of what was written
-        self._claimed = self._end  # end of the file: there may be room after what was written
+        self._end = self._file.tell() if append else 0  # end of the written data
+        self._claimed = self._end  # end of the file, which may include reserved space after the data
 
     @property
     def closed(self) -> bool:
-        """True once it was closed; pyarrow asks."""
+        """True once the file is closed. Needed by pyarrow."""
         return self._file.closed
 
     def write(self, piece: bytes) -> int:
         """Append ``piece`` and return its length.
 
         Raises:
-            OSError: there is no room for all of it; the file is as it was before.
+            OSError: there is not enough space for all of it; the file is unchanged.
         """
         self._put(piece, self._end)
         self._end += len(piece)
@@ -38,13 +41,13 @@ class WholeFile(Closing):
         return len(piece)
 
     def flush(self) -> None:
-        """Nothing waits; pyarrow calls it."""
+        """Return at once, because writes are unbuffered. Needed by pyarrow."""
 
     def reserve(self, size: int) -> None:
-        """Make sure of the room for the next ``size`` bytes, by zeros; ``close`` gives back what was not used.
+        """Reserve space for the next ``size`` bytes by writing zeros; ``close`` releases what was not used.
 
         Raises:
-            OSError: there is no such room; the file is as it was before.
+            OSError: there is not enough space; the file is unchanged.
         """
         missing = self._end + size - self._claimed
         if missing > 0 and self._file.seekable():
@@ -52,7 +55,7 @@ class WholeFile(Closing):
             self._claimed += missing
 
     def close(self) -> None:
-        """Close the file; calling it again does nothing."""
+        """Close the file and release reserved space. Calling it again does nothing."""
         if self._file.closed:
             return
         with self._file:
@@ -64,9 +67,9 @@ class WholeFile(Closing):
             self._file.seek(place)
         rest = memoryview(data)
         try:
-            while rest:  # the system may take less than it is given
+            while rest:  # the system may write only a part
                 rest = rest[self._file.write(rest) :]
         except BaseException:
-            with suppress(OSError):  # from a pipe or device nothing can be taken back
+            with suppress(OSError):  # a pipe or device cannot be truncated
                 self._file.truncate(self._claimed)
             raise

@@ -1,4 +1,4 @@
-"""A window on the screen."""
+"""Window that shows the annotated video."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ..faces import Face, Frame
 from .base import Sink
 
 _ESCAPE = 27
-# Qt ends the whole process when it cannot reach the display, so another process tries first.
+# Qt aborts the process when it cannot reach the display, so a subprocess tries first.
 _PROBE = "import cv2; cv2.namedWindow('nasion'); cv2.destroyAllWindows()"
 _PROBE_TIMEOUT = 30.0  # seconds; a cold start of Python and OpenCV takes a few
 
 
 class WindowSink(Sink):
-    """Shows each frame as it comes; q, Esc or closing it sets ``stopped``. For the main thread only."""
+    """Window that shows each frame; q, Esc or closing it sets ``stopped``. Use it in the main thread only."""
 
     def __init__(self, title: str = "nasion", draw: Draw = draw) -> None:
         """Check that a window can be shown.
 
         Raises:
-            SinkError: there is no display, or OpenCV was built without windows.
+            SinkError: there is no display, or OpenCV was built without window support.
         """
         _require_display()
         self._title, self._draw = title, draw
@@ -35,11 +35,15 @@ class WindowSink(Sink):
 
     @property
     def stopped(self) -> bool:
-        """True once q or Esc was pressed or the window closed."""
+        """True once q or Esc was pressed or the window was closed."""
         return self._is_stopped
 
     def write(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Show the frame, unless the user has closed the window."""
+        """Show the frame, unless the user has stopped or closed the window.
+
+        Raises:
+            SinkError: the sink is closed.
+        """
         if self._is_closed:
             raise SinkError(f"window {self._title!r} is closed; open it again")
         if self._is_stopped:
@@ -53,7 +57,7 @@ class WindowSink(Sink):
         self._is_stopped = key in (ord("q"), _ESCAPE) or not self._is_visible()
 
     def close(self) -> None:
-        """Take the window away; calling it again does nothing."""
+        """Destroy the window. Calling it again does nothing."""
         self._is_closed = True
         if self._is_shown and self._is_visible():
             cv2.destroyWindow(self._title)
@@ -62,7 +66,7 @@ class WindowSink(Sink):
     def _is_visible(self) -> bool:
         try:
             return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
-        except cv2.error:  # Qt forgets a window that was closed
+        except cv2.error:  # Qt no longer knows a window that was closed
             return False
 
 

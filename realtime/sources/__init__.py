@@ -1,4 +1,4 @@
-"""Where frames come from: a file, a camera, a network stream, images, or the pattern made here."""
+"""Sources of frames: files, cameras, network streams, images and a test pattern."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _PATTERN = "pattern:"
-_LAST_START = 1_000_000_000  # seconds: in nanoseconds, too, it is a timestamp
-_LONGEST_WAIT = 86_400  # seconds: a day; no system waits for any length of time
+_LAST_START = 1_000_000_000  # seconds; a valid timestamp even in nanoseconds
+_LONGEST_WAIT = 86_400  # seconds, a day; the system limits how long a wait may be
 _KINDS = "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...) or pattern:"
 _SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
 
@@ -46,30 +46,30 @@ def open_source(
     timeout: float = 10.0,
     decode: str = "cpu",
 ) -> Source:
-    """Open anything that gives frames, and read its first one.
+    """Open a source of frames and read its first frame.
 
     Args:
-        source: path of a video, an image or a folder of images; number or device of a camera; URL; or ``pattern:``,
-            the moving test picture (``pattern:live`` comes at the pace of a camera;
-            ``pattern:?seconds=5&seed=1`` sets its length and course). A string of digits is a camera.
-        start: seconds at which to begin: the first frame has this time or a later one. Not for live sources.
-        end: seconds before which to stop.
-        size: (width, height) in pixels asked of a camera or pattern.
-        fps: frames per second asked of a camera or pattern.
-        timeout: seconds to wait for a camera or stream, to open and for each frame.
-        decode: where a video file or stream is decoded. ``cuda`` or ``cuda:N`` is an NVIDIA GPU, where its pictures
-            stay: ``Frame.image`` fetches one on demand. ``auto`` is the GPU ``cuda:0`` where that works and TensorRT
-            is here to use the pictures there, else the CPU.
+        source: path of a video, an image or a folder of images; number or device of a camera; URL; or ``pattern:``, a
+            moving test pattern (``pattern:live`` runs at the frame rate of a camera; ``pattern:?seconds=5&seed=1``
+            sets its length and motion). A string of digits is a camera number.
+        start: time in seconds at which to begin: the first frame has this time or a later one. Not for live sources.
+        end: time in seconds before which to stop.
+        size: (width, height) in pixels requested from a camera or pattern.
+        fps: frames per second requested from a camera or pattern.
+        timeout: seconds to wait for a camera or stream to open, and for each frame.
+        decode: device that decodes a video file or stream. ``cuda`` or ``cuda:N`` is an NVIDIA GPU, on which the images
+            stay: ``Frame.image`` copies one to the host on demand. ``auto`` is the GPU ``cuda:0`` if it works and
+            TensorRT is installed to use the images there, otherwise the CPU.
 
     Raises:
-        SourceError: it cannot be opened, or an argument does not fit it.
+        SourceError: the source cannot be opened, or an argument does not apply to it.
     """
     if is_whole(source):
         source = int(source)
     elif not isinstance(source, str | os.PathLike):
         raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
     _check(start, end, size, fps, timeout)
-    # as numbers of Python: numpy's are not taken everywhere
+    # Convert to Python numbers, because numpy numbers are not accepted everywhere.
     start, end, fps, timeout = _plain(start), _plain(end), _plain(fps), float(timeout)
     size = None if size is None else (int(size[0]), int(size[1]))
     check_decode(decode)
@@ -93,9 +93,9 @@ def open_source(
 
 
 def redact(url: str) -> str:
-    """The URL without what may be secret: user and password, the query, and ``password=`` within the path.
+    """Remove possible secrets from a URL: user and password, the query, and ``password=`` within the path.
 
-    What stands before the last ``@`` is taken as user and password, because in a password any sign may occur.
+    Everything before the last ``@`` counts as user and password, because a password may contain any character.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -109,7 +109,7 @@ def redact(url: str) -> str:
 def _check(
     start: float | None, end: float | None, size: tuple[int, int] | None, fps: float | None, timeout: float
 ) -> None:
-    """Refuse numbers that fit no source."""
+    """Reject numbers that are valid for no source."""
     for name, seconds in (("start", start), ("end", end)):
         if seconds is not None and not _is_number(seconds, least=0):
             raise SourceError(f"{name} is {seconds!r:.60}; it must be a number of seconds, 0 or more")
@@ -157,7 +157,7 @@ def _no_start(name: str, time_range: TimeRange) -> None:
 def _camera_named(
     text: str, number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float
 ) -> BackgroundSource:
-    """Open a camera, and say how to name a file that is called like its number."""
+    """Open a camera, with a hint in messages if a file has the name of its number."""
     hint = f"for the file of that name give ./{text}" if text.isdigit() and os.path.lexists(text) else ""
     try:
         camera = _camera(number, time_range, size, fps, timeout)
@@ -166,7 +166,7 @@ def _camera_named(
             raise SourceError(f"{error}; {hint}") from error
         raise
     if hint:
-        _log.warning("camera %d is taken; %s", number, hint)
+        _log.warning("using camera %d; %s", number, hint)
     return camera
 
 
@@ -204,7 +204,7 @@ def _path(path: Path, time_range: TimeRange, decode: str) -> FrameSource:
         return open_image(path, time_range)
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes); give a whole video or image file")
-    # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+    # Use an absolute path, because FFmpeg parses "name:rest" as a protocol.
     return open_media(str(path.absolute()), str(path), time_range, decode=decode)
 
 
@@ -222,7 +222,11 @@ def _pattern(text: str, time_range: TimeRange, size: tuple[int, int] | None, fps
 
 
 def _pattern_options(text: str) -> tuple[bool, float, int]:
-    """Whether live, seconds and seed from ``pattern:[live][?seconds=S&seed=N]``."""
+    """Parse ``pattern:[live][?seconds=S&seed=N]`` and return live, seconds and seed.
+
+    Raises:
+        SourceError: the text is not such a pattern.
+    """
     mode, _, query = text.removeprefix(_PATTERN).partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     try:
@@ -231,11 +235,13 @@ def _pattern_options(text: str) -> tuple[bool, float, int]:
             return mode == "live", seconds, seed
     except ValueError:
         seconds = math.nan
-    raise SourceError(f"{text!r} is no pattern; allowed: pattern: or pattern:live, then ?seconds=5&seed=1 if wanted")
+    raise SourceError(
+        f"{text!r} is not a pattern; allowed: pattern: or pattern:live, optionally with ?seconds=5&seed=1"
+    )
 
 
 def _render(motion: CameraMotion, start: float, pace: threading.Event | None) -> Pictures:
-    """Frames of the pattern from ``start`` on; with ``pace`` each when it is due, until that is set."""
+    """Yield frames of the pattern from ``start`` seconds on; with ``pace``, in real time until that event is set."""
     begun = time.monotonic()
     for index in range(math.floor(start * motion.rate), motion.frames):
         due = float(index / motion.rate)

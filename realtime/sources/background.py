@@ -1,4 +1,4 @@
-"""A source read in a thread of its own, so that opening it and waiting for it can be given up."""
+"""Source read in a background thread, so that opening and reading can time out."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from .base import Source, SourceInfo
 
 
 class BackgroundSource(Closing):
-    """A camera or stream behind a thread: ``close`` from any thread ends a read at once.
+    """Camera or stream read in a background thread: ``close`` from any thread ends a read at once.
 
-    The thread alone touches the device. One that is blocked in it when the source is closed ends as soon as
-    the device answers or its own timeout has passed.
+    Only the background thread accesses the device. If it is blocked there when the source is closed, it ends as soon as
+    the device answers or its timeout has passed.
     """
 
     def __init__(self, opener: Callable[[], Source], name: str, timeout: float) -> None:
-        """Open in the thread; ``name`` is for messages.
+        """Open the source in the background thread.
+
+        Args:
+            opener: opens the source.
+            name: name of the source for messages.
+            timeout: seconds to wait for the source to open.
 
         Raises:
-            SourceError: it did not open, or not within ``timeout`` seconds.
+            SourceError: the source cannot be opened, or does not open within ``timeout`` seconds.
         """
         self._frames: Channel[Frame] = Channel(1)
         opened: Future[SourceInfo] = Future()
@@ -34,7 +39,7 @@ class BackgroundSource(Closing):
             target=_read, args=(opener, opened, self._frames), name="nasion-source", daemon=True
         )
         self._thread.start()
-        weakref.finalize(self, self._frames.cancel)  # dropped without close(): let the thread end as well
+        weakref.finalize(self, self._frames.cancel)  # also end the thread if the source is dropped without close()
         try:
             self.info = opened.result(timeout)
         except TimeoutError:
@@ -48,7 +53,7 @@ class BackgroundSource(Closing):
             raise
 
     def __iter__(self) -> Self:
-        """Return itself: each frame comes once."""
+        """Return the source itself; each frame is returned once."""
         return self
 
     def __next__(self) -> Frame:
@@ -56,18 +61,18 @@ class BackgroundSource(Closing):
 
         Raises:
             StopIteration: the source has ended or was closed.
-            SourceError: it broke off.
+            SourceError: reading failed.
         """
         return next(self._frames)
 
     def close(self) -> None:
-        """Let go of the thread; calling it again does nothing."""
+        """Stop the background thread. Calling it again does nothing."""
         self._frames.cancel()
-        self._thread.join(0.5)  # mostly it ends at once; one blocked in a silent device is not waited for
+        self._thread.join(0.5)  # usually ends at once; do not wait for a thread blocked in a silent device
 
 
 def _read(opener: Callable[[], Source], opened: Future[SourceInfo], frames: Channel[Frame]) -> None:
-    """Move frames from the source into the channel until either ends."""
+    """Move frames from the source to the channel until either ends."""
     try:
         with opener() as source:
             opened.set_result(source.info)
@@ -75,7 +80,7 @@ def _read(opener: Callable[[], Source], opened: Future[SourceInfo], frames: Chan
                 if not frames.put(frame):
                     return
         frames.close()
-    except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that waits
+    except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
         if opened.done():
             frames.close(error)
         else:

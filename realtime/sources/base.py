@@ -1,4 +1,4 @@
-"""What every source is: frames in order, an account of itself, and an end that another thread can bring."""
+"""Base types of sources: their interface, description and time range."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ...engines.errors import SourceError
 from ..faces import DeviceFrame, Frame, Image
 from ..images.pixels import Pixels
 
-# An upright BGR picture, or one that lies elsewhere, and its time in seconds.
+# An upright BGR image, on the host or on a device. A source generates images with their times in seconds.
 Picture = Image | Pixels
 Pictures = Generator[tuple[Picture, float], None, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A file or stream that FFmpeg opens.
+    """File or stream that FFmpeg opens.
 
     Attributes:
-        location: absolute path, or URL; it may hold a password, and so is not shown.
-        timeout: seconds without any data after which a stream counts as dead; None for a file.
+        location: absolute path or URL; not shown in ``repr`` because it may contain a password.
+        timeout: seconds without data after which a stream counts as dead; None for a file.
     """
 
     location: str = field(repr=False)
@@ -37,18 +37,18 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What a source says of itself.
+    """Description of a source.
 
     Attributes:
-        name: what to call it in a message; never holds a password.
-        width: pixels from left to right of the first frame, upright.
-        height: pixels from top to bottom of the first frame, upright.
-        rate: frames per second, on average where they vary; None where unknown.
-        frames: how many frames will come, an estimate; None where unknown.
-        duration: seconds that will come, an estimate; None where unknown.
-        live: frames come when they will (camera, stream, paced pattern), and are lost if nobody takes them.
-        files: what it reads on this machine, and no output may replace.
-        sound: where to read its sound, which a video of the result may keep; None where it has none.
+        name: name for messages; never contains a password.
+        width: width in pixels of the first frame, upright.
+        height: height in pixels of the first frame, upright.
+        rate: frames per second, on average if variable; None if unknown.
+        frames: estimated number of frames; None if unknown.
+        duration: estimated duration in seconds; None if unknown.
+        live: True if frames arrive in real time (camera, stream, paced pattern) and are lost if not read in time.
+        files: local files that the source reads, which no output may replace.
+        sound: media from which to read its sound for an annotated video; None if there is none.
     """
 
     name: str
@@ -64,13 +64,13 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """The part of a source that is wanted: ``start <= time < end``, seconds; None means no bound."""
+    """Requested part of a source: ``start <= time < end`` in seconds; None means no bound."""
 
     start: float | None = None
     end: float | None = None
 
     def of(self, info: SourceInfo) -> SourceInfo:
-        """The account of a source that is cut so."""
+        """Return the description of a source limited to this time range."""
         if info.duration is None or (self.start is None and self.end is None):
             return info
         end = info.duration if self.end is None else min(self.end, info.duration)
@@ -82,17 +82,17 @@ class TimeRange:
 class Source(Protocol):
     """Frames of one video, in order: an iterator and a context manager.
 
-    Times strictly increase, ``index`` counts the frames yielded from 0. An error while reading is a
-    ``SourceError``, after the last good frame.
+    Times strictly increase; ``index`` counts the yielded frames from 0. An error while reading is raised as
+    ``SourceError`` after the last good frame.
     """
 
     @property
     def info(self) -> SourceInfo:
-        """What the source says of itself."""
+        """Description of the source."""
         ...
 
     def __iter__(self) -> Self:
-        """Return itself: each frame comes once."""
+        """Return the source itself; each frame is returned once."""
         ...
 
     def __next__(self) -> Frame:
@@ -100,39 +100,39 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Free everything; from another thread it ends a blocked read. Iterating then just ends."""
+        """Release all resources and end the iteration. From another thread, it also ends a blocked read."""
         ...
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return the source itself."""
         ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the source."""
         ...
 
 
 class FrameSource(Closing):
-    """A source over a generator of pictures, which frees what it holds when it is closed.
+    """Source over a generator of images, which releases its resources when it is closed.
 
-    The first picture is read at once: a file that cannot be decoded is found out before any work starts.
+    The first image is read immediately, so a file that cannot be decoded is reported before any work starts.
     """
 
     def __init__(
         self, pictures: Pictures, info: SourceInfo, time_range: TimeRange, *, closing: threading.Event | None = None
     ) -> None:
-        """Take over ``pictures``; width and height of ``info`` come from the first of them.
+        """Take ownership of ``pictures`` and read the first one, which sets width and height of ``info``.
 
         Args:
-            pictures: pictures with strictly increasing times.
-            info: of the whole source, before the cut.
-            cut: the part that is wanted.
-            closing: set by ``close`` for a generator that waits.
+            ``pictures``: generator of images with strictly increasing times.
+            info: description of the whole source, before it is limited to the time range.
+            time_range: requested part.
+            closing: event set by ``close``, for a generator that waits.
 
         Raises:
-            SourceError: no picture lies in the cut.
+            SourceError: no image is within the time range.
         """
         self._pictures, self._time_range, self._index = pictures, time_range, 0
         self._closing = closing or threading.Event()
@@ -155,7 +155,7 @@ class FrameSource(Closing):
         raise SourceError(_nothing(info, self._time_range, last))
 
     def __iter__(self) -> Self:
-        """Return itself: each frame comes once."""
+        """Return the source itself; each frame is returned once."""
         return self
 
     def __next__(self) -> Frame:
@@ -163,7 +163,7 @@ class FrameSource(Closing):
 
         Raises:
             StopIteration: the source has ended or was closed.
-            SourceError: it broke off.
+            SourceError: reading failed.
         """
         with self._lock:
             if self._closing.is_set():
@@ -179,7 +179,7 @@ class FrameSource(Closing):
             return DeviceFrame(pixels, time, self._index - 1)
 
     def close(self) -> None:
-        """Free everything; calling it again does nothing."""
+        """Release all resources. Calling it again does nothing."""
         self._closing.set()
         with self._lock:
             self._first = None
@@ -187,12 +187,11 @@ class FrameSource(Closing):
 
 
 def _nothing(info: SourceInfo, time_range: TimeRange, last: float | None) -> str:
-    """Why no picture was found."""
+    """Describe why no image was found."""
     if time_range.start is None and time_range.end is None:
         return f"{info.name}: no frame in it can be decoded; it is damaged or empty"
     if last is not None and last >= (time_range.start or 0.0):
-        return (
-            f"{info.name}: no frame lies between {time_range.start or 0.0:g} s and {time_range.end:g} s; widen the cut"
-        )
+        begin, end = time_range.start or 0.0, time_range.end
+        return f"{info.name}: no frame lies between {begin:g} s and {end:g} s; widen the time range"
     length = f"lasts {info.duration:.2f} s" if info.duration is not None else "ends before"
     return f"{info.name}: start is {time_range.start:g} s, but it {length}; give an earlier start"

@@ -1,4 +1,4 @@
-"""Cameras of this machine, through OpenCV."""
+"""Local cameras, read with OpenCV."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from .base import FrameSource, Pictures, SourceInfo, TimeRange
 
 _log = logging.getLogger(__name__)
 _quiet_lock = threading.Lock()
-_PROBED = 4  # camera numbers tried where the system does not list its cameras
+_PROBED = 4  # number of cameras tried if the system does not list its cameras
 
 
 MOST_CAMERAS = 2**20 - 1
-"""The largest number that Linux can give a device."""
+"""Largest device number on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera that opens: its number and the size in pixels it delivers unasked."""
+    """Camera that can be opened: its number and its default frame size in pixels."""
 
     number: int
     width: int
@@ -40,16 +40,19 @@ class Camera:
 
 
 def camera_number(source: str | os.PathLike[str]) -> int | None:
-    """Return the camera that a string of digits or a device names, such as ``0``, ``/dev/video0`` or a link to it."""
+    """Return the camera number of a string of digits or a device, such as ``0``, ``/dev/video0`` or a link to it.
+
+    None if the source is neither.
+    """
     text = os.fspath(source).strip()
     if isinstance(source, str) and text.isascii() and text.isdigit():
-        return int(text) if len(text) < 4000 else MOST_CAMERAS + 1  # Python reads no number of thousands of digits
+        return int(text) if len(text) < 4000 else MOST_CAMERAS + 1  # Python does not parse thousands of digits
     device = re.fullmatch(r"/dev/video([0-9]{1,9})", os.path.realpath(text) if text.startswith("/dev/") else text)
     return int(device[1]) if device else None
 
 
 def list_cameras() -> list[Camera]:
-    """The cameras that can be opened now; quiet, and quick where there is none."""
+    """List the cameras that can be opened now. Logs nothing, and is fast if there is none."""
     found = []
     for number in _numbers():
         capture = _open_device(number)
@@ -64,10 +67,10 @@ def list_cameras() -> list[Camera]:
 def open_camera(
     number: int, time_range: TimeRange, *, size: tuple[int, int] | None, fps: float | None, timeout: float
 ) -> BackgroundSource:
-    """Open a camera; ``size`` and ``fps`` are asked of it, and what it makes of them is logged.
+    """Open a camera and request ``size`` and ``fps``. A different actual size is logged.
 
     Raises:
-        SourceError: it is not there, not free, or silent for ``timeout`` seconds.
+        SourceError: the camera is missing, in use, or silent for ``timeout`` seconds.
     """
     return BackgroundSource(lambda: _open(number, time_range, size, fps), f"camera {number}", timeout)
 
@@ -87,7 +90,7 @@ def _open(number: int, time_range: TimeRange, size: tuple[int, int] | None, fps:
 
 
 def _ask(capture: cv2.VideoCapture, size: tuple[int, int] | None, fps: float | None) -> None:
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, where the driver allows it
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # read the newest image, if the driver supports it
     if size:
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
@@ -103,7 +106,7 @@ def _grab(capture: cv2.VideoCapture, number: int) -> Pictures:
             now = time.perf_counter()
             if not ok:
                 raise SourceError(
-                    f"camera {number}: it stopped giving pictures; check its cable and that no other program took it"
+                    f"camera {number}: it stopped sending images; check its cable and that no other program uses it"
                 )
             first = now if first is None else first
             yield np.ascontiguousarray(image, np.uint8), now - first
@@ -112,8 +115,8 @@ def _grab(capture: cv2.VideoCapture, number: int) -> Pictures:
 
 
 def _open_device(number: int) -> cv2.VideoCapture:
-    """Try a camera without the complaints that OpenCV prints."""
-    # On Linux only V4L2 has cameras; asking for any backend tries files and streams of that name as well.
+    """Try to open a camera without the messages that OpenCV prints."""
+    # On Linux only V4L2 has cameras; CAP_ANY would also try files and streams of that name.
     backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
     with _quiet_opencv():
         return cv2.VideoCapture(number, backend)
@@ -121,7 +124,7 @@ def _open_device(number: int) -> cv2.VideoCapture:
 
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    with _quiet_lock:  # the level is one for the whole process
+    with _quiet_lock:  # the log level is global to the process
         level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(0)
         try:
@@ -131,7 +134,7 @@ def _quiet_opencv() -> Iterator[None]:
 
 
 def _numbers() -> list[int]:
-    """Numbers that may be cameras."""
+    """Return the numbers that may be cameras."""
     if sys.platform != "linux":
         return list(range(_PROBED))
     names = (re.fullmatch(r"video([0-9]+)", path.name) for path in Path("/dev").glob("video*"))

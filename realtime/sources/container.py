@@ -1,4 +1,4 @@
-"""Open a video file or stream with FFmpeg, for its pictures and again for its sound."""
+"""Opening of video files and streams with FFmpeg, for images and for sound."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from av.container import InputContainer
 
 from .base import Media
 
-# Tags that are not valid UTF-8 are no error. PyAV 19 reads such tags by itself and no longer has the option.
+# Accept metadata tags that are not valid UTF-8. PyAV 19 accepts them by default and no longer has the option.
 _TAGS: dict[str, Any] = {"metadata_errors": "replace"} if hasattr(InputContainer, "metadata_errors") else {}
 
 
 def open_container(media: Media, accelerator: HWAccel | None = None) -> InputContainer:
-    """Open it, to be closed by the caller.
+    """Open a file or stream. The caller closes it.
 
     Raises:
-        av.FFmpegError: it cannot be opened. It holds the whole URL: show no more of it than its ``reason``.
+        av.FFmpegError: it cannot be opened. The error contains the whole URL: show only its ``reason``.
     """
     options = {"rtsp_transport": "tcp"} if media.location.lower().startswith("rtsp") else {}
     container: InputContainer = av.open(
@@ -29,27 +29,27 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
 
 
 class Ratio(Protocol):
-    """A rational number of PyAV: ``fractions.Fraction`` up to version 18, ``AVRational`` from 19 on."""
+    """Rational number of PyAV: ``fractions.Fraction`` up to version 18, ``AVRational`` from 19 on."""
 
     @property
     def numerator(self) -> int:
-        """The part above the line."""
+        """Numerator."""
 
     @property
     def denominator(self) -> int:
-        """The part below the line."""
+        """Denominator."""
 
 
 def exact(ratio: Ratio | None) -> Fraction | None:
-    """Return a rate or time base of PyAV as a ``Fraction``, or None where it is unknown.
+    """Return a rate or time base of PyAV as a ``Fraction``, or None if it is unknown.
 
-    PyAV 19 has no None for an unknown value; it gives an ``AVRational`` with a zero in it, which is falsy.
+    PyAV 19 does not use None for an unknown value, but an ``AVRational`` with a zero in it, which is falsy.
     """
     return Fraction(ratio.numerator, ratio.denominator) if ratio else None
 
 
 def reason(error: av.FFmpegError) -> str:
-    """The error without its file name, which may hold a password."""
+    """Return the text of an error without its file name, which may contain a password."""
     if isinstance(error, av.ExitError):
         return "it does not answer"
     return error.strerror or type(error).__name__

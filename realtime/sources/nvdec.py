@@ -1,14 +1,14 @@
-"""Decoding on an NVIDIA GPU: by FFmpeg's nvdec, through PyAV. The pictures stay there.
+"""Decoding on an NVIDIA GPU with FFmpeg's nvdec, through PyAV.
 
-What PyAV 17.1 to 19 do, read in their sources and FFmpeg's:
+The images stay on the GPU. Behaviour of PyAV 17.1 to 19, according to their sources and FFmpeg's:
 
-- ``HWAccel(is_hw_owned=True)`` leaves frames on the GPU: ``format`` is ``cuda``, ``sw_format`` says how the pixels are
-  stored, each plane has ``__dlpack__``, and ``reformat`` fetches the picture.
-- A codec of which FFmpeg has no GPU decoder is decoded on the CPU (``is_hwaccel`` is False), and so is a video that the
-  GPU refuses: its frames come in another format than ``cuda``.
-- FFmpeg by itself asks for a primary context of a certain kind, and fails if CUDA is in use already. It is told to take
-  the context that is current: ours.
-- Each frame is a copy in memory of its own, put into CUDA's default stream, which FFmpeg does not wait for.
+- ``HWAccel(is_hw_owned=True)`` leaves frames on the GPU: ``format`` is ``cuda``, ``sw_format`` is the pixel format,
+  each plane has ``__dlpack__``, and ``reformat`` copies the image to the host.
+- A codec without a GPU decoder in FFmpeg is decoded on the CPU (``is_hwaccel`` is False), and so is a video that the
+  GPU rejects: its frames have another format than ``cuda``.
+- By default FFmpeg requests a primary context of a certain kind, and fails if CUDA is already in use. Our options make
+  it use the current context, which is ours.
+- Each frame is a copy in its own memory, queued in CUDA's default stream, for which FFmpeg does not wait.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _REMEDY = "leave it to the CPU with --decode cpu (decode='cpu')"
 
 
 def check_decode(decode: str) -> None:
-    """See that a place to decode is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Check that ``decode`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         SourceError: it is none of these.
@@ -47,14 +47,14 @@ def check_decode(decode: str) -> None:
 
 
 def decoder_for(decode: str, name: str) -> GpuDecoder | None:
-    """What decodes on a GPU, or None for the CPU.
+    """Return a GPU decoder, or None to decode on the CPU.
 
     Args:
-        decode: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``auto`` takes ``cuda:0`` where frames can stay there.
-        name: of the source, for messages.
+        decode: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``auto`` picks ``cuda:0`` if frames can stay there.
+        name: name of the source for messages.
 
     Raises:
-        SourceError: it was asked for by name and cannot be.
+        SourceError: a GPU was given by name and cannot be used.
     """
     if decode == "cpu":
         return None
@@ -71,10 +71,10 @@ def decoder_for(decode: str, name: str) -> GpuDecoder | None:
 
 
 def _check_use() -> None:
-    """See that a network could take pictures of ``cuda:0``: that there is such a GPU, and TensorRT.
+    """Check that a network could use images on ``cuda:0``: that this GPU and TensorRT are available.
 
     Raises:
-        NasionError: with the reason.
+        NasionError: one of them is not available; the message gives the reason.
     """
     from ...engines.gpu.driver import gpu
     from ...engines.tensorrt.library import tensorrt
@@ -84,18 +84,18 @@ def _check_use() -> None:
 
 
 class GpuDecoder:
-    """NVIDIA's decoder for one source."""
+    """GPU decoder of one source."""
 
     def __init__(self, number: int, name: str, *, must: bool) -> None:
-        """Take hold of ``cuda:number``.
+        """Prepare ``cuda:number``.
 
         Args:
-            number: of the GPU.
-            name: of the source.
-            must: what cannot be decoded there is an error; else it is left to the CPU.
+            number: number of the GPU.
+            name: name of the source.
+            must: if True, a video that cannot be decoded there is an error; if False, it is decoded on the CPU.
 
         Raises:
-            NasionError: there is no such GPU, or our kernels are not built.
+            NasionError: the GPU does not exist, or our kernels are not built.
         """
         from ...engines.operators.cropper import cropper
 
@@ -104,10 +104,10 @@ class GpuDecoder:
         self._told: set[str] = set()
 
     def open(self, opener: Callable[[HWAccel | None], InputContainer]) -> InputContainer | None:
-        """The container with this decoder, or None where it is to be opened without.
+        """Open the container with this decoder; None if it has to be opened without.
 
         Raises:
-            SourceError: the source cannot be opened, or its codec not be decoded here.
+            SourceError: the source cannot be opened, or must be decoded on the GPU and its codec cannot.
         """
         options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
         accelerator = HWAccel("cuda", device=str(self._number), is_hw_owned=True, options=options)
@@ -115,7 +115,7 @@ class GpuDecoder:
             with self._cropper.device.current():
                 container = opener(accelerator)
         except SourceError:
-            opener(None).close()  # if the source itself is at fault, it says so
+            opener(None).close()  # raises the error of the source, if the GPU is not the cause
             self._refuse("FFmpeg cannot use this GPU; see nvidia-smi for its state")
             return None
         contexts = [stream.codec_context for stream in container.streams.video if stream.codec_context is not None]
@@ -126,22 +126,22 @@ class GpuDecoder:
         return None
 
     def pixels(self, frame: VideoFrame) -> GpuPixels | None:
-        """The picture on the GPU, complete; None where it must come to the host.
+        """Return the complete image on the GPU; None if it has to be copied to the host.
 
         Raises:
-            SourceError: it was not decoded on the GPU, as it must be.
+            SourceError: the frame must be decoded on the GPU and was not.
         """
         if frame.format.name != "cuda":
             self._refuse(
-                f"its decoder does not take such a video ({frame.format.name}), or is not installed: in a container "
+                f"its decoder does not support this video ({frame.format.name}), or is not installed: in a container "
                 "NVIDIA_DRIVER_CAPABILITIES must name video"
             )
             return None
         stored = frame.sw_format.name if frame.sw_format is not None else "unknown"
         if stored != "nv12" or frame.width % 2 or frame.height % 2:
             self._tell(
-                f"decoded on the GPU, but fetched from there: pictures are {stored} of {frame.width}x{frame.height}, "
-                "and the crop kernel takes nv12 (8 bits) of even width and height"
+                f"decoded on the GPU, but copied to the host: images are {stored} of {frame.width}x{frame.height}, "
+                "and the crop kernel needs nv12 (8 bits) of even width and height"
             )
             return None
         with self._cropper.device.current() as driver:
@@ -160,7 +160,7 @@ class GpuDecoder:
         )  # fmt: skip
         matrix = display_matrix(frame)
         turn = None if matrix is None else to_stored(matrix, frame.width, frame.height)
-        # The frame, which the function holds, keeps the planes alive.
+        # The closure holds the frame, which keeps the planes alive.
         return GpuPixels(self._cropper, picture, lambda: fetch(frame), upright=turn)
 
     def _refuse(self, reason: str) -> None:
@@ -169,16 +169,16 @@ class GpuDecoder:
         self._tell(f"decoded on the CPU: {reason}")
 
     def _tell(self, text: str) -> None:
-        """Log it, once."""
+        """Log a message once."""
         if text not in self._told:
             self._told.add(text)
             _log.info("%s: %s", self._name, text)
 
 
 def fetch(frame: VideoFrame) -> Image:
-    """The picture of an NV12 frame on the host: to the bit as if it were decoded there.
+    """Copy the image of an NV12 frame to the host, bit-identical to decoding on the CPU.
 
-    By way of yuv420p, which the CPU's decoders put out: FFmpeg has other code to convert nv12 to BGR, which rounds in
-    another way and takes several times as long.
+    Converts via yuv420p, the output of the CPU decoders: FFmpeg's direct conversion from nv12 to BGR rounds differently
+    and takes several times as long.
     """
     return to_bgr(VideoReformatter().reformat(frame, format="yuv420p", threads=1), VideoReformatter())

@@ -1,4 +1,4 @@
-"""Images as a source: one, or a folder of them in natural order at 25 frames a second."""
+"""Image sources: a single image, or a folder in natural order at 25 frames a second."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 def read_image(path: Path) -> Image:
-    """Read an image as upright BGR uint8 (h, w, 3), whatever its depth, channels and orientation tag.
+    """Read an image as upright BGR uint8 (h, w, 3), for any bit depth, channels and orientation tag.
 
     Raises:
-        SourceError: the file is missing, not to be opened, or no image.
+        SourceError: the file is missing, cannot be opened, or is not an image.
     """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
@@ -36,29 +36,29 @@ def read_image(path: Path) -> Image:
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error as error:
-        raise SourceError(f"{path}: OpenCV cannot decode it ({error.err}); save it anew as PNG") from error
+        raise SourceError(f"{path}: OpenCV cannot decode it ({error.err}); save it again as PNG") from error
     if image is None:
         raise SourceError(f"{path}: {_what_is_wrong(data)}")
     return np.ascontiguousarray(image, np.uint8)
 
 
 def _what_is_wrong(data: NDArray[np.uint8]) -> str:
-    """Why OpenCV makes no BGR picture of the bytes of a file."""
+    """Describe why OpenCV cannot decode the bytes of a file to a BGR image."""
     allowed = f"allowed: {', '.join(IMAGE_SUFFIXES)}"
     if not data.size:
         return f"the file is empty (0 bytes); {allowed}"
     with suppress(cv2.error):
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is not None:
-            return f"its values are {image.dtype}; allowed: 8 or 16 bits, whole numbers; save it anew as PNG"
-    return f"the file is damaged or no image; {allowed}"
+            return f"its values are {image.dtype}; allowed: integers of 8 or 16 bits; save it again as PNG"
+    return f"the file is damaged or not an image; {allowed}"
 
 
 def open_image(path: Path, time_range: TimeRange) -> FrameSource:
-    """One image: one frame at time 0.
+    """Open one image as a source of one frame at time 0.
 
     Raises:
-        SourceError: it cannot be read, or the cut leaves it out.
+        SourceError: the image cannot be read, or is outside the time range.
     """
     pictures = ((read_image(path), 0.0) for _ in range(1))
     info = SourceInfo(str(path), 0, 0, FOLDER_RATE, 1, float(1 / FOLDER_RATE), files=(path,))
@@ -66,12 +66,12 @@ def open_image(path: Path, time_range: TimeRange) -> FrameSource:
 
 
 def open_folder(folder: Path, time_range: TimeRange) -> FrameSource:
-    """All images of a folder in natural order (2 before 10), at 25 frames a second; sizes may differ.
+    """Open all images of a folder in natural order (2 before 10) at 25 frames a second; sizes may differ.
 
-    An image that cannot be decoded is logged and left out; the others keep their times.
+    An image that cannot be decoded is logged and skipped; the others keep their times.
 
     Raises:
-        SourceError: no image in it can be read, or the cut leaves all out.
+        SourceError: no image in the folder can be read, or none is within the time range.
     """
     try:
         paths = sorted(filter(_is_image, folder.iterdir()), key=lambda path: natural_order(path.name))
@@ -100,6 +100,6 @@ def _read_all(paths: Sequence[Path], start: float) -> Pictures:
 
 
 def natural_order(name: str) -> tuple[list[str | int], str]:
-    """Sort key by which ``frame2`` comes before ``frame10``."""
+    """Return a sort key that puts ``frame2`` before ``frame10``."""
     parts = re.split(r"([0-9]+)", name)
     return [int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], name

@@ -1,7 +1,8 @@
-"""A virtual camera over a photograph: the ``pattern:`` source and the demo clip, with the true motion.
+"""Virtual camera over a photograph, for ``pattern:`` and the demo clip.
 
-The camera pans, zooms and turns, the light changes, the sensor is noisy, and once something hides the face.
-In one part the camera moves fast; in another it stands still, so that there only noise moves.
+The true motion of every frame is known. The camera pans, zooms and rotates, the brightness changes, the sensor is
+noisy, and the face is occluded once. In one part of the clip the camera moves fast; in another it stands still, so that
+only the noise changes.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ from ...engines.tensorrt.photograph import FACE, PHOTOGRAPH
 from ..faces import FloatArray, Image
 from .stills import read_image
 
-# Parts of the clip, as shares of its length.
+# Parts of the clip as fractions of its length.
 _FAST = (0.34, 0.56)
-_OCCLUSION = 0.68  # its middle
+_OCCLUSION = 0.68  # middle of the occlusion
 _STILL = (0.80, 0.97)
-_COVERED, _SLIDE = 0.7, 0.4  # seconds that the face is wholly covered, and that the cover takes to come or go
-_MARGIN = 420  # pixels of the photograph's edge drawn out on each side, so that the view never leaves the picture
+_COVERED, _SLIDE = 0.7, 0.4  # seconds for which the face is fully covered, and that the cover takes to enter or leave
+_MARGIN = 420  # pixels of border replicated on each side of the photograph, so that the view never leaves it
 _SOUND_RATE = 48000
-_LONGEST_SIDE = 7680  # pixels of a frame, as of 8K: its noise takes a GB or two
-_MOST_FRAMES = 10_000_000  # days; the course is planned for each
-_WIDEST_WARP = 32_000  # pixels; OpenCV counts them in 16 bits
+_LONGEST_SIDE = 7680  # pixels, the width of 8K; the noise of such a frame takes 1 to 2 GB
+_MOST_FRAMES = 10_000_000  # several days; the motion is planned for every frame
+_WIDEST_WARP = 32_000  # pixels; OpenCV's warp uses 16-bit coordinates
 
 
 class CameraMotion:
-    """Frames of a camera that moves over a photograph; the same seed gives the same frames.
+    """Camera that moves over a photograph; the same seed gives the same frames.
 
     Attributes:
         size: (width, height) of a frame in pixels.
         rate: frames per second.
-        frames: how many there are.
+        frames: number of frames.
     """
 
     def __init__(
@@ -59,14 +60,15 @@ class CameraMotion:
         """Plan the motion.
 
         Args:
-            size: (width, height) of a frame in pixels; the face is a third to a half of its height.
+            size: (width, height) of a frame in pixels; the face takes a third to a half of its height.
             rate: frames per second.
-            seconds: length of the clip.
-            photograph: BGR uint8 (h, w, 3); None for the one shipped. The camera looks at where its face is.
-            seed: course of the camera and noise.
+            seconds: length of the clip in seconds.
+            photograph: BGR uint8 (h, w, 3); None for the shipped one. The camera looks at the position of the face in
+                the shipped one.
+            seed: seed of the camera motion and the noise.
 
         Raises:
-            SourceError: the photograph cannot be read, or a number is not in its range.
+            SourceError: the photograph cannot be read, or a number is out of range.
         """
         _check(size, rate, seconds)
         self.size, self.rate = size, rate
@@ -81,7 +83,7 @@ class CameraMotion:
         self._scene = _draw_out(read_image(PHOTOGRAPH) if photograph is None else photograph)
 
     def transform(self, index: int) -> FloatArray:
-        """The true motion of a frame: (2, 3) from pixels of the photograph to pixels of the frame."""
+        """Return the true motion of a frame: (2, 3) from pixels of the photograph to pixels of the frame."""
         u = self._course[index]
         width, height = self.size
         unit = self._unit
@@ -97,14 +99,14 @@ class CameraMotion:
         )
 
     def occluded(self, index: int) -> bool:
-        """Whether the whole face is covered."""
+        """Return True if the whole face is covered in a frame."""
         return abs(self._cover_at(index)) <= _slack(self._cover)
 
     def render(self, index: int) -> Image:
-        """The frame: BGR uint8 (h, w, 3).
+        """Render a frame: BGR uint8 (h, w, 3).
 
         Raises:
-            IndexError: there is no such frame.
+            IndexError: the frame does not exist.
         """
         if not 0 <= index < self.frames:
             raise IndexError(f"frame {index} does not exist; the clip has frames 0 to {self.frames - 1}")
@@ -117,7 +119,7 @@ class CameraMotion:
         return self._expose(view, index)
 
     def _plan_course(self) -> FloatArray:
-        """For each frame how far the camera is along its course, seconds: it runs, dashes and rests."""
+        """Return the position of the camera on its path in each frame, in seconds at normal speed."""
         time = np.arange(self.frames) / float(self.rate)
         speed = 1 + 1.6 * _window(time, _FAST, self._seconds) - _window(time, _STILL, self._seconds)
         return np.cumsum(speed / float(self.rate)).astype(np.float32)
@@ -126,16 +128,16 @@ class CameraMotion:
         return math.sin(2 * math.pi * u / period + self._phases[which])
 
     def _cover_at(self, index: int) -> float:
-        """How far right of the face the cover is, pixels of the photograph; it passes from left to right."""
+        """Return the offset of the cover to the right of the face, in pixels of the photograph; it moves rightwards."""
         middle = _OCCLUSION * self._seconds
-        shrink = min(1.0, self._seconds / 10)  # a clip of 2 s has no time for the whole show
+        shrink = min(1.0, self._seconds / 10)  # shorter clips have a shorter occlusion
         away = abs(index / float(self.rate) - middle) / shrink - (_COVERED / 2 - 0.08)
         share = min(max(away / _SLIDE, 0.0), 1.0)
         distance = 2 * _MARGIN * share * share * (3 - 2 * share)
         return math.copysign(distance, index / float(self.rate) - middle)
 
     def _expose(self, view: Image, index: int) -> Image:
-        """Light and noise."""
+        """Apply changes of brightness and noise to a view."""
         u = self._course[index]
         gain = 0.95 + 0.22 * self._wave(8, u, 7.3) + 0.08 * self._wave(9, u, 1.3)
         lit = cv2.convertScaleAbs(view, alpha=gain, beta=6 * self._wave(10, u, 3.7))
@@ -145,20 +147,25 @@ class CameraMotion:
 
 
 def _check(size: tuple[int, int], rate: Fraction, seconds: float) -> None:
-    """Refuse what no picture can be, or what would fill the memory."""
+    """Reject sizes, rates and lengths that are impossible or would exhaust the memory.
+
+    Raises:
+        SourceError: a value is out of range.
+    """
     if min(size) < 1 or max(size) > _LONGEST_SIDE:
         raise SourceError(
-            f"a pattern of {size[0]}x{size[1]} pixels cannot be; give a width and a height from 1 to {_LONGEST_SIDE}"
+            f"a pattern of {size[0]}x{size[1]} pixels is not possible; give a width and a height from 1 to "
+            f"{_LONGEST_SIDE}"
         )
     if rate <= 0 or not 0 < seconds < math.inf or rate * Fraction(seconds) > _MOST_FRAMES:
         raise SourceError(
-            f"a pattern of {float(rate):g} fps and {seconds:g} s cannot be; give both above 0, "
+            f"a pattern of {float(rate):g} fps and {seconds:g} s is not possible; give both above 0, "
             f"and together at most {_MOST_FRAMES} frames"
         )
 
 
 def _window(time: NDArray[np.float64], part: tuple[float, float], seconds: float) -> FloatArray:
-    """1 within a part of the clip, 0 outside, with soft edges of 0.2 s or less."""
+    """Return 1 within a part of the clip and 0 outside, with smooth edges of 0.2 s or less."""
     edge = min(0.2, 0.02 * seconds)
     begin = np.clip((time - part[0] * seconds) / edge, 0, 1)
     end = np.clip((part[1] * seconds - time) / edge, 0, 1)
@@ -167,7 +174,7 @@ def _window(time: NDArray[np.float64], part: tuple[float, float], seconds: float
 
 
 def _draw_out(photograph: Image) -> Image:
-    """The photograph with its edges drawn out and blurred: no mirrored second face comes into view."""
+    """Extend a photograph with replicated, blurred borders; mirrored ones would show a second face."""
     around = (_MARGIN,) * 4
     wide = cv2.copyMakeBorder(photograph, *around, cv2.BORDER_REPLICATE)
     wide = cv2.GaussianBlur(wide, (0, 0), 6)
@@ -177,7 +184,7 @@ def _draw_out(photograph: Image) -> Image:
 
 
 def _cloth(random: np.random.Generator) -> Image:
-    """A blotched and striped cover, larger than the face: texture, but nothing like eyes or a mouth."""
+    """Return a blotched and striped cover, larger than the face: textured, but without shapes of eyes or a mouth."""
     width, height = int(FACE[2] - FACE[0]) + 130, int(FACE[3] - FACE[1]) + 110
     blotches = cv2.resize(random.uniform(40, 190, (16, 16, 3)), (width, height), interpolation=cv2.INTER_CUBIC)
     stripes = 22 * np.sign(np.sin(np.add.outer(np.arange(height), np.arange(width)) / 5.0))
@@ -185,12 +192,12 @@ def _cloth(random: np.random.Generator) -> Image:
 
 
 def _slack(cover: Image) -> float:
-    """How far the cover may stand aside and still cover the whole face."""
+    """Return the largest offset in pixels at which the cover still covers the whole face."""
     return float(cover.shape[1] - (FACE[2] - FACE[0])) / 2
 
 
 def _put(cover: Image, scene: Image, offset: float) -> Image:
-    """Lay the cover into the scene, ``offset`` pixels right of the face, cut off at the edge."""
+    """Paste the cover into the scene, ``offset`` pixels to the right of the face, clipped at the border."""
     height, width = cover.shape[:2]
     left = round((FACE[0] + FACE[2] - width) / 2 + offset) + _MARGIN
     top = round((FACE[1] + FACE[3] - height) / 2) + _MARGIN
@@ -201,7 +208,7 @@ def _put(cover: Image, scene: Image, offset: float) -> Image:
 
 
 def _sample(scene: Image, matrix: FloatArray, size: tuple[int, int], finer: int) -> Image:
-    """Warp to a frame ``finer`` times as large and average down, so that fine texture does not alias."""
+    """Warp to a frame ``finer`` times as large and average it down, to avoid aliasing of fine texture."""
     shift = (finer - 1) / 2
     matrix = matrix * np.float32(finer) + np.array([[0, 0, shift], [0, 0, shift]], np.float32)
     large = (size[0] * finer, size[1] * finer)
@@ -210,24 +217,24 @@ def _sample(scene: Image, matrix: FloatArray, size: tuple[int, int], finer: int)
 
 
 def write_clip(path: str | Path, motion: CameraMotion) -> None:
-    """Write the clip as H.264 and a quiet AAC tone in MP4, replacing what is there.
+    """Write the clip as MP4 with H.264 video and a quiet AAC tone, replacing an existing file.
 
-    A signal that comes meanwhile ends the clip early; it is delivered when the file is whole.
+    A signal received during writing ends the clip early and is delivered when the file is complete.
 
     Raises:
-        SourceError: its sides are odd, which H.264 in yuv420p cannot hold.
-        SinkError: it cannot be written.
+        SourceError: width or height is odd, which H.264 in yuv420p does not support.
+        SinkError: the file cannot be written.
     """
     width, height = motion.size
     if width % 2 or height % 2:
         raise SourceError(f"a clip of {width}x{height} cannot be written; both sides must be even")
-    # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+    # Use an absolute path, because FFmpeg parses "name:rest" as a protocol.
     place = str(Path(path).absolute())
     with Held() as signals, writing(Path(path), FFmpegError), av.open(place, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=motion.rate, options={"crf": "20", "preset": "veryfast"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         sound = container.add_stream("aac", rate=_SOUND_RATE, layout="mono")
-        container.start_encoding()  # at once: FFmpeg crashes when a header that failed is followed by anything else
+        container.start_encoding()  # write the header now: FFmpeg crashes if anything follows a failed header
         sent = 0
         for index in range(motion.frames):
             if index and signals.asked:
@@ -241,7 +248,7 @@ def write_clip(path: str | Path, motion: CameraMotion) -> None:
 
 
 def _play(container: OutputContainer, sound: AudioStream, begin: int, end: int) -> int:
-    """Write the samples from ``begin`` to ``end`` of a tone that swells twice a second."""
+    """Encode and write samples ``begin`` to ``end`` of a tone that swells twice a second, and return ``end``."""
     time = np.arange(begin, end) / _SOUND_RATE
     tone = 0.08 * np.sin(2 * np.pi * 220 * time) * (1 + 0.5 * np.sin(4 * np.pi * time))
     frame = AudioFrame.from_ndarray(tone.astype(np.float32)[None], format="fltp", layout="mono")

@@ -1,21 +1,22 @@
-"""Timestamps of a video, made into seconds that strictly increase."""
+"""Conversion of video timestamps to seconds that strictly increase."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-# Milliseconds by which a frame follows one of the same timestamp: a tick of Matroska, the coarsest clock around.
+# Milliseconds added for a frame with the timestamp of the previous one: a tick of Matroska, the coarsest common clock.
 NUDGE = 1
-# A timestamp that goes back further than this, milliseconds, is of another clock: files strung together, say.
+# Milliseconds; a timestamp that goes back further belongs to another clock, for example in concatenated files.
 JUMP = 250
 _NEVER = -(1 << 63)
 
 
 class Clock:
-    """Turns timestamps, which may repeat, jump or be missing, into seconds that strictly increase from 0.
+    """Converter from timestamps, which may repeat, jump or be missing, to seconds that strictly increase from 0.
 
-    A time that repeats or goes back a little comes 1 ms after the last; one that goes back further starts
-    another clock, which goes on at the average rate; a missing one follows at that rate too. Gaps stay.
+    A timestamp that repeats or goes back by up to ``JUMP`` is placed 1 ms after the previous time. One that goes back
+    further starts another clock, which continues at the average rate. A missing one also follows at that rate. Gaps
+    are kept.
     """
 
     def __init__(self, step: Fraction, time_base: Fraction) -> None:
@@ -23,10 +24,10 @@ class Clock:
 
         Args:
             step: average time between two frames in seconds.
-            time_base: seconds that a timestamp of 1 stands for.
+            time_base: seconds per timestamp unit.
         """
-        # All times are whole numbers of 1 / _unit seconds, in which timestamps and milliseconds are exact:
-        # fractions would cost a tenth of what decoding costs.
+        # All times are integers in units of 1 / _unit seconds, which represent timestamps and milliseconds exactly.
+        # Fractions would take a tenth of the decoding time.
         self._unit, self._tick = 1000 * time_base.denominator, 1000 * time_base.numerator
         self._millisecond = time_base.denominator
         self._step = round(step * self._unit)
@@ -37,16 +38,16 @@ class Clock:
 
     @property
     def origin(self) -> Fraction | None:
-        """Timestamp of time 0 in seconds; None as long as no frame had one."""
+        """Timestamp of time 0 in seconds; None until a frame has a timestamp."""
         return None if self._origin is None else Fraction(self._origin, self._unit)
 
     def rewind(self) -> None:
-        """The next frame may lie anywhere: the reader has moved."""
+        """Accept any timestamp for the next frame, after the reader has seeked."""
         self._time = None
         self._last = dict.fromkeys(self._last, _NEVER)
 
     def stamp(self, pts: int | None, dts: int | None) -> float:
-        """Seconds of the next frame from its presentation and decoding timestamps."""
+        """Return the time of the next frame in seconds, from its presentation and decoding timestamps."""
         expected = 0 if self._time is None else self._time + self._step
         value = self._choose(pts, dts)
         self._time = expected if value is None else self._place(value * self._tick, expected)
@@ -64,7 +65,7 @@ class Clock:
         return expected
 
     def _choose(self, pts: int | None, dts: int | None) -> int | None:
-        """FFmpeg's rule: presentation times, unless they went back more often than decoding times."""
+        """Choose a timestamp by FFmpeg's rule: presentation, unless it went back more often than decoding."""
         for name, value in (("pts", pts), ("dts", dts)):
             if value is not None:
                 self._faults[name] += value <= self._last[name]

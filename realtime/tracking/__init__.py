@@ -1,1 +1,1 @@
-"""Tracking of faces: detect, align, associate, smooth."""
+"""Face tracking: detection, alignment, association and smoothing."""

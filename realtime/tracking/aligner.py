@@ -1,4 +1,4 @@
-"""Frame and regions in, landmarks out."""
+"""Aligner: landmarks of faces in regions of an image."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from ..images.pixels import Pixels, pixels_of
 from ..schemes import scheme_of_spec
 from .feeding import Crops, run_crops
 
-# From a detector's box (forehead to chin) to the region of the landmarks (brows to chin): the centre lies lower
-# by BOX_DOWN of the box's height, and the crop's side is BOX_SCALE times the box's longer side. Means over 630
-# held-out faces of 300W, YouTube Faces and AFLW, between our detector's boxes and the labelled points, for crops
-# with a margin of 1.25.
+# From a bounding box of the detector (forehead to chin) to the region of the landmarks (brows to chin): the centre is
+# lower by BOX_DOWN of the box's height, and the side of the crop is BOX_SCALE times the box's longer side. Means over
+# 630 held-out faces of 300W, YouTube Faces and AFLW, between our detector's boxes and the labelled landmarks, for
+# crops with a margin of 1.25.
 BOX_DOWN = 0.11
 BOX_SCALE = 1.1
 
-_BATCH = 64  # crops that go through the network together: more saves nothing and needs memory
+_BATCH = 64  # maximum number of crops in a batch; a larger batch is no faster and needs more memory
 
 
 @dataclass(frozen=True, slots=True)
 class Alignments:
-    """The landmark network's answer for each of k regions of an image.
+    """Results of the landmark network for k regions of an image.
 
     Attributes:
-        points: (k, n, 2) float32, pixels of the image.
+        points: (k, n, 2) float32, landmarks in pixels of the image.
         confidence: (k, n) float32 in 0..1.
-        presence: (k,) float32 in 0..1: probability that the region shows a face; 0 where a landmark is not finite.
-        boxes: (k, 4) float32 around the points.
-        regions: k regions in which to look for each face next: around its points, upright.
+        presence: (k,) float32 in 0..1: probability that the region contains a face; 0 if a landmark is not finite or
+            out of range.
+        boxes: (k, 4) float32, bounding boxes of the landmarks.
+        regions: k regions in which to look for each face in the next frame: upright, around its landmarks.
     """
 
     points: FloatArray
@@ -50,19 +51,19 @@ class Alignments:
 
 
 class Aligner:
-    """Finds the landmarks of faces whose place is roughly known. Keeps no state.
+    """Landmark network applied to faces whose position is roughly known. Stateless.
 
     Attributes:
         landmarks: number of landmarks of the network.
-        scheme: name of their scheme; empty where it is not known.
-        threshold: presence at or above which a region shows a face.
+        scheme: name of the landmark scheme; empty if it is unknown.
+        threshold: presence at or above which a region contains a face.
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        """Use a loaded landmark network, which stays the caller's to close.
+        """Use a loaded landmark network. The caller remains responsible for closing it.
 
         Raises:
-            ModelError: the network finds no landmarks, or does not take square crops.
+            ModelError: the network is not a landmark network, or does not take square crops.
         """
         spec = runtime.spec
         if spec.task != "landmarks":
@@ -76,11 +77,11 @@ class Aligner:
         self.landmarks, self.threshold = spec.landmarks, spec.threshold
 
     def align(self, image: Image | Pixels, regions: Sequence[Region]) -> Alignments:
-        """Find the landmarks of each region of a BGR image; no regions give arrays of length 0."""
+        """Find the landmarks in each region of a BGR image. Without regions the arrays have length 0."""
         return self.align_all([(pixels_of(image), regions)])[0]
 
     def align_all(self, parts: Sequence[Crops]) -> list[Alignments]:
-        """Find the landmarks of regions of several images; all regions go through the network together."""
+        """Find the landmarks in regions of several images; all regions go through the network in shared batches."""
         whole = self._run([(image, regions) for image, regions in parts if regions])
         counts = [len(regions) for _, regions in parts]
         if len(counts) == 1:
@@ -102,7 +103,7 @@ class Aligner:
         points, confidence = found["points"], probability(found["confidence"])
         presence = probability(found["presence"]) if "presence" in found else confidence.mean(axis=1)
         finite = possible(points, (1, 2))
-        if not finite.all():  # in one point, where nothing is followed
+        if not finite.all():  # collapse to one point with presence 0, which is never tracked
             points, presence = np.where(finite[:, None, None], points, np.float32(0)), presence * finite
         points = to_frame(points, regions, self._spec.size[0])
         boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
@@ -110,7 +111,7 @@ class Aligner:
 
 
 def _batches(parts: Sequence[Crops]) -> Iterator[list[Crops]]:
-    """Split regions into batches."""
+    """Split regions into batches of at most ``_BATCH`` crops."""
     batch: list[Crops] = []
     room = _BATCH
     for image, regions in parts:
@@ -127,7 +128,7 @@ def _batches(parts: Sequence[Crops]) -> Iterator[list[Crops]]:
 
 
 def _part(whole: Alignments, begin: int, end: int) -> Alignments:
-    """Return the answers for regions ``begin`` to ``end``."""
+    """Return the results of regions ``begin`` to ``end``, which is excluded."""
     chosen = slice(begin, end)
     return Alignments(
         whole.points[chosen],
@@ -139,7 +140,7 @@ def _part(whole: Alignments, begin: int, end: int) -> Alignments:
 
 
 def region_of_box(box: FloatArray) -> Region:
-    """Where to look for the landmarks of a face that the detector has just boxed (4,)."""
+    """Return the region in which to look for the landmarks of a face, from its detected bounding box (4,)."""
     x0, y0, x1, y1 = box.tolist()
     width, height = x1 - x0, y1 - y0
     return Region((x0 + x1) / 2, (y0 + y1) / 2 + BOX_DOWN * height, BOX_SCALE * max(width, height))

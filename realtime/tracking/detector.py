@@ -1,4 +1,4 @@
-"""Frame in, boxes and scores of the faces out."""
+"""Detector: bounding boxes and scores of the faces in an image."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from .aligner import region_of_box
 from .face_finder import region_of_tight_box
 from .feeding import run_letterbox
 
-MOST_BOXES = 5000  # the best of them are compared with each other, which takes time with the square of their number
-OVERLAP = 0.45  # boxes with a greater intersection over union show the same face
-SMALLEST = 64  # the longer side of a tiny picture is enlarged to this, so that the network has something to see
-LONGEST = 4  # times its shorter side: a longer picture is shown smaller to a network that goes by the shorter side
+MOST_BOXES = 5000  # boxes that enter non-maximum suppression, best first; its time grows with the square of the number
+OVERLAP = 0.45  # IoU above which two boxes are the same face
+SMALLEST = 64  # pixels; the longer side of a smaller image is enlarged to this before detection
+LONGEST = 4  # longer over shorter side above which an image is reduced further, if the input size is the shorter side
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The faces that the detector sees in one image, best first.
+    """Faces that the detector found in one image, best first.
 
     Attributes:
-        boxes: (n, 4) float32: x0, y0, x1, y1 in pixels of the image, forehead to chin, or around the landmarks where
-            the network finds these too; may reach beyond it.
+        boxes: (n, 4) float32: x0, y0, x1, y1 in pixels of the image, from forehead to chin, or around the landmarks if
+            the network finds these too; may extend beyond the image.
         scores: (n,) float32 in 0..1.
         regions: n regions in which to look for the landmarks.
     """
@@ -45,21 +45,21 @@ class Detections:
 
 
 class Detector:
-    """Finds faces in a whole picture. Keeps no state, so that several threads may share one."""
+    """Face detector for whole images. Stateless; threads may share it."""
 
     def __init__(self, runtime: Runtime, *, size: int | None = None, threshold: float | None = None) -> None:
-        """Use a loaded detector network, which stays the caller's to close.
+        """Use a loaded detector network. The caller remains responsible for closing it.
 
         Args:
             runtime: the network.
-            size: longer side, in pixels, of the picture that the network sees: more finds smaller faces and
-                costs time with its square; None for what the network was made for (of one that finds landmarks
-                too, the shorter side).
+            size: longer side, in pixels, of the image that the network sees. A larger one finds smaller faces; the time
+                grows with its square. None for the size that the network was made for (the shorter side, if it finds
+                landmarks too).
             threshold: score at or above which a face counts as found; None for the network's own.
 
         Raises:
-            ModelError: the network finds no faces.
-            NasionError: a size or threshold that cannot be.
+            ModelError: the network does not find faces.
+            NasionError: the size or threshold is not allowed.
         """
         spec = runtime.spec
         if spec.task not in ("detector", "faces"):
@@ -75,11 +75,11 @@ class Detector:
         self.threshold = spec.threshold if threshold is None else threshold
 
     def detect(self, image: Image | Pixels) -> Detections:
-        """Find the faces of a BGR image."""
+        """Detect the faces in a BGR image."""
         return self.detect_all([pixels_of(image)])[0]
 
     def detect_all(self, images: Sequence[Pixels]) -> list[Detections]:
-        """Find the faces of several images; those of one size go through the network together."""
+        """Detect the faces in several images; images of one size go through the network in one batch."""
         sizes = [self._input_size(image) for image in images]
         found: dict[int, Detections] = {}
         for size in dict.fromkeys(sizes):
@@ -90,12 +90,12 @@ class Detector:
         return [found[i] for i in range(len(images))]
 
     def _input_size(self, image: Pixels) -> tuple[int, int]:
-        """Return width and height that an image is reduced or enlarged to."""
+        """Return the width and height to which an image is resized."""
         size = _longer(image.shape, min(self._spec.size)) if self._by_shorter else self.size
         return _fit(image.shape, size, least=size if self._with_points else SMALLEST)
 
     def _detections(self, boxes: FloatArray, scores: FloatArray, ratio: FloatArray) -> Detections:
-        """Return what the network says of one image, in its pixels, each face once."""
+        """Convert the output of the network for one image to detections in its pixels, each face once."""
         sure = (scores >= self.threshold) & np.isfinite(scores) & possible(boxes, 1)
         boxes, scores = _one_each(boxes[sure], probability(scores[sure]))
         boxes = (boxes + np.float32(0.5)) * ratio - np.float32(0.5)
@@ -104,16 +104,16 @@ class Detector:
 
 
 def _longer(shape: tuple[int, ...], shorter: int) -> int:
-    """The longer side of a picture (height, width, ...) whose shorter one becomes ``shorter``."""
+    """Return the longer side of an image of ``shape`` (height, width, ...) resized to a shorter side of ``shorter``."""
     height, width = shape[:2]
     ratio: float = max(width, height) / min(width, height)
     return round(shorter * min(ratio, LONGEST))
 
 
 def _fit(shape: tuple[int, ...], size: int, *, least: int) -> tuple[int, int]:
-    """Width and height of a picture (height, width, ...) within ``size`` pixels.
+    """Return the width and height of an image of ``shape`` (height, width, ...) resized to fit ``size`` pixels.
 
-    One whose longer side is below ``least`` is enlarged to it.
+    An image whose longer side is below ``least`` is enlarged to it.
     """
     height, width = shape[:2]
     longer = max(height, width)
@@ -122,7 +122,7 @@ def _fit(shape: tuple[int, ...], size: int, *, least: int) -> tuple[int, int]:
 
 
 def _one_each(boxes: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Non-maximum suppression: the best box of each face, best first."""
+    """Apply non-maximum suppression and return the best box and score of each face, best first."""
     corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, OVERLAP, top_k=MOST_BOXES)
     chosen = np.array(kept, np.intp).ravel()

@@ -1,9 +1,9 @@
-"""Networks that find faces together with their landmarks (task ``faces``), in the place of an aligner.
+"""Networks that find faces and landmarks at once (task ``faces``), used as aligner.
 
-Such a network stands in for detector and aligner. ``Detector`` shows it the whole picture, as any detector; between
-two such looks it sees each face that is followed in a crop of its own, and what it says of the middle of the crop is
-what a landmark network would say. So a face costs the same in a large picture and in a small one, and is shown to the
-network at the size that it knows best.
+Such a network replaces detector and aligner. ``Detector`` runs it on the whole image, as any detector. Between two
+detections it runs on a crop of each track, and its face in the middle of the crop takes the place of the output of a
+landmark network. So a face costs the same in a large image as in a small one, and the network sees it at the size that
+it was trained for.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from ..geometry import Region, iou
 if TYPE_CHECKING:
     from ...engines.gpu.graphs import Fill, Shape
 
-# Side of a crop over the longer side of a face's box: the middle of what such networks learn from, faces of 0.6 to 1.0
-# of the picture.
+# Side of a crop over the longer side of a face's bounding box: the middle of the training range of such networks, faces
+# of 0.6 to 1.0 of the image.
 MARGIN = 1.25
 
 
 class MiddleFace(Closing):
-    """The face in the middle of each crop, by a network of whole pictures; implements ``engines.runtime.GpuRuntime``.
+    """Adapter from a network of task ``faces`` to a landmark network; implements ``engines.runtime.GpuRuntime``.
 
-    ``points``, ``confidence`` and ``presence`` as of a landmark network; presence is 0 where no face lies there.
+    Returns ``points``, ``confidence`` and ``presence`` of the face in the middle of each crop, as a landmark network
+    does; presence is 0 if there is no face.
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        """Use a loaded network.
+        """Use a loaded network of task ``faces``.
 
         Raises:
-            ModelError: it does not find faces with landmarks.
+            ModelError: the network has another task.
         """
         spec = runtime.spec
         if spec.task != "faces":
@@ -53,16 +54,16 @@ class MiddleFace(Closing):
         self.most_on_gpu = most_on_gpu(runtime)
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run crops (B,3,S,S), already normalised."""
+        """Run the network on normalised crops (B,3,S,S)."""
         return self._choose(self._runtime(images))
 
     def run(self, shape: Shape, fill: Fill) -> Outputs:
-        """Run crops that are made on the GPU."""
+        """Run the network on crops made on the GPU."""
         return self._choose(cast(GpuRuntime, self._runtime).run(shape, fill))
 
     def _choose(self, outputs: Outputs) -> Outputs:
-        """Of what was found in each crop, the face in the middle."""
-        # an empty slot may hold anything
+        """Select the face in the middle of each crop from all faces found in it."""
+        # empty slots may hold any values
         scores = probability(outputs["scores"]) * probability(outputs["valid"])
         boxes = np.where(possible(outputs["boxes"], -1)[..., None], outputs["boxes"], np.float32(0))
         overlap = iou(boxes.reshape(-1, 4), self._middle).reshape(scores.shape)
@@ -80,12 +81,12 @@ class MiddleFace(Closing):
 
 
 def _middle(side: int) -> FloatArray:
-    """The box (1,4) that a face should fill in a crop of ``side`` pixels."""
+    """Return the bounding box (1,4) that a face should fill in a crop of ``side`` pixels."""
     centre, half = (side - 1) / 2, side / MARGIN / 2
     return np.array([[centre - half] * 2 + [centre + half] * 2], np.float32)
 
 
 def region_of_tight_box(box: FloatArray) -> Region:
-    """Where to look for the landmarks of a face whose box (4,) lies close around its points."""
+    """Return the region in which to look for the landmarks of a face, from their tight bounding box (4,)."""
     x0, y0, x1, y1 = box.tolist()
     return Region((x0 + x1) / 2, (y0 + y1) / 2, MARGIN * max(x1 - x0, y1 - y0))

@@ -1,4 +1,4 @@
-"""Networks over images: one call for crops of several images, or for several whole images of one size."""
+"""Batched calls of a network on crops of images or on whole images of one size."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _OnDevice = tuple[DevicePixels, FloatArray]
 
 
 def run_crops(runtime: Runtime, parts: Sequence[Crops]) -> Outputs:
-    """Run a network of square crops on the regions of one or several images, together.
+    """Run a network of square crops on the regions of one or several images in one call.
 
-    Images on the GPU of the network are cropped there, straight into its input.
+    Images on the network's GPU are cropped there, directly into its input.
 
     Args:
         runtime: the network.
         parts: images, each with at least one region.
 
     Returns:
-        The outputs of all crops, in the order of ``parts``.
+        Outputs of all crops, in the order of ``parts``.
     """
     size = runtime.spec.size[0]
     if on_device := _on_device(runtime, [image for image, _ in parts]):
@@ -46,10 +46,11 @@ def run_crops(runtime: Runtime, parts: Sequence[Crops]) -> Outputs:
 
 
 def run_letterbox(runtime: Runtime, images: Sequence[Pixels], width: int, height: int) -> tuple[Outputs, FloatArray]:
-    """Run a network on whole images, each reduced to ``width`` x ``height`` and padded to the network's stride.
+    """Run a network on letterboxed images, each resized to ``width`` x ``height`` and padded to the network's stride.
 
     Returns:
-        The outputs of all images, and (B,4): pixels of each image per pixel of the reduced one, for x, y, x, y.
+        Outputs of all images, and scale factors (B,4): pixels of each image per pixel of the resized one, for
+        x, y, x, y.
     """
     stride = runtime.spec.stride
     high, wide = (-(-side // stride) * stride for side in (height, width))
@@ -66,14 +67,14 @@ def run_letterbox(runtime: Runtime, images: Sequence[Pixels], width: int, height
 
 
 def _on_device(runtime: Runtime, images: Sequence[Pixels]) -> list[DevicePixels]:
-    """Return the images if all lie on the GPU of a network that takes them there, else none."""
+    """Return the images if all are on the network's GPU and it accepts them there, otherwise an empty list."""
     if not all(takes_images_on(runtime, image.device) for image in images):
         return []
     return [cast(DevicePixels, image) for image in images]  # only these have the device of a GPU
 
 
 def _run_on_device(runtime: Runtime, parts: Sequence[_OnDevice], height: int, width: int) -> Outputs:
-    """Run a network on crops made on its GPU, as many together as it takes."""
+    """Run a network on crops made on its GPU, in chunks of its largest batch."""
     runtime = cast(GpuRuntime, runtime)
     outputs = []
     for chunk in _chunks(parts, runtime.most_on_gpu):
@@ -96,7 +97,7 @@ def _run_on_device(runtime: Runtime, parts: Sequence[_OnDevice], height: int, wi
 
 
 def _chunks(parts: Sequence[_OnDevice], most: int) -> Iterator[list[_OnDevice]]:
-    """Split crops into lists of at most ``most``."""
+    """Split crops into lists of at most ``most`` crops."""
     chunk: list[_OnDevice] = []
     room = most
     for image, ways in parts:

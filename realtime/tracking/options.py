@@ -1,4 +1,4 @@
-"""What a tracker can be told."""
+"""Tracker options."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from .smoothing import Strength
 
 @dataclass(frozen=True, slots=True)
 class TrackerOptions:
-    """The settings of a tracker.
+    """Options of a tracker.
 
     Attributes:
-        model: landmark network: the name of a shipped one or a file; it decides how many points a face has.
-            None for ``landmarks-68``. One that finds faces itself is its own detector.
+        model: landmark network: the name of a shipped one or a file. It determines the number of landmarks of a face.
+            None for ``landmarks-68``. A network that finds faces itself is also the detector.
         detector: face detector: the name of a shipped one or a file. None for ``face-detector``, or for the model
-            itself where that finds faces.
-        runtime: what runs the networks; ``auto`` takes the fastest that works. ``torch`` runs the networks that were
-            named; a shipped one beside them runs as with ``auto``.
-        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU where the runtime can use one. A device asked for by name
-            that does not work is an error.
-        detect_interval: seconds from one detection of new faces to the next; 0 for every frame. Less finds a newcomer
-            sooner and costs more time; faces already found are followed in every frame all the same, and one that is
-            lost is looked for at once.
-        detect_size: longer side, in pixels, of the picture that the detector sees. More finds smaller faces
-            and costs time with its square. None for what the detector was made for.
-        max_faces: most faces followed at a time: those that are already, then the largest. None for no
-            limit.
-        smooth: how much the points are calmed. ``none`` leaves them as the network gives them; ``light``
-            halves the jitter and lags by a fraction of a frame; ``strong`` leaves a quarter and lags more.
-        threads: threads that a network may use; 0 leaves it to the runtime. More answer sooner and cost more
-            CPU time.
-        keep: seconds for which a face out of sight keeps its identity. More bridges longer occlusions, and
-            takes a newcomer at the same place for the one who left.
+            itself if it finds faces.
+        runtime: runtime of the networks; ``auto`` picks the fastest that works. ``torch`` runs the networks given by
+            name; a shipped one beside them runs as with ``auto``.
+        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU if the runtime can use one. A device given by name that does
+            not work is an error.
+        detect_interval: seconds between two detections of new faces; 0 for every frame. A shorter interval finds new
+            faces sooner and costs more time. Faces already found are tracked in every frame regardless, and the
+            detector runs at once when a track is lost.
+        detect_size: longer side, in pixels, of the image that the detector sees. A larger one finds smaller faces; the
+            time grows with its square. None for the size that the detector was made for.
+        max_faces: maximum number of faces tracked at a time: existing tracks first, then the largest new faces. None
+            for no limit.
+        smooth: strength of the smoothing of the landmarks. ``none`` keeps the output of the network; ``light`` halves
+            the jitter and lags by a fraction of a frame; ``strong`` leaves a quarter of the jitter and lags more.
+        threads: threads that a network may use; 0 leaves the choice to the runtime. More threads reduce the latency
+            and cost more CPU time.
+        keep: seconds for which a face out of sight keeps its track ID. A longer time bridges longer occlusions, but a
+            new face at the same place is more likely to take the ID of the one that left.
     """
 
     model: str | Path | None = None
@@ -52,10 +52,10 @@ class TrackerOptions:
     keep: float = 1.5
 
     def __post_init__(self) -> None:
-        """Check every value.
+        """Validate all options.
 
         Raises:
-            NasionError: one is not allowed.
+            NasionError: a value is not allowed.
         """
         check_device(self.device)
         _one_of("runtime", self.runtime, get_args(RuntimeName))
@@ -75,12 +75,12 @@ class TrackerOptions:
                 raise NasionError(f"{name}={model!r} is not allowed; give a model's name or the path of a file")
 
     def where_to_decode(self, asked: str) -> str:
-        """Where a source is decoded best: ``auto`` is the CPU wherever the networks cannot run on ``cuda:0``."""
+        """Return the device to decode on: ``auto`` becomes ``cpu`` if the networks cannot run on ``cuda:0``."""
         elsewhere = self.runtime in ("onnx", "torch") or self.device not in ("auto", "cuda:0")
         return "cpu" if asked == "auto" and elsewhere else asked
 
     def but(self, **changes: Any) -> TrackerOptions:
-        """The same with some values changed.
+        """Return a copy with some options changed.
 
         Raises:
             NasionError: there is no such option, or its value is not allowed.
@@ -99,7 +99,7 @@ RENAMED = (
     "detect_every=45 is detect_interval=1.5"
 )
 
-# name, least and most of each whole number. More threads than these keep a runtime busy with nothing but them.
+# Name, minimum and maximum of each integer option. With more threads a runtime only manages its threads.
 _MOST = 2**31 - 1
 _WHOLE = (("threads", 0, 1024), ("detect_size", 32, _MOST), ("max_faces", 1, _MOST))
 _OPTIONAL = ("detect_size", "max_faces")

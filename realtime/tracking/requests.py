@@ -1,8 +1,8 @@
-"""What a tracker asks of the networks, and the networks that answer one tracker or many in one batch.
+"""Requests of trackers, and the networks that answer one tracker or a batch.
 
-A tracker never calls a network. It is a generator that yields requests and receives the answers, so that whoever runs
-it decides how: ``Networks.run`` answers one tracker at once, ``Networks.run_together`` answers many with one call of
-the aligner for all of them.
+A tracker never calls a network. It is a generator that yields requests and receives the answers, so its caller decides
+how to run the networks: ``Networks.run`` answers a single tracker, ``Networks.run_together`` answers several with one
+call of the aligner for all of them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Find the faces of an image; the answer is ``Detections``."""
+    """Request to find the faces of an image; the answer is ``Detections``."""
 
     image: Pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Align:
-    """Find the landmarks of regions of an image; the answer is ``Alignments``."""
+    """Request to find the landmarks in regions of an image; the answer is ``Alignments``."""
 
     image: Pixels
     regions: Sequence[Region]
@@ -41,11 +41,11 @@ class Align:
 Request = Detect | Align
 Answer = Detections | Alignments
 Steps = Generator[Request, Answer, T]
-"""Steps of a tracker: yields requests, receives their answers, returns a result."""
+"""Steps of a tracker: a generator that yields requests, receives their answers and returns a result."""
 
 
 class Networks(Closing):
-    """A detector and an aligner that answer what trackers ask. Keeps no state; threads may share it.
+    """Detector and aligner that answer the requests of trackers. Stateless; threads may share it.
 
     Attributes:
         detector: finds faces in whole images.
@@ -53,13 +53,13 @@ class Networks(Closing):
     """
 
     def __init__(self, detector: Detector, aligner: Aligner) -> None:
-        """Use networks that stay the caller's to close."""
+        """Use loaded networks. The caller remains responsible for closing them."""
         self.detector, self.aligner = detector, aligner
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests of any number of trackers.
+        """Answer the requests of any number of trackers, in order.
 
-        All regions go through the aligner together, and so do all images of one size through the detector.
+        All regions go through the aligner in one call, and all images of one size through the detector in one call.
         """
         answers: dict[int, Answer] = {}
         whole = [i for i, request in enumerate(requests) if isinstance(request, Detect)]
@@ -72,11 +72,11 @@ class Networks(Closing):
         return [answers[i] for i in range(len(requests))]
 
     def run(self, steps: Steps[T], timings: Timings | None = None) -> T:
-        """Answer every request of one tracker, and return its result.
+        """Answer every request of one tracker and return its result.
 
         Args:
-            steps: of the tracker.
-            timings: receives the time of a frame: ``detect``, ``align`` and, for the rest, ``track``.
+            steps: steps of the tracker.
+            timings: receives the time of the frame: ``detect``, ``align`` and, for the rest, ``track``.
         """
         watch = None if timings is None else _Watch()
         try:
@@ -97,10 +97,10 @@ class Networks(Closing):
             return result
 
     def run_together(self, trackers: Sequence[Steps[T]]) -> list[T]:
-        """Answer the requests of several trackers in rounds, each in one batch, and return their results in order.
+        """Answer the requests of several trackers in rounds, one batch a round, and return their results in order.
 
         Raises:
-            NasionError: a request cannot be answered. The other trackers' steps are closed.
+            NasionError: a request cannot be answered. The steps of all trackers are closed.
         """
         results: dict[int, T] = {}
         waiting: dict[int, Request] = {}
@@ -120,11 +120,11 @@ class Networks(Closing):
         return [results[i] for i in range(len(trackers))]
 
     def close(self) -> None:
-        """Do nothing: whoever loaded the networks closes them."""
+        """Leave the networks open: their owner closes them."""
 
 
 class _Watch:
-    """Wall and CPU time of one frame, by what it was spent on."""
+    """Wall and CPU time of one frame by stage."""
 
     def __init__(self) -> None:
         self._begin = self.now()
@@ -151,7 +151,7 @@ class _Watch:
 def _advance(
     number: int, steps: Steps[T], answer: Answer | None, waiting: dict[int, Request], results: dict[int, T]
 ) -> None:
-    """Run a tracker to its next request or to its result."""
+    """Advance a tracker to its next request or its result."""
     try:
         waiting[number] = next(steps) if answer is None else steps.send(answer)
     except StopIteration as stop:

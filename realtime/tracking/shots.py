@@ -1,4 +1,4 @@
-"""Is this frame the first of a new shot?"""
+"""Shot change detection."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 from ..faces import FloatArray, Image
 from ..images.pixels import Pixels, pixels_of
 
-# All chosen on 800 photographs under a virtual camera: pans of up to a tenth of the picture a frame, zooms of
-# 10 %, turns of 6 degrees, doubled light, noise, covers over nearly half the picture, against cuts between
-# two of them and jumps within one.
+# All chosen on 800 photographs under a virtual camera: pans of up to a tenth of the image a frame, zooms of 10 %,
+# rotations of 6 degrees, doubled brightness, noise and occluders over nearly half the image, against shot changes
+# between two photographs and jumps within one.
 _WIDTH, _HEIGHT = 64, 36  # of the thumbnail
-_ALIKE = 0.8  # correlation of two thumbnails at and above which nothing needs a closer observation
-_FLAT = 4.0  # standard deviation, grey levels, below which a thumbnail, or part of one, shows nothing
-_PARTS_X, _PARTS_Y = (2, 16, 31, 46), (1, 12, 23)  # corners of the parts
-_PART = (16, 12)  # their size
-_REACH = (7, 4)  # how far a part may have moved between two frames
-_FOUND = 0.87  # correlation at and above which a part of the last frame is seen in this one
-_ENOUGH = 3  # parts found again that make it the same shot
+_ALIKE = 0.8  # correlation of two thumbnails at or above which the shot is the same
+_FLAT = 4.0  # standard deviation in grey levels below which a thumbnail, or a part of one, has no contrast
+_PARTS_X, _PARTS_Y = (2, 16, 31, 46), (1, 12, 23)  # top-left corners of the parts
+_PART = (16, 12)  # width and height of a part
+_REACH = (7, 4)  # displacement of a part between two frames, at most
+_FOUND = 0.87  # correlation at or above which a part of the last frame is found in this one
+_ENOUGH = 3  # number of parts found again that makes it the same shot
 
 
 class _Thumbnail(NamedTuple):
-    """A small green plane.
+    """Thumbnail of the green plane.
 
     Attributes:
-        pixels: (36, 64) float32, less their mean.
-        contrast: their standard deviation.
+        pixels: (36, 64) float32, with the mean subtracted.
+        contrast: standard deviation of the pixels.
     """
 
     pixels: FloatArray
@@ -36,22 +36,23 @@ class _Thumbnail(NamedTuple):
 
 
 class ShotChangeDetector:
-    """Compares each frame with the one before.
+    """Shot change detector that compares each frame with the previous one.
 
-    Two thumbnails that correlate are the same shot, whatever the light does. Where they do not, parts of the
-    old one are looked for in the new one nearby: the camera may have moved, or something may have come before
-    it. A frame without contrast (black, white, fog) says nothing; the next is compared with the one before.
+    Two thumbnails that correlate are the same shot, whatever the lighting. If they do not correlate, parts of the old
+    thumbnail are searched near their position in the new one: the camera may have moved, or an object may have come
+    in front of it. A frame without contrast (black, white, fog) is skipped; the next frame is compared with the one
+    before it.
     """
 
     def __init__(self) -> None:
-        """Start without a past."""
+        """Start without a previous frame."""
         self._last: _Thumbnail | None = None
         self._shape: tuple[int, ...] = ()
 
     def update(self, picture: Image | Pixels) -> bool:
-        """Whether this BGR picture, next after the one of the last call, begins a new shot.
+        """Return True if this BGR image, the next after that of the last call, starts a new shot.
 
-        The very first does not. A picture of another size does.
+        The first image does not. An image of another size does.
         """
         pixels = pixels_of(picture)
         last, now, shape = self._last, _thumbnail(pixels), pixels.shape
@@ -66,12 +67,12 @@ class ShotChangeDetector:
         return not (_correlation(last, now) >= _ALIKE or _found_again(last.pixels, now.pixels))
 
     def reset(self) -> None:
-        """Forget the past."""
+        """Forget the previous frame."""
         self._last, self._shape = None, ()
 
 
 def _thumbnail(picture: Pixels) -> _Thumbnail:
-    """From few pixels, in few calls: this runs for every frame, and finds nothing in nearly all of them."""
+    """Compute the thumbnail of an image, from few pixels and in few calls because this runs for every frame."""
     small = picture.thumbnail(_WIDTH, _HEIGHT)
     mean, deviation = cv2.meanStdDev(small)
     pixels: FloatArray = np.subtract(small[:, :, 1], mean[1, 0], dtype=np.float32)
@@ -84,7 +85,7 @@ def _correlation(a: _Thumbnail, b: _Thumbnail) -> float:
 
 
 def _found_again(last: FloatArray, now: FloatArray) -> bool:
-    """Whether enough parts of the last thumbnail are seen in this one."""
+    """Return True if enough parts of the last thumbnail are found in this one."""
     last, now = (np.asarray(cv2.GaussianBlur(x, (3, 3), 0), np.float32) for x in (last, now))
     found = 0
     for y in _PARTS_Y:
@@ -96,10 +97,10 @@ def _found_again(last: FloatArray, now: FloatArray) -> bool:
 
 
 def _found(last: FloatArray, now: FloatArray, x: int, y: int) -> bool:
-    """Whether the part of the last thumbnail at x, y is seen near there in this one."""
+    """Return True if the part of the last thumbnail at x, y is found nearby in this one."""
     width, height = _PART
     part, here = last[y : y + height, x : x + width], now[y : y + height, x : x + width]
-    if part.std() < _FLAT:  # a plain wall has no shape to look for, but stays a wall of that shade
+    if part.std() < _FLAT:  # a flat part has no texture to match, but must stay flat and keep its grey level
         return bool(here.std() < _FLAT and abs(here.mean() - part.mean()) < 2 * _FLAT)
     left, top = max(x - _REACH[0], 0), max(y - _REACH[1], 0)
     near = now[top : y + height + _REACH[1], left : x + width + _REACH[0]]

@@ -1,4 +1,4 @@
-"""One-Euro filters over the points of every face: calm while a face rests, quick while it moves."""
+"""One-Euro smoothing of landmarks: strong while a face rests, weak while it moves."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from ..times import SHORTEST, time_passed
 
 Strength = Literal["none", "light", "strong"]
 
-FORGET = 0.5  # seconds without a face, after which its filter starts afresh: an old place says nothing
+FORGET = 0.5  # seconds without a face after which its filter restarts, because the old position is stale
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Constants of a One-Euro filter.
+    """Parameters of a One-Euro filter.
 
     Attributes:
-        cutoff: Hz, of the low-pass filter while the point rests: lower is calmer and lags more.
-        beta: Hz for each face size per second of speed: higher follows fast motion more closely.
-        speed_cutoff: Hz, of the low-pass filter over the speed itself.
+        cutoff: cutoff frequency in Hz of the low-pass filter while the landmark rests; a lower one smooths more and
+            lags more.
+        beta: increase of the cutoff frequency in Hz for each face size per second of speed; a higher one follows fast
+            motion more closely.
+        speed_cutoff: cutoff frequency in Hz of the low-pass filter of the speed.
     """
 
     cutoff: float
@@ -33,8 +35,8 @@ class Setting:
     speed_cutoff: float
 
 
-# Chosen on the motion of camera_motion.py at 30 frames a second with noise of 0.3 to 0.6 % of the face: light
-# leaves 0.33 to 0.41 of the jitter of a still face and lags 0.1 frame, strong 0.14 to 0.19 and 0.26 frame.
+# Chosen on the motion of sources/synthetic.py at 30 frames a second with noise of 0.3 to 0.6 % of the face: "light"
+# leaves 0.33 to 0.41 of the jitter of a still face and lags 0.1 frame; "strong" leaves 0.14 to 0.19 and lags 0.26.
 SETTINGS = {
     "light": Setting(cutoff=2.0, beta=30.0, speed_cutoff=1.5),
     "strong": Setting(cutoff=0.5, beta=10.0, speed_cutoff=1.0),
@@ -42,51 +44,52 @@ SETTINGS = {
 
 
 class OneEuro:
-    """The One-Euro filter (Casiez, Roussel and Vogel, 2012) over all points of one face at once.
+    """One-Euro filter (Casiez, Roussel and Vogel, 2012) over all landmarks of one face.
 
-    Each point has its own speed, measured in face sizes a second: so one setting fits near and far faces.
+    Each landmark has its own speed, measured in face sizes per second, so one setting fits near and far faces.
     """
 
     def __init__(self, setting: Setting) -> None:
-        """Start without a past."""
+        """Start without a previous frame."""
         self._setting = setting
         self._points: FloatArray | None = None
         self._speed: FloatArray
         self._time, self._step = 0.0, 0.0
 
     def __call__(self, points: FloatArray, *, time: float, size: float) -> FloatArray:
-        """Filter points (n, 2), pixels, of a face ``size`` pixels wide at ``time`` seconds.
+        """Filter the landmarks (n, 2) in pixels of a face of ``size`` pixels at ``time`` seconds.
 
-        A repeated time, or one that jumps back a little, counts as the step before; where none is known yet, the
-        points pass as they are. So they do after more than ``FORGET`` seconds, forward or back.
+        If a time repeats or jumps back a little, the previous time step is used; until one is known, the landmarks are
+        returned unchanged. They are also returned unchanged after a step of more than ``FORGET`` seconds, forward or
+        back.
         """
-        step = float(time) - self._time  # a numpy float64 would turn all that follows into float64
+        step = float(time) - self._time  # a numpy float64 would promote all results to float64
         self._time = float(time)
         if self._points is None or abs(step) > FORGET:
             self._points, self._speed, self._step = points.copy(), np.zeros_like(points), 0.0
             return points
         step = self._step = step if step >= SHORTEST else self._step
-        if not step:  # no time has passed since the first picture
+        if not step:  # no time has passed since the first frame
             self._points = points.copy()
             return points
         setting = self._setting
         change = points - self._points
-        # of a first-order low-pass filter, with w = 2 pi x step x cutoff: w / (1 + w) is the newest value's share
+        # First-order low-pass filter with w = 2 pi x step x cutoff: the weight of the newest value is w / (1 + w).
         circle = 2 * math.pi * step
         share = circle * setting.speed_cutoff / (1 + circle * setting.speed_cutoff)
         self._speed = (1 - share) * self._speed + (share / (step * size)) * change
         pace: FloatArray = np.hypot(self._speed[:, :1], self._speed[:, 1:])
         weight = circle * setting.cutoff + (circle * setting.beta) * pace
-        calmed: FloatArray = self._points + change * (weight / (1 + weight))
-        self._points = calmed
-        return calmed.copy()  # the caller may do with it what he likes
+        smoothed: FloatArray = self._points + change * (weight / (1 + weight))
+        self._points = smoothed
+        return smoothed.copy()  # the caller may modify it
 
 
 class Smoother:
-    """A filter for every identity."""
+    """One-Euro filters of all tracks, one for each."""
 
     def __init__(self, strength: Strength = "light") -> None:
-        """Choose how much to calm; ``none`` lets everything pass.
+        """Choose the strength; ``none`` disables smoothing.
 
         Raises:
             NasionError: there is no such strength.
@@ -94,11 +97,11 @@ class Smoother:
         if strength not in get_args(Strength):
             raise NasionError(f"smoothing {strength!r} is unknown; allowed: {', '.join(get_args(Strength))}")
         self._setting = SETTINGS.get(strength)
-        self._filters: dict[int, tuple[OneEuro, float, int]] = {}  # with the time and the frame of the last use
+        self._filters: dict[int, tuple[OneEuro, float, int]] = {}  # filter, time and frame number of its last use
         self._frame = 0
 
     def smooth(self, faces: list[Face], *, time: float) -> list[Face]:
-        """The same faces with points filtered by identity, and boxes around the filtered points."""
+        """Return the faces with the landmarks of each track smoothed, and bounding boxes of the smoothed landmarks."""
         if self._setting is None:
             return faces
         self._frame += 1
@@ -116,11 +119,11 @@ class Smoother:
         return time_passed(used[1], time, frames=self._frame - used[2]) <= FORGET
 
     def reset(self) -> None:
-        """Forget all faces."""
+        """Drop all filters."""
         self._filters.clear()
 
 
 def face_size(face: Face) -> float:
-    """Longer side of a face's box, pixels."""
+    """Return the longer side of a face's bounding box in pixels."""
     x0, y0, x1, y1 = face.box.tolist()
     return float(max(x1 - x0, y1 - y0))

@@ -1,4 +1,4 @@
-"""Track the faces of one video: one frame in, faces out. No threads: ``pipeline.py`` adds them."""
+"""Single-threaded tracker for the faces of one video."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from .shots import ShotChangeDetector
 from .smoothing import Smoother
 from .tracks import Observation, TrackManager
 
-SMALLEST = 8.0  # pixels: a smaller region shows no face
-# The detector is asked in the very frame in which a face is lost, and after so many more without it.
+SMALLEST = 8.0  # pixels; a smaller region contains no face
+# The detector runs in the frame in which a track is lost, and again after this many more frames without the face.
 ASK_AFTER = (0, 1, 2, 4, 8)
-# A face that comes and goes would have it asked all the time: five times, and once more each five frames.
+# Limit of these extra detections, because a face that flickers would cause one in every frame: five at first, and one
+# more every five frames.
 ASK_CREDIT, ASK_REFILL = 5.0, 5
-_EARLY = 1e-3  # seconds by which the detector may be early: times of frames are rounded
+_EARLY = 1e-3  # seconds by which a detection may be early, because frame times are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class SearchResult:
     """Result of ``Tracking.search`` for a frame.
 
     Attributes:
-        shot_change: the frame is the first of a new shot.
-        detections: faces that the detector sees; None where it was not asked.
+        shot_change: True if the frame is the first of a new shot.
+        detections: faces that the detector found; None if it did not run.
     """
 
     shot_change: bool
@@ -50,33 +51,33 @@ class SearchResult:
 
 
 class Tracking:
-    """State and decisions of a tracker. It calls no network: it yields what it needs and continues with the answer.
+    """State and decisions of a tracker. It calls no network: it yields requests and continues with the answers.
 
-    ``steps`` is ``search`` followed by ``follow`` and smoothing. ``search`` and ``follow`` keep their own state, so
-    that one may run ahead of the other, as long as each gets the frames in order.
+    ``steps`` runs ``search``, ``follow`` and smoothing. ``search`` and ``follow`` keep separate state, so one may run
+    ahead of the other as long as each gets the frames in order.
     """
 
     def __init__(self, options: TrackerOptions, *, threshold: float, scheme: str = "") -> None:
-        """Begin without faces.
+        """Start without tracks.
 
         Args:
-            options: settings; those of the networks are ignored.
-            threshold: presence at or above which a region shows a face.
-            scheme: name of the scheme of the landmarks; empty where it is not known.
+            options: tracker options; those that concern the networks are ignored.
+            threshold: presence at or above which a region contains a face.
+            scheme: name of the landmark scheme; empty if it is unknown.
         """
         self.options, self._threshold = options, threshold
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
-        # of search
+        # state of search
         self._shots = ShotChangeDetector()
         self._schedule = _Interval()
-        # of follow
+        # state of follow
         self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces)
         self._since_look = _Interval()
         self._credit = ASK_CREDIT
         self._smoother = Smoother(options.smooth)
 
     def steps(self, frame: Frame) -> Steps[list[Face]]:
-        """Track the next frame; returns its faces, the longest-lived identities first.
+        """Track the next frame and return its faces, oldest track first.
 
         Raises:
             NasionError: the frame is not a ``Frame``.
@@ -85,7 +86,7 @@ class Tracking:
         return (yield from self.follow(frame, found))
 
     def search(self, frame: Frame) -> Steps[SearchResult]:
-        """Tell if the frame begins a new shot, and, on schedule, detect faces.
+        """Detect shot changes in every frame, and faces on schedule and at a shot change.
 
         Raises:
             NasionError: the frame is not a ``Frame``.
@@ -98,7 +99,7 @@ class Tracking:
         return SearchResult(shot_change, (yield from _detect(pixels_of(frame.pixels))) if due else None)
 
     def follow(self, frame: Frame, found: SearchResult) -> Steps[list[Face]]:
-        """Place the landmarks of every known face, add new faces, and smooth."""
+        """Align the face of every track, add new tracks, and smooth the landmarks."""
         image = pixels_of(frame.pixels)
         if found.shot_change:
             self._tracks.clear()
@@ -116,14 +117,14 @@ class Tracking:
         return self._smoother.smooth(faces, time=frame.time)
 
     def reset(self) -> None:
-        """Begin a new video: forget all faces. Their identities are not given again."""
+        """Start a new video and drop all tracks. Their IDs are not reused."""
         self._shots.reset()
         self._tracks.clear()
         self._schedule, self._since_look, self._credit = _Interval(), _Interval(), ASK_CREDIT
         self._smoother.reset()
 
     def _follow_known(self, image: Pixels, time: float) -> Steps[None]:
-        """Observation for each face at its last place, all in one request."""
+        """Look for the face of each track at its last position, all in one request."""
         expected = self._tracks.next_frame()
         observations = yield from self._observe(image, [track.observation.region for track in expected])
         for track, observation in zip(expected, observations, strict=True):
@@ -132,7 +133,11 @@ class Tracking:
         self._tracks.separate()
 
     def _must_ask(self, alone: bool) -> bool:
-        """Tell if the detector must be asked although it is not due; ``alone``: no face is seen, and has not been."""
+        """Return True if the detector must run although it is not due.
+
+        Args:
+            alone: True if no face is in sight and the detector has not run for a third of ``detect_interval``.
+        """
         manager = self._tracks
         lost = any(track.misses - 1 in ASK_AFTER for track in manager.tracks)
         if not (lost or alone) or manager.room <= 0:
@@ -145,12 +150,12 @@ class Tracking:
         return True
 
     def _add_new(self, image: Pixels, time: float, detections: Detections) -> Steps[None]:
-        """Confirm detections that no known face explains, and give them identities."""
+        """Confirm the detections that match no track in sight, and associate them with lost or new tracks."""
         usable = [region for region in detections.regions if _usable(region, image)]
         unmatched = self._tracks.unmatched(usable)
         while unmatched and (room := self._tracks.room) > 0:
             batch, unmatched = unmatched[:room], unmatched[room:]
-            # Twice, because the second crop, around the points and upright, is what following will see.
+            # Align twice: the second crop, upright around the landmarks, is the kind of crop used for tracking.
             rough = yield from self._observe(image, batch, least=self._threshold / 2)
             observations = yield from self._observe(
                 image, [observation.region for observation in rough if observation is not None]
@@ -160,7 +165,7 @@ class Tracking:
     def _observe(
         self, image: Pixels, regions: list[Region], *, least: float | None = None
     ) -> Steps[list[Observation | None]]:
-        """Return the face in each region, None where presence is below ``least`` (default: the network's threshold)."""
+        """Align the regions; None for one with a presence below ``least`` (default: the network's threshold)."""
         if not regions:
             return []
         least = self._threshold if least is None else least
@@ -173,7 +178,7 @@ class Tracking:
 
 
 class _Interval:
-    """Time and frames since the detector was last asked."""
+    """Time and number of frames since the detector last ran."""
 
     __slots__ = ("_frames", "_time")
 
@@ -182,11 +187,11 @@ class _Interval:
         self._frames = 0
 
     def begin(self, time: float) -> None:
-        """Begin at ``time``."""
+        """Start the interval at ``time``, in seconds."""
         self._time, self._frames = time, 0
 
     def passed(self, time: float, seconds: float) -> bool:
-        """Count a frame at ``time``, and tell if ``seconds`` have passed; true before the first ``begin``."""
+        """Count a frame at ``time`` and return True if ``seconds`` have passed, or before the first ``begin``."""
         self._frames += 1
         return self._time is None or time_passed(self._time, time, frames=self._frames) >= seconds - _EARLY
 
@@ -196,19 +201,19 @@ def _detect(image: Pixels) -> Steps[Detections]:
 
 
 class Tracker(Closing):
-    """Track the faces of one video, with networks of its own or shared ones::
+    """Tracker for the faces of one video, with its own networks or shared ones::
 
         with Tracker() as tracker:
-            faces = tracker.update(Frame(image=picture, time=seconds, index=number))
+            faces = tracker.update(Frame(image=image, time=seconds, index=number))
 
     Attributes:
-        options: settings.
-        runtimes: the loaded networks: ``detector`` and ``landmarks``, or ``faces`` where one is both.
-        networks: answer what the tracker asks.
+        options: tracker options.
+        runtimes: loaded networks by name: ``detector`` and ``landmarks``, or ``faces`` if one network is both.
+        networks: detector and aligner that answer the requests of the tracker.
         tracking: state and decisions.
-        timings: receives the time of every update; None for none.
-        checks_times: warn where the times of frames are unlikely to be seconds. A pipeline has no need of that: its
-            source makes the times.
+        timings: receives the time of every update; None to measure nothing.
+        checks_times: if True, log a warning when the times of frames are unlikely to be in seconds. A pipeline
+            disables it, because its source generates the times.
     """
 
     timings: Timings | None = None
@@ -218,11 +223,11 @@ class Tracker(Closing):
         """Load the networks.
 
         Args:
-            options: all settings; None for the defaults.
-            **overrides: single settings by name, such as ``max_faces=1``.
+            options: all options; None for the defaults.
+            **overrides: single options by name, such as ``max_faces=1``.
 
         Raises:
-            NasionError: a setting is unknown or not allowed, or a network cannot be loaded.
+            NasionError: an option is unknown or not allowed, or a network cannot be loaded.
         """
         options = _chosen(options, overrides)
         with ExitStack() as opened:
@@ -237,12 +242,13 @@ class Tracker(Closing):
     def from_networks(
         cls, detector: Runtime, aligner: Runtime, options: TrackerOptions | None = None, /, **overrides: Any
     ) -> Self:
-        """Make a tracker over networks that are loaded already and stay the caller's to close.
+        """Build a tracker from loaded networks. The caller remains responsible for closing them.
 
-        Several trackers, for several videos, may share them. One of task ``faces`` may be both, or either.
+        Several trackers, for several videos, may share them. A network of task ``faces`` may serve as detector, as
+        aligner, or as both.
 
         Raises:
-            NasionError: one is no network, or a setting is unknown or not allowed.
+            NasionError: an argument is not a network, or an option is unknown or not allowed.
         """
         for network in (detector, aligner):
             if not hasattr(network, "spec"):
@@ -269,12 +275,12 @@ class Tracker(Closing):
         )
 
     def update(self, frame: Frame) -> list[Face]:
-        """Track the next frame; returns its faces, the longest-lived identities first.
+        """Track the next frame and return its faces, oldest track first.
 
-        The time of frames should increase. In the first frame of a face its landmarks are not smoothed. A time that
-        repeats, or goes back by up to half a second, counts as the last time step known of the face; as long as none
-        is, its landmarks are not smoothed. After more than half a second, forward or back, smoothing starts afresh.
-        Where times do not advance, or are unlikely to be seconds, a warning is logged, once.
+        The times of frames should increase. Landmarks are not smoothed in the first frame of a track. If a time
+        repeats, or goes back by up to half a second, the last known time step of the track is used instead; until one
+        is known, its landmarks are not smoothed. After a step of more than half a second, forward or back, smoothing
+        restarts. A warning is logged once if times do not advance or are unlikely to be in seconds.
 
         Raises:
             NasionError: the frame is not a ``Frame``, or the tracker is closed.
@@ -284,7 +290,7 @@ class Tracker(Closing):
         return self.networks.run(self.steps(frame), self.timings)
 
     def steps(self, frame: Frame) -> Steps[list[Face]]:
-        """Begin to track the next frame without calling a network: see ``Networks.run_together``.
+        """Start tracking the next frame without calling a network; see ``Networks.run_together``.
 
         Raises:
             NasionError: the tracker is closed.
@@ -294,37 +300,37 @@ class Tracker(Closing):
         return self.tracking.steps(frame)
 
     def reset(self) -> None:
-        """Begin a new video: forget all faces. Their identities are not given again."""
+        """Start a new video and drop all tracks. Their IDs are not reused."""
         self._times.reset()
         self.tracking.reset()
 
     def close(self) -> None:
-        """Free the networks that this tracker has loaded; calling it again does nothing."""
+        """Free the networks that this tracker loaded. Calling it again does nothing."""
         self._closed = True
         self._opened.close()
 
 
 def _check_frame(frame: object) -> None:
-    """Check that a frame is one; ``Frame`` itself has checked what it holds."""
+    """Check the type of a frame; ``Frame`` itself validates its fields."""
     if not isinstance(frame, Frame):
         raise NasionError(
             f"the tracker was given an object of type {type(frame).__name__}; "
-            "give a nasion.Frame(image=picture, time=seconds, index=number)"
+            "give a nasion.Frame(image=image, time=seconds, index=number)"
         )
 
 
 def _chosen(options: TrackerOptions | None, overrides: dict[str, Any]) -> TrackerOptions:
-    """Return ``options``, None for the defaults, with the overrides.
+    """Return ``options`` (None for the defaults) with the overrides applied.
 
     Raises:
-        NasionError: the options are of another type, or one is unknown or not allowed.
+        NasionError: ``options`` has the wrong type, or an option is unknown or not allowed.
     """
     if options is None:
         options = TrackerOptions()
     if isinstance(options, str | Path):
         raise NasionError(
             f"a tracker was given {str(options)!r} in place of its options; name the network: "
-            f"Tracker(model={str(options)!r}); to follow the faces of a video: nasion.track({str(options)!r})"
+            f"Tracker(model={str(options)!r}); to track the faces of a video: nasion.track({str(options)!r})"
         )
     if not isinstance(options, TrackerOptions):
         raise NasionError(
@@ -335,7 +341,7 @@ def _chosen(options: TrackerOptions | None, overrides: dict[str, Any]) -> Tracke
 
 
 def _usable(region: Region, picture: Pixels) -> bool:
-    """Whether a face may be there: finite, not tiny, not many times the picture, not wholly outside."""
+    """Return True if a face may be there: finite, at least ``SMALLEST``, at most 4 times the image, partly inside."""
     height, width = picture.shape[:2]
     half = region.side / 2
     return (
@@ -347,7 +353,7 @@ def _usable(region: Region, picture: Pixels) -> bool:
 
 
 def _open(model: str | Path | None, shipped: str, options: TrackerOptions) -> Runtime:
-    """Load a network. The shipped ones are ONNX files: torch, asked for another network, is not asked of them."""
+    """Load a network. A shipped one is an ONNX file, so a ``torch`` runtime meant for another network is not used."""
     runtime, device, name = options.runtime, options.device, model or shipped
     if runtime == "torch" and str(name) in (known := models()):
         others = {str(each) for each in (options.model, options.detector) if each} - known.keys()

@@ -1,4 +1,4 @@
-"""Who is who from frame to frame."""
+"""Tracks: identities of faces from frame to frame."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ..geometry import Region, containment, iou
 from ..schemes import LandmarkScheme
 from ..times import time_passed
 
-MISSES = 2  # frames in a row without a face, after which it is followed no more
-EXPLAINED = 0.3  # overlap (IoU) of a detection's region with that of a face in sight: the detector sees that face
-# Part of the smaller of two faces' boxes that lies within the other: both lie on one face (two real ones hide each
-# other long before). Not IoU, by which a box within another of twice its size is another face.
+MISSES = 2  # consecutive frames without the face after which a track is lost
+EXPLAINED = 0.3  # IoU of the regions of a detection and a face in sight above which both are the same face
+# Share of the smaller of two bounding boxes inside the other above which two tracks are on the same face (two real
+# faces occlude each other long before). Not IoU: a box inside another of twice its size would count as another face.
 SAME = 2 / 3
-# A face seen again may be one that was lost if it lies within NEAR + ROAM x seconds gone, in sides of the lost
-# face's region (1.35 faces), and is at most LIKE times larger or smaller: tracks walk past a camera at one to two
-# faces a second. Of several it is the one whose place is nearest, however long the others are gone.
+# A new face may be a lost one if it is within NEAR + ROAM x seconds out of sight, in sides of the lost face's region
+# (1.35 faces), and at most LIKE times larger or smaller: people walk past a camera at one to two faces a second. Of
+# several candidates the nearest is taken, regardless of how long each has been lost.
 NEAR, ROAM, LIKE = 0.6, 1.2, 1.8
-ANY = float(np.finfo(np.float32).max)  # every distance but infinity
-LEAP = 0.15  # sides of a region: of two faces on one, that which leapt so much further is the wrong one
+ANY = float(np.finfo(np.float32).max)  # accepts every distance except infinity
+LEAP = 0.15  # sides of a region: of two tracks on one face, one that leapt this much further is the wrong one
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A face as it was found in one frame, before anybody knows whose it is.
+    """Face found in one frame, not yet associated with a track.
 
     Attributes:
-        points: (n, 2) float32, pixels of the frame.
+        points: (n, 2) float32, landmarks in pixels of the frame.
         confidence: (n,) float32 in 0..1.
-        score: in 0..1, that a face is there.
-        box: (4,) float32 around the points.
-        region: where to look for it in the next frame.
+        score: probability in 0..1 that a face is there.
+        box: (4,) float32, bounding box of the landmarks.
+        region: region in which to look for the face in the next frame.
     """
 
     points: FloatArray
@@ -46,44 +46,44 @@ class Observation:
 
 
 class Track:
-    """One identity: who it is, how it was last seen, and for how long it has not been seen.
+    """Identity of a face: its last observation and the time since then.
 
     Attributes:
-        id: from 1, in the order of birth.
-        observation: the last that was seen of it.
-        time: seconds, when that was.
-        misses: frames since then; 0 where it is seen in the present one.
-        leap: how far it moved of late against its usual motion, in sides of its region; it fades.
+        id: number from 1, in order of creation.
+        observation: last observation of the face.
+        time: time of that observation in seconds.
+        misses: frames since that observation; 0 if the face is in sight in the current frame.
+        leap: recent deviation from the usual motion, in sides of the region; it decays.
     """
 
     __slots__ = ("_motion", "id", "leap", "misses", "observation", "time")
 
     def __init__(self, number: int, observation: Observation, time: float) -> None:
-        """Be born."""
+        """Start a track from its first observation."""
         self.id, self.observation, self.time, self.misses = number, observation, time, 0
         self.leap, self._motion = 0.0, (0.0, 0.0)
 
     @property
     def followed(self) -> bool:
-        """Whether it is looked for at its last place in every frame."""
+        """True if the face is looked for at its last position in every frame."""
         return self.misses < MISSES
 
     def face(self, scheme: LandmarkScheme | None, name: str) -> Face:
-        """Return what users get, with landmarks of a scheme."""
+        """Return the public ``Face``, with landmarks of a scheme."""
         observation = self.observation
         landmarks = Landmarks(observation.points, scheme)
         return Face(self.id, observation.box, observation.score, landmarks, observation.confidence, scheme=name)
 
     def gone(self, time: float) -> float:
-        """Return the seconds for which it has been out of sight; see ``time_passed``."""
-        # ``part`` adds MISSES at once, in which no time has passed
+        """Return the seconds for which the face has been out of sight; see ``time_passed``."""
+        # ``separate`` sets ``misses`` to MISSES at once, in which no time has passed.
         return time_passed(self.time, time, frames=max(self.misses - MISSES, 0))
 
     def seen(self, observation: Observation, time: float) -> None:
-        """Take note of where it is in the present frame."""
+        """Update the track with an observation in the current frame."""
         old, new = self.observation.region, observation.region
         move = new.x - old.x, new.y - old.y
-        if self.misses == 1:  # seen in the last frame too: else the way from there to here says nothing
+        if self.misses == 1:  # also seen in the previous frame; otherwise the displacement is no measure of motion
             usual = self._motion
             leap = max(abs(move[0] - usual[0]), abs(move[1] - usual[1])) / old.side
             self.leap = max(leap, 0.8 * self.leap)
@@ -92,14 +92,14 @@ class Track:
 
 
 class TrackManager:
-    """Everybody of the present shot. TrackManager count from 1 and are never given twice."""
+    """Tracks of the current shot. IDs count from 1 and are never reused."""
 
     def __init__(self, *, keep: float, max_faces: int | None = None) -> None:
-        """Know nobody.
+        """Start without tracks.
 
         Args:
-            keep: seconds for which a face out of sight is remembered.
-            max_faces: most faces followed at a time; None for no limit.
+            keep: seconds for which the track of a face out of sight is kept.
+            max_faces: maximum number of faces tracked at a time; None for no limit.
         """
         self._keep, self._max = keep, max_faces
         self._born = 0
@@ -107,28 +107,28 @@ class TrackManager:
 
     @property
     def followed(self) -> list[Track]:
-        """Those looked for in every frame, in the order of birth."""
+        """Tracks looked for in every frame, in order of creation."""
         return [track for track in self.tracks if track.followed]
 
     @property
     def in_sight(self) -> list[Track]:
-        """Those seen in the present frame, in the order of birth."""
+        """Tracks seen in the current frame, in order of creation."""
         return [track for track in self.tracks if not track.misses]
 
     @property
     def room(self) -> int:
-        """How many more faces may be seen in this frame."""
+        """Number of faces that may still be added in this frame."""
         return sys.maxsize if self._max is None else self._max - len(self.in_sight)
 
     def next_frame(self) -> list[Track]:
-        """Begin a frame, in which nobody has been seen yet; returns those to look for at their last place."""
+        """Start a frame, mark all tracks as not seen, and return those to look for at their last position."""
         expected = self.followed
         for track in self.tracks:
             track.misses += 1
         return expected
 
     def unmatched(self, regions: Sequence[Region]) -> list[Region]:
-        """Those of the detector's regions that show none of the faces in sight, the largest first."""
+        """Return the regions of the detector that match no face in sight, largest first."""
         known = [track.observation.region for track in self.in_sight]
         explained: set[int] = set()
         if known and regions:
@@ -138,9 +138,9 @@ class TrackManager:
         return sorted(unmatched, key=lambda region: -region.side)
 
     def associate(self, observations: Sequence[Observation], time: float) -> None:
-        """Take in faces found anew: those who were lost get their identity back, others are born.
+        """Associate new faces with lost tracks, and create tracks for the rest.
 
-        One that lies on a face already in sight is no other face and is left out, as is one too many.
+        A face that overlaps a face in sight is the same face and is ignored, and so is one above the limit.
         """
         lost = [track for track in self.tracks if track.misses]
         returning = dict(greedy(_distances(observations, lost, time), limit=ANY))
@@ -155,9 +155,9 @@ class TrackManager:
                 self.tracks.append(Track(self._born, observation, time))
 
     def separate(self) -> None:
-        """Where two faces have come to lie on one, let go of that which leapt there, else of the younger.
+        """Resolve pairs of tracks on the same face: mark the one that leapt there as lost, otherwise the younger one.
 
-        It counts as lost, not as dead, for its owner may be behind the other.
+        The track is lost but not dropped, because its face may be behind the other.
         """
         if len(self.tracks) < 2 or len(present := self.in_sight) < 2:
             return
@@ -169,11 +169,11 @@ class TrackManager:
                 wrong.misses = MISSES
 
     def expire(self, time: float) -> None:
-        """Drop those out of sight for too long."""
+        """Drop tracks that have been out of sight for more than ``keep`` seconds."""
         self.tracks = [track for track in self.tracks if track.followed or track.gone(time) <= self._keep]
 
     def clear(self) -> None:
-        """Drop everybody: a new shot."""
+        """Drop all tracks at a shot change."""
         self.tracks = []
 
     def _vacant(self) -> bool:
@@ -188,7 +188,11 @@ class TrackManager:
 
 
 def greedy(cost: FloatArray, *, limit: float) -> list[tuple[int, int]]:
-    """Pairs (row, column) of costs (n, m), cheapest first, each row and column once, none above ``limit``."""
+    """Match rows and columns of costs (n, m) greedily.
+
+    Returns:
+        Pairs (row, column), cheapest first; each row and column at most once, none with a cost above ``limit``.
+    """
     pairs: list[tuple[int, int]] = []
     rows, columns = np.nonzero(cost <= limit)
     free_rows, free_columns = set(rows.tolist()), set(columns.tolist())
@@ -202,7 +206,7 @@ def greedy(cost: FloatArray, *, limit: float) -> list[tuple[int, int]]:
 
 
 def _distances(observations: Sequence[Observation], lost: Sequence[Track], time: float) -> FloatArray:
-    """Return distances (n, m) of n observations to m lost faces, in sides of a face's region; inf for another face."""
+    """Return distances (n, m) from observations to lost tracks, in sides of a track's region; inf for no match."""
     if not observations or not lost:
         return np.zeros((len(observations), len(lost)), np.float32)
     new = np.array(
@@ -220,6 +224,6 @@ def _distances(observations: Sequence[Observation], lost: Sequence[Track], time:
 
 
 def _squares(regions: Sequence[Region]) -> FloatArray:
-    """Boxes (n, 4) of regions, as if none were turned."""
+    """Return the boxes (n, 4) of regions, ignoring their angles."""
     values = np.array([[region.x, region.y, region.side / 2] for region in regions], np.float32)
     return np.concatenate([values[:, :2] - values[:, 2:], values[:, :2] + values[:, 2:]], axis=1)

@@ -179,7 +179,7 @@ def test_files_of_the_first_format_are_read(tmp_path: Path) -> None:
         ("a.txt", "x", r"has suffix '\.txt'; allowed: \.jsonl, \.csv, \.parquet"),
         ("a.jsonl", "no json", "cannot be read"),
         ("a.csv", "a,b\n1,2\n", "cannot be read"),
-        ("a.jsonl", '{"format":9}\n', "is of format 9; this nasion reads up to 2"),
+        ("a.jsonl", '{"format":9}\n', "has format 9; this version reads up to 2"),
         ("a.parquet", "no parquet", "cannot be read"),
     ],
 )

@@ -155,7 +155,7 @@ def test_a_parquet_file_whose_index_has_no_room_is_said_to_be_lost(
     ignored: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", ignored.append)
     monkeypatch.setattr(WholeFile, "reserve", lambda file, size: None)  # room that the disk promised and has not
-    with pytest.raises(SinkError, match="its index is missing, so that nothing in it can be read"), room_for(1000):
+    with pytest.raises(SinkError, match="its index is missing, so the file cannot be read"), room_for(1000):
         write(tmp_path / "faces.parquet", RUN)
     gc.collect()
     assert not ignored  # pyarrow does not try to close the file again

@@ -28,7 +28,7 @@ def test_a_folder_is_read_in_natural_order_and_passes_over_what_is_no_image(
         frames = list(source)
     assert [(frame.width, frame.time) for frame in frames] == [(21, 0.0), (22, 0.04), (30, 0.12)]
     assert "left out:" in caplog.text
-    assert "frame3.jpg: the file is damaged or no image" in caplog.text
+    assert "frame3.jpg: the file is damaged or not an image" in caplog.text
 
 
 def test_a_folder_of_damaged_images_is_refused(tmp_path: Path) -> None:
@@ -71,12 +71,14 @@ def test_an_image_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("words")
     with pytest.raises(SourceError, match=r"empty\.png: the file is empty \(0 bytes\)"):
         open_source(tmp_path / "empty.png")
-    with pytest.raises(SourceError, match=r"text\.png: the file is damaged or no image; allowed: \.jpg"):
+    with pytest.raises(SourceError, match=r"text\.png: the file is damaged or not an image; allowed: \.jpg"):
         open_source(tmp_path / "text.png")
 
 
 @pytest.mark.parametrize("kind", ["float32", "int32"])
 def test_an_image_of_numbers_that_are_no_picture_says_which_are(tmp_path: Path, kind: str) -> None:
     cv2.imwrite(str(tmp_path / "depth.tiff"), np.ones((48, 64), kind))
-    with pytest.raises(SourceError, match=rf"depth\.tiff: its values are {kind}; allowed: 8 or 16 bits, .* as PNG"):
+    with pytest.raises(
+        SourceError, match=rf"depth\.tiff: its values are {kind}; allowed: integers of 8 or 16 bits; .* as PNG"
+    ):
         open_source(tmp_path / "depth.tiff")

@@ -206,7 +206,7 @@ def test_a_start_beyond_the_end_says_how_long_the_video_is(long_clips: Callable[
 
 
 def test_a_cut_between_two_frames_is_refused(long_clips: Callable[[str], Path]) -> None:
-    with pytest.raises(SourceError, match=r"no frame lies between 1\.01 s and 1\.03 s; widen the cut"):
+    with pytest.raises(SourceError, match=r"no frame lies between 1\.01 s and 1\.03 s; widen the time range"):
         open_source(long_clips("mp4"), start=1.01, end=1.03)
 
 

@@ -209,7 +209,7 @@ def test_without_kernels_it_says_how_to_build_them(
 FAULTS = {
     "works": "FFmpeg cannot use this GPU",
     "knows": "there is no GPU decoder for h264",
-    "takes": r"its decoder does not take such a video \(yuv420p\), or is not installed",
+    "takes": r"its decoder does not support this video \(yuv420p\), or is not installed",
 }
 
 
@@ -248,8 +248,8 @@ def test_pictures_that_the_kernel_does_not_take_are_fetched_and_the_reason_is_to
     assert [number_of(frame.image) for frame in frames] == list(range(8))
     assert [type(frame) for frame in frames] == [Frame] * 8
     assert len(fake.fetched) == 8
-    (told,) = [each.message for each in caplog.records if "fetched" in each.message]
-    assert f"pictures are {stored} of 64x48, and the crop kernel takes nv12 (8 bits) of even width" in told
+    (told,) = [each.message for each in caplog.records if "copied to the host" in each.message]
+    assert f"images are {stored} of 64x48, and the crop kernel needs nv12 (8 bits) of even width" in told
 
 
 def test_a_picture_of_odd_height_is_fetched(fake: FakeNvdec, tmp_path: Path) -> None:

@@ -39,5 +39,5 @@ def test_a_pattern_depends_on_its_seed_alone() -> None:
     ["pattern:fast", "pattern:?seconds=soon", "pattern:?seconds=0", "pattern:?colour=1", "pattern:?seed=-1"],
 )
 def test_a_malformed_pattern_says_what_is_allowed(spec: str) -> None:
-    with pytest.raises(SourceError, match="is no pattern; allowed: pattern: or pattern:live, then"):
+    with pytest.raises(SourceError, match="is not a pattern; allowed: pattern: or pattern:live, optionally with"):
         open_source(spec)

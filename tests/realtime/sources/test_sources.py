@@ -111,7 +111,7 @@ def test_an_ended_source_stays_ended(opener: Opener, kind: str) -> None:
     with opener() as source:
         take(source, kind)
         if kind == "camera":
-            with pytest.raises(SourceError, match="camera 0: it stopped giving pictures; check its cable"):
+            with pytest.raises(SourceError, match="camera 0: it stopped sending images; check its cable"):
                 next(source)
         assert list(source) == []
 

@@ -139,7 +139,7 @@ def test_the_narrowest_pictures_can_be_made(size: tuple[int, int]) -> None:
 
 def test_numbers_that_make_no_clip_are_refused() -> None:
     for size in ((0, 360), (100_000, 100_000), (640, 7681)):
-        with pytest.raises(SourceError, match=r"a pattern of \d+x\d+ pixels cannot be; give .* from 1 to 7680"):
+        with pytest.raises(SourceError, match=r"a pattern of \d+x\d+ pixels is not possible; give .* from 1 to 7680"):
             CameraMotion(size)
     for rate, seconds in ((30, 0), (0, 10), (30, math.nan), (30, math.inf), (10**9, 10)):
         with pytest.raises(SourceError, match=r"above 0, and together at most 10000000 frames"):
