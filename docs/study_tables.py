@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from nasion.trainers.evaluation.tracking.published import ROWS, in_true_boxes, published
-from nasion.trainers.evaluation.tracking.tables import TABLES as PUBLISHED
-from nasion.trainers.evaluation.tracking.tables import Table
 from reports import ROOT, STUDIES, better_reading, measured, read, studies, table
+
+from nasion.trainers.evaluation.published import ROWS, in_true_boxes, published
+from nasion.trainers.evaluation.tables import TABLES as PUBLISHED
+from nasion.trainers.evaluation.tables import Table
 
 IN_MASKS = "300w in masks"  # what `nasion evaluate 300w --masks` measured
 STAGES = tuple(f"sd-hrnet-{stage}" for stage in ("teacher", "supernet", "slim", "none", "peer", "distil", "256"))

@@ -123,7 +123,7 @@ class Watched(Closing):
         return outputs
 
     def describe(self, frames: int) -> dict[str, Any]:
-        """Return the network, its runtime, its calls per frame over ``frames`` frames and the mean number of busy cores."""
+        """Return network, runtime, calls per frame over ``frames`` frames, time per call and mean busy cores."""
         return {
             "model": self.spec.name,
             "provider": self.provider,

@@ -68,14 +68,15 @@ def export(
     ):
         print("\n".join(told(title, compare(whole, spec, out, images, precision))))
     if not trained.step:
-        print("  the network is untrained, so rounding dominates these differences: export a checkpoint for meaningful ones")
+        print("  the network is untrained, so rounding dominates these differences: better export a checkpoint")
     if card:
         print(f"  card: {write_card(trained, out)}")
 
 
 def _hush() -> None:
     """Silence messages of torch's ONNX exporter that do not concern the user."""
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # warns that torchvision is missing
+    # It warns that torchvision is missing.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
 
 

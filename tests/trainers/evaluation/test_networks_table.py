@@ -100,5 +100,5 @@ def test_the_command_prints_json_for_the_networks_named(capsys: pytest.CaptureFi
 
 
 def test_a_wrong_name_lists_those_there_are() -> None:
-    with pytest.raises(NasionError, match=r"no network is called 'vgg'; there are pwc, .*rht-h"):
+    with pytest.raises(NasionError, match=r"no network is called 'vgg'; known: pwc, .*rht-h"):
         networks(["vgg"])
