@@ -11,7 +11,18 @@ from ...engines.errors import NasionError
 if TYPE_CHECKING:
     from ...trainers.evaluation.presets import Count, Figure
 
-HEADINGS = ("network", "landmarks", "parameters", "printed", "gap", "GMAC", "printed", "gap", "all GMAC", "counted as")
+HEADINGS = (
+    "network",
+    "landmarks",
+    "parameters",
+    "published",
+    "gap",
+    "GMAC",
+    "published",
+    "gap",
+    "all GMAC",
+    "counted as",
+)
 CONVENTIONS = {
     "mac": "multiply-accumulates of convolutions and matrix products",
     "thop": "the same, plus bias additions and two per normalised element",
