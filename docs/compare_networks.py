@@ -1,7 +1,7 @@
 """Compare landmark runs. Usage: python docs/compare_networks.py RUN RUN ... docs/bench/landmark-networks.json
 
-Each RUN is a folder of ``nasion train``. The error on the held-out part is read from the run. CPU time is measured here,
-on one thread of ONNX Runtime; the networks alternate, so that load on the machine affects all of them equally.
+Each RUN is a folder of ``nasion train``. The held-out error is read from the run. CPU time is measured here, on one
+thread of ONNX Runtime; the networks alternate, so that load on the machine affects all of them equally.
 """
 
 from __future__ import annotations

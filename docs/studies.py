@@ -1,8 +1,8 @@
 """Run the studies of docs/models.md. Usage: python docs/studies.py --data DATA --runs RUNS [NAME …]
 
 Each study is one ``nasion train`` within a budget of CPU minutes, and ``nasion evaluate`` of the result. A stopped
-study is resumed, and a study with a report is skipped. The report is ``docs/bench/studies/NAME.json``: command, machine,
-versions, minutes, losses, and error on held-out and test faces. Without names, all studies run in this order.
+study is resumed, and a study with a report is skipped. The report is ``docs/bench/studies/NAME.json``: command,
+machine, versions, minutes, losses, and error on held-out and test faces. Without names, all studies run in this order.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ STUDIES = (
     *(Study(recipe, recipe, 22, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
     *(
         Study(recipe, recipe, 60, ("--steps", "2000", *HALF), IN_MASKS) for recipe in RHT
-    ),  # the same number of steps for each
+    ),  # same number of steps
     *(
         Study(f"{recipe}-on", recipe, 120, ("--steps", "4000", *HALF, "--start", f"{{{recipe}}}"), IN_MASKS)
         for recipe in ("rht-trans-r", "rht-r")
@@ -88,7 +88,7 @@ STUDIES = (
     *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),
     _paper_size(
         "sd-hrnet-supernet", "--minutes", "60"
-    ),  # without it the first pass of 185 steps trains only the factors
+    ),  # else its first pass of 185 steps trains the factors only
     _paper_size("pwc-hybrid-disc", steps=150),  # a hundred of them train the network
     *(_paper_size(recipe) for recipe in ("chs", "rdfn", "rht-r", "rht-h")),
 )
@@ -169,7 +169,7 @@ def told(record: list[dict[str, Any]]) -> dict[str, Any]:
         "rate",
         "turn",
         "discriminator",
-    }  # the discriminator's loss is not the network's
+    }  # not losses of the network
     curve = [[line["step"], _total(line, aside)] for line in trained]
     return {
         "steps": last,

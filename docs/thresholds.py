@@ -35,7 +35,7 @@ def main() -> None:
         best = max(np.concatenate([faces, nothing]), key=lambda at: (faces >= at).mean() - (nothing >= at).mean())
         kept, left = (100 * (each >= best).mean() for each in (faces, nothing))
         print(
-            f"{model}: best threshold {best:.3f}, which keeps {kept:.1f} % of the faces and {left:.1f} % of the squares"
+            f"{model}: threshold {best:.3f} keeps {kept:.1f} % of the faces and {left:.1f} % of the squares"
         )
         for name, values in (("faces", faces), ("squares", nothing)):
             print(f"  {name:8} 1 / 5 / 50 / 95 / 99 %:", *np.percentile(values, [1, 5, 50, 95, 99]).round(3))
