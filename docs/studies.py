@@ -76,9 +76,7 @@ STUDIES = (
     *(Study(name, name, 10, SMALL_PWC) for name in ("pwc-direct", "pwc-direct-disc", "pwc-dan", "pwc-dan-disc")),
     *(Study(f"{head}{end}", f"{head}{end}", 10, SMALL_PWC, BOTH_WAYS) for head in MAPS for end in ("", "-disc")),
     *(Study(recipe, recipe, 22, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
-    *(
-        Study(recipe, recipe, 60, ("--steps", "2000", *HALF), IN_MASKS) for recipe in RHT
-    ),  # same number of steps
+    *(Study(recipe, recipe, 60, ("--steps", "2000", *HALF), IN_MASKS) for recipe in RHT),  # same number of steps
     *(
         Study(f"{recipe}-on", recipe, 120, ("--steps", "4000", *HALF, "--start", f"{{{recipe}}}"), IN_MASKS)
         for recipe in ("rht-trans-r", "rht-r")
@@ -86,9 +84,7 @@ STUDIES = (
     Study("rdfn-detector", "rdfn-detector", 7, QUARTER, ()),
     Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), ((), ("--detector", "own"))),
     *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),
-    _paper_size(
-        "sd-hrnet-supernet", "--minutes", "60"
-    ),  # else its first pass of 185 steps trains the factors only
+    _paper_size("sd-hrnet-supernet", "--minutes", "60"),  # else its first pass of 185 steps trains the factors only
     _paper_size("pwc-hybrid-disc", steps=150),  # a hundred of them train the network
     *(_paper_size(recipe) for recipe in ("chs", "rdfn", "rht-r", "rht-h")),
 )

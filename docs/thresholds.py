@@ -34,9 +34,7 @@ def main() -> None:
             nothing = presence(network, list(empty_crops(given.data, network.spec, rng)))
         best = max(np.concatenate([faces, nothing]), key=lambda at: (faces >= at).mean() - (nothing >= at).mean())
         kept, left = (100 * (each >= best).mean() for each in (faces, nothing))
-        print(
-            f"{model}: threshold {best:.3f} keeps {kept:.1f} % of the faces and {left:.1f} % of the squares"
-        )
+        print(f"{model}: threshold {best:.3f} keeps {kept:.1f} % of the faces and {left:.1f} % of the squares")
         for name, values in (("faces", faces), ("squares", nothing)):
             print(f"  {name:8} 1 / 5 / 50 / 95 / 99 %:", *np.percentile(values, [1, 5, 50, 95, 99]).round(3))
 
