@@ -30,7 +30,7 @@ def export(
     width: float | None = None,
     data: Path | None = None,
 ) -> None:
-    """Write a network as .onnx or .pt2, compare it with torch and print the largest difference.
+    """Write a network as .onnx or .pt2, compare it with torch and print the worst difference.
 
     Args:
         network: best.pt or latest.pt of a run of nasion train; or the name of a recipe, for its untrained network.
@@ -84,4 +84,4 @@ def told(title: str, found: Mapping[str, Difference]) -> Iterator[str]:
     """Yield a line for each output with its largest difference from torch."""
     for name, each in found.items():
         beyond = "" if each.within == 1 else f" ({1 - each.within:.2%} beyond {each.tolerance:g})"
-        yield f"  {name}, {title}: largest difference from torch {each.worst:.2g}{beyond}"
+        yield f"  {name}, {title}: worst difference from torch {each.worst:.2g}{beyond}"
