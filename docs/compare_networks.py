@@ -1,7 +1,7 @@
-"""Two or more landmark runs side by side: python docs/compare_networks.py RUN RUN ... docs/bench/landmark-networks.json
+"""Compare landmark runs. Usage: python docs/compare_networks.py RUN RUN ... docs/bench/landmark-networks.json
 
-Each RUN is a folder of ``nasion train``. Error on the held-out part is the run's own; CPU time is measured here, on one
-thread of ONNX Runtime, the networks taking turns so that a busy machine slows all alike.
+Each RUN is a folder of ``nasion train``. The held-out error is read from the run. CPU time is measured here, on one
+thread of ONNX Runtime; the networks alternate, so that load on the machine affects all of them equally.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draw how the studies learned, from their reports, into docs/curves.png: python docs/curves.py"""
+"""Draw the learning curves of the studies into docs/curves.png. Usage: python docs/curves.py"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def draw_errors(axes: Axes, reports: list[dict[str, Any]]) -> None:
-    """Error on held-out faces over the crops seen, by the better reading of the maps."""
+    """Draw the error on held-out faces over the crops seen, by the better decoding of the heat maps."""
     for report in reports:
         batch = report["samples"] / report["steps"]
         lines = report["validation_curve"]
@@ -39,11 +39,11 @@ def draw_errors(axes: Axes, reports: list[dict[str, Any]]) -> None:
 
 
 def draw_losses(axes: Axes, reports: list[dict[str, Any]]) -> None:
-    """Loss of fifty steps at the papers' size, over that of the first ten."""
+    """Draw the loss of short runs at the papers' size, relative to the first ten steps."""
     for report in reports:
         steps, values = zip(*report["loss_curve"], strict=True)
         axes.plot(steps, [value / values[0] for value in values], label=report["study"].removeprefix("full-"))
-    axes.set(title="First steps at the papers' size", xlabel="step", ylabel="loss over that of the first ten steps")
+    axes.set(title="First steps at the papers' size", xlabel="step", ylabel="loss relative to the first ten steps")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 

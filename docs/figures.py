@@ -1,9 +1,9 @@
-"""Write the measured tables into README and docs from the JSON that our commands wrote: python docs/figures.py
+"""Write the tables of README and docs from the JSON results of our commands. Usage: python docs/figures.py [--check]
 
-One table is of counts and not of measurements: those of the kernels come from tools/kernels/roofline.py.
+One table has counts instead of measurements: the work of the kernels, from tools/kernels/roofline.py.
 
-Tables stand between ``<!-- figures: NAME -->`` and ``<!-- end -->``. ``--check`` changes nothing and fails where a
-table is not the one that the JSON gives.
+Tables are between ``<!-- figures: NAME -->`` and ``<!-- end -->``. ``--check`` changes nothing and fails if a table
+differs from the JSON.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def landmarks() -> str:
     rows = [
         row("300W HELEN test, inter-ocular", measured["300w"]),
         row("YouTube Faces test, inter-ocular, raw", measured["ytf68"]),
-        row("the same after a constant offset per point", measured["ytf68"]["corrected"]),
+        row("the same after a constant offset per landmark", measured["ytf68"]["corrected"]),
         row("AFLW-68 test, box size", measured["aflw68"]),
         *(
-            row(f"of these, turned by {degrees}", measured["aflw68"][band])
+            row(f"of these, yaw {degrees}", measured["aflw68"][band])
             for band, degrees in (
                 ("yaw_0", "less than 20°"),
                 ("yaw_20", "20–45°"),
                 ("yaw_45", "45–75°"),
-                ("yaw_75", "75° and more"),
+                ("yaw_75", "75° or more"),
             )
         ),
     ]
@@ -68,10 +68,10 @@ def presence() -> str:
     rows = [
         ["presence: labelled faces against background, AUC", f"{shown['auc']:.4f}"],
         ["labelled faces kept at the threshold, %", f"{shown['faces_kept_percent']:.2f}"],
-        ["squares of background kept, %", f"{shown['background_kept_percent']:.2f}"],
-        ["faceless pictures in which the tracker reports a face", tracked],
+        ["background squares kept, %", f"{shown['background_kept_percent']:.2f}"],
+        ["images without a face in which the tracker reports one", tracked],
         *(
-            [f"confidence: foretells a point error above 10 %, {name}, AUC", f"{measured[key]['confidence_auc']:.3f}"]
+            [f"confidence: predicts a landmark error above 10 %, {name}, AUC", f"{measured[key]['confidence_auc']:.3f}"]
             for key, name in (("300w", "HELEN"), ("ytf68", "YouTube Faces"), ("aflw68", "AFLW-68"))
         ),
     ]
@@ -88,10 +88,10 @@ def detector() -> str:
         rows.append([name, str(part["faces"]), f"{part['average_precision']:.3f}", f"{part['recall']:.3f}", alarms])
     head = [
         "input",
-        "faces of 24 px and more",
+        "faces of 24 px or more",
         "AP at IoU 0.5",
         f"recall at {figures['threshold']}",
-        "faceless pictures alarmed",
+        "images without a face: false alarms",
     ]
     return table(head, rows) + where(measured)
 
@@ -105,7 +105,7 @@ def speed() -> str:
             cost = result["costs"][stage]
             row += [f"{cost['cpu']['mean']:.2f}", f"{cost['wall']['median']:.2f}", f"{cost['wall']['p95']:.2f}"]
         rows.append(row)
-    head = ["ms a frame"]
+    head = ["ms per frame"]
     for result in report["results"]:
         name = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
         head += [f"{name}: CPU mean", "wall median", "wall p95"]
@@ -131,7 +131,7 @@ def networks() -> str:
                 f"`{card['sha256'][:16]}…`",
             ]
         )
-    return table(["network", "size", "parameters", "steps trained", "SHA-256"], rows)
+    return table(["network", "size", "parameters", "training steps", "SHA-256"], rows)
 
 
 def comparison() -> str:
@@ -151,9 +151,9 @@ def comparison() -> str:
     head = [
         "network",
         "crop",
-        "CPU ms a crop, 1 thread",
+        "CPU ms per crop, 1 thread",
         "parameters",
-        "minutes trained",
+        "training minutes",
         "steps",
         "300W %",
         "AFLW-68 %",
@@ -163,7 +163,7 @@ def comparison() -> str:
 
 
 def sizes() -> str:
-    """What ``nasion networks --json`` counted beside what the papers print."""
+    """Return the table of the counts of ``nasion networks --json`` next to the published figures."""
 
     def gap(percent: float | None) -> str:
         return "" if percent is None else "exact" if percent == 0 else f"{percent:+.2f} %"
@@ -184,12 +184,12 @@ def sizes() -> str:
                 each["convention"],
             ]
         )
-    head = ["network", "points", "parameters", "printed", "gap", "GMAC", "printed", "gap", "counted as"]
+    head = ["network", "landmarks", "parameters", "published", "gap", "GMAC", "published", "gap", "counted as"]
     return table(head, rows)
 
 
 def rtx() -> str:
-    """What ``nasion rtx`` built: the shipped networks, then those of the papers."""
+    """Return the table of the builds of ``nasion rtx``: the shipped networks, then those of the papers."""
     reports = [read(BENCH / f"{name}.json") for name in ("rtx-shipped", "rtx")]
     rows = []
     for each in chain(*(report["results"] for report in reports)):
@@ -206,7 +206,7 @@ def _built_where(report: dict[str, Any]) -> str:
 
     machine, versions = report["machine"], report["versions"]
     built_of = {each["plugin_sources"] for each in report["results"]} - {""}
-    plugins = "; our plugins as they are now" if built_of == {source_hash()} else "; our plugins as they were then"
+    plugins = "; with the current plugins" if built_of == {source_hash()} else "; with the plugins of that date"
     return (
         f"\n{machine['cpu']}, {machine['cores']} cores, no GPU; TensorRT-RTX {versions['tensorrt-rtx']}, onnx "
         f"{versions['onnx']}{plugins if built_of else ''}; {report['date'][:10]}; `{report['command']}`.\n"
@@ -214,7 +214,7 @@ def _built_where(report: dict[str, Any]) -> str:
 
 
 def systems() -> str:
-    """What ``systems.py`` saw of all systems on two clips."""
+    """Return the table of the results of ``systems.py`` for all systems on two clips."""
     report = read(BENCH / "systems.json")
     rows = []
     for each in report["results"]:
@@ -224,17 +224,17 @@ def systems() -> str:
             row.append(f"{100 * seen['apart']:.1f}" if seen["apart"] else "–")
         speeds = {speed["runtime"]: f"{speed['cpu_ms']:.1f}" for speed in each["speeds"]}
         rows.append([*row, *(speeds.get(runtime, "–") for runtime in ("onnx", "torch"))])
-    of_clip = ["frames with a face", "identities", "apart, %"]
+    of_clip = ["frames with a face", "face IDs", "distance, %"]
     head = [f"{clip}: {name}" for clip in ("demo", "close-up") for name in of_clip]
     machine, versions = report["machine"], report["versions"]
-    return table(["system", *head, "ONNX Runtime, ms a frame", "torch"], rows) + (
+    return table(["system", *head, "ONNX Runtime, ms per frame", "torch"], rows) + (
         f"\n{machine['cpu']}, {machine['cores']} cores, one thread; ONNX Runtime {versions['onnxruntime']}, torch "
         f"{versions['torch']}; {report['date'][:10]}; `{report['command']}`.\n"
     )
 
 
 def kernels() -> str:
-    """What each call that ``nasion plugins bench`` times must do: counted here and now, not measured."""
+    """Return the table of the least work of each call timed by ``nasion plugins bench``: counted, not measured."""
     from nasion.tools.kernels.cases import cases
 
     rows = []

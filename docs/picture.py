@@ -1,4 +1,4 @@
-"""Draw the picture of the README: four moments of the demo clip, tracked: python docs/picture.py"""
+"""Draw the image of the README: four tracked frames of the demo clip. Usage: python docs/picture.py"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: reading the JSON that our commands wrote, and writing tables."""
+"""Helpers shared by the scripts of this folder: reading JSON results of our commands, and writing tables."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def studies(*, of_full_size: bool) -> list[dict[str, Any]]:
-    """The reports of ``studies.py``, by name: those of fifty steps at the papers' size, or the others."""
+    """Return the reports of ``studies.py``, sorted by name: the short runs at the papers' size, or all others."""
     found = [read(path) for path in sorted(STUDIES.glob("*.json"))]
     return [report for report in found if report["study"].startswith("full-") == of_full_size]
 
 
 def measured() -> list[dict[str, Any]]:
-    """The reports of those studies that were measured on test faces."""
+    """Return the reports of the studies that were measured on test faces."""
     return [report for report in studies(of_full_size=False) if report["measured"]]
 
 
 def better_reading(line: dict[str, Any]) -> float:
-    """The error of a validation, by soft-argmax where that is told and better."""
+    """Return the error of a validation, by soft-argmax if that is reported and lower."""
     return min(line["nme"], line.get("nme_soft", line["nme"]))

@@ -1,8 +1,8 @@
-"""The runs behind docs/models.md: python docs/studies.py --data DATA --runs RUNS [NAME …]
+"""Run the studies of docs/models.md. Usage: python docs/studies.py --data DATA --runs RUNS [NAME …]
 
-Each study is one ``nasion train``, with the minutes that a CPU has for it, and one ``nasion evaluate``. It goes on
-where it stopped, is skipped where its report is there, and leaves ``docs/bench/studies/NAME.json``: commands, machine,
-versions, minutes, losses, error on held-out and test faces. Without names all are run, in this order.
+Each study is one ``nasion train`` within a budget of CPU minutes, and ``nasion evaluate`` of the result. A stopped
+study is resumed, and a study with a report is skipped. The report is ``docs/bench/studies/NAME.json``: command,
+machine, versions, minutes, losses, and error on held-out and test faces. Without names, all studies run in this order.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from nasion.trainers.training.record import read_record
 
 @dataclass(frozen=True)
 class Study:
-    """One run.
+    """One training run and its measurements.
 
     Attributes:
-        name: of the report and of the folder of the run.
-        recipe: of ``nasion train``.
-        minutes: of training; None where steps say it.
-        options: of the command; ``{NAME}`` stands for the best checkpoint of another study.
-        measures: options of ``nasion evaluate``, once each. Without any the run is not measured.
+        name: name of the report and of the folder of the run.
+        recipe: recipe of ``nasion train``.
+        minutes: training minutes; None if ``--steps`` ends the run.
+        options: options of ``nasion train``; ``{NAME}`` is the best checkpoint of another study.
+        measures: options of ``nasion evaluate``, one tuple per call. If empty, the run is not measured.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Study:
     measures: tuple[tuple[str, ...], ...] = ((),)
 
 
-# Maps of tens of megabytes are not given back after each step: a PWC variant takes two thirds of the time.
+# Keep memory of large heat maps (tens of MB) between steps: a PWC variant then takes two thirds of the time.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-COST = ("--threads", "1", "--clock", "cpu")  # minutes of one core's work, whatever else the machine does
+COST = ("--threads", "1", "--clock", "cpu")  # minutes of CPU time on one core, independent of other load
 
 
 def _paper_size(recipe: str, *options: str, steps: int = 50) -> Study:
-    """Some steps of two samples at the size of the paper: does the loss fall."""
+    """Return a study of a few steps at the size of the paper, with batches of two, to check that the loss falls."""
     return Study(f"full-{recipe}", recipe, None, ("--steps", str(steps), "--batch", "2", *options), ())
 
 
@@ -76,7 +76,7 @@ STUDIES = (
     *(Study(name, name, 10, SMALL_PWC) for name in ("pwc-direct", "pwc-direct-disc", "pwc-dan", "pwc-dan-disc")),
     *(Study(f"{head}{end}", f"{head}{end}", 10, SMALL_PWC, BOTH_WAYS) for head in MAPS for end in ("", "-disc")),
     *(Study(recipe, recipe, 22, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
-    *(Study(recipe, recipe, 60, ("--steps", "2000", *HALF), IN_MASKS) for recipe in RHT),  # as many steps for each
+    *(Study(recipe, recipe, 60, ("--steps", "2000", *HALF), IN_MASKS) for recipe in RHT),  # same number of steps
     *(
         Study(f"{recipe}-on", recipe, 120, ("--steps", "4000", *HALF, "--start", f"{{{recipe}}}"), IN_MASKS)
         for recipe in ("rht-trans-r", "rht-r")
@@ -84,8 +84,8 @@ STUDIES = (
     Study("rdfn-detector", "rdfn-detector", 7, QUARTER, ()),
     Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), ((), ("--detector", "own"))),
     *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),
-    _paper_size("sd-hrnet-supernet", "--minutes", "60"),  # else its first pass of 185 steps is of the factors alone
-    _paper_size("pwc-hybrid-disc", steps=150),  # of which the network has a hundred
+    _paper_size("sd-hrnet-supernet", "--minutes", "60"),  # else its first pass of 185 steps trains the factors only
+    _paper_size("pwc-hybrid-disc", steps=150),  # a hundred of them train the network
     *(_paper_size(recipe) for recipe in ("chs", "rdfn", "rht-r", "rht-h")),
 )
 
@@ -94,26 +94,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the studies of docs/models.md.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--trained", action="store_true", help="measure the runs as they are, without going on")
+    parser.add_argument("--trained", action="store_true", help="measure the runs as they are, without training")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     known = {study.name: study for study in STUDIES}
     if unknown := set(given.names) - set(known):
-        sys.exit(f"no study {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        sys.exit(f"no study is called {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     for name in given.names or known:
         if not (REPORTS / f"{name}.json").is_file():
             run(known[name], given.data, given.runs, trained=given.trained)
 
 
 def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
-    """Train, or go on, then measure and report."""
+    """Train or resume a study, then measure it and write its report."""
     folder, data = runs / study.name, data.resolve()
     options = [option.format_map(_Checkpoints()) for option in study.options]
     minutes = [] if study.minutes is None else ["--minutes", f"{study.minutes:g}"]
     train = [study.recipe, *COST, *minutes, *options]
     if not trained:
         runs.mkdir(parents=True, exist_ok=True)
-        nasion("train", *train, "--data", str(data), "--out", study.name, within=runs)  # checkpoints keep the paths
+        nasion("train", *train, "--data", str(data), "--out", study.name, within=runs)  # checkpoints store the paths
     measured: dict[str, Any] = {}
     for by in study.measures:
         file = folder / "evaluated.json"
@@ -136,13 +136,13 @@ def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
 
 
 def described(checkpoint: Path) -> dict[str, Any]:
-    """Size and SHA-256 of the weights, so that those that are kept elsewhere can be told."""
+    """Return size and SHA-256 of the weights, which identify copies kept elsewhere."""
     content = checkpoint.read_bytes()
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def condensed(measured: dict[str, Any]) -> dict[str, Any]:
-    """What ``nasion evaluate`` says of a set, by eye corners and pupils, without what needs several seeds."""
+    """Return the inter-ocular and inter-pupil results of ``nasion evaluate``, without figures over several seeds."""
     figures = {
         norm: {part: {name: value["mean"] for name, value in row.items()} for part, row in subsets.items()}
         for norm, subsets in measured["norms"].items()
@@ -152,12 +152,20 @@ def condensed(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def told(record: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the record of a run says: its length, the curve of its loss, the errors on held-out faces."""
+    """Return length, loss curve and errors on held-out faces from the record of a run."""
     batch = record[0]["schedule"]["batch"]
     trained = [line for line in record if line["kind"] == "train"]
     validated = [line for line in record if line["kind"] == "validate"]
     last = max(record, key=lambda line: line.get("step", 0))["step"]
-    aside = {"kind", "at", "step", "seconds", "rate", "turn", "discriminator"}  # whose loss is not the network's
+    aside = {
+        "kind",
+        "at",
+        "step",
+        "seconds",
+        "rate",
+        "turn",
+        "discriminator",
+    }  # not losses of the network
     curve = [[line["step"], _total(line, aside)] for line in trained]
     return {
         "steps": last,
@@ -175,14 +183,14 @@ def _total(line: dict[str, Any], aside: set[str]) -> float:
 
 
 class _Checkpoints(dict[str, str]):
-    """Best checkpoints by the name of their study, within the folder of runs."""
+    """Mapping from the name of a study to its best checkpoint, relative to the folder of runs."""
 
     def __missing__(self, name: str) -> str:
         return f"{name}/best.pt"
 
 
 def nasion(*arguments: str, within: Path | None = None) -> None:
-    """Run a command of ours on one thread, in a folder; stops where it fails."""
+    """Run a nasion command on one thread, in the folder ``within``; raise an error if it fails."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | KEEP_MEMORY
     subprocess.run([sys.executable, "-m", "nasion.tools.main", *arguments], check=True, env=environment, cwd=within)
 

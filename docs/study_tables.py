@@ -1,4 +1,4 @@
-"""The tables of the networks of the papers, from the reports of ``studies.py``, for ``figures.py``."""
+"""Tables of the papers' networks for ``figures.py``, from the reports of ``studies.py``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nasion.trainers.evaluation.published import ROWS, in_true_boxes, published
 from nasion.trainers.evaluation.tables import TABLES as PUBLISHED
 from nasion.trainers.evaluation.tables import Table
 
-IN_MASKS = "300w in masks"  # what `nasion evaluate 300w --masks` measured
+IN_MASKS = "300w in masks"  # results of `nasion evaluate 300w --masks`
 STAGES = tuple(f"sd-hrnet-{stage}" for stage in ("teacher", "supernet", "slim", "none", "peer", "distil", "256"))
 
 
 def runs() -> str:
-    """Runs that were measured, beside the papers."""
+    """Return the table of the measured runs next to the papers."""
     rows = []
     for report in measured():
         ours = report["measured"]["300w"]
@@ -42,23 +42,23 @@ def runs() -> str:
         "samples",
         "held-out NME %",
         "by soft-argmax",
-        "% of it gained in the second half",
+        "reduction in the second half, %",
         "HELEN test NME %",
-        "the paper's",
+        "paper",
         "weights",
     ]
     return table(head, rows)
 
 
 def _late_gain(report: dict[str, Any]) -> float:
-    """By how many percent the error on held-out faces, by the better reading, fell in the second half of the run."""
+    """Return the reduction of the held-out error in the second half of a run, in percent, by the better decoding."""
     errors = {line["step"]: better_reading(line) for line in report["validation_curve"]}
     half = min(errors, key=lambda step: abs(step - report["steps"] / 2))
     return 100 * (1 - min(errors.values()) / errors[half])
 
 
 def _kept(report: dict[str, Any]) -> str:
-    """Where the weights are, or what they are known by."""
+    """Return a link to the weights, or the beginning of their SHA-256 if they are not in the repository."""
     checkpoint = report["checkpoint"]
     kept = STUDIES / f"{report['study']}.pt"
     if kept.is_file():
@@ -67,7 +67,7 @@ def _kept(report: dict[str, Any]) -> str:
 
 
 def orderings() -> str:
-    """The variants of PWC, best first as the paper has them on HELEN, beside ours."""
+    """Return the table of the PWC variants, sorted by the paper's error on HELEN, next to ours."""
     printed = next(each for each in PUBLISHED if each.paper == "pwc" and "helen" in each.subsets)
     theirs = {name: values[printed.subsets.index("helen")] for name, values in printed.rows.items()}
     reports = {report["study"]: report for report in measured() if report["study"].startswith("pwc")}
@@ -86,19 +86,19 @@ def orderings() -> str:
     )
     head = [
         "variant",
-        "the paper's, HELEN",
+        "paper, HELEN",
         "ours, HELEN",
         "by soft-argmax",
         "held-out",
         "by soft-argmax",
         "crops seen",
     ]
-    found = f"\nIn the paper's order: {agreed} of {len(pairs)} pairs, by the better of both readings {read_better}.\n"
+    found = f"\nPairs in the paper's order: {agreed} of {len(pairs)}; by the better of both decodings {read_better}.\n"
     return table(head, rows) + found
 
 
 def cascades() -> str:
-    """CHS: hourglasses alone, with selective features, with both and four stages of regression."""
+    """Return the table of CHS: hourglasses alone, with selective features, and with four regression stages as well."""
     rows = []
     for report in (report for report in measured() if report["study"].startswith("chs")):
         helen = report["measured"]["300w"]["ip"]["helen"]
@@ -106,12 +106,12 @@ def cascades() -> str:
         row = [f"`{report['study']}`", _theirs(_recipe(report), "300w", "full", "ip"), f"{helen['nme']:.2f}"]
         row += [f"{_on_helen(report):.2f}", f"{100 * best['nme_maps']:.2f}", f"{100 * best['nme']:.2f}"]
         rows.append([*row, f"{report['samples']:,}"])
-    head = ["recipe", "the paper's, by pupils, 300W", "HELEN, by pupils", "by eye corners"]
+    head = ["recipe", "paper, inter-pupil, 300W", "HELEN, inter-pupil", "inter-ocular"]
     return table([*head, "held-out: maps", "last stage", "crops seen"], rows)
 
 
 def stages() -> str:
-    """SD-HRNet, stage by stage as one starts from the other, on plain faces and in masks."""
+    """Return the table of the SD-HRNet stages, each starting from the previous one, without and with masks."""
     rows = []
     for name in STAGES:
         if not (STUDIES / f"{name}.json").is_file():
@@ -130,26 +130,26 @@ def stages() -> str:
                 f"{report['minutes']:.0f}",
             ]
         )
-    head = ["run", "the paper's, HELEN and LFPW", "ours, HELEN", "held-out", "the paper's, in masks"]
+    head = ["run", "paper, HELEN and LFPW", "ours, HELEN", "held-out", "paper, in masks"]
     return table([*head, "ours, HELEN in masks", "minutes"], rows)
 
 
 def _theirs(recipe: str, faces: str, subset: str, norm: str = "io") -> str:
-    """The error that a paper prints for a recipe on a part of a set; nothing where it prints none."""
+    """Return the published error of a recipe on a part of a set, or an empty text if there is none."""
     kind = (subset, "nme", norm)
     found = [each for each in published(recipe, faces) if (each.subset, each.measure, each.norm) == kind]
     return f"{found[0].value:.2f}" if found else ""
 
 
 def masks() -> str:
-    """RHT: with and without its transformations, on plain faces and under synthetic masks."""
+    """Return the table of RHT with and without its transformations, on faces without and with synthetic masks."""
     rows = []
     for report in (report for report in measured() if report["study"].startswith("rht")):
         best, recipe = _best(report), _recipe(report)
         row = [f"`{report['study']}`", _theirs(recipe, "300w", "full"), f"{_on_helen(report):.2f}"]
         row += [f"{_on_helen(report, IN_MASKS):.2f}", f"{100 * best['nme']:.2f}", f"{100 * best['nme_masked']:.2f}"]
         rows.append([*row, f"{100 * (best['nme_masked'] - best['nme']):.2f}"])
-    head = ["run", "the paper's, 300W", "ours, HELEN", "in masks", "held-out", "in masks", "masks cost"]
+    head = ["run", "paper, 300W", "ours, HELEN", "in masks", "held-out", "in masks", "increase by masks"]
     return table(head, rows)
 
 
@@ -159,7 +159,7 @@ def _recipe(report: dict[str, Any]) -> str:
 
 
 def _best(report: dict[str, Any]) -> dict[str, Any]:
-    """Validation of the checkpoint that was kept."""
+    """Return the validation of the best checkpoint."""
     best: dict[str, Any] = min(report["validation_curve"], key=lambda line: line["nme"])
     return best
 
@@ -170,14 +170,14 @@ def _on_helen(report: dict[str, Any], measured: str = "300w") -> float:
 
 
 def detection() -> str:
-    """RDFN, boxes and points from one picture."""
+    """Return the table of RDFN: bounding boxes and landmarks from whole images."""
     report = read(STUDIES / "rdfn.json")
     held = min(report["validation_curve"], key=lambda line: line["nme_lost"])
     test = {by: report["measured"][name]["io"]["helen"] for by, name in (("true", "300w"), ("own", "300w by own"))}
     rows = [
-        ["held-out pictures: average precision at IoU 0.5", f"{held['ap']:.3f}"],
-        ["held-out pictures: recall", f"{held['recall']:.3f}"],
-        ["faceless pictures alarmed", f"{100 * held['false_alarms']:.1f} %"],
+        ["held-out images: average precision at IoU 0.5", f"{held['ap']:.3f}"],
+        ["held-out images: recall", f"{held['recall']:.3f}"],
+        ["images without a face: false alarms", f"{100 * held['false_alarms']:.1f} %"],
         ["HELEN test, in its own boxes: found", f"{test['own']['found']:.1f} %"],
         ["HELEN test, in its own boxes: NME", f"{test['own']['nme']:.2f} %"],
         ["HELEN test, in true boxes: NME", f"{test['true']['nme']:.2f} %"],
@@ -186,7 +186,7 @@ def detection() -> str:
 
 
 def paper_sizes() -> str:
-    """Runs of fifty steps at the size of the papers: does the loss fall."""
+    """Return the table of short runs at the size of the papers, which check that the loss falls."""
     rows = []
     for report in studies(of_full_size=True):
         (_, first), (_, last) = report["loss_curve"][0], report["loss_curve"][-1]
@@ -205,14 +205,14 @@ def paper_sizes() -> str:
 
 
 def _options(command: str, *, hidden: tuple[str, ...] = ("--threads", "--minutes")) -> str:
-    """What tells a run from the recipe's defaults, without what has a column of its own."""
+    """Return the options of a run that differ from the recipe's defaults, without those in columns of their own."""
     words = command.split()[3:-2]
     pairs = [f"{name} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
     return "`" + " ".join(pair for pair in pairs if not pair.startswith(hidden)) + "`"
 
 
 def _printed(published: list[dict[str, Any]]) -> str:
-    """The paper's error on HELEN, else on HELEN and LFPW together, else on all of 300W's test part."""
+    """Return the paper's error on HELEN, else on HELEN and LFPW together, else on the whole test part of 300W."""
     errors = {each["subset"]: each["value"] for each in published if (each["measure"], each["norm"]) == ("nme", "io")}
     for subset, note in (("helen", ""), ("common", " (with LFPW)"), ("full", " (full)")):
         if subset in errors:
@@ -221,7 +221,7 @@ def _printed(published: list[dict[str, Any]]) -> str:
 
 
 def results() -> str:
-    """Every result that the papers print, and ours where we have the data."""
+    """Return the table of all published results, with ours where we have the data."""
     ours = _by_system()
     rows = [
         [
@@ -236,14 +236,16 @@ def results() -> str:
         for each in PUBLISHED
         for system, values in each.rows.items()
     ]
-    return table(["printed in", "system", "set", "measure", "parts", "published", "ours", "trained on, for"], rows)
+    return table(
+        ["published in", "system", "set", "measure", "parts", "published", "ours", "training data and time"], rows
+    )
 
 
-Found = tuple[dict[str, Any], str]  # what was measured on 300W, and what it cost
+Found = tuple[dict[str, Any], str]  # results on 300W, and the training data and time
 
 
 def _by_system() -> dict[str, Found]:
-    """Our runs by the rows of the papers' tables; a run of just that name comes before others of its recipe."""
+    """Return our runs by row of the papers' tables; a run named like the row is preferred to others of its recipe."""
     rows = [(report, row, found) for report in measured() for row, found in _of_systems(report).items()]
     return {row: found for exact in (False, True) for report, row, found in rows if (report["study"] == row) == exact}
 
@@ -251,13 +253,13 @@ def _by_system() -> dict[str, Found]:
 def _of_systems(report: dict[str, Any]) -> dict[str, Found]:
     recipe, figures = _recipe(report), report["measured"]
     cost = f"1,845 faces of 300W, {report['minutes']:.0f} minutes of a core"
-    if "300w by own" in figures:  # finds faces itself
+    if "300w by own" in figures:  # the network finds faces itself
         return {recipe: (figures["300w by own"], cost), in_true_boxes(recipe): (figures["300w"], cost)}
     return dict.fromkeys((recipe, *ROWS.get(recipe, ())), (figures["300w"], cost))
 
 
 def _ours(row: Table, found: Found | None) -> list[str]:
-    """Our figure of the same kind, on the part of the set that we have, and what it cost."""
+    """Return our figure of the same kind, on the part of the set that we have, with training data and time."""
     figures, cost = found or ({}, "")
     helen = figures.get(row.norm, {}).get("helen", {}) if row.set == "300w" else {}
     return [f"{helen[row.measure]:.2f} (helen)", cost] if row.measure in helen else ["", ""]

@@ -1,8 +1,9 @@
-"""Run all systems on video, by the commands that a user has: python docs/systems.py CLIP
+"""Run all systems on video, through the public commands. Usage: python docs/systems.py CLIP
 
-The clips are that of ``nasion demo``, and CLIP, in which one face fills most of the picture. The shipped network and
-those of the papers, as their studies left them beside their reports, are exported, track both, and are timed on the
-first by every runtime that a CPU has. Writes docs/bench/systems.json and, of the first clip, docs/systems.jpg.
+There are two clips: the clip of ``nasion demo``, and CLIP, in which one face fills most of the image. The shipped
+network and the networks of the papers, from the checkpoints that their studies kept next to their reports, are exported
+and track both clips. They are timed on the first clip with every CPU runtime. Writes docs/bench/systems.json and, from
+the first clip, docs/systems.jpg.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ Faces = Sequence[dict[str, Any]]
 
 TIMED = ("--device", "cpu", "--threads", "1", "--repeat", "1", "--frames", "150")
 EYES = (36, 45)  # outer corners
-MOMENTS = (20, 150, 205, 225, 260)  # frames of the demo clip that the picture shows
+MOMENTS = (20, 150, 205, 225, 260)  # frames of the demo clip that the image shows
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A network on video.
+    """Network and its options on video.
 
     Attributes:
-        title: of its row.
-        weights: the checkpoint that is kept in docs/bench/studies, without suffix; empty for the shipped network.
+        title: title of its row.
+        weights: checkpoint in docs/bench/studies, without suffix; empty for the shipped network.
         export: options of ``nasion export``.
         run: options of ``nasion track`` and ``nasion bench``.
     """
@@ -67,13 +68,13 @@ SYSTEMS = (
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """What came of a clip.
+    """Tracking results of a clip.
 
     Attributes:
-        frames: how many it has.
-        with_a_face: in how many a face was found.
-        identities: how many were given.
-        apart: mean distance of the points from those of the shipped network, in parts of its outer eye distance.
+        frames: number of frames.
+        with_a_face: number of frames with a face.
+        identities: number of different face IDs.
+        apart: mean distance of the landmarks from those of the shipped network, relative to its outer eye distance.
     """
 
     frames: int
@@ -83,7 +84,7 @@ class Tracked:
 
     @classmethod
     def of(cls, frames: Sequence[Faces], shipped: Sequence[Faces]) -> Tracked:
-        """Count and compare; of several faces in a frame the first one."""
+        """Count faces and compare landmarks; of several faces in a frame, the first one is compared."""
         both = [(_points(a), _points(b)) for a, b in zip(frames, shipped, strict=True) if a and b]
         apart = [np.linalg.norm(a - b, axis=1).mean() / np.linalg.norm(b[EYES[0]] - b[EYES[1]]) for a, b in both]
         identities = {face["id"] for face in chain(*frames)}
@@ -92,7 +93,7 @@ class Tracked:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run all systems on video.")
-    parser.add_argument("clip", type=Path, help="a video of one face that fills most of the picture")
+    parser.add_argument("clip", type=Path, help="a video of one face that fills most of the image")
     close_up: Path = parser.parse_args().clip.resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -122,7 +123,7 @@ def main() -> None:
 
 
 def _export(system: System, file: Path) -> Mapping[str, str]:
-    """What each runtime runs."""
+    """Export the network of a system, and return the file for each runtime."""
     if not system.weights:
         return {"onnx": "landmarks-68"}
     files = {"onnx": file.with_suffix(".onnx"), "torch": file.with_suffix(".pt2")}
@@ -132,7 +133,7 @@ def _export(system: System, file: Path) -> Mapping[str, str]:
 
 
 def _track(clip: Path, model: str, system: System, video: Path) -> list[Faces]:
-    """The faces of each frame; what was seen is drawn into a video."""
+    """Track a clip, write the annotated video, and return the faces of each frame."""
     lines = video.with_suffix(".jsonl")
     outputs = ("--landmarks", str(lines), "--out", str(video))
     nasion("track", str(clip), "--model", model, *system.run, "--device", "cpu", *outputs)
@@ -140,7 +141,7 @@ def _track(clip: Path, model: str, system: System, video: Path) -> list[Faces]:
 
 
 def _bench(clip: Path, runtime: str, model: str, system: System, folder: Path) -> Mapping[str, Any]:
-    """CPU time of a frame in ms, and that in the networks, as ``nasion bench`` measures it."""
+    """Return the CPU time per frame in ms, end to end and in the networks, measured by ``nasion bench``."""
     file = folder / "bench.json"
     how = ("--runtime", runtime, *system.run, *TIMED)
     nasion("bench", str(clip), "--model", model, *how, "--json", str(file), "--force")
@@ -154,7 +155,7 @@ def _points(faces: Faces) -> FloatArray:
 
 
 def _moments(title: str, video: Path) -> Image:
-    """Moments of an annotated video, side by side, at half its size."""
+    """Return frames of an annotated video side by side, at half size."""
     with open_source(str(video)) as source:
         shown = [cv2.resize(frame.image, None, fx=0.5, fy=0.5) for frame in source if frame.index in MOMENTS]
     for shade, place in ((0, (9, 23)), (255, (8, 22))):

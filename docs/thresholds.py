@@ -1,7 +1,7 @@
-"""Find the threshold of presence of networks on crops: python docs/thresholds.py --data DATA MODEL.onnx …
+"""Find the presence threshold of networks on crops. Usage: python docs/thresholds.py --data DATA MODEL.onnx …
 
-Held-out faces of 300W, in crops as shifted and turned as in training, against squares of training pictures without
-faces. Networks that say no presence are judged by their mean confidence, as the tracker does.
+Compares held-out faces of 300W, in crops shifted and rotated as in training, with squares of training images without
+faces. Networks without a presence output are judged by their mean confidence, as in the tracker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH = 16
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Find thresholds of presence.")
+    parser = argparse.ArgumentParser(description="Find presence thresholds.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("models", nargs="+")
     given = parser.parse_args()
@@ -34,7 +34,7 @@ def main() -> None:
             nothing = presence(network, list(empty_crops(given.data, network.spec, rng)))
         best = max(np.concatenate([faces, nothing]), key=lambda at: (faces >= at).mean() - (nothing >= at).mean())
         kept, left = (100 * (each >= best).mean() for each in (faces, nothing))
-        print(f"{model}: best {best:.3f}, which keeps {kept:.1f} % of the faces, {left:.1f} % of the squares")
+        print(f"{model}: threshold {best:.3f} keeps {kept:.1f} % of the faces and {left:.1f} % of the squares")
         for name, values in (("faces", faces), ("squares", nothing)):
             print(f"  {name:8} 1 / 5 / 50 / 95 / 99 %:", *np.percentile(values, [1, 5, 50, 95, 99]).round(3))
 

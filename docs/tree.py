@@ -1,6 +1,6 @@
 """Write the tree of docs/design.md from the folders and the first lines of their modules.
 
-The command is ``python docs/tree.py [--check]``; with ``--check`` it only tells if the page is up to date.
+The command is ``python docs/tree.py [--check]``; with ``--check`` it only checks that the page is up to date.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The command line: one file a subcommand, imported only when it is called."""
+"""Command line: one module per subcommand, imported only when it is called."""

@@ -1,4 +1,4 @@
-"""The packages that tracking needs, and the versions of them that nasion works with."""
+"""Packages that tracking needs, with their supported versions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from importlib import metadata
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """A package that tracking needs.
+    """Package that tracking needs, with its supported versions.
 
     Attributes:
         module: name to import.
-        distributions: names under which package indexes have it; any one will do, and the first is the usual one.
-        least: oldest version that is supported.
-        below: first version that is not supported any more.
+        distributions: names on package indexes; any of them provides the module, the first is the usual one.
+        least: oldest supported version.
+        below: first version that is no longer supported.
     """
 
     module: str
@@ -24,9 +24,9 @@ class Dependency:
     below: str
 
     def problem(self) -> tuple[str, str] | None:
-        """Return what is wrong with the version that is installed and the command that mends it.
+        """Return a description of an unsupported installed version and the command that fixes it.
 
-        None where the version is supported, and where the package is not installed.
+        Return None if the version is supported or the package is not installed.
         """
         for distribution in self.distributions:
             try:
@@ -41,7 +41,7 @@ class Dependency:
 
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
-# pyproject.toml has the same versions.
+# Keep in step with pyproject.toml.
 DEPENDENCIES = (
     Dependency("numpy", ("numpy",), "2.0", "3"),
     Dependency("cv2", _OPENCV, "4.13", "6"),
@@ -50,7 +50,7 @@ DEPENDENCIES = (
     Dependency("cyclopts", ("cyclopts",), "4.8", "6"),
 )
 
-# What only extras bring: distribution -> the extra.
+# Packages that only extras install: distribution -> extra.
 EXTRAS = {
     "pyarrow": "parquet",
     "torch": "train",
@@ -65,10 +65,10 @@ EXTRAS = {
 
 
 def unsupported(*modules: str) -> str | None:
-    """Return a message about the first dependency in a version that is not supported, or None.
+    """Return a message about the first dependency with an unsupported version, or None.
 
     Args:
-        modules: the dependencies to look at, by import name; without any, all are looked at.
+        modules: import names of the dependencies to check (default: all).
     """
     for dependency in DEPENDENCIES:
         if (not modules or dependency.module in modules) and (problem := dependency.problem()):
@@ -77,6 +77,6 @@ def unsupported(*modules: str) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The numbers at the beginning of a version: (2, 1, 0) of ``2.1.0rc1``."""
+    """Return the leading numbers of a version: (2, 1, 0) for ``2.1.0rc1``."""
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(number) for number in found[0].split(".")) if found else ()

@@ -1,4 +1,4 @@
-"""What figures depend on, to be kept beside them: the machine, and the versions of all that ran."""
+"""Description of the machine and of package versions, stored with every measurement."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PACKAGES = (
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> Mapping[str, Any]:
-    """Processor, cores and system, and the GPUs where there are any."""
+    """Return the processor, the number of cores, the system and, if there are any, the GPUs."""
     found = {"cpu": _cpu_model(), "cores": cores(), "system": platform.platform()}
     try:
         return {**found, "gpus": [each.make for each in gpus()]}
@@ -42,7 +42,7 @@ def _cpu_model() -> str:
 
 
 def versions() -> Mapping[str, str]:
-    """Version of everything that the figures depend on."""
+    """Return the versions of nasion, Python and all installed packages that affect measurements."""
     from .. import __version__
 
     found = {"nasion": __version__, "python": platform.python_version()}

@@ -1,4 +1,4 @@
-"""The clockwork of ``nasion bench``: a clip in memory, watched runtimes, and the cost of every frame."""
+"""Measurements of ``nasion bench``: a clip in memory, timed runtimes, cost of each frame."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 1500
 MOST_BYTES = 2_000_000_000  # of decoded frames: 321 at 1080p
-WARM_UP = 60  # frames: several looks of the detector
+WARM_UP = 60  # frames, which include several detections
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Frames of a clip in memory.
+    """Decoded frames of a clip in memory.
 
     Attributes:
-        source: file, folder or pattern that it came from, as ``open_source`` takes it.
+        source: file, folder or pattern that was decoded, as ``open_source`` takes it.
         frames: decoded frames, from the first.
-        whole: whether these are all.
-        decode: where it was decoded, as ``open_source`` takes it.
+        whole: True if these are all frames of the source.
+        decode: device that decoded it, as ``open_source`` takes it.
     """
 
     source: str
@@ -51,50 +51,55 @@ class Clip:
 
     @property
     def bytes(self) -> int:
-        """Memory of the pictures."""
+        """Size of the images in bytes."""
         return sum(frame.pixels.nbytes for frame in self.frames)
 
     @property
     def device(self) -> str:
-        """Where the pictures lie: ``cpu`` or ``cuda:N``."""
+        """Device that holds the images: ``cpu`` or ``cuda:N``."""
         return self.frames[0].device
 
     def __str__(self) -> str:
-        """For a person."""
-        first, part = self.frames[0], "" if self.whole else ", its beginning only (--frames chooses)"
+        """Return a description of the clip for users."""
+        first, part = self.frames[0], "" if self.whole else ", the beginning of the clip only (--frames sets how many)"
         size = f"{first.width}x{first.height}"
         memory = "" if self.device == "cpu" else f" on {self.device}"
         return f"{len(self.frames)} frames of {size} decoded into {self.bytes / 1e6:.0f} MB{memory}{part}"
 
 
 def load(source: str | Path, most: int | None = None, *, decode: str = "cpu") -> Clip:
-    """Decode the first ``most`` frames of a clip, where ``open_source`` is told to; None for what memory allows.
+    """Decode the first frames of a clip into memory.
+
+    Args:
+        source: as ``open_source`` takes it.
+        most: number of frames; None for at most ``MOST_FRAMES`` frames and ``MOST_BYTES`` bytes.
+        decode: device that decodes, as ``open_source`` takes it.
 
     Raises:
-        NasionError: it cannot be read, or is live.
+        NasionError: the source cannot be read, or is live.
     """
     from ..realtime.sources import open_source
 
     with open_source(source, decode=decode) as opened:
         info = opened.info
         if info.live:
-            raise SourceError(f"{source} is live, and a bench takes the same frames twice; give a file or pattern:")
+            raise SourceError(f"{source} is live, and a benchmark needs the same frames twice; give a file or pattern:")
         room = max(min(MOST_FRAMES, MOST_BYTES // (info.width * info.height * 3)), 1)
         frames = list(islice(opened, most or room))
         return Clip(str(source), frames, next(opened, None) is None, decode)
 
 
 class Watched(Closing):
-    """A runtime that adds up the time of its calls; implements ``engines.runtime.GpuRuntime``.
+    """Runtime that sums up the time of its calls; implements ``engines.runtime.GpuRuntime``.
 
     Attributes:
         calls: number of calls.
-        wall: seconds that passed in them.
-        cpu: seconds of CPU time that the process spent meanwhile, in all its threads.
+        wall: wall time of the calls in seconds.
+        cpu: CPU time of the process during the calls in seconds, over all its threads.
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        """Pass everything on to ``runtime``."""
+        """Wrap ``runtime``; all calls are passed on to it."""
         self._runtime = runtime
         self.spec, self.provider, self.threads = runtime.spec, runtime.provider, runtime.threads
         self.device, self.reason = runtime.device, runtime.reason
@@ -102,11 +107,11 @@ class Watched(Closing):
         self.calls, self.wall, self.cpu = 0, 0.0, 0.0
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run images, and take the time."""
+        """Run the network on images and time the call."""
         return self._timed(lambda: self._runtime(images))
 
     def run(self, shape: Shape, fill: Fill) -> Outputs:
-        """Run images that are made on the GPU, and take the time, that of making them included."""
+        """Run the network on images made on the GPU; the time includes making them."""
         return self._timed(lambda: cast("GpuRuntime", self._runtime).run(shape, fill))
 
     def _timed(self, call: Callable[[], Outputs]) -> Outputs:
@@ -118,7 +123,7 @@ class Watched(Closing):
         return outputs
 
     def describe(self, frames: int) -> dict[str, Any]:
-        """What ran, how often in ``frames`` frames, and how many cores it kept busy on average."""
+        """Return network, runtime, calls per frame over ``frames`` frames, time per call and mean busy cores."""
         return {
             "model": self.spec.name,
             "provider": self.provider,
@@ -131,7 +136,7 @@ class Watched(Closing):
         }
 
     def forget(self) -> None:
-        """Start counting afresh."""
+        """Reset the counters."""
         self.calls, self.wall, self.cpu = 0, 0.0, 0.0
 
     def close(self) -> None:
@@ -141,17 +146,17 @@ class Watched(Closing):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """All figures of one setting.
+    """All results for one number of threads.
 
     Attributes:
         threads: threads that each network and OpenCV may use.
-        networks: what ``Watched.describe`` says of each.
-        options: of the tracker.
-        costs: wall and process CPU time of a frame: detect, align, track (the rest); the networks within them; the
-            pipeline, which is all but the networks; end to end.
+        networks: result of ``Watched.describe`` for each network.
+        options: options of the tracker.
+        costs: wall time and CPU time of the process per frame: ``detect``, ``align`` and ``track`` (the rest); the
+            share of the networks in these; the pipeline, which is everything except the networks; and end to end.
         fps: frames per second of the tracker alone, on decoded frames.
-        threaded: the same clip through the threads, decoding included: ``fps`` and ``cpu`` in ms a frame.
-        found: share of frames with a face.
+        threaded: results of the threaded pipeline, decoding included: ``fps``, and ``cpu`` in ms per frame.
+        found: share of frames with at least one face.
     """
 
     threads: int
@@ -164,7 +169,7 @@ class Measurement:
 
 
 def measure(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> Measurement:
-    """Track the clip ``repeat`` times from its beginning, after a warm-up."""
+    """Track the whole clip ``repeat`` times after a warm-up, and return the results."""
     import cv2
 
     from ..realtime.tracking.tracker import Tracker
@@ -173,7 +178,7 @@ def measure(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> Mea
     with ExitStack() as stack:
         loaded = stack.enter_context(tracking.tracker(threads=threads))
         watched = {name: Watched(runtime) for name, runtime in loaded.runtimes.items()}
-        first, *_, last = [*watched.values()] * 2  # one network may be both
+        first, *_, last = [*watched.values()] * 2  # one network may serve as both
         tracker = Tracker.from_networks(first, last, loaded.options)
         costs, found = _costs(clip, tracker, list(watched.values()), repeat)
         networks = {name: network.describe(repeat * len(clip.frames)) for name, network in watched.items()}
@@ -191,7 +196,7 @@ def measure(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> Mea
 def _costs(
     clip: Clip, tracker: Tracker, networks: Collection[Watched], repeat: int
 ) -> tuple[dict[str, StageTime], float]:
-    """What every frame costs, and the share of frames with a face."""
+    """Return the cost of each stage per frame, and the share of frames with a face."""
     for frame in clip.frames[:WARM_UP]:
         tracker.update(frame)
     for network in networks:
@@ -204,8 +209,8 @@ def _costs(
 
 
 def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timings: Timings) -> bool:
-    """Track one frame and record its times; whether it shows a face."""
-    # A frame reaches the tracker just written by a decoder, not from a corner of memory where it has lain for minutes.
+    """Track one frame and record its times; return True if it shows a face."""
+    # In real use a decoder has just written the frame. The copy makes its memory recently written here, too.
     frame = frame.copy()
     within = _within(networks)
     begin = _now()
@@ -230,17 +235,17 @@ def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timing
 
 
 def _now() -> tuple[float, float]:
-    """Wall and CPU clock of the process."""
+    """Return the wall clock and the CPU clock of the process, in seconds."""
     return perf_counter(), process_time()
 
 
 def _within(networks: Collection[Watched]) -> NDArray[np.float64]:
-    """Wall and CPU time spent in the networks so far."""
+    """Return the wall time and CPU time spent in the networks so far, in seconds."""
     return np.array([sum(network.wall for network in networks), sum(network.cpu for network in networks)])
 
 
 def _threaded(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> dict[str, float]:
-    """The clip from its file through the threads; the median of ``repeat`` runs."""
+    """Return the results of the threaded pipeline on the file of the clip: medians of ``repeat`` runs."""
     runs = [_threaded_once(clip, tracking, threads) for _ in range(repeat)]
     wall = statistics.median(seconds for seconds, _ in runs)
     cpu = statistics.median(seconds for _, seconds in runs)
@@ -254,7 +259,7 @@ def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float,
     with ExitStack() as opened:
         tracker = opened.enter_context(tracking.tracker(threads=threads))
         if any(network.device != "cpu" for network in tracker.runtimes.values()):
-            for frame in clip.frames[:WARM_UP]:  # what a GPU does at its first calls only does not count
+            for frame in clip.frames[:WARM_UP]:  # excludes work that a GPU does at its first calls only
                 tracker.update(frame)
             tracker.reset()
         pipeline = opened.enter_context(Pipeline(open_source(clip.source, decode=clip.decode), tracker))
@@ -262,5 +267,5 @@ def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float,
         tracked = sum(1 for _ in islice(pipeline, len(clip.frames)))
         seconds, spent = perf_counter() - begin, process_time() - cpu
     if tracked != len(clip.frames):
-        raise NasionError(f"{clip.source} gave {tracked} frames, and {len(clip.frames)} before; has it changed?")
+        raise NasionError(f"{clip.source} has {tracked} frames now and had {len(clip.frames)} before; has it changed?")
     return seconds, spent

@@ -1,4 +1,4 @@
-"""Log messages without characters that can control a terminal."""
+"""Log messages without terminal control characters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..engines.errors import printable
 
 
 class Plain(logging.Formatter):
-    """Formats warnings without control characters: they name files and entries of files."""
+    """Formatter that removes control characters: log messages quote names of files and text from files."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record."""
+        """Return the printable text of a record."""
         return printable(super().format(record), lines=True)
 
 
 def make_plain() -> None:
-    """Use ``Plain`` for what is logged where nobody has set up logging."""
+    """Use ``Plain`` for the handler of last resort, which logs if the application has not set up logging."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Plain())

@@ -1,4 +1,4 @@
-"""What a user sees of a run: progress while it goes on, and a table when it is over."""
+"""Progress of a run while it goes on, and tables of its results."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from ..realtime.timing import StageTime
 
 PLAIN_EVERY = 10.0
-"""Seconds between lines of progress where there is no terminal."""
+"""Seconds between two progress lines if the stream is not a terminal."""
 
 
 class Counter(Protocol):
-    """Takes note of each frame."""
+    """Counter of tracked frames."""
 
     def advance(self) -> None:
-        """One frame more is done."""
+        """Count one more frame."""
         ...
 
 
 @contextmanager
 def progress(info: SourceInfo, stream: TextIO | None = None) -> Iterator[Counter]:
-    """A bar with frames per second and time left on a terminal, and a plain line now and then elsewhere."""
+    """Yield a counter that shows a bar with FPS and time left on a terminal, and occasional plain lines elsewhere."""
     stream = stream or sys.stderr
     if not stream.isatty():
         yield Lines(info, stream)
@@ -50,31 +50,31 @@ def progress(info: SourceInfo, stream: TextIO | None = None) -> Iterator[Counter
 
 
 class Bar:
-    """A progress bar of rich."""
+    """Counter that advances a progress bar of rich."""
 
     def __init__(self, bars: Progress, task: TaskID) -> None:
-        """Advance ``task``."""
+        """Advance the task ``task`` of ``bars``."""
         self._bars, self._task = bars, task
         self._begin, self._count = monotonic(), 0
 
     def advance(self) -> None:
-        """One frame more is done."""
+        """Count one more frame."""
         self._count += 1
         fps = self._count / max(monotonic() - self._begin, 1e-9)
         self._bars.update(self._task, advance=1, fps=fps)
 
 
 class Lines:
-    """A line now and then: what a log file or a pipe wants."""
+    """Counter that prints a plain line now and then, for log files and pipes."""
 
     def __init__(self, info: SourceInfo, stream: TextIO, *, every: float = PLAIN_EVERY) -> None:
-        """Write to ``stream`` at most once in ``every`` seconds."""
+        """Write at most one line per ``every`` seconds to ``stream``."""
         self._info, self._stream, self._every = info, stream, every
         self._begin = self._last = monotonic()
         self._count = 0
 
     def advance(self) -> None:
-        """One frame more is done."""
+        """Count one more frame."""
         self._count += 1
         now = monotonic()
         if now - self._last < self._every:
@@ -98,19 +98,19 @@ class Lines:
 
 
 class Summary:
-    """What a run found and what it took.
+    """Summary of a run: what it found and how long it took.
 
     Attributes:
-        frames: frames tracked.
-        faces: faces reported, over all frames.
-        identities: how many different faces.
-        dropped: frames of a live source that were never looked at.
-        seconds: how long it took.
+        frames: number of frames tracked.
+        faces: number of faces reported, over all frames.
+        identities: number of different face IDs.
+        dropped: number of frames of a live source that were skipped.
+        seconds: duration of the run.
         stages: time per stage and frame.
     """
 
     def __init__(self) -> None:
-        """Start at nothing."""
+        """Start with all counts at zero."""
         self.frames = self.faces = self.dropped = self._with_face = 0
         self.seconds = 0.0
         self.stages: Mapping[str, StageTime] = {}
@@ -118,27 +118,27 @@ class Summary:
 
     @property
     def identities(self) -> int:
-        """How many different faces."""
+        """Number of different face IDs."""
         return len(self._ids)
 
     @property
     def fps(self) -> float:
-        """Frames per second, everything included."""
+        """Frames per second over the whole run, all stages included."""
         return self.frames / self.seconds if self.seconds else 0.0
 
     def add(self, faces: list[Face]) -> None:
-        """Take note of one frame."""
+        """Add the faces of one frame."""
         self.frames += 1
         self.faces += len(faces)
         self._with_face += bool(faces)
         self._ids.update(face.id for face in faces)
 
     def finish(self, seconds: float, dropped: int, stages: Mapping[str, StageTime]) -> None:
-        """Take note of the whole run."""
+        """Set the figures that are known only at the end of the run."""
         self.seconds, self.dropped, self.stages = seconds, dropped, stages
 
     def print(self) -> None:
-        """Print the tables on stdout."""
+        """Print the tables to stdout."""
         counts = Table(box=None, show_header=False, pad_edge=False)
         counts.add_column()
         counts.add_column(justify="right")
@@ -159,9 +159,9 @@ class Summary:
 
 
 def stage_table(stages: Mapping[str, StageTime]) -> Table:
-    """Milliseconds a frame, one row a stage."""
+    """Return a table of milliseconds per frame, one row per stage."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("ms a frame")
+    table.add_column("ms per frame")
     for clock in ("wall", "CPU"):
         for figure in ("median", "p95", "mean"):
             table.add_column(f"{clock} {figure}", justify="right")

@@ -120,7 +120,7 @@ def test_only_so_much_is_decoded_and_the_report_says_so(clip, monkeypatch):
     assert load(clip).whole
     monkeypatch.setattr(measurement, "MOST_BYTES", 5 * 128 * 96 * 3)
     assert len(load(clip).frames) == 5
-    assert "its beginning only" in str(load(clip))
+    assert "the beginning of the clip only" in str(load(clip))
     assert len(load(clip, 8).frames) == 8
     monkeypatch.setattr(measurement, "MOST_FRAMES", 3)
     assert len(load(clip).frames) == 3
@@ -164,7 +164,7 @@ def test_a_pattern_is_measured_and_nothing_live(fake_networks, tmp_path, capsys)
     assert json.loads(path.read_text())["clip"]["sha256"] is None
     assert "pattern:?seconds=0.4: 12 frames" in capsys.readouterr().out
     with pytest.raises(
-        SourceError, match=r"pattern:live is live, and a bench takes the same frames twice; give a file"
+        SourceError, match=r"pattern:live is live, and a benchmark needs the same frames twice; give a file"
     ):
         load("pattern:live")
 

@@ -94,8 +94,8 @@ def test_an_error_the_user_can_mend_is_one_message_without_a_traceback():
     ("arguments", "text"),
     [
         (["trak"], "Unknown command"),
-        (["track", "x", "--start", "soon"], "'soon' is no time"),
-        (["track", "x", "--size", "big"], "'big' is no size"),
+        (["track", "x", "--start", "soon"], "'soon' is not a time"),
+        (["track", "x", "--size", "big"], "'big' is not a size"),
         (["track", "x", "--smooth", "much"], "strong"),
         (["track"], "source"),
     ],

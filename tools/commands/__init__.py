@@ -1,1 +1,1 @@
-"""The commands of ``nasion``, a file each."""
+"""Subcommands of ``nasion``, one module each."""

@@ -1,4 +1,4 @@
-"""``nasion bench``: what the tracker costs on a clip, stage by stage, in wall and CPU time."""
+"""``nasion bench``: wall time and CPU time of the tracker on a clip, per stage."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def bench(
     """Measure the speed of the tracker on SOURCE, with one thread and with all, or with --threads.
 
     Args:
-        source: a video file, a folder of images, or pattern:, but nothing live; decoded into memory beforehand, at most
-            1500 frames or 2 GB.
-        repeat: passes over the clip.
-        frames: take so many frames from its beginning, however much memory they need.
-        json: write all figures, with machine and versions, to this file.
+        source: a video file, a folder of images, or pattern:. Live sources are refused. The clip is decoded into memory
+            first, at most 1500 frames or 2 GB.
+        repeat: number of passes over the clip.
+        frames: take this many frames from the beginning, whatever memory they need.
+        json: write all results, with machine and versions, to this file.
         force: replace that file.
-        decode: where the clip is decoded, as with nasion track; its frames wait there.
+        decode: device that decodes the clip and holds its frames, as in nasion track.
     """
     from ..measurement import load, measure
 
@@ -82,7 +82,7 @@ def _print(result: Measurement) -> None:
     for name, network in result.networks.items():
         console.print(
             f"{name}: {network['model']}, {network['provider']} on {network['device']}, {network['threads']} threads, "
-            f"{network['cores_busy']} cores busy, {network['calls_per_frame']} calls a frame\n"
+            f"{network['cores_busy']} cores busy, {network['calls_per_frame']} calls per frame\n"
             f"  {network['reason']}",
             highlight=False,
             markup=False,
@@ -91,13 +91,13 @@ def _print(result: Measurement) -> None:
     console.print(stage_table(result.costs))
     console.print(
         f"{result.fps:.0f} FPS; through the threads with decoding {result.threaded['fps']:.0f} FPS, "
-        f"{result.threaded['cpu']:.2f} ms of CPU time a frame; a face in {result.found:.1%} of frames",
+        f"{result.threaded['cpu']:.2f} ms of CPU time per frame; a face in {result.found:.1%} of frames",
         highlight=False,
     )
 
 
 def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[str, Any]:
-    """All figures and what they depend on, for JSON."""
+    """Return all results as JSON data, with clip, command, machine and versions."""
     first, path = clip.frames[0], Path(clip.source)
     return {
         "clip": {
@@ -115,13 +115,13 @@ def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[s
         "versions": versions(),
         "peak_memory_bytes": peak_memory(),
         "decoded_bytes": clip.bytes,
-        "units": "milliseconds a frame unless named otherwise",
+        "units": "milliseconds per frame unless stated otherwise",
         "results": [asdict(result) for result in results],
     }
 
 
 def peak_memory() -> int:
-    """Most memory that this process has held so far, in bytes; 0 where the system does not tell."""
+    """Return the peak memory of this process in bytes, or 0 if the system does not report it."""
     if sys.platform == "win32":
         return 0
     import resource

@@ -1,4 +1,4 @@
-"""``nasion compile``: build the TensorRT plan of a model for the GPU here, and see that it does what it should."""
+"""``nasion compile``: build the TensorRT plan of a model for the local GPU and check it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...engines.tensorrt.compile import Ready
 
 PLAIN_EVERY = 10.0
-"""Seconds between lines of progress where there is no terminal."""
+"""Seconds between two progress lines if stderr is not a terminal."""
 
 
 def compile(
@@ -35,21 +35,21 @@ def compile(
     device: str = "cuda:0",
     library: Literal["tensorrt", "tensorrt-rtx"] | None = None,
 ) -> None:
-    """Build the TensorRT plan of MODEL, check it and keep it in the cache, where --runtime tensorrt finds it.
+    """Build the TensorRT plan of MODEL, check it and store it in the cache, where --runtime tensorrt finds it.
 
-    A plan is code for this GPU and this version of TensorRT only. Run no plan of somebody you do not trust.
+    A plan is code, and works only with this GPU and this version of TensorRT. Run no plan from an untrusted source.
 
     Args:
         model: an .onnx file, or the name of a shipped model.
-        fp16: compute in float16, also where the file is float32.
-        batch: fewest:usual:most images at a time, for example 1:8:32, or one number (default: by the model's task).
-        longest: longest side of pictures in pixels, for a network that takes any size (default: twice its own, four
-            times that of one that finds landmarks, too).
-        workspace: MB of GPU memory for scratch (default: all there is).
+        fp16: compute in fp16 even if the file is fp32.
+        batch: batch size as minimum:usual:maximum, for example 1:8:32, or one number (default: by the model's task).
+        longest: longest side of an image in pixels, for a network that takes any size (default: twice the network's own
+            size; four times for a network that finds landmarks, too).
+        workspace: scratch memory on the GPU in MB (default: all of it).
         out: also write the plan to this .plan file.
         force: replace that file.
         device: the GPU, cuda:N.
-        library: build with this one (default: TensorRT if it is installed, else TensorRT-RTX).
+        library: library that builds the plan (default: TensorRT if it is installed, else TensorRT-RTX).
     """
     from ...engines.gpu.device import Device
     from ...engines.runtime import gpu_number
@@ -76,9 +76,9 @@ def _check(workspace: int | None, device: str) -> None:
 
     check_device(device)
     if not device.startswith("cuda"):
-        raise RuntimeUnavailable(f"--device {device}: a plan is for an NVIDIA GPU; give cuda:N")
+        raise RuntimeUnavailable(f"--device {device}: plans run on NVIDIA GPUs only; give cuda:N")
     if workspace is not None and workspace < 1:
-        raise NasionError(f"--workspace is {workspace}; give MB from 1")
+        raise NasionError(f"--workspace is {workspace}; give at least 1 (MB)")
 
 
 def _say(text: str) -> None:
@@ -109,7 +109,7 @@ def _option(task: str) -> str:
 
 @contextmanager
 def shown() -> Iterator[Progress]:
-    """What shows the progress of a build: bars on a terminal, and a plain line now and then elsewhere."""
+    """Yield a callback that shows the progress of a build: bars on a terminal, occasional plain lines elsewhere."""
     if not sys.stderr.isatty():
         yield Lines()
         return
@@ -130,14 +130,14 @@ def shown() -> Iterator[Progress]:
 
 
 class Lines:
-    """Progress as a line now and then: what a log file or a pipe wants."""
+    """Progress as a plain line now and then, for log files and pipes."""
 
     def __init__(self, *, every: float = PLAIN_EVERY) -> None:
-        """Print at most one line in ``every`` seconds."""
+        """Print at most one line per ``every`` seconds."""
         self._every, self._last = every, monotonic()
 
     def __call__(self, name: str, done: int, steps: int) -> None:
-        """Take note of a step."""
+        """Report that ``done`` of ``steps`` steps of phase ``name`` are done."""
         if monotonic() - self._last >= self._every:
             self._last = monotonic()
             print(f"{name}: {done} of {steps}", file=sys.stderr, flush=True)

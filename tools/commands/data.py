@@ -1,4 +1,4 @@
-"""``nasion data``: look at data sets as they were downloaded."""
+"""``nasion data``: check data sets in their published layouts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ...trainers.data import LandmarkSet, Part
     from ...trainers.data.sheet import Counts
 
-data = App(name="data", help="Look at data sets as they were downloaded.")
+data = App(name="data", help="Check data sets in their published layouts.")
 
-ROWS = 2  # of pictures on the sheet, for each part of a set
+ROWS = 2  # rows of images on the sheet, for each part of a set
 
 
 @data.command
@@ -30,15 +30,15 @@ def check(
     force: bool = False,
     decode: bool = False,
 ) -> None:
-    """Read data sets, count what is in them, and draw a sheet of faces with their points.
+    """Read data sets, count their contents, and draw a sheet of faces with their landmarks.
 
     Args:
         path: a data set, or a folder that holds several.
-        set_: name of the set (default: all that are recognised); a wrong one lists them all.
-        out: file for the sheet, .jpg or .png, but no picture of the set (default: in this folder, named after the set
-            or the folder read). Red points are occluded, blue boxes come with the set.
+        set_: name of the set (default: all that are recognised); an unknown name lists all known ones.
+        out: file for the sheet, .jpg or .png; an image of the set is refused (default: in the current folder, named
+            after the set or the folder read). Occluded landmarks are red; bounding boxes of the set are blue.
         force: replace that file.
-        decode: also decode every picture and count the points that lie outside of theirs.
+        decode: also decode every image and count the landmarks that lie outside it.
     """
     from rich.console import Console
 
@@ -56,10 +56,10 @@ def check(
 
 
 def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
-    """Which sets and parts to read.
+    """Return the sets and parts to read.
 
     Raises:
-        DataError: the name is wrong, or nothing is there that is known.
+        DataError: the name is unknown, the set is not there, or no set is recognised.
     """
     from ...trainers.data import DataError, layout_of, recognised
 
@@ -67,18 +67,18 @@ def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
         found = recognised(path)
         if not found:
             raise DataError(
-                f"{path}: no data set is recognised here; 'nasion data check {path} --set NAME' says what it lacks"
+                f"{path}: no data set is recognised here; 'nasion data check {path} --set NAME' says what is missing"
             )
         return found
     layout = layout_of(name)
     parts: list[Part] = [part for part in layout.marks if layout.find(path, part) is not None]
     if not parts:
-        layout.home(path, next(iter(layout.marks)))  # says what is expected
+        layout.home(path, next(iter(layout.marks)))  # its error says what is expected
     return [(name, part) for part in parts]
 
 
 class _Report:
-    """A table of counts and the pictures of the sheet, both growing by one part of a set at a time."""
+    """Table of counts and images of the sheet; each part of a set adds to both."""
 
     def __init__(self, *, decode: bool) -> None:
         from rich.table import Table
@@ -89,11 +89,11 @@ class _Report:
         self._decode = decode
         for name in ("set", "part", "subset"):
             self.table.add_column(name)
-        for name in ("faces", "pictures", "points", "missing", "occluded", "boxes", *(["outside"] if decode else [])):
+        for name in ("faces", "images", "landmarks", "missing", "occluded", "boxes", *(["outside"] if decode else [])):
             self.table.add_column(name, justify="right")
 
     def add(self, name: str, path: Path, part: Part) -> None:
-        """Read a part of a set and take note of it."""
+        """Read a part of a set and add it to the report."""
         from ...trainers.data import read_set
 
         if name in ("wider", "negatives"):
@@ -120,7 +120,7 @@ class _Report:
         boxes = sum(len(each) for each in found.boxes)
         self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
         cells = list(sheet.picture_cells(found, ROWS * sheet.COLUMNS))
-        self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} pictures, {boxes} boxes", cells))
+        self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} images, {boxes} boxes", cells))
 
     def _row(self, name: str, part: str, subset: str, counts: Counts, outside: int | None) -> None:
         figures = ["–" if figure is None else f"{figure:,}" for figure in astuple(counts)]

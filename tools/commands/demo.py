@@ -1,4 +1,4 @@
-"""``nasion demo``: makes a clip by moving a virtual camera over a photograph, and tracks it."""
+"""``nasion demo``: make a clip with a virtual camera over a photograph, and track it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .track import Outputs, run
 
 
 def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
-    """Make a short clip, track it and show what comes out.
+    """Make a short clip, track it and print the results.
 
     Args:
         out: folder for clip.mp4, tracked.mp4 and faces.jsonl.
-        force: replace them where they exist.
+        force: replace these files if they exist.
     """
-    DEFAULTS.tracker().close()  # what is missing shows before the clip is made
+    DEFAULTS.tracker().close()  # reports missing parts before the clip is made
     clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
     check_places({"clip": clip, "video": tracked, "landmarks": faces}, force=force, remedy=taken)
     _render(clip)
     run(str(clip), Outputs(tracked, faces, force=force), DEFAULTS)
-    print(f"\n{tracked} shows the result; {faces} holds the points.")
+    print(f"\n{tracked} shows the result; {faces} holds the landmarks.")
 
 
 def _render(clip: Path) -> None:
@@ -35,5 +35,5 @@ def _render(clip: Path) -> None:
     try:
         write_clip(clip, CameraMotion())
     except SinkError:
-        clip.unlink(missing_ok=True)  # without its index nothing can read it
+        clip.unlink(missing_ok=True)  # an incomplete clip has no index and cannot be read
         raise

@@ -1,4 +1,4 @@
-"""``nasion doctor``: what is installed, what works here, why the rest does not and what to do about it."""
+"""``nasion doctor``: report of what is installed, what works, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        topic: what kind of thing was looked at.
-        name: which one.
+        topic: kind of the thing that was checked.
+        name: name of the thing.
         state: ``ok``, ``absent`` (tracking works without it) or ``broken``.
-        found: version, size or what else was seen.
-        remedy: what to do, or what it would bring; empty where nothing is to be done.
+        found: version, size or whatever the check found.
+        remedy: what to do, or what an absent part is for; empty if there is nothing to do.
     """
 
     topic: str
@@ -41,9 +41,9 @@ class Finding:
 
 
 def doctor(*, json: bool = False) -> None:
-    """Say what is installed, what works here and what to do about the rest.
+    """Report what is installed, what works here and how to fix the rest.
 
-    Exits with 0 unless something that tracking needs is broken.
+    Exits with 1 if something that tracking needs is broken, else with 0.
 
     Args:
         json: print the report as JSON.
@@ -58,7 +58,7 @@ def doctor(*, json: bool = False) -> None:
 
 
 def examine() -> list[Finding]:
-    """Look at everything; a check that fails becomes a finding and never hides the others."""
+    """Run all checks; a check that fails becomes a finding and never hides the others."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python, _packages, _runtimes, _chosen, _models, _gpu, _kernels, _display, _cameras, _codecs,
     ]  # fmt: skip
@@ -68,11 +68,11 @@ def examine() -> list[Finding]:
         try:
             findings += list(check())
         except (NasionError, ImportError, OSError) as error:
-            findings.append(Finding(topic, topic, "broken", str(error), "mend the packages named above first"))
+            findings.append(Finding(topic, topic, "broken", str(error), "fix the packages named above first"))
         except Exception as error:
-            if not unsupported():  # else anything may fail, and the finding above says why
+            if not unsupported():  # with an unsupported package anything may fail; a finding above reports it
                 raise
-            findings.append(Finding(topic, topic, "broken", repr(error), "mend the packages named above first"))
+            findings.append(Finding(topic, topic, "broken", repr(error), "fix the packages named above first"))
     return findings
 
 
@@ -104,8 +104,8 @@ def _python() -> Iterator[Finding]:
 _PURPOSES = {
     "parquet": "Parquet output",
     "train": "training and the torch runtime",
-    "tensorrt": "the quickest runtime on an NVIDIA GPU",
-    "pycuda": "a second way to the GPU's driver, beside ctypes",
+    "tensorrt": "the fastest runtime on an NVIDIA GPU",
+    "pycuda": "a second binding of the GPU driver, besides ctypes",
 }
 
 
@@ -126,7 +126,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _needed(module: str, distribution: str) -> Finding:
-    """Import it: what is installed may still lack a system library."""
+    """Import a needed package: an installed package may still lack a system library."""
     from ..error_messages import import_remedy
 
     try:
@@ -148,7 +148,7 @@ def _optional(distribution: str, extra: str) -> Finding:
 
 
 def _twice(module: str, title: str, best: str) -> Iterator[Finding]:
-    """Two wheels with the same files: the last one wins, and removing either breaks both."""
+    """Report wheels that install the same files: the last one wins, and removing either breaks both."""
     installed = sorted(set(metadata.packages_distributions().get(module, [])))
     if len(installed) > 1:
         remedy = f"pip uninstall -y {' '.join(installed)} && pip install {best}"
@@ -166,7 +166,7 @@ def _runtimes() -> Iterator[Finding]:
 
 
 def _plans() -> Finding:
-    """What TensorRT has built so far."""
+    """Report the plans that TensorRT has built so far."""
     from ...engines.tensorrt.plan_cache import PlanCache
 
     try:
@@ -179,7 +179,7 @@ def _plans() -> Finding:
 
 
 def _chosen() -> Iterator[Finding]:
-    """What tracking runs in where nothing else is asked for. A plan is not built for it: that takes too long."""
+    """Report the runtime that ``auto`` selects. No plan is built for this check: that takes too long."""
     from ...engines.select import open_runtime, working_runtimes
     from ...engines.zoo import model_path
 
@@ -226,7 +226,7 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    """What ``nasion plugins build`` would find here, and what it has left."""
+    """Report the tools that ``nasion plugins build`` would find, and the libraries it has built."""
     from ...engines.operators import library as plugins
 
     for program, without, remedy in (
@@ -287,6 +287,6 @@ def _codecs() -> Iterator[Finding]:
         try:
             encoder = av.Codec(name, "w").name
             yield Finding("codec", name, "ok", f"encoder {encoder}")
-        except ValueError:  # what PyAV raises for an unknown codec derives from it
+        except ValueError:  # base class of the error that PyAV raises for an unknown codec
             remedy = f"for {purpose}: pip install --force-reinstall av (its wheels carry FFmpeg)"
             yield Finding("codec", name, "absent", "this FFmpeg has no encoder", remedy)

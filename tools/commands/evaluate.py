@@ -1,4 +1,4 @@
-"""``nasion evaluate``: any networks of ours on the labelled test sets."""
+"""``nasion evaluate``: accuracy of networks on labelled test sets."""
 
 from __future__ import annotations
 
@@ -48,34 +48,36 @@ def evaluate(
     force: bool = False,
     device: str = "auto",
 ) -> None:
-    """Measure networks on the test parts of data sets, and put what comes out beside the papers' figures.
+    """Measure networks on the test parts of data sets, and compare the results with the papers.
 
-    Without --model, or with --card: what ships, through the tracker. Detector, landmarks in whole pictures, presence
-    and false alarms are measured; misses count as failures.
+    Without --model, or with --card: the shipped networks, through the tracker. Detector, landmarks in whole images,
+    presence and false alarms are measured; misses count as failures.
 
-    With --model: any landmark network on any set, in crops around the annotated points, or with --detector in those
-    that our detector and the tracker make. Boxes that come with a set only divide errors; they never make the crops.
+    With --model: any landmark network on any set, in crops around the annotated landmarks, or with --detector in the
+    crops that our detector and the tracker make. Bounding boxes of a set only normalise errors; they never define
+    crops.
 
     Args:
-        sets: what to measure (default: all that ships is measured by; 300w for --model).
+        sets: sets to measure on (default: all sets of the shipped networks; with --model: 300w).
         data: folder that holds the sets, each under its own name.
-        model: landmark network: best.pt of nasion train or its folder, a file of nasion export, or a shipped name.
-            Several times: the same network trained with other seeds; reported are mean and standard deviation.
-        detector: detector network, by shipped name or file; "own" for a network that finds faces itself.
-        paper: recipe whose published figures stand beside ours (default: the network's own).
-        decoding: how a checkpoint's maps are read, for recipes that leave the choice (default: the recipe's).
-        masks: paint a synthetic mask over the lower half of each face, to see how much a network leans on it.
-        json_file: also write the figures, with command, machine, versions and date, to this file.
+        model: landmark network: best.pt of nasion train or its folder, a file of nasion export, or the name of a
+            shipped network. Give it several times for one network trained with several seeds: mean and standard
+            deviation are reported.
+        detector: detector, by shipped name or file; "own" for a network that finds faces itself.
+        paper: recipe whose published figures are shown next to ours (default: the network's own).
+        decoding: decoding of a checkpoint's heat maps, for recipes with a choice (default: the recipe's).
+        masks: paint a synthetic mask over the lower half of each face, to measure how much a network depends on it.
+        json_file: also write the results, with command, machine, versions and date, to this file.
         plot: also draw the cumulative error curves, as .svg or .png.
-        card: also write the figures into the cards of the networks, for those who ship them; with --force.
-        force: replace files that exist, and figures in the cards.
-        device: for checkpoints: auto (a GPU where there is one), cpu or cuda:N.
+        card: also write the results into the model cards, for maintainers who ship them; with --force.
+        force: replace files that exist, and results in the cards.
+        device: for checkpoints: auto (a GPU if there is one), cpu or cuda:N.
     """
     networks = [*(model or ()), *([detector] if detector else [])]
     check_places({"--json": json_file, "--plot": plot}, force=force, inputs=networks)
     if model is None or card or (sets and set(sets) <= OF_NETWORKS):
         if plot or paper or decoding or masks:
-            raise NasionError("--plot, --paper, --decoding and --masks are for a network that --model names; give one")
+            raise NasionError("--plot, --paper, --decoding and --masks need a network: give one with --model")
         report = _product(
             sets, data, (model or ["landmarks-68"])[0], detector or "face-detector", card=card, force=force
         )
@@ -86,7 +88,7 @@ def evaluate(
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for what is not a number, which JSON does not know: errors where no face was found."""
+    """Return the value with NaN and infinity replaced by None: JSON lacks them, and no found face gives such errors."""
     if isinstance(value, Mapping):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -94,12 +96,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# --- any network, as papers measure
+# --- any network, measured as in the papers
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How networks are compared with their papers; fields as the options of ``evaluate``."""
+    """Comparison of networks with their papers; the fields are the options of ``evaluate``."""
 
     data: Path
     detector: str | None
@@ -109,14 +111,14 @@ class Comparison:
     device: str
 
     def run(self, names: Sequence[str], sets: Sequence[str], plot: Path | None) -> dict[str, Any]:
-        """Measure, print and draw; returns the report."""
+        """Measure, print and draw, and return the report."""
         from ...trainers.data import read_set
         from ...trainers.metrics import check_drawing, draw_error_curves
         from ...trainers.systems.locating import opened
         from .train import device_named
 
-        read = {name: read_set(name, self.data, part="test") for name in sets}  # before anything takes long
-        if self.masks:  # another set than the one that papers print
+        read = {name: read_set(name, self.data, part="test") for name in sets}  # fails before any long work
+        if self.masks:  # not the set that the papers report
             read = {(worn := f"{name} in masks"): replace(faces, name=worn) for name, faces in read.items()}
         if plot:
             check_drawing(plot)
@@ -144,7 +146,7 @@ class Comparison:
         return _provenance(chosen) | {"system": system, "models": about, "measured": measured}
 
     def _system(self, models: Sequence[Model]) -> str:
-        """The row of the papers' tables that the networks belong to; some have one more for true boxes."""
+        """Return the row of the papers' tables for the networks; some papers have a separate row for true boxes."""
         from ...trainers.evaluation.published import in_true_boxes
 
         if self.paper:
@@ -152,8 +154,8 @@ class Comparison:
         systems = list(dict.fromkeys(model.system for model in models))
         if len(systems) > 1:
             raise NasionError(
-                f"the networks are of different recipes: {', '.join(systems)}; mean and deviation are over seeds "
-                "of one: measure each recipe by a command of its own"
+                f"the networks are of different recipes: {', '.join(systems)}; mean and deviation are over "
+                "seeds of one recipe: measure each recipe with its own command"
             )
         return in_true_boxes(systems[0]) if models[0].whole and self.detector is None else systems[0]
 
@@ -162,7 +164,7 @@ class Comparison:
         from ...trainers.evaluation.published import ROWS, SYSTEMS
 
         if name not in SYSTEMS and name not in ROWS:
-            raise NasionError(f"no paper prints results of {name!r}; there are {', '.join(SYSTEMS)}")
+            raise NasionError(f"no paper reports results of {name!r}; known: {', '.join(SYSTEMS)}")
         return name
 
     def _open_detector(self, networks: ExitStack, models: Sequence[Model]) -> Runtime | None:
@@ -190,16 +192,16 @@ class Comparison:
         return locate_by_detector(model.runtime, detector, faces, masks=self.masks)
 
     def _crops(self, model: Model) -> str:
-        """What the network got to see, in words."""
+        """Describe the input of the network for users."""
         from ...trainers.systems.locating import FILL
 
         if model.whole:
             boxes = "true boxes" if self.detector is None else "boxes of its own detector"
-            return f"pictures cut around the annotated points, which take {FILL:g} of the side, {boxes}"
-        return f"faces found by {_short(self.detector)}" if self.detector else "crops around the annotated points"
+            return f"images cut around the annotated landmarks, which span {FILL:g} of the side, {boxes}"
+        return f"faces found by {_short(self.detector)}" if self.detector else "crops around the annotated landmarks"
 
     def _measure(self, system: str, faces: LandmarkSet, located: Sequence[Located], crops: str) -> dict[str, Any]:
-        """Figures of one set, printed and as the report has them."""
+        """Measure one set, print the results and return them for the report."""
         from ...trainers.evaluation.comparison import beside, measure, over_seeds
         from ...trainers.evaluation.published import published
 
@@ -213,7 +215,7 @@ class Comparison:
 def _curves(
     models: Sequence[Model], faces: LandmarkSet, located: Sequence[Located]
 ) -> dict[str, tuple[str, FloatArray]]:
-    """By the name in the legend: norm, and the errors of the faces."""
+    """Return the norm and the errors of the faces, by label of the curve."""
     from ...trainers.evaluation.comparison import usual_errors
 
     curves: dict[str, tuple[str, FloatArray]] = {}
@@ -224,7 +226,7 @@ def _curves(
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Our figures beside the paper's, a line each, in percent."""
+    """Return a plain-text table of our figures next to the paper's, in percent."""
     rows = [("subset", "faces", "figure", "ours", "paper", "gap"), *(_row(line) for line in lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligns = ("<", ">", "<", ">", ">", ">")
@@ -251,12 +253,12 @@ def _value(value: float, deviation: float | None) -> str:
 
 
 def _short(name: str | None) -> str:
-    """A name or path for reports: of an absolute path no more than folder and file, the rest is of one machine."""
+    """Return a name or path for reports; an absolute path is shortened to its folder and file, to hide local paths."""
     path = Path(name or "")
     return printable("/".join(path.parts[-2:]) if path.is_absolute() else path)
 
 
-# --- what ships, through the tracker
+# --- shipped networks, through the tracker
 
 
 def _product(
@@ -282,7 +284,7 @@ def _product_set(name: str) -> Product:
         if name == known:
             return known
     raise NasionError(
-        f"what ships is measured by {', '.join(PRODUCT)}, not by {name!r}; name a network with --model for other sets"
+        f"the shipped networks are measured on {', '.join(PRODUCT)}, not on {name!r}; for other sets give --model"
     )
 
 
@@ -320,7 +322,7 @@ def _provenance(chosen: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_cards(networks: Sequence[str], *, force: bool) -> None:
-    """See that the networks have cards, and that figures in them may be replaced."""
+    """Check that the networks have cards and that results in them may be replaced."""
     from ...engines.zoo import model_path
 
     for network in dict.fromkeys(networks):

@@ -1,4 +1,4 @@
-"""``nasion export``: a checkpoint becomes a file that every runtime of ours can run."""
+"""``nasion export``: convert a checkpoint to a file for the runtimes."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def export(
     width: float | None = None,
     data: Path | None = None,
 ) -> None:
-    """Write a network as .onnx or .pt2, compare it with torch, print the worst difference.
+    """Write a network as .onnx or .pt2, compare it with torch and print the worst difference.
 
     Args:
         network: best.pt or latest.pt of a run of nasion train; or the name of a recipe, for its untrained network.
-        out: file to write; its suffix chooses the format.
-        force: replace these files.
-        fp16: weights and activations in half precision; what goes in and comes out, coordinates and sums stay float32.
-        head: of rdfn, the landmark head alone, for crops of faces found otherwise.
+        out: file to write; its suffix selects the format.
+        force: replace files that exist.
+        fp16: weights and activations in fp16; inputs, outputs, coordinates and sums stay fp32.
+        head: export only the landmark head of rdfn, for crops of faces found by another detector.
         card: also write the model card (SHA-256, licence, data, recipe) beside it.
-        decoding: how maps are read, for recipes that leave the choice (default: the recipe's).
-        set_: of a recipe: data set whose points it finds.
-        size: of a recipe: side of the crop in pixels (default: the recipe's).
-        width: of a recipe: channels over those of the paper (default: the recipe's).
-        data: folder of data sets; compares on faces of the network's own set instead of the shipped photograph.
+        decoding: decoding of heat maps, for recipes with a choice (default: the recipe's).
+        set_: for a recipe: data set whose landmarks it finds.
+        size: for a recipe: side of the crop in pixels (default: the recipe's).
+        width: for a recipe: number of channels relative to the paper (default: the recipe's).
+        data: folder of data sets; compare on faces of the network's own set instead of the shipped photograph.
     """
     from ...trainers.export.files import check_card, compare, example, photographs, source, write_card, write_model
     from ...trainers.systems.heat_maps import read_by
@@ -63,24 +63,25 @@ def export(
     precision: Literal["fp32", "fp16"] = "fp16" if fp16 else "fp32"
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {precision}, {spec.task}, input {spec.size[0]}x{spec.size[1]}")
     for title, images in (
-        ("random pictures", example(spec, batch=3, seed=1)),
+        ("random images", example(spec, batch=3, seed=1)),
         ("photographs", seen),
     ):
         print("\n".join(told(title, compare(whole, spec, out, images, precision))))
     if not trained.step:
-        print("  it was never trained, so rounding decides what it sees: export a checkpoint to see what counts")
+        print("  the network is untrained, so rounding dominates these differences: better export a checkpoint")
     if card:
         print(f"  card: {write_card(trained, out)}")
 
 
 def _hush() -> None:
-    """Keep from the user what torch tells of itself when it writes ONNX."""
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # there is no torchvision
+    """Silence messages of torch's ONNX exporter that do not concern the user."""
+    # It warns that torchvision is missing.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
 
 
 def told(title: str, found: Mapping[str, Difference]) -> Iterator[str]:
-    """A line for each output: how far it is from torch's."""
+    """Yield a line for each output with its largest difference from torch."""
     for name, each in found.items():
         beyond = "" if each.within == 1 else f" ({1 - each.within:.2%} beyond {each.tolerance:g})"
         yield f"  {name}, {title}: worst difference from torch {each.worst:.2g}{beyond}"

@@ -1,4 +1,4 @@
-"""``nasion networks``: size and cost of every network of the papers, beside what the papers print."""
+"""``nasion networks``: size and cost of all networks, next to the published figures."""
 
 from __future__ import annotations
 
@@ -11,32 +11,43 @@ from ...engines.errors import NasionError
 if TYPE_CHECKING:
     from ...trainers.evaluation.presets import Count, Figure
 
-HEADINGS = ("network", "points", "parameters", "printed", "gap", "GMAC", "printed", "gap", "all GMAC", "counted as")
+HEADINGS = (
+    "network",
+    "landmarks",
+    "parameters",
+    "published",
+    "gap",
+    "GMAC",
+    "published",
+    "gap",
+    "all GMAC",
+    "counted as",
+)
 CONVENTIONS = {
     "mac": "multiply-accumulates of convolutions and matrix products",
-    "thop": "those, bias additions and two per normalised element",
+    "thop": "the same, plus bias additions and two per normalised element",
     "no_head": "multiply-accumulates without the head",
 }
 
 
 def networks(names: list[str] | None = None, *, json: bool = False) -> None:
-    """Count parameters and multiply-accumulates (MAC) of networks, and say how far they are from their papers.
+    """Count parameters and multiply-accumulates (MACs) of networks, and compare them with their papers.
 
     Args:
-        names: of the networks (default: all; a wrong one lists them).
+        names: names of networks (default: all); an unknown name lists all known ones.
         json: print everything as JSON instead of a table.
     """
     from ...trainers.evaluation.presets import PRESETS, count
 
     unknown = [name for name in names or () if name not in PRESETS]
     if unknown:
-        raise NasionError(f"no network is called {unknown[0]!r}; there are {', '.join(PRESETS)}")
+        raise NasionError(f"no network is called {unknown[0]!r}; known: {', '.join(PRESETS)}")
     counts = [count(name) for name in names or PRESETS]
     print(json_module.dumps([_plain(each) for each in counts], indent=1) if json else table(counts))
 
 
 def table(counts: list[Count]) -> str:
-    """The counts as a table of plain text, and what the conventions in it mean."""
+    """Return the counts as a plain-text table, with notes on the conventions used in it."""
     rows = [HEADINGS, *(_row(each) for each in counts)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [
@@ -68,7 +79,7 @@ def _row(each: Count) -> tuple[str, ...]:
 
 
 def _beside(figure: Figure) -> tuple[str, str]:
-    """The printed figure, and the gap to it."""
+    """Return the published figure and the gap to it, as text."""
     if figure.printed is None:
         return "-", ""
     return figure.printed, "exact" if not figure.gap else f"{100 * figure.gap:+.3g} %"

@@ -1,4 +1,4 @@
-"""``nasion plugins``: compile the CUDA kernels and the TensorRT plugins, say where they are, time them."""
+"""``nasion plugins``: compile, locate and time the CUDA kernels and TensorRT plugins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...engines.errors import NasionError
 if TYPE_CHECKING:
     from ...engines.operators.library import Built
 
-plugins = App(name="plugins", help="Compile the CUDA kernels and TensorRT plugins, and say where they are.")
+plugins = App(name="plugins", help="Compile, locate and time the CUDA kernels and TensorRT plugins.")
 
 
 @plugins.command
@@ -27,23 +27,23 @@ def build(
     jobs: int = 1,
     verbose: bool = False,
 ) -> None:
-    """Compile what can be compiled here, and say what was left out and what to install for it.
+    """Compile the parts that can be compiled here, and report what is missing for the others.
 
-    Needs CMake and a C++ compiler; the kernels need nvcc, the plugins TensorRT's headers besides.
+    Needs CMake and a C++ compiler. The kernels also need nvcc; the plugins also need nvcc and TensorRT's headers.
 
     Args:
-        out: folder for the libraries (default: the user's cache, where nasion looks for them).
+        out: folder for the libraries (default: the user's cache, where nasion finds them).
         force: replace files of the same names in a folder that holds no earlier build.
-        tensorrt: folder that holds TensorRT's include (default: $TensorRT_ROOT and the usual places).
+        tensorrt: folder that holds TensorRT's include folder (default: $TensorRT_ROOT and the usual locations).
         architectures: GPUs to compile for, e.g. 90-real or "86-real;120" (default: all from Turing on).
-        cuda: compile kernels and plugins; without them only the plain C++ references.
-        jobs: compilers that run at the same time.
-        verbose: show what CMake and the compilers print.
+        cuda: compile kernels and plugins; with --no-cuda only the plain C++ references.
+        jobs: number of parallel compiler processes.
+        verbose: show the output of CMake and the compilers.
     """
     from ...engines.operators import library as native
 
     if jobs < 1:
-        raise NasionError(f"--jobs {jobs}: at least 1")
+        raise NasionError(f"--jobs is {jobs}; it must be at least 1")
     if out is not None:
         native.check_folder(out, force=force)
     print(f"compiling in {out or native.default_folder()}; about a minute with CUDA", flush=True)
@@ -57,27 +57,27 @@ def build(
     )
     _print(found)
     if found.folder != native.default_folder().resolve():
-        print(f"not where nasion looks by itself; set {native.FOLDER_VARIABLE}={found.folder}")
+        print(f"nasion does not look in this folder by default; set {native.FOLDER_VARIABLE}={found.folder}")
 
 
 @plugins.command
 def where() -> None:
-    """Say which libraries are built, from what and where; exits with 1 where there are none of this version."""
+    """List the built libraries, with compilers and paths; exit with 1 if none of this version is built."""
     from ...engines.operators import library as native
 
     found = native.built()
     if found is None or found.stale:
-        state = "nothing is built" if found is None else "what is built is of other sources"
+        state = "nothing is built" if found is None else "the built libraries are of other sources"
         sys.exit(f"nasion: {native.default_folder()}: {state}; run: nasion plugins build")
     _print(found)
 
 
 @plugins.command
 def bench(*, json: Path | None = None, force: bool = False) -> None:
-    """Time the CUDA kernels on a GPU, beside the least that memory, caches and arithmetic units allow.
+    """Time the CUDA kernels on a GPU, and compare with the limits of memory, caches and arithmetic units.
 
     Args:
-        json: write all figures, with GPU, machine and versions, to this file.
+        json: write all results, with GPU, machine and versions, to this file.
         force: replace that file.
     """
     from ...engines.output_paths import check_places
@@ -88,7 +88,7 @@ def bench(*, json: Path | None = None, force: bool = False) -> None:
 
 
 def _progress(line: str) -> None:
-    """Of what CMake prints, the steps."""
+    """Print a line of CMake's output if it is a build step."""
     if line.startswith("["):
         print(line, flush=True)
 

@@ -1,4 +1,4 @@
-"""``nasion rtx``: let NVIDIA's TensorRT-RTX read and build networks, for which it needs no GPU."""
+"""``nasion rtx``: parse and build networks with TensorRT-RTX, without a GPU."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def rtx(
     json: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Build networks with TensorRT-RTX on the CPU, to see that NVIDIA's parser and our plugins get on.
+    """Build networks with TensorRT-RTX on the CPU, to check that NVIDIA's parser accepts them with our plugins.
 
-    Nothing is run. Networks with operators of ours need the plugin library: nasion plugins build. Exits with 1 where a
+    Nothing is run. Networks with our own operators need the plugin library: nasion plugins build. Exits with 1 if a
     network cannot be built.
 
     Args:
         models: .onnx files, or names of shipped models (default: all shipped).
-        fp16: build each float32 file in float16 as well.
-        python: the interpreter of an environment in which TensorRT-RTX is installed (default: this one).
-        json: write all figures, with machine and versions, to this file.
+        fp16: also build each fp32 file in fp16.
+        python: interpreter of an environment with TensorRT-RTX (default: this one).
+        json: write all results, with machine and versions, to this file.
         force: replace that file.
     """
     from ...engines.output_paths import check_places, write_file
@@ -57,13 +57,13 @@ def _built(path: Path, python: Path | None, *, fp16: bool) -> list[RtxBuild]:
 
     print(f"{path.name} …", file=sys.stderr, flush=True)
     plain = build_apart(path, python=python)
-    # operators of ours want a file that was exported in float16
+    # our own operators need a file that was exported in fp16
     twice = fp16 and plain.precision == "fp32" and not plain.nodes
     return [plain, build_apart(path, fp16=True, python=python)] if twice else [plain]
 
 
 def table(results: Sequence[RtxBuild]) -> str:
-    """The results as a table of plain text."""
+    """Return the results as a plain-text table."""
     head = ("network", "precision", "input", "plugins", "layers", "seconds", "MB")
     rows = [head, *(_row(each) for each in results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -81,7 +81,7 @@ def _row(result: RtxBuild) -> tuple[str, ...]:
 
 
 def report(results: Sequence[RtxBuild]) -> dict[str, Any]:
-    """All figures and what they depend on, for JSON."""
+    """Return all results as JSON data, with command, machine and versions."""
     from ..machine import machine, versions
 
     return {

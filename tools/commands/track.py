@@ -1,4 +1,4 @@
-"""``nasion track``: faces of a video into a video, a file of landmarks or a window."""
+"""``nasion track``: track faces and write a video, a landmark file or a window."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where the results go, as ``open_sinks`` takes it."""
+    """Outputs of a run; the fields are arguments of ``open_sinks``."""
 
     out: Path | None = None
     landmarks: Path | None = None
@@ -51,25 +51,25 @@ def track(
     decode: str = "auto",
     tracking: Tracking = DEFAULTS,
 ) -> None:
-    """Track the faces of SOURCE, and print a table of what was found and how long it took.
+    """Track the faces of SOURCE, and print tables of results and times.
 
-    Ctrl-C, or another signal that ends a process, stops it early and leaves every file readable.
+    Ctrl-C, or another signal that ends a process, stops the run early and leaves every file readable.
 
     Args:
-        source: a video file, an image, a folder of images, a camera's number, a URL, or pattern: (a moving
-            picture that needs no file).
-        out: annotated video (.mp4, .mov, .mkv) with the sound of the source, or an image where SOURCE is one.
-        landmarks: file for the points of every frame: .jsonl, .csv or .parquet.
+        source: a video file, an image, a folder of images, the number of a camera, a URL, or pattern: (a synthetic
+            video that needs no file).
+        out: annotated video (.mp4, .mov, .mkv) with the sound of the source, or an image if SOURCE is an image.
+        landmarks: file for the landmarks of every frame: .jsonl, .csv or .parquet.
         show: show the result in a window; q closes it.
         force: replace files that exist.
-        draw: what to draw of each face: box, label, landmarks and lines, separated by commas, or none.
+        draw: parts of each face to draw: box, label, landmarks and lines, separated by commas, or none.
         start: begin at this time, in seconds or [HH:]MM:SS.
         end: stop at this time, in seconds or [HH:]MM:SS.
-        size: ask a camera or pattern for pictures of this size, for example 1280x720.
-        fps: ask a camera or pattern for so many frames a second.
+        size: request this image size from a camera or pattern, for example 1280x720.
+        fps: request this frame rate from a camera or pattern.
         timeout: seconds to wait for a camera or URL.
-        decode: where a video is decoded: cpu; cuda or cuda:N for an NVIDIA GPU, where its pictures then stay; auto for
-            the GPU where TensorRT runs the networks there.
+        decode: device that decodes a video: cpu; cuda or cuda:N for an NVIDIA GPU, where the decoded images stay; auto
+            for the GPU if TensorRT runs the networks there.
     """
     decode = tracking.where_to_decode(decode)
     reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout, "decode": decode}
@@ -77,7 +77,7 @@ def track(
 
 
 def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, Any] | None = None) -> Summary:
-    """Track ``source`` into ``outputs`` and print the table; an error or a signal is raised after it.
+    """Track ``source`` into ``outputs`` and print the tables; an error or a signal is raised after that.
 
     Everything is checked and opened before the first frame is read.
     """
@@ -88,11 +88,11 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
     from ...realtime.sources import open_source
     from ..report import Summary
 
-    cv2.setNumThreads(tracking.threads or 1)  # its own default is all cores
+    cv2.setNumThreads(tracking.threads or 1)  # OpenCV's default is all cores
     summary = Summary()
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, **reading or {}))
-        # The outputs are checked before networks are loaded, which may take minutes.
+        # Check the outputs before loading networks, which may take minutes.
         header = LateHeader(opened.info)
         sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **asdict(outputs)))
         tracker = stack.enter_context(tracking.tracker())
@@ -128,7 +128,7 @@ def _header(info: SourceInfo, tracker: Tracker) -> Header:
 
 
 def _running(tracker: Tracker) -> list[str]:
-    """What runs the networks, where, and why: a line for those that run alike."""
+    """Return the runtime and device of the networks, with the reason: one line for all networks that share them."""
     alike: dict[str, list[str]] = {}
     for network in tracker.runtimes.values():
         alike.setdefault(f"{network.provider} on {network.device}: {network.reason}", []).append(network.spec.name)
@@ -136,7 +136,7 @@ def _running(tracker: Tracker) -> list[str]:
 
 
 def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held) -> BaseException | None:
-    """Run to the end, or to the trouble that is returned: the results so far are still wanted."""
+    """Track to the end, or return the error or signal that ended the run: the results so far are still printed."""
     from ..report import progress
 
     begin = monotonic()
@@ -154,7 +154,7 @@ def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held) -
                 bar.advance()
     except (KeyboardInterrupt, NasionError) as stopped:
         return stopped
-    except OSError as error:  # of the terminal, which may have gone with a signal
+    except OSError as error:  # an error of the terminal, which a signal may have closed
         return signals.take() or error
     finally:
         summary.finish(monotonic() - begin, pipeline.dropped, pipeline.timings.summary())
@@ -162,7 +162,7 @@ def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held) -
 
 
 def _close(stack: ExitStack) -> BaseException | None:
-    """Finish the files; return the trouble with that."""
+    """Close the outputs, and return the error of closing them, if any."""
     try:
         stack.close()
     except (KeyboardInterrupt, NasionError) as trouble:

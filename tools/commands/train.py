@@ -1,4 +1,4 @@
-"""``nasion train``: run a recipe, or go on where it stopped."""
+"""``nasion train``: train a network by a recipe, or resume a run."""
 
 from __future__ import annotations
 
@@ -49,36 +49,37 @@ def train(
     budget: float | None = None,
     force: bool = False,
 ) -> None:
-    """Train a network, or go on where the run in OUT stopped.
+    """Train a network, or resume the run in OUT.
 
-    Ctrl-C, or another signal that ends a process, writes a checkpoint first. On many GPUs, for each a process:
+    Ctrl-C, or another signal that ends a process, writes a checkpoint first. On several GPUs, with one process each:
     torchrun --nproc-per-node N -m -- nasion.tools.main train RECIPE ...
 
     Args:
-        recipe: name of the recipe; a wrong one lists them all.
+        recipe: name of the recipe; an unknown name lists all recipes.
         data: folder that holds the data sets, each under its own name: 300w, wflw, wider ...
         out: folder of the run (default runs/RECIPE); receives record.jsonl, latest.pt, best.pt and curve.svg.
-        minutes: budget of training time; the learning rate follows it where it ends before the steps. A recipe may
+        minutes: budget of training time; the learning rate follows it if it ends before the steps do. A recipe may
             have a faster schedule for it.
-        clock: what minutes are: wall, or cpu, the processor time of the process over its threads, which other work on
-            the machine does not shorten.
-        steps: optimiser steps of the whole run (default: the recipe's; where a paper counts epochs, as many over the
-            set as it was published).
-        batch: samples a step (default: the recipe's), over all processes.
-        seed: of initial weights and samples.
-        seeds: train this many times, with seeds 0, 1, ..., in folders of their own; prints mean and deviation.
-        threads: for torch (default: all cores).
+        clock: clock of --minutes: wall, or cpu, the CPU time of the process over all its threads, which does not
+            depend on other load of the machine.
+        steps: optimiser steps of the whole run (default: the recipe's; where a paper counts epochs, that many epochs
+            of the set as published).
+        batch: batch size over all processes (default: the recipe's).
+        seed: seed of initial weights and samples.
+        seeds: train this many times, with seeds 0, 1, ..., each in its own folder; prints mean and deviation.
+        threads: threads of torch (default: all cores).
         workers: processes that prepare samples (default: none).
-        device: auto (a GPU where there is one), cpu or cuda:N.
-        precision: bf16 computes in bfloat16 what is safe in it.
-        set_: data set to learn from, for the recipes of the papers.
+        device: auto (a GPU if there is one), cpu or cuda:N.
+        precision: bf16 computes operations that are safe in bfloat16 in it.
+        set_: data set to train on, for the recipes of the papers.
         size: side of the crop in pixels (default: the recipe's).
-        width: channels over those of the paper (default: the recipe's).
-        start: checkpoint of the stage before, for recipes that have one, or whose weights training begins with.
-        teacher: checkpoint of the network to learn from, for recipes that distil.
+        width: number of channels relative to the paper (default: the recipe's).
+        start: checkpoint of the previous stage, for recipes that have one; for the shipped networks, the initial
+            weights.
+        teacher: checkpoint of the teacher network, for recipes with distillation.
         backbone_weights: public weights of the backbone (default: from scratch).
-        budget: million multiply-accumulates that pruning may leave.
-        force: replace best.pt and curves in OUT that are of no run which could go on.
+        budget: cost that pruning keeps, in million multiply-accumulates.
+        force: replace best.pt and curves in OUT if they belong to no run that could be resumed.
     """
     import cv2
     import torch
@@ -119,7 +120,7 @@ def train(
 
 
 def _check_numbers(**given: tuple[int | None, int]) -> None:
-    """See that whole numbers are from the least one allowed to what torch and the system can count."""
+    """Check that whole numbers are in the range that torch and the system allow."""
     for name, (value, least) in given.items():
         most = {"threads": 1024, "workers": 1024}.get(name, 2**31 - 1)
         if value is not None and not least <= value <= most:
@@ -127,10 +128,10 @@ def _check_numbers(**given: tuple[int | None, int]) -> None:
 
 
 def check_folder(folder: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
-    """See that a run in ``folder`` replaces no files but those of the run that it goes on with.
+    """Check that a run in ``folder`` replaces only files of the run that it resumes.
 
     Raises:
-        SinkError: it would, and ``force`` is not given; or they are inputs, or cannot be written.
+        SinkError: it would replace other files and ``force`` is not given; or files are inputs or cannot be written.
     """
     with reaching(folder, SinkError, named=f"--out {str(folder)!r}"):
         if not is_folder(folder):
@@ -144,10 +145,10 @@ def check_folder(folder: Path, *, force: bool, inputs: Sequence[Path | None] = (
 
 
 def device_named(name: str) -> torch.device:
-    """The device that a user means.
+    """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        NasionError: there is none of that name.
+        NasionError: the name is unknown, or there is no such GPU.
     """
     import torch
 
@@ -163,7 +164,7 @@ def device_named(name: str) -> torch.device:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What several runs of one command share."""
+    """Settings shared by all runs of one command."""
 
     recipe: Recipe
     data: Path
@@ -175,7 +176,7 @@ class Job:
 
     @property
     def speaks(self) -> bool:
-        """Whether this is the process that writes and prints."""
+        """True if this is the process that writes and prints."""
         from ...trainers.training.processes import rank
 
         return rank() == 0
@@ -186,7 +187,7 @@ class Job:
         return replace(own, seed=options.seed, steps=steps, batch=options.batch or own.batch)
 
     def run(self, options: Options, folder: Path) -> dict[str, float]:
-        """Train once; returns the figures of the best checkpoint."""
+        """Train once, and return the figures of the best checkpoint."""
         import torch
 
         from ...trainers import checkpoint
@@ -217,7 +218,7 @@ class Job:
                     description={"recipe": self.recipe.name, "options": options.described()},
                     watch=watch,
                 )
-        finally:  # what was learned before a stop is worth a look
+        finally:  # draw the curves of a stopped run, too
             if self.speaks and (folder / "record.jsonl").is_file():
                 draw_curves(folder)
         if not self.speaks:
@@ -229,7 +230,7 @@ class Job:
 
 
 def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    """A line for each figure: mean and standard deviation (n - 1) over the runs."""
+    """Yield a line for each figure: mean and standard deviation (n - 1) over the runs."""
     from ...trainers.metrics import mean_and_deviation
 
     yield f"{len(results)} seeds, mean ± standard deviation:"
@@ -240,7 +241,7 @@ def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:
 
 @contextmanager
 def watching(name: str, stream: TextIO | None = None, *, silent: bool = False) -> Iterator[Watch | None]:
-    """A bar with losses and time left on a terminal; elsewhere the reports themselves, a line each."""
+    """Yield a callback that shows losses and time left on a terminal; elsewhere log one line per report."""
     stream, log = stream or sys.stderr, logging.getLogger(RECORD_LOG)
     if silent:
         yield None
@@ -270,7 +271,7 @@ def watching(name: str, stream: TextIO | None = None, *, silent: bool = False) -
 
 
 class _Above(logging.Handler):
-    """Prints lines of the log above a bar."""
+    """Logging handler that prints above a progress bar."""
 
     def __init__(self, write: Callable[..., None]) -> None:
         super().__init__()
@@ -282,7 +283,7 @@ class _Above(logging.Handler):
 
 @contextmanager
 def _logged(log: logging.Logger, handler: logging.Handler, level: int) -> Iterator[None]:
-    """``log`` goes to ``handler`` for a while."""
+    """Send ``log`` to ``handler`` within the context."""
     before = log.level
     log.addHandler(handler)
     log.setLevel(level)

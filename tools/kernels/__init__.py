@@ -1,1 +1,1 @@
-"""Bench of the CUDA kernels, and what a GPU could do at best."""
+"""Benchmark of the CUDA kernels, and the roofline of a GPU."""

@@ -1,8 +1,8 @@
-"""Passes through the L1 cache that warps take, by the addresses that their threads ask for.
+"""Number of L1 cache passes of warps, from the addresses that their threads access.
 
-A multiprocessor keeps its cache and shared memory in 32 banks of words of 4 bytes, and looks up four lines of 128 bytes
-at a time: what lies in one bank but in different words, or in more lines, takes another pass. (Compute capability 7.0
-and later: CUDA programming guide, "Shared Memory"; NVIDIA on the tag stage of L1TEX in its developer forum.)
+A multiprocessor holds its L1 cache and shared memory in 32 banks of 4-byte words, and looks up four lines of 128 bytes
+at a time. Accesses to different words of one bank, or to more than four lines, take another pass. (Compute capability
+7.0 and later: CUDA programming guide, "Shared Memory"; NVIDIA on the tag stage of L1TEX in its developer forum.)
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 WARP = 32
 _BANKS = 32
-_LINES = 4  # looked up at a time
+_LINES = 4  # lines looked up at a time
 _LINE_WORDS = 32
-# of a block of the kernel for planes: engines/operators/cuda/multi_level_roi_align.cuh
+# limits of a block of the kernel for planar maps: engines/operators/cuda/multi_level_roi_align.cuh
 _THREADS, _MOST_BINS, _MOST_CHANNELS = 256, 32, 8192
 
 Words = NDArray[np.int64]
@@ -25,11 +25,11 @@ Mask = NDArray[np.bool_]
 
 
 def passes(words: Words, active: Mask | None = None) -> int:
-    """Passes of warps that read or write one word a thread.
+    """Return the number of passes of warps that read or write one word per thread.
 
     Args:
-        words: (..., 32) which word of memory each thread of each warp asks for.
-        active: (..., 32) whether it does (default: all).
+        words: (..., 32) index of the memory word that each thread of each warp accesses.
+        active: (..., 32) True for threads that access memory (default: all).
     """
     words = words.reshape(-1, WARP)
     active = np.ones(words.shape, np.bool_) if active is None else active.reshape(words.shape)
@@ -46,16 +46,16 @@ def passes(words: Words, active: Mask | None = None) -> int:
 def of_planes(
     down: Mask, across: Mask, *, channels: int, sampling_ratio: int, size: int, normalize: bool
 ) -> tuple[float, float]:
-    """Passes of ``multi_level_roi_align`` for one region of one map of planes: of reads of the map, and of all others.
+    """Return the passes of ``multi_level_roi_align`` for a region of a planar map: reads of the map, and all others.
 
-    Blocks and threads are those of ``multi_level_roi_align_planes.cuh``, which works on some channels at a time: what
-    it does for the next ones it does in the same banks, turned. A region's norms are not counted.
+    Blocks and threads are those of ``multi_level_roi_align_planes.cuh``, which processes some channels at a time; the
+    next channels use the same banks, rotated. The norms of a region are not counted.
 
     Args:
-        down, across: (bins, height) and (bins, width) which cells of each axis a bin is made of.
-        channels: of the map.
-        sampling_ratio, normalize: as of the operator.
-        size: bytes of an element.
+        down, across: (bins, height) and (bins, width), True for the cells of each axis that contribute to a bin.
+        channels: number of channels of the map.
+        sampling_ratio, normalize: as in the operator.
+        size: size of an element in bytes.
     """
     bins, most = len(down), min(_MOST_BINS, _MOST_CHANNELS // channels) if normalize else _MOST_BINS
     block = (_evenly(bins, most // bins) if most >= bins else 1, _evenly(bins, most))
@@ -76,20 +76,20 @@ def of_crop(
     width: int,
     kind: Literal["bgr", "nv12"],
 ) -> int:
-    """Passes of the reads of ``crop`` for one crop that does not halve the frame: a warp makes 32 pixels of a row.
+    """Return the passes of the reads of ``crop`` for one crop of an unhalved frame; a warp computes 32 pixels of a row.
 
     Args:
-        frame: height and width in pixels; the rows of BGR are whole words, and chroma lies behind luma.
-        transform: (2, 3) as of the operator.
-        height, width: of the crop.
-        kind: how the frame is stored.
+        frame: height and width in pixels; rows of BGR are whole words, and the chroma plane follows the luma plane.
+        transform: (2, 3) as in the operator.
+        height, width: size of the crop in pixels.
+        kind: pixel format of the frame.
     """
     v, u = np.mgrid[:height, : -(-width // WARP) * WARP]
     places = np.floor(transform.astype(np.float64) @ np.stack([u, v, np.ones_like(u)]).reshape(3, -1))
     x, y = (np.clip(each, 0, most - 2).astype(np.int64) for each, most in zip(places, frame[::-1], strict=True))
     within, count = (u < width).ravel(), 0
     for row in (y, y + 1):
-        if kind == "bgr":  # two pixels are six bytes, in two words or three
+        if kind == "bgr":  # two pixels are six bytes, in two or three words
             word = (row * frame[1] + x) * 3 // 4
             count += passes(word, within) + passes(word + 1, within) + passes(word + 2, within & (3 * x % 4 == 3))
             continue
@@ -101,7 +101,7 @@ def of_crop(
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """The cells that bins are made of: ``at`` (bins, taps), of which ``count`` (bins,) are some."""
+    """Cells that contribute to bins: indices ``at`` (bins, taps), of which the first ``count`` (bins,) are valid."""
 
     at: Words
     count: Words
@@ -116,7 +116,7 @@ class _Cells:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The first cell and the last."""
+        """First and last cell."""
         some = self.at[np.arange(self.at.shape[1]) < self.count[:, None]]
         return (int(some.min()), max(int(some.max()), int(some.min()) + 1)) if some.size else (0, 1)
 
@@ -124,7 +124,7 @@ class _Cells:
 def _of_block(
     rows: _Cells, columns: _Cells, plane: tuple[int, int], out: tuple[int, int], size: int, normalize: bool
 ) -> NDArray[np.float64]:
-    """Passes for each channel of a block: of reads of the map, and of all others."""
+    """Return the passes per channel of a block: reads of the map, and all others."""
     (height, width), taps = plane, columns.at.shape[1]
     thread, slot = np.arange(_THREADS), np.arange(taps)[:, None]
     left, right = columns.span
@@ -135,7 +135,7 @@ def _of_block(
 
     sums = len(rows.count) * len(cells)
     channel, row, column = thread // sums, thread % sums // len(cells), thread % len(cells)
-    most = int(rows.count.max())  # all threads read so many rows, or two; those without begin anew
+    most = int(rows.count.max())  # all threads read this many rows, or two; with fewer rows they wrap around
     slots = 0 if not most else taps if most > 3 else max(most, 2)
     turned = (np.where(slot < rows.count[row], slot, 0) + channel + row) % np.maximum(rows.count[row], 1)
     read = channel * height * width + rows.at[row, turned] * width + cells[column]
@@ -149,10 +149,10 @@ def _of_block(
     written = channel * out[1] ** 2 + out[0] + row * out[1] + column
     busy = channel < _THREADS // bins
     each = passes(read, busy & (slot < columns.count[column])) + passes(written * size // 4, busy)
-    each += 2 * normalize * passes(thread, busy)  # a value waits in shared memory, and comes back
+    each += 2 * normalize * passes(thread, busy)  # a value is written to shared memory and read back
     return np.array([reads, others + each / (_THREADS // bins)])
 
 
 def _evenly(count: int, limit: int) -> int:
-    """The size of as few equal parts as have at most ``limit`` each."""
+    """Return the size of the parts when ``count`` is split evenly into the fewest parts of at most ``limit``."""
     return -(-count // -(-count // limit))

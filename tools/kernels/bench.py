@@ -1,4 +1,4 @@
-"""``nasion plugins bench``: time each kernel on a GPU and say how near it comes to the roof that binds it."""
+"""``nasion plugins bench``: time of each kernel on a GPU, compared with its roofline."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from .cases import Case, cases
 from .roofline import Roof, Roofs, Work, roofs
 
 LEAST_SHARE = 0.6
-"""Aim: the share of the binding roof that each kernel reaches at a size that fills the GPU."""
+"""Target: share of the binding roof that each kernel reaches at a size that fills the GPU."""
 MOST_MICROSECONDS = 10.0
-"""Aim: 64 crops of 128 x 128 on a GPU of compute capability 9.0."""
+"""Target: time of 64 crops of 128 x 128 on a GPU of compute capability 9.0."""
 _RUNS = 6
-_ENOUGH = 0.02  # seconds of work in a graph, so that its one launch does not count
+_ENOUGH = 0.02  # seconds of work in a graph, so that its single launch is negligible
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One kernel, timed.
+    """Timing of one call of a kernel.
 
     Attributes:
-        kernel, variant, size: which call.
-        work: counted.
-        microseconds: of one call among many in a CUDA graph; the best of the runs.
-        least: microseconds by the roof that binds.
-        roof: which that is.
-        share: of the roof that is reached.
+        kernel, variant, size: name of the call.
+        work: counted work of the call.
+        microseconds: time of one call among many in a CUDA graph; the best of the runs.
+        least: least time by the binding roof, in microseconds.
+        roof: name of the binding roof.
+        share: share of the roof that is reached.
     """
 
     kernel: str
@@ -53,7 +53,7 @@ class Timed:
 
 
 def bench(device: Device, kernels: Kernels, chosen: Iterable[Case] | None = None) -> tuple[Roofs, list[Timed]]:
-    """Time the cases (default: all) on a GPU, and measure its memory."""
+    """Time the cases (default: all) on a GPU, and measure its memory bandwidth."""
     with device.current(), device.stream() as stream:
         limits = roofs(device.gpu, _memory(device, stream))
         results = []
@@ -64,7 +64,7 @@ def bench(device: Device, kernels: Kernels, chosen: Iterable[Case] | None = None
 
 
 def _memory(device: Device, stream: Stream) -> float:
-    """Bytes a second that the device's memory gives and takes in a copy much larger than any cache."""
+    """Return the memory bandwidth in bytes per second, read and written, of a copy much larger than any cache."""
     size = min(1 << 30, device.gpu.memory // 8)
     with device.memory((size,), np.uint8) as source, device.memory((size,), np.uint8) as target:
 
@@ -85,7 +85,7 @@ def _timed(case: Case, limits: Roofs, device: Device, stream: Stream, kernels: K
 
 @contextmanager
 def on_device(case: Case, device: Device, stream: Stream, kernels: Kernels) -> Iterator[Callable[[], None]]:
-    """Inputs and outputs of a case on the GPU, and its call."""
+    """Allocate inputs and outputs of a case on the GPU, and yield its call."""
     with ExitStack() as stack:
         given = [stack.enter_context(_uploaded(array, device, stream)) for array in case.inputs()]
         room = [stack.enter_context(device.memory(shape, dtype)) for shape, dtype in case.outputs]
@@ -104,12 +104,12 @@ def _uploaded(array: np.ndarray[Any, Any], device: Device, stream: Stream) -> Me
 
 
 def microseconds(stream: Stream, call: Callable[[], None], *, calls: int | None = None) -> float:
-    """Of one call among many in a graph: the best of some runs, so that no launch from Python is timed.
+    """Return the time of one call in a graph of many, the best of several runs; launches from Python are not timed.
 
     Args:
-        stream: that the call puts work into.
-        call: puts it in.
-        calls: in the graph (default: as many as take some 20 ms, at most 500).
+        stream: stream that the call adds work to.
+        call: function that adds the work.
+        calls: number of calls in the graph (default: as many as take about 20 ms, at least 10 and at most 500).
     """
     call()
     stream.wait()
@@ -132,7 +132,7 @@ def microseconds(stream: Stream, call: Callable[[], None], *, calls: int | None 
 
 
 def missed(results: Sequence[Timed], capability: str) -> list[str]:
-    """The aims that were not reached, in words."""
+    """Return a message for each target that was missed."""
     few = [each for each in results if _is_64(each)]
     low = [each for each in results if each not in few and each.share < LEAST_SHARE]
     slow = [each for each in few if each.microseconds > MOST_MICROSECONDS and capability == "9.0"]
@@ -151,7 +151,7 @@ def _name(each: Timed) -> str:
 
 
 def table(results: Sequence[Timed]) -> str:
-    """The results as a table of plain text."""
+    """Return the results as a plain-text table."""
     head = ("kernel", "variant", "size", "MB", "G passes", "G instructions", "least us", "by", "took us", "share")
     rows = [head]
     for each in results:
@@ -164,7 +164,7 @@ def table(results: Sequence[Timed]) -> str:
 
 
 def report(device: Device, limits: Roofs, results: Sequence[Timed]) -> dict[str, Any]:
-    """All figures and what they depend on, for JSON."""
+    """Return all results as JSON data, with command, machine and versions."""
     from ..machine import machine, versions
 
     return {
@@ -179,7 +179,7 @@ def report(device: Device, limits: Roofs, results: Sequence[Timed]) -> dict[str,
 
 
 def run(json: Path | None = None) -> None:
-    """Time all kernels on the first GPU, print the table, and keep the figures in ``json``.
+    """Time all kernels on the first GPU, print the table, and write the results to ``json``.
 
     Raises:
         DeviceError: there is no GPU.
@@ -189,8 +189,8 @@ def run(json: Path | None = None) -> None:
         limits, results = bench(device, Kernels())
         told = report(device, limits, results)
     print(table(results))
-    print(f"\n{device.gpu.name}: {limits.memory / 1e9:.0f} GB/s in a copy; all else by its highest clock")
-    print("\n".join(f"aim missed: {each}" for each in told["missed"]) or "all aims are reached")
+    print(f"\n{device.gpu.name}: {limits.memory / 1e9:.0f} GB/s in a copy; all other roofs are for its highest clock")
+    print("\n".join(f"target missed: {each}" for each in told["missed"]) or "all targets are reached")
     if json is not None:
         write_file(json, json_module.dumps(told, indent=1) + "\n")
         print(f"{json} holds all figures")

@@ -1,4 +1,4 @@
-"""The calls of the kernels that ``nasion plugins bench`` times: sizes that fill a GPU, inputs, counted work."""
+"""Kernel calls timed by ``nasion plugins bench``: sizes, inputs and counted work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 Call = Callable[[Kernels, Sequence[int], Sequence[int], int], None]
 
 RDFN_TAPS = [(4, c) for c in (64, 64, 256)] + [(8, c) for c in (128, 128, 512)] + [(16, c) for c in (256, 256, 1024)]
-"""Stride and channels of the nine maps that RDFN takes the features of its regions from."""
+"""Stride and channels of the nine feature maps that RDFN pools its regions from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Case:
     Attributes:
         kernel: ``regions``, ``points`` or ``crops``.
         variant: types and layout.
-        size: for people.
-        work: counted.
-        inputs: makes the arrays that go to the GPU.
-        outputs: shapes and types of what comes out.
-        call: with addresses of inputs and outputs, and a stream.
+        size: description of the size for users.
+        work: counted work of the call.
+        inputs: function that makes the arrays for the GPU.
+        outputs: shapes and types of the outputs.
+        call: function that calls the kernel, with addresses of inputs and outputs and a stream.
     """
 
     kernel: Literal["regions", "points", "crops"]
@@ -45,18 +45,18 @@ class Case:
 
     @property
     def name(self) -> str:
-        """All three, for messages."""
+        """Kernel, variant and size, for messages."""
         return f"{self.kernel}, {self.variant}, {self.size}"
 
 
 def cases(*, images: int = 8, maps: int = 64, crops: int = 1024, side: int = 128) -> Iterator[Case]:
-    """Every kernel in every variant at a size that fills a GPU, and 64 crops.
+    """Yield each kernel in each variant at a size that fills a GPU, and 64 crops.
 
     Args:
-        images: of 320 x 256 with 16 faces each, whose regions are pooled.
-        maps: faces whose 68 score maps are read.
-        crops: of a frame of 1920 x 1080 at a time.
-        side: of a crop.
+        images: number of images of 320 x 256 with 16 faces each, whose regions are pooled.
+        maps: number of faces with 68 score maps each.
+        crops: number of crops of a frame of 1920 x 1080 at a time.
+        side: side of a crop in pixels.
     """
     for half in (False, True):
         for last in (False, True):
@@ -70,7 +70,7 @@ def cases(*, images: int = 8, maps: int = 64, crops: int = 1024, side: int = 128
 
 
 def regions(images: int, faces: int, *, half: bool, channels_last: bool) -> Case:
-    """RDFN's nine maps of pictures of 320 x 256, faces of 60 to 160 pixels, 14 x 14 bins."""
+    """Return the case of RDFN: nine maps of images of 320 x 256, faces of 60 to 160 pixels, 14 x 14 bins."""
     rng = np.random.default_rng(0)
     dtype = np.float16 if half else np.float32
     levels = [(channels, 256 // stride, 320 // stride, 1 / stride) for stride, channels in RDFN_TAPS]
@@ -92,12 +92,12 @@ def regions(images: int, faces: int, *, half: bool, channels_last: bool) -> Case
 
     work = of_regions(levels, rois, output_size=14, half=half, channels_last=channels_last)
     variant = f"{dtype.__name__}, {'channels last' if channels_last else 'planes'}"
-    outputs = [((len(rois), channels, 14, 14), dtype)]  # as many bytes in either layout
+    outputs = [((len(rois), channels, 14, 14), dtype)]  # the same number of bytes in either layout
     return Case("regions", variant, f"{len(rois)} regions of {images} images", work, inputs, outputs, call)
 
 
 def points(shape: tuple[int, int, int, int], *, half: bool) -> Case:
-    """Score maps of which one cell in a thousand reaches the threshold."""
+    """Return the case of score maps in which one cell in a thousand reaches the threshold."""
     dtype = np.float16 if half else np.float32
 
     def inputs() -> list[Array]:
@@ -112,7 +112,7 @@ def points(shape: tuple[int, int, int, int], *, half: bool) -> Case:
 
 
 def crop(count: int, side: int, *, kind: str, half: bool, frame: tuple[int, int] = (1080, 1920)) -> Case:
-    """Crops of faces of 100 to 260 pixels, upright but for some 17 degrees."""
+    """Return the case of crops of faces of 100 to 260 pixels, rolled by up to about 17 degrees."""
     rng, (height, width) = np.random.default_rng(3), frame
     shown, angle = rng.uniform(0.78, 2.03, count), rng.uniform(-0.3, 0.3, count)
     cos, sin = shown * np.cos(angle), shown * np.sin(angle)
@@ -145,5 +145,5 @@ def crop(count: int, side: int, *, kind: str, half: bool, frame: tuple[int, int]
 
 
 def _random(shape: Shape, dtype: type) -> Array:
-    """Numbers of 0..1; a million of them again and again, since it is only their times that are wanted."""
+    """Return numbers in 0..1. The same 2**20 values are repeated, because only the time of the call matters."""
     return np.resize(np.random.default_rng(1).random(1 << 20, np.float32).astype(dtype), shape)

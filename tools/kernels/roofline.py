@@ -1,8 +1,8 @@
-"""What the kernels of ``engines/operators/cuda`` must do, counted, and how quickly a GPU can do it.
+"""Roofline model: least work of the CUDA kernels, and the limits of a GPU.
 
-The counts are made by hand from the algorithm, not read from the machine code, so that what a compiler or a kernel adds
-shows as a lower share of the roof. Only the passes through the L1 cache are those that a kernel's own order of threads
-takes, by the addresses that follow from it.
+The counts are derived by hand from the algorithms of ``engines/operators/cuda``, not read from the machine code.
+Overhead added by a compiler or a kernel therefore shows as a lower share of the roof. The exception is the passes
+through the L1 cache: they follow from the addresses in the order of threads that a kernel uses.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from .banks import WARP
 Roof = Literal["memory", "L1", "instructions", "arithmetic"]
 
 LINE = 128
-"""Bytes that the L1 cache, or shared memory, delivers a clock."""
-_ISSUE = 4 * WARP  # four schedulers of a multiprocessor, each one instruction of a warp a clock; since 7.0
-# float32 lanes of a multiprocessor, by compute capability (CUDA programming guide, throughput of instructions)
+"""Bytes that the L1 cache or shared memory delivers per clock."""
+_ISSUE = 4 * WARP  # four schedulers per multiprocessor, each one warp instruction per clock; since 7.0
+# float32 lanes per multiprocessor, by compute capability (CUDA programming guide, throughput of instructions)
 _LANES = {"7.0": 64, "7.2": 64, "7.5": 64, "8.0": 64}
 _NEWER_LANES = 128
-_CLOCK, _MULTIPROCESSORS, _CACHE = 13, 16, 38  # attributes of a device: kHz, count, bytes of L2
+_CLOCK, _MULTIPROCESSORS, _CACHE = 13, 16, 38  # device attributes: kHz, count, bytes of L2
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one call must do at least.
+    """Least work of one call.
 
     Attributes:
-        read: bytes that come from device memory, each once.
-        written: bytes that go there.
-        passes: through the L1 cache or shared memory, of at most 128 bytes each (see ``banks``).
-        instructions: of all threads: arithmetic, conversions, comparisons, addresses, loads and stores.
-        arithmetic: those of them that add or multiply float32; a multiply-add is one.
+        read: bytes read from device memory, each once.
+        written: bytes written to device memory.
+        passes: passes through the L1 cache or shared memory, of at most 128 bytes each (see ``banks``).
+        instructions: instructions of all threads: arithmetic, conversions, comparisons, addresses, loads and stores.
+        arithmetic: instructions among them that add or multiply float32; a multiply-add counts as one.
     """
 
     read: int
@@ -51,20 +51,20 @@ class Work:
 
     @property
     def bytes(self) -> int:
-        """Traffic of the device memory."""
+        """Traffic of device memory in bytes."""
         return self.read + self.written
 
 
 @dataclass(frozen=True, slots=True)
 class Roofs:
-    """What a GPU can do in a second.
+    """Limits of a GPU, per second.
 
     Attributes:
-        memory: bytes read and written; measured, by a copy.
-        passes: of 128 bytes through the L1 caches.
-        instructions: issued, of all threads.
+        memory: bytes read and written; measured by a copy.
+        passes: passes of 128 bytes through the L1 caches.
+        instructions: instructions issued, of all threads.
         arithmetic: float32 additions, multiplications or multiply-adds.
-        cache: bytes of its L2 cache.
+        cache: size of the L2 cache in bytes (not per second).
     """
 
     memory: float
@@ -74,7 +74,7 @@ class Roofs:
     cache: int
 
     def seconds(self, work: Work) -> Mapping[Roof, float]:
-        """Least time of a call that is repeated, by each roof. What fits the L2 cache is not bound by memory."""
+        """Return the least time of a repeated call by each roof; work that fits in the L2 cache has no memory roof."""
         least: dict[Roof, float] = {
             "L1": work.passes / self.passes,
             "instructions": work.instructions / self.instructions,
@@ -83,18 +83,18 @@ class Roofs:
         return least if work.bytes <= self.cache else {"memory": work.bytes / self.memory, **least}
 
     def binding(self, work: Work) -> tuple[Roof, float]:
-        """The roof that binds a call, and its least time in seconds."""
+        """Return the roof that binds a call, and its least time in seconds."""
         least = self.seconds(work)
         roof = max(least, key=lambda each: least[each])
         return roof, least[roof]
 
 
 def roofs(gpu: Gpu, memory: float) -> Roofs:
-    """The roofs of a GPU at its highest clock, by what its driver says of it.
+    """Return the roofs of a GPU at its highest clock, from the attributes that its driver reports.
 
     Args:
-        gpu: which one.
-        memory: bytes a second of its memory, as measured.
+        gpu: the GPU.
+        memory: measured memory bandwidth in bytes per second.
     """
     library = Library()
     device = library.number("cuDeviceGet", gpu.number)
@@ -115,25 +115,25 @@ def of_regions(
     half: bool = False,
     channels_last: bool = False,
 ) -> Work:
-    """The work of ``multi_level_roi_align``.
+    """Return the work of ``multi_level_roi_align``.
 
-    A bin is made of some rows of a map and some columns, at most 2 r of each with r samples a side; fewer where samples
-    share them. With the channels last, each of their cells is read, multiplied and added, and each row once more. Of
-    planes a row of bins sums the rows of every column that it needs, which goes to shared memory, and each bin its
-    columns there. A read of a map takes two instructions for its 64-bit address. With the channels last, reads and
-    addresses serve 4 float32 or 8 float16 values. Of float16 what is read and what is written is converted. Normalised,
-    each value is squared, waits in shared memory and is multiplied. The weights of the bins are not counted: they serve
-    all channels.
+    A bin is a weighted sum of some rows and columns of a map: at most 2 r of each with r samples per side, fewer if
+    samples share them. With channels last, each cell is read, multiplied and added, and each row once more. With planar
+    maps, a row of bins first sums the rows of each column that it needs into shared memory, and each bin then sums its
+    columns there. A read of a map takes two instructions for its 64-bit address. With channels last, reads and
+    addresses serve 4 float32 or 8 float16 values. Values of float16 are converted when read and when written. If
+    normalised, each value is squared, kept in shared memory and multiplied. The weights of the bins are not counted:
+    they serve all channels.
 
     Args:
         levels: channels, height, width and cells per pixel of each map.
-        rois: (K, 5) as of the operator.
-        output_size, sampling_ratio, normalize, half, channels_last: as of the operator.
+        rois: (K, 5) as in the operator.
+        output_size, sampling_ratio, normalize, half, channels_last: as in the operator.
     """
     size = 2 if half else 4
     at_once = 16 // size if channels_last else 1
     values = len(rois) * output_size**2 * sum(channels for channels, *_ in levels)
-    kept = 2 / 4 if channels_last else 2  # a value goes to shared memory and comes back, four at a time or alone
+    kept = 2 / 4 if channels_last else 2  # a value is written to shared memory and read back, four at a time or alone
     cells = reads = shared = sums = passes = 0.0
     for channels, height, width, scale in levels:
         needed: dict[float, NDArray[np.bool_]] = {}
@@ -170,15 +170,16 @@ def of_regions(
 
 
 def _passes(size: int, at_once: int) -> float:
-    """Passes of a warp for each value, where threads read ``at_once`` values of ``size`` bytes, one after the other."""
+    """Return the passes of a warp per value if each thread reads ``at_once`` adjacent values of ``size`` bytes."""
     return math.ceil(WARP * size * at_once / LINE) / at_once
 
 
 def of_points(shape: tuple[int, int, int, int], *, half: bool = False) -> Work:
-    """The work of ``location_reweight`` on maps (K, n, H, W) of which few cells reach the threshold.
+    """Return the work of ``location_reweight`` on maps (K, n, H, W) in which few cells reach the threshold.
 
-    A cell is compared with the highest so far, which it and its place may replace, and with the threshold: four
-    instructions, a conversion of float16, and its share of a load of 16 bytes. Nothing is added where none reaches it.
+    Each cell is compared with the maximum so far, whose value and index it may replace, and with the threshold: four
+    instructions, a conversion for float16, and its share of a 16-byte load. No sums are counted: few cells reach the
+    threshold.
     """
     regions, points, height, width = shape
     maps, size = regions * points, 2 if half else 4
@@ -194,38 +195,38 @@ def of_points(shape: tuple[int, int, int, int], *, half: bool = False) -> Work:
 
 PIXEL: Mapping[str, Mapping[str, int]] = {
     "bgr": {
-        "where it lies: 2 multiply-adds": 2,
-        "whether that is within: 4 comparisons, a branch": 5,
-        "whole part and rest: 2 x (to integer, back, minus)": 6,
+        "position: 2 multiply-adds": 2,
+        "bounds: 4 comparisons, a branch": 5,
+        "integer and fractional part: 2 x (to integer, back, minus)": 6,
         "weights of four pixels": 6,
         "addresses of two rows": 7,
         "reads: 3 words of a row": 6,
-        "words put right by a shift": 4,
-        "bytes taken out of words": 12,
+        "words aligned by a shift": 4,
+        "bytes extracted from words": 12,
         "bytes to float32": 12,
         "multiply-adds": 12,
         "normalised: 3 multiply-adds": 3,
-        "writes, and where to": 6,
+        "writes and their addresses": 6,
     },
     "nv12": {
-        "where it lies: 2 multiply-adds": 2,
-        "whether that is within: 4 comparisons, a branch": 5,
-        "whole part and rest: 2 x (to integer, back, minus)": 6,
+        "position: 2 multiply-adds": 2,
+        "bounds: 4 comparisons, a branch": 5,
+        "integer and fractional part: 2 x (to integer, back, minus)": 6,
         "weights of four pixels": 6,
         "addresses of two rows of each plane": 12,
         "reads: 4 of luma, 4 of chroma": 8,
-        "bytes taken out of pairs": 8,
+        "bytes extracted from pairs": 8,
         "bytes to float32": 12,
         "multiply-adds": 12,
         "to blue, green, red: 3 x 4": 12,
-        "limited to 0..255": 6,
+        "clamp to 0..255": 6,
         "normalised: 3 multiply-adds": 3,
-        "writes, and where to": 6,
+        "writes and their addresses": 6,
     },
 }
-"""Instructions of ``crop`` for one pixel of a crop that shows the frame unhalved."""
+"""Instructions of ``crop`` for one pixel of a crop from the unhalved frame."""
 _PIXEL_ARITHMETIC = {"bgr": 2 + 2 + 5 + 12 + 12 + 3, "nv12": 2 + 2 + 5 + 8 + 12 + 12 + 3}
-_LOOKED_AT = 64  # crops whose reads are followed one by one; they stand for the others
+_LOOKED_AT = 64  # crops whose reads are counted exactly; they represent the others
 
 
 def of_crops(
@@ -237,16 +238,16 @@ def of_crops(
     kind: Literal["bgr", "nv12"] = "bgr",
     half: bool = False,
 ) -> Work:
-    """The work of ``crop`` where no crop halves the frame: ``PIXEL`` for each pixel, 3 conversions more to float16.
+    """Return the work of ``crop`` if no crop halves the frame: ``PIXEL`` per pixel, plus 3 conversions for float16.
 
-    A warp makes 32 pixels of a row, which in the frame lie along a slanted line.
+    A warp computes 32 pixels of a row of the crop, which lie along a slanted line in the frame.
 
     Args:
-        frame: height and width in pixels; BGR in rows of whole words.
-        transforms: (N, 2, 3) as of the operator.
-        height, width: of a crop.
-        kind: how the frame is stored.
-        half: the output is float16.
+        frame: height and width in pixels; rows of BGR are whole words.
+        transforms: (N, 2, 3) as in the operator.
+        height, width: size of a crop in pixels.
+        kind: pixel format of the frame.
+        half: True if the output is float16.
     """
     pixels = len(transforms) * height * width
     seen = _seen(frame, transforms, height, width)
@@ -266,13 +267,13 @@ def of_crops(
 
 
 def _seen(frame: tuple[int, int], transforms: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
-    """The pixels of the frame that crops are made of."""
+    """Return a mask of the frame pixels that the crops read."""
     v, u = np.mgrid[:height, :width].reshape(2, -1)
     places = np.stack([u, v, np.ones_like(u)]).astype(np.float64)
-    corners = np.zeros((frame[0] + 3, frame[1] + 3), np.bool_)  # the upper left of four pixels, from (-2, -2) on
+    corners = np.zeros((frame[0] + 3, frame[1] + 3), np.bool_)  # upper left pixels of 2 x 2 blocks, from (-2, -2) on
     for matrix in transforms:
         left, top = np.floor(matrix @ places).astype(int)
         corners[np.clip(top, -2, frame[0]) + 2, np.clip(left, -2, frame[1]) + 2] = True
-    # what was clipped lies beyond the pixels that are taken
+    # clipped blocks lie outside the rows and columns that are returned
     rows = corners[2:-1] | corners[1:-2]
     return rows[:, 2:-1] | rows[:, 1:-2]

@@ -70,7 +70,7 @@ def test_libraries_of_other_sources_are_not_taken(libraries: Path) -> None:
         locate("reference")
     with pytest.raises(SystemExit) as end:
         nasion(["plugins", "where"])
-    assert "what is built is of other sources" in str(end.value.code)
+    assert "the built libraries are of other sources" in str(end.value.code)
 
 
 def test_a_library_whose_file_is_gone_is_missed(libraries: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_command_builds_where_it_is_told_and_says_so(
     assert f"reference  {tmp_path}" in capsys.readouterr().out
     with pytest.raises(SystemExit) as end:
         nasion(["plugins", "build", "--jobs", "0"])
-    assert "--jobs 0: at least 1" in str(end.value.code)
+    assert "--jobs is 0; it must be at least 1" in str(end.value.code)
     with pytest.raises(SystemExit) as end:
         nasion(["plugins", "build", "--tensorrt", str(tmp_path / "nowhere")])
     assert "nowhere holds no include/NvInferVersion.h" in str(end.value.code)

@@ -246,5 +246,5 @@ def test_bench_charges_one_network_that_does_both(clip, whole_file, capsys):
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert "a face in 100.0% of frames" in " ".join(printed.split())
-    assert re.search(r"^faces: red-faces, \S.* on cpu, 1 threads, .* calls a frame\n  \S", printed, re.MULTILINE)
+    assert re.search(r"^faces: red-faces, \S.* on cpu, 1 threads, .* calls per frame\n  \S", printed, re.MULTILINE)
     assert "detector:" not in printed

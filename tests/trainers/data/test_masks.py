@@ -111,5 +111,5 @@ def test_faces_are_measured_in_masks_whatever_finds_them(
 
 
 def test_what_ships_is_measured_without_masks() -> None:
-    with pytest.raises(NasionError, match=r"--decoding and --masks are for a network that --model names; give one"):
+    with pytest.raises(NasionError, match=r"--decoding and --masks need a network: give one with --model"):
         evaluate(["300w"], data=Path("nowhere"), masks=True)

@@ -316,7 +316,7 @@ def test_the_command_measures_several_seeds_and_writes_draws_and_prints(
     report, plot = tmp_path / "r.json", tmp_path / "ced.svg"
     evaluate(["300w"], data=data, model=runs, json_file=report, plot=plot, device="cpu")
     out = capsys.readouterr().out
-    assert "300w, test part, 13 faces, crops around the annotated points; pwc-hybrid" in out
+    assert "300w, test part, 13 faces, crops around the annotated landmarks; pwc-hybrid" in out
     assert "13 of 330" in out
     assert "±" in out
     written = json.loads(report.read_text())
@@ -344,7 +344,7 @@ def test_a_network_with_a_detector_of_its_own_is_measured_with_and_without_it(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = str(write_checkpoint(tmp_path / "run", "rdfn"))
-    cut = "pictures cut around the annotated points, which take 0.8 of the side"
+    cut = "images cut around the annotated landmarks, which span 0.8 of the side"
     evaluate(["300w"], data=data, model=[run], device="cpu")
     assert f"{cut}, true boxes; rdfn-gt\n" in capsys.readouterr().out
     evaluate(["300w"], data=data, model=[run], detector="own", device="cpu")
@@ -370,15 +370,15 @@ def test_a_report_of_faces_that_were_all_missed_is_valid_json(data: Path, tmp_pa
 
 def test_what_cannot_be_measured_together_says_so(data: Path, tmp_path: Path) -> None:
     runs = [str(write_checkpoint(tmp_path / name, name)) for name in ("pwc-hybrid", "pwc")]
-    with pytest.raises(NasionError, match=r"different recipes: pwc-hybrid, pwc; .* by a command of its own"):
+    with pytest.raises(NasionError, match=r"different recipes: pwc-hybrid, pwc; .* with its own command"):
         evaluate(["300w"], data=data, model=runs)
-    with pytest.raises(NasionError, match=r"no paper prints results of 'x'; there are pwc-direct"):
+    with pytest.raises(NasionError, match=r"no paper reports results of 'x'; known: pwc-direct"):
         evaluate(["300w"], data=data, model=runs[:1], paper="x")
     with pytest.raises(NasionError, match=r"ced\.gif: curves are drawn as \.svg or \.png"):
         evaluate(["300w"], data=data, model=runs[:1], plot=tmp_path / "ced.gif")
-    with pytest.raises(NasionError, match=r"what ships is measured by detector, 300w, .* not by 'wflw'"):
+    with pytest.raises(NasionError, match=r"the shipped networks are measured on detector, 300w, .* not on 'wflw'"):
         evaluate(["wflw"], data=data)
     with pytest.raises(
-        NasionError, match=r"--plot, --paper, --decoding and --masks are for a network that --model names"
+        NasionError, match=r"--plot, --paper, --decoding and --masks need a network: give one with --model"
     ):
         evaluate(["300w"], data=data, paper="pwc")

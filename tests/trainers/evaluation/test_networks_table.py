@@ -82,7 +82,7 @@ def test_gaps_by_hand() -> None:
 
 def test_the_table_has_a_line_for_each_network_and_says_how_it_was_counted(counts: dict[str, Count]) -> None:
     lines = table([counts["chs"], counts["sd-hrnet-cofw"], counts["rht-r"]]).splitlines()
-    assert lines[0].split()[:3] == ["network", "points", "parameters"]
+    assert lines[0].split()[:3] == ["network", "landmarks", "parameters"]
     assert lines[1].split()[:6] == ["chs", "98", "154,034,228", "154.04", "M", "-0.00375"]
     assert lines[2].count("exact") == 2
     assert "no_head -head-importance" in lines[2]
@@ -100,5 +100,5 @@ def test_the_command_prints_json_for_the_networks_named(capsys: pytest.CaptureFi
 
 
 def test_a_wrong_name_lists_those_there_are() -> None:
-    with pytest.raises(NasionError, match=r"no network is called 'vgg'; there are pwc, .*rht-h"):
+    with pytest.raises(NasionError, match=r"no network is called 'vgg'; known: pwc, .*rht-h"):
         networks(["vgg"])
