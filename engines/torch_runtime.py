@@ -30,11 +30,11 @@ except ImportError as missing:
 class TorchRuntime(Closing):
     """A ``.pt2`` program in torch; implements ``engines.runtime.Runtime``.
 
-    ``threads`` holds for the whole process, because torch has one pool only. On a GPU it computes without TF32.
+    ``threads`` applies to the whole process, because torch has one thread pool. On a GPU it computes without TF32.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
-        """Load ``path``, on ``auto`` to the first GPU that torch can use; ``longest`` is of no consequence here.
+        """Load ``path``, on ``auto`` to the first GPU that torch can use; ``longest`` is ignored.
 
         Raises:
             ModelError: the file is no exported program, could run code when it is loaded, or carries no spec.

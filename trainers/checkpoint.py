@@ -1,4 +1,4 @@
-"""What a run leaves on disk: ``latest.pt`` to go on from, ``best.pt`` to use."""
+"""Checkpoints of a run: ``latest.pt`` to resume from, ``best.pt`` to use."""
 
 from __future__ import annotations
 

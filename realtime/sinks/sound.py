@@ -28,7 +28,7 @@ _COPIED = {
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"},
 }
 _GAP = Fraction(1, 4)  # seconds without sound, at the beginning or between two packets, that MP4 needs help with
-_RUN_UP = 2.0  # seconds read before the start, because a seek lands on a key frame of the picture
+_RUN_UP = 2.0  # seconds read before the start, because a seek lands on a key frame of the video
 
 
 def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start: float) -> Sound | None:
@@ -67,7 +67,7 @@ def _ends_before(stream: AudioStream, moment: Fraction) -> bool:
 
 
 def _first_picture(media: Media) -> Fraction | None:
-    """Seconds on the source's own clock at which its first picture is shown: the zero of ``Frame.time``."""
+    """Return the time of the first frame on the source's own clock: the zero of ``Frame.time``."""
     with open_container(media) as container:
         films = [film for film in container.streams.video if not film.disposition & Disposition.attached_pic]
         for packet in container.demux(films[:1]) if films else ():
@@ -79,7 +79,7 @@ def _first_picture(media: Media) -> Fraction | None:
 
 
 class Sound:
-    """Sound written alongside the picture: packets as they are where the container takes them, else AAC."""
+    """Sound written beside the video: packets are copied if the container accepts them, else encoded as AAC."""
 
     def __init__(
         self,
@@ -146,8 +146,8 @@ class Sound:
         try:
             for packet in packets:
                 begin = _begin(packet)
-                # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no such
-                # thing and would delay the picture instead.
+                # Of a packet across 0, MP4 plays only the later part, by an edit list. Matroska has no
+                # edit list and would delay the video instead.
                 if (_end(packet) if self._is_mp4 else begin) < 0 or (last is not None and begin <= _begin(last)):
                     continue
                 packet.stream = self._target

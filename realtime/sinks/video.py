@@ -33,7 +33,7 @@ _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the enco
 
 # A killed process leaves an MP4 of fragments of half a second; closing turns it into an ordinary one, in which all
 # players can seek. (Before 8.1 FFmpeg spoils the file by that, so there the fragments stay.) Without delay_moov there
-# is no edit list, by which picture and sound begin at 0 together. Packets are handed over in order, so FFmpeg need not
+# is no edit list, by which video and sound begin at 0 together. Packets are handed over in order, so FFmpeg need not
 # wait for a sound that has ended.
 _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
 _AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
@@ -101,7 +101,7 @@ class VideoSink(Sink):
 
 
 class ImageSink(Sink):
-    """One annotated picture."""
+    """One annotated image."""
 
     def __init__(self, path: Path, draw: Draw = draw) -> None:
         """Write to ``path`` when the frame arrives; its suffix, .png, .jpg or .jpeg, chooses the format."""
@@ -109,7 +109,7 @@ class ImageSink(Sink):
         self._is_written = self._is_closed = False
 
     def write(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Write the picture; there is room for one only."""
+        """Write the image; the file holds only one."""
         if self._is_closed:
             raise closed(self._path)
         if self._is_written:
@@ -212,7 +212,7 @@ def _ordered(rate: Fraction) -> str:
 
 
 def _fit(image: Image, width: int, height: int) -> Image:
-    """``image`` in the middle of a black picture of that size, as large as it will go."""
+    """Return ``image`` in the middle of a black image of that size, as large as it fits."""
     if image.shape[1::-1] == (width, height):
         return image
     scale = min(width / image.shape[1], height / image.shape[0])

@@ -28,7 +28,7 @@ from .timestamps import Clock
 
 _log = logging.getLogger(__name__)
 
-# Containers whose header states the length, so that a file cut short can be told from one that ends. Others
+# Containers whose header states the length, so that a truncated file can be recognised. Others
 # take it from the last packet that is there.
 _LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi")
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
@@ -81,7 +81,7 @@ class _Reader:
         self._container.close()
 
     def pictures(self, start: float) -> Pictures:
-        """Upright BGR pictures from ``start`` seconds on, with their times."""
+        """Yield upright BGR images from ``start`` seconds on, with their times."""
         try:
             for frame, time in self._enter(start):
                 if time >= start:
@@ -237,7 +237,7 @@ def _open_container(media: Media, name: str, accelerator: HWAccel | None) -> Inp
 
 
 def _video_of(container: InputContainer, name: str) -> VideoStream:
-    """The first video stream that is not the cover picture of a song."""
+    """Return the first video stream that is not the cover image of an audio file."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if container.format.name == "tty" or not (streams or container.streams.audio):
         raise SourceError(f"{name}: no video in it, or damaged; {_WHOLE}")
@@ -249,7 +249,7 @@ def _video_of(container: InputContainer, name: str) -> VideoStream:
 
 
 def _info(container: InputContainer, stream: VideoStream, media: Media, name: str) -> SourceInfo:
-    """What the headers say; width and height come with the first frame."""
+    """Return the description of the headers; width and height come with the first frame."""
     duration = _duration(container, stream)
     rate = exact(stream.average_rate) or exact(stream.guessed_rate)
     sound = media if container.streams.audio else None
