@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from nasion.trainers.export.files.files import load_trained, write_model
+from nasion.trainers.export.files import load_trained, write_model
 
 from nasion.engines.select import open_runtime
 from nasion.tools.machine import machine, versions

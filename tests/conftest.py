@@ -85,7 +85,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An untrained landmark network and detector, small, as .onnx and .pt2, written by our own export."""
     torch = pytest.importorskip("torch")
 
-    from nasion.trainers.export.files.files import write_model
+    from nasion.trainers.export.files import write_model
 
     from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, LandmarkExport
     from nasion.trainers.networks.face_detector import DetectorConfig, DetectorExport, FaceDetector

@@ -49,22 +49,23 @@ def application() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error that was explained, 128 + n stopped by signal n."""
+    signals = Held()
     try:
-        with Held() as signals, signals.let(), Streams():
+        with signals, signals.let(), Streams():
             from .plain_logging import make_plain
 
             make_plain()
             _check_dependencies(sys.argv[1:] if arguments is None else arguments)
             application()(arguments)  # what takes time is imported in here, where signals are caught
-    except KeyboardInterrupt as interrupt:
-        ignore()  # the process ends: another signal would only spoil that
-        stopped = interrupt if isinstance(interrupt, Stopped) else Stopped(SIGINT)
-        tell(f"nasion: stopped by {stopped}")
-        sys.exit(stopped.status)
-    except NasionError as error:
-        sys.exit(f"nasion: {printable(error, lines=True)}")
-    except Exception as error:
-        text = explanation(error)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or signals.is_waiting:  # whatever an exception has become on its way
+            ignore()  # the process ends: another signal would only spoil that
+            stopped = error if isinstance(error, Stopped) else signals.take() or Stopped(SIGINT)
+            tell(f"nasion: stopped by {stopped}")
+            sys.exit(stopped.status)
+        if isinstance(error, NasionError):
+            sys.exit(f"nasion: {printable(error, lines=True)}")
+        text = explanation(error) if isinstance(error, Exception) else None
         if text is None:
             raise
         sys.exit(f"nasion: {printable(text)}")

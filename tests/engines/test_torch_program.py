@@ -130,7 +130,7 @@ def test_a_size_may_be_arithmetic_and_nothing_else(expression: str, fits: bool, 
 @pytest.mark.parametrize("name", ["pwc-heatmap-disc", "pwc-dan-disc", "rdfn", "rht-r"])
 def test_what_nasion_export_writes_is_allowed(name: str, tmp_path: Path) -> None:
     """With these four, all operators and layouts that networks of the recipes have."""
-    from nasion.trainers.export.files.files import write_model
+    from nasion.trainers.export.files import write_model
 
     learner = all_recipes()[name].build(Options(size=64, width=1 / 32)).eval()
     path = tmp_path / "network.pt2"

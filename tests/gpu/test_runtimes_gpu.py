@@ -59,7 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def exported(name: str, folder: Path) -> Path:
     """Write a small network of a system as .onnx and .pt2."""
     network, spec = built(name)
-    from nasion.trainers.export.files.files import write_model
+    from nasion.trainers.export.files import write_model
 
     for suffix in ("onnx", "pt2"):
         write_model(network, spec, folder / f"{name}.{suffix}")
@@ -72,7 +72,7 @@ def built(name: str) -> tuple[nn.Module, Spec]:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install 'nasion[train]'")
     import torch
-    from nasion.trainers.export.files.files import source
+    from nasion.trainers.export.files import source
 
     from nasion.trainers.networks import resnet
     from nasion.trainers.training.recipes import Options
@@ -161,7 +161,7 @@ def test_tensorrt_in_float16_agrees_with_the_cpu(
 ) -> None:
     need_plugins(name, monkeypatch)
     network, spec = built(name)
-    from nasion.trainers.export.files.files import write_model
+    from nasion.trainers.export.files import write_model
 
     path = tmp_path / f"{name}-fp16.onnx"
     write_model(network, spec, path, fp16=True)

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.export.files.files import write_model
+from nasion.trainers.export.files import write_model
 from torch import nn
 
 from nasion.engines.errors import ModelError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from nasion.trainers.export.files.compiled_operators import compiled_operators
-from nasion.trainers.export.files.files import example
+from nasion.trainers.export.files import example
 from nasion.trainers.export.files.operators import location_reweight, multi_level_roi_align
 
 from nasion.engines.errors import NasionError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.export.files.files import absorb_std, example, photographs, worst_difference, write_model
+from nasion.trainers.export.files import absorb_std, example, photographs, worst_difference, write_model
 from nasion.trainers.export.files.operators import as_nodes, location_reweight
 from torch import Tensor, nn
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nasion.trainers.export.files.files import compare, example, write_model
+from nasion.trainers.export.files import compare, example, write_model
 from nasion.trainers.export.files.fp16 import HalfPrecision
 from nasion.trainers.export.files.nodes import attributes_of
 from onnx import TensorProto

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.export.files.files import example, worst_difference, write_model
+from nasion.trainers.export.files import example, worst_difference, write_model
 from torch import Tensor, nn
 
 from nasion.engines.spec import Spec

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.export.files.files import example, write_model
+from nasion.trainers.export.files import example, write_model
 from torch import Tensor
 
 from nasion.engines.errors import NasionError

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.export.files.files import example, worst_difference, write_model
+from nasion.trainers.export.files import example, worst_difference, write_model
 from torch import Tensor
 from torch.utils.data import default_collate
 

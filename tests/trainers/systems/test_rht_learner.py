@@ -10,7 +10,7 @@ import pytest
 import torch
 from nasion.trainers.evaluation.tracking.references import PairedItem
 from nasion.trainers.evaluation.tracking.tables import TABLES
-from nasion.trainers.export.files.files import example, worst_difference, write_model
+from nasion.trainers.export.files import example, worst_difference, write_model
 from torch import Tensor
 from torch.utils.data import default_collate
 

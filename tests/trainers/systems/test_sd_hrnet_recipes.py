@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.export.files.files import example
+from nasion.trainers.export.files import example
 
 from nasion.engines.errors import NasionError
 from nasion.trainers.checkpoint import TrainingError
