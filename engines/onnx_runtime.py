@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from .closing import Closing
-from .errors import DeviceError, ModelError, RuntimeUnavailable, foreign, printable
+from .errors import DeviceError, ModelError, RuntimeUnavailable, foreign, lacks_memory, printable
 from .runtime import gpu_number
 from .spec import METADATA_KEY, Outputs, Spec, Tensor
 
@@ -38,6 +38,7 @@ class OnnxRuntime(Closing):
         Raises:
             ModelError: the file cannot be parsed or carries no spec.
             RuntimeUnavailable: a GPU was asked for by name and cannot be used.
+            MemoryError: there is not enough memory.
         """
         self.device, self.reason = "cpu", "asked for: onnx"
         self._session: Any = None
@@ -90,6 +91,7 @@ class OnnxRuntime(Closing):
         Raises:
             DeviceError: the GPU failed. They are not run on the CPU instead.
             ModelError: the network fails, or its outputs are not those of its task.
+            MemoryError: there is not enough memory.
         """
         if self._session is None:
             raise ModelError("this runtime is closed; open it again")
@@ -100,6 +102,7 @@ class OnnxRuntime(Closing):
                 f"ONNX Runtime failed on {self.device}: {foreign(error)}; or run on --device cpu"
             ) from error
         except Exception as error:  # its errors have no common type
+            _check_memory(error)
             raise ModelError(
                 f"ONNX Runtime cannot run model {self.spec.name!r} on images of shape {images.shape} "
                 f"({foreign(error)}); give other images, or export the model again"
@@ -128,9 +131,21 @@ def _session(path: Path, threads: int, providers: list[Any]) -> Any:
         # what fails on a GPU must not go on elsewhere without a word
         return _ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:
+        if providers == [CPU]:  # what a GPU lacks may be there on the CPU
+            _check_memory(error)
         raise ModelError(
             f"{path}: ONNX Runtime cannot load it ({foreign(error)}); export or download it again"
         ) from error
+
+
+def _check_memory(error: Exception) -> None:
+    """See that it is not for want of memory that something failed: then nothing is wrong with the model.
+
+    Raises:
+        MemoryError: it is.
+    """
+    if lacks_memory(error):
+        raise MemoryError(f"ONNX Runtime: {foreign(error)}") from error
 
 
 def describe() -> str:

@@ -277,7 +277,7 @@ def _remind(came: _Signal) -> None:
 def _send(number: int) -> None:
     main = threading.main_thread().ident
     if sys.platform == "win32" or main is None:
-        interrupt_main(number)
+        interrupt_main(signal.Signals(number))
     else:
         signal.pthread_kill(main, number)  # wakes it where it waits
 

@@ -31,6 +31,9 @@ _COMMANDS = {
 }
 
 
+_ENOUGH = 1 << 30  # bytes of address space in which every library can be loaded
+
+
 def application() -> App:
     """The command line with its subcommands, each named by path and so imported only when it is called."""
     from cyclopts import App, Parameter
@@ -55,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from .plain_logging import make_plain
 
             make_plain()
-            _check_dependencies(sys.argv[1:] if arguments is None else arguments)
+            words = sys.argv[1:] if arguments is None else arguments
+            _check_dependencies(words)
+            _check_memory(words)
             application()(arguments)  # what takes time is imported in here, where signals are caught
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or signals.is_waiting:  # whatever an exception has become on its way
@@ -83,6 +88,29 @@ def _check_dependencies(words: Sequence[str]) -> None:
         problem = unsupported("cyclopts") if words[0] == "doctor" else unsupported()
         if problem:
             raise NasionError(problem)
+
+
+def _check_memory(words: Sequence[str]) -> None:
+    """Refuse to run a command where OpenCV would crash: it does while it is loaded, under a low limit on memory.
+
+    Raises:
+        NasionError: with the limit.
+    """
+    if not words or words[0] not in _COMMANDS or sys.platform == "win32":
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY or limit >= _ENOUGH:
+        return
+    import subprocess
+
+    trial = [sys.executable, "-c", "import numpy, cv2"]  # what it needs depends on how it was built
+    if subprocess.run(trial, capture_output=True, check=False).returncode < 0:
+        raise NasionError(
+            f"there is not enough memory: it is limited to {limit >> 20} MB (ulimit -v), with which OpenCV cannot be "
+            f"loaded; raise the limit to {_ENOUGH >> 20} MB or more"
+        )
 
 
 def explanation(error: Exception) -> str | None:

@@ -6,10 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...engines.closing import Closing
+from ...engines.output_paths import is_there, remove_if_empty
 
 
 class WholeFile(Closing):
-    """Bytes appended whole or not at all, and with the system at once: a killed process leaves what it wrote."""
+    """Bytes appended whole or not at all, and with the system at once: a killed process leaves what it wrote.
+
+    A new file in which nothing was written is removed when it is closed.
+    """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         """Open ``path`` and empty it, or ``append`` to what it holds.
@@ -17,6 +21,7 @@ class WholeFile(Closing):
         Raises:
             OSError: it cannot be written.
         """
+        self._path, self._is_new = path, not is_there(path)
         self._file = path.open("ab" if append else "wb", buffering=0)
         self._end = self._file.tell() if append else 0  # of what was written
         self._claimed = self._end  # end of the file: there may be room after what was written
@@ -58,6 +63,8 @@ class WholeFile(Closing):
         with self._file:
             if self._claimed > self._end:
                 self._file.truncate(self._end)
+        if self._is_new and not self._end:
+            remove_if_empty(self._path)
 
     def _put(self, data: bytes, place: int) -> None:
         if self._file.seekable():

@@ -138,6 +138,42 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(command, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@POSIX
+@pytest.mark.parametrize("output", ["--out x.mp4", "--out x.mkv", "--landmarks x.jsonl", "--landmarks x.csv"])
+def test_a_full_disk_leaves_no_empty_file_behind_unless_it_was_there_before(output, tmp_path):
+    command = f"cd '{tmp_path}'; ulimit -f 0; {{nasion}} track pattern:?seconds=0.2 --size 64x48 {output}"
+    status, errors, _ = shell(command)
+    assert status == 1, errors
+    assert "File too large" in errors
+    assert list(tmp_path.iterdir()) == []
+    path = tmp_path / output.split()[1]
+    path.touch()
+    status, errors, _ = shell(f"{command} --force")
+    assert status == 1, errors
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit on the address space, which other systems do not keep")
+@pytest.mark.parametrize("size", [300_000, 400_000, 500_000, 600_000, 700_000])
+def test_a_low_limit_on_memory_is_one_line_about_memory(size):
+    status, errors, _ = shell(f"ulimit -v {size}; {{nasion}} track pattern:?seconds=0.1")
+    if status:
+        assert status == 1, errors
+        assert errors.splitlines()[-1].startswith("nasion: there is not enough memory")
+        assert "ulimit -v" in errors
+        assert "download it again" not in errors
+
+
+def test_a_model_is_not_blamed_for_a_lack_of_memory(monkeypatch):
+    from nasion.engines import onnx_runtime
+
+    def full(*_, **__):
+        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Load model failed:std::bad_alloc")
+
+    monkeypatch.setattr(onnx_runtime._ort, "InferenceSession", full)
+    assert "there is not enough memory (ONNX Runtime: " in one_line(["track", "pattern:"])
+
+
 def test_a_training_without_room_is_one_line_and_keeps_its_last_checkpoint(tmp_path, monkeypatch):
     from nasion.engines.errors import SinkError
     from nasion.trainers import checkpoint
