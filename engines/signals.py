@@ -70,7 +70,7 @@ class _Signal:
 
     @property
     def is_raised(self) -> bool:
-        """True while its exception is on its way, or kept by somebody."""
+        """True while its exception exists: it is on its way, or kept."""
         return self._raised is not None and self._raised() is not None
 
     @property
@@ -155,7 +155,7 @@ class Held:
 
     @property
     def is_waiting(self) -> bool:
-        """True where a signal came that nobody has taken yet."""
+        """True where a signal came that is not taken yet."""
         return self._came is not None and not self._came.is_taken
 
     def take(self) -> Stopped | None:
@@ -184,7 +184,7 @@ class Held:
             raise self._came.made()
 
     def _drop(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """Say nothing of a signal that Python could not raise, and keep nothing of it: it is raised again."""
+        """Say nothing of a signal that Python could not raise, and keep no reference to it: it is raised again."""
         if not isinstance(unraisable.exc_value, Stopped):
             self._hook(unraisable)
 
@@ -223,7 +223,7 @@ class Held:
 
 
 class _Let:
-    """What ``Held.let`` returns."""
+    """A place where signals are let through; see ``Held.let``."""
 
     def __init__(self, held: Held) -> None:
         self._held = held

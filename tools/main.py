@@ -108,8 +108,8 @@ def _check_memory(words: Sequence[str]) -> None:
     trial = [sys.executable, "-c", "import numpy, cv2"]  # what it needs depends on how it was built
     if subprocess.run(trial, capture_output=True, check=False).returncode < 0:
         raise NasionError(
-            f"there is not enough memory: it is limited to {limit >> 20} MB (ulimit -v), with which OpenCV cannot be "
-            f"loaded; raise the limit to {_ENOUGH >> 20} MB or more"
+            f"there is not enough memory: OpenCV cannot be loaded in the {limit >> 20} MB that are allowed; raise the "
+            f"limit on it (ulimit -v) to {_ENOUGH >> 20} MB or more"
         )
 
 
