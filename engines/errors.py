@@ -31,6 +31,25 @@ def foreign(error: object) -> str:
     return printable(" ".join(str(error).split()), longest=LONGEST_MESSAGE)
 
 
+def extra_remedy(extra: str) -> str:
+    """Return how to install an extra of nasion."""
+    return f"install the extra {extra}: pip install 'nasion[{extra}]', or in a checkout pip install '.[{extra}]'"
+
+
+# as glibc, C++, FFmpeg, OpenCV, ONNX Runtime, Python and torch say it
+_NO_MEMORY = (
+    "failed to map segment", "bad_alloc", "bad alloc", "insufficient memory", "can't start new thread",
+    "cannot allocate memory", "can't allocate memory", "out of memory", "unable to allocate",
+    "failed to allocate memory",
+)  # fmt: skip
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether ``error``, of Python or any library, says that there is not enough memory."""
+    said = str(error).lower() if isinstance(error, Exception) else ""
+    return isinstance(error, MemoryError) or any(each in said for each in _NO_MEMORY)
+
+
 class NasionError(Exception):
     """Base class of errors the user can fix: a wrong path, a missing extra, a damaged file."""
 
@@ -59,5 +78,5 @@ class MissingExtra(NasionError):
     """An optional package that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        """Name the missing ``package``, the ``extra`` that installs it and the ``purpose`` it serves."""
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'nasion[{extra}]'")
+        """Name the missing ``package``, the ``extra`` that brings it and what it is needed for."""
+        super().__init__(f"{purpose} needs {package}, which is not installed; {extra_remedy(extra)}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from .closing import Closing
-from .errors import DeviceError, ModelError, RuntimeUnavailable, foreign, printable
+from .errors import DeviceError, ModelError, RuntimeUnavailable, foreign, lacks_memory, printable
 from .runtime import gpu_number
 from .spec import METADATA_KEY, Outputs, Spec, Tensor
 
@@ -42,6 +42,7 @@ class OnnxRuntime(Closing):
         Raises:
             ModelError: the file cannot be parsed or has no spec.
             RuntimeUnavailable: a GPU was requested by name and cannot be used.
+            MemoryError: there is not enough memory.
         """
         self.device, self.reason = "cpu", "asked for: onnx"
         self._session: Any = None
@@ -94,6 +95,7 @@ class OnnxRuntime(Closing):
         Raises:
             DeviceError: the GPU failed. There is no fallback to the CPU.
             ModelError: the network fails, or its outputs do not match its task.
+            MemoryError: there is not enough memory.
         """
         if self._session is None:
             raise ModelError("this runtime is closed; open it again")
@@ -104,6 +106,7 @@ class OnnxRuntime(Closing):
                 f"ONNX Runtime failed on {self.device}: {foreign(error)}; or run on --device cpu"
             ) from error
         except Exception as error:  # ONNX Runtime's errors have no common base class
+            _check_memory(error)
             raise ModelError(
                 f"ONNX Runtime cannot run model {self.spec.name!r} on images of shape {images.shape} "
                 f"({foreign(error)}); give other images, or export the model again"
@@ -132,9 +135,21 @@ def _session(path: Path, threads: int, providers: list[Any]) -> Any:
         # a failure on a GPU must not silently continue on the CPU
         return _ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:
+        if providers == [CPU]:  # what a GPU lacks may be there on the CPU
+            _check_memory(error)
         raise ModelError(
             f"{path}: ONNX Runtime cannot load it ({foreign(error)}); export or download it again"
         ) from error
+
+
+def _check_memory(error: Exception) -> None:
+    """Raise MemoryError if ``error`` says that memory ran out: then the model is not at fault.
+
+    Raises:
+        MemoryError: memory ran out.
+    """
+    if lacks_memory(error):
+        raise MemoryError(f"ONNX Runtime: {foreign(error)}") from error
 
 
 def describe() -> str:

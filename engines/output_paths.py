@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from stat import S_ISDIR
 
-from .errors import NasionError, SinkError
+from .errors import NasionError, SinkError, lacks_memory
 from .signals import Held
 
 _REMEDIES = {
@@ -51,9 +51,25 @@ def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         if not isinstance(error, OSError):  # an error of FFmpeg may carry the system's number all the same
-            error = OSError(getattr(error, "errno", None) or 0, getattr(error, "strerror", None) or str(error))
+            number = errno.ENOMEM if lacks_memory(error) else getattr(error, "errno", None) or 0
+            error = OSError(number, getattr(error, "strerror", None) or str(error))
         known = told(error, otherwise="check the space and the memory that are left")
         raise SinkError(f"cannot write {str(path)!r}: {known}") from error
+
+
+def is_there(path: Path) -> bool:
+    """Return whether ``path`` exists, or may exist: where the system does not say."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove a file that was made by this run and holds nothing: with it, the next one would need ``--force``."""
+    with suppress(OSError):
+        if path.is_file() and path.stat().st_size == 0:
+            path.unlink()
 
 
 def write_file(path: Path, content: bytes | str) -> None:

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import monotonic
+from _thread import interrupt_main, start_new_thread
+from contextlib import suppress
+from time import monotonic, sleep
+from weakref import ref
 
 TYPE_CHECKING = False  # as type checkers know it: the command takes the signals before it imports anything else
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
     from typing import Any, Self
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGVTALRM")
-SIGNALS: tuple[signal.Signals, ...] = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_NAMES = (
+    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGVTALRM",
+    "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT", "SIGTRAP", "SIGSYS",
+)  # fmt: skip
+_REAL_TIME = range(signal.SIGRTMIN, signal.SIGRTMAX + 1) if sys.platform == "linux" else range(0)
+SIGNALS: tuple[int, ...] = (*(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name)), *_REAL_TIME)
 """All signals of this system that end a process, can be caught and report no crash."""
 
 PATIENCE = 10.0
 """Seconds after the first signal from which on another one is no longer held back."""
+
+_PAUSE = 0.02  # seconds between two attempts to deliver a signal
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, for example ``SIGTERM`` or ``SIGRTMIN+3``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Python has no names for the real-time signals between the first and the last
+        return f"SIGRTMIN+{number - _REAL_TIME.start}"
 
 
 class Stopped(KeyboardInterrupt):
@@ -36,34 +53,76 @@ class Stopped(KeyboardInterrupt):
 
     def __str__(self) -> str:
         """Name the signal as people know it."""
-        return "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+        return "Ctrl-C" if self.number == signal.SIGINT else signal_name(self.number)
+
+
+class _Signal:
+    """A signal that came, known to every ``Held`` that is entered.
+
+    It counts as raised only as long as its exception exists. Python and C libraries drop exceptions in places, such as
+    callbacks of weak references; then it is raised again.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number, self.since = number, monotonic()
+        self.is_taken = self.is_reminder = self.has_reminder = False
+        self._raised: ref[Stopped] | None = None
+
+    @property
+    def is_raised(self) -> bool:
+        """True while its exception exists: it is on its way, or kept."""
+        return self._raised is not None and self._raised() is not None
+
+    @property
+    def waits(self) -> bool:
+        """True where it must still be raised."""
+        return not self.is_taken and not self.is_raised
+
+    def made(self) -> Stopped:
+        """Return its exception, to be raised; the caller keeps it in no variable, which would keep it alive."""
+        stopped = Stopped(self.number)
+        self._raised, self.since = ref(stopped), monotonic()
+        return stopped
 
 
 class Held:
     """Holds the signals back while entered; one that came is delivered to the handler before at the end.
 
-    ``let`` marks the places where a signal may be raised meanwhile. It is raised once: what is done to close the
-    files is not interrupted by a second one, unless it comes more than ``PATIENCE`` seconds after the first.
+    ``let`` marks the places where a signal may be raised meanwhile, but never within an import, which it would break:
+    it is raised soon after. It is raised until it has been taken: by ``take``, or by leaving the outermost ``Held``
+    with its exception. What is done to close the files is not interrupted by a second signal, unless it comes more
+    than ``PATIENCE`` seconds after the first.
 
     Nothing changes outside the main thread, where Python delivers no signals, and for signals that the process
     ignores, as under ``nohup``.
     """
 
+    _innermost: Held | None = None
+
     def __init__(self) -> None:
         """Hold nothing until entered."""
         self._before: dict[int, Any] = {}
-        self._number: int | None = None
-        self._since = 0.0
-        self._is_open = self._is_raised = False
+        self._outer: Held | None = None
+        self._came: _Signal | None = None
+        self._is_entered = self._is_open = False
+        self._imports = 0  # under way where signals are let through
+        self._hook: Callable[[sys.UnraisableHookArgs], Any] = sys.__unraisablehook__
 
     def __enter__(self) -> Self:
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
+            self._outer = outer = Held._innermost
             try:
                 for number in SIGNALS:
                     if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None):
                         self._before[number] = handler
                         signal.signal(number, self._handle)
+                if self._came is None and outer is not None and outer.is_waiting:
+                    self._came = outer._came
+                if outer is None:
+                    self._hook = sys.unraisablehook
+                    sys.unraisablehook = self._drop
+                Held._innermost, self._is_entered = self, True
             except BaseException:  # a signal came meanwhile
                 self._give_back()
                 raise
@@ -73,38 +132,61 @@ class Held:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the signals back, and deliver one that waits."""
+        if not self._is_entered:
+            return
+        self._is_entered = self._is_open = False
+        with _reminding:  # from here on no reminder is sent to this one
+            Held._innermost = self._outer
+        if self._outer is None and sys.unraisablehook == self._drop:
+            sys.unraisablehook = self._hook
         self._give_back()
-        if self._number is not None and not self._is_raised:
-            self._is_raised = True
-            signal.raise_signal(self._number)
+        if self._came is None or not self._came.waits:
+            return
+        if self._outer is None:
+            self._came.is_taken = True
+            signal.raise_signal(self._came.number)
+        elif self._outer._is_open:
+            raise self._came.made()
 
     @property
     def asked(self) -> bool:
         """True once a signal came."""
-        return self._number is not None
+        return self._came is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """True where a signal came that is not taken yet."""
+        return self._came is not None and not self._came.is_taken
 
     def take(self) -> Stopped | None:
         """Return the signal that came, to be raised by the caller; it is not delivered again."""
-        if self._number is None:
+        if self._came is None:
             return None
-        self._is_raised = True
-        return Stopped(self._number)
+        self._came.is_taken, self._is_open = True, False
+        return Stopped(self._came.number)
 
-    @contextmanager
-    def let(self) -> Iterator[None]:
-        """Let a signal through during the ``with`` statement, and at its beginning one that came before.
+    def let(self) -> _Let:
+        """Let a signal through during the ``with`` statement; at its beginning and end, one that waits.
 
         Raises:
             Stopped: there is one.
         """
-        self._is_open = True
-        try:
-            if self._number is not None and not self._is_raised:
-                self._is_open, self._is_raised = False, True
-                raise Stopped(self._number)
-            yield
-        finally:
-            self._is_open = False
+        return _Let(self)
+
+    def _open(self, imports: int) -> None:
+        self._imports, self._is_open = imports, self._is_entered
+        if self._is_open and self._came is not None and self._came.waits:
+            raise self._came.made()
+
+    def _shut(self, *, is_whole: bool) -> None:
+        was_open, self._is_open = self._is_open, False
+        if was_open and self._came is not None and (self._came.waits or (is_whole and self.is_waiting)):
+            raise self._came.made()
+
+    def _drop(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Say nothing of a signal that Python could not raise, and keep no reference to it: it is raised again."""
+        if not isinstance(unraisable.exc_value, Stopped):
+            self._hook(unraisable)
 
     def _give_back(self) -> None:
         try:
@@ -117,13 +199,87 @@ class Held:
                 self._give_back()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._number is None:
-            self._number, self._since = number, monotonic()
-        elif monotonic() - self._since > PATIENCE:
-            self._is_open = True
+        came, is_late = self._came, False
+        if came is None or (came.is_taken and self._is_open):
+            came = _Signal(number)
+            for held in self._and_outer():
+                held._came = came
+        elif came.is_reminder:
+            came.is_reminder = False
+        else:
+            is_late = monotonic() - came.since > PATIENCE
         if self._is_open:
-            self._is_open, self._is_raised, self._since = False, True, monotonic()
-            raise Stopped(self._number)
+            _start_reminding(came)
+            if came.waits and _imports(frame) <= self._imports:
+                raise came.made()
+        if is_late:
+            raise came.made()
+
+    def _and_outer(self) -> Iterator[Held]:
+        held: Held | None = self
+        while held is not None:
+            yield held
+            held = held._outer
+
+
+class _Let:
+    """A place where signals are let through; see ``Held.let``."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+
+    def __enter__(self) -> None:
+        try:
+            self._held._open(_imports(sys._getframe()))
+        except BaseException:
+            self._held._is_open = False
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held._shut(is_whole=kind is None)
+
+
+def _imports(frame: FrameType | None) -> int:
+    """Return how many frames of Python's import system are on the stack."""
+    found = 0
+    while frame is not None:
+        found += frame.f_code.co_filename.startswith("<frozen importlib")
+        frame = frame.f_back
+    return found
+
+
+_reminding = threading.Lock()  # held while a reminder is sent; a handler never takes it
+
+
+def _start_reminding(came: _Signal) -> None:
+    """Start the thread that sees to it that a signal is raised; where there is no room for one, ``let`` still does."""
+    if not came.has_reminder:
+        came.has_reminder = True
+        with suppress(RuntimeError, MemoryError):
+            start_new_thread(_remind, (came,))  # threading takes locks, and this is called in a signal handler
+
+
+def _remind(came: _Signal) -> None:
+    """Send a signal to the main thread again and again until it is taken, while it could be raised and is not."""
+    while True:
+        sleep(_PAUSE)
+        with _reminding:
+            held = Held._innermost
+            if held is None or held._came is not came or came.is_taken:
+                return
+            if held._is_open and came.waits:
+                came.is_reminder = True
+                _send(came.number)
+
+
+def _send(number: int) -> None:
+    main = threading.main_thread().ident
+    if sys.platform == "win32" or main is None:
+        interrupt_main(signal.Signals(number))
+    else:
+        signal.pthread_kill(main, number)  # wakes it where it waits
 
 
 def ignore() -> None:

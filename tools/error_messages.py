@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from ..engines.errors import extra_remedy, lacks_memory
 from ..engines.output_paths import told
 from .dependencies import EXTRAS
 
@@ -20,18 +21,11 @@ _MISSING = re.compile(
     r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object|Error loading shared library (lib[\w.+-]+\.so[\w.]*)"
 )
 
-# as glibc, C++, OpenCV, Python and torch say it
-_NO_MEMORY = re.compile(
-    r"failed to map segment|bad.alloc|insufficient memory|can't start new thread|(cannot|can't) allocate memory"
-    r"|out of memory|unable to allocate",
-    re.IGNORECASE,
-)
-
 
 def explained(error: Exception) -> str | None:
     """Return what is wrong and what to do, or None for an error that is a defect of ours."""
     for cause in _causes(error):
-        if isinstance(cause, MemoryError) or (isinstance(cause, Exception) and _NO_MEMORY.search(str(cause))):
+        if lacks_memory(cause):
             said = f" ({str(cause).strip().splitlines()[0]})" if str(cause).strip() else ""
             return f"there is not enough memory{said}; close other programs, or raise the limit on it (ulimit -v)"
     if isinstance(error, OSError):
@@ -62,7 +56,7 @@ def import_remedy(error: ImportError) -> str | None:
             continue
         if isinstance(cause, ModuleNotFoundError):
             if package in EXTRAS:
-                return f"the package {package} is not installed: pip install 'nasion[{EXTRAS[package]}]'"
+                return f"the package {package} is not installed; {extra_remedy(EXTRAS[package])}"
             return f"the package {package} is not installed; 'nasion doctor' says what to install"
         said = str(cause).strip().splitlines()[0]
         return (

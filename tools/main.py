@@ -31,6 +31,9 @@ _COMMANDS = {
 }
 
 
+_ENOUGH = 1 << 30  # bytes of address space in which every library can be loaded
+
+
 def application() -> App:
     """The command line with its subcommands, each named by path and so imported only when it is called."""
     from cyclopts import App, Parameter
@@ -49,22 +52,25 @@ def application() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error that was explained, 128 + n stopped by signal n."""
+    signals = Held()
     try:
-        with Held() as signals, signals.let(), Streams():
+        with signals, signals.let(), Streams():
             from .plain_logging import make_plain
 
             make_plain()
-            _check_dependencies(sys.argv[1:] if arguments is None else arguments)
+            words = sys.argv[1:] if arguments is None else arguments
+            _check_dependencies(words)
+            _check_memory(words)
             application()(arguments)  # what takes time is imported in here, where signals are caught
-    except KeyboardInterrupt as interrupt:
-        ignore()  # the process ends: another signal would only spoil that
-        stopped = interrupt if isinstance(interrupt, Stopped) else Stopped(SIGINT)
-        tell(f"nasion: stopped by {stopped}")
-        sys.exit(stopped.status)
-    except NasionError as error:
-        sys.exit(f"nasion: {printable(error, lines=True)}")
-    except Exception as error:
-        text = explanation(error)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or signals.is_waiting:  # whatever an exception has become on its way
+            ignore()  # the process ends: another signal would only spoil that
+            stopped = error if isinstance(error, Stopped) else signals.take() or Stopped(SIGINT)
+            tell(f"nasion: stopped by {stopped}")
+            sys.exit(stopped.status)
+        if isinstance(error, NasionError):
+            sys.exit(f"nasion: {printable(error, lines=True)}")
+        text = explanation(error) if isinstance(error, Exception) else None
         if text is None:
             raise
         sys.exit(f"nasion: {printable(text)}")
@@ -82,6 +88,29 @@ def _check_dependencies(words: Sequence[str]) -> None:
         problem = unsupported("cyclopts") if words[0] == "doctor" else unsupported()
         if problem:
             raise NasionError(problem)
+
+
+def _check_memory(words: Sequence[str]) -> None:
+    """Refuse to run a command where OpenCV would crash: it does while it is loaded, under a low limit on memory.
+
+    Raises:
+        NasionError: with the limit.
+    """
+    if not words or words[0] not in _COMMANDS or sys.platform == "win32":
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY or limit >= _ENOUGH:
+        return
+    import subprocess
+
+    trial = [sys.executable, "-c", "import numpy, cv2"]  # what it needs depends on how it was built
+    if subprocess.run(trial, capture_output=True, check=False).returncode < 0:
+        raise NasionError(
+            f"there is not enough memory: OpenCV cannot be loaded in the {limit >> 20} MB that are allowed; raise the "
+            f"limit on it (ulimit -v) to {_ENOUGH >> 20} MB or more"
+        )
 
 
 def explanation(error: Exception) -> str | None:

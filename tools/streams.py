@@ -54,6 +54,8 @@ class Streams:
         lost = _flush()
         if isinstance(error, OSError) and error.filename is None and error.errno in _OF_WRITING:
             lost = error  # of a stream: errors of our files have names
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            lost = error.__context__  # rich, which prints help and tables, turns it into an exit with status 1
         if isinstance(lost, BrokenPipeError) and (kind is None or issubclass(kind, SystemExit | BrokenPipeError)):
             raise SystemExit(_BROKEN_PIPE) from None
         if lost is not None and (kind is None or issubclass(kind, SystemExit | OSError)):

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..errors import RuntimeUnavailable
+from ..errors import RuntimeUnavailable, extra_remedy
 from ..operators import library as plugins
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _MODULES: dict[Kind, tuple[str, ...]] = {
     "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 _INSTALL: dict[Kind, str] = {
-    "tensorrt": "pip install 'nasion[tensorrt]'",
+    "tensorrt": extra_remedy("tensorrt"),
     "tensorrt-rtx": "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings onnx",
 }
 OLDEST = (10, 7)

@@ -17,6 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from ...engines.errors import SinkError
+from ...engines.output_paths import is_there, remove_if_empty
 from ..drawing import Draw, draw
 from ..faces import Face, Frame, Image
 from ..sources.base import SourceInfo
@@ -76,7 +77,7 @@ class VideoSink(Sink):
         self._path, self._info, self._draw = path, info, draw
         self._options = {"crf": str(crf), "preset": preset, "g": "60"}
         self._file: _VideoFile | None = None
-        self._is_closed = False
+        self._is_new = self._is_closed = False
 
     def write(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Encode one frame.
@@ -88,16 +89,21 @@ class VideoSink(Sink):
             raise closed(self._path)
         with writing(self._path, FFmpegError):
             if self._file is None:
+                self._is_new = not is_there(self._path)
                 self._file = _VideoFile(self._path, self._info, frame, self._options)
             self._file.write(self._draw(frame.image, faces), frame.time)
 
     def close(self) -> None:
         """Finish the file; calling it again does nothing."""
         self._is_closed = True
-        if self._file is not None:
-            file, self._file = self._file, None
-            with writing(self._path, FFmpegError):
-                file.close()
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                with writing(self._path, FFmpegError):
+                    file.close()
+        finally:
+            if self._is_new:
+                remove_if_empty(self._path)
 
 
 class ImageSink(Sink):

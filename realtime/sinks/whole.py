@@ -6,12 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...engines.closing import Closing
+from ...engines.output_paths import is_there, remove_if_empty
 
 
 class WholeFile(Closing):
     """File to which each piece is appended completely or not at all.
 
     Writes are unbuffered, so a killed process leaves everything that it wrote.
+
+    A new file in which nothing was written is removed when it is closed.
     """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
@@ -20,6 +23,7 @@ class WholeFile(Closing):
         Raises:
             OSError: the file cannot be written.
         """
+        self._path, self._is_new = path, not is_there(path)
         self._file = path.open("ab" if append else "wb", buffering=0)
         self._end = self._file.tell() if append else 0  # end of the written data
         self._claimed = self._end  # end of the file, which may include reserved space after the data
@@ -61,6 +65,8 @@ class WholeFile(Closing):
         with self._file:
             if self._claimed > self._end:
                 self._file.truncate(self._end)
+        if self._is_new and not self._end:
+            remove_if_empty(self._path)
 
     def _put(self, data: bytes, place: int) -> None:
         if self._file.seekable():

@@ -171,7 +171,8 @@ def test_a_missing_package_is_named():
 @pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("h5py", "train"), ("pyarrow", "parquet")])
 def test_a_missing_package_of_an_extra_is_named_with_the_extra(package, extra):
     error = ModuleNotFoundError(f"No module named '{package}'", name=package)
-    assert import_remedy(error) == f"the package {package} is not installed: pip install 'nasion[{extra}]'"
+    remedy = f"install the extra {extra}: pip install 'nasion[{extra}]', or in a checkout pip install '.[{extra}]'"
+    assert import_remedy(error) == f"the package {package} is not installed; {remedy}"
 
 
 def test_an_opencv_without_its_libraries_is_explained_by_the_command(tmp_path):

@@ -138,6 +138,42 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(command, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@POSIX
+@pytest.mark.parametrize("output", ["--out x.mp4", "--out x.mkv", "--landmarks x.jsonl", "--landmarks x.csv"])
+def test_a_full_disk_leaves_no_empty_file_behind_unless_it_was_there_before(output, tmp_path):
+    command = f"cd '{tmp_path}'; ulimit -f 0; {{nasion}} track pattern:?seconds=0.2 --size 64x48 {output}"
+    status, errors, _ = shell(command)
+    assert status == 1, errors
+    assert "File too large" in errors
+    assert list(tmp_path.iterdir()) == []
+    path = tmp_path / output.split()[1]
+    path.touch()
+    status, errors, _ = shell(f"{command} --force")
+    assert status == 1, errors
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit on the address space, which other systems do not keep")
+@pytest.mark.parametrize("size", [300_000, 500_000, 600_000, 700_000])
+def test_a_low_limit_on_memory_is_one_line_about_memory(size):
+    status, errors, _ = shell(f"ulimit -v {size}; {{nasion}} track pattern:?seconds=0.1")
+    if status:
+        assert status == 1, errors
+        assert errors.splitlines()[-1].startswith("nasion: there is not enough memory")
+        assert "ulimit -v" in errors
+        assert "download it again" not in errors
+
+
+def test_a_model_is_not_blamed_for_a_lack_of_memory(monkeypatch):
+    from nasion.engines import onnx_runtime
+
+    def full(*_, **__):
+        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Load model failed:std::bad_alloc")
+
+    monkeypatch.setattr(onnx_runtime._ort, "InferenceSession", full)
+    assert "there is not enough memory (ONNX Runtime: " in one_line(["track", "pattern:"])
+
+
 def test_a_training_without_room_is_one_line_and_keeps_its_last_checkpoint(tmp_path, monkeypatch):
     from nasion.engines.errors import SinkError
     from nasion.trainers import checkpoint
@@ -168,8 +204,9 @@ def test_too_little_memory_is_said_to_be_that(tmp_path):
 
 
 @POSIX
-def test_a_reader_that_has_gone_ends_a_command_in_silence():
-    status, errors, _ = shell("set -o pipefail; {nasion} networks | true")
+@pytest.mark.parametrize("command", ["networks", "doctor", "doctor --json", "--help", "track --help"])
+def test_a_reader_that_has_gone_ends_a_command_in_silence(command):
+    status, errors, _ = shell(f"set -o pipefail; {{nasion}} {command} | true")
     assert (status, errors) == (141, "")
 
 
@@ -192,7 +229,7 @@ def test_a_closed_stream_leads_nowhere_and_never_into_a_file(closed, tmp_path):
     faces = tmp_path / "faces.jsonl"
     status, _, _ = shell(f"{{nasion}} track pattern:?seconds=0.2 --landmarks {faces} {closed}")
     assert status == 0
-    assert [json.loads(line)["frame"] for line in faces.read_text().splitlines()] == list(range(6))
+    assert [json.loads(line)["frame"] for line in faces.read_text().splitlines()[1:]] == list(range(6))
     assert shell("{nasion} track nowhere.mp4 2>&-")[0] == 1
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from nasion.engines import signals
 from nasion.engines.output_paths import write_file
-from nasion.engines.signals import SIGNALS, Held, Stopped
+from nasion.engines.signals import SIGNALS, Held, Stopped, signal_name
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 
 from ..conftest import ROOT
@@ -141,6 +141,24 @@ def test_ctrl_c_is_clean_from_the_first_import_on(tmp_path):
         assert (done.returncode, done.stderr) == (130, "nasion: stopped by Ctrl-C\n")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_signal_during_an_import_ends_the_command_with_its_status_and_one_line(tmp_path):
+    folder = tmp_path / "onnxruntime"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "import signal\nfrom _weakref import ref\n"
+        "class Thing: pass\n"
+        "thing = Thing()\n"
+        "watch = ref(thing, lambda _: signal.raise_signal(signal.SIGHUP))\n"  # as import locks have them
+        "del thing\n"
+        "raise ImportError('initialization failed')\n"
+    )
+    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
+    done = run("track", "pattern:", "--out", tmp_path / "x.mp4", env={**ENVIRONMENT, "PYTHONPATH": path})
+    assert (done.returncode, done.stderr) == (129, "nasion: stopped by SIGHUP\n")
+    assert not (tmp_path / "x.mp4").exists()
+
+
 def test_next_to_nothing_is_loaded_before_signals_are_caught():
     script = (
         "import re, sys\n"  # as in the script that pip makes
@@ -156,7 +174,7 @@ def test_next_to_nothing_is_loaded_before_signals_are_caught():
 # --- signals held back
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda each: each.name)
+@pytest.mark.parametrize("number", SIGNALS, ids=signal_name)
 def test_a_signal_waits_for_the_end_and_then_goes_to_the_handler_before(number):
     got = []
     before = signal.signal(number, lambda number, _: got.append(number))
@@ -198,10 +216,85 @@ def test_a_signal_that_came_before_is_raised_at_the_next_place():
 
 def test_another_signal_much_later_does_not_wait(monkeypatch):
     monkeypatch.setattr(signals, "PATIENCE", -1.0)
-    with Held():
+    with Held() as held:
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(Stopped):
             signal.raise_signal(signal.SIGTERM)
+        held.take()
+
+
+class Dropping:
+    """Python drops what is raised as it goes."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        signal.raise_signal(self.number)
+
+
+def test_a_signal_whose_exception_is_dropped_is_raised_again():
+    with Held() as held:
+        with pytest.raises(Stopped, match="SIGTERM"), held.let():  # noqa: PT012
+            thing = Dropping(signal.SIGTERM)
+            del thing
+            time.sleep(30)  # the second attempt wakes it
+            pytest.fail("it is lost")
+        held.take()
+        with held.let():
+            pass
+
+
+def test_a_signal_that_was_dropped_is_raised_at_the_end_at_the_latest(monkeypatch):
+    monkeypatch.setattr(signals, "_PAUSE", 60)
+    with Held() as outer:
+        with pytest.raises(Stopped, match="SIGTERM") as stopped, outer.let(), Held() as held:  # noqa: PT012
+            thing = Dropping(signal.SIGTERM)
+            del thing
+            assert held.asked
+        assert stopped.value.status == 143
+        outer.take()
+        with pytest.raises(Stopped, match="SIGHUP"), outer.let():  # noqa: PT012
+            thing = Dropping(signal.SIGHUP)
+            del thing
+        outer.take()
+
+
+def test_a_signal_that_an_outer_one_got_is_known_within():
+    with Held() as outer:
+        signal.raise_signal(signal.SIGTERM)
+        with Held() as held:
+            assert held.asked
+            assert isinstance(held.take(), Stopped)
+        assert not outer.is_waiting
+        with Held() as held:
+            assert not held.asked
+
+
+def test_an_import_is_not_interrupted_and_the_signal_comes_right_after_it(tmp_path, monkeypatch):
+    (tmp_path / "slow_import.py").write_text(
+        "import signal\nsignal.raise_signal(signal.SIGTERM)\nfor _ in range(100_000): pass\nis_whole = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Held() as held:
+        with pytest.raises(Stopped, match="SIGTERM"), held.let():  # noqa: PT012
+            import slow_import
+
+            time.sleep(30)
+            pytest.fail("it is lost")
+        held.take()
+    assert slow_import.is_whole
+
+
+def test_the_names_of_signals():
+    assert {"SIGINT", "SIGTERM"} <= set(map(signal_name, SIGNALS))
+    if sys.platform == "linux":
+        found = set(map(signal_name, SIGNALS))
+        assert {"SIGPROF", "SIGPWR", "SIGSTKFLT", "SIGTRAP", "SIGSYS", "SIGRTMIN", "SIGRTMIN+1", "SIGRTMAX"} <= found
+        assert {"SIGIO", "SIGPOLL"} & found
+        kept = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGCHLD", "SIGWINCH", "SIGURG", "SIGCONT"}
+        assert not found & {*kept, "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGPIPE", "SIGKILL", "SIGSTOP"}
+    assert str(Stopped(signal.SIGTERM)) == "SIGTERM"
 
 
 def test_an_ignored_signal_stays_ignored():

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Literal
 
-from ...engines.errors import NasionError, printable
+from ...engines.errors import NasionError, extra_remedy, printable
 from ..dependencies import DEPENDENCIES, EXTRAS, unsupported
 
 State = Literal["ok", "absent", "broken"]
@@ -143,7 +143,7 @@ def _optional(distribution: str, extra: str) -> Finding:
     try:
         return Finding("package", distribution, "ok", metadata.version(distribution))
     except metadata.PackageNotFoundError:
-        remedy = f"for {_PURPOSES[extra]}: pip install 'nasion[{extra}]'"
+        remedy = f"for {_PURPOSES[extra]} {extra_remedy(extra)}"
         return Finding("package", distribution, "absent", "not installed", remedy)
 
 

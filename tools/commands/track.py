@@ -102,7 +102,9 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
         pipeline = stack.enter_context(Pipeline(opened, tracker))
         with Held() as signals:  # from the first write to the end of the last
             trouble = _follow(pipeline, sinks, summary, signals)
-            trouble = _close(stack) or trouble or signals.take()
+            late = _close(stack)
+            stopped = signals.take()  # in any case: what the caller gets is raised below
+            trouble = late or trouble or stopped
     try:
         summary.print()
     finally:
