@@ -1,4 +1,4 @@
-"""Files to be written: looked at before the work, so that none is done in vain, and written in one way."""
+"""Output paths: checks before the work, and one way to write files."""
 
 from __future__ import annotations
 

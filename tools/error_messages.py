@@ -1,4 +1,4 @@
-"""What errors of the system and of libraries mean for a user, in one line."""
+"""One-line explanations of errors of the system and of libraries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def import_remedy(error: ImportError) -> str | None:
-    """What to install after a failed import, or None where the defect is ours."""
+    """Return what to install after a failed import, or None if the defect is ours."""
     for cause in _import_causes(error):
         package = (cause.name or "").split(".")[0]
         if library := _MISSING.search(str(cause)):  # as glibc, then as musl says it

@@ -1,4 +1,4 @@
-"""The command ``nasion``: finds the subcommand, and turns what a user can mend into one clear message."""
+"""The command ``nasion``: runs the subcommand and turns errors that the user can fix into one clear message."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Streams:
         """Flush the output.
 
         Raises:
-            SystemExit: nobody reads it any more.
+            SystemExit: its reader is gone.
             NasionError: it cannot be written.
         """
         lost = _flush()

@@ -141,7 +141,11 @@ def test_a_batch_of_one_that_cannot_be_normalised_says_so(data: Path, tmp_path: 
         ("pwc", {"start": Path("a.pt"), "budget": 5.0}, r"pwc does not take --start, --budget; .* takes --set,"),
         ("chs", {"backbone_weights": Path("r50.pth")}, r"chs does not take --backbone-weights; .* --width, --start"),
         ("sd-hrnet-slim", {"width": 0.5}, r"sd-hrnet-slim does not take --width; .* --set, --size, --start, --budget"),
-        ("landmarks-68", {"set_": "wflw", "width": 0.5}, r"does not take --set, --width; leave it out. It takes none"),
+        (
+            "landmarks-68",
+            {"set_": "wflw", "width": 0.5},
+            r"does not take --set, --width; leave it out. It takes --start",
+        ),
         ("chs", {"width": -1.0}, r"width is -1.0; give a number above 0, or leave it out"),
         ("chs", {"batch": 0}, r"batch is 0; give a number above 0"),
         ("chs", {"seeds": 0}, r"--seeds is 0; give a whole number from 1"),
