@@ -38,7 +38,7 @@ def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start:
         info: of the source, which is opened a second time; its first sound stream is taken.
         output: the video that is written.
         suffix: of the output, as in ``.mp4``.
-        start: seconds after the source's first video that become 0 in the video.
+        start: seconds after the source's first frame that become 0 in the video.
 
     Returns:
         None where the source has no sound after ``start``, or is live. One that cannot be read costs the sound, never
@@ -47,7 +47,7 @@ def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start:
     if info.sound is None or info.live:
         return None
     try:
-        zero = _first_video(info.sound)
+        zero = _first_picture(info.sound)
         source = open_container(info.sound)
     except FFmpegError as error:
         _log.warning("%s: its sound cannot be read (%s); the video stays silent", info.name, reason(error))

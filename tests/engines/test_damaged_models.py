@@ -161,8 +161,8 @@ def _faces(points: np.ndarray, confidence: np.ndarray, presence: np.ndarray) -> 
     """Faces as the aligner makes them of such outputs."""
 
     class Fixed:
+        device = "cpu"
 
-    device = "cpu"
         def __call__(self, images: np.ndarray) -> dict[str, Any]:
             return {"points": points, "confidence": confidence, "presence": presence}
 
