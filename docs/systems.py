@@ -151,7 +151,7 @@ def _bench(clip: Path, runtime: str, model: str, system: System, folder: Path) -
 
 
 def _points(faces: Faces) -> FloatArray:
-    return np.array(faces[0]["points"], np.float32)[:, :2]
+    return np.array(faces[0]["landmarks"], np.float32)[:, :2]
 
 
 def _moments(title: str, video: Path) -> Image:

@@ -86,7 +86,7 @@ def test_what_is_no_index_is_refused_with_what_to_give(index):
     [
         ("x", "image of a frame is a str; give a numpy array"),
         ([[[0, 0, 0]]], "image of a frame is a list; give a numpy array"),
-        (None, "image of a frame is a NoneType; .*reads None at the end of a video"),
+        (None, "image of a frame is a NoneType; .*returns None at the end of a video"),
         (np.zeros((4, 4), np.uint8), r"uint8 of shape \(4, 4\); give BGR uint8 .*COLOR_GRAY2BGR"),
         (np.zeros((4, 4, 1), np.uint8), r"shape \(4, 4, 1\); give BGR"),
         (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\); give BGR .*COLOR_BGRA2BGR"),

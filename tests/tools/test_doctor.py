@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from nasion.engines import runtime, zoo
+from nasion.engines import select, zoo
 from nasion.engines.errors import ModelError
 from nasion.realtime import sources
 from nasion.realtime.sources import Camera
@@ -30,7 +30,7 @@ def test_everything_is_looked_at():
 
 
 def test_no_plan_is_built_to_say_what_is_chosen(monkeypatch):
-    monkeypatch.setattr(runtime, "working_runtimes", lambda: [("onnx", "works: 1"), ("tensorrt", "works: 11 on a GPU")])
+    monkeypatch.setattr(select, "working_runtimes", lambda: [("onnx", "works: 1"), ("tensorrt", "works: 11 on a GPU")])
     monkeypatch.setattr(runtime, "open_runtime", None)
     (found,) = module._chosen()
     assert found.found == "takes TensorRT on cuda:0: a network's plan is built at its first run"

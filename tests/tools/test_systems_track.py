@@ -86,7 +86,7 @@ def benched(clip: Path, folder: Path, *options: object) -> dict[str, Any]:
 
 def apart(frames: Sequence[Faces], others: Sequence[Faces]) -> float:
     """Mean distance of points, in parts of the distance of the others' outer eye corners."""
-    mine, other = (np.array([faces[0]["points"] for faces in each])[:, :, :2] for each in (frames, others))
+    mine, other = (np.array([faces[0]["landmarks"] for faces in each])[:, :, :2] for each in (frames, others))
     eyes = np.linalg.norm(other[:, 36] - other[:, 45], axis=1)
     return float((np.linalg.norm(mine - other, axis=2) / eyes[:, None]).mean())
 
@@ -126,4 +126,4 @@ def test_bench_tells_the_same_of_a_trained_network_by_torch(
     result = benched(clip, tmp_path, "--runtime", "torch", "--model", exported(weights, "pt2"))
     *_, network = result["networks"].values()
     assert (network["provider"], result["found"]) == ("torch CPU", 1)
-    assert list(result["costs"]) == ["search", "follow", "smooth", "networks", "pipeline", "end to end"]
+    assert list(result["costs"]) == ["detect", "align", "track", "networks", "pipeline", "end to end"]

@@ -68,7 +68,7 @@ def test_tracking_writes_its_outputs_and_prints_a_table(fake_tracker, tmp_path, 
             ]
         )
     assert end.value.code == 0
-    rows = [json.loads(line) for line in landmarks.read_text().splitlines()]
+    rows = [json.loads(line) for line in landmarks.read_text().splitlines()[1:]]
     assert [row["frame"] for row in rows] == list(range(12))
     with sources.open_source(out) as source:
         assert sum(1 for _ in source) == 12
@@ -100,7 +100,7 @@ def test_nothing_is_overwritten_without_force(fake_tracker, tmp_path):
     assert landmarks.read_text() == "mine"
     with pytest.raises(SystemExit):
         nasion([*arguments, "--force"])
-    assert landmarks.read_text().startswith("frame,time,id")
+    assert landmarks.read_text().startswith("# format: 2")
 
 
 def test_a_source_that_breaks_off_leaves_what_was_written_and_the_table(fake_tracker, tmp_path, capsys, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_source_that_breaks_off_leaves_what_was_written_and_the_table(fake_tra
     landmarks = tmp_path / "faces.jsonl"
     with pytest.raises(SystemExit, match=r"broken\.mp4: damaged after 0\.1 s"):
         nasion(["track", "broken.mp4", "--landmarks", str(landmarks)])
-    assert len(landmarks.read_text().splitlines()) == 3
+    assert len(landmarks.read_text().splitlines()) == 1 + 3
     assert re.search(r"frames +3", capsys.readouterr().out)
 
 
