@@ -73,6 +73,12 @@ def test_room_that_is_not_there_is_refused_and_that_reserved_before_is_kept(tmp_
             with pytest.raises(OSError, match="too large"):
                 file.reserve(9)
             assert (tmp_path / "file").stat().st_size == 4
+    assert not (tmp_path / "file").exists()  # nothing was written
+
+
+def test_a_file_that_was_there_before_stays_though_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"before")
+    WholeFile(tmp_path / "file").close()
     assert (tmp_path / "file").read_bytes() == b""
 
 
@@ -173,7 +179,7 @@ def test_closing_after_a_full_disk_does_not_fail_again(tmp_path: Path) -> None:
 def test_a_picture_without_room_leaves_no_part_of_it(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="ulimit -f"), room_for(50):
         write(tmp_path / "out.png", RUN[:1])
-    assert (tmp_path / "out.png").read_bytes() == b""
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_a_disk_that_was_full_for_a_while_costs_only_the_frames_meanwhile(tmp_path: Path) -> None:
