@@ -137,33 +137,11 @@ def test_a_runtime_asked_for_by_name_never_gives_way_silently(tiny_models: dict[
         assert runtime.reason == "a .pt2 file runs in torch"
 
 
-def test_a_checkpoint_in_place_of_a_model_is_told_how_to_become_one(tmp_path: Path) -> None:
-    (tmp_path / "best.pt").write_bytes(b"?")
-    with pytest.raises(
-        ModelError, match=r"allowed: .*; nasion export writes one .*: nasion export best\.pt -o best\.onnx"
-    ):
-        open_runtime(tmp_path / "best.pt")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty"),
-        (b"some text", r"is no \.pt2 file, whatever its name"),
-        (b"PK\x03\x04", "is damaged or cut short"),
-    ],
-)
-def test_a_file_that_is_no_archive_is_no_pt2(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "a.pt2").write_bytes(content)
-    with pytest.raises(ModelError, match=rf"a\.pt2: {message}; write it with: nasion export CHECKPOINT -o a\.pt2"):
-        open_runtime(tmp_path / "a.pt2", device="cpu")
-
-
 def test_a_missing_file_and_a_strange_suffix_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a file"):
         open_runtime(tmp_path / "none.onnx")
     (tmp_path / "x.bin").touch()
-    with pytest.raises(ModelError, match=r"suffix '\.bin'; allowed: \.onnx, \.pt2, \.plan$"):
+    with pytest.raises(ModelError, match=r"suffix '\.bin'; allowed: \.onnx, \.pt2, \.plan"):
         open_runtime(tmp_path / "x.bin")
 
 
@@ -294,7 +272,7 @@ def test_auto_takes_onnx_runtime_on_the_gpu_where_tensorrt_is_missing(
     with open_runtime(landmarks(tmp_path / "points.onnx")) as runtime:
         assert (runtime.provider, runtime.device) == ("CUDAExecutionProvider", "cuda:0")
         assert re.match(
-            r"TensorRT: tensorrt is not installed: install the extra tensorrt.*; ONNX Runtime with CUDA works",
+            r"TensorRT: tensorrt is not installed: install the extra tensorrt: .*; ONNX Runtime with CUDA works",
             runtime.reason,
         )
 

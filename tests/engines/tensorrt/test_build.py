@@ -310,7 +310,10 @@ def test_without_tensorrt_the_message_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setattr(tensorrt_library, "_MODULES", {"tensorrt": ("no_such_module",), "tensorrt-rtx": ("nor_this",)})
     tensorrt.cache_clear()
     assert tensorrt_library.installed() == ()
-    with pytest.raises(RuntimeUnavailable, match=r"tensorrt is not installed: pip install 'nasion\[tensorrt\]'"):
+    with pytest.raises(
+        RuntimeUnavailable,
+        match=r"tensorrt is not installed: install the extra tensorrt: pip install 'nasion\[tensorrt\]'",
+    ):
         tensorrt()
     tensorrt.cache_clear()
 

@@ -281,7 +281,9 @@ def test_a_tensorrt_asked_for_by_name_that_does_not_work_is_an_error(
         "nasion.engines.tensorrt.library._MODULES", {"tensorrt": ("no_such",), "tensorrt-rtx": ("nor",)}
     )
     tensorrt.cache_clear()
-    with pytest.raises(RuntimeUnavailable, match=r"not installed: pip install 'nasion\[tensorrt\]'"):
+    with pytest.raises(
+        RuntimeUnavailable, match=r"not installed: install the extra tensorrt: pip install 'nasion\[tensorrt\]'"
+    ):
         open_runtime(landmarks(tmp_path / "points.onnx"), runtime="tensorrt")
     tensorrt.cache_clear()
 

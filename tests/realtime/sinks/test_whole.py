@@ -17,7 +17,7 @@ from nasion.engines.errors import SinkError
 from nasion.realtime.sinks import landmarks, open_sinks
 from nasion.realtime.sinks.whole import WholeFile
 
-from ...support.sink_samples import INFO, a_run, open_for, records_in, write
+from ...support.sink_samples import INFO, a_run, records_in, write
 
 resource = pytest.importorskip("resource", reason="needs a limit to the size of a file, which this system lacks")
 
@@ -73,7 +73,13 @@ def test_room_that_is_not_there_is_refused_and_that_reserved_before_is_kept(tmp_
             with pytest.raises(OSError, match="too large"):
                 file.reserve(9)
             assert (tmp_path / "file").stat().st_size == 4
-    assert not (tmp_path / "file").exists(), "nothing was written"
+    assert not (tmp_path / "file").exists()  # nothing was written
+
+
+def test_a_file_that_was_there_before_stays_though_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"before")
+    WholeFile(tmp_path / "file").close()
+    assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_room_that_was_not_used_is_given_back(tmp_path: Path) -> None:
@@ -155,7 +161,7 @@ def test_a_parquet_file_whose_index_has_no_room_is_said_to_be_lost(
     ignored: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", ignored.append)
     monkeypatch.setattr(WholeFile, "reserve", lambda file, size: None)  # room that the disk promised and has not
-    with pytest.raises(SinkError, match="its index is missing, so the file cannot be read"), room_for(1000):
+    with pytest.raises(SinkError, match="its index is missing, so that nothing in it can be read"), room_for(1000):
         write(tmp_path / "faces.parquet", RUN)
     gc.collect()
     assert not ignored  # pyarrow does not try to close the file again
@@ -163,7 +169,7 @@ def test_a_parquet_file_whose_index_has_no_room_is_said_to_be_lost(
 
 def test_closing_after_a_full_disk_does_not_fail_again(tmp_path: Path) -> None:
     for suffix in (".jsonl", ".csv", ".parquet"):
-        sinks = open_for(tmp_path / f"faces{suffix}", landmarks=len(RUN[1][1][0].landmarks))
+        sinks = open_sinks(landmarks=tmp_path / f"faces{suffix}", info=INFO)
         with room_for(100):
             with pytest.raises(SinkError, match="ulimit -f"):
                 sinks.write(*RUN[1])
