@@ -17,7 +17,7 @@ from nasion.engines.errors import SinkError
 from nasion.realtime.sinks import landmarks, open_sinks
 from nasion.realtime.sinks.whole import WholeFile
 
-from ...support.sink_samples import INFO, a_run, records_in, write
+from ...support.sink_samples import INFO, a_run, open_for, records_in, write
 
 resource = pytest.importorskip("resource", reason="needs a limit to the size of a file, which this system lacks")
 
@@ -161,7 +161,7 @@ def test_a_parquet_file_whose_index_has_no_room_is_said_to_be_lost(
     ignored: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", ignored.append)
     monkeypatch.setattr(WholeFile, "reserve", lambda file, size: None)  # room that the disk promised and has not
-    with pytest.raises(SinkError, match="its index is missing, so that nothing in it can be read"), room_for(1000):
+    with pytest.raises(SinkError, match="its index is missing, so the file cannot be read"), room_for(1000):
         write(tmp_path / "faces.parquet", RUN)
     gc.collect()
     assert not ignored  # pyarrow does not try to close the file again
@@ -169,7 +169,7 @@ def test_a_parquet_file_whose_index_has_no_room_is_said_to_be_lost(
 
 def test_closing_after_a_full_disk_does_not_fail_again(tmp_path: Path) -> None:
     for suffix in (".jsonl", ".csv", ".parquet"):
-        sinks = open_sinks(landmarks=tmp_path / f"faces{suffix}", info=INFO)
+        sinks = open_for(tmp_path / f"faces{suffix}", landmarks=5)
         with room_for(100):
             with pytest.raises(SinkError, match="ulimit -f"):
                 sinks.write(*RUN[1])

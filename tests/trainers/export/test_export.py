@@ -175,7 +175,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         export("pointer", out=tmp_path / "x.pt2", data=tmp_path / "nowhere")
     assert not (tmp_path / "x.pt2").exists()
     export("pointer", out=tmp_path / "x.pt2")
-    assert "it was never trained" in capsys.readouterr().out
+    assert "the network is untrained" in capsys.readouterr().out
     with pytest.raises(SinkError, match="already exists; give another name, or replace it with --force"):
         export("pointer", out=tmp_path / "x.pt2")
     export("pointer", out=tmp_path / "x.pt2", force=True)
