@@ -175,7 +175,7 @@ class Spec:
                 if name in _OPTIONAL:
                     continue
                 raise ModelError(f"model {self.name!r} returns no {name!r}, which task {self.task!r} needs; {_AGAIN}")
-            expected = tuple(batch if size == "batch" else faces if size == "faces" else size for size in shape)
+            expected = tuple([batch if size == "batch" else faces if size == "faces" else size for size in shape])
             if values.shape != expected or values.dtype != np.float32:
                 raise ModelError(
                     f"model {self.name!r} returns {name!r} as {values.dtype} {values.shape} for {batch} images; "

@@ -16,6 +16,8 @@ FARTHEST = 1e6
 
 def probability(values: FloatArray) -> FloatArray:
     """Clip scores, presence or confidence to 0..1; values that are not finite become 0."""
+    if values.size and values.min() >= 0 and values.max() <= 1:  # nearly always; false for NaN
+        return values
     finite = np.where(np.isfinite(values), values, np.float32(0))
     clipped: FloatArray = np.minimum(np.maximum(finite, np.float32(0)), np.float32(1))
     return clipped
