@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -125,3 +126,19 @@ def fake_gpu(fake_cuda_library: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     left = fake.live
     fake.reset(gpus=0)
     assert left == 0, "something was not given back"
+
+
+NEEDS_TORCH = re.compile(r"\b(train|export|evaluate|networks|data check|checkpoint)\b")
+"""Words in the cases of tests of the command line that run commands which import torch."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the cases of commands that need torch where it is not installed."""
+    if importlib.util.find_spec("torch"):
+        return
+    skipped = pytest.mark.skip(reason="torch is not installed: pip install '.[train]'")
+    for item in items:
+        case = f"{item.name} {getattr(getattr(item, 'callspec', None), 'params', '')}"
+        of_commands = item.path.name in ("test_output_paths.py", "test_error_messages.py", "test_signals.py")
+        if of_commands and (NEEDS_TORCH.search(case) or "training" in item.name):
+            item.add_marker(skipped)
