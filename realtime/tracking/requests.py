@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import TypeVar
 
-from ...engines.closing import Closing
 from ...engines.errors import NasionError
 from ..geometry import Region
 from ..images.pixels import Pixels
@@ -44,7 +43,7 @@ Steps = Generator[Request, Answer, T]
 """Steps of a tracker: a generator that yields requests, receives their answers and returns a result."""
 
 
-class Networks(Closing):
+class Networks:
     """Detector and aligner that answer the requests of trackers. Stateless; threads may share it.
 
     Attributes:
@@ -118,9 +117,6 @@ class Networks(Closing):
                 steps.close()
             raise
         return [results[i] for i in range(len(trackers))]
-
-    def close(self) -> None:
-        """Leave the networks open: their owner closes them."""
 
 
 class _Watch:
