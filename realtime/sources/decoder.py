@@ -29,6 +29,7 @@ _SILENT = {
     **{"mjpeg": 0, "vp8": 0, "vp9": 0, "av1": 0},
 }
 _REFRESHED = ("h264", "hevc")  # codecs that can begin without a key frame: what comes until all is there is not shown
+_FRAGILE = ("av1", "vp9")  # codecs whose threads lose good frames with a damaged one
 _PATIENCE = 256  # packets, at most, between one and its frame
 
 
@@ -38,7 +39,8 @@ class Decoder:
     Threads that decode a frame each report an error some packets late. Those still pending at the end of the stream
     come when the decoder is flushed, and there the first one ends everything in PyAV: the frames behind it are lost.
     So the last packets are kept. Where fewer frames than packets came out, they are decoded again without threads,
-    and the frames that were missing are added.
+    and the frames that were missing are added. Some decoders (``_FRAGILE``) drop good frames with a damaged one while
+    they run on several threads. After their first error, decoding continues without threads from a key frame before it.
 
     A packet counts as lost where the decoder reports an error. Some decoders report none; with those a packet also
     counts where no frame with its presentation time comes out.
@@ -52,7 +54,6 @@ class Decoder:
             by_dts: order frames by decoding times, because presentation times are not in order.
         """
         self._stream, self._by_dts = stream, by_dts
-        self._runs_behind = stream.thread_type != ThreadType.SLICE
         self._codec = stream.codec_context.codec.canonical_name
         self._earlier = 0  # lost packets before the last start
         self._lost: set[int] = set()  # numbers of those since
@@ -70,6 +71,9 @@ class Decoder:
 
     def restart(self) -> None:
         """Expect a packet from anywhere: the reader has moved."""
+        self._context: Any = self._stream.codec_context
+        self._decode: Callable[[Any], list[VideoFrame]] = self._stream.decode
+        self._runs_behind = self._stream.thread_type != ThreadType.SLICE and self._context.thread_count != 1
         self._earlier, self._lost = self.lost, set()
         self._sent = self._frames = self._errors = 0
         self._first_key: int | None = None  # number of the first packet that can be decoded by itself
@@ -80,7 +84,7 @@ class Decoder:
         self._kept: deque[Any] = deque()
         self._keys: deque[int] = deque()  # numbers of key frames among the packets that are kept
         self._bytes = 0
-        self._stream.codec_context.flags &= ~Flags.output_corrupt
+        self._context.flags &= ~Flags.output_corrupt
 
     def decode(self, packet: Any) -> list[VideoFrame]:
         """Return the frames that come out when ``packet`` goes in."""
@@ -90,8 +94,10 @@ class Decoder:
         self._keep(packet)
         self._await(packet)
         try:
-            return self._count(self._stream.decode(packet))
+            return self._count(self._decode(packet))
         except av.FFmpegError as error:
+            if self._runs_behind and self._codec in _FRAGILE and self._kept:
+                return self._without_threads()
             self._errors += 1
             self._note(self._sent - self._behind(), error)
             return []
@@ -104,45 +110,53 @@ class Decoder:
         """
         failed = None
         try:
-            yield from self._count(self._stream.decode(None))
+            yield from self._count(self._decode(None))
         except EOFError:
             pass
         except av.FFmpegError as error:
             failed = error
         if self._kept and (failed is not None or self._frames + self._errors < self._sent):
-            yield from self._again(reopen)
+            yield from self._end_again(reopen)
         elif failed is not None:
             self._note(self._sent, failed)
         self._lost.update(self._awaited.values())
         self._awaited.clear()
 
-    def _again(self, reopen: Callable[[], InputContainer]) -> Iterator[VideoFrame]:
-        """Decode the packets that were kept one after the other, and yield the frames that have not come yet."""
-        number = self._keys[0]
-        self._lost = {lost for lost in self._lost if lost < number}
-        latest = max(self._recent, default=None)
-        begun = False
+    def _without_threads(self) -> list[VideoFrame]:
+        """Hand over to a decoder without threads; return the frames that the one before has not given."""
+        threaded, self._runs_behind = self._context, False
+        self._context = av.CodecContext.create(threaded.codec, "r")
+        self._context.extradata = threaded.extradata
+        self._context.thread_type, self._context.thread_count = "SLICE", 1
+        self._decode = self._context.decode
+        missing = list(self._again(self._context, list(self._kept)))
+        self._kept.clear()
+        return missing
+
+    def _end_again(self, reopen: Callable[[], InputContainer]) -> Iterator[VideoFrame]:
+        """Decode the end of the stream once more without threads, and yield the frames that have not come yet."""
         with reopen() as container:
             stream = container.streams[self._stream.index]
             assert isinstance(stream, VideoStream)
             stream.thread_type, stream.codec_context.thread_count = "SLICE", 1
-            for packet in (*self._kept, None):
-                try:
-                    frames = stream.decode(packet)
-                except EOFError:
-                    break
-                except av.FFmpegError as error:
-                    if packet is not None:
-                        self._note(number, error)
-                    frames = []
-                number += 1
-                if frames and not begun:
-                    begun = True
-                    stream.codec_context.flags |= Flags.output_corrupt
-                for frame in frames:
-                    if latest is None or self._time(frame) > latest:
-                        self._count([frame])
-                        yield frame
+            yield from self._again(stream.codec_context, [*self._kept, None])
+
+    def _again(self, context: Any, packets: list[Any]) -> Iterator[VideoFrame]:
+        """Decode the packets that were kept in ``context``, and yield the frames that have not come yet."""
+        first, latest = self._keys[0], max(self._recent, default=-math.inf)
+        self._lost = {lost for lost in self._lost if lost < first}
+        for number, packet in enumerate(packets, first):
+            try:
+                frames = context.decode(packet)
+            except EOFError:
+                return
+            except av.FFmpegError as error:
+                if packet is not None:
+                    self._note(number, error)
+                continue
+            if frames:
+                context.flags |= Flags.output_corrupt
+            yield from self._count([frame for frame in frames if self._time(frame) > latest])
 
     def _keep(self, packet: Any) -> None:
         """Keep the packets from the last key frame but one, or from an earlier one, on."""
@@ -183,18 +197,17 @@ class Decoder:
 
     def _behind(self) -> int:
         """Packets between one and the call that says what became of it."""
-        context = self._stream.codec_context
-        by_frame = self._runs_behind and context.codec.capabilities & _FRAME_THREADS
-        return max(context.thread_count - 1, 0) if by_frame else 0
+        by_frame = self._runs_behind and self._context.codec.capabilities & _FRAME_THREADS
+        return max(self._context.thread_count - 1, 0) if by_frame else 0
 
     def _count(self, frames: list[VideoFrame]) -> list[VideoFrame]:
         self._frames += len(frames)
         for frame in frames:
             self._arrived(frame)
         self._recent.extend(map(self._time, frames))
-        if frames and not self._stream.codec_context.flags & Flags.output_corrupt:
+        if frames and not self._context.flags & Flags.output_corrupt:
             # From now on. Before the first frame it would show what lacks the key frame that it is made from.
-            self._stream.codec_context.flags |= Flags.output_corrupt
+            self._context.flags |= Flags.output_corrupt
         return frames
 
     def _arrived(self, frame: VideoFrame) -> None:

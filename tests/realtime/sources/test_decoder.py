@@ -124,7 +124,7 @@ def by_decoder(path: Path, threads: int) -> tuple[list[int], int]:
         return times, decoder.lost
 
 
-@pytest.mark.parametrize("name", sorted(CODECS.keys() - {"vp9"}))  # which threads lose a frame more of
+@pytest.mark.parametrize("name", CODECS)
 def test_every_frame_that_can_be_decoded_is_kept(tmp_path: Path, name: str) -> None:
     whole = made(tmp_path, name)
     sets = [set(), {1}, {20}, *({number} for number in range(44, COUNT)), {52, 57}, {58, 59}, {50, 51, 59}]
