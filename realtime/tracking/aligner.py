@@ -14,6 +14,7 @@ from ..faces import FloatArray, Image
 from ..geometry import Region, places_of, to_frame
 from ..images.pixels import Pixels, pixels_of
 from ..schemes import scheme_of_spec
+from .appearance import appearance_of
 from .feeding import Crops, run_crops
 
 # From a bounding box of the detector (forehead to chin) to the region of the landmarks (brows to chin): the centre is
@@ -37,6 +38,7 @@ class Alignments:
             out of range.
         boxes: (k, 4) float32, bounding boxes of the landmarks.
         regions: k regions in which to look for each face in the next frame: upright, around its landmarks.
+        appearance: (k, 192) float32, see ``appearance_of``; None if it was not asked for or the crops are on a GPU.
     """
 
     points: FloatArray
@@ -44,6 +46,7 @@ class Alignments:
     presence: FloatArray
     boxes: FloatArray
     regions: Sequence[Region]
+    appearance: FloatArray | None = None
 
     def __len__(self) -> int:
         """Number of regions."""
@@ -80,23 +83,28 @@ class Aligner:
         """Find the landmarks in each region of a BGR image. Without regions the arrays have length 0."""
         return self.align_all([(pixels_of(image), regions)])[0]
 
-    def align_all(self, parts: Sequence[Crops]) -> list[Alignments]:
+    def align_all(self, parts: Sequence[Crops], *, appearance: bool = False) -> list[Alignments]:
         """Find the landmarks in regions of several images; all regions go through the network in shared batches."""
-        whole = self._run([(image, regions) for image, regions in parts if regions])
+        whole = self._run([(image, regions) for image, regions in parts if regions], appearance)
         counts = [len(regions) for _, regions in parts]
         if len(counts) == 1:
             return [whole]
         ends = np.cumsum(counts).tolist()
         return [_part(whole, end - count, end) for count, end in zip(counts, ends, strict=True)]
 
-    def _run(self, parts: Sequence[Crops]) -> Alignments:
+    def _run(self, parts: Sequence[Crops], appearance: bool) -> Alignments:
         n, regions = self.landmarks, [region for _, regions in parts for region in regions]
         if not regions:
             points, confidence, presence, boxes = (
                 np.zeros(shape, np.float32) for shape in ((0, n, 2), (0, n), 0, (0, 4))
             )
             return Alignments(points, confidence, presence, boxes, [])
-        outputs = [run_crops(self._runtime, batch) for batch in _batches(parts)]
+        outputs, looks = [], []
+        for batch in _batches(parts):
+            output, crops = run_crops(self._runtime, batch)
+            outputs.append(output)
+            if appearance and crops is not None:
+                looks.append(appearance_of(crops))
         found = outputs[0]
         if len(outputs) > 1:
             found = {name: np.concatenate([each[name] for each in outputs]) for name in found}
@@ -107,7 +115,8 @@ class Aligner:
             points, presence = np.where(finite[:, None, None], points, np.float32(0)), presence * finite
         points = to_frame(points, regions, self._spec.size[0])
         boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
-        return Alignments(points, confidence, presence, boxes, places)
+        seen = np.concatenate(looks) if len(looks) == len(outputs) else None
+        return Alignments(points, confidence, presence, boxes, places, seen)
 
 
 def _batches(parts: Sequence[Crops]) -> Iterator[list[Crops]]:
@@ -136,6 +145,7 @@ def _part(whole: Alignments, begin: int, end: int) -> Alignments:
         whole.presence[chosen],
         whole.boxes[chosen],
         whole.regions[chosen],
+        None if whole.appearance is None else whole.appearance[chosen],
     )
 
 

@@ -24,17 +24,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Request to find the faces of an image; the answer is ``Detections``."""
+    """Request to find the faces of an image; the answer is ``Detections``.
+
+    Attributes:
+        image: the image.
+        size: longer side in pixels of the detector's input; None for its usual one.
+    """
 
     image: Pixels
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Align:
-    """Request to find the landmarks in regions of an image; the answer is ``Alignments``."""
+    """Request to find the landmarks in regions of an image; the answer is ``Alignments``.
+
+    Attributes:
+        image: the image.
+        regions: regions of the image.
+        appearance: True to describe the appearance of the faces, too.
+    """
 
     image: Pixels
     regions: Sequence[Region]
+    appearance: bool = False
 
 
 Request = Detect | Align
@@ -61,13 +74,16 @@ class Networks:
         All regions go through the aligner in one call, and all images of one size through the detector in one call.
         """
         answers: dict[int, Answer] = {}
-        whole = [i for i, request in enumerate(requests) if isinstance(request, Detect)]
+        whole = [(i, request) for i, request in enumerate(requests) if isinstance(request, Detect)]
         crops = [(i, request) for i, request in enumerate(requests) if isinstance(request, Align)]
         if whole:
-            answers |= zip(whole, self.detector.detect_all([requests[i].image for i in whole]), strict=True)
+            found = self.detector.detect_all([request.image for _, request in whole], [r.size for _, r in whole])
+            answers |= zip([i for i, _ in whole], found, strict=True)
         if crops:
             parts = [(request.image, request.regions) for _, request in crops]
-            answers |= zip([i for i, _ in crops], self.aligner.align_all(parts), strict=True)
+            appearance = any(request.appearance for _, request in crops)
+            aligned = self.aligner.align_all(parts, appearance=appearance)
+            answers |= zip([i for i, _ in crops], aligned, strict=True)
         return [answers[i] for i in range(len(requests))]
 
     def run(self, steps: Steps[T], timings: Timings | None = None) -> T:
@@ -82,10 +98,7 @@ class Networks:
             request = next(steps)
             while True:
                 begin = watch and watch.now()
-                if isinstance(request, Detect):
-                    answer: Answer = self.detector.detect_all([request.image])[0]
-                else:
-                    answer = self.aligner.align_all([(request.image, request.regions)])[0]
+                answer = self.answer([request])[0]
                 if watch and begin:
                     watch.add("detect" if isinstance(request, Detect) else "align", begin)
                 request = steps.send(answer)

@@ -15,6 +15,8 @@ from ..times import SHORTEST, time_passed
 
 Strength = Literal["none", "light", "strong"]
 
+# Face sizes per second by which a landmark must be faster than noise for its speed to count at once, unfiltered.
+SUDDEN = 0.5
 FORGET = 0.5  # seconds without a face after which its filter restarts, because the old position is stale
 
 
@@ -79,6 +81,8 @@ class OneEuro:
         share = circle * setting.speed_cutoff / (1 + circle * setting.speed_cutoff)
         self._speed = (1 - share) * self._speed + (share / (step * size)) * change
         pace: FloatArray = np.hypot(self._speed[:, :1], self._speed[:, 1:])
+        sudden = np.hypot(change[:, :1], change[:, 1:]) * np.float32(1 / (step * size)) - np.float32(SUDDEN)
+        pace = np.maximum(pace, sudden)
         weight = circle * setting.cutoff + (circle * setting.beta) * pace
         smoothed: FloatArray = self._points + change * (weight / (1 + weight))
         self._points = smoothed
