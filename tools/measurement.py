@@ -19,13 +19,13 @@ from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
 from ..realtime.timing import StageTime, Timings
 from ..realtime.tracking.requests import Detect
-from .options import Tracking
 
 if TYPE_CHECKING:
     from ..engines.gpu.graphs import Fill, Shape
     from ..engines.runtime import GpuRuntime, Runtime
     from ..engines.spec import Outputs
     from ..realtime.faces import Frame
+    from ..realtime.tracking.options import TrackerOptions
     from ..realtime.tracking.tracker import Tracker
 
 MOST_FRAMES = 1500
@@ -168,27 +168,27 @@ class Measurement:
     found: float
 
 
-def measure(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> Measurement:
+def measure(clip: Clip, options: TrackerOptions, *, repeat: int) -> Measurement:
     """Track the whole clip ``repeat`` times after a warm-up, and return the results."""
     import cv2
 
     from ..realtime.tracking.tracker import Tracker
 
-    cv2.setNumThreads(threads)
+    cv2.setNumThreads(options.threads)
     with ExitStack() as stack:
-        loaded = stack.enter_context(tracking.tracker(threads=threads))
+        loaded = stack.enter_context(Tracker(options))
         watched = {name: Watched(runtime) for name, runtime in loaded.runtimes.items()}
         first, *_, last = [*watched.values()] * 2  # one network may serve as both
-        tracker = Tracker.from_networks(first, last, loaded.options)
+        tracker = Tracker.from_networks(first, last, options)
         costs, found = _costs(clip, tracker, list(watched.values()), repeat)
         networks = {name: network.describe(repeat * len(clip.frames)) for name, network in watched.items()}
     return Measurement(
-        threads=threads,
+        threads=options.threads,
         networks=networks,
-        options=asdict(loaded.options),
+        options=asdict(options),
         costs=costs,
         fps=1000 / costs["end to end"].wall.mean,
-        threaded=_threaded(clip, tracking, threads=threads, repeat=repeat),
+        threaded=_threaded(clip, options, repeat=repeat),
         found=found,
     )
 
@@ -244,20 +244,21 @@ def _within(networks: Collection[Watched]) -> NDArray[np.float64]:
     return np.array([sum(network.wall for network in networks), sum(network.cpu for network in networks)])
 
 
-def _threaded(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> dict[str, float]:
+def _threaded(clip: Clip, options: TrackerOptions, *, repeat: int) -> dict[str, float]:
     """Return the results of the threaded pipeline on the file of the clip: medians of ``repeat`` runs."""
-    runs = [_threaded_once(clip, tracking, threads) for _ in range(repeat)]
+    runs = [_threaded_once(clip, options) for _ in range(repeat)]
     wall = statistics.median(seconds for seconds, _ in runs)
     cpu = statistics.median(seconds for _, seconds in runs)
     return {"fps": len(clip.frames) / wall, "cpu": 1000 * cpu / len(clip.frames)}
 
 
-def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float, float]:
+def _threaded_once(clip: Clip, options: TrackerOptions) -> tuple[float, float]:
     from ..realtime.pipeline import Pipeline
     from ..realtime.sources import open_source
+    from ..realtime.tracking.tracker import Tracker
 
     with ExitStack() as opened:
-        tracker = opened.enter_context(tracking.tracker(threads=threads))
+        tracker = opened.enter_context(Tracker(options))
         if any(network.device != "cpu" for network in tracker.runtimes.values()):
             for frame in clip.frames[:WARM_UP]:  # excludes work that a GPU does at its first calls only
                 tracker.update(frame)
