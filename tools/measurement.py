@@ -18,7 +18,6 @@ from ..engines.closing import Closing
 from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
 from ..realtime.timing import StageTime, Timings
-from ..realtime.tracking.requests import Detect
 
 if TYPE_CHECKING:
     from ..engines.gpu.graphs import Fill, Shape
@@ -212,31 +211,19 @@ def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timing
     """Track one frame and record its times; return True if it shows a face."""
     # In real use a decoder has just written the frame. The copy makes its memory recently written here, too.
     frame = frame.copy()
-    within = _within(networks)
-    begin = _now()
-    spent = {"detect": np.zeros(2), "align": np.zeros(2)}
-    steps, answer = tracker.steps(frame), None
-    try:
-        while True:
-            request = steps.send(answer) if answer is not None else next(steps)
-            asked = _now()
-            (answer,) = tracker.networks.answer([request])
-            spent["detect" if isinstance(request, Detect) else "align"] += np.subtract(_now(), asked)
-    except StopIteration as stop:
-        faces = stop.value
-    whole, within = np.subtract(_now(), begin), _within(networks) - within
-    spent["track"] = whole - sum(spent.values())
-    for stage, each in spent.items():
-        timings.add(stage, *each)
+    spent: list[NDArray[np.float64]] = []
+
+    def record(stage: str, wall: float, cpu: float) -> None:
+        spent.append(np.array([wall, cpu]))
+        timings.add(stage, wall, cpu)
+
+    before = _within(networks)
+    faces = tracker.networks.run(tracker.steps(frame), record, cpu_clock=process_time)
+    whole, within = np.sum(spent, axis=0), _within(networks) - before
     timings.add("networks", *within)
     timings.add("pipeline", *(whole - within))
     timings.add("end to end", *whole)
     return bool(faces)
-
-
-def _now() -> tuple[float, float]:
-    """Return the wall clock and the CPU clock of the process, in seconds."""
-    return perf_counter(), process_time()
 
 
 def _within(networks: Collection[Watched]) -> NDArray[np.float64]:

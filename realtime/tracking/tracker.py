@@ -293,7 +293,7 @@ class Tracker(Closing):
         """
         if self.checks_times and isinstance(frame, Frame):
             self._times(frame.time)
-        return self.networks.run(self.steps(frame), self.timings)
+        return self.networks.run(self.steps(frame), None if self.timings is None else self.timings.add)
 
     def steps(self, frame: Frame) -> Steps[list[Face]]:
         """Start tracking the next frame without calling a network; see ``Networks.run_together``.
