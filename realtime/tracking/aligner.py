@@ -10,7 +10,7 @@ import numpy as np
 from ...engines.errors import ModelError
 from ...engines.runtime import Runtime
 from ...engines.spec import joined
-from ..arrays import possible, probability
+from ..arrays import FARTHEST, possible, probability, within
 from ..faces import FloatArray, Image
 from ..geometry import Region, places_of, to_frame
 from ..images.pixels import Pixels, pixels_of
@@ -100,8 +100,8 @@ class Aligner:
         found = joined([run_crops(self._runtime, batch) for batch in split(parts, _BATCH)])
         points, confidence = found["points"], probability(found["confidence"])
         presence = probability(found["presence"]) if "presence" in found else confidence.mean(axis=1)
-        finite = possible(points, (1, 2))
-        if not finite.all():  # collapse to one point with presence 0, which is never tracked
+        if not within(points, -FARTHEST, FARTHEST):  # collapse to one point with presence 0, which is never tracked
+            finite = possible(points, (1, 2))
             points, presence = np.where(finite[:, None, None], points, np.float32(0)), presence * finite
         points = to_frame(points, regions, self._spec.size[0])
         boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
