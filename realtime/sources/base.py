@@ -127,7 +127,7 @@ class FrameSource(Closing):
         """Take ownership of ``pictures`` and read the first one, which sets width and height of ``info``.
 
         Args:
-            pictures: generator of images with strictly increasing times and numbers.
+            ``pictures``: generator of images with strictly increasing times and numbers.
             info: description of the whole source, before it is limited to the time range.
             time_range: requested part.
             closing: event set by ``close``, for a generator that waits.

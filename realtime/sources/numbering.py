@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from heapq import heappop, heappush
 from typing import Any
 
@@ -10,6 +11,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from .container import exact
 from .decoder import is_hidden
 from .timestamps import JUMP
 
@@ -41,12 +43,11 @@ class Numbering:
         self._stream, self._by_dts = stream, by_dts
         self._format = container.format.name
         self._codec = stream.codec_context.codec.canonical_name
-        self._jump = round(JUMP / 1000 / float(stream.time_base or 1))
+        self._jump = round(Fraction(JUMP, 1000) / (exact(stream.time_base) or 1))
         self._may_be_fields = self._codec == "h264" and not self._format.startswith(_WHOLE_FRAMES)
         self._by_count = False
         self._first: int | None = None  # timestamp of the first shown frame
         self._early = 0  # packets before it that are not shown
-        self._landed: dict[tuple[Any, ...], int] = {}  # first packets since a start, and how many come before each
         self.restart()
         self._opening = self._landed
 
@@ -59,8 +60,8 @@ class Numbering:
         self._clock = self._frame_clock = 0  # a timestamp that goes back far starts another one
         self._latest: int | None = None  # decoding time of the last packet
         self._last: int | None = None  # timestamp of the last frame
-        self._landed = {}
-        self._landed_dts: int | None = None
+        self._landed: dict[tuple[Any, ...], int] = {}  # first packets from here, and how many come before each
+        self._landed_dts: int | None = None  # decoding time of the first of these
 
     def add(self, packet: Any) -> None:
         """Take note of a packet that goes into the decoder."""
