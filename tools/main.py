@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "track": "Track the faces of a video, camera or stream.",
     "demo": "Make a short clip, track it and show what comes out.",
-    "bench": "Measure the speed of the tracker on a clip.",
+    "bench": "Measure the speed of the tracker on a clip, with one thread and with all, or with --threads.",
     "doctor": "Say what is installed, what works here and what to do about the rest.",
     "data": "Look at data sets as they were downloaded (needs the extra train).",
     "train": "Train a network (needs the extra train).",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -12,8 +12,7 @@ from ...engines.errors import NasionError
 from ..faces import Face, FloatArray, Landmarks
 from ..geometry import box_of
 from ..times import SHORTEST, time_passed
-
-Strength = Literal["none", "light", "strong"]
+from .options import Strength
 
 FORGET = 0.5  # seconds without a face after which its filter restarts, because the old position is stale
 

@@ -6,7 +6,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self, Unpack, cast
 
 from ...engines.closing import Closing
 from ...engines.errors import NasionError
@@ -22,6 +22,7 @@ from ..timing import Timings
 from .aligner import Aligner, Alignments
 from .detector import Detections, Detector
 from .face_finder import MiddleFace
+from .options import TrackerKeywords
 from .options import TrackerOptions as TrackerOptions
 from .requests import Align, Detect, Networks, Steps
 from .shots import ShotChangeDetector
@@ -219,12 +220,12 @@ class Tracker(Closing):
     timings: Timings | None = None
     checks_times = True
 
-    def __init__(self, options: TrackerOptions | None = None, **overrides: Any) -> None:
+    def __init__(self, options: TrackerOptions | None = None, **overrides: Unpack[TrackerKeywords]) -> None:
         """Load the networks.
 
         Args:
             options: all options; None for the defaults.
-            **overrides: single options by name, such as ``max_faces=1``.
+            **overrides: fields of ``TrackerOptions``, such as ``max_faces=1``; they replace those of ``options``.
 
         Raises:
             NasionError: an option is unknown or not allowed, or a network cannot be loaded.
@@ -240,7 +241,12 @@ class Tracker(Closing):
 
     @classmethod
     def from_networks(
-        cls, detector: Runtime, aligner: Runtime, options: TrackerOptions | None = None, /, **overrides: Any
+        cls,
+        detector: Runtime,
+        aligner: Runtime,
+        options: TrackerOptions | None = None,
+        /,
+        **overrides: Unpack[TrackerKeywords],
     ) -> Self:
         """Build a tracker from loaded networks. The caller remains responsible for closing them.
 
@@ -287,7 +293,7 @@ class Tracker(Closing):
         """
         if self.checks_times and isinstance(frame, Frame):
             self._times(frame.time)
-        return self.networks.run(self.steps(frame), self.timings)
+        return self.networks.run(self.steps(frame), None if self.timings is None else self.timings.add)
 
     def steps(self, frame: Frame) -> Steps[list[Face]]:
         """Start tracking the next frame without calling a network; see ``Networks.run_together``.
@@ -319,7 +325,7 @@ def _check_frame(frame: object) -> None:
         )
 
 
-def _chosen(options: TrackerOptions | None, overrides: dict[str, Any]) -> TrackerOptions:
+def _chosen(options: TrackerOptions | None, overrides: TrackerKeywords) -> TrackerOptions:
     """Return ``options`` (None for the defaults) with the overrides applied.
 
     Raises:

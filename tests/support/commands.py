@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from nasion.realtime.faces import Face
-from nasion.tools.options import Tracking
+from nasion.realtime.tracking import tracker
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200"}
 
@@ -46,4 +46,4 @@ class FakeTracker:
 
 @pytest.fixture
 def fake_tracker(monkeypatch):
-    monkeypatch.setattr(Tracking, "tracker", lambda tracking, **_: FakeTracker())
+    monkeypatch.setattr(tracker, "Tracker", lambda options: FakeTracker())

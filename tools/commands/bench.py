@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...engines.errors import NasionError, printable
 from ...engines.output_paths import check_places, write_file
+from ...realtime.tracking.options import TrackerOptions
 from ..machine import cores, machine, versions
-from ..options import DEFAULTS, Tracking
+from ..options import NONE_GIVEN, Tracking
 
 if TYPE_CHECKING:
     from ..measurement import Clip, Measurement
@@ -29,7 +30,7 @@ def bench(
     json: Path | None = None,
     force: bool = False,
     decode: str = "auto",
-    tracking: Tracking = DEFAULTS,
+    tracking: Tracking = NONE_GIVEN,
 ) -> None:
     """Measure the speed of the tracker on SOURCE, with one thread and with all, or with --threads.
 
@@ -46,11 +47,12 @@ def bench(
 
     _check(repeat, frames)
     check_places({"--json": json}, force=force, inputs=[source])
-    loaded = load(source, frames, decode=tracking.where_to_decode(decode))
+    options = TrackerOptions(**tracking)
+    loaded = load(source, frames, decode=options.where_to_decode(decode))
     print(f"{printable(Path(source).name)}: {loaded}", flush=True)
     results = []
-    for threads in _thread_counts(tracking):
-        results.append(measure(loaded, tracking, threads=threads, repeat=repeat))
+    for threads in [options.threads] if "threads" in tracking else sorted({1, cores()}):
+        results.append(measure(loaded, options.but(threads=threads), repeat=repeat))
         _print(results[-1])
     if peak := peak_memory():
         print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
@@ -64,12 +66,6 @@ def _check(repeat: int, frames: int | None) -> None:
     for name, value in (("--repeat", repeat), ("--frames", frames)):
         if value is not None and value < 1:
             raise NasionError(f"{name} is {value}; it must be at least 1")
-
-
-def _thread_counts(tracking: Tracking) -> list[int]:
-    if tracking.threads is not None:
-        return [tracking.threads]
-    return sorted({1, cores()})
 
 
 def _print(result: Measurement) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...engines.errors import SinkError
 from ...engines.output_paths import check_places, writing
-from ..options import DEFAULTS
+from ...realtime.tracking.options import TrackerOptions
 from .track import Outputs, run
 
 
@@ -17,14 +17,17 @@ def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
         out: folder for clip.mp4, tracked.mp4 and faces.jsonl.
         force: replace these files if they exist.
     """
-    DEFAULTS.tracker().close()  # reports missing parts before the clip is made
+    from ...realtime.tracking.tracker import Tracker
+
+    options = TrackerOptions()
+    Tracker(options).close()  # reports missing parts before the clip is made
     clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     taken = "give another folder with --out, or replace it with --force"
     check_places({"clip": clip, "video": tracked, "landmarks": faces}, force=force, remedy=taken)
     _render(clip)
-    run(str(clip), Outputs(tracked, faces, force=force), DEFAULTS)
+    run(str(clip), Outputs(tracked, faces, force=force), options)
     print(f"\n{tracked} shows the result; {faces} holds the landmarks.")
 
 

@@ -13,7 +13,8 @@ from cyclopts import Parameter
 from ... import __version__
 from ...engines.errors import NasionError, printable
 from ...engines.signals import Held
-from ..options import DEFAULTS, PARTS, Parts, Size, Time, Tracking, read_parts, read_size, read_time
+from ...realtime.tracking.options import TrackerOptions
+from ..options import NONE_GIVEN, PARTS, Parts, Size, Time, Tracking, read_parts, read_size, read_time
 
 if TYPE_CHECKING:
     from ...realtime.pipeline import Pipeline
@@ -42,14 +43,14 @@ def track(
     landmarks: Path | None = None,
     show: bool = False,
     force: bool = False,
-    draw: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1)] = Parts(PARTS),  # noqa: B008
+    draw: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1, show_default=",".join)] = Parts(PARTS),  # noqa: B008
     start: Annotated[Time | None, Parameter(converter=read_time)] = None,
     end: Annotated[Time | None, Parameter(converter=read_time)] = None,
     size: Annotated[Size | None, Parameter(converter=read_size, n_tokens=1)] = None,
     fps: float | None = None,
     timeout: float = 10.0,
     decode: str = "auto",
-    tracking: Tracking = DEFAULTS,
+    tracking: Tracking = NONE_GIVEN,
 ) -> None:
     """Track the faces of SOURCE, and print tables of results and times.
 
@@ -71,12 +72,13 @@ def track(
         decode: device that decodes a video: cpu; cuda or cuda:N for an NVIDIA GPU, where the decoded images stay; auto
             for the GPU if TensorRT runs the networks there.
     """
-    decode = tracking.where_to_decode(decode)
+    options = TrackerOptions(**tracking)
+    decode = options.where_to_decode(decode)
     reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout, "decode": decode}
-    run(source, Outputs(out, landmarks, show, force, draw), tracking, reading)
+    run(source, Outputs(out, landmarks, show, force, draw), options, reading)
 
 
-def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, Any] | None = None) -> Summary:
+def run(source: str, outputs: Outputs, options: TrackerOptions, reading: dict[str, Any] | None = None) -> Summary:
     """Track ``source`` into ``outputs`` and print the tables; an error or a signal is raised after that.
 
     Everything is checked and opened before the first frame is read.
@@ -86,16 +88,17 @@ def run(source: str, outputs: Outputs, tracking: Tracking, reading: dict[str, An
     from ...realtime.pipeline import Pipeline
     from ...realtime.sinks import LateHeader, open_sinks
     from ...realtime.sources import open_source
+    from ...realtime.tracking.tracker import Tracker
     from ..report import Summary
 
-    cv2.setNumThreads(tracking.threads or 1)  # OpenCV's default is all cores
+    cv2.setNumThreads(options.threads or 1)  # OpenCV's default is all cores
     summary = Summary()
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, **reading or {}))
         # Check the outputs before loading networks, which may take minutes.
         header = LateHeader(opened.info)
         sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **asdict(outputs)))
-        tracker = stack.enter_context(tracking.tracker())
+        tracker = stack.enter_context(Tracker(options))
         header.value = _header(opened.info, tracker)
         for told in _running(tracker):
             print(printable(told), flush=True)
