@@ -100,7 +100,7 @@ def test_a_set_of_which_nothing_was_found_fails_wholly() -> None:
 
 def test_the_command_writes_what_it_measured_and_where(data: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    evaluate(["detector", "300w", "presence", "negatives"], data=data, json_file=report)
+    evaluate(["detector", "300w", "presence", "negatives"], data=data, json=report)
     written = json.loads(report.read_text())
     assert written["measured"].keys() == {"detector", "300w", "presence", "negatives"}
     assert written["measured"]["negatives"]["faceless_pictures"] == 13
