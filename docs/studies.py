@@ -1,7 +1,7 @@
 """Run the studies of docs/models.md. Usage: python docs/studies.py --data DATA --runs RUNS [NAME …]
 
-Each study is one ``nasion train`` within a budget of CPU minutes, and ``nasion evaluate-papers`` of the result. A stopped
-study is resumed, and a study with a report is skipped. The report is ``docs/bench/studies/NAME.json``: command,
+Each study is one ``nasion train`` within a budget of CPU minutes, and ``nasion evaluate-papers`` of the result. A
+stopped study is resumed, and a study with a report is skipped. The report is ``docs/bench/studies/NAME.json``: command,
 machine, versions, minutes, losses, and error on held-out and test faces. Without names, all studies run in this order.
 """
 
@@ -144,7 +144,7 @@ def described(checkpoint: Path) -> dict[str, Any]:
 
 
 def condensed(measured: dict[str, Any]) -> dict[str, Any]:
-    """Return the inter-ocular and inter-pupil results of ``nasion evaluate-papers``, without figures over several seeds."""
+    """Return the inter-ocular and inter-pupil results of ``nasion evaluate-papers``, without those of single seeds."""
     figures = {
         norm: {part: {name: value["mean"] for name, value in row.items()} for part, row in subsets.items()}
         for norm, subsets in measured["norms"].items()

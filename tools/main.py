@@ -32,7 +32,7 @@ _COMMANDS = {
 }
 
 
-_OF_PAPERS = ("--paper", "--decoding", "--masks", "--plot", "--device")  # options of evaluate up to nasion 0.1
+_OF_PAPERS = ("--paper", "--decoding", "--masks", "--plot", "--device")  # options that evaluate once had, too
 _ENOUGH = 1 << 30  # bytes of address space in which every library can be loaded
 
 

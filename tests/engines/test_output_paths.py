@@ -46,7 +46,8 @@ WRITTEN = {
 ELSEWHERE = {("evaluate", "card")}  # in the shipped cards; see below
 READ = {
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
-    ("evaluate", "data"), ("evaluate-papers", "data"), ("export", "data"), ("rtx", "python"), ("plugins build", "tensorrt"),
+    ("evaluate", "data"), ("evaluate-papers", "data"), ("export", "data"), ("rtx", "python"),
+    ("plugins build", "tensorrt"),
 }  # fmt: skip
 SWITCHES = {
     ("track", "show"), ("data check", "decode"), ("evaluate-papers", "masks"),

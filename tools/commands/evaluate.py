@@ -1,4 +1,4 @@
-"""``nasion evaluate``: accuracy of the product, or of your own networks in its place, on published data sets."""
+"""``nasion evaluate``: accuracy of the tracker, with the shipped or your own networks, on published data sets."""
 
 from __future__ import annotations
 
