@@ -21,11 +21,15 @@ Json = Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True
 
 
 class Results:
-    """Place for the results of a command: the file or stream that ``--json`` names, or none."""
+    """Place for the results of a command: the file or stream that ``--json`` names, or none.
+
+    Attributes:
+        file: the file, None for the stream or none.
+    """
 
     def __init__(self, file: Path | None, stream: TextIO | None = None) -> None:
         """Write to ``file``, else to ``stream``, else nowhere."""
-        self._file, self._stream = file, stream
+        self.file, self._stream = file, stream
 
     def spare(self, inputs: Iterable[str | Path | None]) -> None:
         """Check that the file is none of ``inputs``, which are known only after the work has begun.
@@ -33,14 +37,14 @@ class Results:
         Raises:
             SinkError: it is one of them.
         """
-        check_places({"--json": self._file}, force=True, inputs=inputs)
+        check_places({"--json": self.file}, force=True, inputs=inputs)
 
     def write(self, results: Mapping[str, Any]) -> None:
         """Write the results as one JSON object."""
         text = json_module.dumps(finite(results), indent=1, allow_nan=False, default=str) + "\n"
-        if self._file is not None:
-            write_file(self._file, text)
-            print(f"{printable(self._file)} holds all figures")
+        if self.file is not None:
+            write_file(self.file, text)
+            print(f"{printable(self.file)} holds all figures")
         elif self._stream is not None:
             self._stream.write(text)
 

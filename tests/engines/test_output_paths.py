@@ -10,10 +10,9 @@ import pytest
 
 from nasion.engines.errors import SinkError
 from nasion.engines.output_paths import check_places, write_file
-from nasion.tools.main import _COMMANDS, application
 from nasion.tools.main import main as nasion
 
-from ..support.commands import fake_tracker
+from ..support.commands import fake_tracker, functions
 
 __all__ = ["fake_tracker"]  # a fixture
 
@@ -54,18 +53,6 @@ SWITCHES = {
     ("export", "fp16"), ("export", "head"), ("compile", "fp16"), ("rtx", "fp16"), ("plugins build", "cuda"),
     ("plugins build", "verbose"),
 }  # fmt: skip
-
-
-def functions():
-    """Every command by name with its function."""
-    app = application()
-    for name in _COMMANDS:
-        found = app[name]
-        if found.default_command is not None:
-            yield name, found.default_command
-        for part in found:
-            if not part.startswith("-"):
-                yield f"{name} {part}", found[part].default_command
 
 
 def may_write(hint):

@@ -8,8 +8,7 @@ import pytest
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.tools.main import main as nasion
 
-from ..engines.test_output_paths import functions
-from ..support.commands import fake_tracker
+from ..support.commands import fake_tracker, functions
 
 __all__ = ["fake_tracker"]  # a fixture
 
@@ -117,6 +116,12 @@ def test_what_cannot_be_says_what_to_give(arguments, text, capsys):
     with pytest.raises(SystemExit) as end:
         nasion(arguments.split())
     assert text in str(end.value.code)
+
+
+def test_the_demo_writes_its_results_over_none_of_its_other_files(fake_tracker, tmp_path):
+    with pytest.raises(SystemExit, match=r"landmarks and --json are both .*faces\.jsonl"):
+        nasion(["demo", "--out", str(tmp_path), "--json", str(tmp_path / "faces.jsonl")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_leaves_standard_output_empty(fake_tracker, capsys):

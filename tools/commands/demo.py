@@ -25,8 +25,8 @@ def demo(*, out: Path = Path("nasion-demo"), json: Json = None, force: bool = Fa
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
         taken = "give another folder with --out, or replace it with --force"
-        check_places({"clip": clip, "video": tracked, "landmarks": faces}, force=force, remedy=taken)
-        to_json.spare([clip, tracked, faces])
+        places = {"clip": clip, "video": tracked, "landmarks": faces, "--json": to_json.file}
+        check_places(places, force=force, remedy=taken)
         _render(clip)
         run(str(clip), Outputs(tracked, faces, force=force), DEFAULTS, {}, to_json)
         print(f"\n{tracked} shows the result; {faces} holds the landmarks.")

@@ -67,8 +67,8 @@ def export(
         seen = photographs(spec, data=data, name=trained.options.set)
         write_model(whole, spec, out, fp16=fp16)
         precision: Literal["fp32", "fp16"] = "fp16" if fp16 else "fp32"
-        size_in_mb, (wide, high) = out.stat().st_size / 1e6, spec.size
-        print(f"{out}: {size_in_mb:.2f} MB, {precision}, {spec.task}, input {wide}x{high}")
+        written, input_size = out.stat().st_size, "x".join(map(str, spec.size))
+        print(f"{out}: {written / 1e6:.2f} MB, {precision}, {spec.task}, input {input_size}")
         differences = {
             "random images": compare(whole, spec, out, example(spec, batch=3, seed=1), precision),
             "photographs": compare(whole, spec, out, seen, precision),
@@ -81,7 +81,7 @@ def export(
             print(f"  card: {write_card(trained, out)}")
         to_json.write(
             provenance()
-            | {"file": short(str(out)), "bytes": out.stat().st_size, "precision": precision, "task": spec.task}
+            | {"file": short(str(out)), "bytes": written, "precision": precision, "task": spec.task}
             | {"differences": {title: _plain(found) for title, found in differences.items()}}
         )
 
