@@ -125,6 +125,23 @@ def test_your_own_networks_are_measured_in_the_tracker(
     assert re.search(r"^300w +faces +13\n", printed, re.MULTILINE), printed
 
 
+def test_each_card_gets_the_figures_of_its_network(data: Path, tmp_path: Path) -> None:
+    for name in ("landmarks-68", "face-detector"):
+        shipped = zoo.models()[name].path
+        (tmp_path / f"{name}.onnx").write_bytes(shipped.read_bytes())
+        card = json.loads(shipped.with_suffix(".json").read_text())
+        (tmp_path / f"{name}.json").write_text(json.dumps(card | {"measured": {"300w": "kept"}}))
+    model, detector = (str(tmp_path / f"{name}.onnx") for name in ("landmarks-68", "face-detector"))
+    evaluate(["detector", "negatives"], data=data, model=model, detector=detector, card=True, force=True)
+    of_landmarks, of_detector = (json.loads(Path(file).with_suffix(".json").read_text()) for file in (model, detector))
+    assert of_landmarks["measured"]["negatives"]["faceless_pictures"] == 13
+    assert of_landmarks["measured"]["300w"] == "kept"
+    assert "detector" not in of_landmarks["measured"]
+    assert of_detector["measured"]["detector"]["pictures"] == 13
+    assert "negatives" not in of_detector["measured"]
+    assert of_detector["measured"].keys() >= {"command", "date", "machine", "versions"}
+
+
 def test_networks_and_sets_that_do_not_fit_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as other:
         other.setattr(command, "LANDMARKS", 98)
