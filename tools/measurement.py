@@ -18,6 +18,7 @@ from ..engines.closing import Closing
 from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
 from ..realtime.timing import StageTime, Timings
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..engines.gpu.graphs import Fill, Shape
@@ -174,12 +175,12 @@ def measure(clip: Clip, options: TrackerOptions, *, repeat: int) -> Measurement:
     from ..realtime.tracking.tracker import Tracker
 
     cv2.setNumThreads(options.threads)
-    with ExitStack() as stack:
+    with ExitStack() as stack, Progress("measuring", repeat, "passes") as progress:
         loaded = stack.enter_context(Tracker(options))
         watched = {name: Watched(runtime) for name, runtime in loaded.runtimes.items()}
         first, *_, last = [*watched.values()] * 2  # one network may serve as both
         tracker = Tracker.from_networks(first, last, options)
-        costs, found = _costs(clip, tracker, list(watched.values()), repeat)
+        costs, found = _costs(clip, tracker, list(watched.values()), repeat, progress)
         networks = {name: network.describe(repeat * len(clip.frames)) for name, network in watched.items()}
     return Measurement(
         threads=options.threads,
@@ -193,7 +194,7 @@ def measure(clip: Clip, options: TrackerOptions, *, repeat: int) -> Measurement:
 
 
 def _costs(
-    clip: Clip, tracker: Tracker, networks: Collection[Watched], repeat: int
+    clip: Clip, tracker: Tracker, networks: Collection[Watched], repeat: int, progress: Progress
 ) -> tuple[dict[str, StageTime], float]:
     """Return the cost of each stage per frame, and the share of frames with a face."""
     for frame in clip.frames[:WARM_UP]:
@@ -204,6 +205,7 @@ def _costs(
     for _ in range(repeat):
         tracker.reset()
         found += sum(_track(tracker, frame, networks, timings) for frame in clip.frames)
+        progress.advance()
     return timings.summary(), found / (repeat * len(clip.frames))
 
 
@@ -233,7 +235,11 @@ def _within(networks: Collection[Watched]) -> NDArray[np.float64]:
 
 def _threaded(clip: Clip, options: TrackerOptions, *, repeat: int) -> dict[str, float]:
     """Return the results of the threaded pipeline on the file of the clip: medians of ``repeat`` runs."""
-    runs = [_threaded_once(clip, options) for _ in range(repeat)]
+    runs = []
+    with Progress("measuring with decoding", repeat, "passes") as progress:
+        for _ in range(repeat):
+            runs.append(_threaded_once(clip, options))
+            progress.advance()
     wall = statistics.median(seconds for seconds, _ in runs)
     cpu = statistics.median(seconds for _, seconds in runs)
     return {"fps": len(clip.frames) / wall, "cpu": 1000 * cpu / len(clip.frames)}

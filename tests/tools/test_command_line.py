@@ -19,7 +19,9 @@ from nasion.tools.main import main as nasion
 from ..conftest import ROOT
 from ..support.commands import ENVIRONMENT, FakeTracker, run
 
-COMMANDS = ("track", "demo", "bench", "doctor", "train", "evaluate", "networks", "export", "compile", "rtx")
+COMMANDS = (
+    "track", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "export", "compile", "rtx",
+)  # fmt: skip
 GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options
 HEAVY = ("cv2", "av", "torch", "onnxruntime", "onnx")
 

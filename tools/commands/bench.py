@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json as json_module
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...engines.errors import NasionError, printable
-from ...engines.output_paths import check_places, write_file
 from ...realtime.tracking.options import TrackerOptions
-from ..machine import cores, machine, versions
+from ..machine import cores, provenance
 from ..options import NONE_GIVEN, Tracking
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ..measurement import Clip, Measurement
@@ -27,7 +25,7 @@ def bench(
     *,
     repeat: int = 3,
     frames: int | None = None,
-    json: Path | None = None,
+    json: Json = None,
     force: bool = False,
     decode: str = "auto",
     tracking: Tracking = NONE_GIVEN,
@@ -39,27 +37,24 @@ def bench(
             first, at most 1500 frames or 2 GB.
         repeat: number of passes over the clip.
         frames: take this many frames from the beginning, whatever memory they need.
-        json: write all results, with machine and versions, to this file.
+        json: also write all results, with machine and versions, to this file; - for standard output.
         force: replace that file.
         decode: device that decodes the clip and holds its frames, as in nasion track.
     """
     from ..measurement import load, measure
 
     _check(repeat, frames)
-    check_places({"--json": json}, force=force, inputs=[source])
     options = TrackerOptions(**tracking)
-    loaded = load(source, frames, decode=options.where_to_decode(decode))
-    print(f"{printable(Path(source).name)}: {loaded}", flush=True)
-    results = []
-    for threads in [options.threads] if "threads" in tracking else sorted({1, cores()}):
-        results.append(measure(loaded, options.but(threads=threads), repeat=repeat))
-        _print(results[-1])
-    if peak := peak_memory():
-        print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
-    if json is not None:
-        text = json_module.dumps(report(loaded, results, repeat=repeat), indent=2, default=str)
-        write_file(json, text + "\n")
-        print(f"{json} holds all figures")
+    with json_results(json, force=force, inputs=[source]) as to_json:
+        loaded = load(source, frames, decode=options.where_to_decode(decode))
+        print(f"{printable(Path(source).name)}: {loaded}", flush=True)
+        results = []
+        for threads in [options.threads] if "threads" in tracking else sorted({1, cores()}):
+            results.append(measure(loaded, options.but(threads=threads), repeat=repeat))
+            _print(results[-1])
+        if peak := peak_memory():
+            print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
+        to_json.write(report(loaded, results, repeat=repeat))
 
 
 def _check(repeat: int, frames: int | None) -> None:
@@ -104,11 +99,8 @@ def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[s
             "size": [first.width, first.height],
             "decoded_on": clip.device,
         },
-        "command": " ".join(["nasion", *sys.argv[1:]]),
+        **provenance(),
         "repeat": repeat,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(),
         "peak_memory_bytes": peak_memory(),
         "decoded_bytes": clip.bytes,
         "units": "milliseconds per frame unless stated otherwise",
