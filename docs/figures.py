@@ -8,7 +8,6 @@ differs from the JSON.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from itertools import chain
@@ -169,7 +168,7 @@ def sizes() -> str:
         return "" if percent is None else "exact" if percent == 0 else f"{percent:+.2f} %"
 
     rows = []
-    for each in json.loads((BENCH / "networks.json").read_text()):
+    for each in read(BENCH / "networks.json")["networks"]:
         size, flops, gaps = each["size"], each["flops"], each["gap_percent"]
         rows.append(
             [

@@ -1,7 +1,7 @@
 """Run the studies of docs/models.md. Usage: python docs/studies.py --data DATA --runs RUNS [NAME …]
 
-Each study is one ``nasion train`` within a budget of CPU minutes, and ``nasion evaluate`` of the result. A stopped
-study is resumed, and a study with a report is skipped. The report is ``docs/bench/studies/NAME.json``: command,
+Each study is one ``nasion train`` within a budget of CPU minutes, and ``nasion evaluate-papers`` of the result. A
+stopped study is resumed, and a study with a report is skipped. The report is ``docs/bench/studies/NAME.json``: command,
 machine, versions, minutes, losses, and error on held-out and test faces. Without names, all studies run in this order.
 """
 
@@ -33,7 +33,7 @@ class Study:
         recipe: recipe of ``nasion train``.
         minutes: training minutes; None if ``--steps`` ends the run.
         options: options of ``nasion train``; ``{NAME}`` is the best checkpoint of another study.
-        measures: options of ``nasion evaluate``, one tuple per call. If empty, the run is not measured.
+        measures: options of ``nasion evaluate-papers``, one tuple per call. If empty, the run is not measured.
     """
 
     name: str
@@ -117,7 +117,9 @@ def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
     measured: dict[str, Any] = {}
     for by in study.measures:
         file = folder / "evaluated.json"
-        nasion("evaluate", "300w", *by, "--data", str(data), "--model", str(folder), "--json", str(file), "--force")
+        nasion(
+            "evaluate-papers", "300w", *by, "--data", str(data), "--model", str(folder), "--json", str(file), "--force"
+        )
         told_of = json.loads(file.read_text())["measured"]
         measured |= {" by ".join([name, *by[1:]]): condensed(each) for name, each in told_of.items()}
     shown = " ".join([study.recipe, *COST, *minutes, *study.options])
@@ -142,7 +144,7 @@ def described(checkpoint: Path) -> dict[str, Any]:
 
 
 def condensed(measured: dict[str, Any]) -> dict[str, Any]:
-    """Return the inter-ocular and inter-pupil results of ``nasion evaluate``, without figures over several seeds."""
+    """Return the inter-ocular and inter-pupil results of ``nasion evaluate-papers``, without those of single seeds."""
     figures = {
         norm: {part: {name: value["mean"] for name, value in row.items()} for part, row in subsets.items()}
         for norm, subsets in measured["norms"].items()

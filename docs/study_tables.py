@@ -7,11 +7,11 @@ from typing import Any
 
 from reports import ROOT, STUDIES, better_reading, measured, read, studies, table
 
+from nasion.trainers.evaluation.paper_files import Table
 from nasion.trainers.evaluation.published import ROWS, in_true_boxes, published
-from nasion.trainers.evaluation.tables import TABLES as PUBLISHED
-from nasion.trainers.evaluation.tables import Table
+from nasion.trainers.evaluation.published import TABLES as PUBLISHED
 
-IN_MASKS = "300w in masks"  # results of `nasion evaluate 300w --masks`
+IN_MASKS = "300w in masks"  # results of `nasion evaluate-papers 300w --masks`
 STAGES = tuple(f"sd-hrnet-{stage}" for stage in ("teacher", "supernet", "slim", "none", "peer", "distil", "256"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -20,56 +21,34 @@ class _Kind:
     """A kind of runtime.
 
     Attributes:
-        load: imports and returns its class. The import is deferred so that torch is loaded only when it is needed.
-        describe: returns a description of the installed version.
+        module: module of the runtime, with a function ``describe``. Imported when it is needed, so that torch is, too.
+        name: name of its class there.
         suffixes: file suffixes that it accepts.
     """
 
-    load: Callable[[], type[Runtime]]
-    describe: Callable[[], str]
+    module: str
+    name: str
     suffixes: tuple[str, ...]
 
+    def load(self) -> Callable[..., Runtime]:
+        """Return the class of the runtime."""
+        found: Callable[..., Runtime] = getattr(import_module(self.module, __package__), self.name)
+        return found
 
-def _onnx() -> type[Runtime]:
-    from .onnx_runtime import OnnxRuntime
+    def describe(self) -> str:
+        """Return a description of the installed version.
 
-    return OnnxRuntime
-
-
-def _describe_onnx() -> str:
-    from .onnx_runtime import describe
-
-    return describe()
-
-
-def _torch() -> type[Runtime]:
-    from .torch_runtime import TorchRuntime
-
-    return TorchRuntime
-
-
-def _describe_torch() -> str:
-    from .torch_runtime import describe
-
-    return describe()
-
-
-def _tensorrt() -> type[Runtime]:
-    from .tensorrt.runtime import TensorRtRuntime
-
-    return TensorRtRuntime
-
-
-def _describe_tensorrt() -> str:
-    from .tensorrt.runtime import describe
-
-    return describe()
+        Raises:
+            NasionError: the runtime is not available.
+        """
+        text: str = import_module(self.module, __package__).describe()
+        return text
 
 
 _KINDS = {
-    "onnx": _Kind(_onnx, _describe_onnx, (".onnx",)),
-    "torch": _Kind(_torch, _describe_torch, (".pt2",)),
-    "tensorrt": _Kind(_tensorrt, _describe_tensorrt, (".onnx", ".plan")),
+    "onnx": _Kind(".onnx_runtime", "OnnxRuntime", (".onnx",)),
+    "torch": _Kind(".torch_runtime", "TorchRuntime", (".pt2",)),
+    "tensorrt": _Kind(".tensorrt.runtime", "TensorRtRuntime", (".onnx", ".plan")),
 }
 # runtimes to try on a GPU, best first, with their display names
 _ON_GPU = {"tensorrt": "TensorRT", "onnx": "ONNX Runtime with CUDA"}
@@ -146,8 +125,7 @@ def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime
 
 
 def _load(name: str, path: Path, threads: int, device: str, longest: int | None, *, reason: str) -> Runtime:
-    loader: Callable[..., Runtime] = _KINDS[name].load()
-    opened = loader(path, threads=threads, device=device, longest=longest)
+    opened = _KINDS[name].load()(path, threads=threads, device=device, longest=longest)
     opened.reason = reason
     return opened
 

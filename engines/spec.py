@@ -8,7 +8,7 @@ outputs of the network, and ``Spec.check_outputs`` compares it with the arrays t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,13 @@ Outputs = dict[str, NDArray[np.float32]]
 
 LONGEST_NAME, LONGEST_SIDE, MOST_LANDMARKS, MOST_STRIDE = 100, 4096, 1000, 1024
 _AGAIN = "export the model again with: nasion export CHECKPOINT"
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """Return the outputs of consecutive batches as those of one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclass(frozen=True, slots=True)

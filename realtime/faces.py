@@ -47,8 +47,9 @@ class Frame:
         image: BGR, uint8, (height, width, 3), upright.
         time: seconds since the start of the video, or of any other clock; strictly increasing within a video. Stored
             as a float.
-        index: number of the frame within the source, from 0. Stored as an int.
-        source: name of the source; None if there is only one.
+        index: number of the frame within its source, from 0, wherever reading starts; lost and damaged frames count.
+            Stored as an int.
+        source: name of the source, ``SourceInfo.name``; None for a frame that no source of ours read.
     """
 
     image: Image
@@ -96,8 +97,11 @@ class Frame:
 
     def __repr__(self) -> str:
         """Return one line that shows the size of the image instead of its pixels."""
+        return f"{type(self).__name__}({self.width}x{self.height}, {self._place()})"
+
+    def _place(self) -> str:
         named = "" if self.source is None else f", source={self.source!r}"
-        return f"{type(self).__name__}({self.width}x{self.height}, time={self.time:.6g}, index={self.index}{named})"
+        return f"time={self.time:.6g}, index={self.index}{named}"
 
 
 class DeviceFrame(Frame):
@@ -132,7 +136,7 @@ class DeviceFrame(Frame):
 
     def __repr__(self) -> str:
         """Return one line, without copying the image to the host."""
-        return f"DeviceFrame({self._pixels!r}, time={self.time}, index={self.index})"
+        return f"DeviceFrame({self._pixels!r}, {self._place()})"
 
 
 class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):

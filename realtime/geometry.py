@@ -249,5 +249,5 @@ def _fill(planes: FloatArray, image: Image, mean: Sequence[float], std: Sequence
     planes[...] = image.transpose(2, 0, 1)[:: -1 if rgb else 1]
     if any(mean):
         planes -= np.array(mean, np.float32)[:, None, None]
-    if any(value != 1 for value in std):
+    if set(std) != {1}:
         planes *= np.divide(1, std, dtype=np.float32)[:, None, None]

@@ -9,7 +9,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from time import perf_counter, thread_time
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
@@ -17,7 +17,7 @@ from .channels import Channel
 from .faces import Face, Frame
 from .sources import Source, SourceInfo, open_source
 from .timing import Timings
-from .tracking.options import RENAMED
+from .tracking.options import RENAMED, TrackerKeywords
 from .tracking.tracker import Tracker, TrackerOptions
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def track(
     fps: float | None = None,
     timeout: float = 10.0,
     decode: str = "auto",
-    **options: Any,
+    **options: Unpack[TrackerKeywords],
 ) -> Pipeline:
     """Track the faces of a video: ``for frame, faces in nasion.track("film.mp4")``.
 
@@ -70,7 +70,7 @@ def track(
         raise
 
 
-def tracker_options(options: dict[str, Any]) -> TrackerOptions:
+def tracker_options(options: TrackerKeywords) -> TrackerOptions:
     """Convert keyword options to ``TrackerOptions``.
 
     Raises:

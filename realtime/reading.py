@@ -29,7 +29,7 @@ class FrameRecord:
     Attributes:
         index: number of the frame within the source, from 0.
         time: time in seconds of the source.
-        source: name of the source; empty if the file does not contain it.
+        source: name of the source, as in ``Frame.source``; empty if the file does not contain it.
     """
 
     index: int

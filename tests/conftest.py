@@ -139,6 +139,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skipped = pytest.mark.skip(reason="torch is not installed: pip install '.[train]'")
     for item in items:
         case = f"{item.name} {getattr(getattr(item, 'callspec', None), 'params', '')}"
-        of_commands = item.path.name in ("test_output_paths.py", "test_error_messages.py", "test_signals.py")
+        of_commands = item.path.name in (
+            "test_output_paths.py", "test_error_messages.py", "test_signals.py", "test_json_option.py",
+        )  # fmt: skip
         if of_commands and (NEEDS_TORCH.search(case) or "training" in item.name):
             item.add_marker(skipped)

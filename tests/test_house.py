@@ -108,6 +108,8 @@ def test_the_wheel_holds_models_photograph_licence_and_types(wheel: list[str]) -
         "nasion/engines/zoo/landmarks-68.onnx",
         "nasion/engines/zoo/landmarks-68.json",
         "nasion/realtime/tracking/tracker.py",
+        "nasion/trainers/evaluation/test-parts.toml",
+        *(f"nasion/trainers/evaluation/papers/{paper}.toml" for paper in ("pwc", "chs", "rdfn", "rht", "sd-hrnet")),
         "nasion/trainers/training/loop.py",
         "nasion/tools/main.py",
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,16 @@ _PACKAGES = (
     "numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "onnxruntime-gpu", "torch",
     "tensorrt", "tensorrt-rtx", "pycuda",
 )  # fmt: skip
+
+
+def provenance(command: str | None = None) -> dict[str, Any]:
+    """Return command (default: that of this process), date, machine and versions, which every report holds."""
+    return {
+        "command": command or " ".join(["nasion", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+    }
 
 
 def cores() -> int:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "track": "Track the faces of a video, camera or stream.",
     "demo": "Make a short clip, track it and show what comes out.",
-    "bench": "Measure the speed of the tracker on a clip.",
+    "bench": "Measure the speed of the tracker on a clip, with one thread and with all, or with --threads.",
     "doctor": "Say what is installed, what works here and what to do about the rest.",
     "data": "Look at data sets as they were downloaded (needs the extra train).",
     "train": "Train a network (needs the extra train).",
-    "evaluate": "Measure the error of a network on a test set (needs the extra train).",
+    "evaluate": "Measure the tracker, or your networks in it, on test sets (needs the extra train).",
+    "evaluate-papers": "Compare networks with the figures of their papers (needs the extra train).",
     "networks": "Count the networks of the papers and compare with what the papers print (needs the extra train).",
     "export": "Write a trained network to a file that the tracker runs (needs the extra train).",
     "compile": "Build the TensorRT plan of a model for the GPU here (needs the extra tensorrt).",
@@ -31,6 +32,7 @@ _COMMANDS = {
 }
 
 
+_OF_PAPERS = ("--paper", "--decoding", "--masks", "--plot", "--device")  # options that evaluate once had, too
 _ENOUGH = 1 << 30  # bytes of address space in which every library can be loaded
 
 
@@ -46,7 +48,8 @@ def application() -> App:
         suppress_keyboard_interrupt=False,
     )
     for name, text in _COMMANDS.items():
-        app.command(f"nasion.tools.commands.{name}:{name}", name=name, help=text)
+        function = name.replace("-", "_")
+        app.command(f"nasion.tools.commands.{function}:{function}", name=name, help=text)
     return app
 
 
@@ -59,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             make_plain()
             words = sys.argv[1:] if arguments is None else arguments
+            _check_options(words)
             _check_dependencies(words)
             _check_memory(words)
             application()(arguments)  # what takes time is imported in here, where signals are caught
@@ -74,6 +78,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if text is None:
             raise
         sys.exit(f"nasion: {printable(text)}")
+
+
+def _check_options(words: Sequence[str]) -> None:
+    """Refuse options that another command has now, and ``--json`` without a value.
+
+    Raises:
+        NasionError: with the new command, or the values that are allowed.
+    """
+    moved = [word for word in words if word.partition("=")[0] in _OF_PAPERS]
+    if words and words[0] == "evaluate" and moved:
+        raise NasionError(f"nasion evaluate has no option {moved[0]}; it is one of nasion evaluate-papers")
+    if words and words[-1] == "--json":
+        raise NasionError("--json needs a value: give the name of a file, or - for standard output")
 
 
 def _check_dependencies(words: Sequence[str]) -> None:

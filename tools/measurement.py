@@ -18,14 +18,14 @@ from ..engines.closing import Closing
 from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
 from ..realtime.timing import StageTime, Timings
-from ..realtime.tracking.requests import Detect
-from .options import Tracking
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..engines.gpu.graphs import Fill, Shape
     from ..engines.runtime import GpuRuntime, Runtime
     from ..engines.spec import Outputs
     from ..realtime.faces import Frame
+    from ..realtime.tracking.options import TrackerOptions
     from ..realtime.tracking.tracker import Tracker
 
 MOST_FRAMES = 1500
@@ -168,33 +168,33 @@ class Measurement:
     found: float
 
 
-def measure(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> Measurement:
+def measure(clip: Clip, options: TrackerOptions, *, repeat: int) -> Measurement:
     """Track the whole clip ``repeat`` times after a warm-up, and return the results."""
     import cv2
 
     from ..realtime.tracking.tracker import Tracker
 
-    cv2.setNumThreads(threads)
-    with ExitStack() as stack:
-        loaded = stack.enter_context(tracking.tracker(threads=threads))
+    cv2.setNumThreads(options.threads)
+    with ExitStack() as stack, Progress("measuring", repeat, "passes") as progress:
+        loaded = stack.enter_context(Tracker(options))
         watched = {name: Watched(runtime) for name, runtime in loaded.runtimes.items()}
         first, *_, last = [*watched.values()] * 2  # one network may serve as both
-        tracker = Tracker.from_networks(first, last, loaded.options)
-        costs, found = _costs(clip, tracker, list(watched.values()), repeat)
+        tracker = Tracker.from_networks(first, last, options)
+        costs, found = _costs(clip, tracker, list(watched.values()), repeat, progress)
         networks = {name: network.describe(repeat * len(clip.frames)) for name, network in watched.items()}
     return Measurement(
-        threads=threads,
+        threads=options.threads,
         networks=networks,
-        options=asdict(loaded.options),
+        options=asdict(options),
         costs=costs,
         fps=1000 / costs["end to end"].wall.mean,
-        threaded=_threaded(clip, tracking, threads=threads, repeat=repeat),
+        threaded=_threaded(clip, options, repeat=repeat),
         found=found,
     )
 
 
 def _costs(
-    clip: Clip, tracker: Tracker, networks: Collection[Watched], repeat: int
+    clip: Clip, tracker: Tracker, networks: Collection[Watched], repeat: int, progress: Progress
 ) -> tuple[dict[str, StageTime], float]:
     """Return the cost of each stage per frame, and the share of frames with a face."""
     for frame in clip.frames[:WARM_UP]:
@@ -205,6 +205,7 @@ def _costs(
     for _ in range(repeat):
         tracker.reset()
         found += sum(_track(tracker, frame, networks, timings) for frame in clip.frames)
+        progress.advance()
     return timings.summary(), found / (repeat * len(clip.frames))
 
 
@@ -212,31 +213,19 @@ def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timing
     """Track one frame and record its times; return True if it shows a face."""
     # In real use a decoder has just written the frame. The copy makes its memory recently written here, too.
     frame = frame.copy()
-    within = _within(networks)
-    begin = _now()
-    spent = {"detect": np.zeros(2), "align": np.zeros(2)}
-    steps, answer = tracker.steps(frame), None
-    try:
-        while True:
-            request = steps.send(answer) if answer is not None else next(steps)
-            asked = _now()
-            (answer,) = tracker.networks.answer([request])
-            spent["detect" if isinstance(request, Detect) else "align"] += np.subtract(_now(), asked)
-    except StopIteration as stop:
-        faces = stop.value
-    whole, within = np.subtract(_now(), begin), _within(networks) - within
-    spent["track"] = whole - sum(spent.values())
-    for stage, each in spent.items():
-        timings.add(stage, *each)
+    spent: list[NDArray[np.float64]] = []
+
+    def record(stage: str, wall: float, cpu: float) -> None:
+        spent.append(np.array([wall, cpu]))
+        timings.add(stage, wall, cpu)
+
+    before = _within(networks)
+    faces = tracker.networks.run(tracker.steps(frame), record, cpu_clock=process_time)
+    whole, within = np.sum(spent, axis=0), _within(networks) - before
     timings.add("networks", *within)
     timings.add("pipeline", *(whole - within))
     timings.add("end to end", *whole)
     return bool(faces)
-
-
-def _now() -> tuple[float, float]:
-    """Return the wall clock and the CPU clock of the process, in seconds."""
-    return perf_counter(), process_time()
 
 
 def _within(networks: Collection[Watched]) -> NDArray[np.float64]:
@@ -244,20 +233,25 @@ def _within(networks: Collection[Watched]) -> NDArray[np.float64]:
     return np.array([sum(network.wall for network in networks), sum(network.cpu for network in networks)])
 
 
-def _threaded(clip: Clip, tracking: Tracking, *, threads: int, repeat: int) -> dict[str, float]:
+def _threaded(clip: Clip, options: TrackerOptions, *, repeat: int) -> dict[str, float]:
     """Return the results of the threaded pipeline on the file of the clip: medians of ``repeat`` runs."""
-    runs = [_threaded_once(clip, tracking, threads) for _ in range(repeat)]
+    runs = []
+    with Progress("measuring with decoding", repeat, "passes") as progress:
+        for _ in range(repeat):
+            runs.append(_threaded_once(clip, options))
+            progress.advance()
     wall = statistics.median(seconds for seconds, _ in runs)
     cpu = statistics.median(seconds for _, seconds in runs)
     return {"fps": len(clip.frames) / wall, "cpu": 1000 * cpu / len(clip.frames)}
 
 
-def _threaded_once(clip: Clip, tracking: Tracking, threads: int) -> tuple[float, float]:
+def _threaded_once(clip: Clip, options: TrackerOptions) -> tuple[float, float]:
     from ..realtime.pipeline import Pipeline
     from ..realtime.sources import open_source
+    from ..realtime.tracking.tracker import Tracker
 
     with ExitStack() as opened:
-        tracker = opened.enter_context(tracking.tracker(threads=threads))
+        tracker = opened.enter_context(Tracker(options))
         if any(network.device != "cpu" for network in tracker.runtimes.values()):
             for frame in clip.frames[:WARM_UP]:  # excludes work that a GPU does at its first calls only
                 tracker.update(frame)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 from cyclopts import Parameter, Token
 
-if TYPE_CHECKING:
-    from ..realtime.tracking.tracker import Tracker
+from ..realtime.tracking.options import TrackerKeywords, TrackerOptions
 
 
 class Time(float):
@@ -70,52 +69,26 @@ def read_size(kind: type, tokens: Sequence[Token]) -> Size:
     return parse_size(tokens[0].value)
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Tracking:
-    """Tracking options of the command line; options that are not given keep the tracker's defaults.
+def _tracking() -> Any:
+    """Return the type of the tracker options on the command line: a dict of those given.
 
-    Attributes:
-        model: landmark network: the name of a shipped network, or an .onnx or .pt2 file. A network that finds faces
-            itself needs no detector. A .plan file is code: run only plans that you built.
-        detector: face detector: the name of a shipped network, or a file.
-        runtime: runtime of the networks; auto takes the fastest that works here.
-        device: cpu, cuda:N, or auto for a GPU if the runtime can use one.
-        detect_interval: seconds between two detections of new faces; 0 detects in every frame.
-        detect_size: longer side in pixels of the detector's input image; larger values find smaller faces.
-        max_faces: largest number of faces to track.
-        smooth: light reduces jitter without visible lag, strong reduces it further, none returns raw landmarks.
-        threads: threads for each network and for OpenCV.
-        keep: seconds for which a face that is not seen keeps its ID.
+    Names, types, help and defaults are those of ``TrackerOptions``.
     """
-
-    model: str | None = None
-    detector: str | None = None
-    runtime: Literal["auto", "onnx", "torch", "tensorrt"] | None = None
-    device: str | None = None
-    detect_interval: float | None = None
-    detect_size: int | None = None
-    max_faces: int | None = None
-    smooth: Literal["none", "light", "strong"] | None = None
-    threads: int | None = None
-    keep: float | None = None
-
-    def given(self) -> dict[str, Any]:
-        """Return the options that were given, by their names in ``TrackerOptions``."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-    def where_to_decode(self, asked: str) -> str:
-        """Return the device to decode on, as ``TrackerOptions.where_to_decode`` does."""
-        from ..realtime.pipeline import tracker_options
-
-        return tracker_options(self.given()).where_to_decode(asked)
-
-    def tracker(self, **changes: Any) -> Tracker:
-        """Build the tracker and load its networks; ``changes`` override options."""
-        from ..realtime.pipeline import tracker_options
-        from ..realtime.tracking.tracker import Tracker
-
-        return Tracker(tracker_options({**self.given(), **changes}))
+    types = get_type_hints(TrackerOptions)
+    options: dict[str, Any] = {
+        field.name: Annotated[
+            types[field.name], Parameter(show_default=False if field.default is None else str(field.default))
+        ]
+        for field in fields(TrackerOptions)
+    }
+    given = TypedDict("given", options, total=False)  # type: ignore[misc]  # made of another type
+    given.__doc__ = TrackerOptions.__doc__
+    return Annotated[given, Parameter(name="*")]
 
 
-DEFAULTS = Tracking()
+if TYPE_CHECKING:
+    Tracking = TrackerKeywords
+else:
+    Tracking = _tracking()
+
+NONE_GIVEN: Tracking = {}

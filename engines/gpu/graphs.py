@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..closing import Closing
 from ..errors import DeviceError, ModelError
-from ..spec import Outputs
+from ..spec import Outputs, joined
 from .device import Device, Graph, Memory, Stream
 
 _log = logging.getLogger(__name__)
@@ -93,9 +93,7 @@ class Batches(Closing):
                 count = shape[0]
                 starts = range(0, max(count, 1), self._most)
                 parts = [self._part(shape, begin, min(begin + self._most, count), fill) for begin in starts]
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return joined(parts)
 
     def _part(self, shape: Shape, begin: int, end: int, fill: Callable[[_Recording, int, int], None]) -> Outputs:
         recording = self._recording((bucket(end - begin, self._least, self._most), *shape[1:]))

@@ -18,7 +18,7 @@ class Header:
     """Header of a landmark file.
 
     Attributes:
-        source: name of the source, without a password.
+        source: name of the source, ``SourceInfo.name``: a path is written as it was given.
         width, height: size in pixels of its first frame, upright.
         rate: frames per second as a fraction, such as ``30000/1001``; None if unknown.
         scheme: name of the landmark scheme; empty if it is unknown.

@@ -248,4 +248,4 @@ def _render(motion: CameraMotion, start: float, pace: threading.Event | None) ->
         image = motion.render(index)
         if pace and pace.wait(max(begun + due - time.monotonic(), 0.0)):
             return
-        yield image, due
+        yield image, due, index

@@ -17,9 +17,9 @@ from ...engines.errors import SourceError
 from ..faces import DeviceFrame, Frame, Image
 from ..images.pixels import Pixels
 
-# An upright BGR image, on the host or on a device. A source generates images with their times in seconds.
-Picture = Image | Pixels
-Pictures = Generator[tuple[Picture, float], None, None]
+# An upright BGR image, on the host or on a device, its time in seconds and its number in the source.
+Picture = tuple[Image | Pixels, float, int]
+Pictures = Generator[Picture, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class SourceInfo:
     """Description of a source.
 
     Attributes:
-        name: name for messages; never contains a password.
+        name: name of the source in messages, in ``Frame.source`` and in landmark files: a path as it was given, a URL
+            without user, password and query, ``camera N``, or the text of a pattern.
         width: width in pixels of the first frame, upright.
         height: height in pixels of the first frame, upright.
         rate: frames per second, on average if variable; None if unknown.
@@ -82,8 +83,8 @@ class TimeRange:
 class Source(Protocol):
     """Frames of one video, in order: an iterator and a context manager.
 
-    Times strictly increase; ``index`` counts the yielded frames from 0. An error while reading is raised as
-    ``SourceError`` after the last good frame.
+    Times and indices strictly increase; both are those of a whole read, also with a start, and ``source`` is the name
+    of ``info``. An error while reading is raised as ``SourceError`` after the last good frame.
     """
 
     @property
@@ -126,7 +127,7 @@ class FrameSource(Closing):
         """Take ownership of ``pictures`` and read the first one, which sets width and height of ``info``.
 
         Args:
-            ``pictures``: generator of images with strictly increasing times.
+            ``pictures``: generator of images with strictly increasing times and numbers.
             info: description of the whole source, before it is limited to the time range.
             time_range: requested part.
             closing: event set by ``close``, for a generator that waits.
@@ -134,14 +135,14 @@ class FrameSource(Closing):
         Raises:
             SourceError: no image is within the time range.
         """
-        self._pictures, self._time_range, self._index = pictures, time_range, 0
+        self._pictures, self._time_range = pictures, time_range
         self._closing = closing or threading.Event()
         self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread
-        self._first: tuple[Picture, float] | None = self._begin(info)
+        self._first: Picture | None = self._begin(info)
         height, width = self._first[0].shape[:2]
         self.info = time_range.of(replace(info, width=width, height=height))
 
-    def _begin(self, info: SourceInfo) -> tuple[Picture, float]:
+    def _begin(self, info: SourceInfo) -> Picture:
         start, end = self._time_range.start or 0.0, self._time_range.end
         last = None
         for picture in self._pictures:
@@ -169,14 +170,13 @@ class FrameSource(Closing):
             if self._closing.is_set():
                 raise StopIteration
             picture, self._first = self._first or next(self._pictures), None
-            pixels, time = picture
+            pixels, time, index = picture
             if self._time_range.end is not None and time >= self._time_range.end:
                 self._pictures.close()
                 raise StopIteration
-            self._index += 1
             if isinstance(pixels, np.ndarray):
-                return Frame(pixels, time, self._index - 1)
-            return DeviceFrame(pixels, time, self._index - 1)
+                return Frame(pixels, time, index, self.info.name)
+            return DeviceFrame(pixels, time, index, self.info.name)
 
     def close(self) -> None:
         """Release all resources. Calling it again does nothing."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -101,7 +102,7 @@ def _ask(capture: cv2.VideoCapture, size: tuple[int, int] | None, fps: float | N
 def _grab(capture: cv2.VideoCapture, number: int) -> Pictures:
     first = None
     try:
-        while True:
+        for index in count():
             ok, image = capture.read()
             now = time.perf_counter()
             if not ok:
@@ -109,7 +110,7 @@ def _grab(capture: cv2.VideoCapture, number: int) -> Pictures:
                     f"camera {number}: it stopped sending images; check its cable and that no other program uses it"
                 )
             first = now if first is None else first
-            yield np.ascontiguousarray(image, np.uint8), now - first
+            yield np.ascontiguousarray(image, np.uint8), now - first, index
     finally:
         capture.release()
 

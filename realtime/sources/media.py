@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .base import FrameSource, Media, Pictures, SourceInfo, TimeRange
 from .container import exact, open_container, reason
 from .conversion import to_bgr
 from .decoder import Decoder
+from .numbering import Numbering
 from .nvdec import GpuDecoder, decoder_for
 from .timestamps import Clock
 
@@ -39,6 +41,7 @@ _INDEX_LAST = (
 )
 _USUAL_RATE = Fraction(25)  # where a file does not say
 _USUAL_BASE = Fraction(1, 90000)
+_Timed = tuple[VideoFrame, float, int]  # frame, time in seconds and number since the last seek
 
 
 def open_media(
@@ -60,6 +63,8 @@ def open_media(
     if reader.info.live and time_range.start is not None:
         reader.close()
         raise SourceError(f"{name}: a live source has no place {time_range.start:g} s to start from; leave start out")
+    if reader.info.live:
+        _log.info("%s: live; Frame.index counts from the first frame received", name)
     return FrameSource(reader.pictures(time_range.start or 0.0), reader.info, time_range)
 
 
@@ -68,6 +73,7 @@ class _Reader:
 
     def __init__(self, media: Media, name: str, gpu: GpuDecoder | None) -> None:
         self._media, self._name, self._gpu = media, name, gpu
+        self._before: int | None = 0  # frames before the place of the last seek; None if unknown
         self._open()
         self._restamp()
         self._convert = VideoReformatter()
@@ -81,11 +87,13 @@ class _Reader:
         self._container.close()
 
     def pictures(self, start: float) -> Pictures:
-        """Yield upright BGR images from ``start`` seconds on, with their times."""
+        """Yield upright BGR images from ``start`` seconds on, with their times and numbers."""
         try:
-            for frame, time in self._enter(start):
+            for frame, time, number in self._enter(start):
                 if time >= start:
-                    yield self._picture(frame), time
+                    if self._before is None:  # unknown: count from here
+                        self._before = -number
+                    yield self._picture(frame), time, self._before + number
         finally:
             self.close()
             if lost := self._decoder.lost:
@@ -110,6 +118,8 @@ class _Reader:
         # AVI counts packets and has no presentation times; the ones made up for it jump about.
         self._only_dts = self._container.format.name == "avi"
         self._decoder = Decoder(self._stream, by_dts=self._only_dts)
+        self._numbering = Numbering(self._container, self._stream, by_dts=self._only_dts)
+        self._before = 0
 
     def _opened(self) -> InputContainer:
         """The container, decoded on the GPU if that is wanted and can be."""
@@ -127,8 +137,8 @@ class _Reader:
     def _restamp(self) -> None:
         self._clock = Clock(1 / (self.info.rate or _USUAL_RATE), self._base)
 
-    def _enter(self, start: float) -> Iterator[tuple[VideoFrame, float]]:
-        """Frames with times, from somewhat before ``start``; from the first, where seeking does not work."""
+    def _enter(self, start: float) -> Iterator[_Timed]:
+        """Frames from somewhat before ``start``; from the first, where seeking does not work."""
         frames = self._timed()
         first = next(frames, None)  # it tells the time that the others count from
         if first and first[1] < start and self._clock.origin is not None:
@@ -144,6 +154,8 @@ class _Reader:
                 self._open()
                 self._restamp()
                 frames, first = self._timed(), None
+            else:
+                self._before = self._frames_before()
         if first:
             yield first
         yield from frames
@@ -155,13 +167,23 @@ class _Reader:
             _log.info("%s: cannot seek (%s); reading from the start", self._name, reason(error))
             return False
         self._clock.rewind()
+        self._numbering.restart()
         return True
 
-    def _timed(self) -> Iterator[tuple[VideoFrame, float]]:
+    def _frames_before(self) -> int | None:
+        """Return the number of frames before the place of a seek; None if it is unknown."""
+        local = self._media.timeout is None  # a stream over a network is not read only to count its packets
+        reopen = partial(_open_container, self._media, self._name, None) if local else None
+        before = self._numbering.frames_before(reopen)
+        if before is None:
+            _log.warning("%s: its frames before the start cannot be counted; Frame.index begins at 0", self._name)
+        return before
+
+    def _timed(self) -> Iterator[_Timed]:
         for frame in self._decode():
             self._time = self._clock.stamp(None if self._only_dts else frame.pts, frame.dts)
             self._any = True
-            yield frame, self._time
+            yield frame, self._time, self._numbering.number(frame)
 
     def _decode(self) -> Iterator[VideoFrame]:
         """All frames that can be decoded, then an error if they are not all that there should be."""
@@ -171,6 +193,7 @@ class _Reader:
             for packet in self._container.demux():
                 self._note_end(packet)
                 if packet.stream.index == self._stream.index and packet.size:
+                    self._numbering.add(packet)
                     yield from self._decoder.decode(packet)
         except av.FFmpegError as error:
             broken = reason(error)

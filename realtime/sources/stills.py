@@ -60,7 +60,7 @@ def open_image(path: Path, time_range: TimeRange) -> FrameSource:
     Raises:
         SourceError: the image cannot be read, or is outside the time range.
     """
-    pictures = ((read_image(path), 0.0) for _ in range(1))
+    pictures = ((read_image(path), 0.0, 0) for _ in range(1))
     info = SourceInfo(str(path), 0, 0, FOLDER_RATE, 1, float(1 / FOLDER_RATE), files=(path,))
     return FrameSource(pictures, info, time_range)
 
@@ -68,7 +68,7 @@ def open_image(path: Path, time_range: TimeRange) -> FrameSource:
 def open_folder(folder: Path, time_range: TimeRange) -> FrameSource:
     """Open all images of a folder in natural order (2 before 10) at 25 frames a second; sizes may differ.
 
-    An image that cannot be decoded is logged and skipped; the others keep their times.
+    An image that cannot be decoded is logged and skipped; the others keep their times and numbers.
 
     Raises:
         SourceError: no image in the folder can be read, or none is within the time range.
@@ -94,7 +94,7 @@ def _read_all(paths: Sequence[Path], start: float) -> Pictures:
         if time < start:
             continue
         try:
-            yield read_image(path), time
+            yield read_image(path), time, number
         except SourceError as error:
             _log.warning("left out: %s", error)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...engines.errors import ModelError
 from ...engines.runtime import Runtime
-from ..arrays import possible, probability
+from ...engines.spec import joined
+from ..arrays import FARTHEST, possible, probability, within
 from ..faces import FloatArray, Image
 from ..geometry import Region, places_of, to_frame
 from ..images.pixels import Pixels, pixels_of
 from ..schemes import scheme_of_spec
 from .appearance import appearance_of
-from .feeding import Crops, run_crops
+from .feeding import Crops, run_crops, split
 
 # From a bounding box of the detector (forehead to chin) to the region of the landmarks (brows to chin): the centre is
 # lower by BOX_DOWN of the box's height, and the side of the crop is BOX_SCALE times the box's longer side. Means over
@@ -99,41 +100,18 @@ class Aligner:
                 np.zeros(shape, np.float32) for shape in ((0, n, 2), (0, n), 0, (0, 4))
             )
             return Alignments(points, confidence, presence, boxes, [])
-        outputs, looks = [], []
-        for batch in _batches(parts):
-            output, crops = run_crops(self._runtime, batch)
-            outputs.append(output)
-            if appearance and crops is not None:
-                looks.append(appearance_of(crops))
-        found = outputs[0]
-        if len(outputs) > 1:
-            found = {name: np.concatenate([each[name] for each in outputs]) for name in found}
+        runs = [run_crops(self._runtime, batch) for batch in split(parts, _BATCH)]
+        found = joined([outputs for outputs, _ in runs])
         points, confidence = found["points"], probability(found["confidence"])
         presence = probability(found["presence"]) if "presence" in found else confidence.mean(axis=1)
-        finite = possible(points, (1, 2))
-        if not finite.all():  # collapse to one point with presence 0, which is never tracked
+        if not within(points, -FARTHEST, FARTHEST):  # collapse to one point with presence 0, which is never tracked
+            finite = possible(points, (1, 2))
             points, presence = np.where(finite[:, None, None], points, np.float32(0)), presence * finite
         points = to_frame(points, regions, self._spec.size[0])
         boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
-        seen = np.concatenate(looks) if len(looks) == len(outputs) else None
-        return Alignments(points, confidence, presence, boxes, places, seen)
-
-
-def _batches(parts: Sequence[Crops]) -> Iterator[list[Crops]]:
-    """Split regions into batches of at most ``_BATCH`` crops."""
-    batch: list[Crops] = []
-    room = _BATCH
-    for image, regions in parts:
-        at = 0
-        while at < len(regions):
-            taken = regions[at : at + room]
-            batch.append((image, taken))
-            at, room = at + len(taken), room - len(taken)
-            if not room:
-                yield batch
-                batch, room = [], _BATCH
-    if batch:
-        yield batch
+        crops = [crops for _, crops in runs if crops is not None] if appearance else []
+        looks = np.concatenate([appearance_of(each) for each in crops]) if crops else None
+        return Alignments(points, confidence, presence, boxes, places, looks)
 
 
 def _part(whole: Alignments, begin: int, end: int) -> Alignments:

@@ -32,15 +32,13 @@ _LARGER = 1.3  # an input so many times larger shows smaller faces
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Input sizes at which a detector sees an image, in pixels of the longer side.
+    """Further input sizes at which a detector can see an image, in pixels of the longer side.
 
     Attributes:
-        usual: size that the detector was made for, or that the user asked for.
         far: larger size, for small faces; None if the image has no more pixels, or the user asked for one size.
         near: smaller sizes, for faces that fill the image.
     """
 
-    usual: int
     far: int | None = None
     near: tuple[int, ...] = ()
 
@@ -101,13 +99,13 @@ class Detector:
         return self.detect_all([pixels_of(image)])[0]
 
     def views(self, shape: tuple[int, ...]) -> Views:
-        """Return the input sizes for images of ``shape`` (height, width, ...)."""
+        """Return the further input sizes for images of ``shape`` (height, width, ...)."""
         if self._asked or self._with_points:
-            return Views(self.size)
+            return Views()
         longer = max(shape[:2])
         far = min(longer, round(FAR * self.size))
         near = tuple(size for share in NEAR if (size := round(share * min(self.size, longer))) >= SMALLEST)
-        return Views(self.size, far if far > _LARGER * self.size else None, near)
+        return Views(far if far > _LARGER * self.size else None, near)
 
     def detect_all(self, images: Sequence[Pixels], sizes: Sequence[int | None] | None = None) -> list[Detections]:
         """Detect the faces in several images; images of one input size go through the network in one batch.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from ...engines.runtime import GpuRuntime, Runtime, takes_images_on
-from ...engines.spec import Outputs
+from ...engines.spec import Outputs, joined
 from ..arrays import FloatArray
 from ..geometry import Region
 from ..images.pixels import DevicePixels, Pixels, Writer, host_pixels
@@ -17,6 +17,7 @@ from ..images.pixels import DevicePixels, Pixels, Writer, host_pixels
 if TYPE_CHECKING:
     from ...engines.gpu.device import Memory, Stream
 
+P = TypeVar("P", bound=Pixels)
 Crops = tuple[Pixels, Sequence[Region]]
 _OnDevice = tuple[DevicePixels, FloatArray]
 
@@ -75,13 +76,13 @@ def _on_device(runtime: Runtime, images: Sequence[Pixels]) -> list[DevicePixels]
 
 
 def _run_on_device(runtime: Runtime, parts: Sequence[_OnDevice], height: int, width: int) -> Outputs:
-    """Run a network on crops made on its GPU, in chunks of its largest batch."""
+    """Run a network on crops made on its GPU, in batches of at most its largest."""
     runtime = cast(GpuRuntime, runtime)
     outputs = []
-    for chunk in _chunks(parts, runtime.most_on_gpu):
+    for batch in split(parts, runtime.most_on_gpu):
         with ExitStack() as opened:
-            writers = [opened.enter_context(image.writer(ways, runtime.spec)) for image, ways in chunk]
-            counts = [len(ways) for _, ways in chunk]
+            writers = [opened.enter_context(image.writer(ways, runtime.spec)) for image, ways in batch]
+            counts = [len(ways) for _, ways in batch]
 
             def fill(
                 memory: Memory, stream: Stream, writers: list[Writer] = writers, counts: list[int] = counts
@@ -92,23 +93,29 @@ def _run_on_device(runtime: Runtime, parts: Sequence[_OnDevice], height: int, wi
                     at += count
 
             outputs.append(runtime.run((sum(counts), 3, height, width), fill))
-    if len(outputs) == 1:
-        return outputs[0]
-    return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+    return joined(outputs)
 
 
-def _chunks(parts: Sequence[_OnDevice], most: int) -> Iterator[list[_OnDevice]]:
-    """Split crops into lists of at most ``most`` crops."""
-    chunk: list[_OnDevice] = []
+def split(parts: Sequence[tuple[P, Any]], most: int) -> Iterator[list[tuple[P, Any]]]:
+    """Split the crops of images into batches.
+
+    Args:
+        parts: images, each with a sequence or array that has an item for each of its crops.
+        most: maximum number of crops in a batch.
+
+    Returns:
+        Batches of the same form, in the same order; the crops of an image may be in several.
+    """
+    batch: list[tuple[P, Any]] = []
     room = most
-    for image, ways in parts:
+    for image, crops in parts:
         at = 0
-        while at < len(ways):
-            taken = ways[at : at + room]
-            chunk.append((image, taken))
+        while at < len(crops):
+            taken = crops[at : at + room]
+            batch.append((image, taken))
             at, room = at + len(taken), room - len(taken)
             if not room:
-                yield chunk
-                chunk, room = [], most
-    if chunk:
-        yield chunk
+                yield batch
+                batch, room = [], most
+    if batch:
+        yield batch

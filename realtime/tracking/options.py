@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 from ...engines.errors import NasionError
 from ...engines.runtime import RuntimeName, check_device
 from ..numeric import finite, is_whole
-from .smoothing import Strength
+
+Strength = Literal["none", "light", "strong"]
+
+
+class TrackerKeywords(TypedDict, total=False):
+    """Fields of ``TrackerOptions``, which describes them, as keyword arguments for editors and type checkers."""
+
+    model: str | Path | None
+    detector: str | Path | None
+    runtime: RuntimeName
+    device: str
+    detect_interval: float
+    detect_size: int | None
+    max_faces: int | None
+    smooth: Strength
+    threads: int
+    keep: float
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerOptions:
-    """Options of a tracker.
+    """Options of a tracker: keyword arguments of ``nasion.track`` and ``Tracker``, and options of the command line.
 
     Attributes:
-        model: landmark network: the name of a shipped one or a file. It determines the number of landmarks of a face.
-            None for ``landmarks-68``. A network that finds faces itself is also the detector.
-        detector: face detector: the name of a shipped one or a file. None for ``face-detector``, or for the model
-            itself if it finds faces.
+        model: landmark network: the name of a shipped one or a file; by default ``landmarks-68``. It determines the
+            number of landmarks of a face. A network that finds faces itself is also the detector. A ``.plan`` file is
+            code: run only plans that you built.
+        detector: face detector: the name of a shipped one or a file; by default ``face-detector``, or the model itself
+            if it finds faces.
         runtime: runtime of the networks; ``auto`` picks the fastest that works. ``torch`` runs the networks given by
             name; a shipped one beside them runs as with ``auto``.
         device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU if the runtime can use one. A device given by name that does
@@ -28,14 +45,14 @@ class TrackerOptions:
         detect_interval: seconds between two detections of new faces; 0 for every frame. A shorter interval finds new
             faces sooner and costs more time. Faces already found are tracked in every frame regardless, and the
             detector runs at once when a track is lost.
-        detect_size: longer side, in pixels, of the image that the detector sees. A larger one finds smaller faces; the
-            time grows with its square. None for the size that the detector was made for.
-        max_faces: maximum number of faces tracked at a time: existing tracks first, then the largest new faces. None
-            for no limit.
+        detect_size: longer side, in pixels, of the image that the detector sees; by default the size that it was made
+            for. A larger one finds smaller faces; the time grows with its square.
+        max_faces: maximum number of faces tracked at a time: existing tracks first, then the largest new faces; by
+            default no limit.
         smooth: strength of the smoothing of the landmarks. ``none`` keeps the output of the network; ``light`` halves
             the jitter and lags by a fraction of a frame; ``strong`` leaves a quarter of the jitter and lags more.
         threads: threads that a network may use; 0 leaves the choice to the runtime. More threads reduce the latency
-            and cost more CPU time.
+            and cost more CPU time. Commands set it for OpenCV, too.
         keep: seconds for which a face out of sight keeps its track ID. A longer time bridges longer occlusions, but a
             new face at the same place is more likely to take the ID of the one that left.
     """
@@ -79,7 +96,7 @@ class TrackerOptions:
         elsewhere = self.runtime in ("onnx", "torch") or self.device not in ("auto", "cuda:0")
         return "cpu" if asked == "auto" and elsewhere else asked
 
-    def but(self, **changes: Any) -> TrackerOptions:
+    def but(self, **changes: Unpack[TrackerKeywords]) -> TrackerOptions:
         """Return a copy with some options changed.
 
         Raises:

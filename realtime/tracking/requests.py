@@ -7,7 +7,7 @@ call of the aligner for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import TypeVar
@@ -15,7 +15,6 @@ from typing import TypeVar
 from ...engines.errors import NasionError
 from ..geometry import Region
 from ..images.pixels import Pixels
-from ..timing import Timings
 from .aligner import Aligner, Alignments
 from .detector import Detections, Detector
 
@@ -54,6 +53,8 @@ Request = Detect | Align
 Answer = Detections | Alignments
 Steps = Generator[Request, Answer, T]
 """Steps of a tracker: a generator that yields requests, receives their answers and returns a result."""
+Record = Callable[[str, float, float], None]
+"""Receiver of the wall time and CPU time of a stage, such as ``Timings.add``."""
 
 
 class Networks:
@@ -73,38 +74,43 @@ class Networks:
 
         All regions go through the aligner in one call, and all images of one size through the detector in one call.
         """
-        answers: dict[int, Answer] = {}
-        whole = [(i, request) for i, request in enumerate(requests) if isinstance(request, Detect)]
-        crops = [(i, request) for i, request in enumerate(requests) if isinstance(request, Align)]
-        if whole:
-            found = self.detector.detect_all([request.image for _, request in whole], [r.size for _, r in whole])
-            answers |= zip([i for i, _ in whole], found, strict=True)
-        if crops:
-            parts = [(request.image, request.regions) for _, request in crops]
-            appearance = any(request.appearance for _, request in crops)
-            aligned = self.aligner.align_all(parts, appearance=appearance)
-            answers |= zip([i for i, _ in crops], aligned, strict=True)
-        return [answers[i] for i in range(len(requests))]
+        whole = [request for request in requests if isinstance(request, Detect)]
+        crops = [request for request in requests if isinstance(request, Align)]
+        detected, aligned = iter(self._detect(whole)), iter(self._align(crops))
+        return [next(detected) if isinstance(request, Detect) else next(aligned) for request in requests]
 
-    def run(self, steps: Steps[T], timings: Timings | None = None) -> T:
+    def _detect(self, requests: Sequence[Detect]) -> Sequence[Detections]:
+        if not requests:
+            return ()
+        return self.detector.detect_all([each.image for each in requests], [each.size for each in requests])
+
+    def _align(self, requests: Sequence[Align]) -> Sequence[Alignments]:
+        if not requests:
+            return ()
+        parts = [(each.image, each.regions) for each in requests]
+        return self.aligner.align_all(parts, appearance=any(each.appearance for each in requests))
+
+    def run(self, steps: Steps[T], record: Record | None = None, *, cpu_clock: Callable[[], float] = thread_time) -> T:
         """Answer every request of one tracker and return its result.
 
         Args:
             steps: steps of the tracker.
-            timings: receives the time of the frame: ``detect``, ``align`` and, for the rest, ``track``.
+            record: called at the end with the name, wall time and CPU time in seconds of each stage: ``detect``,
+                ``align`` and, for the rest, ``track``.
+            cpu_clock: CPU time in seconds.
         """
-        watch = None if timings is None else _Watch()
+        watch = None if record is None else _Watch(cpu_clock)
         try:
             request = next(steps)
             while True:
                 begin = watch and watch.now()
-                answer = self.answer([request])[0]
+                (answer,) = self.answer([request])
                 if watch and begin:
                     watch.add("detect" if isinstance(request, Detect) else "align", begin)
                 request = steps.send(answer)
         except StopIteration as stop:
-            if watch and timings:
-                watch.report(timings)
+            if watch and record:
+                watch.report(record)
             result: T = stop.value
             return result
 
@@ -135,12 +141,13 @@ class Networks:
 class _Watch:
     """Wall and CPU time of one frame by stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_clock: Callable[[], float]) -> None:
+        self._cpu_clock = cpu_clock
         self._begin = self.now()
         self._spent = {"detect": [0.0, 0.0], "align": [0.0, 0.0]}
 
     def now(self) -> tuple[float, float]:
-        return perf_counter(), thread_time()
+        return perf_counter(), self._cpu_clock()
 
     def add(self, name: str, begin: tuple[float, float]) -> None:
         wall, cpu = self.now()
@@ -148,13 +155,13 @@ class _Watch:
         spent[0] += wall - begin[0]
         spent[1] += cpu - begin[1]
 
-    def report(self, timings: Timings) -> None:
+    def report(self, record: Record) -> None:
         wall, cpu = self.now()
         wall, cpu = wall - self._begin[0], cpu - self._begin[1]
         for name, (within, cpu_within) in self._spent.items():
-            timings.add(name, within, cpu_within)
+            record(name, within, cpu_within)
             wall, cpu = wall - within, cpu - cpu_within
-        timings.add("track", wall, cpu)
+        record("track", wall, cpu)
 
 
 def _advance(

@@ -69,10 +69,10 @@ class ShotChangeDetector:
 
 def _thumbnail(picture: Pixels) -> _Thumbnail:
     """Compute the thumbnail of an image, from few pixels and in few calls because this runs for every frame."""
-    small = picture.thumbnail(_WIDTH, _HEIGHT)
-    mean, deviation = cv2.meanStdDev(small)
-    pixels: FloatArray = np.subtract(small[:, :, 1], mean[1, 0], dtype=np.float32)
-    return _Thumbnail(pixels, float(deviation[1, 0]))
+    green = cv2.extractChannel(picture.thumbnail(_WIDTH, _HEIGHT), 1)
+    mean, deviation = cv2.meanStdDev(green)
+    pixels: FloatArray = np.subtract(green, mean[0, 0], dtype=np.float32)
+    return _Thumbnail(pixels, float(deviation[0, 0]))
 
 
 def _correlation(a: _Thumbnail, b: _Thumbnail) -> float:

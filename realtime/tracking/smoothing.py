@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -12,11 +12,8 @@ from ...engines.errors import NasionError
 from ..faces import Face, FloatArray, Landmarks
 from ..geometry import box_of
 from ..times import SHORTEST, time_passed
+from .options import Strength
 
-Strength = Literal["none", "light", "strong"]
-
-# Face sizes per second by which a landmark must be faster than noise for its speed to count at once, unfiltered.
-SUDDEN = 0.5
 FORGET = 0.5  # seconds without a face after which its filter restarts, because the old position is stale
 
 
@@ -30,18 +27,22 @@ class Setting:
         beta: increase of the cutoff frequency in Hz for each face size per second of speed; a higher one follows fast
             motion more closely.
         speed_cutoff: cutoff frequency in Hz of the low-pass filter of the speed.
+        sudden: face sizes per second; what exceeds it of the speed from one frame to the next counts at once, without
+            the low-pass filter, so that a sudden start does not lag. Noise stays below it. Not part of the published
+            filter, which has infinity.
     """
 
     cutoff: float
     beta: float
     speed_cutoff: float
+    sudden: float = math.inf
 
 
 # Chosen on the motion of sources/synthetic.py at 30 frames a second with noise of 0.3 to 0.6 % of the face: "light"
 # leaves 0.33 to 0.41 of the jitter of a still face and lags 0.1 frame; "strong" leaves 0.14 to 0.19 and lags 0.26.
 SETTINGS = {
-    "light": Setting(cutoff=2.0, beta=30.0, speed_cutoff=1.5),
-    "strong": Setting(cutoff=0.5, beta=10.0, speed_cutoff=1.0),
+    "light": Setting(cutoff=1.5, beta=36.0, speed_cutoff=1.5, sudden=0.5),
+    "strong": Setting(cutoff=0.5, beta=10.0, speed_cutoff=1.0, sudden=0.6),
 }
 
 
@@ -81,8 +82,9 @@ class OneEuro:
         share = circle * setting.speed_cutoff / (1 + circle * setting.speed_cutoff)
         self._speed = (1 - share) * self._speed + (share / (step * size)) * change
         pace: FloatArray = np.hypot(self._speed[:, :1], self._speed[:, 1:])
-        sudden = np.hypot(change[:, :1], change[:, 1:]) * np.float32(1 / (step * size)) - np.float32(SUDDEN)
-        pace = np.maximum(pace, sudden)
+        if setting.sudden < math.inf:
+            newest: FloatArray = np.hypot(change[:, :1], change[:, 1:]) * np.float32(1 / (step * size))
+            pace = np.maximum(pace, newest - np.float32(setting.sudden))
         weight = circle * setting.cutoff + (circle * setting.beta) * pace
         smoothed: FloatArray = self._points + change * (weight / (1 + weight))
         self._points = smoothed

@@ -28,9 +28,11 @@ APART = 0.15  # the same share below which two faces do not disturb each other
 NEAR, ROAM, FARTHEST, LIKE = 0.6, 1.2, 3.0, 1.8
 ANY = float(np.finfo(np.float32).max)  # accepts every distance except infinity
 LEAP = 0.15  # sides of a region: of two tracks on one face, one that leapt this much further is the wrong one
-# Similarity of appearance below which a face is another one; at or above which it is known again after a shot change;
-# and the difference that decides which of two tracks a face belongs to. See ``appearance.similarity``.
-OTHER, KNOWN, CLEARER = 0.3, 0.6, 0.1
+# Similarities of appearance: below OTHER a detected face is not that of a track; below BACK what is seen at the place of
+# a lost face is not that face; from KNOWN on a face is known again after a shot change; a difference of CLEARER decides
+# which of two tracks a face belongs to. See ``appearance.similarity``.
+OTHER, BACK, KNOWN, CLEARER = 0.3, 0.5, 0.75, 0.1
+SURE = 0.8  # share of its earlier confidence with which a lost face comes back where its appearance is unknown
 LEARN = 0.1  # weight of the newest appearance in that of a track
 COAST = 1.0  # seconds for which a lost face is expected to move on
 MOVES = 0.05  # sides of its region in a frame above which a face is looked for where its motion leads
@@ -114,6 +116,11 @@ class Track:
         # ``separate`` sets ``misses`` to MISSES at once, in which no time has passed.
         return time_passed(self.time, time, frames=max(self.misses - MISSES, 0))
 
+    @property
+    def last_region(self) -> Region:
+        """Region in which the face was seen last, undisturbed if it is lost."""
+        return self._motion.region if self.misses >= MISSES else self.observation.region
+
     def expected(self, time: float) -> Region:
         """Return the region in which the face would be if it had moved on, for ``COAST`` seconds at most."""
         region, since, (x, y) = self._motion
@@ -122,7 +129,7 @@ class Track:
 
     def places(self, time: float) -> list[Region]:
         """Return the regions in which to look for the face: where it was last, and where its motion leads."""
-        last, expected = self._motion.region if self.misses >= MISSES else self.observation.region, self.expected(time)
+        last, expected = self.last_region, self.expected(time)
         way = math.hypot(expected.x - last.x, expected.y - last.y) / last.side
         if way < MOVES:
             return [last]
@@ -163,10 +170,12 @@ class Track:
             region, time, (x, y) = getattr(self, name)
             setattr(self, name, _Motion(_scaled(region, factor), time, (x * factor, y * factor)))
 
-    def resembles(self, observation: Observation) -> bool:
-        """Return True unless the face of an observation looks like another one."""
+    def is_back(self, observation: Observation) -> bool:
+        """Return True if what was found at the place of the lost face looks like it."""
         alike = similarity(self.appearance, observation.appearance)
-        return alike is None or alike >= OTHER
+        if alike is None:
+            return observation.certainty >= SURE * self.observation.certainty
+        return alike >= BACK
 
 
 class TrackManager:
@@ -207,7 +216,7 @@ class TrackManager:
 
     def update(self, track: Track, observation: Observation, time: float) -> None:
         """Update a track with what was found where its face was expected. A lost one needs a face like its own."""
-        if track.misses <= MISSES or (self._vacant() and track.resembles(observation) and not self._taken(observation)):
+        if track.misses <= MISSES or (self._vacant() and track.is_back(observation) and not self._taken(observation)):
             track.seen(observation, time)
 
     def unmatched(self, regions: Sequence[Region]) -> list[Region]:
@@ -319,13 +328,13 @@ def _costs(observations: Sequence[Observation], lost: Sequence[Track], time: flo
     """
     costs = np.full((len(observations), len(lost)), np.inf, np.float32)
     for column, track in enumerate(lost):
-        old, gone = track.expected(time), track.gone(time)
+        last, expected, gone = track.last_region, track.expected(time), track.gone(time)
         reach = NEAR if track.shot_ended else min(NEAR + ROAM * gone, FARTHEST)
         for row, observation in enumerate(observations):
             new = observation.region
-            away = math.hypot(new.x - old.x, new.y - old.y) / old.side
+            away = min(math.hypot(new.x - old.x, new.y - old.y) for old in (last, expected)) / last.side
             alike = similarity(track.appearance, observation.appearance)
-            if away > reach or not 1 / LIKE <= new.side / old.side <= LIKE:
+            if away > reach or not 1 / LIKE <= new.side / last.side <= LIKE:
                 continue
             if track.shot_ended and (alike is None or alike < KNOWN):
                 continue

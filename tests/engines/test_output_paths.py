@@ -10,10 +10,9 @@ import pytest
 
 from nasion.engines.errors import SinkError
 from nasion.engines.output_paths import check_places, write_file
-from nasion.tools.main import _COMMANDS, application
 from nasion.tools.main import main as nasion
 
-from ..support.commands import fake_tracker
+from ..support.commands import fake_tracker, functions
 
 __all__ = ["fake_tracker"]  # a fixture
 
@@ -21,15 +20,24 @@ __all__ = ["fake_tracker"]  # a fixture
 WRITTEN = {
     ("track", "out"): ("out.mp4", "track pattern:?seconds=0.1 --out {}"),
     ("track", "landmarks"): ("faces.csv", "track pattern:?seconds=0.1 --landmarks {}"),
+    ("track", "json"): ("x.json", "track pattern:?seconds=0.1 --json {}"),
     ("demo", "out"): ("faces.jsonl", "demo --out {folder}"),
+    ("demo", "json"): ("x.json", "demo --json {}"),
+    ("doctor", "json"): ("x.json", "doctor --json {}"),
+    ("networks", "json"): ("x.json", "networks pwc --json {}"),
     ("bench", "json"): ("x.json", "bench pattern:?seconds=0.1 --json {}"),
     ("data check", "out"): ("x.jpg", "data check {folder} --out {}"),
+    ("data check", "json"): ("x.json", "data check {folder} --json {}"),
     ("train", "out"): ("best.pt", "train landmarks-68 --data {folder} --out {folder}"),
-    ("evaluate", "json_file"): ("x.json", "evaluate --data {folder} --json {}"),
-    ("evaluate", "plot"): ("x.svg", "evaluate --data {folder} --model {folder}/m.onnx --plot {}"),
+    ("train", "json"): ("x.json", "train landmarks-68 --data {folder} --out {folder} --json {}"),
+    ("evaluate", "json"): ("x.json", "evaluate --data {folder} --json {}"),
+    ("evaluate-papers", "json"): ("x.json", "evaluate-papers --data {folder} --model m --json {}"),
+    ("evaluate-papers", "plot"): ("x.svg", "evaluate-papers --data {folder} --model {folder}/m.onnx --plot {}"),
     ("export", "out"): ("x.onnx", "export landmarks-68 --out {}"),
+    ("export", "json"): ("x.json", "export landmarks-68 --out {folder}/x.onnx --json {}"),
     ("export", "card"): ("x.json", "export landmarks-68 --card --out {folder}/x.onnx"),
     ("compile", "out"): ("x.plan", "compile landmarks-68 --out {}"),
+    ("compile", "json"): ("x.json", "compile landmarks-68 --json {}"),
     ("rtx", "json"): ("x.json", "rtx --json {}"),
     ("plugins bench", "json"): ("x.json", "plugins bench --json {}"),
     ("plugins build", "out"): ("libnasion_reference.so", "plugins build --out {folder}"),
@@ -37,25 +45,14 @@ WRITTEN = {
 ELSEWHERE = {("evaluate", "card")}  # in the shipped cards; see below
 READ = {
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
-    ("evaluate", "data"), ("export", "data"), ("rtx", "python"), ("plugins build", "tensorrt"),
+    ("evaluate", "data"), ("evaluate-papers", "data"), ("export", "data"), ("rtx", "python"),
+    ("plugins build", "tensorrt"),
 }  # fmt: skip
 SWITCHES = {
-    ("track", "show"), ("data check", "decode"), ("evaluate", "masks"), ("networks", "json"), ("doctor", "json"),
+    ("track", "show"), ("data check", "decode"), ("evaluate-papers", "masks"),
     ("export", "fp16"), ("export", "head"), ("compile", "fp16"), ("rtx", "fp16"), ("plugins build", "cuda"),
     ("plugins build", "verbose"),
 }  # fmt: skip
-
-
-def functions():
-    """Every command by name with its function."""
-    app = application()
-    for name in _COMMANDS:
-        found = app[name]
-        if found.default_command is not None:
-            yield name, found.default_command
-        for part in found:
-            if not part.startswith("-"):
-                yield f"{name} {part}", found[part].default_command
 
 
 def may_write(hint):
@@ -122,7 +119,7 @@ def test_figures_in_the_shipped_cards_are_not_replaced_without_force(folder):
         ("x.onnx", "export {} --out {} --force"),
         ("x.json", "export {} --card --out {folder}/x.onnx --force"),
         ("x.onnx", "evaluate --data x --model {} --json {} --force"),
-        ("x.onnx", "evaluate --data x --model {} --plot {} --force"),
+        ("x.onnx", "evaluate-papers --data x --model {} --plot {} --force"),
         ("x.onnx", "rtx {} --json {} --force"),
         ("best.pt", "train sd-hrnet-slim --data x --out {folder} --start {} --force"),
         ("latest.pt", "train sd-hrnet-distil --data x --out {folder} --teacher {} --force"),
@@ -136,7 +133,9 @@ def test_no_output_is_an_input(name, arguments, folder):
 
 
 def test_two_outputs_are_two_files(folder):
-    assert "--json and --plot are both" in ended("evaluate --data x --model m --json {} --plot {}", "x.svg", folder)
+    assert "--json and --plot are both" in ended(
+        "evaluate-papers --data x --model m --json {} --plot {}", "x.svg", folder
+    )
 
 
 def test_a_run_goes_on_in_its_own_folder_and_a_build_in_its_own(folder):

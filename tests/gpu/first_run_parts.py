@@ -166,16 +166,16 @@ print(*[name for name in {packages!r} if name not in there and find_spec(name.re
 
 def doctor(place: Place) -> str:
     """What is here; a GPU must be."""
-    listing = [place.python, "-m", "nasion.tools.main", "doctor", "--json"]
+    listing = [place.python, "-m", "nasion.tools.main", "doctor", "--json", "-"]
     try:
         text = place.run("doctor", listing, most=60)
     except Unfit:  # what is broken is in the report, too
         text = (place.out / "doctor.log").read_text(errors="replace")
-    found = re.search(r"^\[.*^\]", text, re.DOTALL | re.MULTILINE)
+    found = re.search(r"^\{.*^\}", text, re.DOTALL | re.MULTILINE)
     if found is None:
         raise Unfit(f"no report: {last_words(place.out / 'doctor.log')}")
     (place.out / "doctor.json").write_text(found[0])
-    findings = json.loads(found[0])
+    findings = json.loads(found[0])["findings"]
     broken = [f"{each['name']}: {each['found']}" for each in findings if each["state"] == "broken"]
     gpus = [each for each in findings if each["topic"] == "GPU"]
     if broken or not any(each["state"] == "ok" for each in gpus):
@@ -250,8 +250,8 @@ def find_sanitizer(place: Place) -> str:
 def kernels(place: Place) -> str:
     """Each kernel beside its roof."""
     figures = place.out / "kernels.json"
-    code = f"from pathlib import Path; from nasion.tools.kernels.bench import run; run(Path({str(figures)!r}))"
-    place.code("kernels", code, most=120)
+    command = [place.python, "-m", "nasion.tools.main", "plugins", "bench", "--json", str(figures), "--force"]
+    place.run("kernels", command, most=120)
     report = json.loads(figures.read_text())
     if report["missed"]:
         raise Unfit(f"timed; aims missed: {'; '.join(report['missed'])}")

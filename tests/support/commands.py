@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from nasion.realtime.faces import Face
-from nasion.tools.options import Tracking
+from nasion.realtime.tracking import tracker
+from nasion.tools.main import _COMMANDS, application
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200"}
 
@@ -18,6 +19,18 @@ def run(*arguments, script="from nasion.tools.main import main; main()", **optio
     command = [sys.executable, "-c", script, *map(str, arguments)]
     options = {"capture_output": True, "text": True, "timeout": 120, "env": ENVIRONMENT, **options}
     return subprocess.run(command, check=False, **options)
+
+
+def functions():
+    """Every command by name with its function."""
+    app = application()
+    for name in _COMMANDS:
+        found = app[name]
+        if found.default_command is not None:
+            yield name, found.default_command
+        for part in found:
+            if not part.startswith("-"):
+                yield f"{name} {part}", found[part].default_command
 
 
 class FakeTracker:
@@ -46,4 +59,4 @@ class FakeTracker:
 
 @pytest.fixture
 def fake_tracker(monkeypatch):
-    monkeypatch.setattr(Tracking, "tracker", lambda tracking, **_: FakeTracker())
+    monkeypatch.setattr(tracker, "Tracker", lambda options: FakeTracker())

@@ -19,7 +19,7 @@ from nasion.trainers.learner import Learner
 from nasion.trainers.systems import recipe_named
 from nasion.trainers.systems.distilling import SupernetLearner
 from nasion.trainers.training import processes
-from nasion.trainers.training.loop import Optimiser, Schedule, train
+from nasion.trainers.training.loop import Optimiser, Schedule, State, train
 from nasion.trainers.training.recipes import Options
 
 SCHEDULE = Schedule(
@@ -143,6 +143,14 @@ def supernet() -> SupernetLearner:
 def weights(module: nn.Module) -> Tensor:
     """All parameters in one row."""
     return torch.cat([each.detach().flatten() for each in module.parameters()])
+
+
+def run(folder: Path, schedule: Schedule = SCHEDULE, learner: Learner | None = None, **options: object) -> State:
+    return train(learner or line(), Line(), schedule, folder, **options)  # type: ignore[arg-type]
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 def main(folder: Path) -> None:

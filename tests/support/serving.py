@@ -1,4 +1,4 @@
-"""A web server over a folder, as simple as there are: it answers no range requests."""
+"""Web servers over a folder: one as simple as there are, and one that answers range requests."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ PASSWORD = "hunter2"  # a word that no line of the tests shows in a traceback
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         return
+
+
+class RangeHandler(QuietHandler):
+    """Answers range requests, so that a file can be read from any place."""
+
+    def do_GET(self) -> None:
+        data = Path(self.translate_path(self.path)).read_bytes()
+        begin = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - begin))
+        self.end_headers()
+        self.wfile.write(data[begin:])
 
 
 @contextmanager

@@ -5,19 +5,19 @@ import sys
 import numpy as np
 import pytest
 
+from nasion.engines.closing import Closing
 from nasion.engines.errors import NasionError, SourceError
 from nasion.engines.spec import Spec
-from nasion.realtime.pipeline import tracker_options
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
-from nasion.realtime.tracking.tracker import Tracker
+from nasion.realtime.tracking import tracker
+from nasion.realtime.tracking.options import TrackerOptions
 from nasion.tools import measurement
 from nasion.tools.main import main as nasion
 from nasion.tools.measurement import Watched, load, measure
-from nasion.tools.options import Tracking
 
 
-class FakeRuntime:
+class FakeRuntime(Closing):
     """Sees one face, always at the same place of what it is shown."""
 
     provider, device, reason = "fake", "cpu", "a fake"
@@ -51,12 +51,8 @@ class FakeRuntime:
 @pytest.fixture
 def fake_networks(monkeypatch):
     """The real tracker over networks that take no time to load."""
-
-    def tracker(tracking, **changes):
-        options = tracker_options({**tracking.given(), **changes})
-        return Tracker.from_networks(FakeRuntime("detector"), FakeRuntime("landmarks"), options)
-
-    monkeypatch.setattr(Tracking, "tracker", tracker)
+    tasks = {"face-detector": "detector", "landmarks-68": "landmarks"}
+    monkeypatch.setattr(tracker, "_open", lambda model, shipped, options: FakeRuntime(tasks[shipped]))
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +93,14 @@ def test_the_report_names_clip_machine_versions_and_all_figures(clip, tmp_path, 
 
 
 def test_networks_and_pipeline_add_up_to_the_whole(clip, fake_networks):
-    costs = measure(load(clip), Tracking(), threads=1, repeat=1).costs
+    costs = measure(load(clip), TrackerOptions(), repeat=1).costs
     assert costs["networks"].wall.mean + costs["pipeline"].wall.mean == pytest.approx(costs["end to end"].wall.mean)
     stages = sum(costs[stage].wall.mean for stage in ("detect", "align", "track"))
     assert stages == pytest.approx(costs["end to end"].wall.mean)
 
 
 def test_the_detector_is_charged_for_the_frames_it_looks_at_only(clip, fake_networks):
-    result = measure(load(clip), Tracking(detect_interval=0.233), threads=1, repeat=2)
+    result = measure(load(clip), TrackerOptions(detect_interval=0.233), repeat=2)
     assert result.networks["detector"]["calls_per_frame"] == pytest.approx(3 / 21, abs=1e-4)
     assert result.networks["landmarks"]["calls_per_frame"] >= 20 / 21
 
@@ -173,13 +169,13 @@ def test_a_clip_that_changed_under_the_benchmark_is_an_error(clip, fake_networks
     loaded = load(clip)
     longer = measurement.Clip(str(clip), [*loaded.frames, *loaded.frames], True)
     with pytest.raises(NasionError, match="has it changed"):
-        measure(longer, Tracking(), threads=1, repeat=1)
+        measure(longer, TrackerOptions(), repeat=1)
 
 
 def test_the_shipped_networks_are_measured(clip):
-    result = measure(load(clip), Tracking(), threads=1, repeat=1)
+    result = measure(load(clip), TrackerOptions(), repeat=1)
     assert 0.8 < result.found <= 1  # the face is covered for a moment
     assert result.networks["landmarks"]["provider"] == "CPUExecutionProvider"
     assert 0 < result.costs["networks"].cpu.mean < result.costs["end to end"].cpu.mean
-    with open_source(clip) as source, Tracking().tracker() as tracker:
-        assert any(tracker.update(frame) for frame in source)
+    with open_source(clip) as source, tracker.Tracker() as ours:
+        assert any(ours.update(frame) for frame in source)

@@ -5,17 +5,23 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
+from inspect import getdoc
 
 import pytest
 
+from nasion.realtime.tracking import tracker
+from nasion.realtime.tracking.options import TrackerOptions
 from nasion.tools.dependencies import DEPENDENCIES, unsupported
 from nasion.tools.error_messages import import_remedy
 from nasion.tools.main import main as nasion
 
 from ..conftest import ROOT
-from ..support.commands import ENVIRONMENT, run
+from ..support.commands import ENVIRONMENT, FakeTracker, run
 
-COMMANDS = ("track", "demo", "bench", "doctor", "train", "evaluate", "networks", "export", "compile", "rtx")
+COMMANDS = (
+    "track", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "export", "compile", "rtx",
+)  # fmt: skip
 GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options
 HEAVY = ("cv2", "av", "torch", "onnxruntime", "onnx")
 
@@ -56,9 +62,34 @@ def test_the_help_of_a_command_explains_every_option_and_loads_nothing_heavy(com
     )
     done = run(script=script)
     assert "loaded []" in done.stdout, done.stderr
-    options = re.findall(r"^│ \*? *(?:[A-Z]+ )?--\S+(?: -\S+)?(?: [A-Z.]+)?(.*)│$", done.stdout, re.MULTILINE)
+    options = re.findall(r"^│ \*? *(?:[A-Z]+ )?--\S+(?: -\S+)?(?: [A-Z.|]+)?(.*)│$", done.stdout, re.MULTILINE)
     assert options
     assert all(re.match(r" {2,}[a-zA-Z0-9.:]", text) for text in options), done.stdout
+
+
+@pytest.mark.parametrize("command", ["track", "bench"])
+def test_the_help_has_every_option_of_the_tracker_with_its_description_and_default(command):
+    printed = " ".join(run(command, "--help").stdout.replace("│", " ").split())
+    described = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", getdoc(TrackerOptions), re.MULTILINE))
+    for field in fields(TrackerOptions):
+        text = " ".join(described[field.name].replace("``", "").split())
+        pattern = rf"--{field.name.replace('_', '-')} \S+ {re.escape(text)}"
+        if field.default is not None:
+            pattern += rf"(?: \[choices: [a-z, ]+\])? \[default: {field.default}\]"
+        assert re.search(pattern, printed), (field.name, printed)
+
+
+def test_options_of_the_command_line_reach_the_tracker(monkeypatch):
+    made = []
+    monkeypatch.setattr(tracker, "Tracker", lambda options: made.append(options) or FakeTracker())
+    values = {"model": "m.onnx", "detector": "d.onnx", "runtime": "onnx", "device": "cpu", "detect_interval": 0.5}
+    values |= {"detect_size": 320, "max_faces": 2, "smooth": "strong", "threads": 2, "keep": 3.0}
+    assert values.keys() == {field.name for field in fields(TrackerOptions)}
+    words = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    for given in ([], words):
+        with pytest.raises(SystemExit):
+            nasion(["track", "pattern:?seconds=0.1", "--size", "64x48", *given])
+    assert made == [TrackerOptions(), TrackerOptions(**values)]
 
 
 # --- errors

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -38,8 +39,8 @@ def test_no_plan_is_built_to_say_what_is_chosen(monkeypatch):
 
 def test_json_carries_every_finding(capsys, monkeypatch):
     monkeypatch.setattr(module, "examine", lambda: [Finding("system", "Python", "ok", "3.11")])
-    doctor(json=True)
-    expected = [{"topic": "system", "name": "Python", "state": "ok", "found": "3.11", "remedy": ""}]
+    doctor(json=Path("-"))
+    expected = {"findings": [{"topic": "system", "name": "Python", "state": "ok", "found": "3.11", "remedy": ""}]}
     assert json.loads(capsys.readouterr().out) == expected
 
 

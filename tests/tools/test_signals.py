@@ -23,9 +23,9 @@ from ..support.sink_samples import frames_in
 
 FAKE = (
     "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-    "from tests.support.commands import FakeTracker, Tracking\n"
+    "from tests.support.commands import FakeTracker, tracker\n"
     "from nasion.tools.main import main as nasion\n"
-    "Tracking.tracker = lambda tracking: FakeTracker()\n"
+    "tracker.Tracker = lambda options: FakeTracker()\n"
     "nasion()\n"
 )
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json as json_module
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...engines.errors import NasionError, printable
-from ...engines.output_paths import check_places, write_file
-from ..machine import cores, machine, versions
-from ..options import DEFAULTS, Tracking
+from ...realtime.tracking.options import TrackerOptions
+from ..machine import cores, provenance
+from ..options import NONE_GIVEN, Tracking
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ..measurement import Clip, Measurement
@@ -26,10 +25,10 @@ def bench(
     *,
     repeat: int = 3,
     frames: int | None = None,
-    json: Path | None = None,
+    json: Json = None,
     force: bool = False,
     decode: str = "auto",
-    tracking: Tracking = DEFAULTS,
+    tracking: Tracking = NONE_GIVEN,
 ) -> None:
     """Measure the speed of the tracker on SOURCE, with one thread and with all, or with --threads.
 
@@ -38,38 +37,30 @@ def bench(
             first, at most 1500 frames or 2 GB.
         repeat: number of passes over the clip.
         frames: take this many frames from the beginning, whatever memory they need.
-        json: write all results, with machine and versions, to this file.
+        json: also write all results, with machine and versions, to this file; - for standard output.
         force: replace that file.
         decode: device that decodes the clip and holds its frames, as in nasion track.
     """
     from ..measurement import load, measure
 
     _check(repeat, frames)
-    check_places({"--json": json}, force=force, inputs=[source])
-    loaded = load(source, frames, decode=tracking.where_to_decode(decode))
-    print(f"{printable(Path(source).name)}: {loaded}", flush=True)
-    results = []
-    for threads in _thread_counts(tracking):
-        results.append(measure(loaded, tracking, threads=threads, repeat=repeat))
-        _print(results[-1])
-    if peak := peak_memory():
-        print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
-    if json is not None:
-        text = json_module.dumps(report(loaded, results, repeat=repeat), indent=2, default=str)
-        write_file(json, text + "\n")
-        print(f"{json} holds all figures")
+    options = TrackerOptions(**tracking)
+    with json_results(json, force=force, inputs=[source]) as to_json:
+        loaded = load(source, frames, decode=options.where_to_decode(decode))
+        print(f"{printable(Path(source).name)}: {loaded}", flush=True)
+        results = []
+        for threads in [options.threads] if "threads" in tracking else sorted({1, cores()}):
+            results.append(measure(loaded, options.but(threads=threads), repeat=repeat))
+            _print(results[-1])
+        if peak := peak_memory():
+            print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
+        to_json.write(report(loaded, results, repeat=repeat))
 
 
 def _check(repeat: int, frames: int | None) -> None:
     for name, value in (("--repeat", repeat), ("--frames", frames)):
         if value is not None and value < 1:
             raise NasionError(f"{name} is {value}; it must be at least 1")
-
-
-def _thread_counts(tracking: Tracking) -> list[int]:
-    if tracking.threads is not None:
-        return [tracking.threads]
-    return sorted({1, cores()})
 
 
 def _print(result: Measurement) -> None:
@@ -108,11 +99,8 @@ def report(clip: Clip, results: Sequence[Measurement], *, repeat: int) -> dict[s
             "size": [first.width, first.height],
             "decoded_on": clip.device,
         },
-        "command": " ".join(["nasion", *sys.argv[1:]]),
+        **provenance(),
         "repeat": repeat,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(),
         "peak_memory_bytes": peak_memory(),
         "decoded_bytes": clip.bytes,
         "units": "milliseconds per frame unless stated otherwise",

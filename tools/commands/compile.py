@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ...engines.errors import NasionError, RuntimeUnavailable, printable
 from ...engines.output_paths import check_places, write_file
+from ..machine import provenance
+from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
-    from ...engines.tensorrt.build import Progress
     from ...engines.tensorrt.compile import Ready
-
-PLAIN_EVERY = 10.0
-"""Seconds between two progress lines if stderr is not a terminal."""
 
 
 def compile(
@@ -31,6 +26,7 @@ def compile(
     longest: int | None = None,
     workspace: int | None = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    json: Json = None,
     force: bool = False,
     device: str = "cuda:0",
     library: Literal["tensorrt", "tensorrt-rtx"] | None = None,
@@ -47,7 +43,8 @@ def compile(
             size; four times for a network that finds landmarks, too).
         workspace: scratch memory on the GPU in MB (default: all of it).
         out: also write the plan to this .plan file.
-        force: replace that file.
+        json: also write figures of the plan, with machine and versions, to this file; - for standard output.
+        force: replace files that exist.
         device: the GPU, cuda:N.
         library: library that builds the plan (default: TensorRT if it is installed, else TensorRT-RTX).
     """
@@ -57,18 +54,22 @@ def compile(
     from ...engines.tensorrt.compile import BuildOptions, plan_of
     from ...engines.tensorrt.library import tensorrt
     from ...engines.zoo import model_path
+    from ..progress import Progress
 
     _check(workspace, device)
     check_places({"--out": out}, force=force, suffixes=(".plan",), inputs=[model])
-    build_options = BuildOptions(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
-    path, with_what = model_path(model), tensorrt(library)
-    with Device(gpu_number(device)) as gpu, shown() as progress:
-        print(f"{with_what} on {gpu.gpu.name} ({gpu.gpu.capability})", flush=True)
-        ready = plan_of(path, with_what, gpu, build_options=build_options, say=_say, progress=progress)
-        ready.engine.close()
-    if out is not None:
-        write_file(out, ready.path.read_bytes())
-    _print(ready, out or ready.path)
+    with json_results(json, force=force, inputs=[model], others={"--out": out}) as to_json:
+        build_options = BuildOptions(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
+        path, with_what = model_path(model), tensorrt(library)
+        with Device(gpu_number(device)) as gpu:
+            print(f"{with_what} on {gpu.gpu.name} ({gpu.gpu.capability})", flush=True)
+            with Progress() as progress:
+                ready = plan_of(path, with_what, gpu, build_options=build_options, say=_say, progress=progress)
+            ready.engine.close()
+        if out is not None:
+            write_file(out, ready.path.read_bytes())
+        _print(ready, out or ready.path)
+        to_json.write(provenance() | _figures(ready, out or ready.path, gpu.gpu.name))
 
 
 def _check(workspace: int | None, device: str) -> None:
@@ -97,6 +98,20 @@ def _print(ready: Ready, path: Path) -> None:
     print(f"run it with: nasion track SOURCE --{_option(plan.spec.task)} {path}")
 
 
+def _figures(ready: Ready, path: Path, gpu: str) -> dict[str, Any]:
+    plan = ready.plan
+    return {
+        "gpu": gpu,
+        "model": plan.spec.name,
+        "plan": short(str(path)),
+        "built": ready.built,
+        "precision": plan.key.precision,
+        "profile": str(plan.key.profile),
+        "bytes": len(plan.engine),
+        "about": plan.about,
+    }
+
+
 def _layers(about: Mapping[str, Any]) -> str:
     within = about["engine"].get("layers")
     fused = f"{about['layers']} layers{f' in {within}' if within else ''}"
@@ -105,39 +120,3 @@ def _layers(about: Mapping[str, Any]) -> str:
 
 def _option(task: str) -> str:
     return "detector" if task == "detector" else "model"
-
-
-@contextmanager
-def shown() -> Iterator[Progress]:
-    """Yield a callback that shows the progress of a build: bars on a terminal, occasional plain lines elsewhere."""
-    if not sys.stderr.isatty():
-        yield Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Bars(*columns, console=Console(file=sys.stderr), transient=True) as bars:
-        phases: dict[str, TaskID] = {}
-
-        def update(name: str, done: int, steps: int) -> None:
-            if name not in phases:
-                phases[name] = bars.add_task(name, total=steps)
-            bars.update(phases[name], completed=done, total=steps, visible=done < steps)
-
-        yield update
-
-
-class Lines:
-    """Progress as a plain line now and then, for log files and pipes."""
-
-    def __init__(self, *, every: float = PLAIN_EVERY) -> None:
-        """Print at most one line per ``every`` seconds."""
-        self._every, self._last = every, monotonic()
-
-    def __call__(self, name: str, done: int, steps: int) -> None:
-        """Report that ``done`` of ``steps`` steps of phase ``name`` are done."""
-        if monotonic() - self._last >= self._every:
-            self._last = monotonic()
-            print(f"{name}: {done} of {steps}", file=sys.stderr, flush=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from ...engines.errors import SinkError
 from ...engines.output_paths import check_places, write_file
+from ..machine import provenance
+from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
     from ...realtime.faces import Image
@@ -27,6 +28,7 @@ def check(
     *,
     set_: Annotated[str | None, Parameter(name="--set")] = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    json: Json = None,
     force: bool = False,
     decode: bool = False,
 ) -> None:
@@ -37,22 +39,30 @@ def check(
         set_: name of the set (default: all that are recognised); an unknown name lists all known ones.
         out: file for the sheet, .jpg or .png; an image of the set is refused (default: in the current folder, named
             after the set or the folder read). Occluded landmarks are red; bounding boxes of the set are blue.
-        force: replace that file.
+        json: also write the counts to this file; - for standard output.
+        force: replace files that exist.
         decode: also decode every image and count the landmarks that lie outside it.
     """
     from rich.console import Console
 
+    from ..progress import Progress
+
     file = out or Path(f"{set_ or path.resolve().name}-sheet.jpg")
     if file.suffix.lower() not in (".jpg", ".png"):
         raise SinkError(f"--out {str(file)!r}: suffix {file.suffix!r}; allowed: .jpg, .png")
-    check_places({"--out": file}, force=force)
-    report = _Report(decode=decode)
-    for name, part in _chosen(path, set_):
-        report.add(name, path, part)
-    check_places({"--out": file}, force=force, inputs=report.files)
-    _write(file, report.blocks)
-    Console().print(report.table)
-    print(f"faces drawn: {file}")
+    with json_results(json, force=force, others={"--out": file}) as to_json:
+        report = _Report(decode=decode)
+        chosen = _chosen(path, set_)
+        with Progress() as progress:
+            for number, (name, part) in enumerate(chosen, 1):
+                progress("sets", number, len(chosen), f"{name}, {part}")
+                report.add(name, path, part)
+        check_places({"--out": file}, force=force, inputs=report.files)
+        to_json.spare(report.files)
+        _write(file, report.blocks)
+        Console().print(report.table)
+        print(f"faces drawn: {file}")
+        to_json.write(provenance() | {"sheet": short(str(file)), "sets": report.counts})
 
 
 def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
@@ -78,13 +88,14 @@ def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
 
 
 class _Report:
-    """Table of counts and images of the sheet; each part of a set adds to both."""
+    """Counts, as a table and as data, and images of the sheet; each part of a set adds to all of them."""
 
     def __init__(self, *, decode: bool) -> None:
         from rich.table import Table
 
         self.table = Table(box=None, pad_edge=False)
         self.blocks: list[Image] = []
+        self.counts: list[dict[str, Any]] = []
         self.files: set[Path] = set()
         self._decode = decode
         for name in ("set", "part", "subset"):
@@ -105,9 +116,9 @@ class _Report:
         from ...trainers.data import sheet
 
         self.files.update(found.files)
-        self._row(found.name, part, "", sheet.count(found), sheet.outside(found) if self._decode else None)
+        self._row(found.name, part, None, sheet.count(found), sheet.outside(found) if self._decode else None)
         for name in found.subsets:
-            self._row("", "", name, sheet.count(sheet.subset(found, name)), None)
+            self._row(found.name, part, name, sheet.count(sheet.subset(found, name)), None)
         cells = list(sheet.face_cells(found, ROWS * sheet.COLUMNS))
         self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
 
@@ -119,12 +130,23 @@ class _Report:
         self.files.update(found.files)
         boxes = sum(len(each) for each in found.boxes)
         self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
+        self.counts.append({"set": name, "part": part, "images": len(found), "boxes": boxes})
         cells = list(sheet.picture_cells(found, ROWS * sheet.COLUMNS))
         self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} images, {boxes} boxes", cells))
 
-    def _row(self, name: str, part: str, subset: str, counts: Counts, outside: int | None) -> None:
-        figures = ["–" if figure is None else f"{figure:,}" for figure in astuple(counts)]
-        self.table.add_row(name, part, subset, *figures, *([f"{outside:,}"] if outside is not None else []))
+    def _row(self, name: str, part: str, subset: str | None, counts: Counts, outside: int | None) -> None:
+        known = {
+            "faces": counts.faces,
+            "images": counts.pictures,
+            "landmarks": counts.points,
+            "missing": counts.missing,
+            "occluded": counts.occluded,
+            "boxes": counts.boxes,
+            **({} if outside is None else {"outside": outside}),
+        }
+        names = ("", "", subset) if subset else (name, part, "")
+        self.table.add_row(*names, *("–" if figure is None else f"{figure:,}" for figure in known.values()))
+        self.counts.append({"set": name, "part": part, **({"subset": subset} if subset else {}), **known})
 
 
 def _write(path: Path, blocks: list[Image]) -> None:

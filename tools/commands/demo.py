@@ -6,26 +6,33 @@ from pathlib import Path
 
 from ...engines.errors import SinkError
 from ...engines.output_paths import check_places, writing
-from ..options import DEFAULTS
+from ...realtime.tracking.options import TrackerOptions
+from ..results import Json, json_results
 from .track import Outputs, run
 
 
-def demo(*, out: Path = Path("nasion-demo"), force: bool = False) -> None:
+def demo(*, out: Path = Path("nasion-demo"), json: Json = None, force: bool = False) -> None:
     """Make a short clip, track it and print the results.
 
     Args:
         out: folder for clip.mp4, tracked.mp4 and faces.jsonl.
+        json: also write the counts and times to this file; - for standard output.
         force: replace these files if they exist.
     """
-    DEFAULTS.tracker().close()  # reports missing parts before the clip is made
-    clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    taken = "give another folder with --out, or replace it with --force"
-    check_places({"clip": clip, "video": tracked, "landmarks": faces}, force=force, remedy=taken)
-    _render(clip)
-    run(str(clip), Outputs(tracked, faces, force=force), DEFAULTS)
-    print(f"\n{tracked} shows the result; {faces} holds the landmarks.")
+    from ...realtime.tracking.tracker import Tracker
+
+    options = TrackerOptions()
+    with json_results(json, force=force) as to_json:
+        Tracker(options).close()  # reports missing parts before the clip is made
+        clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        taken = "give another folder with --out, or replace it with --force"
+        places = {"clip": clip, "video": tracked, "landmarks": faces, "--json": to_json.file}
+        check_places(places, force=force, remedy=taken)
+        _render(clip)
+        run(str(clip), Outputs(tracked, faces, force=force), options, {}, to_json)
+        print(f"\n{tracked} shows the result; {faces} holds the landmarks.")
 
 
 def _render(clip: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json as json_module
 import os
 import platform
 import re
@@ -17,6 +16,7 @@ from typing import Literal
 
 from ...engines.errors import NasionError, extra_remedy, printable
 from ..dependencies import DEPENDENCIES, EXTRAS, unsupported
+from ..results import Json, json_results
 
 State = Literal["ok", "absent", "broken"]
 
@@ -40,19 +40,19 @@ class Finding:
     remedy: str = ""
 
 
-def doctor(*, json: bool = False) -> None:
+def doctor(*, json: Json = None, force: bool = False) -> None:
     """Report what is installed, what works here and how to fix the rest.
 
     Exits with 1 if something that tracking needs is broken, else with 0.
 
     Args:
-        json: print the report as JSON.
+        json: also write the report to this file; - for standard output.
+        force: replace that file.
     """
-    findings = examine()
-    if json:
-        print(json_module.dumps([asdict(finding) for finding in findings], indent=2))
-    else:
+    with json_results(json, force=force) as to_json:
+        findings = examine()
         _print_table(findings)
+        to_json.write({"findings": [asdict(finding) for finding in findings]})
     if any(finding.state == "broken" for finding in findings):
         sys.exit(1)
 

@@ -1,294 +1,87 @@
-"""``nasion evaluate``: accuracy of networks on labelled test sets."""
+"""``nasion evaluate``: accuracy of the tracker, with the shipped or your own networks, on published data sets."""
 
 from __future__ import annotations
 
-import json
-import math
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+import json as json_module
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from cyclopts import Parameter
-
-from ...engines.errors import NasionError, printable
+from ...engines.errors import ModelError, NasionError
 from ...engines.output_paths import check_places, write_file
+from ..machine import provenance
+from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
-    from ...engines.runtime import Runtime
-    from ...realtime.faces import FloatArray
-    from ...trainers.data import LandmarkSet
-    from ...trainers.evaluation.comparison import Line
-    from ...trainers.evaluation.tracking import Located
-    from ...trainers.systems.locating import Model
+    from ...trainers.evaluation.tracking import Watch
 
-Product = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives"]
-PRODUCT: tuple[Product, ...] = get_args(Product)
-OWN = "own"
-OF_NETWORKS = {"detector", "presence", "negatives"}  # not sets of labelled faces
-
-NAMES = {"nme": "NME", "nme_eyes": "NME of the eyes", "fr_8": "FR 8 %", "fr_10": "FR 10 %"}
-NAMES |= {"auc_7": "AUC 7 %", "auc_10": "AUC 10 %"}
+Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives"]
+SETS: tuple[Set, ...] = get_args(Set)
+LANDMARKS = 68  # of all the sets
 
 
 def evaluate(
     sets: list[str] | None = None,
     *,
     data: Path,
-    model: list[str] | None = None,
-    detector: str | None = None,
-    paper: str | None = None,
-    decoding: Literal["arg_max", "soft_arg_max"] | None = None,
-    masks: bool = False,
-    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
-    plot: Path | None = None,
+    model: str = "landmarks-68",
+    detector: str = "face-detector",
+    json: Json = None,
     card: bool = False,
     force: bool = False,
-    device: str = "auto",
 ) -> None:
-    """Measure networks on the test parts of data sets, and compare the results with the papers.
+    """Measure the detector, and landmarks, presence and false alarms through the tracker, on test parts of data sets.
 
-    Without --model, or with --card: the shipped networks, through the tracker. Detector, landmarks in whole images,
-    presence and false alarms are measured; misses count as failures.
-
-    With --model: any landmark network on any set, in crops around the annotated landmarks, or with --detector in the
-    crops that our detector and the tracker make. Bounding boxes of a set only normalise errors; they never define
-    crops.
+    The networks are the shipped ones, or your own. Faces that are missed count as failures. For figures next to those
+    of the papers, in crops around annotated landmarks: nasion evaluate-papers.
 
     Args:
-        sets: sets to measure on (default: all sets of the shipped networks; with --model: 300w).
+        sets: detector, 300w, ytf68, aflw68, presence or negatives (default: all).
         data: folder that holds the sets, each under its own name.
-        model: landmark network: best.pt of nasion train or its folder, a file of nasion export, or the name of a
-            shipped network. Give it several times for one network trained with several seeds: mean and standard
-            deviation are reported.
-        detector: detector, by shipped name or file; "own" for a network that finds faces itself.
-        paper: recipe whose published figures are shown next to ours (default: the network's own).
-        decoding: decoding of a checkpoint's heat maps, for recipes with a choice (default: the recipe's).
-        masks: paint a synthetic mask over the lower half of each face, to measure how much a network depends on it.
-        json_file: also write the results, with command, machine, versions and date, to this file.
-        plot: also draw the cumulative error curves, as .svg or .png.
+        model: landmark network, by shipped name or file.
+        detector: detector, by shipped name or file.
+        json: also write the results, with command, machine, versions and date, to this file; - for standard output.
         card: also write the results into the model cards, for maintainers who ship them; with --force.
         force: replace files that exist, and results in the cards.
-        device: for checkpoints: auto (a GPU if there is one), cpu or cuda:N.
     """
-    networks = [*(model or ()), *([detector] if detector else [])]
-    check_places({"--json": json_file, "--plot": plot}, force=force, inputs=networks)
-    if model is None or card or (sets and set(sets) <= OF_NETWORKS):
-        if plot or paper or decoding or masks:
-            raise NasionError("--plot, --paper, --decoding and --masks need a network: give one with --model")
-        report = _product(
-            sets, data, (model or ["landmarks-68"])[0], detector or "face-detector", card=card, force=force
-        )
-    else:
-        report = Comparison(data, detector, paper, decoding, masks, device).run(model, sets or ["300w"], plot)
-    if json_file:
-        write_file(json_file, json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    """Return the value with NaN and infinity replaced by None: JSON lacks them, and no found face gives such errors."""
-    if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-# --- any network, measured as in the papers
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Comparison of networks with their papers; the fields are the options of ``evaluate``."""
-
-    data: Path
-    detector: str | None
-    paper: str | None
-    decoding: Literal["arg_max", "soft_arg_max"] | None
-    masks: bool
-    device: str
-
-    def run(self, names: Sequence[str], sets: Sequence[str], plot: Path | None) -> dict[str, Any]:
-        """Measure, print and draw, and return the report."""
-        from ...trainers.data import read_set
-        from ...trainers.metrics import check_drawing, draw_error_curves
-        from ...trainers.systems.locating import opened
-        from .train import device_named
-
-        read = {name: read_set(name, self.data, part="test") for name in sets}  # fails before any long work
-        if self.masks:  # not the set that the papers report
-            read = {(worn := f"{name} in masks"): replace(faces, name=worn) for name, faces in read.items()}
-        if plot:
-            check_drawing(plot)
-        measured: dict[str, Any] = {}
-        curves: dict[str, tuple[str, FloatArray]] = {}
-        with ExitStack() as open_networks:
-            device = device_named(self.device)
-            models = [
-                open_networks.enter_context(opened(name, device=device, decoding=self.decoding)) for name in names
-            ]
-            system, detector = self._system(models), self._open_detector(open_networks, models)
-            for name, faces in read.items():
-                located = [self._locate(model, detector, faces) for model in models]
-                measured[name] = self._measure(system, faces, located, self._crops(models[0]))
-                curves |= _curves(models, faces, located)
-        if plot:
-            norms = {label: norm for label, (norm, _) in curves.items()}
-            title = f"{system}, divided by {', '.join(sorted(set(norms.values())))}"
-            draw_error_curves({label: errors for label, (_, errors) in curves.items()}, plot, title=title)
-        chosen = [*sets, *(f"--model {_short(name)}" for name in names)]
-        chosen += [f"--detector {_short(self.detector)}"] if self.detector else []
-        chosen += [f"--decoding {self.decoding}"] if self.decoding else []
-        chosen += ["--masks"] if self.masks else []
-        about = [{"model": _short(model.name), **model.about} for model in models]
-        return _provenance(chosen) | {"system": system, "models": about, "measured": measured}
-
-    def _system(self, models: Sequence[Model]) -> str:
-        """Return the row of the papers' tables for the networks; some papers have a separate row for true boxes."""
-        from ...trainers.evaluation.published import in_true_boxes
-
-        if self.paper:
-            return self._known(self.paper)
-        systems = list(dict.fromkeys(model.system for model in models))
-        if len(systems) > 1:
-            raise NasionError(
-                f"the networks are of different recipes: {', '.join(systems)}; mean and deviation are over "
-                "seeds of one recipe: measure each recipe with its own command"
-            )
-        return in_true_boxes(systems[0]) if models[0].whole and self.detector is None else systems[0]
-
-    @staticmethod
-    def _known(name: str) -> str:
-        from ...trainers.evaluation.published import ROWS, SYSTEMS
-
-        if name not in SYSTEMS and name not in ROWS:
-            raise NasionError(f"no paper reports results of {name!r}; known: {', '.join(SYSTEMS)}")
-        return name
-
-    def _open_detector(self, networks: ExitStack, models: Sequence[Model]) -> Runtime | None:
-        from ...engines.select import open_runtime
-        from ...engines.zoo import model_path
-
-        for model in models:
-            if self.detector and model.whole != (self.detector == OWN):
-                own = f"finds faces itself: give --detector {OWN}"
-                none = "has no detector of its own: give --detector face-detector"
-                told = own if model.whole else none
-                raise NasionError(f"model {_short(model.name)!r} {told}, or leave --detector out for true boxes")
-        if self.detector in (None, OWN):
-            return None
-        return networks.enter_context(open_runtime(model_path(self.detector)))
-
-    def _locate(self, model: Model, detector: Runtime | None, faces: LandmarkSet) -> Located:
-        from ...trainers.systems.locating import locate_at_truth, locate_by_detector, locate_in_pictures
-
-        print(f"{_short(model.name)} on {len(faces)} faces of {faces.name}", file=sys.stderr)
-        if model.whole:
-            return locate_in_pictures(model, faces, boxes=self.detector is None, masks=self.masks)
-        if detector is None:
-            return locate_at_truth(model.runtime, faces, masks=self.masks)
-        return locate_by_detector(model.runtime, detector, faces, masks=self.masks)
-
-    def _crops(self, model: Model) -> str:
-        """Describe the input of the network for users."""
-        from ...trainers.systems.locating import FILL
-
-        if model.whole:
-            boxes = "true boxes" if self.detector is None else "boxes of its own detector"
-            return f"images cut around the annotated landmarks, which span {FILL:g} of the side, {boxes}"
-        return f"faces found by {_short(self.detector)}" if self.detector else "crops around the annotated landmarks"
-
-    def _measure(self, system: str, faces: LandmarkSet, located: Sequence[Located], crops: str) -> dict[str, Any]:
-        """Measure one set, print the results and return them for the report."""
-        from ...trainers.evaluation.comparison import beside, measure, over_seeds
-        from ...trainers.evaluation.published import published
-
-        scores = over_seeds([measure(faces, each) for each in located])
-        print(f"\n{faces.name}, test part, {len(faces)} faces, {crops}; {system}")
-        print(table(beside(faces.name, scores, system)))
-        results = [asdict(result) for result in published(system, faces.name)]
-        return {"faces": len(faces), "crops": crops, "norms": scores, "published": results}
-
-
-def _curves(
-    models: Sequence[Model], faces: LandmarkSet, located: Sequence[Located]
-) -> dict[str, tuple[str, FloatArray]]:
-    """Return the norm and the errors of the faces, by label of the curve."""
-    from ...trainers.evaluation.comparison import usual_errors
-
-    curves: dict[str, tuple[str, FloatArray]] = {}
-    for model, each in zip(models, located, strict=True):
-        label = faces.name if len(models) == 1 else f"{faces.name}, {_short(model.name)}"
-        curves[label] = usual_errors(faces, each)
-    return curves
-
-
-def table(lines: Sequence[Line]) -> str:
-    """Return a plain-text table of our figures next to the paper's, in percent."""
-    rows = [("subset", "faces", "figure", "ours", "paper", "gap"), *(_row(line) for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligns = ("<", ">", "<", ">", ">", ">")
-    text = (
-        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(row, aligns, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in text)
-
-
-def _row(line: Line) -> tuple[str, ...]:
-    figure, norm = line.figure.split()
-    faces = str(line.faces) if line.same_faces else f"{line.faces} of {line.published_faces}"
-    name, ours = f"{NAMES[figure]} {norm}", _value(line.ours, line.deviation or None)
-    if line.theirs is None:
-        return line.subset, faces, name, ours, "", ""
-    theirs = line.theirs
-    value = _value(theirs.value, theirs.spread) + (f" ({theirs.subset})" if theirs.subset != line.subset else "")
-    return line.subset, faces, name, ours, value, f"{line.ours - theirs.value:+.2f}"
-
-
-def _value(value: float, deviation: float | None) -> str:
-    return f"{value:.2f}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"
-
-
-def _short(name: str | None) -> str:
-    """Return a name or path for reports; an absolute path is shortened to its folder and file, to hide local paths."""
-    path = Path(name or "")
-    return printable("/".join(path.parts[-2:]) if path.is_absolute() else path)
-
-
-# --- shipped networks, through the tracker
-
-
-def _product(
-    sets: Sequence[str] | None, data: Path, model: str, detector: str, *, card: bool, force: bool
-) -> dict[str, Any]:
     from ...engines.zoo import model_path
+    from ..progress import Progress
 
-    chosen = [_product_set(name) for name in sets or PRODUCT]
-    if card:
-        _check_cards((detector, model), force=force)
-    measured = {name: _measure_product(name, data, model, detector) for name in chosen}
-    print(json.dumps(measured, indent=1))
-    provenance = _provenance(chosen)
-    if card:
-        for network, of_detector in ((detector, True), (model, False)):
-            part = {name: value for name, value in measured.items() if (name == "detector") == of_detector}
-            _add_to_card(model_path(network).with_suffix(".json"), provenance | part)
-    return provenance | {"model": Path(model).name, "detector": Path(detector).name, "measured": measured}
+    chosen = [_set(name) for name in sets or SETS]
+    with json_results(json, force=force, inputs=[model, detector]) as to_json:
+        if card:
+            _check_cards((detector, model), force=force)
+        with Progress() as progress:
+            measured: dict[str, dict[str, Any]] = {
+                name: _measure(name, data, model, detector, progress) for name in chosen
+            }
+        print(table(measured))
+        report = provenance(f"nasion evaluate {' '.join([*chosen, *_given(model, detector)])} --data DATA")
+        if card:
+            for network, of_detector in ((detector, True), (model, False)):
+                part = {name: value for name, value in measured.items() if (name == "detector") == of_detector}
+                _add_to_card(model_path(network).with_suffix(".json"), report | part)
+        to_json.write(report | {"model": short(model), "detector": short(detector), "measured": measured})
 
 
-def _product_set(name: str) -> Product:
-    for known in PRODUCT:
+def _given(model: str, detector: str) -> Iterator[str]:
+    """Yield the options for networks that are not the default ones."""
+    if model != "landmarks-68":
+        yield f"--model {short(model)}"
+    if detector != "face-detector":
+        yield f"--detector {short(detector)}"
+
+
+def _set(name: str) -> Set:
+    for known in SETS:
         if name == known:
             return known
     raise NasionError(
-        f"the shipped networks are measured on {', '.join(PRODUCT)}, not on {name!r}; for other sets give --model"
+        f"the tracker is measured on {', '.join(SETS)}, not on {name!r}; for other sets: nasion evaluate-papers"
     )
 
 
-def _measure_product(name: Product, data: Path, model: str, detector: str) -> dict[str, Any]:
+def _measure(name: Set, data: Path, model: str, detector: str, watch: Watch) -> dict[str, Any]:
     from ...engines.select import open_runtime
     from ...engines.zoo import model_path
     from ...realtime.tracking.tracker import Tracker
@@ -297,7 +90,7 @@ def _measure_product(name: Product, data: Path, model: str, detector: str) -> di
     if name in ("detector", "presence"):
         on_network = {"detector": evaluation.evaluate_detector, "presence": evaluation.presence_auc}[name]
         with open_runtime(model_path(detector if name == "detector" else model)) as runtime:
-            return dict(on_network(runtime, data))
+            return dict(on_network(runtime, data, watch))
     through_tracker = {
         "300w": evaluation.evaluate_300w,
         "ytf68": evaluation.evaluate_ytf68,
@@ -305,20 +98,28 @@ def _measure_product(name: Product, data: Path, model: str, detector: str) -> di
         "negatives": evaluation.evaluate_negatives,
     }[name]
     with Tracker(model=model, detector=detector, smooth="none") as tracker:
-        return through_tracker(tracker, data)
+        found = tracker.networks.aligner.landmarks
+        if name != "negatives" and found != LANDMARKS:
+            raise ModelError(f"model {model!r} finds {found} landmarks, the set {name} has {LANDMARKS}")
+        return through_tracker(tracker, data, watch)
 
 
-def _provenance(chosen: Sequence[str]) -> dict[str, Any]:
-    import datetime
+def table(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the results as a plain-text table, one row per figure."""
+    rows = [(name, *figure) for name, figures in measured.items() for figure in _figures(figures)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (f"{name:{widths[0]}}  {figure:{widths[1]}}  {value:>{widths[2]}}" for name, figure, value in rows)
+    return "\n".join(lines)
 
-    from ..machine import machine, versions
 
-    return {
-        "command": f"nasion evaluate {' '.join(chosen)} --data DATA",
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
-        "versions": versions(),
-    }
+def _figures(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of every figure; names of nested ones begin with that of their part."""
+    for name, value in values.items():
+        title = f"{within}{name.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _figures(value, f"{title}, ")
+        else:
+            yield title, "-" if value is None else f"{value:g}"
 
 
 def _check_cards(networks: Sequence[str], *, force: bool) -> None:
@@ -333,6 +134,6 @@ def _check_cards(networks: Sequence[str], *, force: bool) -> None:
 
 
 def _add_to_card(path: Path, measured: Mapping[str, Any]) -> None:
-    card = json.loads(path.read_text())
+    card = json_module.loads(path.read_text())
     card["measured"] = card["measured"] | measured
-    write_file(path, json.dumps(card, indent=1) + "\n")
+    write_file(path, json_module.dumps(card, indent=1) + "\n")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from ...engines.output_paths import check_places
+from ..machine import provenance
+from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
     from ...engines.tensorrt.parity import Difference
@@ -20,6 +23,7 @@ def export(
     network: str,
     *,
     out: Annotated[Path, Parameter(alias="-o")],
+    json: Json = None,
     force: bool = False,
     fp16: bool = False,
     head: bool = False,
@@ -35,6 +39,7 @@ def export(
     Args:
         network: best.pt or latest.pt of a run of nasion train; or the name of a recipe, for its untrained network.
         out: file to write; its suffix selects the format.
+        json: also write the differences, with machine and versions, to this file; - for standard output.
         force: replace files that exist.
         fp16: weights and activations in fp16; inputs, outputs, coordinates and sums stay fp32.
         head: export only the landmark head of rdfn, for crops of faces found by another detector.
@@ -50,27 +55,39 @@ def export(
     from ...trainers.training.recipes import Options
 
     check_places({"--out": out}, force=force, suffixes=(".onnx", ".pt2"), inputs=[network])
-    check_places({"--card": out.with_suffix(".json") if card else None}, force=force, inputs=[network])
-    _hush()
-    trained = source(str(network), Options(set=set_, size=size, width=width), head=head)
-    if decoding:
-        read_by(trained.learner, decoding)
-    spec, whole = trained.spec, trained.network
-    if card:
-        check_card(trained)
-    seen = photographs(spec, data=data, name=trained.options.set)
-    write_model(whole, spec, out, fp16=fp16)
-    precision: Literal["fp32", "fp16"] = "fp16" if fp16 else "fp32"
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {precision}, {spec.task}, input {spec.size[0]}x{spec.size[1]}")
-    for title, images in (
-        ("random images", example(spec, batch=3, seed=1)),
-        ("photographs", seen),
-    ):
-        print("\n".join(told(title, compare(whole, spec, out, images, precision))))
-    if not trained.step:
-        print("  the network is untrained, so rounding dominates these differences: better export a checkpoint")
-    if card:
-        print(f"  card: {write_card(trained, out)}")
+    others = {"--out": out, "--card": out.with_suffix(".json") if card else None}
+    with json_results(json, force=force, inputs=[network], others=others) as to_json:
+        _hush()
+        trained = source(str(network), Options(set=set_, size=size, width=width), head=head)
+        if decoding:
+            read_by(trained.learner, decoding)
+        spec, whole = trained.spec, trained.network
+        if card:
+            check_card(trained)
+        seen = photographs(spec, data=data, name=trained.options.set)
+        write_model(whole, spec, out, fp16=fp16)
+        precision: Literal["fp32", "fp16"] = "fp16" if fp16 else "fp32"
+        written, input_size = out.stat().st_size, "x".join(map(str, spec.size))
+        print(f"{out}: {written / 1e6:.2f} MB, {precision}, {spec.task}, input {input_size}")
+        differences = {
+            "random images": compare(whole, spec, out, example(spec, batch=3, seed=1), precision),
+            "photographs": compare(whole, spec, out, seen, precision),
+        }
+        for title, found in differences.items():
+            print("\n".join(told(title, found)))
+        if not trained.step:
+            print("  the network is untrained, so rounding dominates these differences: better export a checkpoint")
+        if card:
+            print(f"  card: {write_card(trained, out)}")
+        to_json.write(
+            provenance()
+            | {"file": short(str(out)), "bytes": written, "precision": precision, "task": spec.task}
+            | {"differences": {title: _plain(found) for title, found in differences.items()}}
+        )
+
+
+def _plain(found: Mapping[str, Difference]) -> dict[str, dict[str, float]]:
+    return {name: asdict(each) for name, each in found.items()}
 
 
 def _hush() -> None:

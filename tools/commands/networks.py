@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_module
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...engines.errors import NasionError
+from ..machine import provenance
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ...trainers.evaluation.presets import Count, Figure
@@ -30,20 +31,23 @@ CONVENTIONS = {
 }
 
 
-def networks(names: list[str] | None = None, *, json: bool = False) -> None:
+def networks(names: list[str] | None = None, *, json: Json = None, force: bool = False) -> None:
     """Count parameters and multiply-accumulates (MACs) of networks, and compare them with their papers.
 
     Args:
         names: names of networks (default: all); an unknown name lists all known ones.
-        json: print everything as JSON instead of a table.
+        json: also write everything to this file; - for standard output.
+        force: replace that file.
     """
     from ...trainers.evaluation.presets import PRESETS, count
 
     unknown = [name for name in names or () if name not in PRESETS]
     if unknown:
         raise NasionError(f"no network is called {unknown[0]!r}; known: {', '.join(PRESETS)}")
-    counts = [count(name) for name in names or PRESETS]
-    print(json_module.dumps([_plain(each) for each in counts], indent=1) if json else table(counts))
+    with json_results(json, force=force) as to_json:
+        counts = [count(name) for name in names or PRESETS]
+        print(table(counts))
+        to_json.write(provenance() | {"networks": [_plain(each) for each in counts]})
 
 
 def table(counts: list[Count]) -> str:

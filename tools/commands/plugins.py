@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from ...engines.errors import NasionError
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ...engines.operators.library import Built
@@ -73,18 +74,17 @@ def where() -> None:
 
 
 @plugins.command
-def bench(*, json: Path | None = None, force: bool = False) -> None:
+def bench(*, json: Json = None, force: bool = False) -> None:
     """Time the CUDA kernels on a GPU, and compare with the limits of memory, caches and arithmetic units.
 
     Args:
-        json: write all results, with GPU, machine and versions, to this file.
+        json: also write all results, with GPU, machine and versions, to this file; - for standard output.
         force: replace that file.
     """
-    from ...engines.output_paths import check_places
     from ..kernels.bench import run
 
-    check_places({"--json": json}, force=force)
-    run(json)
+    with json_results(json, force=force) as to_json:
+        to_json.write(run())
 
 
 def _progress(line: str) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json as json_module
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...engines.errors import NasionError
+from ..machine import provenance
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ...engines.tensorrt.rtx import RtxBuild
@@ -21,7 +20,7 @@ def rtx(
     *,
     fp16: bool = False,
     python: Path | None = None,
-    json: Path | None = None,
+    json: Json = None,
     force: bool = False,
 ) -> None:
     """Build networks with TensorRT-RTX on the CPU, to check that NVIDIA's parser accepts them with our plugins.
@@ -33,20 +32,22 @@ def rtx(
         models: .onnx files, or names of shipped models (default: all shipped).
         fp16: also build each fp32 file in fp16.
         python: interpreter of an environment with TensorRT-RTX (default: this one).
-        json: write all results, with machine and versions, to this file.
+        json: also write all results, with machine and versions, to this file; - for standard output.
         force: replace that file.
     """
-    from ...engines.output_paths import check_places, write_file
     from ...engines.zoo import model_path
     from ...engines.zoo import models as shipped
+    from ..progress import Progress
 
     paths = [model_path(name) for name in models or shipped()]
-    check_places({"--json": json}, force=force, inputs=paths)
-    results = [result for path in paths for result in _built(path, python, fp16=fp16)]
-    print(table(results))
-    if json is not None:
-        write_file(json, json_module.dumps(report(results), indent=1) + "\n")
-        print(f"{json} holds all figures")
+    with json_results(json, force=force, inputs=paths) as to_json:
+        results: list[RtxBuild] = []
+        with Progress() as progress:
+            for number, path in enumerate(paths, 1):
+                progress(path.name, number, len(paths))
+                results += _built(path, python, fp16=fp16)
+        print(table(results))
+        to_json.write(report(results))
     failed = [result for result in results if result.error]
     if failed:
         raise NasionError("\n".join(f"{each.file}, {each.precision}: {each.error}" for each in failed))
@@ -55,7 +56,6 @@ def rtx(
 def _built(path: Path, python: Path | None, *, fp16: bool) -> list[RtxBuild]:
     from ...engines.tensorrt.rtx import build_apart
 
-    print(f"{path.name} …", file=sys.stderr, flush=True)
     plain = build_apart(path, python=python)
     # our own operators need a file that was exported in fp16
     twice = fp16 and plain.precision == "fp32" and not plain.nodes
@@ -82,12 +82,6 @@ def _row(result: RtxBuild) -> tuple[str, ...]:
 
 def report(results: Sequence[RtxBuild]) -> dict[str, Any]:
     """Return all results as JSON data, with command, machine and versions."""
-    from ..machine import machine, versions
-
-    return {
-        "command": " ".join(["nasion", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": {**versions(), "tensorrt-rtx": results[0].version if results else ""},
-        "results": [asdict(result) for result in results],
-    }
+    told = provenance()
+    told["versions"] = {**told["versions"], "tensorrt-rtx": results[0].version if results else ""}
+    return told | {"results": [asdict(result) for result in results]}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 from cyclopts import Parameter
 
 from ...engines.errors import NasionError, SinkError
 from ...engines.output_paths import check_places, is_folder, reaching
+from ..machine import provenance
+from ..progress import Progress
+from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +50,7 @@ def train(
     teacher: Path | None = None,
     backbone_weights: Path | None = None,
     budget: float | None = None,
+    json: Json = None,
     force: bool = False,
 ) -> None:
     """Train a network, or resume the run in OUT.
@@ -79,7 +83,8 @@ def train(
         teacher: checkpoint of the teacher network, for recipes with distillation.
         backbone_weights: public weights of the backbone (default: from scratch).
         budget: cost that pruning keeps, in million multiply-accumulates.
-        force: replace best.pt and curves in OUT if they belong to no run that could be resumed.
+        json: also write the figures of the best checkpoint of each run to this file; - for standard output.
+        force: replace that file, and best.pt and curves in OUT if they belong to no run that could be resumed.
     """
     import cv2
     import torch
@@ -106,17 +111,19 @@ def train(
         batch=batch,
     )
     chosen.check(options)
-    folder = out or Path("runs") / recipe
+    folder, inputs = out or Path("runs") / recipe, (start, teacher, backbone_weights)
     for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:
-        check_folder(each, force=force, inputs=(start, teacher, backbone_weights))
-    with joined(device_named(device)) as place:
+        check_folder(each, force=force, inputs=inputs)
+    with json_results(json, force=force, inputs=inputs) as to_json, joined(device_named(device)) as place:
         job = Job(chosen, data, clock, steps, workers, place, precision)
         if seeds is None:
-            job.run(options, folder)
-            return
-        results = [job.run(replace(options, seed=k), folder / f"seed-{k}") for k in range(seeds)]
+            runs = [job.run(options, folder)]
+        else:
+            runs = [job.run(replace(options, seed=k), folder / f"seed-{k}") for k in range(seeds)]
         if job.speaks:
-            print("\n".join(spread(results)))
+            if seeds is not None:
+                print("\n".join(spread([run["figures"] for run in runs])))
+            to_json.write(provenance() | {"recipe": recipe, "runs": runs})
 
 
 def _check_numbers(**given: tuple[int | None, int]) -> None:
@@ -186,8 +193,8 @@ class Job:
         steps = own.steps if self.steps is None else self.steps
         return replace(own, seed=options.seed, steps=steps, batch=options.batch or own.batch)
 
-    def run(self, options: Options, folder: Path) -> dict[str, float]:
-        """Train once, and return the figures of the best checkpoint."""
+    def run(self, options: Options, folder: Path) -> dict[str, Any]:
+        """Train once, and return steps, minutes and the figures of the best checkpoint."""
         import torch
 
         from ...trainers import checkpoint
@@ -225,8 +232,8 @@ class Job:
             return {}
         taken = f"{state.step} steps, {state.seconds / 60:.1f} minutes"
         print(f"{folder}: {taken}, best {self.recipe.criterion} {state.best:.4f}")
-        figures: dict[str, float] = checkpoint.load(folder / "best.pt")["figures"]
-        return figures
+        figures = checkpoint.load(folder / "best.pt")["figures"]
+        return {"folder": short(str(folder)), "steps": state.step, "minutes": state.seconds / 60, "figures": figures}
 
 
 def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:
@@ -241,7 +248,7 @@ def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:
 
 @contextmanager
 def watching(name: str, stream: TextIO | None = None, *, silent: bool = False) -> Iterator[Watch | None]:
-    """Yield a callback that shows losses and time left on a terminal; elsewhere log one line per report."""
+    """Yield a callback that shows steps, losses and time left on a terminal; elsewhere log one JSON line per report."""
     stream, log = stream or sys.stderr, logging.getLogger(RECORD_LOG)
     if silent:
         yield None
@@ -250,35 +257,25 @@ def watching(name: str, stream: TextIO | None = None, *, silent: bool = False) -
         with _logged(log, logging.StreamHandler(stream), logging.DEBUG):
             yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("step {task.fields[step]:,}  {task.fields[losses]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(file=stream), refresh_per_second=4) as bars:
-        task = bars.add_task(name, total=1.0, step=0, losses="")
+    with Progress(stream=stream) as progress:
 
         def watch(state: State, part: float, losses: Mapping[str, float]) -> None:
             told = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
-            bars.update(task, completed=part, step=state.step, losses=told)
+            progress(f"{name}, step", state.step, round(state.step / part), told)  # estimated if time ends the run
 
-        with _logged(log, _Above(bars.console.print), logging.INFO):
+        with _logged(log, _Above(progress), logging.INFO):
             yield watch
 
 
 class _Above(logging.Handler):
-    """Logging handler that prints above a progress bar."""
+    """Logging handler that prints above the progress."""
 
-    def __init__(self, write: Callable[..., None]) -> None:
+    def __init__(self, progress: Progress) -> None:
         super().__init__()
-        self._write = write
+        self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._write(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+        self._progress.print(record.getMessage())
 
 
 @contextmanager

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json as json_module
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +13,8 @@ import numpy as np
 from ...engines.gpu.device import Device, Memory, Stream
 from ...engines.gpu.driver import Library
 from ...engines.operators.bindings import Kernels
-from ...engines.output_paths import write_file
+from ..machine import provenance
+from ..progress import Progress
 from .cases import Case, cases
 from .roofline import Roof, Roofs, Work, roofs
 
@@ -54,11 +51,12 @@ class Timed:
 
 def bench(device: Device, kernels: Kernels, chosen: Iterable[Case] | None = None) -> tuple[Roofs, list[Timed]]:
     """Time the cases (default: all) on a GPU, and measure its memory bandwidth."""
-    with device.current(), device.stream() as stream:
+    every = tuple(cases() if chosen is None else chosen)
+    with device.current(), device.stream() as stream, Progress("kernels", len(every)) as progress:
         limits = roofs(device.gpu, _memory(device, stream))
         results = []
-        for case in cases() if chosen is None else chosen:
-            print(f"{case.name} …", file=sys.stderr, flush=True)
+        for case in every:
+            progress.advance(case.name)
             results.append(_timed(case, limits, device, stream, kernels))
     return limits, results
 
@@ -165,21 +163,17 @@ def table(results: Sequence[Timed]) -> str:
 
 def report(device: Device, limits: Roofs, results: Sequence[Timed]) -> dict[str, Any]:
     """Return all results as JSON data, with command, machine and versions."""
-    from ..machine import machine, versions
-
-    return {
-        "command": " ".join(["nasion", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {**machine(), "gpu": asdict(device.gpu), "cuda driver": Library().number("cuDriverGetVersion")},
-        "versions": versions(),
+    told, driver = provenance(), Library().number("cuDriverGetVersion")
+    return told | {
+        "machine": {**told["machine"], "gpu": asdict(device.gpu), "cuda driver": driver},
         "roofs": asdict(limits),
         "results": [asdict(each) for each in results],
         "missed": missed(results, device.gpu.capability),
     }
 
 
-def run(json: Path | None = None) -> None:
-    """Time all kernels on the first GPU, print the table, and write the results to ``json``.
+def run() -> dict[str, Any]:
+    """Time all kernels on the first GPU, print the table, and return the report.
 
     Raises:
         DeviceError: there is no GPU.
@@ -191,6 +185,4 @@ def run(json: Path | None = None) -> None:
     print(table(results))
     print(f"\n{device.gpu.name}: {limits.memory / 1e9:.0f} GB/s in a copy; all other roofs are for its highest clock")
     print("\n".join(f"target missed: {each}" for each in told["missed"]) or "all targets are reached")
-    if json is not None:
-        write_file(json, json_module.dumps(told, indent=1) + "\n")
-        print(f"{json} holds all figures")
+    return told

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..counting import Convention, parameters, tally
-from .published import SIZES, Size, printed
+from .paper_files import Size
+from .published import SIZES, printed
 
 
 @dataclass(frozen=True, slots=True)

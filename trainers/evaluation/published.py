@@ -3,66 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
-from ..counting import Convention
 from ..metrics import Norm
-from .tables import TABLES, Measure, Paper, Table
+from .paper_files import FOLDER, PARTS, Measure, Size, Table, read_paper, read_parts
 
-PAPERS: dict[Paper, str] = {
-    "pwc": "Hsu et al., A detailed look at CNN-based approaches in facial landmark detection",
-    "chs": "So and Han, Heatmap-guided selective feature attention for robust cascaded face alignment, 2023",
-    "rdfn": "Lin and Liang, Region-aware deep feature-fused network for robust facial landmark localization, 2023",
-    "rht": "Wan et al., Precise facial landmark detection by reference heatmap transformer, 2023",
-    "sd-hrnet": "Lin et al., SD-HRNet: slimming and distilling high-resolution network for efficient face alignment",
-}
+PAPERS = {name: read_paper(FOLDER / f"{name}.toml") for name in ("pwc", "chs", "rdfn", "rht", "sd-hrnet")}
 
-# --- sizes
+FACES = read_parts(PARTS)
+"""Number of faces in the published test parts, by set and subset."""
 
+SIZES: dict[str, Size] = {name: size for paper in PAPERS.values() for name, size in paper.sizes.items()}
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Size of a network as printed in its paper, and the way of counting that reproduces it.
+TABLES: tuple[Table, ...] = tuple(chain.from_iterable(paper.tables for paper in PAPERS.values()))
 
-    Attributes:
-        paper: paper that prints it.
-        parameters: printed figure such as "24.15 M" or "82,947,658"; None if nothing is printed.
-        flops: printed figure such as "26.79 G", in multiply-accumulates; None if nothing is printed.
-        convention: convention by which the paper counts multiply-accumulates.
-        left_out: parts of names of the parameters that the paper does not count.
-        source: place in the paper where the figures are printed.
-    """
+SYSTEMS: tuple[str, ...] = tuple(dict.fromkeys(row for table in TABLES for row in table.rows))
 
-    paper: Paper
-    parameters: str | None
-    flops: str | None = None
-    convention: Convention = "mac"
-    left_out: tuple[str, ...] = ()
-    source: str = "text"
-
-
-SIZES: dict[str, Size] = {
-    "pwc": Size("pwc", "82,947,658"),
-    "pwc-heatmap": Size("pwc", "82,947,658"),
-    "pwc-distribution": Size("pwc", "82,871,880"),
-    "pwc-direct": Size("pwc", "178,682,440"),
-    "pwc-dan": Size("pwc", "35,053,144"),
-    "pwc-dan-stage": Size("pwc", "11,146,312"),
-    "pwc-discriminator": Size("pwc", "34,689"),
-    "chs-awing": Size("chs", "24.15 M", "26.79 G", "thop", source="table 9"),
-    "chs-0ccr": Size("chs", "24.15 M", "26.80 G", "thop", source="table 9"),
-    "chs-1ccr": Size("chs", "56.62 M", "30.52 G", "thop", source="table 9"),
-    "chs-2ccr": Size("chs", "89.09 M", "34.25 G", "thop", source="table 9"),
-    "chs": Size("chs", "154.04 M", "41.69 G", "thop", source="table 9"),
-    "rdfn": Size("rdfn", "10.66 M", "4.38 G", "thop", source="table 4"),
-    "rdfn-fused": Size("rdfn", "10.66 M", "4.38 G", "thop", source="table 4"),
-    "sd-hrnet-teacher": Size("sd-hrnet", "9.3 M", "4.3 G", "no_head", ("head",), "table 1"),
-    "sd-hrnet-supernet": Size("sd-hrnet", "3.27 M", "1.25 G", "mac", ("head", "stem", "importance"), "table 1"),
-    "sd-hrnet-300w": Size("sd-hrnet", "0.98 M", "0.59 G", "no_head", ("head", "importance"), "table 1"),
-    "sd-hrnet-cofw": Size("sd-hrnet", "1.05 M", "0.60 G", "no_head", ("head", "importance"), "table 1"),
-    "sd-hrnet-wflw": Size("sd-hrnet", "1.32 M", "0.60 G", "no_head", ("head", "importance"), "table 1"),
-    "rht-r": Size("rht", None),
-    "rht-h": Size("rht", None),
-}
+ROWS = {recipe: rows for paper in PAPERS.values() for recipe, rows in paper.recipes.items()}
+"""Rows to compare a recipe with, where they are not the row of its name."""
 
 
 def printed(figure: str) -> tuple[float, float]:
@@ -71,9 +29,6 @@ def printed(figure: str) -> tuple[float, float]:
     scale = {"": 1.0, "M": 1e6, "G": 1e9}[unit]
     decimals = len(digits.partition(".")[2])
     return float(digits.replace(",", "")) * scale, 0.5 * scale / 10**decimals
-
-
-# --- results
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,44 +54,6 @@ class Result:
     value: float
     spread: float | None
     source: str
-
-
-FACES: dict[str, dict[str, int]] = {
-    "300w": {"full": 689, "common": 554, "challenging": 135, "helen": 330, "lfpw": 224, "ibug": 135},
-    "300w-private": {"full": 600, "indoor": 300, "outdoor": 300},
-    "masked300w": {"full": 689, "common": 554, "challenging": 135},
-    "cofw": {"full": 507},
-    "cofw68": {"full": 507},
-    "aflw": {"full": 4386},
-    "aflw-frontal": {"full": 1314},
-    "wflw": {
-        "full": 2500,
-        "pose": 326,
-        "expression": 314,
-        "illumination": 698,
-        "make-up": 206,
-        "occlusion": 736,
-        "blur": 773,
-    },
-}
-"""Number of faces in the published test parts, by set and subset."""
-
-SYSTEMS: tuple[str, ...] = tuple(dict.fromkeys(row for table in TABLES for row in table.rows))
-
-# Recipes whose row has another name in the papers, or that are compared with further rows if their own has no number.
-ROWS: dict[str, tuple[str, ...]] = {
-    "chs": ("chs", "chs-gt"),
-    "chs-awing": ("chs-awing", "awing"),
-    "pwc-hybrid-as-released": ("pwc-hybrid",),
-    "rdfn-head": ("rdfn-gt",),
-    "rdfn-landmarks": ("rdfn",),
-    "rht-r": ("rht-r-neutral", "rht-r"),  # exported with the neutral face; for other sets only the best is printed
-    "rht-h": ("rht-h-neutral", "rht-h"),
-    "sd-hrnet-300w": ("sd-hrnet-slim",),
-    "sd-hrnet-cofw": ("sd-hrnet-slim",),
-    "sd-hrnet-wflw": ("sd-hrnet-slim",),
-    "sd-hrnet-table6-none": ("sd-hrnet-slim",),
-}
 
 
 def in_true_boxes(system: str) -> str:

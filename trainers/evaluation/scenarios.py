@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def hidden(cast: Cast, rate: float) -> Row:
             Actor(
                 cast.head(number + 5),
                 _still(Pose(320 + gap / 2, 176, FACE)),
-                lambda i, begin=begin: begin <= i < begin + 10,
+                range(begin, end),
             ),
         ]
         with cast.build() as tracker:
@@ -211,7 +212,7 @@ def disturbed(cast: Cast) -> Row:
         for number in range(4):
             actors = [Actor(cast.head(number), lambda i: Pose(250 + i, 180, FACE))]
             with cast.build() as tracker:
-                ids = []
+                ids: list[list[int]] = []
                 for index, shown in enumerate(play(actors, cast.photograph(number), frames=60, size=SIZE)):
                     image = shown.image
                     if index == 30 and kind == "noise":
@@ -219,10 +220,10 @@ def disturbed(cast: Cast) -> Row:
                     elif index == 30 and kind == "black":
                         image = np.zeros_like(image)
                     elif index == 30 and kind == "scene":
-                        image = cv2.resize(cast.photograph(number + 7), SIZE).astype(np.uint8)
+                        image = np.asarray(cv2.resize(cast.photograph(number + 7), SIZE), np.uint8)
                     elif index >= 30 and kind == "size":
-                        image = cv2.resize(image, (SIZE[0] * (1 + number) // 2, SIZE[1] * (1 + number) // 2))
-                        image = image.astype(np.uint8)
+                        smaller = (SIZE[0] * (1 + number) // 2, SIZE[1] * (1 + number) // 2)
+                        image = np.asarray(cv2.resize(image, smaller), np.uint8)
                     faces = tracker.update(Frame(image, index / RATE, index))
                     ids.append([face.id for face in faces])
             kept[kind] += ids[-1] == ids[29] and len(ids[-1]) == 1
@@ -235,7 +236,7 @@ def scene_change(cast: Cast) -> Row:
     for number in range(8):
         pose = _still(Pose(320, 180, FACE))
         with cast.build() as tracker:
-            ids = []
+            ids: list[set[int]] = []
             for half in range(2):
                 actors = [Actor(cast.head(number + 6 * half), pose)]
                 for shown in play(actors, cast.photograph(number + 5 * half), frames=30, size=SIZE):
@@ -273,9 +274,10 @@ def moving(cast: Cast, speed: float) -> Row:
                 if index == 8 and found is not None:
                     offset = found - truth
                 if index > 8:
-                    lost = found is None or offset is None
-                    off = math.inf if lost else np.hypot(*(found - truth - offset).T).mean()
-                    errors.append(100 * float(off) / _between_eyes(truth))
+                    off = math.inf
+                    if found is not None and offset is not None:
+                        off = float(np.hypot(*(found - truth - offset).T).mean())
+                    errors.append(100 * off / _between_eyes(truth))
     values = np.array(errors)
     missed = float(np.isinf(values).mean())
     p90 = float(np.sort(values)[int(0.9 * len(values))])
@@ -406,20 +408,15 @@ def _rounded(value: float) -> float | None:
 
 SCENARIOS: dict[str, Callable[[Cast], Row]] = {
     "crossing": crossing,
-    "hidden, 30 FPS": lambda cast: hidden(cast, 30.0),
-    "hidden, 15 FPS": lambda cast: hidden(cast, 15.0),
-    **{f"moving {speed} widths a frame": (lambda cast, speed=speed: moving(cast, speed)) for speed in (0.2, 0.3, 0.4)},
-    "newcomer, 30 FPS": lambda cast: newcomer(cast, 30.0),
-    "newcomer, 5 FPS": lambda cast: newcomer(cast, 5.0),
-    **{
-        f"turned by {angle} degrees": (lambda cast, angle=angle: turned(cast, angle)) for angle in (0, 60, 90, 120, 180)
-    },
-    **{
-        f"close-up, {share} of the height": (lambda cast, share=share: close_up(cast, share))
-        for share in (0.8, 1.0, 1.2, 1.4, 1.6)
-    },
-    "60 px in 1080p": lambda cast: far(cast, (1920, 1080), 60.0),
-    "100 px in 4K": lambda cast: far(cast, (3840, 2160), 100.0),
+    "hidden, 30 FPS": partial(hidden, rate=30.0),
+    "hidden, 15 FPS": partial(hidden, rate=15.0),
+    **{f"moving {speed} widths a frame": partial(moving, speed=speed) for speed in (0.2, 0.3, 0.4)},
+    "newcomer, 30 FPS": partial(newcomer, rate=30.0),
+    "newcomer, 5 FPS": partial(newcomer, rate=5.0),
+    **{f"turned by {angle} degrees": partial(turned, degrees=angle) for angle in (0, 60, 90, 120, 180)},
+    **{f"close-up, {share} of the height": partial(close_up, share=share) for share in (0.8, 1.0, 1.2, 1.4, 1.6)},
+    "60 px in 1080p": partial(far, size=(1920, 1080), pixels=60.0),
+    "100 px in 4K": partial(far, size=(3840, 2160), pixels=100.0),
     "small face within the box of a large one": within,
     "the same image repeated": repeated,
     "keep=10, newcomer far away": elsewhere,

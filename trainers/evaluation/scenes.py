@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -55,7 +55,8 @@ def cut_out(image: Image, points: FloatArray) -> Cutout:
     border = np.zeros_like(soft)  # the photograph may end within the ellipse
     width = max(round(2 * edge), 1)
     border[width:-width, width:-width] = 1
-    return Cutout(image, soft * cv2.GaussianBlur(border, (0, 0), edge), points, angle)
+    opacity = np.asarray(soft * cv2.GaussianBlur(border, (0, 0), edge), np.float32)
+    return Cutout(image, opacity, points, angle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ def paste(scene: Image, head: Cutout, pose: Pose) -> FloatArray:
         while scale < 0.6:  # halve first, to avoid aliasing
             half = ((image.shape[1] + 1) // 2, (image.shape[0] + 1) // 2)
             local = local @ _enlarge(image.shape[1] / half[0], image.shape[0] / half[1])
-            image, alpha = (cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in (image, alpha))
+            image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
+            alpha = np.asarray(cv2.resize(alpha, half, interpolation=cv2.INTER_AREA), np.float32)
             scale *= 2
         size = (right - left, bottom - top)
         drawn = cv2.warpAffine(image, local, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -121,12 +123,12 @@ class Actor:
     Attributes:
         head: the head.
         way: pose in each frame; None where the face is not in the scene.
-        covered: True in the frames in which a cover hides the face.
+        covered: frames in which a cover hides the face.
     """
 
     head: Cutout
     way: Callable[[int], Pose | None]
-    covered: Callable[[int], bool] = lambda index: False
+    covered: Container[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def play(
         for actor in actors:
             pose = actor.way(index)
             points.append(None if pose is None else paste(image, actor.head, pose))
-            if pose is not None and actor.covered(index):
+            if pose is not None and index in actor.covered:
                 _cover(image, pose)
                 points[-1] = None
         yield Shown(image, points)
@@ -172,5 +174,5 @@ def _cover(image: Image, pose: Pose) -> None:
     reach = 0.85 * pose.size
     left, top = max(round(pose.x - reach), 0), max(round(pose.y - reach), 0)
     part = image[top : round(pose.y + reach), left : round(pose.x + reach)]
-    down, across = np.indices(part.shape[:2])
-    part[...] = np.where(((down + across) // 7 % 2)[..., None], [70, 110, 95], [120, 90, 60]).astype(np.uint8)
+    stripes = np.add.outer(np.arange(part.shape[0]), np.arange(part.shape[1])) // 7 % 2
+    part[...] = np.where(stripes[..., None], [70, 110, 95], [120, 90, 60]).astype(np.uint8)

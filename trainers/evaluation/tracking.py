@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +52,21 @@ SMALLEST_FACE = 24.0  # pixels of the shorter side; smaller faces are ignored, a
 OWN_SIZE = 1 << 14  # detector size larger than every image of the sets, so that none is downscaled
 LOWEST_SCORE = 0.02
 
+Item = TypeVar("Item")
+Watch = Callable[[str, int, int], None]
+"""Function that shows progress: it is called with the name of the work, the number of steps done, and their total."""
+
+
+def unwatched(name: str, done: int, total: int) -> None:
+    """Show nothing: the default ``Watch``."""
+
+
+def watched(items: Iterable[Item], name: str, total: int, watch: Watch) -> Iterator[Item]:
+    """Yield ``items``, and report each to ``watch``."""
+    for done, item in enumerate(items, 1):
+        watch(name, done, total)
+        yield item
+
 
 class ModuleRuntime(Closing):
     """Adapter of a torch module in training to the interface of ``engines.runtime.Runtime``.
@@ -76,21 +91,27 @@ class ModuleRuntime(Closing):
         """No-op: there are no resources to free."""
 
 
-def detect_faces(runtime: Runtime, data: DetectionSet, *, size: int | None = OWN_SIZE) -> list[Found]:
+def detect_faces(
+    runtime: Runtime, data: DetectionSet, *, size: int | None = OWN_SIZE, watch: Watch = unwatched
+) -> list[Found]:
     """Return detections and truth of every image; ``size`` is the detector's longest side, None its default."""
     detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
     results = []
-    for file, truth, invalid in zip(data.files, data.boxes, data.invalid, strict=True):
+    labelled = zip(data.files, data.boxes, data.invalid, strict=True)
+    for file, truth, invalid in watched(labelled, "wider", len(data), watch):
         seen = detector.detect(read_image(file))
         small = (truth[:, 2:] - truth[:, :2]).min(axis=1) < SMALLEST_FACE if len(truth) else np.zeros(0, bool)
         results.append(Found(seen.boxes, seen.scores, truth, small | invalid))
     return results
 
 
-def highest_scores(runtime: Runtime, files: Sequence[Path], *, size: int | None = OWN_SIZE) -> FloatArray:
+def highest_scores(
+    runtime: Runtime, files: Sequence[Path], *, size: int | None = OWN_SIZE, watch: Watch = unwatched
+) -> FloatArray:
     """Return the highest detection score (N,) of each image, 0 where there is no detection."""
     detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
-    return np.array([max(detector.detect(read_image(file)).scores, default=0.0) for file in files], np.float32)
+    seen = watched(files, "negatives", len(files), watch)
+    return np.array([max(detector.detect(read_image(file)).scores, default=0.0) for file in seen], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +132,7 @@ class Located:
         return ~np.isnan(self.points[:, 0, 0])
 
 
-def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False) -> Located:
+def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False, watch: Watch = unwatched) -> Located:
     """Track each image as a video of one frame and return the landmarks of the labelled face.
 
     The labelled face is the tracked face with the highest IoU of the boxes around the landmarks. If that IoU is below
@@ -120,7 +141,7 @@ def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False) -> Locat
     count = data.points.shape[1]
     points = np.full((len(data), count, 2), np.nan, np.float32)
     confidence = np.full((len(data), count), np.nan, np.float32)
-    for i, image in enumerate(face_pictures(data, masks=masks)):
+    for i, image in enumerate(watched(face_pictures(data, masks=masks), data.name, len(data), watch)):
         tracker.reset()
         faces = tracker.update(Frame(image, 0.0, 0))
         truth = box_of(data.points[i][~np.isnan(data.points[i, :, 0])])
@@ -160,15 +181,15 @@ def constant_offset(located: Located, data: LandmarkSet) -> FloatArray:
     return offset
 
 
-def evaluate_300w(tracker: Tracker, root: Path) -> dict[str, Any]:
+def evaluate_300w(tracker: Tracker, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Evaluate on HELEN's test part of 300W, inter-ocular, with the AUC of confidence for errors above 10 %."""
     data = read_300w(root, test=True)
-    located = locate(tracker, data)
+    located = locate(tracker, data, watch=watch)
     errors = point_errors(located.points, data.points, inter_ocular(data.points))
     return {**score(errors), "confidence_auc": confidence_auc(located, errors)}
 
 
-def evaluate_ytf68(tracker: Tracker, root: Path) -> dict[str, Any]:
+def evaluate_ytf68(tracker: Tracker, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Evaluate on YouTube Faces, raw and corrected by a constant offset per landmark.
 
     The offset is measured on a third of the training part. Confidence is compared with the corrected errors, because a
@@ -176,8 +197,8 @@ def evaluate_ytf68(tracker: Tracker, root: Path) -> dict[str, Any]:
     """
     data, training = read_ytf68(root, test=True), read_ytf68(root)
     training = training.pick(range(0, len(training), 3))
-    offset = constant_offset(locate(tracker, training), training)
-    located, norm = locate(tracker, data), inter_ocular(data.points)
+    offset = constant_offset(locate(tracker, training, watch=watch), training)
+    located, norm = locate(tracker, data, watch=watch), inter_ocular(data.points)
     corrected = located.points - offset * norm[:, None, None]
     errors = point_errors(corrected, data.points, norm)
     return {
@@ -187,13 +208,13 @@ def evaluate_ytf68(tracker: Tracker, root: Path) -> dict[str, Any]:
     }
 
 
-def evaluate_aflw68(tracker: Tracker, root: Path) -> dict[str, Any]:
+def evaluate_aflw68(tracker: Tracker, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Evaluate on AFLW with MERL-RAV landmarks, normalised by box size, in all and per band of yaw.
 
     Box size and errors are over the annotated landmarks.
     """
     data = read_aflw68(root, test=True)
-    located = locate(tracker, data)
+    located = locate(tracker, data, watch=watch)
     errors = point_errors(located.points, data.points, box_size(data.points))
     yaw = np.abs(data.yaw)
     bands = {f"yaw_{low:.0f}": score(errors[(yaw >= low) & (yaw < high)]) for low, high in YAW_BANDS}
@@ -210,15 +231,16 @@ def confidence_auc(located: Located, errors: FloatArray, *, threshold: float = 0
     return round(roc_auc(-located.confidence[known], wrong), 4) if wrong.any() and not wrong.all() else None
 
 
-def presence_auc(runtime: Runtime, root: Path) -> dict[str, float]:
+def presence_auc(runtime: Runtime, root: Path, watch: Watch = unwatched) -> dict[str, float]:
     """Return the AUC of presence: labelled faces of all test sets against random squares of images without a face."""
     aligner, rng = Aligner(runtime), np.random.default_rng(0)
     present, absent = [], []
     for data in (read_300w(root, test=True), read_ytf68(root, test=True), read_aflw68(root, test=True)):
-        for file, points in zip(data.files, data.points, strict=True):
+        for file, points in watched(zip(data.files, data.points, strict=True), data.name, len(data), watch):
             region = region_of_points(points[~np.isnan(points[:, 0])], margin=runtime.spec.crop_margin)
             present.append(aligner.align(read_image(file), [region]).presence[0])
-    for file in read_negatives(root, test=True):
+    files = read_negatives(root, test=True)
+    for file in watched(files, "negatives", len(files), watch):
         image = read_image(file)
         absent += list(aligner.align(image, [random_region(rng, image) for _ in range(5)]).presence)
     scores, threshold = np.array(present + absent), runtime.spec.threshold
@@ -230,17 +252,17 @@ def presence_auc(runtime: Runtime, root: Path) -> dict[str, float]:
     }
 
 
-def evaluate_negatives(tracker: Tracker, root: Path) -> dict[str, Any]:
+def evaluate_negatives(tracker: Tracker, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Count the images without a face in which the tracker (detector and presence together) reports a face."""
     files = read_negatives(root, test=True)
     alarms = 0
-    for file in files:
+    for file in watched(files, "negatives", len(files), watch):
         tracker.reset()
         alarms += bool(tracker.update(Frame(read_image(file), 0.0, 0)))
     return {"faceless_pictures": len(files), "with_a_tracked_face": alarms}
 
 
-def evaluate_detector(runtime: Runtime, root: Path) -> dict[str, Any]:
+def evaluate_detector(runtime: Runtime, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Evaluate on WIDER's test part at the images' own size and at the default size.
 
     Includes false alarms on images without a face.
@@ -248,8 +270,8 @@ def evaluate_detector(runtime: Runtime, root: Path) -> dict[str, Any]:
     data, negatives = read_wider(root, test=True), read_negatives(root, test=True)
     figures: dict[str, Any] = {"threshold": runtime.spec.threshold, "pictures": len(data)}
     for name, size in (("own_size", OWN_SIZE), (f"longest_side_{max(runtime.spec.size)}", None)):
-        results = detect_faces(runtime, data, size=size)
-        alarms = highest_scores(runtime, negatives, size=size) >= runtime.spec.threshold
+        results = detect_faces(runtime, data, size=size, watch=watch)
+        alarms = highest_scores(runtime, negatives, size=size, watch=watch) >= runtime.spec.threshold
         figures[name] = {
             "faces": sum(int((~found.ignore).sum()) for found in results),
             "average_precision": round(average_precision(results), 4),

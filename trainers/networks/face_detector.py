@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -64,22 +65,13 @@ class FaceDetector(nn.Module):
 
         ``shifts`` is added to the logits of each stride.
         """
-        decoded = [
-            self._decode(features, stride) for features, stride in zip(self._grids(images), STRIDES, strict=True)
-        ]
-        scores = [logits + shift for (_, logits), shift in zip(decoded, shifts, strict=True)]
-        return torch.cat([boxes for boxes, _ in decoded], 1), torch.cat(scores, 1)
+        return self._decode(self._grids(images), shifts)
 
     def with_roll(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes, logits, and the roll (B,N,2) of the face of each cell, as a vector towards (cosine, sine)."""
         grids = self._grids(images)
-        decoded = [self._decode(features, stride) for features, stride in zip(grids, STRIDES, strict=True)]
         rolls = [self.roll(features).float().flatten(2).transpose(1, 2) for features in grids]
-        return (
-            torch.cat([each[0] for each in decoded], 1),
-            torch.cat([each[1] for each in decoded], 1),
-            torch.cat(rolls, 1),
-        )
+        return *self._decode(grids), torch.cat(rolls, 1)
 
     def _grids(self, images: Tensor) -> list[Tensor]:
         """Return the features of the head at each stride."""
@@ -91,11 +83,17 @@ class FaceDetector(nn.Module):
             taps[level] = taps[level] + functional.interpolate(taps[level + 1], scale_factor=2.0, mode="nearest")
         return [self.tower(tap) for tap in taps]
 
-    def _decode(self, features: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-        scores = self.score(features).flatten(1).float()
-        sides = self.sides(features).float().clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
-        centres = cell_centres(features.shape[2], features.shape[3], stride, features.device)
-        return torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2), scores
+    def _decode(
+        self, grids: Sequence[Tensor], shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> tuple[Tensor, Tensor]:
+        """Return the boxes and logits of all cells, as ``forward`` does."""
+        boxes, scores = [], []
+        for features, stride, shift in zip(grids, STRIDES, shifts, strict=True):
+            scores.append(self.score(features).flatten(1).float() + shift)
+            sides = self.sides(features).float().clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
+            centres = cell_centres(features.shape[2], features.shape[3], stride, features.device)
+            boxes.append(torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2))
+        return torch.cat(boxes, 1), torch.cat(scores, 1)
 
 
 def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:

@@ -22,7 +22,7 @@ from ...realtime.geometry import Region, box_of, iou, region_of_points, to_frame
 from ...realtime.tracking.tracker import Tracker
 from ..data import LandmarkSet
 from ..data.masks import face_pictures
-from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, locate
+from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, Watch, locate, unwatched, watched
 from ..learner import device_of
 from .heat_maps import Decoding, read_by
 
@@ -108,7 +108,7 @@ def _file(name: str, path: Path) -> Model:
 # --- locating landmarks
 
 
-def locate_at_truth(runtime: Runtime, data: LandmarkSet, *, masks: bool = False) -> Located:
+def locate_at_truth(runtime: Runtime, data: LandmarkSet, *, masks: bool = False, watch: Watch = unwatched) -> Located:
     """Return the landmarks found in crops around the annotated landmarks.
 
     Crops are squares with the network's margin, not rotated. With ``masks`` the faces wear synthetic masks.
@@ -118,7 +118,7 @@ def locate_at_truth(runtime: Runtime, data: LandmarkSet, *, masks: bool = False)
     """
     _check_points(runtime, data)
     points, confidence = [], []
-    images = face_pictures(data, masks=masks)
+    images = watched(face_pictures(data, masks=masks), data.name, len(data), watch)
     for start in range(0, len(data), BATCH):
         regions = [_region(face, runtime) for face in data.points[start : start + BATCH]]
         size, spec = runtime.spec.size[0], runtime.spec
@@ -133,7 +133,9 @@ def _region(points: FloatArray, runtime: Runtime) -> Region:
     return region_of_points(points[~np.isnan(points[:, 0])], margin=runtime.spec.crop_margin)
 
 
-def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet, *, masks: bool = False) -> Located:
+def locate_by_detector(
+    runtime: Runtime, detector: Runtime, data: LandmarkSet, *, masks: bool = False, watch: Watch = unwatched
+) -> Located:
     """Return the landmarks of the labelled face as tracked in the whole image, NaN where the tracker misses it.
 
     With ``masks`` the labelled faces wear synthetic masks.
@@ -143,7 +145,7 @@ def locate_by_detector(runtime: Runtime, detector: Runtime, data: LandmarkSet, *
     """
     _check_points(runtime, data)
     with Tracker.from_networks(detector, runtime, smooth="none") as tracker:
-        return locate(tracker, data, masks=masks)
+        return locate(tracker, data, masks=masks, watch=watch)
 
 
 def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
@@ -155,7 +157,9 @@ def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
 # --- networks that detect faces themselves
 
 
-def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool, masks: bool = False) -> Located:
+def locate_in_pictures(
+    model: Model, data: LandmarkSet, *, boxes: bool, masks: bool = False, watch: Watch = unwatched
+) -> Located:
     """Return the landmarks of the labelled face by a network that detects faces itself.
 
     The face is centred and upright in the image and takes ``FILL`` of its side.
@@ -165,6 +169,7 @@ def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool, masks: b
         data: labelled faces.
         boxes: give the network the true boxes; otherwise it detects the face, and a missed face is NaN.
         masks: put synthetic masks on the faces.
+        watch: called with each face.
 
     Raises:
         ModelError: the network has another number of landmarks than the set, or takes no boxes.
@@ -178,7 +183,7 @@ def locate_in_pictures(model: Model, data: LandmarkSet, *, boxes: bool, masks: b
     size, spec = model.runtime.spec.size[0], model.runtime.spec
     points = np.full(data.points.shape, np.nan, np.float32)
     confidence = np.full(data.points.shape[:2], np.nan, np.float32)
-    for i, image in enumerate(face_pictures(data, masks=masks)):
+    for i, image in enumerate(watched(face_pictures(data, masks=masks), data.name, len(data), watch)):
         truth = data.points[i][~np.isnan(data.points[i, :, 0])]
         region = region_of_points(truth, margin=1 / FILL)
         matrix = region.to_crop(size)

@@ -108,14 +108,15 @@ def alike(ours: np.ndarray, theirs: np.ndarray, *, mean: float = 2.0, most: floa
 def test_a_frame_on_the_gpu_is_like_any_other_but_for_where_it_lies(
     reference: tuple[FakeNvdec, StreamKernels], tmp_path: Path
 ) -> None:
-    on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(5)))
+    path = fake_nvdec.clip(tmp_path / "a.mp4", discs(5))
+    on_cpu, on_gpu = both(path)
     assert [(f.time, f.index, f.width, f.height) for f in on_gpu] == [
         (f.time, f.index, f.width, f.height) for f in on_cpu
     ]
     assert {frame.device for frame in on_cpu} == {"cpu"}
     assert {frame.device for frame in on_gpu} == {"cuda:0"}
     assert all(isinstance(frame, DeviceFrame) and isinstance(frame.pixels, GpuPixels) for frame in on_gpu)
-    assert repr(on_gpu[2]) == "DeviceFrame(GpuPixels(320x240 on cuda:0), time=0.08, index=2)"
+    assert repr(on_gpu[2]) == f"DeviceFrame(GpuPixels(320x240 on cuda:0), time=0.08, index=2, source={str(path)!r})"
     assert on_gpu[0].pixels.nbytes * 2 == on_cpu[0].pixels.nbytes
     assert reference[0].fetched == []
 

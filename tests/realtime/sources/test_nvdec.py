@@ -24,12 +24,11 @@ from nasion.realtime.faces import DeviceFrame, Frame
 from nasion.realtime.images.pixels import HostPixels, pixels_of
 from nasion.realtime.pipeline import track
 from nasion.realtime.sources import nvdec, open_source
+from nasion.realtime.tracking import tracker
 from nasion.realtime.tracking.feeding import run_crops, run_letterbox
 from nasion.realtime.tracking.options import TrackerOptions
-from nasion.realtime.tracking.tracker import Tracker
 from nasion.tools.main import main as nasion
 from nasion.tools.measurement import load, measure
-from nasion.tools.options import Tracking
 
 from ...support import fake_nvdec
 from ...support.fake_cuda import FakeCuda
@@ -315,9 +314,9 @@ def test_the_benchmark_measures_on_the_gpu(
     fake: FakeNvdec, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = fake_nvdec.clip(tmp_path / "discs.mp4", discs(6))
-    networks = [OnFakeGpu(network, device) for network in (DiscDetector(), DiscAligner())]
-    monkeypatch.setattr(Tracking, "tracker", lambda self, **changes: Tracker.from_networks(*networks))
-    result = measure(load(path, decode="cuda"), Tracking(), threads=1, repeat=1)
+    networks = {"face-detector": DiscDetector(), "landmarks-68": DiscAligner()}
+    monkeypatch.setattr(tracker, "_open", lambda model, shipped, options: OnFakeGpu(networks[shipped], device))
+    result = measure(load(path, decode="cuda"), TrackerOptions(), repeat=1)
     assert result.found == 1
     assert result.networks["landmarks"]["calls_per_frame"] >= 1
     assert result.networks["landmarks"]["device"] == "cuda:0"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, Unpack, get_type_hints
 
 import numpy as np
 import pytest
 
 import nasion
 from nasion.engines.errors import NasionError
+from nasion.realtime.tracking.options import TrackerKeywords
 from nasion.realtime.tracking.tracker import Tracker, TrackerOptions
 
 from ...support.disc_stories import ids, make, place, play
@@ -130,3 +134,31 @@ def test_what_are_no_options_is_refused_with_what_to_write(given, message):
 def test_paths_in_place_of_loaded_networks_are_refused_with_what_to_write():
     with pytest.raises(NasionError, match=r"given 'a\.onnx' as a network; .* Tracker\(detector='detector\.onnx'"):
         Tracker.from_networks(DiscDetector(), "a.onnx")
+
+
+# --- one list
+
+
+def test_the_keywords_for_editors_and_type_checkers_are_the_fields_of_the_options():
+    assert get_type_hints(TrackerKeywords) == get_type_hints(TrackerOptions)
+    assert list(get_type_hints(TrackerKeywords)) == [field.name for field in fields(TrackerOptions)]
+    assert not TrackerKeywords.__required_keys__
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (nasion.track, "options"),
+        (Tracker.__init__, "overrides"),
+        (Tracker.from_networks, "overrides"),
+        (TrackerOptions.but, "changes"),
+    ],
+)
+def test_every_function_that_takes_options_by_name_says_which(function: Callable[..., Any], name: str):
+    assert get_type_hints(function)[name] == Unpack[TrackerKeywords]
+
+
+def test_an_unknown_option_of_track_is_named_with_what_may_be_meant():
+    for wrong, near in (("max_face", "max_faces"), ("strat", "start")):
+        with pytest.raises(NasionError, match=rf"option '{wrong}' is unknown; did you mean '{near}'\? allowed for the"):
+            nasion.track("pattern:", **{wrong: 1})

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from nasion.engines.errors import NasionError
 from nasion.engines.spec import Spec
 from nasion.realtime.faces import IBUG_68, FloatArray, scheme_of
-from nasion.tools.commands.evaluate import evaluate
+from nasion.tools.commands.evaluate_papers import evaluate_papers
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.masks import MaskedSamples, face_pictures, masked_part, paint_mask
@@ -92,13 +91,13 @@ def test_faces_are_measured_in_masks_whatever_finds_them(
     model = "landmarks-68" if recipe is None else str(write_checkpoint(tmp_path / "run", recipe))
     errors = []
     for masks, name in ((False, "300w"), (True, "300w in masks")):
-        evaluate(
+        evaluate_papers(
             ["300w"],
             data=data,
             model=[model],
             detector=detector,
             masks=masks,
-            json_file=report,
+            json=report,
             force=True,
             device="cpu",
         )
@@ -108,8 +107,3 @@ def test_faces_are_measured_in_masks_whatever_finds_them(
         errors.append(written["measured"][name]["norms"]["box"]["all"]["nme"]["mean"])
     assert errors[0] != errors[1]
     assert written["measured"]["300w in masks"]["published"] == []  # papers print other faces
-
-
-def test_what_ships_is_measured_without_masks() -> None:
-    with pytest.raises(NasionError, match=r"--decoding and --masks need a network: give one with --model"):
-        evaluate(["300w"], data=Path("nowhere"), masks=True)

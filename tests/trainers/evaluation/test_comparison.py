@@ -12,7 +12,8 @@ import pytest
 from nasion.engines import zoo
 from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
-from nasion.tools.commands.evaluate import _finite, evaluate, table
+from nasion.tools.commands.evaluate_papers import evaluate_papers, table
+from nasion.tools.results import finite
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.evaluation.comparison import beside, errors_by, measure, over_seeds, usual_errors
 from nasion.trainers.evaluation.tracking import Located
@@ -314,7 +315,7 @@ def test_the_command_measures_several_seeds_and_writes_draws_and_prints(
 ) -> None:
     runs = [str(write_checkpoint(tmp_path / f"seed-{k}", seed=k)) for k in range(2)]
     report, plot = tmp_path / "r.json", tmp_path / "ced.svg"
-    evaluate(["300w"], data=data, model=runs, json_file=report, plot=plot, device="cpu")
+    evaluate_papers(["300w"], data=data, model=runs, json=report, plot=plot, device="cpu")
     out = capsys.readouterr().out
     assert "300w, test part, 13 faces, crops around the annotated landmarks; pwc-hybrid" in out
     assert "13 of 330" in out
@@ -333,7 +334,7 @@ def test_the_command_measures_several_seeds_and_writes_draws_and_prints(
 def test_the_command_measures_a_shipped_network_through_our_detector(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluate(["300w", "ytf68"], data=data, model=["landmarks-68"], detector="face-detector", paper="pwc")
+    evaluate_papers(["300w", "ytf68"], data=data, model=["landmarks-68"], detector="face-detector", paper="pwc")
     out = capsys.readouterr().out
     assert "faces found by face-detector; pwc" in out
     assert "3.34" in out  # the paper's HELEN
@@ -345,19 +346,19 @@ def test_a_network_with_a_detector_of_its_own_is_measured_with_and_without_it(
 ) -> None:
     run = str(write_checkpoint(tmp_path / "run", "rdfn"))
     cut = "images cut around the annotated landmarks, which span 0.8 of the side"
-    evaluate(["300w"], data=data, model=[run], device="cpu")
+    evaluate_papers(["300w"], data=data, model=[run], device="cpu")
     assert f"{cut}, true boxes; rdfn-gt\n" in capsys.readouterr().out
-    evaluate(["300w"], data=data, model=[run], detector="own", device="cpu")
+    evaluate_papers(["300w"], data=data, model=[run], detector="own", device="cpu")
     assert f"{cut}, boxes of its own detector; rdfn\n" in capsys.readouterr().out
     with pytest.raises(NasionError, match=r"finds faces itself: give --detector own"):
-        evaluate(["300w"], data=data, model=[run], detector="face-detector")
+        evaluate_papers(["300w"], data=data, model=[run], detector="face-detector")
     with pytest.raises(NasionError, match=r"'landmarks-68' has no detector of its own"):
-        evaluate(["300w"], data=data, model=["landmarks-68"], detector="own")
+        evaluate_papers(["300w"], data=data, model=["landmarks-68"], detector="own")
 
 
 def test_a_report_of_faces_that_were_all_missed_is_valid_json(data: Path, tmp_path: Path) -> None:
     run, report = str(write_checkpoint(tmp_path / "run")), tmp_path / "r.json"
-    evaluate(["300w"], data=data, model=[run], detector="face-detector", json_file=report, device="cpu")
+    evaluate_papers(["300w"], data=data, model=[run], detector="face-detector", json=report, device="cpu")
 
     def refuse(constant: str) -> float:
         raise AssertionError(constant)
@@ -365,20 +366,16 @@ def test_a_report_of_faces_that_were_all_missed_is_valid_json(data: Path, tmp_pa
     cell = json.loads(report.read_text(), parse_constant=refuse)["measured"]["300w"]["norms"]["io"]["all"]
     assert cell["found"]["mean"] < 100
     assert cell["fr_10"]["mean"] > 0
-    assert _finite({"nme": {"each": [NAN, 1.0]}}) == {"nme": {"each": [None, 1.0]}}
+    assert finite({"nme": {"each": [NAN, 1.0]}}) == {"nme": {"each": [None, 1.0]}}
 
 
 def test_what_cannot_be_measured_together_says_so(data: Path, tmp_path: Path) -> None:
     runs = [str(write_checkpoint(tmp_path / name, name)) for name in ("pwc-hybrid", "pwc")]
     with pytest.raises(NasionError, match=r"different recipes: pwc-hybrid, pwc; .* with its own command"):
-        evaluate(["300w"], data=data, model=runs)
+        evaluate_papers(["300w"], data=data, model=runs)
+    with pytest.raises(NasionError, match=r"different recipes: pwc-hybrid, pwc; .* with its own command"):
+        evaluate_papers(["300w"], data=data, model=runs, paper="pwc")
     with pytest.raises(NasionError, match=r"no paper reports results of 'x'; known: pwc-direct"):
-        evaluate(["300w"], data=data, model=runs[:1], paper="x")
+        evaluate_papers(["300w"], data=data, model=runs[:1], paper="x")
     with pytest.raises(NasionError, match=r"ced\.gif: curves are drawn as \.svg or \.png"):
-        evaluate(["300w"], data=data, model=runs[:1], plot=tmp_path / "ced.gif")
-    with pytest.raises(NasionError, match=r"the shipped networks are measured on detector, 300w, .* not on 'wflw'"):
-        evaluate(["wflw"], data=data)
-    with pytest.raises(
-        NasionError, match=r"--plot, --paper, --decoding and --masks need a network: give one with --model"
-    ):
-        evaluate(["300w"], data=data, paper="pwc")
+        evaluate_papers(["300w"], data=data, model=runs[:1], plot=tmp_path / "ced.gif")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nasion.engines import zoo
+from nasion.engines.errors import ModelError, NasionError
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.geometry import box_of
+from nasion.tools.commands import evaluate as command
 from nasion.tools.commands.evaluate import evaluate
 from nasion.trainers.data import LandmarkSet, read_300w, read_aflw68, read_image, read_ytf68
 from nasion.trainers.evaluation.tracking import (
@@ -100,12 +103,58 @@ def test_a_set_of_which_nothing_was_found_fails_wholly() -> None:
 
 def test_the_command_writes_what_it_measured_and_where(data: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    evaluate(["detector", "300w", "presence", "negatives"], data=data, json_file=report)
+    evaluate(["detector", "300w", "presence", "negatives"], data=data, json=report)
     written = json.loads(report.read_text())
     assert written["measured"].keys() == {"detector", "300w", "presence", "negatives"}
     assert written["measured"]["negatives"]["faceless_pictures"] == 13
     assert written["measured"]["detector"]["own_size"]["faces"] == 13
     assert written.keys() >= {"machine", "versions", "date", "command", "model", "detector"}
+
+
+def test_your_own_networks_are_measured_in_the_tracker(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, report = tmp_path / "own.onnx", tmp_path / "report.json"
+    own.write_bytes(zoo.models()["landmarks-68"].path.read_bytes())
+    evaluate(["300w"], data=data, model=str(own), json=report)
+    written = json.loads(report.read_text())
+    assert written["model"] == f"{tmp_path.name}/own.onnx"
+    assert written["command"] == f"nasion evaluate 300w --model {tmp_path.name}/own.onnx --data DATA"
+    assert str(tmp_path) not in report.read_text()
+    printed = capsys.readouterr().out
+    assert re.search(r"^300w +faces +13\n", printed, re.MULTILINE), printed
+
+
+def test_each_card_gets_the_figures_of_its_network(data: Path, tmp_path: Path) -> None:
+    for name in ("landmarks-68", "face-detector"):
+        shipped = zoo.models()[name].path
+        (tmp_path / f"{name}.onnx").write_bytes(shipped.read_bytes())
+        card = json.loads(shipped.with_suffix(".json").read_text())
+        (tmp_path / f"{name}.json").write_text(json.dumps(card | {"measured": {"300w": "kept"}}))
+    model, detector = (str(tmp_path / f"{name}.onnx") for name in ("landmarks-68", "face-detector"))
+    evaluate(["detector", "negatives"], data=data, model=model, detector=detector, card=True, force=True)
+    of_landmarks, of_detector = (json.loads(Path(file).with_suffix(".json").read_text()) for file in (model, detector))
+    assert of_landmarks["measured"]["negatives"]["faceless_pictures"] == 13
+    assert of_landmarks["measured"]["300w"] == "kept"
+    assert "detector" not in of_landmarks["measured"]
+    assert of_detector["measured"]["detector"]["pictures"] == 13
+    assert "negatives" not in of_detector["measured"]
+    assert of_detector["measured"].keys() >= {"command", "date", "machine", "versions"}
+
+
+def test_networks_and_sets_that_do_not_fit_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(command, "LANDMARKS", 98)
+        with pytest.raises(ModelError, match=r"'landmarks-68' finds 68 landmarks, the set 300w has 98"):
+            evaluate(["300w"], data=data)
+    with pytest.raises(NasionError, match=r"measured on detector, 300w, .* not on 'wflw'; .* nasion evaluate-papers"):
+        evaluate(["wflw"], data=data)
+
+
+def test_a_measurement_that_is_watched_reports_every_face(data: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    evaluate_300w(Oracle(read_300w(data, test=True)), data, lambda *step: seen.append(step))  # type: ignore[arg-type]
+    assert seen == [("300w", done, 13) for done in range(1, 14)]
 
 
 # Bars that the shipped networks do not meet yet; docs/models.md names each.

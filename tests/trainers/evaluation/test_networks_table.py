@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,8 +92,8 @@ def test_the_table_has_a_line_for_each_network_and_says_how_it_was_counted(count
 
 
 def test_the_command_prints_json_for_the_networks_named(capsys: pytest.CaptureFixture[str]) -> None:
-    networks(["pwc-discriminator"], json=True)
-    (row,) = json.loads(capsys.readouterr().out)
+    networks(["pwc-discriminator"], json=Path("-"))
+    (row,) = json.loads(capsys.readouterr().out)["networks"]
     assert row["parameters"] == 34_689
     assert row["size"] == {"counted": 34_689, "printed": "34,689"}
     assert row["gap_percent"] == {"parameters": 0.0, "macs": None}

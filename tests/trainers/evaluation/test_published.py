@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nasion.trainers.evaluation.published import PAPERS, SIZES, SYSTEMS, in_true_boxes, printed, published
-from nasion.trainers.evaluation.tables import TABLES
+from nasion.trainers.evaluation.published import PAPERS, SIZES, SYSTEMS, TABLES, in_true_boxes, printed, published
 from nasion.trainers.systems import all_recipes
 
 

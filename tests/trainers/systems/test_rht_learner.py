@@ -16,8 +16,8 @@ from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.counting import multiply_accumulates
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.evaluation.published import TABLES
 from nasion.trainers.evaluation.references import PairedItem
-from nasion.trainers.evaluation.tables import TABLES
 from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.rht import Outcome, RHTConfig
 from nasion.trainers.systems import load_trained
