@@ -17,6 +17,8 @@ from typing import Any
 import study_tables
 from reports import BENCH, ROOT, read, table
 
+from nasion.engines.zoo import models as cards
+
 ZOO = ROOT / "engines" / "zoo"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -118,19 +120,41 @@ def speed() -> str:
 
 def networks() -> str:
     rows = []
-    for name in ("face-detector", "landmarks-68"):
-        card = read(ZOO / f"{name}.json")
-        recipe = card["recipe"]
-        rows.append(
-            [
-                name,
-                f"{card['bytes'] / 1e6:.2f} MB",
-                f"{recipe['parameters']:,}",
-                f"{recipe['steps']:,}",
-                f"`{card['sha256'][:16]}…`",
-            ]
-        )
-    return table(["network", "size", "parameters", "training steps", "SHA-256"], rows)
+    for name, card in cards().items():
+        size, recipe = "x".join(map(str, card.size)), card.recipe
+        row = [name, card.about, size, f"{card.bytes / 1e6:.2f} MB", f"{recipe['parameters']:,}"]
+        rows.append([*row, f"{recipe['steps']:,}", card.error, f"{card.cost['ms']:.1f}", f"`{card.sha256[:16]}…`"])
+    head = ["network", "what it is", "input", "file", "parameters", "training steps", "error", "ms", "SHA-256"]
+    costs = {card.cost["date"]: card.cost for card in cards().values()}
+    return table(head, rows) + "".join(
+        f"\nms: {cost['machine']['cpu']}, one core; ONNX Runtime {cost['versions']['onnxruntime']}; {date}; "
+        f"`{cost['command']}`.\n"
+        for date, cost in costs.items()
+    )
+
+
+def stored() -> str:
+    """Return the table of the errors of the shipped networks of the papers, and of storing their weights as fp16."""
+    rows = []
+    for name, card in cards().items():
+        if "stored" not in card.recipe:
+            continue
+        recipe, shift, tracked = card.recipe, card.recipe["stored"], card.measured["300w"]
+        study = recipe["study"].removeprefix("docs/")
+        row = [
+            f"`{name}`",
+            f"[{Path(study).stem}]({study})",
+            f"`{recipe['export']}`",
+            f"`{recipe['checkpoint'][:16]}…`",
+        ]
+        row += [
+            f"{recipe['study_nme_percent']:.2f}",
+            f"{tracked['nme_percent']:.2f}",
+            f"{tracked['found_percent']:.1f}",
+        ]
+        rows.append([*row, f"{shift['mean_px']:.4f}", f"{shift['beyond_0.02_px_percent']:.1f}"])
+    head = ["network", "study", "export", "checkpoint", "NME %, annotated crops", "NME %, tracker", "found %"]
+    return table([*head, "fp16: mean shift, px", "shifted by more than 0.02 px, %"], rows)
 
 
 def comparison() -> str:
@@ -221,14 +245,13 @@ def systems() -> str:
         for seen in (each["tracked"]["demo"], each["tracked"]["close-up"]):
             row += [f"{seen['with_a_face']} of {seen['frames']}", str(seen["identities"])]
             row.append(f"{100 * seen['apart']:.1f}" if seen["apart"] else "–")
-        speeds = {speed["runtime"]: f"{speed['cpu_ms']:.1f}" for speed in each["speeds"]}
-        rows.append([*row, *(speeds.get(runtime, "–") for runtime in ("onnx", "torch"))])
+        rows.append([*row, f"{each['cpu_ms']:.1f}"])
     of_clip = ["frames with a face", "face IDs", "distance, %"]
     head = [f"{clip}: {name}" for clip in ("demo", "close-up") for name in of_clip]
     machine, versions = report["machine"], report["versions"]
-    return table(["system", *head, "ONNX Runtime, ms per frame", "torch"], rows) + (
-        f"\n{machine['cpu']}, {machine['cores']} cores, one thread; ONNX Runtime {versions['onnxruntime']}, torch "
-        f"{versions['torch']}; {report['date'][:10]}; `{report['command']}`.\n"
+    return table(["system", *head, "CPU ms per frame"], rows) + (
+        f"\n{machine['cpu']}, {machine['cores']} cores, one thread; ONNX Runtime {versions['onnxruntime']}; "
+        f"{report['date'][:10]}; `{report['command']}`.\n"
     )
 
 
@@ -257,6 +280,7 @@ TABLES = {
     "detector": detector,
     "speed": speed,
     "networks": networks,
+    "stored": stored,
     "comparison": comparison,
 }
 

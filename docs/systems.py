@@ -1,9 +1,8 @@
 """Run all systems on video, through the public commands. Usage: python docs/systems.py CLIP
 
-There are two clips: the clip of ``nasion demo``, and CLIP, in which one face fills most of the image. The shipped
-network and the networks of the papers, from the checkpoints that their studies kept next to their reports, are exported
-and track both clips. They are timed on the first clip with every CPU runtime. Writes docs/bench/systems.json and, from
-the first clip, docs/systems.jpg.
+There are two clips: the clip of ``nasion demo``, and CLIP, in which one face fills most of the image. The default
+network and the shipped networks of the papers track both clips, and are timed on the first one. Writes
+docs/bench/systems.json and, from the first clip, docs/systems.jpg.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from reports import BENCH, ROOT, STUDIES
+from reports import BENCH, ROOT
 from studies import nasion
 
 from nasion.realtime.faces import FloatArray, Image
@@ -35,35 +34,14 @@ EYES = (36, 45)  # outer corners
 MOMENTS = (20, 150, 205, 225, 260)  # frames of the demo clip that the image shows
 
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """Network and its options on video.
-
-    Attributes:
-        title: title of its row.
-        weights: checkpoint in docs/bench/studies, without suffix; empty for the shipped network.
-        export: options of ``nasion export``.
-        run: options of ``nasion track`` and ``nasion bench``.
-    """
-
-    title: str
-    weights: str = ""
-    export: tuple[str, ...] = ()
-    run: tuple[str, ...] = ()
-
-
-SHIPPED = System("shipped")
-SYSTEMS = (
-    SHIPPED,
-    System("RDFN, whole", "rdfn"),
-    System("RDFN, given boxes", "rdfn", run=("--detector", "face-detector")),
-    System("RDFN, its head", "rdfn", export=("--head",)),
-    System("CHS", "chs-sf"),
-    System("RHT", "rht-r-on"),
-    System("PWC", "pwc-distribution"),
-    System("SD-HRNet, 128 px", "sd-hrnet-none"),
-    System("SD-HRNet, 256 px", "sd-hrnet-256"),
-)
+SYSTEMS = {  # name -> title; the first one is the default network
+    "landmarks-68": "default",
+    "rdfn": "RDFN",
+    "chs": "CHS",
+    "rht": "RHT",
+    "pwc": "PWC",
+    "sd-hrnet": "SD-HRNet",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +52,7 @@ class Tracked:
         frames: number of frames.
         with_a_face: number of frames with a face.
         identities: number of different face IDs.
-        apart: mean distance of the landmarks from those of the shipped network, relative to its outer eye distance.
+        apart: mean distance of the landmarks from those of the default network, relative to its outer eye distance.
     """
 
     frames: int
@@ -83,9 +61,9 @@ class Tracked:
     apart: float
 
     @classmethod
-    def of(cls, frames: Sequence[Faces], shipped: Sequence[Faces]) -> Tracked:
+    def of(cls, frames: Sequence[Faces], default: Sequence[Faces]) -> Tracked:
         """Count faces and compare landmarks; of several faces in a frame, the first one is compared."""
-        both = [(_points(a), _points(b)) for a, b in zip(frames, shipped, strict=True) if a and b]
+        both = [(_points(a), _points(b)) for a, b in zip(frames, default, strict=True) if a and b]
         apart = [np.linalg.norm(a - b, axis=1).mean() / np.linalg.norm(b[EYES[0]] - b[EYES[1]]) for a, b in both]
         identities = {face["id"] for face in chain(*frames)}
         return cls(len(frames), sum(map(bool, frames)), len(identities), round(float(np.mean(apart)), 4))
@@ -95,21 +73,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run all systems on video.")
     parser.add_argument("clip", type=Path, help="a video of one face that fills most of the image")
     close_up: Path = parser.parse_args().clip.resolve()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
         nasion("demo", "--out", str(folder))
         clips = {"demo": folder / "clip.mp4", "close-up": close_up}
-        shipped: dict[str, list[Faces]] = {}
+        default: dict[str, list[Faces]] = {}
         results, pictures = [], []
-        for number, system in enumerate(SYSTEMS):
-            files = _export(system, folder / str(number))
-            videos = {clip: folder / f"{number}-{clip}.mp4" for clip in clips}
-            seen = {clip: _track(path, files["onnx"], system, videos[clip]) for clip, path in clips.items()}
-            shipped = shipped or seen
-            pictures.append(_moments(system.title, videos["demo"]))
-            speeds = [_bench(clips["demo"], runtime, file, system, folder) for runtime, file in files.items()]
-            tracked = {clip: asdict(Tracked.of(seen[clip], shipped[clip])) for clip in clips}
-            results.append({**asdict(system), "tracked": tracked, "speeds": speeds})
+        for name, title in SYSTEMS.items():
+            videos = {clip: folder / f"{name}-{clip}.mp4" for clip in clips}
+            seen = {clip: _track(path, name, videos[clip]) for clip, path in clips.items()}
+            default = default or seen
+            pictures.append(_moments(title, videos["demo"]))
+            tracked = {clip: asdict(Tracked.of(seen[clip], default[clip])) for clip in clips}
+            results.append({"title": title, "model": name, "tracked": tracked, **_bench(clips["demo"], name, folder)})
     report = {
         "command": f"python docs/systems.py {close_up.name}",
         "sha256": hashlib.sha256(close_up.read_bytes()).hexdigest(),
@@ -122,32 +98,21 @@ def main() -> None:
     cv2.imwrite(str(ROOT / "docs" / "systems.jpg"), np.vstack(pictures), [cv2.IMWRITE_JPEG_QUALITY, 80])
 
 
-def _export(system: System, file: Path) -> Mapping[str, str]:
-    """Export the network of a system, and return the file for each runtime."""
-    if not system.weights:
-        return {"onnx": "landmarks-68"}
-    files = {"onnx": file.with_suffix(".onnx"), "torch": file.with_suffix(".pt2")}
-    for each in files.values():
-        nasion("export", str(STUDIES / f"{system.weights}.pt"), *system.export, "-o", str(each))
-    return {runtime: str(each) for runtime, each in files.items()}
-
-
-def _track(clip: Path, model: str, system: System, video: Path) -> list[Faces]:
+def _track(clip: Path, model: str, video: Path) -> list[Faces]:
     """Track a clip, write the annotated video, and return the faces of each frame."""
     lines = video.with_suffix(".jsonl")
     outputs = ("--landmarks", str(lines), "--out", str(video))
-    nasion("track", str(clip), "--model", model, *system.run, "--device", "cpu", *outputs)
+    nasion("track", str(clip), "--model", model, "--device", "cpu", *outputs)
     return [line["faces"] for line in map(json.loads, lines.read_text().splitlines()) if "faces" in line]
 
 
-def _bench(clip: Path, runtime: str, model: str, system: System, folder: Path) -> Mapping[str, Any]:
+def _bench(clip: Path, model: str, folder: Path) -> Mapping[str, Any]:
     """Return the CPU time per frame in ms, end to end and in the networks, measured by ``nasion bench``."""
     file = folder / "bench.json"
-    how = ("--runtime", runtime, *system.run, *TIMED)
-    nasion("bench", str(clip), "--model", model, *how, "--json", str(file), "--force")
+    nasion("bench", str(clip), "--model", model, *TIMED, "--json", str(file), "--force")
     (result,) = json.loads(file.read_text())["results"]
     whole, within = (round(result["costs"][stage]["cpu"]["mean"], 2) for stage in ("end to end", "networks"))
-    return {"runtime": runtime, "cpu_ms": whole, "networks_ms": within, "found": round(result["found"], 4)}
+    return {"cpu_ms": whole, "networks_ms": within, "found": round(result["found"], 4)}
 
 
 def _points(faces: Faces) -> FloatArray:

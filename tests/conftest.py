@@ -115,10 +115,9 @@ def fake_cuda_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def fake_gpu(fake_cuda_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     """A machine with one such GPU and a plan cache of its own; whatever is taken of the GPU must be given back."""
-    from nasion.engines.gpu import device, driver
+    from nasion.engines.gpu import driver
 
     monkeypatch.setattr(driver, "LIBRARY", str(fake_cuda_library))
-    monkeypatch.setattr(device, "open_driver", driver.Driver)
     monkeypatch.setenv("NASION_PLANS", str(tmp_path / "plans"))
     fake = FakeCuda(fake_cuda_library)
     fake.reset()

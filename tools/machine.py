@@ -16,7 +16,7 @@ from ..engines.gpu.driver import gpus
 
 _PACKAGES = (
     "numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "onnxruntime-gpu", "torch",
-    "tensorrt", "tensorrt-rtx", "pycuda",
+    "tensorrt", "tensorrt-rtx",
 )  # fmt: skip
 
 

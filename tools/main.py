@@ -20,6 +20,7 @@ _COMMANDS = {
     "demo": "Make a short clip, track it and show what comes out.",
     "bench": "Measure the speed of the tracker on a clip, with one thread and with all, or with --threads.",
     "doctor": "Say what is installed, what works here and what to do about the rest.",
+    "models": "List the networks that a name finds, with error, cost and licence.",
     "data": "Look at data sets as they were downloaded (needs the extra train).",
     "train": "Train a network (needs the extra train).",
     "evaluate": "Measure the tracker, or your networks in it, on test sets (needs the extra train).",

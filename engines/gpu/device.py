@@ -16,17 +16,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..closing import Closing
 from ..errors import DeviceError
-from .driver import Driver, gpu, open_driver
+from .driver import Driver, gpu
 
 
 class Device(Closing):
-    """A GPU by its primary context, which is shared with torch and all other users of CUDA in the process.
+    """A GPU by its primary context, which is shared with torch, pycuda.autoprimaryctx and CUDA's runtime.
 
     All calls that use the GPU must run within ``with device.current():``, in any thread.
 
     Attributes:
         gpu: name, compute capability and memory.
-        driver: binding in use, ``pycuda`` or ``ctypes``.
     """
 
     def __init__(self, number: int = 0) -> None:
@@ -36,8 +35,7 @@ class Device(Closing):
             DeviceError: there is no GPU of that number, or no driver.
         """
         self.gpu = gpu(number)
-        self._driver: Driver | None = open_driver(number)
-        self.driver = self._driver.name
+        self._driver: Driver | None = Driver(number)
         self._given: dict[int, Resource] = {}
 
     @contextmanager
@@ -122,7 +120,7 @@ class Part(NamedTuple):
 
 
 class Memory(Resource):
-    """GPU memory of one array.
+    """GPU memory of one array, which kernels of pycuda, CuPy and Numba take as an argument.
 
     Attributes:
         address: address of the first element.
@@ -141,6 +139,21 @@ class Memory(Resource):
     def nbytes(self) -> int:
         """Size in bytes."""
         return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Describe the array to other libraries, by version 3 of the CUDA Array Interface.
+
+        It states no stream: wait for the work that fills the memory before another library reads it.
+        """
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.address, False),
+            "strides": None,
+            "version": 3,
+            "stream": None,
+        }
 
     def part(self, begin: int, end: int) -> Part:
         """Return items ``begin`` to ``end`` of the first dimension."""

@@ -1,15 +1,12 @@
-"""Bindings of the CUDA driver API.
+"""Bindings of the CUDA driver API by ctypes.
 
-``Driver`` uses ctypes. It needs no compiler and no package, only the library of NVIDIA's driver. ``PyCuda`` takes
-context, memory and streams from pycuda, so that they are shared with pycuda code of the application; CUDA graphs, which
-pycuda lacks, use ctypes there too. All handles and addresses are plain integers.
+They need no compiler and no package, only the library of NVIDIA's driver. All handles and addresses are plain integers.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +35,6 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuDevicePrimaryCtxRelease_v2": (c_int,),
     "cuCtxPushCurrent_v2": (c_void_p,),
     "cuCtxPopCurrent_v2": (_HANDLE,),
-    "cuCtxGetCurrent": (_HANDLE,),
     "cuMemAlloc_v2": (_HANDLE, c_size_t),
     "cuMemFree_v2": (c_void_p,),
     "cuMemHostAlloc": (_HANDLE, c_size_t, c_uint),
@@ -179,15 +175,13 @@ class Driver:
     The context must be current for all methods except ``push`` and ``release``.
     """
 
-    name = "ctypes"
-
     def __init__(self, number: int) -> None:
-        """Retain the primary context of GPU ``number``, which CUDA's runtime, torch and TensorRT use too."""
+        """Retain the primary context of GPU ``number``.
+
+        CUDA's runtime, torch, TensorRT and ``pycuda.autoprimaryctx`` use it too.
+        """
         self.library = Library()
         self._device = self.library.number("cuDeviceGet", number)
-        self._retain()
-
-    def _retain(self) -> None:
         self._context = self.library.handle("cuDevicePrimaryCtxRetain", self._device)
 
     def release(self) -> None:
@@ -259,84 +253,3 @@ class Driver:
     def drop(self, graph: int) -> None:
         """Free a graph from ``end``."""
         self.library("cuGraphExecDestroy", graph)
-
-
-class PyCuda(Driver):
-    """Driver with context, memory and streams of pycuda; ``pycuda.autoprimaryctx`` is the same context."""
-
-    name = "pycuda"
-
-    def _retain(self) -> None:
-        import pycuda.driver
-
-        self._cuda: Any = pycuda.driver
-        self._cuda.init()
-        self._primary: Any = self._ask(self._cuda.Device(self._device).retain_primary_context)
-        self._context = self._primary.handle
-        self._held: dict[int, Any] = {}
-
-    def release(self) -> None:
-        """Release the primary context."""
-        self._primary.push()  # otherwise pycuda does not release it in a thread other than the first
-        self._primary.detach()
-        if self.library.handle("cuCtxGetCurrent") == self._context:
-            self.library.handle("cuCtxPopCurrent_v2")  # pycuda pops it from its own stack only
-
-    def push(self) -> None:
-        """Make the context current in this thread."""
-        self._primary.push()
-
-    def pop(self) -> None:
-        """Restore the previous context of this thread."""
-        self._cuda.Context.pop()
-
-    def allocate(self, size: int) -> int:
-        """Allocate ``size`` bytes on the GPU and return their address."""
-        memory = self._ask(self._cuda.mem_alloc, size)
-        self._held[int(memory)] = memory
-        return int(memory)
-
-    def free(self, address: int) -> None:
-        """Free memory from ``allocate``."""
-        self._held.pop(address).free()
-
-    def pin(self, size: int) -> Bytes:
-        """Allocate ``size`` bytes of pinned host memory, which the GPU copies without the CPU."""
-        array: Bytes = self._ask(self._cuda.pagelocked_empty, size, np.uint8)
-        return array
-
-    def unpin(self, array: Bytes) -> None:
-        """Free memory from ``pin``; the array must not be used afterwards."""
-        memory: Any = array.base
-        memory.free()
-
-    def open_stream(self) -> int:
-        """Open a stream that does not wait for other streams."""
-        stream = self._ask(self._cuda.Stream, _NON_BLOCKING)
-        self._held[stream.handle] = stream
-        return int(stream.handle)
-
-    def close_stream(self, stream: int) -> None:
-        """Close a stream from ``open_stream``."""
-        del self._held[stream]  # pycuda destroys a stream with its last reference
-
-    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except self._cuda.Error as error:
-            remedy = next((text for name, text in _REMEDIES.items() if _plain(name) in str(error)), "see nvidia-smi")
-            raise DeviceError(f"pycuda: {error}: {remedy}") from error
-
-
-def _plain(name: str) -> str:
-    """Return pycuda's spelling of a CUDA error name."""
-    return name.removeprefix("CUDA_ERROR_").replace("_", " ").lower()
-
-
-def open_driver(number: int) -> Driver:
-    """Open the driver for GPU ``number``: ``PyCuda`` if pycuda is installed, else ``Driver``."""
-    try:
-        import pycuda.driver  # noqa: F401
-    except ImportError:
-        return Driver(number)
-    return PyCuda(number)

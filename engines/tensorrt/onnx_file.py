@@ -16,7 +16,8 @@ DOMAIN = "nasion"
 """Domain of the custom operators, which TensorRT runs as plugins."""
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-_WEIGHTED = (*CONVOLUTIONS, "Gemm", "MatMul")
+WEIGHTED = (*CONVOLUTIONS, "Gemm", "MatMul")
+"""Operators whose second input is their weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,15 @@ class OnnxFile:
 def read_onnx(path: Path) -> OnnxFile:
     """Read a model file.
 
+    Weights that the file stores as float16 and casts to float32 are float32 in ``content``, as TensorRT wants them.
+
     Raises:
         ModelError: the file is damaged or has no spec.
         MissingExtra: the package onnx is not installed.
     """
-    return describe(path, path.read_bytes())
+    content = path.read_bytes()
+    model = parse(path, content)
+    return describe(path, model.SerializeToString(deterministic=True) if _widen(model.graph) else content)
 
 
 def describe(path: Path, content: bytes) -> OnnxFile:
@@ -123,6 +128,24 @@ def parse(path: Path, content: bytes) -> Any:
         raise ModelError(f"{path}: is no ONNX file ({foreign(error)}); export or download it again") from error
 
 
+def _widen(graph: Any) -> bool:
+    """Replace every Cast of a float16 constant to float32 by a float32 constant; return True if there are any."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    stored = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
+    widened: set[str] = set()
+    for node in list(graph.node):
+        to = [helper.get_attribute_value(entry) for entry in node.attribute if entry.name == "to"]
+        if node.op_type == "Cast" and to == [TensorProto.FLOAT] and node.input[0] in stored:
+            full = numpy_helper.to_array(stored[node.input[0]]).astype("float32")
+            graph.initializer.append(numpy_helper.from_array(full, node.output[0]))
+            graph.node.remove(node)
+            widened.add(node.input[0])
+    for name in widened - {name for node in graph.node for name in node.input}:
+        graph.initializer.remove(stored[name])
+    return bool(widened)
+
+
 def _tensor(value: Any) -> Tensor:
     from onnx.helper import tensor_dtype_to_np_dtype
 
@@ -145,5 +168,5 @@ def _layers(model: Any) -> dict[str, str]:
     from onnx.helper import tensor_dtype_to_np_dtype
 
     weights = {each.name: str(tensor_dtype_to_np_dtype(each.data_type)) for each in model.graph.initializer}
-    weighted = [node for node in model.graph.node if node.op_type in _WEIGHTED and node.input[1] in weights]
+    weighted = [node for node in model.graph.node if node.op_type in WEIGHTED and node.input[1] in weights]
     return {node.output[0]: weights[node.input[1]] for node in weighted}

@@ -33,11 +33,11 @@ class TrackerOptions:
     """Options of a tracker: keyword arguments of ``nasion.track`` and ``Tracker``, and options of the command line.
 
     Attributes:
-        model: landmark network: the name of a shipped one or a file; by default ``landmarks-68``. It determines the
-            number of landmarks of a face. A network that finds faces itself is also the detector. A ``.plan`` file is
-            code: run only plans that you built.
-        detector: face detector: the name of a shipped one or a file; by default ``face-detector``, or the model itself
-            if it finds faces.
+        model: landmark network: a name that ``nasion models`` lists or a file; by default ``landmarks-68``. It
+            determines the number of landmarks of a face. A network that finds faces itself is also the detector. A
+            ``.plan`` file is code: run only plans that you built.
+        detector: face detector: a name that ``nasion models`` lists or a file; by default ``face-detector``, or the
+            model itself if it finds faces.
         runtime: runtime of the networks; ``auto`` picks the fastest that works. ``torch`` runs the networks given by
             name; a shipped one beside them runs as with ``auto``.
         device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU if the runtime can use one. A device given by name that does

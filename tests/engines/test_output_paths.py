@@ -26,6 +26,7 @@ WRITTEN = {
     ("doctor", "json"): ("x.json", "doctor --json {}"),
     ("networks", "json"): ("x.json", "networks pwc --json {}"),
     ("bench", "json"): ("x.json", "bench pattern:?seconds=0.1 --json {}"),
+    ("models", "json"): ("x.json", "models --json {}"),
     ("data check", "out"): ("x.jpg", "data check {folder} --out {}"),
     ("data check", "json"): ("x.json", "data check {folder} --json {}"),
     ("train", "out"): ("best.pt", "train landmarks-68 --data {folder} --out {folder}"),

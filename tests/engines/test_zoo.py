@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +11,26 @@ import pytest
 from nasion.engines import zoo
 from nasion.engines.errors import ModelError
 from nasion.engines.select import open_runtime
+from nasion.realtime.schemes import scheme_of_spec
 
-LARGEST = {"face-detector": 1_500_000, "landmarks-68": 4_000_000}
+from ..conftest import ROOT
+
+LARGEST = {
+    "face-detector": 1_500_000,
+    "landmarks-68": 4_000_000,
+    "rdfn": 2_000_000,
+    "chs": 2_000_000,
+    "rht": 7_000_000,
+    "pwc": 4_500_000,
+    "sd-hrnet": 3_000_000,
+}
+SYSTEMS = ("rdfn", "chs", "rht", "pwc", "sd-hrnet")
+ALL = "chs, face-detector, landmarks-68, pwc, rdfn, rht, sd-hrnet"
 
 
-def test_the_two_networks_of_the_tracker_ship() -> None:
-    assert set(LARGEST) <= zoo.models().keys()
+def test_these_networks_ship_and_are_small() -> None:
+    assert zoo.models().keys() == LARGEST.keys()
+    assert sum(card.bytes for card in zoo.models().values()) <= 25_000_000
 
 
 @pytest.mark.parametrize("name", LARGEST)
@@ -22,11 +38,33 @@ def test_a_shipped_network_is_the_one_on_its_card(name: str) -> None:
     card = zoo.models()[name]
     card.check()
     assert card.bytes == card.path.stat().st_size <= LARGEST[name]
+    with open_runtime(zoo.model_path(name), device="cpu") as runtime:
+        spec, scheme = runtime.spec, scheme_of_spec(runtime.spec)
+    assert (card.task, tuple(card.size), card.scheme) == (spec.task, spec.size, scheme.name if scheme else "")
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_a_card_says_what_the_network_is_how_well_it_does_and_what_it_costs(name: str) -> None:
+    card = zoo.models()[name]
+    assert card.about
     assert card.licence
     assert card.data
-    assert card.measured, "no network ships without its measured error"
-    with open_runtime(zoo.model_path(name)) as runtime:
-        assert runtime.spec.name == name
+    assert card.recipe["command"].startswith("nasion train ")
+    assert re.fullmatch(r"AP 0\.\d{3}|NME \d\.\d\d %", card.error), "no network ships without its measured error"
+    assert {"command", "date", "machine", "versions"} <= card.measured.keys()
+    assert card.cost["ms"] > 0
+    assert {"command", "date", "machine", "versions"} <= card.cost.keys()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_network_of_a_paper_names_its_study_and_its_checkpoint(name: str) -> None:
+    recipe = zoo.models()[name].recipe
+    study = json.loads((ROOT / recipe["study"]).read_text())
+    assert recipe["checkpoint"] == study["checkpoint"]["sha256"]
+    assert recipe["command"] == study["command"]
+    errors = [figures["io"]["helen"]["nme"] for figures in study["measured"].values()]
+    assert recipe["study_nme_percent"] in [round(error, 3) for error in errors]
+    assert recipe["stored"]["mean_px"] < 0.02
 
 
 def test_a_damaged_network_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +80,14 @@ def test_a_damaged_network_is_not_run(tmp_path: Path, monkeypatch: pytest.Monkey
         zoo.model_path("face-detector")
 
 
-def test_an_unknown_name_lists_what_ships() -> None:
-    with pytest.raises(ModelError, match="neither a file nor shipped; shipped are: face-detector, landmarks-68"):
+def test_an_unknown_name_lists_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=f"neither a file nor a name; shipped are: {ALL}$"):
+        zoo.model_path("landmarks-69")
+    monkeypatch.setenv("NASION_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match=r"; in NASION_MODELS: none$"):
+        zoo.model_path("landmarks-69")
+    (tmp_path / "mine.onnx").touch()
+    with pytest.raises(ModelError, match=r"; in NASION_MODELS: mine$"):
         zoo.model_path("landmarks-69")
 
 
@@ -52,3 +96,34 @@ def test_a_file_of_the_user_is_taken_as_it_is(tmp_path: Path) -> None:
     mine.touch()
     assert zoo.model_path(mine) == mine
     assert replace(zoo.models()["face-detector"], name="x").name == "x"
+
+
+def test_models_in_the_folder_of_the_user_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NASION_MODELS", str(tmp_path))
+    assert zoo.own_models() == {}
+    for name in ("mine.onnx", "other.pt2", "mine.json", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.onnx").mkdir()
+    assert zoo.own_models() == {"mine": tmp_path / "mine.onnx", "other": tmp_path / "other.pt2"}
+    assert zoo.model_path("mine") == tmp_path / "mine.onnx"
+    assert zoo.model_path("landmarks-68") == zoo.models()["landmarks-68"].path
+
+
+def test_no_model_of_the_user_hides_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NASION_MODELS", str(tmp_path))
+    (tmp_path / "rdfn.onnx").touch()
+    for name in ("rdfn", "landmarks-68"):
+        with pytest.raises(ModelError, match=r"rdfn\.onnx' has the name of a shipped network; rename it"):
+            zoo.model_path(name)
+    (tmp_path / "rdfn.onnx").rename(tmp_path / "mine.onnx")
+    (tmp_path / "mine.pt2").touch()
+    with pytest.raises(ModelError, match=r"mine\.pt2' and 'mine\.onnx' have the same name; rename one"):
+        zoo.model_path("landmarks-68")
+
+
+def test_a_missing_folder_of_models_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NASION_MODELS", str(tmp_path / "none"))
+    with pytest.raises(
+        ModelError, match=r"NASION_MODELS='.*none' is not a folder; set it to the folder of your models"
+    ):
+        zoo.model_path("landmarks-68")

@@ -12,22 +12,17 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import DeviceError
-from nasion.engines.gpu import device as device_module
 from nasion.engines.gpu.device import Device
-from nasion.engines.gpu.driver import Driver, PyCuda
 from nasion.engines.gpu.graphs import Batches
 
 from ..support.copying import Copying, counted
+from ..support.fake_cuda import pycuda_example
 
-DRIVERS: list[type[Driver]] = [Driver, PyCuda]
 CROPS = (3, 112, 112)
 
 
-@pytest.fixture(params=DRIVERS, ids=lambda each: each.name)
-def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    if request.param is PyCuda and find_spec("pycuda") is None:
-        pytest.skip("pycuda is not installed: pip install pycuda")
-    monkeypatch.setattr(device_module, "open_driver", request.param)
+@pytest.fixture
+def gpu() -> Iterator[Device]:
     try:
         opened = Device(0)
     except DeviceError as error:
@@ -177,3 +172,11 @@ def test_torch_and_we_share_a_context(gpu: Device) -> None:
         stream.wait()
     np.testing.assert_array_equal(host.array, np.arange(1000, dtype=np.float32))
     assert float(values.sum()) == 499500, "torch goes on in its own context"
+
+
+def test_pycuda_takes_our_arrays_and_we_take_its_own(gpu: Device) -> None:
+    """By the example of docs/engines.md."""
+    if find_spec("pycuda") is None:
+        pytest.skip("pycuda is not installed: pip install pycuda")
+    values = numbers(100)
+    np.testing.assert_array_equal(pycuda_example()(values), 2 * values)

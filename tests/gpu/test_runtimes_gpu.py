@@ -1,6 +1,7 @@
 """Every runtime that can be had on this GPU gives for every network what ONNX Runtime gives on the CPU.
 
-The networks are the shipped ones, and the detector and all five systems of the papers in small, as if they had learned.
+The networks are the shipped ones and, by torch and in float16, the detector and all five systems in small, as if they
+had learned.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from nasion.engines.select import open_runtime
 from nasion.engines.spec import Outputs, Spec
 from nasion.engines.tensorrt.compile import plan_of
 from nasion.engines.tensorrt.library import tensorrt
-from nasion.engines.tensorrt.parity import Call, compare
+from nasion.engines.tensorrt.parity import Call, compare, differences
+from nasion.engines.tensorrt.photograph import views
 
-from ..conftest import ROOT
 from .conftest import library
 
 if TYPE_CHECKING:
@@ -35,25 +36,19 @@ if TYPE_CHECKING:
 
 SHIPPED = tuple(sorted(zoo.models()))
 SYSTEMS = ("detector", "sd_hrnet", "pwc", "chs", "rht", "rdfn")
-# of these an untrained network is too undecided: rounding alone moves its points
-TRAINED = {"rdfn": "rdfn.pt", "rht": "rht-r-on.pt", "pwc": "pwc-distribution.pt"}
+LEAST = {"rdfn": 0.5}  # share of float16 points near those of float32, as in tests/trainers/export/test_fp16.py
 WITH_PLUGINS = ("rdfn",)  # their files have nodes of ours
-Model = Callable[[str], Path]
+Program = Callable[[str], Path]
 pytestmark = pytest.mark.timeout(900)
-onnx_files = pytest.mark.parametrize("name", [*SHIPPED, *SYSTEMS])
-torch_files = pytest.mark.parametrize("name", SYSTEMS)
+shipped = pytest.mark.parametrize("name", SHIPPED)
+in_small = pytest.mark.parametrize("name", SYSTEMS)
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """The ONNX file of a network; for a system, its .pt2 file lies beside it."""
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """The .pt2 file of a system in small; its ONNX file lies beside it."""
     folder = tmp_path_factory.mktemp("systems")
-
-    @cache
-    def find(name: str) -> Path:
-        return zoo.model_path(name) if name in SHIPPED else exported(name, folder)
-
-    return find
+    return cache(lambda name: exported(name, folder))
 
 
 def exported(name: str, folder: Path) -> Path:
@@ -63,7 +58,7 @@ def exported(name: str, folder: Path) -> Path:
 
     for suffix in ("onnx", "pt2"):
         write_model(network, spec, folder / f"{name}.{suffix}")
-    return folder / f"{name}.onnx"
+    return folder / f"{name}.pt2"
 
 
 def built(name: str) -> tuple[nn.Module, Spec]:
@@ -73,15 +68,10 @@ def built(name: str) -> tuple[nn.Module, Spec]:
             pytest.skip(f"{package} is not installed: pip install 'nasion[train]'")
     import torch
 
-    from nasion.trainers.export.files import source
     from nasion.trainers.networks import resnet
-    from nasion.trainers.training.recipes import Options
 
     from ..trainers.export import test_fp16 as test_half
 
-    if name in TRAINED:
-        trained = source(str(ROOT / "docs" / "bench" / "studies" / TRAINED[name]), Options())
-        return trained.network.eval(), trained.spec
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resnet, "BLOCKS", (1, 1, 1, 1))  # one bottleneck a group: quicker to export
         torch.manual_seed(0)
@@ -125,38 +115,40 @@ def by_torch(network: nn.Module, spec: Spec, given: Spec, kernels: Kernels, devi
     return run
 
 
-@onnx_files
-def test_onnx_runtime_agrees_with_the_cpu(name: str, device: Device, model: Model) -> None:
+@shipped
+def test_onnx_runtime_agrees_with_the_cpu(name: str, device: Device) -> None:
     if CUDA not in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
-    path = model(name)
+    path = zoo.model_path(name)
     with OnnxRuntime(path, device="cpu") as slow, open_runtime(path, runtime="onnx", device="cuda:0") as quick:
         assert quick.provider == CUDA
         compare(slow, quick, quick.spec, "fp32", batch=4)
 
 
-@torch_files
-def test_torch_agrees_with_the_cpu(name: str, device: Device, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+@in_small
+def test_torch_agrees_with_the_cpu(
+    name: str, device: Device, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
     need_torch_with_cuda(monkeypatch)
-    path = model(name)
-    program = path.with_suffix(".pt2")
-    with OnnxRuntime(path, device="cpu") as slow, open_runtime(program, runtime="torch", device="cuda:0") as quick:
+    path = program(name)
+    onnx = path.with_suffix(".onnx")
+    with OnnxRuntime(onnx, device="cpu") as slow, open_runtime(path, runtime="torch", device="cuda:0") as quick:
         assert quick.provider == "torch CUDA"
         compare(slow, quick, quick.spec, "fp32", batch=4)
 
 
 @pytest.mark.parametrize("name", WITH_PLUGINS)
 def test_torch_with_our_kernels_agrees_with_the_cpu(
-    name: str, device: Device, model: Model, monkeypatch: pytest.MonkeyPatch
+    name: str, device: Device, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_torch_with_cuda(monkeypatch)
     kernels, (network, spec) = Kernels(library("kernels")), built(name)
     network.cuda()
-    with OnnxRuntime(model(name), device="cpu") as slow:
+    with OnnxRuntime(program(name).with_suffix(".onnx"), device="cpu") as slow:
         compare(slow, by_torch(network, spec, slow.spec, kernels, "cuda"), slow.spec, "fp32", batch=4)
 
 
-@torch_files
+@in_small
 def test_tensorrt_in_float16_agrees_with_the_cpu(
     name: str, device: Device, plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,15 +159,15 @@ def test_tensorrt_in_float16_agrees_with_the_cpu(
     path = tmp_path / f"{name}-fp16.onnx"
     write_model(network, spec, path, fp16=True)
     with OnnxRuntime(path, device="cpu") as slow, open_runtime(path, runtime="tensorrt") as quick:
-        compare(slow, quick, quick.spec, "fp16", batch=4)
+        images = views(quick.spec, 4)
+        found = differences(slow(images), quick(images), "fp16")
+    assert all(each.within > (LEAST.get(name, 0.9) if key == "points" else 0.9) for key, each in found.items()), found
 
 
-@onnx_files
-def test_tensorrt_agrees_with_the_cpu(
-    name: str, device: Device, model: Model, plans: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@shipped
+def test_tensorrt_agrees_with_the_cpu(name: str, device: Device, plans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_plugins(name, monkeypatch)
-    path = model(name)
+    path = zoo.model_path(name)
     with OnnxRuntime(path, device="cpu") as slow, open_runtime(path, runtime="tensorrt") as quick:
         compare(slow, quick, quick.spec, "fp32", batch=4)
         images = np.zeros((1, 3, *reversed(quick.spec.size)), np.float32)

@@ -1,17 +1,16 @@
 """A machine with GPUs that are not there: the fake driver library, and a pycuda that talks to it.
 
 The library (fake_libcuda.cpp) is compiled by the tests; our ctypes calls reach it as they would reach NVIDIA's.
-``pycuda`` below has the few names of the real one that we use, with its rules: it frees only in a context that is
-current in the calling thread, and a context that is let go in another thread than its first must be current there.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -57,132 +56,84 @@ class FakeCuda:
 
 
 def fake_pycuda() -> dict[str, ModuleType]:
-    """Modules ``pycuda`` and ``pycuda.driver`` over the fake driver library."""
-    package, module = ModuleType("pycuda"), ModuleType("pycuda.driver")
-    package.__path__ = []
-    package.driver = module
-    for name, value in {
-        "Error": Error,
-        "init": lambda: None,
-        "Device": Device,
-        "Context": Context,
-        "mem_alloc": DeviceAllocation,
-        "pagelocked_empty": lambda size, dtype: np.asarray(HostAllocation(size)),  # of bytes
-        "Stream": Stream,
-    }.items():
-        setattr(module, name, value)
-    package.__spec__ = __import__("importlib.machinery").machinery.ModuleSpec("pycuda", None, is_package=True)
-    return {"pycuda": package, "pycuda.driver": module}
+    """Modules of pycuda over the fake driver library: what docs/engines.md uses of them.
+
+    ``autoprimaryctx`` makes the primary context current when it is imported; here, when this function is called.
+    """
+    names = ("pycuda", "pycuda.autoprimaryctx", "pycuda.compiler", "pycuda.driver")
+    modules = {name: ModuleType(name) for name in names}
+    for name, module in modules.items():
+        setattr(modules["pycuda"], name.rpartition(".")[2], module)
+    cuda = modules["pycuda.driver"]
+    cuda.mem_alloc, cuda.memcpy_dtod, cuda.Context = DeviceAllocation, _copy, Context
+    modules["pycuda.compiler"].SourceModule = SourceModule
+    modules["pycuda.autoprimaryctx"].context = Context()
+    return modules
 
 
-class Error(Exception):
-    """What pycuda raises."""
-
-
-_threads = threading.local()
-
-
-def _stack() -> list[Context]:
-    if not hasattr(_threads, "contexts"):
-        _threads.contexts = []
-    return _threads.contexts
+def pycuda_example() -> Callable[[np.ndarray], np.ndarray]:
+    """The function of docs/engines.md that shares arrays with pycuda."""
+    page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text()
+    (block,) = re.findall(r"```python\n([^`]*pycuda[^`]*)```", page)
+    names: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    exec(block, names)
+    return names["doubled"]
 
 
 def _call(name: str, *arguments: object) -> None:
-    library = ctypes.CDLL(driver.LIBRARY)
-    function = getattr(library, name)
+    function = getattr(ctypes.CDLL(driver.LIBRARY), name)
     function.argtypes = driver._SIGNATURES[name]
-    if status := function(*arguments):
-        text = {2: "out of memory", 201: "invalid device context"}.get(status, f"error {status}")
-        raise Error(f"{name} failed: {text}")
+    assert function(*arguments) == 0, name
 
 
-def _handle(name: str, *arguments: object) -> int:
-    handle = ctypes.c_void_p()
-    _call(name, ctypes.byref(handle), *arguments)
-    return handle.value or 0
-
-
-class Device:
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def retain_primary_context(self) -> Context:
-        return Context(_handle("cuDevicePrimaryCtxRetain", self._number), self._number)
+def _copy(to: DeviceAllocation, address: int, size: int) -> None:
+    ctypes.memmove(int(to), address, size)  # the memory of the fake GPU is that of the host
 
 
 class Context:
-    def __init__(self, handle: int, number: int) -> None:
-        self.handle, self._number, self._thread = handle, number, threading.get_ident()
-
-    def push(self) -> None:
-        if _stack():
-            _handle("cuCtxPopCurrent_v2")
-        _call("cuCtxPushCurrent_v2", self.handle)
-        _stack().append(self)
-
-    @staticmethod
-    def pop() -> None:
-        _handle("cuCtxPopCurrent_v2")
-        _stack().pop()
-        if _stack():
-            _call("cuCtxPushCurrent_v2", _stack()[-1].handle)
-
-    def detach(self) -> None:
-        active = bool(_stack()) and _stack()[-1] is self
-        if not active and self._thread != threading.get_ident():
-            return  # pycuda leaves it as it is, without a word
-        if not active:
-            _call("cuCtxPushCurrent_v2", self.handle)
-        _call("cuDevicePrimaryCtxRelease_v2", self._number)
-        if active:
-            while _stack() and _stack()[-1] is self:
-                _stack().pop()
-            if _stack():
-                _call("cuCtxPushCurrent_v2", _stack()[-1].handle)
-
-
-class _Owned:
-    """Something that belongs to the context that is current."""
+    """The primary context, which is current until ``finish``."""
 
     def __init__(self) -> None:
-        if not _stack():
-            raise Error("invalid device context")
-        self._context = _stack()[-1]
+        handle = ctypes.c_void_p()
+        _call("cuDevicePrimaryCtxRetain", ctypes.byref(handle), 0)
+        _call("cuCtxPushCurrent_v2", handle)
+        self.handle = handle.value
 
-    def _free(self, function: str, handle: int) -> None:
-        foreign = self._context._thread != threading.get_ident()
-        if (not _stack() or _stack()[-1] is not self._context) and foreign:
-            raise AssertionError("cleaned up in another thread than its context's, where that is not current")
-        _call(function, handle)
+    @staticmethod
+    def synchronize() -> None:
+        """The kernel and the copy below are done at once."""
+
+    @staticmethod
+    def finish() -> None:
+        """What pycuda does at the end of the process."""
+        _call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+        _call("cuDevicePrimaryCtxRelease_v2", 0)
 
 
-class DeviceAllocation(_Owned):
+class DeviceAllocation:
+    """Memory in the context that is current."""
+
     def __init__(self, size: int) -> None:
-        super().__init__()
-        self._address = _handle("cuMemAlloc_v2", size)
+        address = ctypes.c_void_p()
+        _call("cuMemAlloc_v2", ctypes.byref(address), size)
+        self._address = address.value or 0
 
     def __int__(self) -> int:
         return self._address
 
     def free(self) -> None:
-        self._free("cuMemFree_v2", self._address)
+        _call("cuMemFree_v2", self._address)
 
 
-class HostAllocation(_Owned):
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._address = _handle("cuMemHostAlloc", size, 0)
-        self.__array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (self._address, False), "version": 3}
+class SourceModule:
+    """Code with one kernel, which doubles float32 numbers; arguments are read as pycuda reads them."""
 
-    def free(self) -> None:
-        self._free("cuMemFreeHost", self._address)
+    def __init__(self, source: str) -> None:
+        assert "*= 2" in source
 
+    def get_function(self, name: str) -> Callable[..., None]:
+        def kernel(array: object, *, block: tuple[int, int, int]) -> None:
+            address = array.__cuda_array_interface__["data"][0]  # type: ignore[attr-defined]
+            np.ctypeslib.as_array((ctypes.c_float * block[0]).from_address(address))[:] *= 2
 
-class Stream(_Owned):
-    def __init__(self, flags: int = 0) -> None:
-        super().__init__()
-        self.handle = _handle("cuStreamCreate", flags)
-
-    def __del__(self) -> None:
-        self._free("cuStreamDestroy_v2", self.handle)
+        return kernel

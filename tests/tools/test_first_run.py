@@ -236,25 +236,20 @@ def test_one_runtime_on_the_gpu_must_track_the_clip(tmp_path: Path) -> None:
 def test_on_the_gpu_the_trained_networks_must_see_a_face_where_they_do_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    studies = tmp_path / "studies"
-    studies.mkdir()
-    (studies / "chs.pt").touch()
-    monkeypatch.setattr(parts, "STUDIES", studies)
+    monkeypatch.setattr(parts, "SYSTEMS", ("chs",))
 
     def saw(**found: float) -> None:
         for name, share in found.items():
             result = {"fps": 100 if name.endswith("cpu") else 900, "found": share}
             (tmp_path / f"chs-{name.replace('_', '-')}.json").write_text(json.dumps({"results": [result]}))
 
-    saw(onnx_cpu=0.9, onnx_cuda=0.92, tensorrt_cuda=0.9, torch_cuda=0.9)
+    saw(onnx_cpu=0.9, onnx_cuda=0.92, tensorrt_cuda=0.9)
     assert parts.systems(scripted(tmp_path)) == "chs: 100 FPS, on the GPU 900"
     no = Unfit("no TensorRT")
     told = "chs, tensorrt on cuda:0: no TensorRT; chs: 100 FPS, on the GPU 900"
     assert parts.systems(scripted(tmp_path, chs_tensorrt_cuda=no)) == told
-    wrong = {"chs_onnx_cuda": Unfit("no provider"), "chs_tensorrt_cuda": no}
-    assert parts.systems(scripted(tmp_path, **wrong)).endswith("chs: 100 FPS, on the GPU 900"), "torch is enough"
-    with pytest.raises(Unfit, match=r"chs, onnx on cuda:0: no provider; chs, tensorrt on cuda:0: no TensorRT; .*torch"):
-        parts.systems(scripted(tmp_path, **wrong, chs_torch_cuda=Unfit("no CUDA")))
+    with pytest.raises(Unfit, match=r"chs, onnx on cuda:0: no provider; chs, tensorrt on cuda:0: no TensorRT"):
+        parts.systems(scripted(tmp_path, chs_onnx_cuda=Unfit("no provider"), chs_tensorrt_cuda=no))
     saw(tensorrt_cuda=0.5)
     with pytest.raises(Unfit, match="chs: a face in 50% of frames, on the CPU in 90%"):
         parts.systems(scripted(tmp_path))

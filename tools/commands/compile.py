@@ -36,7 +36,7 @@ def compile(
     A plan is code, and works only with this GPU and this version of TensorRT. Run no plan from an untrusted source.
 
     Args:
-        model: an .onnx file, or the name of a shipped model.
+        model: an .onnx file, or a name that nasion models lists.
         fp16: compute in fp16 even if the file is fp32.
         batch: batch size as minimum:usual:maximum, for example 1:8:32, or one number (default: by the model's task).
         longest: longest side of an image in pixels, for a network that takes any size (default: twice the network's own

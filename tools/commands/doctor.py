@@ -105,7 +105,7 @@ _PURPOSES = {
     "parquet": "Parquet output",
     "train": "training and the torch runtime",
     "tensorrt": "the fastest runtime on an NVIDIA GPU",
-    "pycuda": "a second binding of the GPU driver, besides ctypes",
+    "pycuda": "CUDA code of your own on the arrays of nasion (docs/engines.md)",
 }
 
 

@@ -60,7 +60,8 @@ def evaluate(
         if card:
             for network, of_detector in ((detector, True), (model, False)):
                 part = {name: value for name, value in measured.items() if (name == "detector") == of_detector}
-                _add_to_card(model_path(network).with_suffix(".json"), report | part)
+                if part:
+                    _add_to_card(model_path(network).with_suffix(".json"), report | part)
         to_json.write(report | {"model": short(model), "detector": short(detector), "measured": measured})
 
 

@@ -26,6 +26,7 @@ def export(
     json: Json = None,
     force: bool = False,
     fp16: bool = False,
+    store: Literal["fp32", "fp16"] = "fp32",
     head: bool = False,
     card: bool = False,
     decoding: Literal["arg_max", "soft_arg_max"] | None = None,
@@ -42,6 +43,7 @@ def export(
         json: also write the differences, with machine and versions, to this file; - for standard output.
         force: replace files that exist.
         fp16: weights and activations in fp16; inputs, outputs, coordinates and sums stay fp32.
+        store: number format of the weights in an .onnx file that computes in fp32; fp16 halves the file.
         head: export only the landmark head of rdfn, for crops of faces found by another detector.
         card: also write the model card (SHA-256, licence, data, recipe) beside it.
         decoding: decoding of heat maps, for recipes with a choice (default: the recipe's).
@@ -65,7 +67,7 @@ def export(
         if card:
             check_card(trained)
         seen = photographs(spec, data=data, name=trained.options.set)
-        write_model(whole, spec, out, fp16=fp16)
+        write_model(whole, spec, out, fp16=fp16, store=store)
         precision: Literal["fp32", "fp16"] = "fp16" if fp16 else "fp32"
         written, input_size = out.stat().st_size, "x".join(map(str, spec.size))
         print(f"{out}: {written / 1e6:.2f} MB, {precision}, {spec.task}, input {input_size}")

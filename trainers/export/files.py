@@ -8,7 +8,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from ...engines.errors import ModelError, NasionError
 from ...engines.output_paths import write_file
 from ...engines.spec import METADATA_KEY, Spec
+from ...realtime.schemes import scheme_of_spec
 from ..networks.operators import as_nodes
 from ..systems import load_trained, recipe_named
 from ..systems.rdfn import head_of
 from ..training.recipes import Options, Trained
-from .fp16 import HalfPrecision, sums_in_full
+from .fp16 import HalfPrecision, store_weights_as_fp16, sums_in_full
 from .probes import compare, example, photographs, worst_difference
 
 __all__ = [
@@ -71,18 +72,25 @@ def source(name: str, options: Options, *, head: bool = False) -> Trained:
     return replace(trained, learner=head_of(trained.learner).eval()) if head else trained
 
 
-def write_model(network: nn.Module, spec: Spec, path: Path, *, fp16: bool = False) -> None:
+def write_model(
+    network: nn.Module, spec: Spec, path: Path, *, fp16: bool = False, store: Literal["fp32", "fp16"] = "fp32"
+) -> None:
     """Write ``network`` as ``.onnx`` or ``.pt2`` with a dynamic batch size.
 
     Height and width are dynamic too for networks that take whole images. With ``fp16`` weights and activations are
-    float16; inputs and outputs stay float32.
+    float16; inputs and outputs stay float32. With ``store="fp16"`` only the file holds float16 weights; all
+    computations are float32.
 
     Raises:
-        ModelError: the suffix is neither ``.onnx`` nor ``.pt2``.
+        ModelError: the suffix is neither ``.onnx`` nor ``.pt2``, or ``store`` does not fit the other arguments.
         SinkError: the file cannot be written.
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise ModelError(f"{path}: suffix {path.suffix!r}; allowed: .onnx, .pt2")
+    if store == "fp16" and (fp16 or path.suffix != ".onnx"):
+        raise ModelError(
+            f"{path}: store fp16 is for .onnx files that compute in fp32; leave fp16 out, or write another file"
+        )
     # weights divided by 255 would lose float16's full precision
     network, spec = (HalfPrecision(network), spec) if fp16 else absorb_std(network.eval(), spec)
     if path.suffix == ".pt2":
@@ -90,7 +98,10 @@ def write_model(network: nn.Module, spec: Spec, path: Path, *, fp16: bool = Fals
         torch.export.save(_traced(network, spec), content, extra_files={METADATA_KEY: spec.to_json()})
         write_file(path, content.getvalue())
     else:
-        write_file(path, _to_onnx(network, spec).SerializeToString())
+        model = _to_onnx(network, spec)
+        if store == "fp16":
+            store_weights_as_fp16(model)
+        write_file(path, model.SerializeToString())
 
 
 def _traced(network: nn.Module, spec: Spec) -> torch.export.ExportedProgram:
@@ -186,7 +197,7 @@ def check_card(trained: Trained) -> None:
 def write_card(trained: Trained, path: Path) -> Path:
     """Write the model card of an exported file next to it and return its path.
 
-    Figures measured earlier on the same file are kept.
+    Figures measured earlier on the same file, and the description, are kept.
 
     Raises:
         NasionError: the network was never trained.
@@ -195,10 +206,15 @@ def write_card(trained: Trained, path: Path) -> Path:
     card_path, content = path.with_suffix(".json"), path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     before = json.loads(card_path.read_text()) if card_path.is_file() else {}
-    spec = trained.spec
+    same = before.get("sha256") == sha256
+    scheme = scheme_of_spec(trained.spec)
     card = {
-        "name": spec.name,
+        "name": path.stem,
         "file": path.name,
+        "about": before.get("about") or f"{trained.recipe.name}: {trained.recipe.summary}",
+        "task": trained.spec.task,
+        "size": trained.spec.size,
+        "scheme": scheme.name if scheme else trained.spec.scheme,
         "sha256": sha256,
         "bytes": len(content),
         "licence": LICENCE,
@@ -209,7 +225,7 @@ def write_card(trained: Trained, path: Path) -> Path:
             "parameters": sum(p.numel() for p in trained.network.parameters()),
             "validation": trained.figures,
         },
-        "measured": before.get("measured", {}) if before.get("sha256") == sha256 else {},
+        **{name: before.get(name, {}) if same else {} for name in ("measured", "cost")},
     }
     write_file(card_path, json.dumps(card, indent=1) + "\n")
     return card_path

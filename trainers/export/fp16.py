@@ -1,7 +1,10 @@
-"""Networks in fp16: weights and activations are float16, inputs and outputs float32.
+"""Networks in fp16: computed in float16, or only stored in it.
 
-Coordinates and sums that would overflow float16 stay float32: in the networks by ``blocks.in_full_precision``, within
-an ONNX graph by ``sums_in_full``.
+``HalfPrecision`` computes in float16: weights and activations are float16, inputs and outputs float32. Coordinates and
+sums that would overflow float16 stay float32: in the networks by ``blocks.in_full_precision``, within an ONNX graph by
+``sums_in_full``.
+
+``store_weights_as_fp16`` halves the size of a file that computes in float32.
 """
 
 from __future__ import annotations
@@ -9,9 +12,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from ...engines.tensorrt.fp16 import SUMS
+from ...engines.tensorrt.onnx_file import WEIGHTED
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -64,3 +69,33 @@ def sums_in_full(graph: Any) -> None:
         result.dtype = ir.DataType.FLOAT
         graph.insert_before(node, lift)
         graph.insert_after(node, drop)
+
+
+ROUNDING = 2.0**-11
+"""Largest rounding error of float16, relative to the number."""
+
+
+def store_weights_as_fp16(model: Any) -> None:
+    """Store the weights of an ONNX model (``onnx.ModelProto``) as float16, each followed by a Cast to float32.
+
+    Weights are those of convolutions and matrix products. A runtime computes the casts once, when it loads the file,
+    and runs the network in float32. Weights whose largest rounding error exceeds ``ROUNDING`` of their largest number
+    (those below 1e-4, or beyond 65504) stay float32.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    used = {node.input[1] for node in model.graph.node if node.op_type in WEIGHTED}
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.name not in used or tensor.data_type != TensorProto.FLOAT:
+            continue
+        full, name = numpy_helper.to_array(tensor), tensor.name
+        with np.errstate(over="ignore"):
+            half = full.astype(np.float16)
+        if np.abs(half - full).max() > ROUNDING * np.abs(full).max():
+            continue
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
+        casts.append(helper.make_node("Cast", [f"{name}.fp16"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

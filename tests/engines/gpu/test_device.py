@@ -16,16 +16,12 @@ from nasion.engines.gpu.device import Device
 from nasion.engines.gpu.graphs import Batches, bucket
 
 from ...support.copying import Copying, counted
-from ...support.fake_cuda import FakeCuda, fake_pycuda
+from ...support.fake_cuda import FakeCuda, fake_pycuda, pycuda_example
 
 
-@pytest.fixture(params=["ctypes", "pycuda"])
-def cuda(request: pytest.FixtureRequest, fake_gpu: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    """A machine with one GPU, reached by ctypes or by pycuda, on which nothing is left behind."""
-    if request.param == "pycuda":
-        for name, module in fake_pycuda().items():
-            monkeypatch.setitem(sys.modules, name, module)
-        monkeypatch.setattr("nasion.engines.gpu.device.open_driver", driver.open_driver)
+@pytest.fixture
+def cuda(fake_gpu: FakeCuda) -> FakeCuda:
+    """A machine with one GPU, on which nothing is left behind."""
     return fake_gpu
 
 
@@ -278,3 +274,28 @@ def test_memory_that_runs_out_while_a_size_is_prepared_leaves_nothing_behind(cud
         assert cuda.live == held
         cuda.reset()
         batches(numbers(64, 3, 8, 8))
+
+
+def test_pycuda_takes_our_arrays_and_we_take_its_own(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the example of docs/engines.md."""
+    modules = fake_pycuda()
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    values = numbers(5)
+    np.testing.assert_array_equal(pycuda_example()(values), 2 * values)
+    modules["pycuda.driver"].Context.finish()
+
+
+def test_the_context_of_pycuda_is_ours(cuda: FakeCuda) -> None:
+    modules = fake_pycuda()
+    with Device() as device, device.current() as driver:
+        assert driver._context == modules["pycuda.autoprimaryctx"].context.handle
+    modules["pycuda.driver"].Context.finish()
+
+
+def test_an_array_on_the_gpu_describes_itself_to_other_libraries(cuda: FakeCuda) -> None:
+    with Device() as device:
+        memory = device.memory((3, 4), np.float16)
+        described = memory.__cuda_array_interface__
+        assert described["data"] == (memory.address, False)
+        assert (described["shape"], described["typestr"], described["version"]) == ((3, 4), "<f2", 3)

@@ -369,7 +369,7 @@ def test_compile_refuses_what_cannot_be(
 
 
 def test_compile_finds_shipped_models_by_name_and_names_missing_ones(fake: FakeTensorRt) -> None:
-    with pytest.raises(NasionError, match="neither a file nor shipped"):
+    with pytest.raises(NasionError, match="neither a file nor a name"):
         run("compile", "nothing.onnx")
 
 

@@ -79,6 +79,19 @@ def test_a_checkpoint_becomes_a_file_that_agrees_with_torch(
     assert card["bytes"] == out.stat().st_size <= 4_000_000
     assert "research" in card["licence"]
     assert card["recipe"]["parameters"] > 100_000
+    assert (card["name"], card["task"], card["size"], card["scheme"]) == (
+        "landmarks",
+        "landmarks",
+        [112, 112],
+        "ibug-68",
+    )
+    assert card["about"].startswith("landmarks-68: ")
+    assert (card["measured"], card["cost"]) == ({}, {}), "these are other commands' to measure"
+    figures = {"measured": {"300w": {"nme_percent": 3.0}}, "cost": {"ms": 1.0}, "about": "the default network"}
+    out.with_suffix(".json").write_text(json.dumps(card | figures))
+    export(checkpoint, out=out, card=True, force=True)
+    again = json.loads(out.with_suffix(".json").read_text())
+    assert {name: again[name] for name in figures} == figures, "the same file keeps its figures"
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])

@@ -13,10 +13,12 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
+from nasion.engines.errors import ModelError
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
+from nasion.engines.tensorrt.onnx_file import read_onnx
 from nasion.trainers.export.files import compare, example, write_model
-from nasion.trainers.export.fp16 import HalfPrecision
+from nasion.trainers.export.fp16 import HalfPrecision, store_weights_as_fp16
 from nasion.trainers.export.nodes import attributes_of
 from nasion.trainers.learner import Learner
 from nasion.trainers.networks import resnet
@@ -163,3 +165,51 @@ def test_coordinates_of_half_maps_are_computed_in_full() -> None:
         torch.float32,
         torch.int64,
     )
+
+
+def test_weights_are_stored_in_half_and_computed_in_full(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    learner = sd_hrnet().eval()
+    network, full, half = learner.exported().eval(), tmp_path / "full.onnx", tmp_path / "half.onnx"
+    write_model(network, learner.spec, full)
+    write_model(network, learner.spec, half, store="fp16")
+    model = onnx.load(half)
+    onnx.checker.check_model(model)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    cast = {node.output[0]: types.get(node.input[0]) for node in model.graph.node if node.op_type == "Cast"}
+    convolved = [node.input[1] for node in model.graph.node if node.op_type == "Conv"]
+    assert convolved
+    assert {cast[name] for name in convolved} == {TensorProto.FLOAT16}
+    images = example(learner.spec, batch=2, seed=1).numpy()
+    with open_runtime(full, device="cpu") as exact, open_runtime(half, device="cpu") as stored:
+        expected, found = exact(images), stored(images)
+    assert np.abs(found["points"] - expected["points"]).mean() < 0.02
+    wide = read_onnx(half)
+    assert wide.precision == "fp32", "TensorRT gets float32 constants"
+    assert set(wide.layers.values()) == {"float32"}
+    (tmp_path / "wide.onnx").write_bytes(wide.content)
+    with open_runtime(tmp_path / "wide.onnx", device="cpu") as widened:
+        np.testing.assert_array_equal(widened(images)["points"], found["points"])
+    assert read_onnx(full).content == full.read_bytes(), "a file in full precision is taken as it is"
+
+
+def test_weights_that_float16_cannot_hold_stay_in_full() -> None:
+    def model(*weights: float) -> onnx.ModelProto:
+        stored = onnx.numpy_helper.from_array(np.array(weights, np.float32).reshape(-1, 1), "w")
+        node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+        value = onnx.helper.make_tensor_value_info
+        given, found = value("x", TensorProto.FLOAT, [1, len(weights)]), value("y", TensorProto.FLOAT, [1, 1])
+        return onnx.helper.make_model(onnx.helper.make_graph([node], "g", [given], [found], [stored]))
+
+    half, full = TensorProto.FLOAT16, TensorProto.FLOAT
+    for weights, kept in (((1.0, 1e-7), half), ((1e5, 1.0), full), ((1e-6,), full)):
+        written = model(*weights)
+        store_weights_as_fp16(written)
+        assert written.graph.initializer[0].data_type == kept, weights
+
+
+def test_storing_in_half_is_for_onnx_files_in_full_precision(tmp_path: Path) -> None:
+    learner = pwc().eval()
+    for suffix, fp16 in ((".pt2", False), (".onnx", True)):
+        with pytest.raises(ModelError, match=r"store fp16 is for \.onnx files that compute in fp32"):
+            write_model(learner.exported(), learner.spec, tmp_path / f"x{suffix}", fp16=fp16, store="fp16")
