@@ -28,10 +28,10 @@ APART = 0.15  # the same share below which two faces do not disturb each other
 NEAR, ROAM, FARTHEST, LIKE = 0.6, 1.2, 3.0, 1.8
 ANY = float(np.finfo(np.float32).max)  # accepts every distance except infinity
 LEAP = 0.15  # sides of a region: of two tracks on one face, one that leapt this much further is the wrong one
-# Similarities of appearance: below OTHER a detected face is not that of a track; below BACK what is seen at the place of
-# a lost face is not that face; from KNOWN on a face is known again after a shot change; a difference of CLEARER decides
-# which of two tracks a face belongs to. See ``appearance.similarity``.
-OTHER, BACK, KNOWN, CLEARER = 0.3, 0.5, 0.75, 0.1
+# Similarities of appearance: below OTHER a detected face is not that of a track; below BACK what is seen at the place
+# of a lost face is not that face; from KNOWN on a face is known again after a shot change; a difference of CLEARER
+# decides which of two tracks a face belongs to. See ``appearance.similarity``.
+OTHER, BACK, KNOWN, CLEARER = 0.3, 0.5, 0.85, 0.1
 SURE = 0.8  # share of its earlier confidence with which a lost face comes back where its appearance is unknown
 LEARN = 0.1  # weight of the newest appearance in that of a track
 COAST = 1.0  # seconds for which a lost face is expected to move on
@@ -90,14 +90,27 @@ class Track:
         leap: recent deviation from the usual motion, in sides of the region; it decays.
         appearance: (192,) float32, descriptor of the face while no other one overlaps it; None if it is unknown.
         shot_ended: True if the shot in which the face was seen has ended.
+        kept_from: time in seconds from which on ``keep`` counts: a face behind another one is not gone.
     """
 
-    __slots__ = ("_motion", "_undisturbed", "appearance", "id", "leap", "misses", "observation", "shot_ended", "time")
+    __slots__ = (
+        "_motion",
+        "_undisturbed",
+        "appearance",
+        "id",
+        "kept_from",
+        "leap",
+        "misses",
+        "observation",
+        "shot_ended",
+        "time",
+    )
 
     def __init__(self, number: int, observation: Observation, time: float) -> None:
         """Start a track from its first observation."""
         self.id, self.observation, self.time, self.misses = number, observation, time, 0
         self.leap, self.appearance, self.shot_ended = 0.0, observation.appearance, False
+        self.kept_from = time
         self._motion = self._undisturbed = _Motion(observation.region, time, (0.0, 0.0))
 
     @property
@@ -111,8 +124,10 @@ class Track:
         landmarks = Landmarks(observation.points, scheme)
         return Face(self.id, observation.box, observation.score, landmarks, observation.confidence, scheme=name)
 
-    def gone(self, time: float) -> float:
-        """Return the seconds for which the face has been out of sight; see ``time_passed``."""
+    def gone(self, time: float, since: float | None = None) -> float:
+        """Return the seconds since the face was seen, or since ``since``; see ``time_passed``."""
+        if since is not None and since != self.time:
+            return abs(time - since)
         # ``separate`` sets ``misses`` to MISSES at once, in which no time has passed.
         return time_passed(self.time, time, frames=max(self.misses - MISSES, 0))
 
@@ -148,6 +163,7 @@ class Track:
         elif self.misses >= MISSES:
             velocity = (0.0, 0.0)
         self.observation, self.time, self.misses, self.shot_ended = observation, time, 0, False
+        self.kept_from = time
         self._motion = _Motion(new, time, velocity)
 
     def undisturbed(self) -> None:
@@ -267,8 +283,19 @@ class TrackManager:
                 track.undisturbed()
 
     def expire(self, time: float) -> None:
-        """Drop tracks that have been out of sight for more than ``keep`` seconds."""
-        self.tracks = [track for track in self.tracks if track.followed or track.gone(time) <= self._keep]
+        """Drop tracks that have been out of sight for more than ``keep`` seconds, those behind another face aside."""
+        lost, present = [track for track in self.tracks if not track.followed], self.in_sight
+        if not lost:
+            return
+        if present:
+            places = [track.expected(time) for track in lost]
+            covered = containment(_squares(places), np.stack([track.observation.box for track in present])).max(axis=1)
+            for track, share in zip(lost, covered.tolist(), strict=True):
+                if share > SAME and not track.shot_ended:
+                    track.kept_from = time
+        self.tracks = [
+            track for track in self.tracks if track.followed or track.gone(time, track.kept_from) <= self._keep
+        ]
 
     def end_shot(self) -> None:
         """Lose all tracks. They return only where place, size and appearance agree."""
