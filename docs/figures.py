@@ -118,6 +118,23 @@ def speed() -> str:
     return table(head, rows) + lines + "\n" + where(report)
 
 
+def tracking() -> str:
+    """Return the table of the tracking scenarios, before and after the tracker knew motion and appearance."""
+    before, after = (read(BENCH / f"tracking{name}.json") for name in ("-before", ""))
+    rows = []
+    for scenario, figures in after["measured"]["tracking"].items():
+        earlier = before["measured"]["tracking"][scenario]
+        for name, value in figures.items():
+            if name not in ("runs", "frames"):
+                runs = figures.get("runs", "")
+                rows.append([scenario, name.replace("_", " "), str(runs), _value(earlier[name]), _value(value)])
+    return table(["scenario", "figure", "runs", "before", "now"], rows) + where(after)
+
+
+def _value(value: float | None) -> str:
+    return "never" if value is None else f"{value:g}"
+
+
 def networks() -> str:
     rows = []
     for name, card in cards().items():
@@ -279,6 +296,7 @@ TABLES = {
     "presence": presence,
     "detector": detector,
     "speed": speed,
+    "tracking": tracking,
     "networks": networks,
     "stored": stored,
     "comparison": comparison,

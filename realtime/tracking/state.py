@@ -31,6 +31,7 @@ ASK_CREDIT, ASK_REFILL = 5.0, 5
 # LOOKS in all. A region that the face left by less than REST, in position, size or angle, is kept, because landmarks
 # depend on their crop: otherwise a still face would never settle.
 AGAIN, LOOKS, REST = 0.08, 3, 0.02
+FAR_EVERY = 3  # scheduled detections of which one looks for small faces
 LEARN_EVERY = 8  # frames after which the appearance of a face that is alone is described again
 TURNS = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
 UPRIGHT = 0.05  # mean confidence by which a rotated one must be better
@@ -78,7 +79,7 @@ class Tracking:
         # state of search
         self._shots = ShotChangeDetector()
         self._schedule = _Interval()
-        self._far_is_next = False
+        self._scheduled = 0
         # state of follow
         self._shape: tuple[int, ...] = ()
         self._frames = self._alone = 0
@@ -112,8 +113,9 @@ class Tracking:
         views = self._views(image.shape)
         if begins or shot_change:
             return SearchResult(shot_change, (yield from self._look_closely(image, views)))
-        far, self._far_is_next = self._far_is_next and views.far, not self._far_is_next
-        return SearchResult(shot_change, [(yield from _detect(image, far or None))])
+        self._scheduled += 1
+        far = views.far if self._scheduled % FAR_EVERY == 0 else None
+        return SearchResult(shot_change, [(yield from _detect(image, far))])
 
     def _look_closely(self, image: Pixels, views: Views) -> Steps[list[Detections]]:
         """Detect faces of all sizes in the first frame of a shot."""
@@ -167,7 +169,7 @@ class Tracking:
         self._shots.reset()
         self._tracks.clear()
         self._schedule, self._since_look, self._credit = _Interval(), _Interval(), ASK_CREDIT
-        self._far_is_next, self._shape, self._frames, self._alone = False, (), 0, 0
+        self._scheduled, self._shape, self._frames, self._alone = 0, (), 0, 0
         self._smoother.reset()
 
     def _follow_known(self, image: Pixels, time: float) -> Steps[None]:
