@@ -17,6 +17,7 @@ from ..images.pixels import Pixels, pixels_of
 from ..schemes import scheme_of_spec
 from .appearance import appearance_of
 from .feeding import Crops, run_crops, split
+from .score import calibrated
 
 # From a bounding box of the detector (forehead to chin) to the region of the landmarks (brows to chin): the centre is
 # lower by BOX_DOWN of the box's height, and the side of the crop is BOX_SCALE times the box's longer side. Means over
@@ -35,8 +36,8 @@ class Alignments:
     Attributes:
         points: (k, n, 2) float32, landmarks in pixels of the image.
         confidence: (k, n) float32 in 0..1.
-        presence: (k,) float32 in 0..1: probability that the region contains a face; 0 if a landmark is not finite or
-            out of range.
+        scores: (k,) float32 in 0..1: probability that the landmarks are right, if the network's score is calibrated,
+            otherwise that the region contains a face; 0 if a landmark is not finite or out of range.
         boxes: (k, 4) float32, bounding boxes of the landmarks.
         regions: k regions in which to look for each face in the next frame: upright, around its landmarks.
         appearance: (k, 192) float32, see ``appearance_of``; None if it was not asked for or the crops are on a GPU.
@@ -44,14 +45,14 @@ class Alignments:
 
     points: FloatArray
     confidence: FloatArray
-    presence: FloatArray
+    scores: FloatArray
     boxes: FloatArray
     regions: Sequence[Region]
     appearance: FloatArray | None = None
 
     def __len__(self) -> int:
         """Number of regions."""
-        return len(self.presence)
+        return len(self.scores)
 
 
 class Aligner:
@@ -60,7 +61,7 @@ class Aligner:
     Attributes:
         landmarks: number of landmarks of the network.
         scheme: name of the landmark scheme; empty if it is unknown.
-        threshold: presence at or above which a region contains a face.
+        threshold: score at or above which a region contains a face.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -96,22 +97,24 @@ class Aligner:
     def _run(self, parts: Sequence[Crops], appearance: bool) -> Alignments:
         n, regions = self.landmarks, [region for _, regions in parts for region in regions]
         if not regions:
-            points, confidence, presence, boxes = (
+            points, confidence, scores, boxes = (
                 np.zeros(shape, np.float32) for shape in ((0, n, 2), (0, n), 0, (0, 4))
             )
-            return Alignments(points, confidence, presence, boxes, [])
+            return Alignments(points, confidence, scores, boxes, [])
         runs = [run_crops(self._runtime, batch) for batch in split(parts, _BATCH)]
         found = joined([outputs for outputs, _ in runs])
         points, confidence = found["points"], probability(found["confidence"])
-        presence = probability(found["presence"]) if "presence" in found else confidence.mean(axis=1)
-        if not within(points, -FARTHEST, FARTHEST):  # collapse to one point with presence 0, which is never tracked
+        scores = probability(found["presence"]) if "presence" in found else confidence.mean(axis=1)
+        if self._spec.score is not None:
+            scores = calibrated(self._spec.score, confidence.mean(axis=1), scores)
+        if not within(points, -FARTHEST, FARTHEST):  # collapse to one point with score 0, which is never tracked
             finite = possible(points, (1, 2))
-            points, presence = np.where(finite[:, None, None], points, np.float32(0)), presence * finite
+            points, scores = np.where(finite[:, None, None], points, np.float32(0)), scores * finite
         points = to_frame(points, regions, self._spec.size[0])
         boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
         crops = [crops for _, crops in runs if crops is not None] if appearance else []
         looks = np.concatenate([appearance_of(each) for each in crops]) if crops else None
-        return Alignments(points, confidence, presence, boxes, places, looks)
+        return Alignments(points, confidence, scores, boxes, places, looks)
 
 
 def _part(whole: Alignments, begin: int, end: int) -> Alignments:
@@ -120,7 +123,7 @@ def _part(whole: Alignments, begin: int, end: int) -> Alignments:
     return Alignments(
         whole.points[chosen],
         whole.confidence[chosen],
-        whole.presence[chosen],
+        whole.scores[chosen],
         whole.boxes[chosen],
         whole.regions[chosen],
         None if whole.appearance is None else whole.appearance[chosen],

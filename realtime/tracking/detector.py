@@ -26,7 +26,7 @@ LONGEST = 4  # longer over shorter side above which an image is reduced further,
 
 # Further input sizes of a detector whose size is left to it: FAR times its usual size for small faces in large images,
 # and shares of it for faces so large that it sees only parts of them.
-FAR, NEAR = 2.5, (1 / 2, 1 / 3)
+FAR, NEAR = 10 / 3, (1 / 2, 1 / 3)
 _LARGER = 1.3  # an input so many times larger shows smaller faces
 
 

@@ -70,7 +70,7 @@ class Tracking:
 
         Args:
             options: tracker options; those that concern the networks are ignored.
-            threshold: presence at or above which a region contains a face.
+            threshold: score at or above which a region contains a face.
             views: further input sizes of the detector for images of a shape; ``Detector.views``.
             scheme: name of the landmark scheme; empty if it is unknown.
         """
@@ -246,21 +246,21 @@ class Tracking:
     def _observe(
         self, image: Pixels, regions: list[Region], *, least: float | None = None, appearance: bool = False
     ) -> Steps[list[Observation | None]]:
-        """Align the regions; None for one with a presence below ``least`` (default: the network's threshold)."""
+        """Align the regions; None for one with a score below ``least`` (default: the network's threshold)."""
         if not regions:
             return []
         least = self._threshold if least is None else least
         found = cast(Alignments, (yield Align(image, regions, appearance)))
         looks = [None] * len(regions) if found.appearance is None else list(found.appearance)
         observations: list[Observation | None] = []
-        for i, (place, presence, region, look) in enumerate(
-            zip(regions, found.presence.tolist(), found.regions, looks, strict=True)
+        for i, (place, score, region, look) in enumerate(
+            zip(regions, found.scores.tolist(), found.regions, looks, strict=True)
         ):
-            if presence < least or not _usable(region, image):
+            if score < least or not _usable(region, image):
                 observations.append(None)
                 continue
             kept = place if _away(place, region) < REST else region
-            observations.append(Observation(found.points[i], found.confidence[i], presence, found.boxes[i], kept, look))
+            observations.append(Observation(found.points[i], found.confidence[i], score, found.boxes[i], kept, look))
         return observations
 
 

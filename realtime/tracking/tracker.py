@@ -100,7 +100,7 @@ class Tracker(Closing):
         )
         self.tracking = Tracking(
             options,
-            threshold=self.networks.aligner.threshold,
+            threshold=self.networks.aligner.threshold if options.min_score is None else options.min_score,
             views=self.networks.detector.views,
             scheme=self.networks.aligner.scheme,
         )

@@ -20,7 +20,8 @@ from ..conftest import ROOT
 from ..support.commands import ENVIRONMENT, FakeTracker, run
 
 COMMANDS = (
-    "track", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "export", "compile", "rtx",
+    "track", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "models", "calibrate",
+    "export", "compile", "rtx",
 )  # fmt: skip
 GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options
 HEAVY = ("cv2", "av", "torch", "onnxruntime", "onnx")
