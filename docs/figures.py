@@ -67,7 +67,7 @@ def presence() -> str:
     shown, alarms = measured["presence"], measured["negatives"]
     tracked = f"{alarms['with_a_tracked_face']} of {alarms['faceless_pictures']}"
     rows = [
-        ["presence: labelled faces against background, AUC", f"{shown['auc']:.4f}"],
+        ["score: labelled faces against background, AUC", f"{shown['auc']:.4f}"],
         ["labelled faces kept at the threshold, %", f"{shown['faces_kept_percent']:.2f}"],
         ["background squares kept, %", f"{shown['background_kept_percent']:.2f}"],
         ["images without a face in which the tracker reports one", tracked],
@@ -77,6 +77,20 @@ def presence() -> str:
         ),
     ]
     return table(["", ""], rows)
+
+
+def calibration() -> str:
+    """Return the calibration curve of the shipped landmark network, on crops that the fit has not used."""
+    record = read(ZOO / "landmarks-68.json")["recipe"]["calibration"]
+    figures = record["figures"]
+    rows = [[f"{each['score']:.2f}", f"{each['right']:.2f}", str(each["crops"])] for each in figures["curve"]]
+    auc = figures["auc"]
+    return table(["mean score", "share with right landmarks", "crops"], rows) + (
+        f"\nAUC of the score {auc['score']:.3f}, of the mean confidence {auc['confidence']:.3f}, of the presence "
+        f"{auc['presence']:.3f}. From the default `min_score` of {figures['threshold']} on, "
+        f"{figures['right_kept_percent']} % of the right and {figures['wrong_kept_percent']} % of the wrong landmarks "
+        f"are kept. {record['date'][:10]}; `{record['command']}`.\n"
+    )
 
 
 def detector() -> str:
@@ -297,6 +311,7 @@ TABLES = {
     "detector": detector,
     "speed": speed,
     "tracking": tracking,
+    "calibration": calibration,
     "networks": networks,
     "stored": stored,
     "comparison": comparison,
