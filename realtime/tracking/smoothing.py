@@ -41,7 +41,7 @@ class Setting:
 # Chosen on the motion of sources/synthetic.py at 30 frames a second with noise of 0.3 to 0.6 % of the face: "light"
 # leaves 0.33 to 0.41 of the jitter of a still face and lags 0.1 frame; "strong" leaves 0.14 to 0.19 and lags 0.26.
 SETTINGS = {
-    "light": Setting(cutoff=1.4, beta=38.0, speed_cutoff=1.5, sudden=0.5),
+    "light": Setting(cutoff=1.0, beta=70.0, speed_cutoff=0.8, sudden=0.6),
     "strong": Setting(cutoff=0.5, beta=10.0, speed_cutoff=1.0, sudden=0.6),
 }
 

@@ -31,7 +31,9 @@ ASK_CREDIT, ASK_REFILL = 5.0, 5
 # LOOKS in all. A region that the face left by less than REST, in position, size or angle, is kept, because landmarks
 # depend on their crop: otherwise a still face would never settle.
 AGAIN, LOOKS, REST = 0.08, 3, 0.02
-FAR_EVERY = 3  # scheduled detections of which one looks for small faces
+# Scheduled detections of which one looks for small faces; more often in images from LARGE pixels on, whose decoding
+# costs more than the detector.
+FAR_EVERY, FAR_EVERY_LARGE, LARGE = 4, 2, 1280
 LEARN_EVERY = 8  # frames after which the appearance of a face that is alone is described again
 TURNS = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
 UPRIGHT = 0.05  # mean confidence by which a rotated one must be better
@@ -63,6 +65,7 @@ class Tracking:
         options: TrackerOptions,
         *,
         threshold: float,
+        tracked_threshold: float | None = None,
         views: Callable[[tuple[int, ...]], Views],
         scheme: str = "",
     ) -> None:
@@ -71,10 +74,12 @@ class Tracking:
         Args:
             options: tracker options; those that concern the networks are ignored.
             threshold: score at or above which a region contains a face.
+            tracked_threshold: the same for a face that was there in the last frame; None for ``threshold``.
             views: further input sizes of the detector for images of a shape; ``Detector.views``.
             scheme: name of the landmark scheme; empty if it is unknown.
         """
         self.options, self._threshold, self._views = options, threshold, views
+        self._tracked_threshold = threshold if tracked_threshold is None else tracked_threshold
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         # state of search
         self._shots = ShotChangeDetector()
@@ -114,7 +119,8 @@ class Tracking:
         if begins or shot_change:
             return SearchResult(shot_change, (yield from self._look_closely(image, views)))
         self._scheduled += 1
-        far = views.far if self._scheduled % FAR_EVERY == 0 else None
+        every = FAR_EVERY if max(image.shape[:2]) < LARGE else FAR_EVERY_LARGE
+        far = views.far if self._scheduled % every == 0 else None
         return SearchResult(shot_change, [(yield from _detect(image, far))])
 
     def _look_closely(self, image: Pixels, views: Views) -> Steps[list[Detections]]:
@@ -183,19 +189,22 @@ class Tracking:
         # A face that is alone needs no comparison; what it looks like is learnt now and then.
         alone = len(expected) == 1 and expected[0].misses == 1
         appearance = not alone or self._frames % LEARN_EVERY == 0
-        observations = yield from self._observe(image, places, appearance=appearance)
+        least = self._tracked_threshold
+        observations = yield from self._observe(image, places, least=least, appearance=appearance)
         best: dict[Track, tuple[Region, Observation]] = {}
         for track, place, observation in zip(owners, places, observations, strict=True):
             if observation is not None and (track not in best or observation.certainty > best[track][1].certainty):
                 best[track] = place, observation
         for _ in range(LOOKS - 1):
             moved = [track for track, (place, seen) in best.items() if _away(place, seen.region) > AGAIN]
-            closer = yield from self._observe(image, [best[track][1].region for track in moved], appearance=appearance)
+            regions = [best[track][1].region for track in moved]
+            closer = yield from self._observe(image, regions, least=least, appearance=appearance)
             for track, observation in zip(moved, closer, strict=True):
                 place = best[track][1].region
                 best[track] = place, observation or replace(best[track][1], region=place)
         for track, (_, observation) in best.items():
-            self._tracks.update(track, observation, time)
+            if observation.score >= self._threshold or track.misses == 1:
+                self._tracks.update(track, observation, time)
         self._tracks.separate()
 
     def _must_ask(self, alone: bool) -> bool:

@@ -98,11 +98,13 @@ class Tracker(Closing):
             Detector(detector, size=options.detect_size),
             Aligner(MiddleFace(aligner) if aligner.spec.task == "faces" else aligner),
         )
+        aligned = self.networks.aligner
         self.tracking = Tracking(
             options,
-            threshold=self.networks.aligner.threshold if options.min_score is None else options.min_score,
+            threshold=aligned.threshold if options.min_score is None else options.min_score,
+            tracked_threshold=aligned.tracked_threshold if options.min_score is None else None,
             views=self.networks.detector.views,
-            scheme=self.networks.aligner.scheme,
+            scheme=aligned.scheme,
         )
 
     def update(self, frame: Frame) -> list[Face]:

@@ -276,3 +276,31 @@ def test_the_shipped_networks_answer_several_sources_as_one_alone():
             assert len(a) == len(b)
             for one, other in zip(a, b, strict=True):
                 assert np.abs(one.landmarks - other.landmarks).max() < 0.01
+
+
+def test_a_tracked_face_may_have_a_lower_score_than_a_new_one():
+    class Unsure(Play):
+        score = 1.0
+
+        def frame(self, *faces, time=None):
+            index, self._index = self._index, self._index + 1
+            steps = self.tracking.steps(Frame(GREY, index / 30, index))
+            try:
+                request = next(steps)
+                while True:
+                    given = self._detections(faces) if isinstance(request, Detect) else answer(request, faces)
+                    if isinstance(given, Alignments):
+                        given.scores[:] *= self.score
+                    request = steps.send(given)
+            except StopIteration as stop:
+                return ids(stop.value)
+
+    for tracked, seen in ((0.1, [1]), (None, [])):
+        play = Unsure()
+        play.tracking = Tracking(
+            TrackerOptions(smooth="none"), threshold=0.5, tracked_threshold=tracked, views=lambda shape: Views()
+        )
+        assert play.frame((100, 100)) == [1]
+        play.score = 0.3
+        assert play.frame((100, 100)) == seen
+        assert Unsure.frame(play, (220, 100))[1:] == [], "a new face needs the whole score"
