@@ -66,7 +66,7 @@ class TrackerOptions:
     detector: str | Path | None = None
     runtime: RuntimeName = "auto"
     device: str = "auto"
-    detect_interval: float = 0.4
+    detect_interval: float = 0.5
     detect_size: int | None = None
     max_faces: int | None = None
     smooth: Strength = "light"
