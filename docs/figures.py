@@ -67,7 +67,7 @@ def presence() -> str:
     shown, alarms = measured["presence"], measured["negatives"]
     tracked = f"{alarms['with_a_tracked_face']} of {alarms['faceless_pictures']}"
     rows = [
-        ["presence: labelled faces against background, AUC", f"{shown['auc']:.4f}"],
+        ["score: labelled faces against background, AUC", f"{shown['auc']:.4f}"],
         ["labelled faces kept at the threshold, %", f"{shown['faces_kept_percent']:.2f}"],
         ["background squares kept, %", f"{shown['background_kept_percent']:.2f}"],
         ["images without a face in which the tracker reports one", tracked],
@@ -77,6 +77,20 @@ def presence() -> str:
         ),
     ]
     return table(["", ""], rows)
+
+
+def calibration() -> str:
+    """Return the calibration curve of the shipped landmark network, on crops that the fit has not used."""
+    record = read(ZOO / "landmarks-68.json")["recipe"]["calibration"]
+    figures = record["figures"]
+    rows = [[f"{each['score']:.2f}", f"{each['right']:.2f}", str(each["crops"])] for each in figures["curve"]]
+    auc = figures["auc"]
+    return table(["mean score", "share with right landmarks", "crops"], rows) + (
+        f"\nAUC of the score {auc['score']:.3f}, of the mean confidence {auc['confidence']:.3f}, of the presence "
+        f"{auc['presence']:.3f}. From the default `min_score` of {figures['threshold']} on, "
+        f"{figures['right_kept_percent']} % of the right and {figures['wrong_kept_percent']} % of the wrong landmarks "
+        f"are kept. {record['date'][:10]}; `{record['command']}`.\n"
+    )
 
 
 def detector() -> str:
@@ -116,6 +130,23 @@ def speed() -> str:
         for result in report["results"]
     )
     return table(head, rows) + lines + "\n" + where(report)
+
+
+def tracking() -> str:
+    """Return the table of the tracking scenarios, before and after the tracker knew motion and appearance."""
+    before, after = (read(BENCH / f"tracking{name}.json") for name in ("-before", ""))
+    rows = []
+    for scenario, figures in after["measured"]["tracking"].items():
+        earlier = before["measured"]["tracking"][scenario]
+        for name, value in figures.items():
+            if name not in ("runs", "frames"):
+                runs = figures.get("runs", "")
+                rows.append([scenario, name.replace("_", " "), str(runs), _value(earlier[name]), _value(value)])
+    return table(["scenario", "figure", "runs", "before", "now"], rows) + where(after)
+
+
+def _value(value: float | None) -> str:
+    return "never" if value is None else f"{value:g}"
 
 
 def networks() -> str:
@@ -279,6 +310,8 @@ TABLES = {
     "presence": presence,
     "detector": detector,
     "speed": speed,
+    "tracking": tracking,
+    "calibration": calibration,
     "networks": networks,
     "stored": stored,
     "comparison": comparison,

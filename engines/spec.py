@@ -73,7 +73,9 @@ class Spec:
         scheme: name of the landmark scheme, such as ``ibug-68``; empty for the default scheme with that many landmarks.
         crop_margin: side of the crop divided by the longer side of the bounding box of the landmarks (task
             ``landmarks`` only).
-        threshold: score or presence at or above which a face counts as detected.
+        threshold: score, or presence if ``score`` is None, at or above which a face counts as found.
+        score: offset, and weights of the logits of mean confidence and presence, of the logistic regression that gives
+            the probability that the landmarks are right (task ``landmarks`` only); None if it is not calibrated.
     """
 
     task: Task
@@ -87,6 +89,7 @@ class Spec:
     scheme: str = ""
     crop_margin: float = 1.0
     threshold: float = 0.5
+    score: tuple[float, float, float] | None = None
 
     def to_json(self) -> str:
         """Serialise the spec for the metadata of a model file."""
@@ -235,6 +238,10 @@ def _each(count: int, fits: Callable[[object], bool]) -> Callable[[object], bool
     return lambda value: isinstance(value, list) and len(value) == count and all(map(fits, value))
 
 
+def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or fits(value)
+
+
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
 
@@ -261,4 +268,5 @@ _SCHEMA: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "scheme": (f"a name of at most {LONGEST_NAME} printable characters, or empty", _is_scheme),
     "crop_margin": ("a number of 0.1..10", _number(0.1, 10)),
     "threshold": ("a number of 0..1", _number(0, 1)),
+    "score": ("null, or three numbers of -1000..1000", _or_none(_each(3, _number(-1000, 1000)))),
 }

@@ -190,7 +190,8 @@ class Face:
     Attributes:
         id: track ID, from 1; constant for as long as the tracker tracks the face.
         box: (4,) float32 bounding box of the landmarks: x0, y0, x1, y1.
-        score: probability in 0..1 that the network gives to a face being there.
+        score: probability in 0..1 that the mean error of the landmarks is at most 10 % of the distance between the
+            outer eye corners, if the network is calibrated (``nasion calibrate``); otherwise that a face is there.
         landmarks: (n, 2) float32: x, y of each landmark in the order of its scheme; can be indexed by part name.
         confidence: (n,) float32 in 0..1: probability that the error of the landmark is within 10 % of the inter-ocular
             distance.

@@ -26,6 +26,7 @@ _COMMANDS = {
     "evaluate": "Measure the tracker, or your networks in it, on test sets (needs the extra train).",
     "evaluate-papers": "Compare networks with the figures of their papers (needs the extra train).",
     "networks": "Count the networks of the papers and compare with what the papers print (needs the extra train).",
+    "calibrate": "Make the score of a landmark network a probability (needs the extra train).",
     "export": "Write a trained network to a file that the tracker runs (needs the extra train).",
     "compile": "Build the TensorRT plan of a model for the GPU here (needs the extra tensorrt).",
     "rtx": "Build networks with TensorRT-RTX, which needs no GPU for that.",

@@ -15,7 +15,9 @@ from ..faces import FloatArray, Image
 from ..geometry import Region, places_of, to_frame
 from ..images.pixels import Pixels, pixels_of
 from ..schemes import scheme_of_spec
+from .appearance import appearance_of
 from .feeding import Crops, run_crops, split
+from .score import calibrated
 
 # From a bounding box of the detector (forehead to chin) to the region of the landmarks (brows to chin): the centre is
 # lower by BOX_DOWN of the box's height, and the side of the crop is BOX_SCALE times the box's longer side. Means over
@@ -24,6 +26,7 @@ from .feeding import Crops, run_crops, split
 BOX_DOWN = 0.11
 BOX_SCALE = 1.1
 
+TRACKED = 0.2  # share of the threshold of a calibrated score that a face needs once it is tracked
 _BATCH = 64  # maximum number of crops in a batch; a larger batch is no faster and needs more memory
 
 
@@ -34,21 +37,23 @@ class Alignments:
     Attributes:
         points: (k, n, 2) float32, landmarks in pixels of the image.
         confidence: (k, n) float32 in 0..1.
-        presence: (k,) float32 in 0..1: probability that the region contains a face; 0 if a landmark is not finite or
-            out of range.
+        scores: (k,) float32 in 0..1: probability that the landmarks are right, if the network's score is calibrated,
+            otherwise that the region contains a face; 0 if a landmark is not finite or out of range.
         boxes: (k, 4) float32, bounding boxes of the landmarks.
         regions: k regions in which to look for each face in the next frame: upright, around its landmarks.
+        appearance: (k, 192) float32, see ``appearance_of``; None if it was not asked for or the crops are on a GPU.
     """
 
     points: FloatArray
     confidence: FloatArray
-    presence: FloatArray
+    scores: FloatArray
     boxes: FloatArray
     regions: Sequence[Region]
+    appearance: FloatArray | None = None
 
     def __len__(self) -> int:
         """Number of regions."""
-        return len(self.presence)
+        return len(self.scores)
 
 
 class Aligner:
@@ -57,7 +62,9 @@ class Aligner:
     Attributes:
         landmarks: number of landmarks of the network.
         scheme: name of the landmark scheme; empty if it is unknown.
-        threshold: presence at or above which a region contains a face.
+        threshold: score at or above which a region contains a face.
+        tracked_threshold: the same for a face that was there in the last frame. A calibrated score is low for a face
+            that a hand covers, whose landmarks are often right nevertheless.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -76,36 +83,42 @@ class Aligner:
         self._scheme = scheme_of_spec(spec)
         self.scheme = spec.scheme or (self._scheme.name if self._scheme else "")
         self.landmarks, self.threshold = spec.landmarks, spec.threshold
+        self.tracked_threshold = spec.threshold * (1.0 if spec.score is None else TRACKED)
 
     def align(self, image: Image | Pixels, regions: Sequence[Region]) -> Alignments:
         """Find the landmarks in each region of a BGR image. Without regions the arrays have length 0."""
         return self.align_all([(pixels_of(image), regions)])[0]
 
-    def align_all(self, parts: Sequence[Crops]) -> list[Alignments]:
+    def align_all(self, parts: Sequence[Crops], *, appearance: bool = False) -> list[Alignments]:
         """Find the landmarks in regions of several images; all regions go through the network in shared batches."""
-        whole = self._run([(image, regions) for image, regions in parts if regions])
+        whole = self._run([(image, regions) for image, regions in parts if regions], appearance)
         counts = [len(regions) for _, regions in parts]
         if len(counts) == 1:
             return [whole]
         ends = np.cumsum(counts).tolist()
         return [_part(whole, end - count, end) for count, end in zip(counts, ends, strict=True)]
 
-    def _run(self, parts: Sequence[Crops]) -> Alignments:
+    def _run(self, parts: Sequence[Crops], appearance: bool) -> Alignments:
         n, regions = self.landmarks, [region for _, regions in parts for region in regions]
         if not regions:
-            points, confidence, presence, boxes = (
+            points, confidence, scores, boxes = (
                 np.zeros(shape, np.float32) for shape in ((0, n, 2), (0, n), 0, (0, 4))
             )
-            return Alignments(points, confidence, presence, boxes, [])
-        found = joined([run_crops(self._runtime, batch) for batch in split(parts, _BATCH)])
+            return Alignments(points, confidence, scores, boxes, [])
+        runs = [run_crops(self._runtime, batch) for batch in split(parts, _BATCH)]
+        found = joined([outputs for outputs, _ in runs])
         points, confidence = found["points"], probability(found["confidence"])
-        presence = probability(found["presence"]) if "presence" in found else confidence.mean(axis=1)
-        if not within(points, -FARTHEST, FARTHEST):  # collapse to one point with presence 0, which is never tracked
+        scores = probability(found["presence"]) if "presence" in found else confidence.mean(axis=1)
+        if self._spec.score is not None:
+            scores = calibrated(self._spec.score, confidence.mean(axis=1), scores)
+        if not within(points, -FARTHEST, FARTHEST):  # collapse to one point with score 0, which is never tracked
             finite = possible(points, (1, 2))
-            points, presence = np.where(finite[:, None, None], points, np.float32(0)), presence * finite
+            points, scores = np.where(finite[:, None, None], points, np.float32(0)), scores * finite
         points = to_frame(points, regions, self._spec.size[0])
         boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
-        return Alignments(points, confidence, presence, boxes, places)
+        crops = [crops for _, crops in runs if crops is not None] if appearance else []
+        looks = np.concatenate([appearance_of(each) for each in crops]) if crops else None
+        return Alignments(points, confidence, scores, boxes, places, looks)
 
 
 def _part(whole: Alignments, begin: int, end: int) -> Alignments:
@@ -114,9 +127,10 @@ def _part(whole: Alignments, begin: int, end: int) -> Alignments:
     return Alignments(
         whole.points[chosen],
         whole.confidence[chosen],
-        whole.presence[chosen],
+        whole.scores[chosen],
         whole.boxes[chosen],
         whole.regions[chosen],
+        None if whole.appearance is None else whole.appearance[chosen],
     )
 
 

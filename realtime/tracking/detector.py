@@ -24,6 +24,25 @@ SMALLEST = 64  # pixels; the longer side of a smaller image is enlarged to this 
 LONGEST = 4  # longer over shorter side above which an image is reduced further, if the input size is the shorter side
 
 
+# Further input sizes of a detector whose size is left to it: FAR times its usual size for small faces in large images,
+# and shares of it for faces so large that it sees only parts of them.
+FAR, NEAR = 10 / 3, (1 / 2, 1 / 3)
+_LARGER = 1.3  # an input so many times larger shows smaller faces
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Further input sizes at which a detector can see an image, in pixels of the longer side.
+
+    Attributes:
+        far: larger size, for small faces; None if the image has no more pixels, or the user asked for one size.
+        near: smaller sizes, for faces that fill the image.
+    """
+
+    far: int | None = None
+    near: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Detections:
     """Faces that the detector found in one image, best first.
@@ -71,6 +90,7 @@ class Detector:
         self._runtime, self._spec = runtime, spec
         self._with_points = spec.task == "faces"
         self._by_shorter = self._with_points and size is None
+        self._asked = size is not None
         self.size = max(spec.size) if size is None else size
         self.threshold = spec.threshold if threshold is None else threshold
 
@@ -78,20 +98,36 @@ class Detector:
         """Detect the faces in a BGR image."""
         return self.detect_all([pixels_of(image)])[0]
 
-    def detect_all(self, images: Sequence[Pixels]) -> list[Detections]:
-        """Detect the faces in several images; images of one size go through the network in one batch."""
-        sizes = [self._input_size(image) for image in images]
+    def views(self, shape: tuple[int, ...]) -> Views:
+        """Return the further input sizes for images of ``shape`` (height, width, ...)."""
+        if self._asked or self._with_points:
+            return Views()
+        longer = max(shape[:2])
+        far = min(longer, round(FAR * self.size))
+        near = tuple(size for share in NEAR if (size := round(share * min(self.size, longer))) >= SMALLEST)
+        return Views(far if far > _LARGER * self.size else None, near)
+
+    def detect_all(self, images: Sequence[Pixels], sizes: Sequence[int | None] | None = None) -> list[Detections]:
+        """Detect the faces in several images; images of one input size go through the network in one batch.
+
+        Args:
+            images: the images.
+            sizes: longer side of the network's input for each image; None for the usual one.
+        """
+        asked = sizes or [None] * len(images)
+        inputs = [self._input_size(image, size) for image, size in zip(images, asked, strict=True)]
         found: dict[int, Detections] = {}
-        for size in dict.fromkeys(sizes):
-            chosen = [i for i, each in enumerate(sizes) if each == size]
+        for size in dict.fromkeys(inputs):
+            chosen = [i for i, each in enumerate(inputs) if each == size]
             outputs, ratios = run_letterbox(self._runtime, [images[i] for i in chosen], *size)
             for i, boxes, scores, ratio in zip(chosen, outputs["boxes"], outputs["scores"], ratios, strict=True):
                 found[i] = self._detections(boxes, scores, ratio)
         return [found[i] for i in range(len(images))]
 
-    def _input_size(self, image: Pixels) -> tuple[int, int]:
+    def _input_size(self, image: Pixels, size: int | None) -> tuple[int, int]:
         """Return the width and height to which an image is resized."""
-        size = _longer(image.shape, min(self._spec.size)) if self._by_shorter else self.size
+        if size is None:
+            size = _longer(image.shape, min(self._spec.size)) if self._by_shorter else self.size
         return _fit(image.shape, size, least=size if self._with_points else SMALLEST)
 
     def _detections(self, boxes: FloatArray, scores: FloatArray, ratio: FloatArray) -> Detections:

@@ -22,7 +22,7 @@ Crops = tuple[Pixels, Sequence[Region]]
 _OnDevice = tuple[DevicePixels, FloatArray]
 
 
-def run_crops(runtime: Runtime, parts: Sequence[Crops]) -> Outputs:
+def run_crops(runtime: Runtime, parts: Sequence[Crops]) -> tuple[Outputs, FloatArray | None]:
     """Run a network of square crops on the regions of one or several images in one call.
 
     Images on the network's GPU are cropped there, directly into its input.
@@ -32,18 +32,19 @@ def run_crops(runtime: Runtime, parts: Sequence[Crops]) -> Outputs:
         parts: images, each with at least one region.
 
     Returns:
-        Outputs of all crops, in the order of ``parts``.
+        Outputs of all crops, in the order of ``parts``; and the normalised crops (k, 3, S, S), None if they were made
+        on a GPU.
     """
     size = runtime.spec.size[0]
     if on_device := _on_device(runtime, [image for image, _ in parts]):
         ways = [image.crops(regions, size) for image, (_, regions) in zip(on_device, parts, strict=True)]
-        return _run_on_device(runtime, list(zip(on_device, ways, strict=True)), size, size)
+        return _run_on_device(runtime, list(zip(on_device, ways, strict=True)), size, size), None
     batch = np.empty((sum(len(regions) for _, regions in parts), 3, size, size), np.float32)
     at = 0
     for image, regions in parts:
         host_pixels(image).write_crops(regions, runtime.spec, batch[at : at + len(regions)])
         at += len(regions)
-    return runtime(batch)
+    return runtime(batch), batch
 
 
 def run_letterbox(runtime: Runtime, images: Sequence[Pixels], width: int, height: int) -> tuple[Outputs, FloatArray]:

@@ -26,6 +26,7 @@ class TrackerKeywords(TypedDict, total=False):
     smooth: Strength
     threads: int
     keep: float
+    min_score: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class TrackerOptions:
             faces sooner and costs more time. Faces already found are tracked in every frame regardless, and the
             detector runs at once when a track is lost.
         detect_size: longer side, in pixels, of the image that the detector sees; by default the size that it was made
-            for. A larger one finds smaller faces; the time grows with its square.
+            for and, now and then, sizes for smaller and larger faces. With a larger one it finds smaller faces; the
+            time grows with its square.
         max_faces: maximum number of faces tracked at a time: existing tracks first, then the largest new faces; by
             default no limit.
         smooth: strength of the smoothing of the landmarks. ``none`` keeps the output of the network; ``light`` halves
@@ -55,18 +57,22 @@ class TrackerOptions:
             and cost more CPU time. Commands set it for OpenCV, too.
         keep: seconds for which a face out of sight keeps its track ID. A longer time bridges longer occlusions, but a
             new face at the same place is more likely to take the ID of the one that left.
+        min_score: score from 0 to 1 below which a face is not tracked. By default that of the network, which keeps
+            99.5 % of the faces with right landmarks if its score is calibrated; a face that is tracked already then
+            needs a fifth of it.
     """
 
     model: str | Path | None = None
     detector: str | Path | None = None
     runtime: RuntimeName = "auto"
     device: str = "auto"
-    detect_interval: float = 1.5
+    detect_interval: float = 0.5
     detect_size: int | None = None
     max_faces: int | None = None
     smooth: Strength = "light"
     threads: int = 1
     keep: float = 1.5
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
         """Validate all options.
@@ -87,6 +93,11 @@ class TrackerOptions:
             if seconds is None or seconds < 0:
                 raise NasionError(f"{name}={value!r:.60} is not allowed; give seconds from 0")
             object.__setattr__(self, name, seconds)
+        if self.min_score is not None:
+            score = finite(self.min_score)
+            if score is None or not 0 <= score <= 1:
+                raise NasionError(f"min_score={self.min_score!r:.60} is not allowed; give a number from 0 to 1")
+            object.__setattr__(self, "min_score", score)
         for name, model in (("model", self.model), ("detector", self.detector)):
             if model is not None and (not isinstance(model, str | Path) or not str(model)):
                 raise NasionError(f"{name}={model!r} is not allowed; give a model's name or the path of a file")

@@ -23,17 +23,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Request to find the faces of an image; the answer is ``Detections``."""
+    """Request to find the faces of an image; the answer is ``Detections``.
+
+    Attributes:
+        image: the image.
+        size: longer side in pixels of the detector's input; None for its usual one.
+    """
 
     image: Pixels
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Align:
-    """Request to find the landmarks in regions of an image; the answer is ``Alignments``."""
+    """Request to find the landmarks in regions of an image; the answer is ``Alignments``.
+
+    Attributes:
+        image: the image.
+        regions: regions of the image.
+        appearance: True to describe the appearance of the faces, too.
+    """
 
     image: Pixels
     regions: Sequence[Region]
+    appearance: bool = False
 
 
 Request = Detect | Align
@@ -61,11 +74,21 @@ class Networks:
 
         All regions go through the aligner in one call, and all images of one size through the detector in one call.
         """
-        whole = [request.image for request in requests if isinstance(request, Detect)]
-        crops = [(request.image, request.regions) for request in requests if isinstance(request, Align)]
-        detected = iter(self.detector.detect_all(whole) if whole else ())
-        aligned = iter(self.aligner.align_all(crops) if crops else ())
+        whole = [request for request in requests if isinstance(request, Detect)]
+        crops = [request for request in requests if isinstance(request, Align)]
+        detected, aligned = iter(self._detect(whole)), iter(self._align(crops))
         return [next(detected) if isinstance(request, Detect) else next(aligned) for request in requests]
+
+    def _detect(self, requests: Sequence[Detect]) -> Sequence[Detections]:
+        if not requests:
+            return ()
+        return self.detector.detect_all([each.image for each in requests], [each.size for each in requests])
+
+    def _align(self, requests: Sequence[Align]) -> Sequence[Alignments]:
+        if not requests:
+            return ()
+        parts = [(each.image, each.regions) for each in requests]
+        return self.aligner.align_all(parts, appearance=any(each.appearance for each in requests))
 
     def run(self, steps: Steps[T], record: Record | None = None, *, cpu_clock: Callable[[], float] = thread_time) -> T:
         """Answer every request of one tracker and return its result.

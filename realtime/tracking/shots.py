@@ -47,20 +47,16 @@ class ShotChangeDetector:
     def __init__(self) -> None:
         """Start without a previous frame."""
         self._last: _Thumbnail | None = None
-        self._shape: tuple[int, ...] = ()
 
     def update(self, picture: Image | Pixels) -> bool:
         """Return True if this BGR image, the next after that of the last call, starts a new shot.
 
-        The first image does not. An image of another size does.
+        The first image does not. An image of another size does only if it shows something else.
         """
-        pixels = pixels_of(picture)
-        last, now, shape = self._last, _thumbnail(pixels), pixels.shape
-        resized = last is not None and shape != self._shape
-        self._shape = shape
-        if last is None or resized:
+        last, now = self._last, _thumbnail(pixels_of(picture))
+        if last is None:
             self._last = now
-            return resized
+            return False
         if now.contrast < _FLAT:
             return False
         self._last = now
@@ -68,7 +64,7 @@ class ShotChangeDetector:
 
     def reset(self) -> None:
         """Forget the previous frame."""
-        self._last, self._shape = None, ()
+        self._last = None
 
 
 def _thumbnail(picture: Pixels) -> _Thumbnail:

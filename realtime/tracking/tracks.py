@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,18 +14,29 @@ from ..faces import Face, FloatArray, Landmarks
 from ..geometry import Region, containment, iou
 from ..schemes import LandmarkScheme
 from ..times import time_passed
+from .appearance import similarity
 
 MISSES = 2  # consecutive frames without the face after which a track is lost
 EXPLAINED = 0.3  # IoU of the regions of a detection and a face in sight above which both are the same face
 # Share of the smaller of two bounding boxes inside the other above which two tracks are on the same face (two real
 # faces occlude each other long before). Not IoU: a box inside another of twice its size would count as another face.
 SAME = 2 / 3
+APART = 0.15  # the same share below which two faces do not disturb each other
 # A new face may be a lost one if it is within NEAR + ROAM x seconds out of sight, in sides of the lost face's region
-# (1.35 faces), and at most LIKE times larger or smaller: people walk past a camera at one to two faces a second. Of
-# several candidates the nearest is taken, regardless of how long each has been lost.
-NEAR, ROAM, LIKE = 0.6, 1.2, 1.8
+# (1.35 faces) and never more than FARTHEST, and at most LIKE times larger or smaller: people walk past a camera at one
+# to two faces a second.
+NEAR, ROAM, FARTHEST, LIKE = 0.6, 1.2, 3.0, 1.8
 ANY = float(np.finfo(np.float32).max)  # accepts every distance except infinity
 LEAP = 0.15  # sides of a region: of two tracks on one face, one that leapt this much further is the wrong one
+# Similarities of appearance: below OTHER a detected face is not that of a track; below BACK what is seen at the place
+# of a lost face is not that face; from KNOWN on a face is known again after a shot change; a difference of CLEARER
+# decides which of two tracks a face belongs to. See ``appearance.similarity``.
+OTHER, BACK, KNOWN, CLEARER = 0.3, 0.5, 0.85, 0.1
+SURE = 0.8  # share of its earlier confidence with which a lost face comes back where its appearance is unknown
+LEARN = 0.1  # weight of the newest appearance in that of a track
+COAST = 1.0  # seconds for which a lost face is expected to move on
+MOVES = 0.05  # sides of its region in a frame above which a face is looked for where its motion leads
+FAST = 0.2  # the same above which it is looked for at its last position, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,7 @@ class Observation:
         score: probability in 0..1 that a face is there.
         box: (4,) float32, bounding box of the landmarks.
         region: region in which to look for the face in the next frame.
+        appearance: (192,) float32, descriptor of the face; None if it is unknown.
     """
 
     points: FloatArray
@@ -43,6 +57,26 @@ class Observation:
     score: float
     box: FloatArray
     region: Region
+    appearance: FloatArray | None = None
+
+    @property
+    def certainty(self) -> float:
+        """Mean confidence of the landmarks."""
+        return float(self.confidence.mean())
+
+
+class _Motion(NamedTuple):
+    """Motion of a face.
+
+    Attributes:
+        region: last region.
+        time: its time in seconds.
+        velocity: pixels per second in x and y.
+    """
+
+    region: Region
+    time: float
+    velocity: tuple[float, float]
 
 
 class Track:
@@ -54,18 +88,34 @@ class Track:
         time: time of that observation in seconds.
         misses: frames since that observation; 0 if the face is in sight in the current frame.
         leap: recent deviation from the usual motion, in sides of the region; it decays.
+        appearance: (192,) float32, descriptor of the face while no other one overlaps it; None if it is unknown.
+        shot_ended: True if the shot in which the face was seen has ended.
+        kept_from: time in seconds from which on ``keep`` counts: a face behind another one is not gone.
     """
 
-    __slots__ = ("_motion", "id", "leap", "misses", "observation", "time")
+    __slots__ = (
+        "_motion",
+        "_undisturbed",
+        "appearance",
+        "id",
+        "kept_from",
+        "leap",
+        "misses",
+        "observation",
+        "shot_ended",
+        "time",
+    )
 
     def __init__(self, number: int, observation: Observation, time: float) -> None:
         """Start a track from its first observation."""
         self.id, self.observation, self.time, self.misses = number, observation, time, 0
-        self.leap, self._motion = 0.0, (0.0, 0.0)
+        self.leap, self.appearance, self.shot_ended = 0.0, observation.appearance, False
+        self.kept_from = time
+        self._motion = self._undisturbed = _Motion(observation.region, time, (0.0, 0.0))
 
     @property
     def followed(self) -> bool:
-        """True if the face is looked for at its last position in every frame."""
+        """True if the face was in sight in one of the last ``MISSES`` frames."""
         return self.misses < MISSES
 
     def face(self, scheme: LandmarkScheme | None, name: str) -> Face:
@@ -74,21 +124,74 @@ class Track:
         landmarks = Landmarks(observation.points, scheme)
         return Face(self.id, observation.box, observation.score, landmarks, observation.confidence, scheme=name)
 
-    def gone(self, time: float) -> float:
-        """Return the seconds for which the face has been out of sight; see ``time_passed``."""
+    def gone(self, time: float, since: float | None = None) -> float:
+        """Return the seconds since the face was seen, or since ``since``; see ``time_passed``."""
+        if since is not None and since != self.time:
+            return abs(time - since)
         # ``separate`` sets ``misses`` to MISSES at once, in which no time has passed.
         return time_passed(self.time, time, frames=max(self.misses - MISSES, 0))
+
+    @property
+    def last_region(self) -> Region:
+        """Region in which the face was seen last, undisturbed if it is lost."""
+        return self._motion.region if self.misses >= MISSES else self.observation.region
+
+    def expected(self, time: float) -> Region:
+        """Return the region in which the face would be if it had moved on, for ``COAST`` seconds at most."""
+        region, since, (x, y) = self._motion
+        seconds = min(time_passed(since, time, frames=self.misses), COAST)
+        return replace(region, x=region.x + x * seconds, y=region.y + y * seconds)
+
+    def places(self, time: float) -> list[Region]:
+        """Return the regions in which to look for the face: where it was last, and where its motion leads."""
+        last, expected = self.last_region, self.expected(time)
+        way = math.hypot(expected.x - last.x, expected.y - last.y) / last.side
+        if way < MOVES:
+            return [last]
+        return [expected] if way < FAST else [expected, last]
 
     def seen(self, observation: Observation, time: float) -> None:
         """Update the track with an observation in the current frame."""
         old, new = self.observation.region, observation.region
-        move = new.x - old.x, new.y - old.y
+        velocity = self._motion.velocity
+        seconds = time_passed(self.time, time, frames=self.misses)
         if self.misses == 1:  # also seen in the previous frame; otherwise the displacement is no measure of motion
-            usual = self._motion
-            leap = max(abs(move[0] - usual[0]), abs(move[1] - usual[1])) / old.side
+            move = (new.x - old.x) / seconds, (new.y - old.y) / seconds
+            leap = max(abs(move[0] - velocity[0]), abs(move[1] - velocity[1])) * seconds / old.side
             self.leap = max(leap, 0.8 * self.leap)
-            self._motion = (usual[0] + move[0]) / 2, (usual[1] + move[1]) / 2
-        self.observation, self.time, self.misses = observation, time, 0
+            velocity = (velocity[0] + 3 * move[0]) / 4, (velocity[1] + 3 * move[1]) / 4
+        elif self.misses >= MISSES:
+            velocity = (0.0, 0.0)
+        self.observation, self.time, self.misses, self.shot_ended = observation, time, 0, False
+        self.kept_from = time
+        self._motion = _Motion(new, time, velocity)
+
+    def undisturbed(self) -> None:
+        """Learn motion and appearance from the last observation, in which no other face overlaps this one."""
+        self._undisturbed, new = self._motion, self.observation.appearance
+        if self.appearance is None:
+            self.appearance = new
+        elif new is not None:
+            learnt: FloatArray = np.float32(1 - LEARN) * self.appearance + np.float32(LEARN) * new
+            self.appearance = learnt / np.float32(max(np.sqrt(learnt @ learnt), 1e-6))
+
+    def lose(self) -> None:
+        """Mark the face as lost: what was followed lately is another face."""
+        self.misses, self._motion = MISSES, self._undisturbed
+
+    def scale(self, factor: float) -> None:
+        """Adapt to a change of the frame's size by ``factor``."""
+        self.observation = replace(self.observation, region=_scaled(self.observation.region, factor))
+        for name in ("_motion", "_undisturbed"):
+            region, time, (x, y) = getattr(self, name)
+            setattr(self, name, _Motion(_scaled(region, factor), time, (x * factor, y * factor)))
+
+    def is_back(self, observation: Observation) -> bool:
+        """Return True if what was found at the place of the lost face looks like it."""
+        alike = similarity(self.appearance, observation.appearance)
+        if alike is None:
+            return observation.certainty >= SURE * self.observation.certainty
+        return alike >= BACK
 
 
 class TrackManager:
@@ -121,11 +224,16 @@ class TrackManager:
         return sys.maxsize if self._max is None else self._max - len(self.in_sight)
 
     def next_frame(self) -> list[Track]:
-        """Start a frame, mark all tracks as not seen, and return those to look for at their last position."""
-        expected = self.followed
+        """Start a frame, mark all tracks as not seen, and return those to look for, first those just seen."""
         for track in self.tracks:
             track.misses += 1
-        return expected
+        expected = [track for track in self.tracks if not track.shot_ended]
+        return sorted(expected, key=lambda track: track.misses > MISSES)
+
+    def update(self, track: Track, observation: Observation, time: float) -> None:
+        """Update a track with what was found where its face was expected. A lost one needs a face like its own."""
+        if track.misses <= MISSES or (self._vacant() and track.is_back(observation) and not self._taken(observation)):
+            track.seen(observation, time)
 
     def unmatched(self, regions: Sequence[Region]) -> list[Region]:
         """Return the regions of the detector that match no face in sight, largest first."""
@@ -143,7 +251,7 @@ class TrackManager:
         A face that overlaps a face in sight is the same face and is ignored, and so is one above the limit.
         """
         lost = [track for track in self.tracks if track.misses]
-        returning = dict(greedy(_distances(observations, lost, time), limit=ANY))
+        returning = dict(greedy(_costs(observations, lost, time), limit=ANY))
         for i, observation in enumerate(observations):
             if self._taken(observation):
                 continue
@@ -155,25 +263,52 @@ class TrackManager:
                 self.tracks.append(Track(self._born, observation, time))
 
     def separate(self) -> None:
-        """Resolve pairs of tracks on the same face: mark the one that leapt there as lost, otherwise the younger one.
+        """Resolve pairs of tracks on the same face, and let the others learn from what was seen.
 
-        The track is lost but not dropped, because its face may be behind the other.
+        Of a pair, the track whose face looks less like what both follow is lost; if both look alike, the one that leapt
+        there, otherwise the younger one. It is not dropped, because its face may be behind the other.
         """
-        if len(self.tracks) < 2 or len(present := self.in_sight) < 2:
+        present = self.in_sight
+        if len(present) == 1:
+            present[0].undisturbed()
+        if len(present) < 2:
             return
         overlap = containment(*(np.stack([track.observation.box for track in present]),) * 2)
         for i, j in np.argwhere(np.triu(overlap, 1) > SAME).tolist():
-            older, younger = present[i], present[j]
-            if not (older.misses or younger.misses):
-                wrong = older if older.leap > younger.leap + LEAP else younger
-                wrong.misses = MISSES
+            if not (present[i].misses or present[j].misses):
+                _wrong(present[i], present[j]).lose()
+        np.fill_diagonal(overlap, 0)
+        for track, most in zip(present, overlap.max(axis=1).tolist(), strict=True):
+            if most < APART:
+                track.undisturbed()
 
     def expire(self, time: float) -> None:
-        """Drop tracks that have been out of sight for more than ``keep`` seconds."""
-        self.tracks = [track for track in self.tracks if track.followed or track.gone(time) <= self._keep]
+        """Drop tracks that have been out of sight for more than ``keep`` seconds, those behind another face aside."""
+        lost, present = [track for track in self.tracks if not track.followed], self.in_sight
+        if not lost:
+            return
+        if present:
+            places = [track.expected(time) for track in lost]
+            covered = containment(_squares(places), np.stack([track.observation.box for track in present])).max(axis=1)
+            for track, share in zip(lost, covered.tolist(), strict=True):
+                if share > SAME and not track.shot_ended:
+                    track.kept_from = time
+        self.tracks = [
+            track for track in self.tracks if track.followed or track.gone(time, track.kept_from) <= self._keep
+        ]
+
+    def end_shot(self) -> None:
+        """Lose all tracks. They return only where place, size and appearance agree."""
+        for track in self.tracks:
+            track.misses, track.shot_ended = max(track.misses, MISSES), True
+
+    def scale(self, factor: float) -> None:
+        """Adapt to a change of the frame's size by ``factor``."""
+        for track in self.tracks:
+            track.scale(factor)
 
     def clear(self) -> None:
-        """Drop all tracks at a shot change."""
+        """Drop all tracks."""
         self.tracks = []
 
     def _vacant(self) -> bool:
@@ -205,22 +340,40 @@ def greedy(cost: FloatArray, *, limit: float) -> list[tuple[int, int]]:
     return pairs
 
 
-def _distances(observations: Sequence[Observation], lost: Sequence[Track], time: float) -> FloatArray:
-    """Return distances (n, m) from observations to lost tracks, in sides of a track's region; inf for no match."""
-    if not observations or not lost:
-        return np.zeros((len(observations), len(lost)), np.float32)
-    new = np.array(
-        [[observation.region.x, observation.region.y, observation.region.side] for observation in observations],
-        np.float32,
-    )
-    old = np.array(
-        [[p.observation.region.x, p.observation.region.y, p.observation.region.side] for p in lost], np.float32
-    )
-    gone = np.array([track.gone(time) for track in lost], np.float32)
-    away: FloatArray = np.hypot(new[:, None, 0] - old[:, 0], new[:, None, 1] - old[:, 1]) / old[:, 2]
-    ratio = new[:, None, 2] / old[:, 2]
-    away[(away > NEAR + ROAM * gone) | (ratio > LIKE) | (ratio < 1 / LIKE)] = np.inf
-    return away
+def _wrong(older: Track, younger: Track) -> Track:
+    """Return the track that does not belong to the face that both follow."""
+    first, second = (similarity(track.appearance, track.observation.appearance) for track in (older, younger))
+    if first is not None and second is not None and abs(first - second) > CLEARER:
+        return older if first < second else younger
+    return older if older.leap > younger.leap + LEAP else younger
+
+
+def _costs(observations: Sequence[Observation], lost: Sequence[Track], time: float) -> FloatArray:
+    """Return the costs (n, m) of associating observations with lost tracks; inf for no match.
+
+    A cost is the distance in sides of the track's region, plus how little the faces look alike.
+    """
+    costs = np.full((len(observations), len(lost)), np.inf, np.float32)
+    for column, track in enumerate(lost):
+        last, expected, gone = track.last_region, track.expected(time), track.gone(time)
+        reach = NEAR if track.shot_ended else min(NEAR + ROAM * gone, FARTHEST)
+        for row, observation in enumerate(observations):
+            new = observation.region
+            away = min(math.hypot(new.x - old.x, new.y - old.y) for old in (last, expected)) / last.side
+            alike = similarity(track.appearance, observation.appearance)
+            if away > reach or not 1 / LIKE <= new.side / last.side <= LIKE:
+                continue
+            if track.shot_ended and (alike is None or alike < KNOWN):
+                continue
+            if alike is None or alike >= OTHER:
+                costs[row, column] = away + (0.0 if alike is None else 1 - alike)
+    return costs
+
+
+def _scaled(region: Region, factor: float) -> Region:
+    """Return a region in a frame resized by ``factor`` about pixel centres at half pixels."""
+    x, y = (region.x + 0.5) * factor - 0.5, (region.y + 0.5) * factor - 0.5
+    return Region(x, y, region.side * factor, region.angle)
 
 
 def _squares(regions: Sequence[Region]) -> FloatArray:

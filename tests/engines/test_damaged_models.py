@@ -95,9 +95,9 @@ def test_a_damaged_model_is_refused_or_runs_and_what_it_finds_is_finite(
             found = Aligner(runtime).align(np.full((120, 160, 3), 90, np.uint8), REGIONS)
     except NasionError:
         return
-    for values in (found.points, found.confidence, found.presence):
+    for values in (found.points, found.confidence, found.scores):
         assert np.isfinite(values).all()
-    for values in (found.confidence, found.presence):
+    for values in (found.confidence, found.scores):
         assert 0 <= values.min() <= values.max() <= 1
 
 
@@ -118,10 +118,10 @@ def test_points_that_are_no_numbers_are_no_face_and_a_confidence_that_is_none_is
         path.write_bytes(STRANGE[f"{kind}-{target}"])
         with open_runtime(path, device="cpu") as runtime:
             found[target] = Aligner(runtime).align(np.zeros((120, 160, 3), np.uint8), REGIONS)
-    assert found["points"].presence.tolist() == [0, 0]
-    assert found["presence"].presence.tolist() == [0, 0]
+    assert found["points"].scores.tolist() == [0, 0]
+    assert found["presence"].scores.tolist() == [0, 0]
     assert not found["confidence"].confidence.any()
-    assert found["confidence"].presence.tolist() == [1, 1]
+    assert found["confidence"].scores.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("option", ["--model", "--detector"])
@@ -170,4 +170,4 @@ def _faces(points: np.ndarray, confidence: np.ndarray, presence: np.ndarray) -> 
     fixed.spec = Spec("landmarks", "fixed", (32, 32), landmarks=68)
     aligner = Aligner(fixed)
     found = aligner.align(np.zeros((120, 160, 3), np.uint8), REGIONS[:1])
-    yield Face(1, found.boxes[0], found.presence[0], found.points[0], found.confidence[0])
+    yield Face(1, found.boxes[0], found.scores[0], found.points[0], found.confidence[0])

@@ -34,6 +34,8 @@ WRITTEN = {
     ("evaluate", "json"): ("x.json", "evaluate --data {folder} --json {}"),
     ("evaluate-papers", "json"): ("x.json", "evaluate-papers --data {folder} --model m --json {}"),
     ("evaluate-papers", "plot"): ("x.svg", "evaluate-papers --data {folder} --model {folder}/m.onnx --plot {}"),
+    ("calibrate", "out"): ("x.onnx", "calibrate landmarks-68 --data {folder} --out {}"),
+    ("calibrate", "json"): ("x.json", "calibrate landmarks-68 --data {folder} --out {folder}/x.onnx --json {}"),
     ("export", "out"): ("x.onnx", "export landmarks-68 --out {}"),
     ("export", "json"): ("x.json", "export landmarks-68 --out {folder}/x.onnx --json {}"),
     ("export", "card"): ("x.json", "export landmarks-68 --card --out {folder}/x.onnx"),
@@ -43,10 +45,10 @@ WRITTEN = {
     ("plugins bench", "json"): ("x.json", "plugins bench --json {}"),
     ("plugins build", "out"): ("libnasion_reference.so", "plugins build --out {folder}"),
 }
-ELSEWHERE = {("evaluate", "card")}  # in the shipped cards; see below
+ELSEWHERE = {("evaluate", "card"), ("calibrate", "card")}  # in cards that are there; see below
 READ = {
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
-    ("evaluate", "data"), ("evaluate-papers", "data"), ("export", "data"), ("rtx", "python"),
+    ("evaluate", "data"), ("evaluate-papers", "data"), ("calibrate", "data"), ("export", "data"), ("rtx", "python"),
     ("plugins build", "tensorrt"),
 }  # fmt: skip
 SWITCHES = {

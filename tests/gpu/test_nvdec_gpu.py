@@ -61,7 +61,9 @@ def test_crops_whole_pictures_and_thumbnails_are_those_of_the_host(device: Devic
     network = OnFakeGpu(Seeing(), device)
     for ours, theirs in zip(on_gpu, on_cpu, strict=True):
         pixels, host = pixels_of(ours.pixels), HostPixels(theirs.image)
-        ours_cropped, theirs_cropped = run_crops(network, [(pixels, REGIONS)]), run_crops(Seeing(), [(host, REGIONS)])
+        ours_cropped, theirs_cropped = (
+            run_crops(each, [(image, REGIONS)])[0] for each, image in ((network, pixels), (Seeing(), host))
+        )
         alike(ours_cropped["seen"] * 255, theirs_cropped["seen"] * 255)
         ours_whole, _ = run_letterbox(network, [pixels], 160, 120)
         theirs_whole, _ = run_letterbox(Seeing(), [host], 160, 120)

@@ -20,7 +20,8 @@ from ..conftest import ROOT
 from ..support.commands import ENVIRONMENT, FakeTracker, run
 
 COMMANDS = (
-    "track", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "export", "compile", "rtx",
+    "track", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "models", "calibrate",
+    "export", "compile", "rtx",
 )  # fmt: skip
 GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options
 HEAVY = ("cv2", "av", "torch", "onnxruntime", "onnx")
@@ -83,7 +84,7 @@ def test_options_of_the_command_line_reach_the_tracker(monkeypatch):
     made = []
     monkeypatch.setattr(tracker, "Tracker", lambda options: made.append(options) or FakeTracker())
     values = {"model": "m.onnx", "detector": "d.onnx", "runtime": "onnx", "device": "cpu", "detect_interval": 0.5}
-    values |= {"detect_size": 320, "max_faces": 2, "smooth": "strong", "threads": 2, "keep": 3.0}
+    values |= {"detect_size": 320, "max_faces": 2, "smooth": "strong", "threads": 2, "keep": 3.0, "min_score": 0.3}
     assert values.keys() == {field.name for field in fields(TrackerOptions)}
     words = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     for given in ([], words):

@@ -3,6 +3,7 @@
 import json
 from inspect import signature
 
+import numpy as np
 import pytest
 
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
@@ -18,11 +19,13 @@ CASES = {
     "demo": ("demo --force", "frames_with_a_face", "identities"),
     "bench": ("bench pattern:?seconds=0.2 --repeat 1 --threads 1", "results", "ms per frame"),
     "doctor": ("doctor", "findings", "Python"),
+    "models": ("models", "models", "landmarks-68"),
     "networks": ("networks pwc-discriminator", "networks", "34,689"),
     "evaluate": ("evaluate negatives --data data", "measured", "faceless pictures"),
     "evaluate-papers": ("evaluate-papers 300w --data data --model landmarks-68", "measured", "13 of 330"),
     "data check": ("data check data --set 300w --force", "sets", "landmarks"),
     "train": ("train sd-hrnet-slim --data data --start supernet --steps 1 --batch 2", "runs", "1 steps"),
+    "calibrate": ("calibrate landmarks-68 --data data --out x.onnx --force", "figures", "AUC of score"),
     "export": ("export run/best.pt --out x.onnx --force", "differences", "worst difference from torch"),
     "compile": ("compile points.onnx", "plan", "run it with"),
     "rtx": ("rtx points.onnx", "results", "tiny"),
@@ -48,6 +51,14 @@ def prepared(request, tmp_path, monkeypatch):
             from ..support.trained import write_checkpoint
 
             write_checkpoint(tmp_path / "run", "sd-hrnet-supernet").rename(tmp_path / "supernet")
+    elif command == "calibrate":
+        from nasion.trainers.evaluation import calibration
+
+        from ..support.labelled import write_data
+
+        write_data(tmp_path / "data")
+        shares = np.random.default_rng(0).uniform(0.01, 0.99, (2, 200)).astype(np.float32)
+        monkeypatch.setattr(calibration, "crops_of", lambda *_: calibration.Crops(*shares, shares.sum(axis=0) > 1))
     elif command == "export":
         from ..support.trained import write_checkpoint
 
@@ -132,7 +143,6 @@ def test_an_error_leaves_standard_output_empty(fake_tracker, capsys):
 
 def test_no_image_of_a_folder_that_is_tracked_is_replaced(fake_tracker, tmp_path):
     import cv2
-    import numpy as np
 
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 32, 3), np.uint8))
     before = (tmp_path / "a.png").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,7 +16,7 @@ from ..results import Json, json_results, short
 if TYPE_CHECKING:
     from ...trainers.evaluation.tracking import Watch
 
-Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives"]
+Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives", "tracking"]
 SETS: tuple[Set, ...] = get_args(Set)
 LANDMARKS = 68  # of all the sets
 
@@ -32,11 +33,14 @@ def evaluate(
 ) -> None:
     """Measure the detector, and landmarks, presence and false alarms through the tracker, on test parts of data sets.
 
+    The set "tracking" stands for videos made of faces of the test part of 300W, whose truth is known: crossings,
+    occlusions, fast motion, rotations, close-ups, small faces, disturbances. It takes minutes.
+
     The networks are the shipped ones, or your own. Faces that are missed count as failures. For figures next to those
     of the papers, in crops around annotated landmarks: nasion evaluate-papers.
 
     Args:
-        sets: detector, 300w, ytf68, aflw68, presence or negatives (default: all).
+        sets: detector, 300w, ytf68, aflw68, presence, negatives or tracking (default: all but tracking).
         data: folder that holds the sets, each under its own name.
         model: landmark network, by shipped name or file.
         detector: detector, by shipped name or file.
@@ -47,7 +51,7 @@ def evaluate(
     from ...engines.zoo import model_path
     from ..progress import Progress
 
-    chosen = [_set(name) for name in sets or SETS]
+    chosen = [_set(name) for name in sets or SETS if sets or name != "tracking"]
     with json_results(json, force=force, inputs=[model, detector]) as to_json:
         if card:
             _check_cards((detector, model), force=force)
@@ -92,6 +96,11 @@ def _measure(name: Set, data: Path, model: str, detector: str, watch: Watch) -> 
         on_network = {"detector": evaluation.evaluate_detector, "presence": evaluation.presence_auc}[name]
         with open_runtime(model_path(detector if name == "detector" else model)) as runtime:
             return dict(on_network(runtime, data, watch))
+    if name == "tracking":
+        from ...trainers.evaluation.scenarios.run import evaluate_tracking
+
+        with open_runtime(model_path(detector)) as finds, open_runtime(model_path(model)) as aligns:
+            return dict(evaluate_tracking(partial(Tracker.from_networks, finds, aligns), data, watch))
     through_tracker = {
         "300w": evaluation.evaluate_300w,
         "ytf68": evaluation.evaluate_ytf68,

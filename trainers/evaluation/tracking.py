@@ -232,17 +232,17 @@ def confidence_auc(located: Located, errors: FloatArray, *, threshold: float = 0
 
 
 def presence_auc(runtime: Runtime, root: Path, watch: Watch = unwatched) -> dict[str, float]:
-    """Return the AUC of presence: labelled faces of all test sets against random squares of images without a face."""
+    """Return the AUC of the score: labelled faces of all test sets against random squares of images without a face."""
     aligner, rng = Aligner(runtime), np.random.default_rng(0)
     present, absent = [], []
     for data in (read_300w(root, test=True), read_ytf68(root, test=True), read_aflw68(root, test=True)):
         for file, points in watched(zip(data.files, data.points, strict=True), data.name, len(data), watch):
             region = region_of_points(points[~np.isnan(points[:, 0])], margin=runtime.spec.crop_margin)
-            present.append(aligner.align(read_image(file), [region]).presence[0])
+            present.append(aligner.align(read_image(file), [region]).scores[0])
     files = read_negatives(root, test=True)
     for file in watched(files, "negatives", len(files), watch):
         image = read_image(file)
-        absent += list(aligner.align(image, [random_region(rng, image) for _ in range(5)]).presence)
+        absent += list(aligner.align(image, [random_region(rng, image) for _ in range(5)]).scores)
     scores, threshold = np.array(present + absent), runtime.spec.threshold
     labels = np.arange(len(scores)) < len(present)
     return {
@@ -253,7 +253,7 @@ def presence_auc(runtime: Runtime, root: Path, watch: Watch = unwatched) -> dict
 
 
 def evaluate_negatives(tracker: Tracker, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
-    """Count the images without a face in which the tracker (detector and presence together) reports a face."""
+    """Count the images without a face in which the tracker (detector and score together) reports a face."""
     files = read_negatives(root, test=True)
     alarms = 0
     for file in watched(files, "negatives", len(files), watch):

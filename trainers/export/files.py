@@ -6,6 +6,7 @@ import copy
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,9 @@ __all__ = [
     "example",
     "load_trained",
     "photographs",
+    "renew_card",
     "source",
+    "with_spec",
     "worst_difference",
     "write_card",
     "write_model",
@@ -227,6 +230,33 @@ def write_card(trained: Trained, path: Path) -> Path:
         },
         **{name: before.get(name, {}) if same else {} for name in ("measured", "cost")},
     }
+    write_file(card_path, json.dumps(card, indent=1) + "\n")
+    return card_path
+
+
+def with_spec(path: Path, spec: Spec) -> bytes:
+    """Return the content of an ``.onnx`` file with another spec."""
+    import onnx
+
+    model = onnx.load(str(path))
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = spec.to_json()
+    return bytes(model.SerializeToString())
+
+
+def renew_card(path: Path, calibration: Mapping[str, Any]) -> Path:
+    """Update SHA-256, size and calibration in the card beside a file whose spec has changed, and return its path.
+
+    Raises:
+        NasionError: there is no card.
+    """
+    card_path, content = path.with_suffix(".json"), path.read_bytes()
+    if not card_path.is_file():
+        raise NasionError(f"--card: {path} has no card {card_path}; write one with: nasion export --card")
+    card = json.loads(card_path.read_text())
+    card |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    card["recipe"] |= {"calibration": calibration}
     write_file(card_path, json.dumps(card, indent=1) + "\n")
     return card_path
 

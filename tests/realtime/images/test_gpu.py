@@ -141,8 +141,8 @@ def test_crops_are_those_of_the_host(
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(2)))
     network = Seeing(**options)
     grey = np.reshape(network.spec.std, (3, 1, 1))
-    theirs = run_crops(network, [(HostPixels(on_cpu[1].image), REGIONS)])["seen"]
-    ours = run_crops(OnFakeGpu(network, device), [(on_gpu[1].pixels, REGIONS)])["seen"]
+    theirs = run_crops(network, [(HostPixels(on_cpu[1].image), REGIONS)])[0]["seen"]
+    ours = run_crops(OnFakeGpu(network, device), [(on_gpu[1].pixels, REGIONS)])[0]["seen"]
     alike(ours * grey, theirs * grey)
     assert emulated[1].launches == 1
     assert emulated[0].fetched == []
@@ -154,7 +154,7 @@ def test_a_network_of_half_precision_gets_halves(
     _, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(1)))
     pixels = pixels_of(on_gpu[0].pixels)
     full, half = (
-        run_crops(OnFakeGpu(Seeing(), device, dtype=dtype), [(pixels, REGIONS)])["seen"]
+        run_crops(OnFakeGpu(Seeing(), device, dtype=dtype), [(pixels, REGIONS)])[0]["seen"]
         for dtype in ("float32", "float16")
     )
     np.testing.assert_allclose(half, full, atol=1e-3)
@@ -167,7 +167,7 @@ def test_more_crops_than_a_network_takes_go_in_parts(
     _, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(1)))
     pixels, regions = pixels_of(on_gpu[0].pixels), REGIONS + REGIONS[:3]
     whole, parts = OnFakeGpu(Seeing(), device), OnFakeGpu(Seeing(), device, most=3)
-    np.testing.assert_array_equal(*(run_crops(each, [(pixels, regions)])["seen"] for each in (parts, whole)))
+    np.testing.assert_array_equal(*(run_crops(each, [(pixels, regions)])[0]["seen"] for each in (parts, whole)))
     assert [shape[0] for shape in parts.shapes] == [3, 3, 1]
 
 

@@ -266,7 +266,8 @@ def test_a_video_from_a_web_server_keeps_its_sound(
     heard = hear(tmp_path / "out.mp4")
     assert heard is not None
     assert heard.beep == pytest.approx(BEEP - (start or 0.0), abs=0.003)
-    assert caplog.text == ""
+    counted = container == ".mp4" or start is None  # without an index, frames before the start cannot be counted
+    assert ["Frame.index begins at 0" in record.message for record in caplog.records] == [] if counted else [True]
 
 
 def test_a_live_stream_costs_the_sound_and_that_is_said_once(

@@ -292,7 +292,7 @@ def test_turned_videos_are_upright_on_the_gpu(
             run_letterbox(network, [pixels], width // 2, height // 2)[0],
             run_letterbox(Seeing(), [host], width // 2, height // 2)[0],
         ),
-        (run_crops(network, [(pixels, REGIONS[1:2])]), run_crops(Seeing(), [(host, REGIONS[1:2])])),
+        (run_crops(network, [(pixels, REGIONS[1:2])])[0], run_crops(Seeing(), [(host, REGIONS[1:2])])[0]),
     ):
         alike(ours["seen"] * 255, theirs["seen"] * 255)
     alike(pixels.thumbnail(64, 36), host.thumbnail(64, 36))

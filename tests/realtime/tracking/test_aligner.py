@@ -19,7 +19,7 @@ def test_points_come_back_in_pixels_of_the_frame():
     image = draw(Disc(RED, 100, 90, 60))
     found = Aligner(DiscAligner()).align(image, [Region(104, 86, 84)])
     np.testing.assert_allclose(found.points[0], TEMPLATE * 30 + [100, 90], atol=1.0)
-    assert found.presence[0] > 0.9
+    assert found.scores[0] > 0.9
 
 
 def test_the_corners_of_a_turned_crop_are_the_corners_of_its_region():
@@ -38,9 +38,9 @@ def test_all_faces_of_a_frame_go_through_the_network_together():
     assert network.batches == [(3, 3, 128, 128)]
     assert found.points.shape == (3, 68, 2)
     assert found.confidence.shape == (3, 68)
-    assert found.presence.shape == (3,)
+    assert found.scores.shape == (3,)
     np.testing.assert_allclose(found.points[1].mean(axis=0), [220, 152], atol=4)
-    assert found.presence[2] == 0
+    assert found.scores[2] == 0
 
 
 def test_no_regions_give_empty_arrays_and_ask_nothing():
@@ -48,7 +48,7 @@ def test_no_regions_give_empty_arrays_and_ask_nothing():
     found = Aligner(network).align(backdrop(), [])
     assert found.points.shape == (0, 68, 2)
     assert found.confidence.shape == (0, 68)
-    assert found.presence.shape == (0,)
+    assert found.scores.shape == (0,)
     assert network.batches == []
 
 
@@ -58,12 +58,12 @@ def test_a_crowd_is_split_into_several_batches_and_stays_in_order():
     regions = [Region(100, 90, 84) if i % 3 else Region(250, 200, 40) for i in range(70)]
     found = Aligner(network).align(image, regions)
     assert len(network.batches) > 1
-    assert (found.presence > 0.5).tolist() == [bool(i % 3) for i in range(70)]
+    assert (found.scores > 0.5).tolist() == [bool(i % 3) for i in range(70)]
 
 
 def test_a_network_without_presence_says_it_by_its_mean_confidence():
     found = Aligner(Constant(SPEC, points=np.zeros((2, 2)), confidence=[0.2, 0.6])).align(backdrop(), [Region(9, 9, 9)])
-    np.testing.assert_allclose(found.presence, [0.4])
+    np.testing.assert_allclose(found.scores, [0.4])
 
 
 def test_the_next_region_holds_the_points_with_a_margin_and_turns_them_upright():

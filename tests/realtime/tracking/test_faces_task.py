@@ -124,7 +124,7 @@ def test_the_whole_picture_is_seen_on_schedule_and_each_face_in_its_crop_in_ever
     shapes = [batch for batch in network.batches if batch[2:] != (128, 128)]
     followed = [batch for batch in network.batches if batch[2:] == (128, 128)]
     assert shapes == [(1, 3, 128, 176)] * 2  # frames 0 and 10
-    assert followed == [(2, 3, 128, 128)] * (2 + 19)  # confirmed twice, then followed
+    assert followed == [(8, 3, 128, 128)] + [(2, 3, 128, 128)] * (1 + 19)  # turned in four ways, confirmed, followed
 
 
 def test_a_face_that_is_lost_is_looked_for_at_once_and_gets_its_identity_back():

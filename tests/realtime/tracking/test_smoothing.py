@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from OneEuroFilter import OneEuroFilter
@@ -36,7 +39,7 @@ def test_one_coordinate_is_filtered_as_by_the_filter_of_its_inventors(rng, setti
     times = 1 + np.cumsum(steps)
     signal = np.cumsum(rng.normal(0, 0.02, 120)) + np.sin(times)
     oracle = OneEuroFilter(30, setting.cutoff, setting.beta, setting.speed_cutoff)
-    ours = OneEuro(setting)
+    ours = OneEuro(replace(setting, sudden=math.inf))  # the published filter has no such term
     for time, value in zip(times, signal, strict=True):
         points = np.float32([[value, 0], [0, value], [7, 7]])
         expected = oracle(float(value), float(time))
@@ -205,3 +208,15 @@ def test_identities_long_gone_are_forgotten():
 def test_a_strength_that_does_not_exist_is_named_with_those_that_do():
     with pytest.raises(NasionError, match="'soft' is unknown; allowed: none, light, strong"):
         Smoother("soft")
+
+
+def test_a_sudden_start_does_not_lag():
+    still, setting = TEMPLATE * 40 + 300, SETTINGS["light"]
+    late = {}
+    for sudden in (setting.sudden, math.inf):
+        one_euro = OneEuro(replace(setting, sudden=sudden))
+        for i in range(10):
+            one_euro(still, time=i * STEP, size=80.0)
+        moved = one_euro(still + np.float32([16, 0]), time=10 * STEP, size=80.0)
+        late[sudden] = float(np.abs(still + np.float32([16, 0]) - moved).max())
+    assert late[setting.sudden] < 0.5 * late[math.inf]

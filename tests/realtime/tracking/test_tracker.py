@@ -85,8 +85,8 @@ def test_between_two_looks_the_detector_rests_while_all_faces_are_followed_in_on
     play(tracker, *[[Disc(RED, 80, 120), Disc(GREEN, 220, 120)]] * 10)
 
     assert len(detector.batches) == 1
-    twice_afresh, followed = aligner.batches[:2], aligner.batches[2:]
-    assert [batch[0] for batch in twice_afresh] == [2, 2]
+    new, followed = aligner.batches[:2], aligner.batches[2:]
+    assert [batch[0] for batch in new] == [2 * 4, 2]  # turned in four ways, then around the landmarks
     assert [batch[0] for batch in followed] == [2] * 9
 
 
@@ -111,7 +111,7 @@ def test_before_an_empty_room_the_first_to_come_is_found_before_the_next_schedul
 def test_an_empty_room_is_not_searched_in_every_frame():
     detector = DiscDetector()
     play(Tracker.from_networks(detector, DiscAligner(), detect_interval=15 / 30), *[[]] * 60)
-    assert 5 <= len(detector.batches) <= 13  # every 15 frames at least
+    assert 5 <= len(detector.batches) <= 16  # every 15 frames at least; in the first one at several sizes
 
 
 def test_a_face_that_vanishes_is_dropped_at_once_and_the_detector_is_not_asked_for_ever():
@@ -136,12 +136,12 @@ def test_a_face_that_flickers_does_not_have_the_detector_asked_in_every_frame():
 # --- what is no face
 
 
-def test_the_backdrop_is_not_followed_where_a_face_was():
+def test_the_backdrop_is_no_face_where_one_was_and_is_looked_at_for_as_long_as_it_may_come_back():
     aligner = DiscAligner()
-    tracker = Tracker.from_networks(DiscDetector(), aligner)
+    tracker = Tracker.from_networks(DiscDetector(), aligner, keep=0.5)
     seen = play(tracker, *[[Disc(RED, 160, 120)]] * 3, *[[]] * 30)
     assert [ids(faces) for faces in seen[3:]] == [[]] * 30
-    assert len(aligner.batches) == 2 + 2 + 2  # found, followed, missed twice; then nobody observations there any more
+    assert 2 + 2 + 15 <= len(aligner.batches) <= 2 + 2 + 18  # found, followed, then looked for during half a second
 
 
 def test_what_the_detector_takes_for_a_face_but_the_aligner_does_not_is_nobody():

@@ -58,12 +58,20 @@ def test_a_cut_brings_new_people_even_in_the_same_place():
     assert after == [[2]] * 5
 
 
-def test_a_picture_of_another_size_begins_anew():
+def test_a_frame_of_another_size_that_shows_the_same_changes_nothing():
     tracker = make()
     small, large = backdrop(), backdrop(size=(640, 480))
     assert ids(tracker.update(frame(0, Disc(RED, 160, 120), on=small))) == [1]
-    assert ids(tracker.update(frame(1, Disc(RED, 500, 400), on=large))) == [2]
-    assert ids(tracker.update(frame(2, Disc(RED, 160, 120), on=small))) == [3]
+    faces = tracker.update(frame(1, Disc(RED, 322, 242, 120), on=large))
+    assert ids(faces) == [1]
+    np.testing.assert_allclose(place(faces[0]), [322, 242], atol=2)
+    assert ids(tracker.update(frame(2, Disc(RED, 160, 120), on=small))) == [1]
+
+
+def test_a_frame_of_another_size_that_shows_something_else_is_a_new_shot():
+    tracker = make()
+    assert ids(tracker.update(frame(0, Disc(RED, 160, 120)))) == [1]
+    assert ids(tracker.update(frame(1, Disc(GREEN, 500, 400), on=backdrop(7, size=(640, 480))))) == [2]
 
 
 def test_reset_forgets_everybody_but_gives_no_number_twice():

@@ -13,10 +13,11 @@ from nasion.realtime.geometry import Region, box_of, region_of_points
 from nasion.realtime.images.pixels import pixels_of
 from nasion.realtime.sources import open_source
 from nasion.realtime.tracking.aligner import Aligner, Alignments
-from nasion.realtime.tracking.detector import Detections, Detector
+from nasion.realtime.tracking.detector import Detections, Detector, Views
 from nasion.realtime.tracking.options import TrackerOptions
 from nasion.realtime.tracking.requests import Align, Detect, Networks
-from nasion.realtime.tracking.tracker import Tracker, Tracking
+from nasion.realtime.tracking.state import Tracking
+from nasion.realtime.tracking.tracker import Tracker
 
 from ...support.disc_stories import ids, make
 from ...support.fake_networks import BLUE, GREEN, RED, TEMPLATE, Disc, DiscAligner, DiscDetector, backdrop, frame
@@ -46,7 +47,7 @@ class Play:
     """A tracker whose every request is noted, and answered with the faces that the test puts before it."""
 
     def __init__(self, **options):
-        self.tracking = Tracking(TrackerOptions(smooth="none", **options), threshold=0.5)
+        self.tracking = Tracking(TrackerOptions(smooth="none", **options), threshold=0.5, views=lambda shape: Views())
         self.asked, self._index = [], 0
 
     def frame(self, *faces, time=None):
@@ -91,7 +92,7 @@ def test_a_first_frame_detects_and_looks_twice_at_what_is_new():
 
 
 def test_a_known_face_costs_one_request_a_frame():
-    play = Play()
+    play = Play(detect_interval=10.0)
     play.frame((100, 100))
     for i in range(1, 20):
         assert play.frame((100 + 2 * i, 100)) == [1]
@@ -136,7 +137,7 @@ def test_most_faces_are_the_largest_and_no_more():
 
 
 def test_a_frame_that_is_none_is_refused_before_anything_is_asked():
-    steps = Tracking(TrackerOptions(), threshold=0.5).steps(GREY)
+    steps = Tracking(TrackerOptions(), threshold=0.5, views=lambda shape: Views()).steps(GREY)
     with pytest.raises(NasionError, match=r"give a nasion\.Frame"):
         next(steps)
 
@@ -230,7 +231,9 @@ def test_eight_sources_make_one_call_of_the_aligner_a_tick():
             assert [shape[0] for shape in detector.batches] == [8]
             assert len(aligner.batches) == 2
         elif i not in (15,):
-            assert [shape[0] for shape in aligner.batches] == [16]
+            first, *again = [shape[0] for shape in aligner.batches]
+            assert first == 16
+            assert again == ([1] if i == 1 else []), "a face that sets off fast is looked at twice"
             assert detector.batches == []
 
 
@@ -273,3 +276,31 @@ def test_the_shipped_networks_answer_several_sources_as_one_alone():
             assert len(a) == len(b)
             for one, other in zip(a, b, strict=True):
                 assert np.abs(one.landmarks - other.landmarks).max() < 0.01
+
+
+def test_a_tracked_face_may_have_a_lower_score_than_a_new_one():
+    class Unsure(Play):
+        score = 1.0
+
+        def frame(self, *faces, time=None):
+            index, self._index = self._index, self._index + 1
+            steps = self.tracking.steps(Frame(GREY, index / 30, index))
+            try:
+                request = next(steps)
+                while True:
+                    given = self._detections(faces) if isinstance(request, Detect) else answer(request, faces)
+                    if isinstance(given, Alignments):
+                        given.scores[:] *= self.score
+                    request = steps.send(given)
+            except StopIteration as stop:
+                return ids(stop.value)
+
+    for tracked, seen in ((0.1, [1]), (None, [])):
+        play = Unsure()
+        play.tracking = Tracking(
+            TrackerOptions(smooth="none"), threshold=0.5, tracked_threshold=tracked, views=lambda shape: Views()
+        )
+        assert play.frame((100, 100)) == [1]
+        play.score = 0.3
+        assert play.frame((100, 100)) == seen
+        assert Unsure.frame(play, (220, 100))[1:] == [], "a new face needs the whole score"

@@ -41,11 +41,14 @@ def test_faces_are_born_with_numbers_from_one():
     assert face.landmarks.shape == (68, 2)
 
 
-def test_a_face_not_seen_is_looked_for_in_one_more_frame_and_then_no_more():
+def test_a_face_not_seen_is_looked_for_until_its_track_expires():
     manager = known(50)
-    assert numbers(manager.next_frame()) == [1]
-    assert manager.in_sight == []
-    assert numbers(manager.next_frame()) == [1]
+    for index in range(4):
+        assert numbers(manager.next_frame()) == [1]
+        assert manager.in_sight == []
+        manager.expire(0.5 * index)
+    manager.next_frame()
+    manager.expire(2.0)
     assert manager.next_frame() == []
 
 

@@ -110,6 +110,6 @@ def test_learning_goes_on_by_plain_torch_afterwards(kernels: Counting) -> None:
 
 def test_the_comparison_that_awaits_a_gpu_holds_on_the_cpu(kernels: Counting, tmp_path: Path) -> None:
     network, spec = built("rdfn")
-    with OnnxRuntime(exported("rdfn", tmp_path), device="cpu") as slow:
+    with OnnxRuntime(exported("rdfn", tmp_path).with_suffix(".onnx"), device="cpu") as slow:
         compare(slow, by_torch(network, spec, slow.spec, kernels, "cpu"), slow.spec, "fp32", batch=4)
     assert kernels.calls == {"regions": 3, "points": 3}, "a batch, and two pictures alone"

@@ -1,0 +1,328 @@
+"""State and decisions of the tracker of one video."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from ...engines.errors import NasionError
+from ..faces import Face, Frame
+from ..geometry import Region
+from ..images.pixels import Pixels, pixels_of
+from ..schemes import SCHEMES
+from ..times import time_passed
+from .aligner import Alignments
+from .detector import Detections, Views
+from .options import TrackerOptions as TrackerOptions
+from .requests import Align, Detect, Steps
+from .shots import ShotChangeDetector
+from .smoothing import Smoother
+from .tracks import Observation, Track, TrackManager
+
+SMALLEST = 8.0  # pixels; a smaller region contains no face
+# The detector runs in the frame in which a track is lost, and again after this many more frames without the face.
+ASK_AFTER = (0, 1, 2, 4, 8)
+# Limit of these extra detections, because a face that flickers would cause one in every frame: five at first, and one
+# more every five frames.
+ASK_CREDIT, ASK_REFILL = 5.0, 5
+# Where a face is more than AGAIN of a region's side away from it, the region around that face is aligned, too, up to
+# LOOKS in all. A region that the face left by less than REST, in position, size or angle, is kept, because landmarks
+# depend on their crop: otherwise a still face would never settle.
+AGAIN, LOOKS, REST = 0.08, 3, 0.02
+# Scheduled detections of which one looks for small faces; more often in images from LARGE pixels on, whose decoding
+# costs more than the detector.
+FAR_EVERY, FAR_EVERY_LARGE, LARGE = 4, 2, 1280
+LEARN_EVERY = 8  # frames after which the appearance of a face that is alone is described again
+TURNS = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
+UPRIGHT = 0.05  # mean confidence by which a rotated one must be better
+_EARLY = 1e-3  # seconds by which a detection may be early, because frame times are rounded
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Result of ``Tracking.search`` for a frame.
+
+    Attributes:
+        shot_change: True if the frame is the first of a new shot.
+        detections: faces that the detector found, for each input size at which it ran.
+    """
+
+    shot_change: bool
+    detections: Sequence[Detections] = ()
+
+
+class Tracking:
+    """State and decisions of a tracker. It calls no network: it yields requests and continues with the answers.
+
+    ``steps`` runs ``search``, ``follow`` and smoothing. ``search`` and ``follow`` keep separate state, so one may run
+    ahead of the other as long as each gets the frames in order.
+    """
+
+    def __init__(
+        self,
+        options: TrackerOptions,
+        *,
+        threshold: float,
+        tracked_threshold: float | None = None,
+        views: Callable[[tuple[int, ...]], Views],
+        scheme: str = "",
+    ) -> None:
+        """Start without tracks.
+
+        Args:
+            options: tracker options; those that concern the networks are ignored.
+            threshold: score at or above which a region contains a face.
+            tracked_threshold: the same for a face that was there in the last frame; None for ``threshold``.
+            views: further input sizes of the detector for images of a shape; ``Detector.views``.
+            scheme: name of the landmark scheme; empty if it is unknown.
+        """
+        self.options, self._threshold, self._views = options, threshold, views
+        self._tracked_threshold = threshold if tracked_threshold is None else tracked_threshold
+        self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
+        # state of search
+        self._shots = ShotChangeDetector()
+        self._schedule = _Interval()
+        self._scheduled = 0
+        # state of follow
+        self._shape: tuple[int, ...] = ()
+        self._frames = self._alone = 0
+        self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces)
+        self._since_look = _Interval()
+        self._credit = ASK_CREDIT
+        self._smoother = Smoother(options.smooth)
+
+    def steps(self, frame: Frame) -> Steps[list[Face]]:
+        """Track the next frame and return its faces, oldest track first.
+
+        Raises:
+            NasionError: the frame is not a ``Frame``.
+        """
+        found = yield from self.search(frame)
+        return (yield from self.follow(frame, found))
+
+    def search(self, frame: Frame) -> Steps[SearchResult]:
+        """Detect shot changes in every frame, and faces on schedule and at a shot change.
+
+        Raises:
+            NasionError: the frame is not a ``Frame``.
+        """
+        _check_frame(frame)
+        image = pixels_of(frame.pixels)
+        begins = self._schedule.never
+        shot_change = self._shots.update(image)
+        if not (self._schedule.passed(frame.time, self.options.detect_interval) or shot_change):
+            return SearchResult(shot_change)
+        self._schedule.begin(frame.time)
+        views = self._views(image.shape)
+        if begins or shot_change:
+            return SearchResult(shot_change, (yield from self._look_closely(image, views)))
+        self._scheduled += 1
+        every = FAR_EVERY if max(image.shape[:2]) < LARGE else FAR_EVERY_LARGE
+        far = views.far if self._scheduled % every == 0 else None
+        return SearchResult(shot_change, [(yield from _detect(image, far))])
+
+    def _look_closely(self, image: Pixels, views: Views) -> Steps[list[Detections]]:
+        """Detect faces of all sizes in the first frame of a shot."""
+        found = [(yield from _detect(image))]
+        if views.far:
+            found.append((yield from _detect(image, views.far)))
+        for size in views.near:
+            if not any(found):
+                found.append((yield from _detect(image, size)))
+        return found
+
+    def follow(self, frame: Frame, found: SearchResult) -> Steps[list[Face]]:
+        """Align the face of every track, add new tracks, and smooth the landmarks."""
+        image = pixels_of(frame.pixels)
+        self._frames += 1
+        self._resize(image.shape)
+        if found.shot_change:
+            self._tracks.end_shot()
+        yield from self._follow_known(image, frame.time)
+        alone = self._since_look.passed(frame.time, self.options.detect_interval / 3)
+        self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
+        detections = found.detections
+        if not detections and self._must_ask(alone and not self._tracks.in_sight):
+            detections = [(yield from _detect(image, self._next_size(image)))]
+        if detections:
+            self._since_look.begin(frame.time)
+        for each in detections:
+            yield from self._add_new(image, frame.time, each)
+        self._tracks.expire(frame.time)
+        faces = [track.face(self._scheme, self._scheme_name) for track in self._tracks.in_sight]
+        return self._smoother.smooth(faces, time=frame.time)
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        """Adapt the tracks to a frame of another size than the last one."""
+        if self._shape and shape[:2] != self._shape[:2]:
+            self._tracks.scale(shape[1] / self._shape[1])
+            self._smoother.reset()
+        self._shape = shape
+
+    def _next_size(self, image: Pixels) -> int | None:
+        """Return the input size for an extra detection: all sizes in turn while no face is in sight."""
+        if self._tracks.in_sight:
+            return None
+        self._alone += 1
+        views = self._views(image.shape)
+        sizes = [None, *views.near, *([views.far] if views.far else [])]
+        return sizes[self._alone % len(sizes)]
+
+    def reset(self) -> None:
+        """Start a new video and drop all tracks. Their IDs are not reused."""
+        self._shots.reset()
+        self._tracks.clear()
+        self._schedule, self._since_look, self._credit = _Interval(), _Interval(), ASK_CREDIT
+        self._scheduled, self._shape, self._frames, self._alone = 0, (), 0, 0
+        self._smoother.reset()
+
+    def _follow_known(self, image: Pixels, time: float) -> Steps[None]:
+        """Look for the face of each track where it is expected, and again where a face has moved much."""
+        expected = self._tracks.next_frame()
+        owners, places = [], []
+        for track in expected:
+            regions = track.places(time)
+            owners += [track] * len(regions)
+            places += regions
+        # A face that is alone needs no comparison; what it looks like is learnt now and then.
+        alone = len(expected) == 1 and expected[0].misses == 1
+        appearance = not alone or self._frames % LEARN_EVERY == 0
+        least = self._tracked_threshold
+        observations = yield from self._observe(image, places, least=least, appearance=appearance)
+        best: dict[Track, tuple[Region, Observation]] = {}
+        for track, place, observation in zip(owners, places, observations, strict=True):
+            if observation is not None and (track not in best or observation.certainty > best[track][1].certainty):
+                best[track] = place, observation
+        for _ in range(LOOKS - 1):
+            moved = [track for track, (place, seen) in best.items() if _away(place, seen.region) > AGAIN]
+            regions = [best[track][1].region for track in moved]
+            closer = yield from self._observe(image, regions, least=least, appearance=appearance)
+            for track, observation in zip(moved, closer, strict=True):
+                place = best[track][1].region
+                best[track] = place, observation or replace(best[track][1], region=place)
+        for track, (_, observation) in best.items():
+            if observation.score >= self._threshold or track.misses == 1:
+                self._tracks.update(track, observation, time)
+        self._tracks.separate()
+
+    def _must_ask(self, alone: bool) -> bool:
+        """Return True if the detector must run although it is not due.
+
+        Args:
+            alone: True if no face is in sight and the detector has not run for a third of ``detect_interval``.
+        """
+        manager = self._tracks
+        lost = any(track.misses - 1 in ASK_AFTER for track in manager.tracks)
+        if not (lost or alone) or manager.room <= 0:
+            return False
+        if alone:
+            return True
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+    def _add_new(self, image: Pixels, time: float, detections: Detections) -> Steps[None]:
+        """Confirm the detections that match no track in sight, and associate them with lost or new tracks."""
+        usable = [region for region in detections.regions if _usable(region, image)]
+        unmatched = self._tracks.unmatched(usable)
+        while unmatched and (room := self._tracks.room) > 0:
+            batch, unmatched = unmatched[:room], unmatched[room:]
+            # Align twice: the second crop, upright around the landmarks, is the kind of crop used for tracking.
+            rough = yield from self._observe_turned(image, batch)
+            observations = yield from self._observe(
+                image, [observation.region for observation in rough], appearance=True
+            )
+            self._tracks.associate([observation for observation in observations if observation is not None], time)
+
+    def _observe_turned(self, image: Pixels, regions: list[Region]) -> Steps[list[Observation]]:
+        """Align new faces upright and turned by a quarter, a half and three quarters, and keep the most certain."""
+        turned = [replace(region, angle=region.angle + turn) for region in regions for turn in TURNS]
+        found = yield from self._observe(image, turned, least=self._threshold / 2)
+        best = []
+        for begin in range(0, len(turned), len(TURNS)):
+            tries = [
+                (observation.certainty + (UPRIGHT if turn == 0 else 0), observation)
+                for turn, observation in zip(TURNS, found[begin : begin + len(TURNS)], strict=True)
+                if observation is not None
+            ]
+            if tries:
+                best.append(max(tries, key=lambda each: each[0])[1])
+        return best
+
+    def _observe(
+        self, image: Pixels, regions: list[Region], *, least: float | None = None, appearance: bool = False
+    ) -> Steps[list[Observation | None]]:
+        """Align the regions; None for one with a score below ``least`` (default: the network's threshold)."""
+        if not regions:
+            return []
+        least = self._threshold if least is None else least
+        found = cast(Alignments, (yield Align(image, regions, appearance)))
+        looks = [None] * len(regions) if found.appearance is None else list(found.appearance)
+        observations: list[Observation | None] = []
+        for i, (place, score, region, look) in enumerate(
+            zip(regions, found.scores.tolist(), found.regions, looks, strict=True)
+        ):
+            if score < least or not _usable(region, image):
+                observations.append(None)
+                continue
+            kept = place if _away(place, region) < REST else region
+            observations.append(Observation(found.points[i], found.confidence[i], score, found.boxes[i], kept, look))
+        return observations
+
+
+def _away(old: Region, new: Region) -> float:
+    """Return how much a region changes: in position and size, in sides of the old one, or in angle, in radians."""
+    angle = (new.angle - old.angle + math.pi) % (2 * math.pi) - math.pi
+    return max(abs(new.x - old.x) / old.side, abs(new.y - old.y) / old.side, abs(new.side / old.side - 1), abs(angle))
+
+
+class _Interval:
+    """Time and number of frames since the detector last ran."""
+
+    __slots__ = ("_frames", "_time")
+
+    def __init__(self) -> None:
+        self._time: float | None = None
+        self._frames = 0
+
+    def begin(self, time: float) -> None:
+        """Start the interval at ``time``, in seconds."""
+        self._time, self._frames = time, 0
+
+    @property
+    def never(self) -> bool:
+        """True before the first ``begin``."""
+        return self._time is None
+
+    def passed(self, time: float, seconds: float) -> bool:
+        """Count a frame at ``time`` and return True if ``seconds`` have passed, or before the first ``begin``."""
+        self._frames += 1
+        return self._time is None or time_passed(self._time, time, frames=self._frames) >= seconds - _EARLY
+
+
+def _detect(image: Pixels, size: int | None = None) -> Steps[Detections]:
+    return cast(Detections, (yield Detect(image, size)))
+
+
+def _check_frame(frame: object) -> None:
+    """Check the type of a frame; ``Frame`` itself validates its fields."""
+    if not isinstance(frame, Frame):
+        raise NasionError(
+            f"the tracker was given an object of type {type(frame).__name__}; "
+            "give a nasion.Frame(image=image, time=seconds, index=number)"
+        )
+
+
+def _usable(region: Region, picture: Pixels) -> bool:
+    """Return True if a face may be there: finite, at least ``SMALLEST``, at most 4 times the image, partly inside."""
+    height, width = picture.shape[:2]
+    half = region.side / 2
+    return (
+        math.isfinite(region.x + region.y + region.side + region.angle)
+        and SMALLEST <= region.side <= 4 * max(width, height)
+        and -half < region.x < width + half
+        and -half < region.y < height + half
+    )

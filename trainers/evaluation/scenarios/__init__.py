@@ -1,0 +1,1 @@
+"""Measured scenarios for the tracker, with faces of known truth."""
