@@ -164,7 +164,7 @@ def told(record: list[dict[str, Any]]) -> dict[str, Any]:
         "at",
         "step",
         "seconds",
-        "rate",
+        "learning_rate",
         "turn",
         "discriminator",
     }  # not losses of the network

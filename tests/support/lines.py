@@ -25,10 +25,10 @@ from nasion.trainers.training.recipes import Options
 SCHEDULE = Schedule(
     steps=40,
     batch=4,
-    optimisers=(Optimiser(rate=0.3, warmup=5),),
+    optimisers=(Optimiser(learning_rate=0.3, warmup=5),),
     validate_every=10,
     report_every=10,
-    average=0.9,
+    ema=0.9,
     clip=5.0,
 )
 
@@ -37,8 +37,8 @@ TURNS = Schedule(
     steps=12,
     batch=4,
     optimisers=(
-        Optimiser("sgd", rate=0.1, momentum=0.9, drops=(), turn="slope"),
-        Optimiser("adam", rate=0.1, drops=(), turn="offset"),
+        Optimiser("sgd", learning_rate=0.1, momentum=0.9, drops=(), turn="slope"),
+        Optimiser("adam", learning_rate=0.1, drops=(), turn="offset"),
     ),
     validate_every=6,
 )
@@ -110,7 +110,7 @@ def numbers(module: nn.Module) -> list[float]:
 FACTORS_AND_WEIGHTS = Schedule(
     steps=4,
     batch=4,
-    optimisers=tuple(Optimiser("sgd", rate=0.1, drops=(), turn=turn) for turn in ("importance", "weights")),
+    optimisers=tuple(Optimiser("sgd", learning_rate=0.1, drops=(), turn=turn) for turn in ("importance", "weights")),
 )
 
 

@@ -134,10 +134,10 @@ THRESHOLD = 0.65
 EPOCHS = 335  # the last drop is at 330; the paper does not give the number of epochs
 DROPS = (120, 200, *range(240, 331, 5))
 BATCH = 10
-SGD = Optimiser("sgd", rate=1e-2, decay=5e-4, momentum=0.9, drops=tuple((e / EPOCHS, 0.75) for e in DROPS))
+SGD = Optimiser("sgd", learning_rate=1e-2, decay=5e-4, momentum=0.9, drops=tuple((e / EPOCHS, 0.75) for e in DROPS))
 # The paper's SGD is meant for 335 epochs. With BRIEF the error at an eighth of the width fell from 37 to 17 % in 600
 # steps.
-BRIEF = Optimiser("adam", rate=1e-3, decay=0.0, warmup=100)
+BRIEF = Optimiser("adam", learning_rate=1e-3, decay=0.0, warmup=100)
 
 
 def _schedule(options: Options) -> Schedule:
@@ -145,7 +145,7 @@ def _schedule(options: Options) -> Schedule:
     batch = options.batch or BATCH
     steps = EPOCHS * options.training_faces // batch
     if options.minutes:
-        return Schedule(steps, batch, (BRIEF,), average=0.99, validate_every=200)
+        return Schedule(steps, batch, (BRIEF,), ema=0.99, validate_every=200)
     return Schedule(steps, batch, (SGD,))
 
 

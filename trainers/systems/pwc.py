@@ -129,14 +129,14 @@ def _schedule(model: _Model, critic: bool, options: Options) -> Schedule:
     """
     turns = (CRITIC, FINDER) if critic else ("all",)
     each = 3 if critic else 1
-    optimiser = Optimiser("adam", rate=model.rate, decay=0.0, drops=())
+    optimiser = Optimiser("adam", learning_rate=model.rate, decay=0.0, drops=())
     if options.minutes:
-        optimiser = replace(optimiser, rate=model.hurried, drops=None)
+        optimiser = replace(optimiser, learning_rate=model.hurried, drops=None)
     return Schedule(
         steps=200_000 * each,
         batch=16,
         optimisers=tuple(replace(optimiser, turn=turn) for turn in turns),
-        average=0.99 if options.minutes else 0.0,
+        ema=0.99 if options.minutes else 0.0,
         validate_every=(200 if options.minutes else 1000) * each,
         patience=None if options.minutes else 10,
     )

@@ -152,10 +152,10 @@ _ON_CROPS = Augmentation(rotation=30.0, scale=(0.85, 1.1), shift=0.04, flip=0.5)
 def _schedule(options: Options) -> Schedule:
     """Return the paper's schedule, or a faster one for training from scratch if ``minutes`` is given."""
     if options.minutes is None:
-        paper = Optimiser("sgd", rate=1e-3, decay=5e-4, drops=((1 / 3, 0.1), (2 / 3, 0.1)))
+        paper = Optimiser("sgd", learning_rate=1e-3, decay=5e-4, drops=((1 / 3, 0.1), (2 / 3, 0.1)))
         return Schedule(steps=150_000, batch=2, optimisers=(paper,), validate_every=5000)
-    quick = Optimiser(rate=2e-3, decay=0.01, warmup=100)
-    return Schedule(steps=60_000, batch=16, optimisers=(quick,), average=0.998, clip=5.0, validate_every=500)
+    quick = Optimiser(learning_rate=2e-3, decay=0.01, warmup=100)
+    return Schedule(steps=60_000, batch=16, optimisers=(quick,), ema=0.998, clip=5.0, validate_every=500)
 
 
 def _recipe(name: str, summary: str, task: Task = "faces", *, frozen: bool = False, **changes: Any) -> Recipe:

@@ -43,10 +43,10 @@ AUGMENTATION = Augmentation(
 THRESHOLD = 0.33
 
 EPOCHS, BATCH = 150, 8
-PAPER = Optimiser("adam", rate=1e-4, decay=0.0, floor=0.1)
+PAPER = Optimiser("adam", learning_rate=1e-4, decay=0.0, floor=0.1)
 # In minutes of training from scratch, the paper's rate for pretrained backbones and 150 epochs hardly improves on empty
 # maps. The encoder needs a long warmup: at twice this rate after 50 steps it learned nothing in 500.
-BRIEF = Optimiser("adam", rate=2e-3, decay=0.0, warmup=300)
+BRIEF = Optimiser("adam", learning_rate=2e-3, decay=0.0, warmup=300)
 
 
 def _schedule(options: Options) -> Schedule:

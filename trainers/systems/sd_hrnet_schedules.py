@@ -16,8 +16,8 @@ EPOCHS = 60
 # weights, which had to adapt, lost half of their accuracy. From a supernet trained that far a small rate is enough to
 # separate the factors.
 CUT_PASSES = (4, 12)  # steps of the importance factors, then of the weights
-CUT_FACTORS = Optimiser("adam", rate=3e-3, decay=0.0, turn="importance")
-CUT_FACTORS_ON = replace(CUT_FACTORS, rate=1.5e-3)
+CUT_FACTORS = Optimiser("adam", learning_rate=3e-3, decay=0.0, turn="importance")
+CUT_FACTORS_ON = replace(CUT_FACTORS, learning_rate=1.5e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Setting:
     Attributes:
         batch: samples per step.
         sigma: standard deviation of the targets, in cells of a 64 x 64 map.
-        rate: learning rate of the weights.
+        learning_rate: learning rate of the weights.
         importance_rate: learning rate of the importance factors.
         threshold: value below which a factor is pruned.
         peer, teacher: weights of the two distillation losses.
@@ -35,7 +35,7 @@ class Setting:
 
     batch: int
     sigma: float
-    rate: float
+    learning_rate: float
     importance_rate: float
     threshold: float
     peer: float
@@ -69,13 +69,13 @@ def _weights(
 ) -> Optimiser:
     """Return Adam as in the paper, or ten times faster with a cosine that ends with ``minutes`` if these are given."""
     if options.minutes:
-        return Optimiser("adam", rate=10 * rate, decay=0.0, warmup=100, turn=turn)
-    return Optimiser("adam", rate=rate, decay=decay, drops=drops, turn=turn)
+        return Optimiser("adam", learning_rate=10 * rate, decay=0.0, warmup=100, turn=turn)
+    return Optimiser("adam", learning_rate=rate, decay=decay, drops=drops, turn=turn)
 
 
 def _schedule(options: Options, steps: int, *optimisers: Optimiser) -> Schedule:
-    every, average = (200, 0.99) if options.minutes else (epoch(options), 0.0)
-    return Schedule(steps, batch_of(options), optimisers, average=average, validate_every=every)
+    every, ema = (200, 0.99) if options.minutes else (epoch(options), 0.0)
+    return Schedule(steps, batch_of(options), optimisers, ema=ema, validate_every=every)
 
 
 def teacher_schedule(options: Options) -> Schedule:
@@ -91,12 +91,14 @@ def slim_schedule(options: Options) -> Schedule:
 
 def _paper_weights(options: Options, turn: str) -> Optimiser:
     drops = ((40 / EPOCHS, 0.1), (50 / EPOCHS, 0.1))
-    return _weights(options, setting_of(options).rate, drops, 4e-5, turn)
+    return _weights(options, setting_of(options).learning_rate, drops, 4e-5, turn)
 
 
 def supernet_schedule(options: Options) -> Schedule:
     """Return 60 epochs of two passes each: one trains the importance factors at a constant rate, one the weights."""
-    factors = Optimiser("adam", rate=setting_of(options).importance_rate, decay=0.0, drops=(), turn="importance")
+    factors = Optimiser(
+        "adam", learning_rate=setting_of(options).importance_rate, decay=0.0, drops=(), turn="importance"
+    )
     if options.minutes:
         factors = CUT_FACTORS_ON if options.start else CUT_FACTORS
     return _schedule(options, 2 * EPOCHS * epoch(options), factors, _paper_weights(options, "weights"))

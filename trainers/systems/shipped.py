@@ -40,8 +40,8 @@ def _schedule(batch: int, validate_every: int) -> Schedule:
     return Schedule(
         steps=60_000,
         batch=batch,
-        optimisers=(Optimiser("adamw", rate=2e-3, decay=0.01, warmup=300),),
-        average=0.9995,
+        optimisers=(Optimiser("adamw", learning_rate=2e-3, decay=0.01, warmup=300),),
+        ema=0.9995,
         clip=5.0,
         validate_every=validate_every,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Series = Mapping[str, tuple[list[int], list[float]]]
-_NO_CURVE = ("kind", "at", "step", "seconds", "rate")
+_NO_CURVE = ("kind", "at", "step", "seconds", "learning_rate")
 
 
 def series(reports: Sequence[Mapping[str, Any]], kind: str) -> Series:

@@ -231,7 +231,7 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     settings = next((each for each in schedule.optimisers if each.turn == turn), None)
     if settings is None:
         raise TrainingError(f"the schedule has no optimiser for turn {turn!r}, only for {', '.join(state.optimisers)}")
-    rate = settings.rate_at(progress, state.turns[turn])
+    rate = settings.learning_rate_at(progress, state.turns[turn])
     for group in state.optimisers[turn].param_groups:
         group["lr"] = rate
     processes.seed(schedule.seed, state.step)
@@ -255,7 +255,7 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     if schedule.clip is not None:
         nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip)
     state.optimisers[turn].step()
-    follow(state, schedule.average)
+    follow(state, schedule.ema)
     _note(state, run, turn, rate, values)
 
 
@@ -278,7 +278,9 @@ def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, flo
     state.learner.on_step(state.step)
     state.means.add(values)
     if state.step % run.schedule.reporting == 0:
-        run.record.write("train", step=state.step, seconds=round(state.seconds, 1), rate=rate, **state.means.take())
+        run.record.write(
+            "train", step=state.step, seconds=round(state.seconds, 1), learning_rate=rate, **state.means.take()
+        )
     if run.watch:
         run.watch(state, run.progress(state), values)
 
@@ -309,9 +311,9 @@ def _validate(state: State, run: _Run) -> None:
 def _figures(state: State, run: _Run) -> dict[str, float]:
     if run.validate is None or processes.rank() > 0:
         return {}
-    state.average.eval()
+    state.ema.eval()
     try:
-        return run.validate(state.average)
+        return run.validate(state.ema)
     finally:
         state.learner.train()
 

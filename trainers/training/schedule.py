@@ -16,7 +16,7 @@ class Optimiser:
 
     Attributes:
         kind: optimisation method.
-        rate: peak learning rate.
+        learning_rate: peak learning rate.
         decay: weight decay, applied to parameters with more than one dimension.
         momentum: momentum of SGD; Adam and AdamW use their default betas, 0.9 and 0.999.
         warmup: number of this turn's steps over which the learning rate rises linearly from zero.
@@ -27,7 +27,7 @@ class Optimiser:
     """
 
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     decay: float = 0.01
     momentum: float = 0.9
     warmup: int = 0
@@ -35,12 +35,12 @@ class Optimiser:
     floor: float = 0.01
     turn: str = "all"
 
-    def rate_at(self, progress: float, count: int) -> float:
+    def learning_rate_at(self, progress: float, count: int) -> float:
         """Return the learning rate after a fraction ``progress`` (0..1) of the run and ``count`` steps of this turn."""
         warm = min(1.0, (count + 1) / self.warmup) if self.warmup else 1.0
         if self.drops is None:
-            return self.rate * warm * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2)
-        return self.rate * warm * math.prod(factor for part, factor in self.drops if progress >= part)
+            return self.learning_rate * warm * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2)
+        return self.learning_rate * warm * math.prod(factor for part, factor in self.drops if progress >= part)
 
     def over(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """Build the torch optimiser over ``parameters``."""
@@ -50,8 +50,8 @@ class Optimiser:
         ]
         groups = [group for group in groups if group["params"]]
         if self.kind == "sgd":
-            return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum)
-        return (torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW)(groups, lr=self.rate)
+            return torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum)
+        return (torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW)(groups, lr=self.learning_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Schedule:
         steps: optimiser steps of the whole run, all turns together; 0 validates and saves the network as built.
         batch: samples per step, over all processes.
         optimisers: one for each turn of the learner.
-        average: decay of the exponential moving average (EMA) of the weights, which is then validated and saved; 0
+        ema: decay of the exponential moving average (EMA) of the weights, which is then validated and saved; 0
             uses the weights themselves.
         clip: largest gradient norm of a step; None: no limit.
         validate_every: steps between validations.
@@ -74,7 +74,7 @@ class Schedule:
     steps: int
     batch: int
     optimisers: tuple[Optimiser, ...] = (Optimiser(),)
-    average: float = 0.0
+    ema: float = 0.0
     clip: float | None = None
     validate_every: int = 1000
     report_every: int | None = None

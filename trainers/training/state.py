@@ -29,7 +29,7 @@ class State:
 
     Attributes:
         learner: learner that is trained.
-        average: learner that is validated and saved: the moving average (EMA) of ``learner``, or ``learner`` itself.
+        ema: learner that is validated and saved: the moving average (EMA) of ``learner``, or ``learner`` itself.
         optimisers: torch optimisers by turn.
         turns: steps done, by turn.
         step: steps done in all.
@@ -42,7 +42,7 @@ class State:
     """
 
     learner: Learner
-    average: Learner
+    ema: Learner
     optimisers: dict[str, torch.optim.Optimizer]
     turns: dict[str, int]
     step: int = 0
@@ -60,9 +60,9 @@ def begin(learner: Learner, schedule: Schedule, path: Path, description: Mapping
     Raises:
         TrainingError: the checkpoint lacks an entry, or is of a run with another schedule or description.
     """
-    average = copy.deepcopy(learner).eval().requires_grad_(False) if schedule.average else learner
+    ema = copy.deepcopy(learner).eval().requires_grad_(False) if schedule.ema else learner
     optimisers = {each.turn: each.over(learner.trained(each.turn)) for each in schedule.optimisers}
-    state = State(learner, average, optimisers, dict.fromkeys(optimisers, 0))
+    state = State(learner, ema, optimisers, dict.fromkeys(optimisers, 0))
     if path.is_file():
         saved = checkpoint.load(path)
         if lacking := [name for name in ("model", "optimisers", "means", "schedule", *_COUNTERS) if name not in saved]:
@@ -90,8 +90,8 @@ def _fixed(settings: Any) -> Any:
 
 def _resume(state: State, saved: Mapping[str, Any]) -> None:
     checkpoint.fill(state.learner, saved["model"])
-    if state.average is not state.learner:
-        checkpoint.fill(state.average, saved["average"])
+    if state.ema is not state.learner:
+        checkpoint.fill(state.ema, saved["average"])
     for turn, optimiser in state.optimisers.items():
         optimiser.load_state_dict(saved["optimisers"][turn])
     state.means = Means(saved["means"])
@@ -118,7 +118,7 @@ def save_best(state: State, description: Mapping[str, Any], folder: Path) -> Non
 
 def _usable(state: State, description: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "average": checkpoint.kept(state.average),
+        "average": checkpoint.kept(state.ema),
         "step": state.step,
         "figures": state.figures,
         "description": {**description, "structure": state.learner.structure()},
@@ -128,13 +128,13 @@ def _usable(state: State, description: Mapping[str, Any]) -> dict[str, Any]:
 @torch.no_grad()
 def follow(state: State, decay: float) -> None:
     """Update the moving average (EMA) of the weights after a step; its decay is lower early in the run."""
-    if state.average is state.learner:
+    if state.ema is state.learner:
         return
     done = state.step + 1
     keep = min(decay, (1 + done) / (10 + done))
-    for mean, value in zip(state.average.parameters(), state.learner.parameters(), strict=True):
+    for mean, value in zip(state.ema.parameters(), state.learner.parameters(), strict=True):
         mean.lerp_(value, 1 - keep)
-    for statistic, current in zip(state.average.buffers(), state.learner.buffers(), strict=True):
+    for statistic, current in zip(state.ema.buffers(), state.learner.buffers(), strict=True):
         if statistic.is_floating_point():
             statistic.lerp_(current, 1 - keep)
         else:

@@ -28,7 +28,7 @@ def test_the_schedule_is_the_papers() -> None:
     (optimiser,) = schedule.optimisers
     assert (schedule.steps, schedule.batch) == (335 * 3148 // 10, 10)
     assert (optimiser.kind, optimiser.momentum, optimiser.decay) == ("sgd", 0.9, 5e-4)
-    rates = {epoch: optimiser.rate_at(epoch / 335, 10**6) for epoch in (0, 119.9, 120, 200, 240, 330)}
+    rates = {epoch: optimiser.learning_rate_at(epoch / 335, 10**6) for epoch in (0, 119.9, 120, 200, 240, 330)}
     expected = {0: 0, 119.9: 0, 120: 1, 200: 2, 240: 3, 330: 21}
     assert rates == pytest.approx({epoch: 1e-2 * 0.75**drops for epoch, drops in expected.items()})
 
@@ -36,8 +36,8 @@ def test_the_schedule_is_the_papers() -> None:
 def test_in_minutes_the_optimiser_is_a_faster_one_that_ends_with_them() -> None:
     schedule = NAMES["chs"].schedule_for(Options(minutes=20))
     (optimiser,) = schedule.optimisers
-    assert (optimiser.kind, schedule.average) == ("adam", 0.99)
-    assert optimiser.rate_at(1.0, 10**6) < 0.02 * optimiser.rate_at(0.0, 10**6)
+    assert (optimiser.kind, schedule.ema) == ("adam", 0.99)
+    assert optimiser.learning_rate_at(1.0, 10**6) < 0.02 * optimiser.learning_rate_at(0.0, 10**6)
 
 
 def test_the_augmentation_is_the_papers() -> None:

@@ -247,7 +247,7 @@ def hurried(recipe: Recipe) -> Schedule:
     steps = slow.get(recipe.name.removesuffix("-disc"), 80)
     warmup = steps // 10
     turns = [
-        each if each.turn == CRITIC else replace(each, rate=1e-2, drops=None, warmup=warmup)
+        each if each.turn == CRITIC else replace(each, learning_rate=1e-2, drops=None, warmup=warmup)
         for each in recipe.schedule_for(TINY).optimisers
     ]
     return Schedule(steps=steps if len(turns) == 1 else steps * 3 // 2, batch=8, optimisers=tuple(turns))

@@ -26,7 +26,7 @@ def test_every_column_of_table_two_is_a_recipe() -> None:
     for name, recipe in NAMES.items():
         schedule = recipe.schedule_for(Options())
         regression = name.startswith(("pwc-direct", "pwc-dan"))
-        assert {each.rate for each in schedule.optimisers} == {1e-3 if regression else 1e-4}
+        assert {each.learning_rate for each in schedule.optimisers} == {1e-3 if regression else 1e-4}
         assert {each.kind for each in schedule.optimisers} == {"adam"}
         assert schedule.batch == 16
         assert schedule.patience == 10
@@ -37,11 +37,11 @@ def test_every_column_of_table_two_is_a_recipe() -> None:
 def test_a_budget_of_minutes_brings_a_faster_schedule_that_ends_with_it() -> None:
     for recipe in RECIPES:
         paper, hurried = recipe.schedule_for(Options()), recipe.schedule_for(Options(minutes=8))
-        assert all(a.rate < b.rate for a, b in zip(paper.optimisers, hurried.optimisers, strict=True))
-        assert all(each.rate_at(1.0, 0) < 0.02 * each.rate for each in hurried.optimisers)
-        assert all(each.rate_at(1.0, 0) == each.rate for each in paper.optimisers)
-        assert (hurried.patience, paper.average) == (None, 0.0)
-        assert hurried.average > 0
+        assert all(a.learning_rate < b.learning_rate for a, b in zip(paper.optimisers, hurried.optimisers, strict=True))
+        assert all(each.learning_rate_at(1.0, 0) < 0.02 * each.learning_rate for each in hurried.optimisers)
+        assert all(each.learning_rate_at(1.0, 0) == each.learning_rate for each in paper.optimisers)
+        assert (hurried.patience, paper.ema) == (None, 0.0)
+        assert hurried.ema > 0
 
 
 def test_the_study_keeps_one_crop_and_the_cascade_its_half() -> None:

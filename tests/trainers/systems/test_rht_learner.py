@@ -239,7 +239,7 @@ def test_eight_faces_are_learned_by_heart(tmp_path: Path) -> None:
     items = [{**samples.crop(i), "reference": samples.crop(0)} for i in range(8)]
     batch = default_collate(items)
     before = learner.losses(batch, "all")
-    adam = Optimiser("adam", rate=5e-3, decay=0.0, warmup=40)
+    adam = Optimiser("adam", learning_rate=5e-3, decay=0.0, warmup=40)
     train(learner, items * 120, Schedule(steps=120, batch=8, optimisers=(adam,), clip=1.0), tmp_path / "run")  # type: ignore[arg-type]
     learner.eval()
     with torch.no_grad():
@@ -321,10 +321,10 @@ def test_the_papers_schedule_is_the_default() -> None:
     schedule = recipe.schedule_for(Options())
     assert (schedule.steps, schedule.batch) == (59_025, 8)
     (adam,) = schedule.optimisers
-    assert [round(adam.rate_at(part, 1000), 7) for part in (0.0, 0.5, 1.0)] == [1e-4, 5.5e-5, 1e-5]
+    assert [round(adam.learning_rate_at(part, 1000), 7) for part in (0.0, 0.5, 1.0)] == [1e-4, 5.5e-5, 1e-5]
 
 
 def test_where_minutes_are_limited_the_rate_is_higher() -> None:
     recipe: Recipe = NAMES["rht-r"]
     (adam,) = recipe.schedule_for(Options(minutes=15)).optimisers
-    assert adam.rate > recipe.schedule_for(Options()).optimisers[0].rate
+    assert adam.learning_rate > recipe.schedule_for(Options()).optimisers[0].learning_rate

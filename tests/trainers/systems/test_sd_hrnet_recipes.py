@@ -95,17 +95,19 @@ def test_the_papers_schedule_is_the_default_and_minutes_cut_it() -> None:
     supernet = NAMES["sd-hrnet-supernet"].schedule_for(Options())
     assert (supernet.steps, supernet.batch) == (2 * 60 * 197, 16)
     factors, weights = supernet.optimisers
-    assert [factors.rate_at(part, 0) for part in (0, 0.99)] == [1.8e-4, 1.8e-4]
-    assert [weights.rate_at(part, 0) for part in (0, 0.66, 0.67, 0.84)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6])
+    assert [factors.learning_rate_at(part, 0) for part in (0, 0.99)] == [1.8e-4, 1.8e-4]
+    assert [weights.learning_rate_at(part, 0) for part in (0, 0.66, 0.67, 0.84)] == pytest.approx(
+        [1e-4, 1e-4, 1e-5, 1e-6]
+    )
     assert weights.decay == 4e-5
     (teacher,) = NAMES["sd-hrnet-teacher"].schedule_for(Options()).optimisers
-    assert [teacher.rate_at(part, 0) for part in (0.49, 0.51, 0.84)] == pytest.approx([1e-4, 1e-5, 1e-6])
+    assert [teacher.learning_rate_at(part, 0) for part in (0.49, 0.51, 0.84)] == pytest.approx([1e-4, 1e-5, 1e-6])
     wflw = NAMES["sd-hrnet-wflw"].schedule_for(Options(set="wflw"))
-    assert (wflw.batch, wflw.optimisers[0].rate, wflw.steps) == (32, 2e-4, 60 * 235)
+    assert (wflw.batch, wflw.optimisers[0].learning_rate, wflw.steps) == (32, 2e-4, 60 * 235)
     (short,) = NAMES["sd-hrnet-slim"].schedule_for(Options(minutes=60)).optimisers
     assert short.drops is None
-    assert short.rate_at(0.0, 500) == pytest.approx(1e-3)
-    assert short.rate_at(1.0, 500) == pytest.approx(1e-5)
+    assert short.learning_rate_at(0.0, 500) == pytest.approx(1e-3)
+    assert short.learning_rate_at(1.0, 500) == pytest.approx(1e-5)
 
 
 def test_what_is_missing_is_asked_for(data: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from ...support.labelled import cartoon, face_shape, write_data
 
 CPU = torch.device("cpu")
 SPEC = landmark_spec("landmarks-68", 112)
-QUICK = Schedule(steps=80, batch=8, optimisers=(Optimiser(rate=5e-3, warmup=10),), average=0.9, clip=5.0)
+QUICK = Schedule(steps=80, batch=8, optimisers=(Optimiser(learning_rate=5e-3, warmup=10),), ema=0.9, clip=5.0)
 
 
 def tiny_aligner(*widths: int) -> WithCorrection:
@@ -208,7 +208,7 @@ def test_the_detector_learns_cartoons(detection: tuple[TrainingData, TrainingDat
     state = train(learner, samples, replace(QUICK, batch=6), tmp_path, collate=collate)
     after = sum(float(part.detach()) for part in detection_losses(model, batch).values())
     assert after < 0.8 * before
-    figures = validate_detector(state.average, DETECTOR_SPEC, detection[1])
+    figures = validate_detector(state.ema, DETECTOR_SPEC, detection[1])
     assert figures["average_precision"] == pytest.approx(1 - figures["missed_precision"], abs=1e-3)
 
 

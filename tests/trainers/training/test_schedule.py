@@ -41,14 +41,16 @@ def test_minutes_may_be_added_to_a_run(tmp_path: Path) -> None:
 
 
 def test_rates_follow_a_cosine_or_drop_in_steps() -> None:
-    cosine = Optimiser(rate=1.0, warmup=10, floor=0.1)
-    assert cosine.rate_at(0.0, 0) == pytest.approx(0.1)
-    assert cosine.rate_at(0.0, 9) == pytest.approx(1.0)
-    assert cosine.rate_at(0.5, 99) == pytest.approx(0.55)
-    assert cosine.rate_at(1.0, 99) == pytest.approx(0.1)
-    drops = Optimiser(rate=1.0, drops=((0.5, 0.1), (0.75, 0.5)))
-    assert [drops.rate_at(part, 0) for part in (0, 0.49, 0.5, 0.75, 1)] == pytest.approx([1, 1, 0.1, 0.05, 0.05])
-    assert Optimiser(rate=0.3, drops=()).rate_at(0.9, 0) == 0.3
+    cosine = Optimiser(learning_rate=1.0, warmup=10, floor=0.1)
+    assert cosine.learning_rate_at(0.0, 0) == pytest.approx(0.1)
+    assert cosine.learning_rate_at(0.0, 9) == pytest.approx(1.0)
+    assert cosine.learning_rate_at(0.5, 99) == pytest.approx(0.55)
+    assert cosine.learning_rate_at(1.0, 99) == pytest.approx(0.1)
+    drops = Optimiser(learning_rate=1.0, drops=((0.5, 0.1), (0.75, 0.5)))
+    assert [drops.learning_rate_at(part, 0) for part in (0, 0.49, 0.5, 0.75, 1)] == pytest.approx(
+        [1, 1, 0.1, 0.05, 0.05]
+    )
+    assert Optimiser(learning_rate=0.3, drops=()).learning_rate_at(0.9, 0) == 0.3
 
 
 @pytest.mark.parametrize(

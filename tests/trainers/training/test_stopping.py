@@ -28,7 +28,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, average: float) -> None:
     """With dropout, momentum, an average and a stop in the middle between two reports."""
-    schedule = replace(SCHEDULE, average=average)
+    schedule = replace(SCHEDULE, ema=average)
     unbroken: list[float] = []
     whole = run(tmp_path / "whole", schedule, watch=lambda s, p, losses: unbroken.append(losses["square"]))
     assert len(set(unbroken)) == 40
@@ -48,7 +48,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, av
     resumed = run(broken, schedule, watch=lambda s, p, losses: again.append(losses["square"]))
     assert again == unbroken[20:]
     assert same(resumed.learner, whole.learner)
-    assert same(resumed.average, whole.average)
+    assert same(resumed.ema, whole.ema)
     told = [
         [r["square"] for r in read_record(folder / "record.jsonl") if r["kind"] == "train"]
         for folder in (tmp_path / "whole", broken)
@@ -147,4 +147,4 @@ def test_a_stop_with_workers_goes_on_exactly_too(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "broken" / "latest.pt")["step"] == 7
     resumed = run(tmp_path / "broken", workers=2)
     assert same(resumed.learner, whole.learner)
-    assert same(resumed.average, whole.average)
+    assert same(resumed.ema, whole.ema)
