@@ -26,7 +26,7 @@ UNTIMED_RATE = 30
 _WINDOW, _MANY = 20, 8  # a warning needs so many unlikely time steps among the newest
 
 _ADVICE = (
-    "give seconds as a float, such as time.monotonic() of a camera, or the time of the picture in its video "
+    "give seconds as a float, such as time.monotonic() of a camera, or the time of the frame in its video "
     "(of PyAV frame.time)"
 )
 

@@ -130,9 +130,9 @@ class HostPixels:
         return cv2.resize(self.image, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def pixels_of(picture: Image | Pixels) -> Pixels:
+def pixels_of(image: Image | Pixels) -> Pixels:
     """Return an image as ``Pixels``: a BGR array is wrapped, ``Pixels`` are returned unchanged."""
-    return HostPixels(picture) if isinstance(picture, np.ndarray) else picture
+    return HostPixels(image) if isinstance(image, np.ndarray) else image
 
 
 def host_pixels(pixels: Pixels) -> HostPixels:

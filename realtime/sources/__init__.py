@@ -17,7 +17,7 @@ from ...engines.errors import SourceError
 from ...engines.output_paths import is_folder, reaching
 from ..numeric import finite, is_whole
 from .background import BackgroundSource
-from .base import FrameSource, Pictures, Source, SourceInfo, TimeRange
+from .base import FrameSource, Images, Source, SourceInfo, TimeRange
 from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_camera
 from .media import open_media
 from .nvdec import check_decode
@@ -240,7 +240,7 @@ def _pattern_options(text: str) -> tuple[bool, float, int]:
     )
 
 
-def _render(motion: CameraMotion, start: float, pace: threading.Event | None) -> Pictures:
+def _render(motion: CameraMotion, start: float, pace: threading.Event | None) -> Images:
     """Yield frames of the pattern from ``start`` seconds on; with ``pace``, in real time until that event is set."""
     begun = time.monotonic()
     for index in range(math.floor(start * motion.rate), motion.frames):

@@ -19,7 +19,7 @@ from ..images.pixels import Pixels
 
 # An upright BGR image, on the host or on a device, its time in seconds and its number in the source.
 Picture = tuple[Image | Pixels, float, int]
-Pictures = Generator[Picture, None, None]
+Images = Generator[Picture, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ class FrameSource(Closing):
     """
 
     def __init__(
-        self, pictures: Pictures, info: SourceInfo, time_range: TimeRange, *, closing: threading.Event | None = None
+        self, images: Images, info: SourceInfo, time_range: TimeRange, *, closing: threading.Event | None = None
     ) -> None:
-        """Take ownership of ``pictures`` and read the first one, which sets width and height of ``info``.
+        """Take ownership of ``images`` and read the first one, which sets width and height of ``info``.
 
         Args:
-            ``pictures``: generator of images with strictly increasing times and numbers.
+            ``images``: generator of images with strictly increasing times and numbers.
             info: description of the whole source, before it is limited to the time range.
             time_range: requested part.
             closing: event set by ``close``, for a generator that waits.
@@ -135,7 +135,7 @@ class FrameSource(Closing):
         Raises:
             SourceError: no image is within the time range.
         """
-        self._pictures, self._time_range = pictures, time_range
+        self._images, self._time_range = images, time_range
         self._closing = closing or threading.Event()
         self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread
         self._first: Picture | None = self._begin(info)
@@ -145,14 +145,14 @@ class FrameSource(Closing):
     def _begin(self, info: SourceInfo) -> Picture:
         start, end = self._time_range.start or 0.0, self._time_range.end
         last = None
-        for picture in self._pictures:
-            last = picture[1]
+        for image in self._images:
+            last = image[1]
             if last < start:
                 continue
             if end is None or last < end:
-                return picture
+                return image
             break
-        self._pictures.close()
+        self._images.close()
         raise SourceError(_nothing(info, self._time_range, last))
 
     def __iter__(self) -> Self:
@@ -169,10 +169,10 @@ class FrameSource(Closing):
         with self._lock:
             if self._closing.is_set():
                 raise StopIteration
-            picture, self._first = self._first or next(self._pictures), None
-            pixels, time, index = picture
+            image, self._first = self._first or next(self._images), None
+            pixels, time, index = image
             if self._time_range.end is not None and time >= self._time_range.end:
-                self._pictures.close()
+                self._images.close()
                 raise StopIteration
             if isinstance(pixels, np.ndarray):
                 return Frame(pixels, time, index, self.info.name)
@@ -183,7 +183,7 @@ class FrameSource(Closing):
         self._closing.set()
         with self._lock:
             self._first = None
-            self._pictures.close()
+            self._images.close()
 
 
 def _nothing(info: SourceInfo, time_range: TimeRange, last: float | None) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ...engines.errors import SourceError
 from .background import BackgroundSource
-from .base import FrameSource, Pictures, SourceInfo, TimeRange
+from .base import FrameSource, Images, SourceInfo, TimeRange
 
 _log = logging.getLogger(__name__)
 _quiet_lock = threading.Lock()
@@ -99,7 +99,7 @@ def _ask(capture: cv2.VideoCapture, size: tuple[int, int] | None, fps: float | N
         capture.set(cv2.CAP_PROP_FPS, fps)
 
 
-def _grab(capture: cv2.VideoCapture, number: int) -> Pictures:
+def _grab(capture: cv2.VideoCapture, number: int) -> Images:
     first = None
     try:
         for index in count():

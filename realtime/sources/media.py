@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from ...engines.errors import SourceError
 from ..faces import Image
 from ..images.pixels import Pixels
-from .base import FrameSource, Media, Pictures, SourceInfo, TimeRange
+from .base import FrameSource, Images, Media, SourceInfo, TimeRange
 from .container import exact, open_container, reason
 from .conversion import to_bgr
 from .decoder import Decoder
@@ -65,11 +65,11 @@ def open_media(
         raise SourceError(f"{name}: a live source has no place {time_range.start:g} s to start from; leave start out")
     if reader.info.live:
         _log.info("%s: live; Frame.index counts from the first frame received", name)
-    return FrameSource(reader.pictures(time_range.start or 0.0), reader.info, time_range)
+    return FrameSource(reader.images(time_range.start or 0.0), reader.info, time_range)
 
 
 class _Reader:
-    """Decodes the video stream of a container; ``pictures`` closes it when it ends."""
+    """Decodes the video stream of a container; ``images`` closes it when it ends."""
 
     def __init__(self, media: Media, name: str, gpu: GpuDecoder | None) -> None:
         self._media, self._name, self._gpu = media, name, gpu
@@ -77,7 +77,7 @@ class _Reader:
         self._open()
         self._restamp()
         self._convert = VideoReformatter()
-        self._ends: dict[int, int] = {}  # of the last packet of each stream: sound may outlast the picture
+        self._ends: dict[int, int] = {}  # of the last packet of each stream: sound may outlast the video
         self._is_partial = False  # the last packet
         self._time = 0.0
         self._any = False
@@ -86,7 +86,7 @@ class _Reader:
         """Close the file or connection."""
         self._container.close()
 
-    def pictures(self, start: float) -> Pictures:
+    def images(self, start: float) -> Images:
         """Yield upright BGR images from ``start`` seconds on, with their times and numbers."""
         try:
             for frame, time, number in self._enter(start):

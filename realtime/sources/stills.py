@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import SourceError
 from ..faces import Image
-from .base import FrameSource, Pictures, SourceInfo, TimeRange
+from .base import FrameSource, Images, SourceInfo, TimeRange
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
 FOLDER_RATE = Fraction(25)
@@ -60,9 +60,9 @@ def open_image(path: Path, time_range: TimeRange) -> FrameSource:
     Raises:
         SourceError: the image cannot be read, or is outside the time range.
     """
-    pictures = ((read_image(path), 0.0, 0) for _ in range(1))
+    images = ((read_image(path), 0.0, 0) for _ in range(1))
     info = SourceInfo(str(path), 0, 0, FOLDER_RATE, 1, float(1 / FOLDER_RATE), files=(path,))
-    return FrameSource(pictures, info, time_range)
+    return FrameSource(images, info, time_range)
 
 
 def open_folder(folder: Path, time_range: TimeRange) -> FrameSource:
@@ -88,7 +88,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _read_all(paths: Sequence[Path], start: float) -> Pictures:
+def _read_all(paths: Sequence[Path], start: float) -> Images:
     for number, path in enumerate(paths):
         time = float(number / FOLDER_RATE)
         if time < start:

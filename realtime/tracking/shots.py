@@ -48,12 +48,12 @@ class ShotChangeDetector:
         """Start without a previous frame."""
         self._last: _Thumbnail | None = None
 
-    def update(self, picture: Image | Pixels) -> bool:
+    def update(self, image: Image | Pixels) -> bool:
         """Return True if this BGR image, the next after that of the last call, starts a new shot.
 
         The first image does not. An image of another size does only if it shows something else.
         """
-        last, now = self._last, _thumbnail(pixels_of(picture))
+        last, now = self._last, _thumbnail(pixels_of(image))
         if last is None:
             self._last = now
             return False
@@ -67,9 +67,9 @@ class ShotChangeDetector:
         self._last = None
 
 
-def _thumbnail(picture: Pixels) -> _Thumbnail:
+def _thumbnail(image: Pixels) -> _Thumbnail:
     """Compute the thumbnail of an image, from few pixels and in few calls because this runs for every frame."""
-    green = cv2.extractChannel(picture.thumbnail(_WIDTH, _HEIGHT), 1)
+    green = cv2.extractChannel(image.thumbnail(_WIDTH, _HEIGHT), 1)
     mean, deviation = cv2.meanStdDev(green)
     pixels: FloatArray = np.subtract(green, mean[0, 0], dtype=np.float32)
     return _Thumbnail(pixels, float(deviation[0, 0]))

@@ -316,9 +316,9 @@ def _check_frame(frame: object) -> None:
         )
 
 
-def _usable(region: Region, picture: Pixels) -> bool:
+def _usable(region: Region, image: Pixels) -> bool:
     """Return True if a face may be there: finite, at least ``SMALLEST``, at most 4 times the image, partly inside."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     half = region.side / 2
     return (
         math.isfinite(region.x + region.y + region.side + region.angle)
