@@ -30,7 +30,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """What the network says about crops, and whether its landmarks are right.
+    """Outputs of the network for crops, and a label that tells whether the landmarks are right.
 
     Attributes:
         confidence: (k,) mean confidence of the landmarks.
