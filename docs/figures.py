@@ -146,7 +146,7 @@ def tracking() -> str:
 
 
 def _value(value: float | None) -> str:
-    return "never" if value is None else f"{value:g}"
+    return "infinite" if value is None else f"{value:g}"
 
 
 def networks() -> str:

@@ -30,7 +30,7 @@ ASK_CREDIT, ASK_REFILL = 5.0, 5
 # Where a face is more than AGAIN of a region's side away from it, the region around that face is aligned, too, up to
 # LOOKS in all. A region that the face left by less than REST, in position, size or angle, is kept, because landmarks
 # depend on their crop: otherwise a still face would never settle.
-AGAIN, LOOKS, REST = 0.08, 3, 0.02
+AGAIN, LOOKS, REST = 0.05, 4, 0.02
 # Scheduled detections of which one looks for small faces; more often in images from LARGE pixels on, whose decoding
 # costs more than the detector.
 FAR_EVERY, FAR_EVERY_LARGE, LARGE = 4, 2, 1280

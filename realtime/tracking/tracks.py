@@ -35,7 +35,7 @@ OTHER, BACK, KNOWN, CLEARER = 0.3, 0.5, 0.85, 0.1
 SURE = 0.8  # share of its earlier confidence with which a lost face comes back where its appearance is unknown
 LEARN = 0.1  # weight of the newest appearance in that of a track
 COAST = 1.0  # seconds for which a lost face is expected to move on
-MOVES = 0.05  # sides of its region in a frame above which a face is looked for where its motion leads
+MOVES = 0.03  # sides of its region in a frame above which a face is looked for where its motion leads
 FAST = 0.2  # the same above which it is looked for at its last position, too
 
 
