@@ -180,7 +180,7 @@ class Tracking:
 
     def _follow_known(self, image: Pixels, time: float) -> Steps[None]:
         """Look for the face of each track where it is expected, and again where a face has moved much."""
-        expected = self._tracks.next_frame()
+        expected = [track for track in self._tracks.next_frame() if track.is_looked_for(time)]
         owners, places = [], []
         for track in expected:
             regions = track.places(time)

@@ -34,6 +34,7 @@ LEAP = 0.15  # sides of a region: of two tracks on one face, one that leapt this
 OTHER, BACK, KNOWN, CLEARER = 0.3, 0.5, 0.85, 0.1
 SURE = 0.8  # share of its earlier confidence with which a lost face comes back where its appearance is unknown
 LEARN = 0.1  # weight of the newest appearance in that of a track
+LOOKED = 3.0  # seconds for which a lost face is looked for in every frame; later only the detector finds it
 COAST = 1.0  # seconds for which a lost face is expected to move on
 MOVES = 0.03  # sides of its region in a frame above which a face is looked for where its motion leads
 FAST = 0.2  # the same above which it is looked for at its last position, too
@@ -130,6 +131,10 @@ class Track:
             return abs(time - since)
         # ``separate`` sets ``misses`` to MISSES at once, in which no time has passed.
         return time_passed(self.time, time, frames=max(self.misses - MISSES, 0))
+
+    def is_looked_for(self, time: float) -> bool:
+        """Return True if the face is looked for where it may be: in sight lately, or lost for ``LOOKED`` seconds."""
+        return self.misses <= MISSES or self.gone(time) <= LOOKED
 
     @property
     def last_region(self) -> Region:

@@ -9,7 +9,7 @@ import pytest
 
 from nasion.realtime.geometry import Region, box_of
 from nasion.realtime.tracking.appearance import appearance_of, similarity
-from nasion.realtime.tracking.tracks import Observation, TrackManager
+from nasion.realtime.tracking.tracks import LOOKED, Observation, TrackManager
 
 from ...support.fake_networks import TEMPLATE
 
@@ -139,3 +139,14 @@ def test_a_hidden_face_moves_on_behind_the_one_in_front():
     for _ in range(5):
         manager.next_frame()
     assert hidden.expected(12 / 30).x == pytest.approx(50 + 10 * 12, abs=12)
+
+
+def test_a_face_that_is_kept_for_long_is_looked_for_only_for_some_seconds():
+    manager = manager_of((50, 0), keep=100.0)
+    for step in range(1, 100):
+        (track,) = manager.next_frame()
+        assert track.is_looked_for(step / 30) == (step / 30 <= LOOKED)
+    manager.expire(100 / 30)
+    assert manager.tracks == [track]
+    manager.associate([observation(60, 0)], 100 / 30)
+    assert [track.id for track in manager.in_sight] == [1]
