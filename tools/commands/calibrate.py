@@ -41,16 +41,17 @@ def calibrate(
     from ...engines.select import open_runtime
     from ...engines.zoo import model_path
     from ...realtime.tracking.aligner import Aligner
-    from ...trainers.data import TrainingData
-    from ...trainers.evaluation.calibration import calibrate as fitted
-    from ...trainers.evaluation.calibration import crops_of
-    from ...trainers.export.files import renew_card, with_spec
 
     path = model_path(model)
     check_places({"--out": out}, force=force, suffixes=(".onnx",), inputs=[path])
     if path.suffix != ".onnx":
         raise ModelError(f"model {model!r} is a {path.suffix} file; give an .onnx file")
     with json_results(json, force=force, inputs=[path], others={"--out": out}) as to_json:
+        from ...trainers.data import TrainingData
+        from ...trainers.evaluation.calibration import calibrate as fitted
+        from ...trainers.evaluation.calibration import crops_of
+        from ...trainers.export.files import renew_card, with_spec
+
         _, held = TrainingData.read(data)
         with open_runtime(path, device="cpu") as runtime:
             runtime.spec = replace(runtime.spec, score=None)
