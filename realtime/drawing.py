@@ -93,7 +93,17 @@ def draw(
         box: draw the bounding box of the landmarks.
         label: draw the track ID beside the bounding box, where it covers no face if possible; not for faces smaller
             than 40 pixels.
+
+    Raises:
+        NasionError: the image is not a BGR array of uint8, or ``faces`` is not a sequence of ``Face``.
     """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        given = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+        raise NasionError(
+            f"draw was given {given} as its image; give a BGR array of uint8 (height, width, 3), such as frame.image"
+        )
+    if not isinstance(faces, Sequence) or not all(isinstance(face, Face) for face in faces):
+        raise NasionError(f"draw was given {faces!r:.60} as its faces; give a list of nasion.Face, such as [face]")
     canvas = image.copy()
     for face in faces:
         pen = _Pen.of(face)

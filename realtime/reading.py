@@ -112,6 +112,8 @@ def read(path: str | Path) -> Reading:
             by the loop, after the last good frame.
         MissingExtra: a .parquet file needs pyarrow, which is not installed.
     """
+    if not isinstance(path, str | Path):
+        raise SourceError(f"read was given {path!r:.60} ({type(path).__name__}); give the path of a landmark file")
     return Reading(Path(path))
 
 

@@ -57,9 +57,8 @@ class TrackerOptions:
             and cost more CPU time. Commands set it for OpenCV, too.
         keep: seconds for which a face out of sight keeps its track ID. A longer time bridges longer occlusions, but a
             new face at the same place is more likely to take the ID of the one that left.
-        min_score: score from 0 to 1 below which a face is not tracked. By default that of the network, which keeps
-            99.5 % of the faces with right landmarks if its score is calibrated; a face that is tracked already then
-            needs a fifth of it.
+        min_score: score from 0 to 1 below which a face is neither found nor reported. By default a calibrated network
+            decides: a new face needs a score that 99.5 % of right landmarks reach, one that is tracked a fifth of it.
     """
 
     model: str | Path | None = None

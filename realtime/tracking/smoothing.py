@@ -39,7 +39,7 @@ class Setting:
 
 
 # Chosen on the motion of sources/synthetic.py at 30 frames a second with noise of 0.3 to 0.6 % of the face: "light"
-# leaves 0.33 to 0.41 of the jitter of a still face and lags 0.1 frame; "strong" leaves 0.14 to 0.19 and lags 0.26.
+# leaves 0.28 to 0.39 of the jitter of a still face and lags 0.05 frames; "strong" leaves 0.11 to 0.15 and lags 0.26.
 SETTINGS = {
     "light": Setting(cutoff=1.0, beta=70.0, speed_cutoff=0.8, sudden=0.6),
     "strong": Setting(cutoff=0.5, beta=10.0, speed_cutoff=1.0, sudden=0.6),

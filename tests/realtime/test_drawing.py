@@ -5,6 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import nasion
+from nasion.engines.errors import NasionError
 from nasion.realtime.drawing import colour_of, draw
 from nasion.realtime.faces import IBUG_68, Face, FloatArray, Image
 from nasion.realtime.geometry import box_of
@@ -148,3 +150,15 @@ def test_identities_have_colours_that_stay_and_differ() -> None:
     assert colours == [colour_of(identity) for identity in range(1, 13)]
     apart = [np.abs(np.subtract(a, b)).max() for i, a in enumerate(colours) for b in colours[:i]]
     assert min(apart) >= 20
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), None, "x.png"])
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(NasionError, match="give a BGR array of uint8"):
+        nasion.draw(image, [])
+
+
+@pytest.mark.parametrize("faces", [None, 3, [None], ["face"]])
+def test_what_is_no_list_of_faces_is_refused(faces):
+    with pytest.raises(NasionError, match=r"give a list of nasion\.Face"):
+        nasion.draw(np.zeros((4, 4, 3), np.uint8), faces)

@@ -55,7 +55,8 @@ def calibrate(
         _, held = TrainingData.read(data)
         with open_runtime(path, device="cpu") as runtime:
             runtime.spec = replace(runtime.spec, score=None)
-            spec, figures = fitted(runtime.spec, crops_of(Aligner(runtime), held.faces))
+            aligner = Aligner(runtime)
+            spec, figures = fitted(replace(runtime.spec, scheme=aligner.scheme), crops_of(aligner, held.faces))
         with writing(out):
             out.write_bytes(with_spec(path, spec))
         print(table(figures))

@@ -33,7 +33,9 @@ DETECTOR_SHIFTS = (0.0, 0.0, 1.1)
 
 def landmark_spec(name: str, size: int) -> Spec:
     """Return the spec of a network of 68 landmarks: crops of ``size`` pixels, a fifth wider than the landmarks."""
-    return Spec(task="landmarks", name=name, size=(size, size), landmarks=68, crop_margin=1.2, threshold=0.5)
+    return Spec(
+        task="landmarks", name=name, size=(size, size), landmarks=68, scheme="ibug-68", crop_margin=1.2, threshold=0.5
+    )
 
 
 def _schedule(batch: int, validate_every: int) -> Schedule:
