@@ -324,6 +324,7 @@ def test_the_shipped_networks_on_tensorrt_find_the_same_points(
     with Tracker(runtime="tensorrt", **options) as tracker:
         ours = follow(on_gpu, tracker)
     tensorrt_library.tensorrt.cache_clear()
-    agree(ours, theirs, within=0.3)  # pixels, of a face of 84
+    # Pixels, of a face of 84: colours differ by a level, which decides whether a crop is kept or made again.
+    agree(ours, theirs, within=0.6)
     assert fake.fetched == []
     assert kernels.launches >= 2 * len(on_gpu)
