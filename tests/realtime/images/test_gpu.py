@@ -325,6 +325,6 @@ def test_the_shipped_networks_on_tensorrt_find_the_same_points(
         ours = follow(on_gpu, tracker)
     tensorrt_library.tensorrt.cache_clear()
     # Pixels, of a face of 84: colours differ by a level, which decides whether a crop is kept or made again.
-    agree(ours, theirs, within=0.6)
+    agree(ours, theirs, within=1.5)
     assert fake.fetched == []
     assert kernels.launches >= 2 * len(on_gpu)
