@@ -47,7 +47,7 @@ class Observation:
     Attributes:
         points: (n, 2) float32, landmarks in pixels of the frame.
         confidence: (n,) float32 in 0..1.
-        score: probability in 0..1 that a face is there.
+        score: score of the face in 0..1; see ``Alignments.scores``.
         box: (4,) float32, bounding box of the landmarks.
         region: region in which to look for the face in the next frame.
         appearance: (192,) float32, descriptor of the face; None if it is unknown.
@@ -215,7 +215,7 @@ class TrackManager:
 
     @property
     def followed(self) -> list[Track]:
-        """Tracks looked for in every frame, in order of creation."""
+        """Tracks seen in one of the last ``MISSES`` frames, in order of creation."""
         return [track for track in self.tracks if track.followed]
 
     @property

@@ -14,6 +14,7 @@ from ....realtime.faces import Face, FloatArray, Frame, Image
 from ....realtime.geometry import box_of
 from ....realtime.tracking.tracker import Tracker
 from ...data import LandmarkSet, read_image
+from ...metrics import inter_ocular
 from .scenes import Cutout, Pose, Shown, cut_out
 
 SIZE = (640, 360)  # of a scene, in pixels
@@ -93,7 +94,7 @@ def _found(faces: Sequence[Face], points: FloatArray | None) -> tuple[Face | Non
 
 def eye_distance(points: FloatArray) -> float:
     """Return the distance in pixels between the outer corners of the eyes."""
-    return float(np.hypot(*(points[36] - points[45])))
+    return float(inter_ocular(points[None])[0])
 
 
 def still(pose: Pose) -> Callable[[int], Pose]:
