@@ -71,9 +71,8 @@ class OnnxRuntime(Closing):
                 "this ONNX Runtime has no CUDA provider; pip uninstall -y onnxruntime onnxruntime-gpu && pip install "
                 "onnxruntime-gpu (both have the same files)"
             )
-        if hasattr(_ort, "preload_dlls"):
-            with redirect_stdout(sys.stderr):  # it prints the libraries it does not find
-                _ort.preload_dlls()  # CUDA and cuDNN installed by pip, which the loader does not find by itself
+        with redirect_stdout(sys.stderr):  # it prints the libraries it does not find
+            _ort.preload_dlls()  # CUDA and cuDNN installed by pip, which the loader does not find by itself
         why = ""
         try:
             session = _session(path, threads, [(CUDA, {"device_id": number, **_OPTIONS}), CPU])

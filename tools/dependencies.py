@@ -46,7 +46,7 @@ DEPENDENCIES = (
     Dependency("numpy", ("numpy",), "2.0", "3"),
     Dependency("cv2", _OPENCV, "4.13", "6"),
     Dependency("av", ("av",), "17.1", "20"),
-    Dependency("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "1.20", "2"),
+    Dependency("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "1.24", "2"),
     Dependency("cyclopts", ("cyclopts",), "4.8", "6"),
 )
 

@@ -24,9 +24,8 @@ MinOptMax = tuple[int, int, int]
 
 # minimum, usual and maximum batch size: crops for an aligner come in batches, whole images one by one
 BATCHES: Mapping[Task, MinOptMax] = {"landmarks": (1, 8, 32), "detector": (1, 1, 4), "faces": (1, 1, 2)}
-# longest side of an image divided by the design size of a network of whole images; for ``faces`` the latter is the
-# shorter side
-_LONGEST: Mapping[Task, int] = {"detector": 2, "faces": 4}
+# Longest side of an image divided by the size of a network of whole images.
+_LONGEST = 4
 
 # TensorRT's type names -> numpy's
 TYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool", "UINT8": "uint8"}
@@ -55,8 +54,7 @@ class Profile:
         Args:
             spec: spec of the network.
             batch: minimum, usual and maximum batch size (None: by task).
-            longest: longest side of images (None: two or four times the network's own, by task, or ``shown`` if that is
-                longer).
+            longest: longest side of images (None: four times the network's own, or ``shown`` if that is longer).
             shown: a side that images will have.
 
         Raises:
@@ -68,7 +66,7 @@ class Profile:
             if longest not in (None, own):
                 raise NasionError(f"{spec.name} takes images of {width}x{height} only; leave the longest side out")
             return cls(batch or BATCHES[spec.task], (height,) * 3, (width,) * 3)
-        most = max(_LONGEST[spec.task] * own, shown or 0) if longest is None else longest
+        most = max(_LONGEST * own, shown or 0) if longest is None else longest
         if most < own:
             raise NasionError(f"{spec.name} is made for {width}x{height}; the longest side must be at least {own}")
         most = -(-most // spec.stride) * spec.stride

@@ -1,6 +1,6 @@
 """Decoding on an NVIDIA GPU with FFmpeg's nvdec, through PyAV.
 
-The images stay on the GPU. Behaviour of PyAV 17.1 to 19, according to their sources and FFmpeg's:
+The images stay on the GPU. Behaviour of PyAV 18 and 19, according to their sources and FFmpeg's:
 
 - ``HWAccel(is_hw_owned=True)`` leaves frames on the GPU: ``format`` is ``cuda``, ``sw_format`` is the pixel format,
   each plane has ``__dlpack__``, and ``reformat`` copies the image to the host.
@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import av
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -95,11 +96,13 @@ class GpuDecoder:
             must: if True, a video that cannot be decoded there is an error; if False, it is decoded on the CPU.
 
         Raises:
-            NasionError: the GPU does not exist, or our kernels are not built.
+            NasionError: PyAV is too old, the GPU does not exist, or our kernels are not built.
         """
         from ...engines.operators.cropper import cropper
 
         self._cropper = cropper(number)
+        if not hasattr(VideoFrame, "sw_format"):
+            raise SourceError(f"PyAV {av.__version__} cannot tell how a GPU stores a frame; pip install 'av>=18'")
         self._number, self._name, self._must = number, name, must
         self._told: set[str] = set()
 

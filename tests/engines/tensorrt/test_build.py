@@ -21,7 +21,7 @@ from nasion.engines.tensorrt.build import Profile, build, parse_batch
 from nasion.engines.tensorrt.fp16 import to_fp16
 from nasion.engines.tensorrt.library import TensorRt, tensorrt
 from nasion.engines.tensorrt.onnx_file import read_onnx
-from nasion.realtime.tracking.detector import LONGEST
+from nasion.realtime.tracking.detector import FAR, LONGEST
 
 from ...conftest import ROOT
 from ...support import fake_tensorrt
@@ -72,9 +72,10 @@ def test_a_profile_covers_what_the_tracker_asks_for() -> None:
     assert list(crops.shapes()) == [(1, 3, 32, 32), (8, 3, 32, 32), (32, 3, 32, 32)]
     assert str(crops) == "1:8:32 x 32 x 32"
     pictures = Profile.of(replace(DETECTOR, size=(96, 64)))
-    assert list(pictures.shapes()) == [(1, 3, 32, 32), (1, 3, 64, 96), (4, 3, 192, 192)]
+    assert list(pictures.shapes()) == [(1, 3, 32, 32), (1, 3, 64, 96), (4, 3, 384, 384)]
     assert str(Profile.of(DETECTOR, batch=(2, 2, 2), longest=70)) == "2 x 32:64:96 x 32:64:96"
-    assert [Profile.of(DETECTOR, shown=side).width[2] for side in (100, 128, 250)] == [128, 128, 256]
+    assert [Profile.of(DETECTOR, shown=side).width[2] for side in (100, 256, 300)] == [256, 256, 320]
+    assert Profile.of(DETECTOR).width[2] >= FAR * 64  # the view for small faces in a large image
     assert Profile.of(replace(DETECTOR, task="faces")).width[2] == LONGEST * 64  # as long as it is ever shown
 
 
