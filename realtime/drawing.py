@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..engines.errors import NasionError
 from .faces import Face, FloatArray, Image
+from .images.inputs import Channels, ImageInMemory, bgr_of, in_order_of
 
 Colour = tuple[int, int, int]
 
@@ -75,9 +76,10 @@ def colour_of(identity: int) -> Colour:
 
 
 def draw(
-    image: Image,
+    image: ImageInMemory,
     faces: Sequence[Face],
     *,
+    channels: Channels = "bgr",
     landmarks: bool = True,
     lines: bool = True,
     box: bool = True,
@@ -86,40 +88,41 @@ def draw(
     """Return a copy of ``image`` with ``faces`` drawn; line and dot sizes scale with each face.
 
     Args:
-        image: BGR (height, width, 3); not modified.
+        image: image as for ``nasion.detect``, but no path; not modified.
         faces: faces in pixels of ``image``; may extend beyond it. Landmarks that are not finite are skipped.
+        channels: order of the colours of an array.
         landmarks: draw a dot at each landmark, fainter the lower its confidence.
         lines: draw the lines of the scheme if it is known; not for faces smaller than 60 pixels.
         box: draw the bounding box of the landmarks.
         label: draw the track ID beside the bounding box, where it covers no face if possible; not for faces smaller
             than 40 pixels.
 
+    Returns:
+        Array (height, width, 3) of uint8 with the colours in the order of the image: BGR, or RGB for ``channels="rgb"``
+        and for a Pillow image.
+
     Raises:
-        NasionError: the image is not a BGR array of uint8, or ``faces`` is not a sequence of ``Face``.
+        NasionError: the image is not one, or ``faces`` is not a sequence of ``Face``.
     """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        given = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
-        raise NasionError(
-            f"draw was given {given} as its image; give a BGR array of uint8 (height, width, 3), such as frame.image"
-        )
     if not isinstance(faces, Sequence) or not all(isinstance(face, Face) for face in faces):
         raise NasionError(f"draw was given {faces!r:.60} as its faces; give a list of nasion.Face, such as [face]")
-    canvas = image.copy()
+    plain = bgr_of(image, channels)
+    canvas = plain.copy()
     for face in faces:
         pen = _Pen.of(face)
         if box and np.isfinite(face.box).all():
             _draw_box(canvas, face.box, pen)
         if lines and pen.side >= _LEAST_FOR_LINES:
-            _draw_lines(canvas, image, face, pen)
+            _draw_lines(canvas, plain, face, pen)
         if landmarks:
-            _draw_dots(canvas, image, face, pen)
+            _draw_dots(canvas, plain, face, pen)
     if label:  # last, so that no other face covers a label
         taken = [face.box.tolist() for face in faces if np.isfinite(face.box).all()]
         for face in faces:
             pen = _Pen.of(face)
             if pen.side >= _LEAST_FOR_LABEL and np.isfinite(face.box).all():
                 taken.append(_draw_label(canvas, face, pen, taken))
-    return canvas
+    return in_order_of(image, channels, canvas)
 
 
 def _draw_box(canvas: Image, box: FloatArray, pen: _Pen) -> None:

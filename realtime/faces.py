@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..engines.errors import NasionError
 from .arrays import FloatArray, Image
-from .numeric import is_whole
+from .geometry import Region, from_crops, region_of_points, roll, warp
+from .images.inputs import Channels, ImageInMemory, bgr_of, in_order_of
+from .numeric import finite, is_whole
 from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, USUAL, WFLW_98, LandmarkScheme, scheme_of
 from .times import seconds_of
 
@@ -36,6 +38,7 @@ __all__ = [
     "scheme_of",
 ]
 
+_LARGEST_CROP = 8192  # pixels
 _BYTES, _BGR = np.dtype(np.uint8), (3,)  # dtype of an image, and its shape after height and width
 
 
@@ -134,6 +137,10 @@ class DeviceFrame(Frame):
         """Return the same frame, not yet copied to the host."""
         return type(self)(self._pixels.copy(), self.time, self.index, self.source)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the frame with its image on the host."""
+        return Frame, (self.image, self.time, self.index, self.source)
+
     def __repr__(self) -> str:
         """Return one line, without copying the image to the host."""
         return f"DeviceFrame({self._pixels!r}, {self._place()})"
@@ -185,7 +192,8 @@ class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):
 class Face:
     """One face in one frame. Coordinates are pixels of the frame; the centre of its top-left pixel is (0, 0).
 
-    Use ``dataclasses.replace`` to change a face. Two faces are equal if all their values are equal.
+    Use ``dataclasses.replace`` to change a face. Two faces are equal if all their values are equal, so ``face in
+    faces`` works. Faces are sorted by track ID.
 
     Attributes:
         id: track ID, from 1; constant for as long as the tracker tracks the face.
@@ -220,6 +228,61 @@ class Face:
         """Raise an error that points to ``landmarks``, the name since version 0.2."""
         raise AttributeError("Face.points is Face.landmarks since nasion 0.2; use face.landmarks")
 
+    def crop(
+        self, image: ImageInMemory, size: int, *, margin: float = 1.5, channels: Channels = "bgr"
+    ) -> tuple[Image, FloatArray]:
+        """Return the face upright in a square crop, with the transform from the crop back to the image.
+
+        The crop is centred on the landmarks and turned so that the face is upright; without landmarks, or if their
+        scheme is unknown, it is not turned.
+
+        Args:
+            image: image in which the face was found, as for ``nasion.detect``, but no path.
+            size: side of the crop in pixels.
+            margin: side of the crop over the longer side of the face's landmarks.
+            channels: order of the colours of an array.
+
+        Returns:
+            Crop (size, size, 3) of uint8 with the colours in the order of the image, black outside of it; and transform
+            (2, 3) float32, which maps points (n, 2) of the crop to the image: ``points @ back[:, :2].T + back[:, 2]``.
+
+        Raises:
+            NasionError: the image is not one, a number is not allowed, or the face has coordinates that are not finite.
+        """
+        if not is_whole(size) or not 1 <= size <= _LARGEST_CROP:
+            raise NasionError(f"size={size!r:.60} is not allowed; give pixels from 1 to {_LARGEST_CROP}")
+        if (checked := finite(margin)) is None or checked <= 0:
+            raise NasionError(f"margin={margin!r:.60} is not allowed; give a number above 0, such as 1.5")
+        region = self._region(checked)
+        crop = warp(bgr_of(image, channels), region.to_crop(size), size)
+        return in_order_of(image, channels, crop), from_crops([region], size)[0]
+
+    def _region(self, margin: float) -> Region:
+        """Return the upright region around the landmarks, or around the bounding box if there are none."""
+        points = np.asarray(self.landmarks) if len(self.landmarks) else self.box.reshape(2, 2)
+        if not np.isfinite(points).all():
+            raise NasionError(f"{self!r} has coordinates that are not finite; it cannot be cropped")
+        scheme = self.landmarks.scheme if len(self.landmarks) else None
+        return region_of_points(points, margin=margin, angle=roll(points, scheme) if scheme else 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the face as in a landmark file: plain numbers and lists, ready for ``json.dumps``.
+
+        Keys are ``id``, ``box``, ``score``, ``landmarks`` and ``confidence``. Pixels are rounded to 0.01, scores and
+        confidence to 0.0001.
+        """
+        return {
+            "id": self.id,
+            "box": _rounded(self.box, 2),
+            "score": round(float(self.score), 4),
+            "landmarks": _rounded(self.landmarks, 2),
+            "confidence": _rounded(self.confidence, 4),
+        }
+
+    def __lt__(self, other: Face) -> bool:
+        """Order faces by track ID."""
+        return self.id < other.id if isinstance(other, Face) else NotImplemented
+
     def __eq__(self, other: object) -> bool:
         """Return True if all values are equal."""
         if not isinstance(other, Face):
@@ -234,6 +297,11 @@ class Face:
         box = ", ".join(f"{value:.1f}" for value in np.asarray(self.box).ravel()[:4].tolist())
         scheme = f" {self.scheme}" if self.scheme else ""
         return f"Face(id={self.id}, box=[{box}], score={self.score:.3f}, landmarks={self.landmarks.shape}{scheme})"
+
+
+def _rounded(values: Any, decimals: int) -> Any:
+    # Rounded as float64, because a float32 of 0.1 would be printed with all digits of its binary value.
+    return np.asarray(values, np.float64).round(decimals).tolist()
 
 
 def _equal(a: object, b: object) -> bool:

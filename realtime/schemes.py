@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
 
 from ..engines.errors import NasionError
 from ..engines.spec import Spec
@@ -51,6 +53,17 @@ class LandmarkScheme:
         if name not in parts:
             raise NasionError(f"scheme {self.name} has no part {name!r}; it has {', '.join(parts)}")
         return parts[name]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the scheme, so that loading it returns the registered one of the same name and contents."""
+        return _same, tuple(getattr(self, each.name) for each in fields(self))
+
+
+def _same(*values: Any) -> LandmarkScheme:
+    """Return the registered scheme with these values of its fields, or build one."""
+    scheme = LandmarkScheme(*values)
+    known = SCHEMES.get(scheme.name, scheme)
+    return known if all(getattr(known, each.name) == getattr(scheme, each.name) for each in fields(scheme)) else scheme
 
 
 def _mirror(count: int, *pairs: tuple[int, int]) -> tuple[int, ...]:
@@ -255,6 +268,9 @@ SCHEMES: dict[str, LandmarkScheme] = {
     scheme.name: scheme for scheme in (AFLW_19, AFLW_21, COFW_29, IBUG_68, WFLW_98, JD_106)
 }
 """Known schemes by name; ``add_scheme`` adds one."""
+
+schemes: Mapping[str, LandmarkScheme] = MappingProxyType(SCHEMES)
+"""Known schemes by name, read-only: ``nasion.schemes``."""
 
 USUAL: dict[int, LandmarkScheme] = {scheme.count: scheme for scheme in SCHEMES.values()}
 """Default scheme by number of landmarks, for data and networks that do not name one."""

@@ -13,8 +13,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...engines.errors import MissingExtra, SinkError
 from ..faces import Face, Frame
 from .base import Sink, closed, writing
@@ -34,22 +32,8 @@ def record(frame: Frame, faces: Sequence[Face]) -> dict[str, Any]:
     return {
         "frame": frame.index,
         "time": round(frame.time, 6),
-        "faces": [
-            {
-                "id": face.id,
-                "box": _rounded(face.box, 2),
-                "score": round(float(face.score), 4),
-                "landmarks": _rounded(face.landmarks, 2),
-                "confidence": _rounded(face.confidence, 4),
-            }
-            for face in faces
-        ],
+        "faces": [face.to_dict() for face in faces],
     }
-
-
-def _rounded(values: Any, decimals: int) -> Any:
-    # Rounded as float64, because a float32 of 0.1 would be printed with all digits of its binary value.
-    return np.asarray(values, np.float64).round(decimals).tolist()
 
 
 class JsonLinesSink(Sink):

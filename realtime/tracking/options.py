@@ -13,20 +13,25 @@ from ..numeric import finite, is_whole
 Strength = Literal["none", "light", "strong"]
 
 
-class TrackerKeywords(TypedDict, total=False):
-    """Fields of ``TrackerOptions``, which describes them, as keyword arguments for editors and type checkers."""
+class ImageKeywords(TypedDict, total=False):
+    """Fields of ``TrackerOptions`` that also apply to single images, as keyword arguments."""
 
     model: str | Path | None
     detector: str | Path | None
     runtime: RuntimeName
     device: str
-    detect_interval: float
     detect_size: int | None
     max_faces: int | None
-    smooth: Strength
     threads: int
-    keep: float
     min_score: float | None
+
+
+class TrackerKeywords(ImageKeywords, total=False):
+    """Fields of ``TrackerOptions``, which describes them, as keyword arguments for editors and type checkers."""
+
+    detect_interval: float
+    smooth: Strength
+    keep: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Self, cast
 
 from ...engines.errors import NasionError
 from ..faces import Face, Frame
@@ -16,7 +16,7 @@ from ..times import time_passed
 from .aligner import Alignments
 from .detector import Detections, Views
 from .options import TrackerOptions as TrackerOptions
-from .requests import Align, Detect, Steps
+from .requests import Align, Detect, Networks, Steps
 from .shots import ShotChangeDetector
 from .smoothing import Smoother
 from .tracks import Observation, Track, TrackManager
@@ -92,6 +92,18 @@ class Tracking:
         self._since_look = _Interval()
         self._credit = ASK_CREDIT
         self._smoother = Smoother(options.smooth)
+
+    @classmethod
+    def over(cls, networks: Networks, options: TrackerOptions) -> Self:
+        """Start without tracks, with the thresholds, views and landmark scheme of networks."""
+        aligner = networks.aligner
+        return cls(
+            options,
+            threshold=aligner.threshold if options.min_score is None else options.min_score,
+            tracked_threshold=aligner.tracked_threshold if options.min_score is None else None,
+            views=networks.detector.views,
+            scheme=aligner.scheme,
+        )
 
     def steps(self, frame: Frame) -> Steps[list[Face]]:
         """Track the next frame and return its faces, oldest track first.

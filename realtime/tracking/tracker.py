@@ -98,14 +98,7 @@ class Tracker(Closing):
             Detector(detector, size=options.detect_size),
             Aligner(MiddleFace(aligner) if aligner.spec.task == "faces" else aligner),
         )
-        aligned = self.networks.aligner
-        self.tracking = Tracking(
-            options,
-            threshold=aligned.threshold if options.min_score is None else options.min_score,
-            tracked_threshold=aligned.tracked_threshold if options.min_score is None else None,
-            views=self.networks.detector.views,
-            scheme=aligned.scheme,
-        )
+        self.tracking = Tracking.over(self.networks, options)
 
     def update(self, frame: Frame) -> list[Face]:
         """Track the next frame and return its faces, oldest track first.

@@ -11,11 +11,12 @@ import os
 TYPE_CHECKING = False  # as type checkers know it; to import typing takes longer than all else here
 if TYPE_CHECKING:
     from .engines.errors import NasionError
+    from .realtime.detecting import detect
     from .realtime.drawing import draw
     from .realtime.faces import Face, Frame, Landmarks
     from .realtime.pipeline import track
     from .realtime.reading import read
-    from .realtime.schemes import LandmarkScheme, add_scheme
+    from .realtime.schemes import LandmarkScheme, add_scheme, schemes
     from .realtime.sources import open_source
     from .realtime.tracking.tracker import Tracker, TrackerOptions
 
@@ -29,9 +30,11 @@ __all__ = [
     "Tracker",
     "TrackerOptions",
     "add_scheme",
+    "detect",
     "draw",
     "open_source",
     "read",
+    "schemes",
     "track",
 ]
 
@@ -48,9 +51,11 @@ _HOME = {
     "Tracker": ".realtime.tracking.tracker",
     "TrackerOptions": ".realtime.tracking.tracker",
     "add_scheme": ".realtime.schemes",
+    "detect": ".realtime.detecting",
     "draw": ".realtime.drawing",
     "open_source": ".realtime.sources",
     "read": ".realtime.reading",
+    "schemes": ".realtime.schemes",
     "track": ".realtime.pipeline",
 }
 

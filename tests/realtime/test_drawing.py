@@ -152,9 +152,20 @@ def test_identities_have_colours_that_stay_and_differ() -> None:
     assert min(apart) >= 20
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), None, "x.png"])
+def test_the_drawing_has_the_order_of_the_colours_of_the_image(grey: Image) -> None:
+    grey[:100, :, 0] = 200
+    faces = [face_at(grid(7, 4), number=5)]
+    np.testing.assert_array_equal(draw(grey[..., ::-1], faces, channels="rgb"), draw(grey, faces)[..., ::-1])
+
+
+def test_a_grey_image_is_drawn_on_in_colour(grey: Image) -> None:
+    faces = [face_at(grid(7, 4), number=5)]
+    np.testing.assert_array_equal(draw(grey[..., 0], faces), draw(grey, faces))
+
+
+@pytest.mark.parametrize("image", [np.full((4, 4, 3), 2.0), np.zeros((5, 5, 2), np.uint8), None, "x.png"])
 def test_what_is_no_image_is_refused(image):
-    with pytest.raises(NasionError, match="give a BGR array of uint8"):
+    with pytest.raises(NasionError, match=r"^the image (is|has) "):
         nasion.draw(image, [])
 
 

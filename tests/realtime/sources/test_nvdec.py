@@ -72,7 +72,9 @@ def test_a_pyav_too_old_for_the_gpu_says_which_is_needed(clip: Path, monkeypatch
     assert len(frames_of(clip, "auto")) == 8
 
 
-@pytest.mark.skipif(not hasattr(av.VideoFrame, "sw_format"), reason=f"PyAV {av.__version__} is too old for GPU decoding")
+@pytest.mark.skipif(
+    not hasattr(av.VideoFrame, "sw_format"), reason=f"PyAV {av.__version__} is too old for GPU decoding"
+)
 def test_pyav_offers_what_is_used_of_it() -> None:
     assert "cuda" in hwdevices_available()
     accelerator = HWAccel("cuda", device="1", is_hw_owned=True, options={"primary_ctx": "0", "current_ctx": "1"})

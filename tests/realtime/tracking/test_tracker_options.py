@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
@@ -141,7 +140,6 @@ def test_paths_in_place_of_loaded_networks_are_refused_with_what_to_write():
 
 def test_the_keywords_for_editors_and_type_checkers_are_the_fields_of_the_options():
     assert get_type_hints(TrackerKeywords) == get_type_hints(TrackerOptions)
-    assert list(get_type_hints(TrackerKeywords)) == [field.name for field in fields(TrackerOptions)]
     assert not TrackerKeywords.__required_keys__
 
 
