@@ -74,6 +74,10 @@ class DeviceError(NasionError):
     """A GPU that is missing or that failed."""
 
 
+class NoGpu(DeviceError):
+    """No NVIDIA GPU, or no driver for one: networks run on the CPU."""
+
+
 class MissingExtra(NasionError):
     """An optional package that is not installed."""
 

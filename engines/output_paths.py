@@ -72,14 +72,26 @@ def remove_if_empty(path: Path) -> None:
             path.unlink()
 
 
+def make_folder(path: Path) -> None:
+    """Create the folder of a file that is about to be written.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a whole file; signals wait meanwhile, and a file for which there was no room is removed.
+    """Write a whole file and create its folder; signals wait meanwhile.
+
+    A file for which there was no room is removed.
 
     Raises:
         SinkError: it cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
     with Held(), writing(path):
+        make_folder(path)
         try:
             path.write_bytes(data)
         except OSError:
@@ -97,7 +109,7 @@ def check_places(
     inputs: Iterable[str | Path | None] = (),
     remedy: str = "give another name, or replace it with --force",
 ) -> None:
-    """See that the files of a command can be written, before any work.
+    """See that the files of a command can be written, before any work. Missing folders are created with the files.
 
     Args:
         places: paths by option as the user gave it, e.g. ``--json``; None where no file is wanted.
@@ -126,8 +138,9 @@ def _check_place(
 ) -> None:
     if suffixes and path.suffix not in suffixes:
         raise SinkError(f"{named}: suffix {path.suffix!r}; allowed: {', '.join(suffixes)}")
-    if not is_folder(path.parent):
-        raise SinkError(f"{named}: there is no folder {str(path.parent)!r}; create it first")
+    folder = next(each for each in path.absolute().parents if os.path.lexists(each))  # missing ones will be created
+    if not is_folder(folder):
+        raise SinkError(f"{named}: {str(folder)!r} is not a folder; give a name in another folder")
     if is_folder(path):
         raise SinkError(f"{named} is a folder; give the name of a file")
     if path.is_symlink() and not path.exists():
@@ -138,7 +151,7 @@ def _check_place(
         raise SinkError(f"{named} is what the command reads; give another name")
     if path.exists() and not force:
         raise SinkError(f"{named} already exists; {remedy}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not os.access(path if path.exists() else folder, os.W_OK):
         raise SinkError(f"{named} may not be written by this user; give another name")
 
 

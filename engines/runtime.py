@@ -78,14 +78,17 @@ def most_on_gpu(runtime: Runtime) -> int:
     return most
 
 
-def check_device(device: str) -> None:
-    """Check that a device is ``auto``, ``cpu`` or ``cuda:N``.
+def device_name(device: str) -> str:
+    """Return the device ``auto``, ``cpu`` or ``cuda:N``; ``cuda`` stands for ``cuda:0``.
 
     Raises:
         RuntimeUnavailable: the device is none of these.
     """
-    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda:\d+", device):
-        raise RuntimeUnavailable(f"device {device!r} is unknown; allowed: auto, cpu, cuda:N (for example cuda:0)")
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise RuntimeUnavailable(
+            f"device {device!r} is unknown; allowed: auto, cpu, cuda (the same as cuda:0) or cuda:N"
+        )
+    return "cuda:0" if device == "cuda" else device
 
 
 def gpu_number(device: str) -> int:

@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
-from .errors import DeviceError, MissingExtra, ModelError, NasionError, RuntimeUnavailable
+from .errors import DeviceError, MissingExtra, ModelError, NasionError, NoGpu, RuntimeUnavailable
 from .output_paths import reaching
-from .runtime import Runtime, RuntimeName, check_device, gpu_number
+from .runtime import Runtime, RuntimeName, device_name, gpu_number
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def open_runtime(
             ONNX Runtime on the CPU. The ``reason`` of the runtime explains the choice. Any other file type has one
             runtime only.
         threads: number of threads a call may use; 0 leaves the choice to the runtime.
-        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU if the runtime can use one.
+        device: ``cpu``, ``cuda`` or ``cuda:N``, or ``auto`` for a GPU if the runtime can use one.
         longest: longest side of the images in pixels, for a network with dynamic size. A TensorRT plan is built to
             cover this size; other runtimes ignore it.
 
@@ -82,7 +82,7 @@ def open_runtime(
     path = Path(model)
     if runtime not in get_args(RuntimeName):
         raise RuntimeUnavailable(f"runtime {runtime!r} is unknown; allowed: {', '.join(get_args(RuntimeName))}")
-    check_device(device)
+    device = device_name(device)
     with reaching(path, ModelError, named=f"model {str(model)!r}"):
         is_file = path.is_file()
         if is_file:
@@ -108,6 +108,11 @@ def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime
         from .gpu.driver import gpu
 
         gpu(gpu_number(wanted))
+    except NoGpu as error:
+        _log.info("%s", error)
+        if device == "auto":
+            return _load("onnx", path, threads, "cpu", longest, reason="no NVIDIA GPU found")
+        passed.append(str(error))
     except DeviceError as error:
         passed.append(str(error))
     else:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DeviceError
+from ..errors import DeviceError, NoGpu
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -77,7 +77,7 @@ class Library:
         try:
             self._functions = ctypes.CDLL(LIBRARY)
         except OSError as error:
-            raise DeviceError(f"no NVIDIA driver: {error}; install it, or let networks run on the CPU") from error
+            raise NoGpu(f"no NVIDIA driver: {error}; install it, or let networks run on the CPU") from error
         for name, arguments in _SIGNATURES.items():
             try:
                 getattr(self._functions, name).argtypes = arguments
@@ -95,7 +95,8 @@ class Library:
         if status:
             error, text = self._text("cuGetErrorName", status), self._text("cuGetErrorString", status)
             remedy = _REMEDIES.get(error, "see nvidia-smi for the state of the GPU")
-            raise DeviceError(f"{name} failed with {error} ({text}): {remedy}")
+            kind = NoGpu if error == "CUDA_ERROR_NO_DEVICE" else DeviceError
+            raise kind(f"{name} failed with {error} ({text}): {remedy}")
 
     def _text(self, function: str, status: int) -> str:
         text = c_char_p()

@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from ...engines.errors import SinkError
-from ...engines.output_paths import is_there, remove_if_empty
+from ...engines.output_paths import is_there, make_folder, remove_if_empty
 from ..drawing import Draw, draw
 from ..faces import Face, Frame, Image
 from ..sources.base import SourceInfo
@@ -90,6 +90,7 @@ class VideoSink(Sink):
         with writing(self._path, FFmpegError):
             if self._file is None:
                 self._is_new = not is_there(self._path)
+                make_folder(self._path)
                 self._file = _VideoFile(self._path, self._info, frame, self._options)
             self._file.write(self._draw(frame.image, faces), frame.time)
 

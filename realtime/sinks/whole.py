@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...engines.closing import Closing
-from ...engines.output_paths import is_there, remove_if_empty
+from ...engines.output_paths import is_there, make_folder, remove_if_empty
 
 
 class WholeFile(Closing):
@@ -18,12 +18,13 @@ class WholeFile(Closing):
     """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
-        """Open ``path`` and truncate it, or with ``append`` keep its content.
+        """Open ``path`` and truncate it, or with ``append`` keep its content. A missing folder is created.
 
         Raises:
             OSError: the file cannot be written.
         """
         self._path, self._is_new = path, not is_there(path)
+        make_folder(path)
         self._file = path.open("ab" if append else "wb", buffering=0)
         self._end = self._file.tell() if append else 0  # end of the written data
         self._claimed = self._end  # end of the file, which may include reserved space after the data

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypedDict, Unpack, get_args
 
 from ...engines.errors import NasionError
-from ...engines.runtime import RuntimeName, check_device
+from ...engines.runtime import RuntimeName, device_name
 from ..numeric import finite, is_whole
 
 Strength = Literal["none", "light", "strong"]
@@ -46,8 +46,8 @@ class TrackerOptions:
             model itself if it finds faces.
         runtime: runtime of the networks; ``auto`` picks the fastest that works. ``torch`` runs the networks given by
             name; a shipped one beside them runs as with ``auto``.
-        device: ``cpu``, ``cuda:N``, or ``auto`` for a GPU if the runtime can use one. A device given by name that does
-            not work is an error.
+        device: ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU; or ``auto`` for a GPU if the runtime can use one. A
+            device given by name that does not work is an error.
         detect_interval: seconds between two detections of new faces; 0 for every frame. A shorter interval finds new
             faces sooner and costs more time. Faces already found are tracked in every frame regardless, and the
             detector runs at once when a track is lost.
@@ -84,7 +84,7 @@ class TrackerOptions:
         Raises:
             NasionError: a value is not allowed.
         """
-        check_device(self.device)
+        object.__setattr__(self, "device", device_name(self.device))
         _one_of("runtime", self.runtime, get_args(RuntimeName))
         _one_of("smooth", self.smooth, get_args(Strength))
         for name, least, most in _WHOLE:

@@ -160,9 +160,10 @@ def test_a_run_goes_on_in_its_own_folder_and_a_build_in_its_own(folder):
 
 
 def test_the_rule_itself(tmp_path):
-    new, old, link = (tmp_path / name for name in ("new", "old", "link"))
+    new, old, link, lost = (tmp_path / name for name in ("new", "old", "link", "lost"))
     old.touch()
     link.symlink_to(old)
+    lost.symlink_to(tmp_path / "nowhere")
     check_places({"--a": new, "--b": None}, force=False)
     check_places({"--a": old, "--b": new}, force=True, inputs=[tmp_path / "other", tmp_path])
     for places, force, inputs, text in (
@@ -170,12 +171,21 @@ def test_the_rule_itself(tmp_path):
         ({"--a": link}, True, (old,), "is what the command reads"),
         ({"--a": old, "--b": link}, True, (), "--a and --b are both"),
         ({"--a": tmp_path}, True, (), "is a folder"),
-        ({"--a": tmp_path / "no" / "x"}, True, (), "there is no folder"),
-        ({"--a": old / "x"}, True, (), "there is no folder"),
+        ({"--a": old / "x"}, True, (), "old' is not a folder; give a name in another folder"),
+        ({"--a": old / "new" / "x"}, True, (), "old' is not a folder; give a name in another folder"),
+        ({"--a": lost / "x"}, True, (), "lost' is not a folder; give a name in another folder"),
         ({"--a": tmp_path / ("x" * 300)}, True, (), "cannot be reached: File name too long; give a shorter name"),
     ):
         with pytest.raises(SinkError, match=text):
             check_places(places, force=force, inputs=inputs)
+
+
+def test_missing_folders_are_created_with_the_file_and_not_before(tmp_path):
+    path = tmp_path / "a" / "b" / "x"
+    check_places({"--a": path}, force=False)
+    assert os.listdir(tmp_path) == []
+    write_file(path, "text")
+    assert path.read_text() == "text"
 
 
 def test_a_file_that_finds_no_room_is_removed(tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ def test_only_so_much_is_decoded_and_the_report_says_so(clip, monkeypatch):
     [
         (["--repeat", "0"], "--repeat is 0; it must be at least 1"),
         (["--frames", "-1"], "--frames is -1"),
-        (["--json", "nowhere/x.json"], "there is no folder"),
+        (["--json", f"{__file__}/x.json"], "is not a folder"),
         (["--json", "."], "is a folder"),
         (["--json", __file__], "already exists"),
     ],

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ...engines.errors import ModelError
-from ...engines.output_paths import check_places, writing
+from ...engines.output_paths import check_places, write_file
 from ..machine import provenance
 from ..results import Json, json_results, short
 
@@ -57,8 +57,7 @@ def calibrate(
             runtime.spec = replace(runtime.spec, score=None)
             aligner = Aligner(runtime)
             spec, figures = fitted(replace(runtime.spec, scheme=aligner.scheme), crops_of(aligner, held.faces))
-        with writing(out):
-            out.write_bytes(with_spec(path, spec))
+        write_file(out, with_spec(path, spec))
         print(table(figures))
         report = provenance(f"nasion calibrate {short(model)} --data DATA --out {short(str(out))}")
         if card:

@@ -45,17 +45,18 @@ def compile(
         out: also write the plan to this .plan file.
         json: also write figures of the plan, with machine and versions, to this file; - for standard output.
         force: replace files that exist.
-        device: the GPU, cuda:N.
+        device: the GPU: cuda or cuda:N.
         library: library that builds the plan (default: TensorRT if it is installed, else TensorRT-RTX).
     """
     from ...engines.gpu.device import Device
-    from ...engines.runtime import gpu_number
+    from ...engines.runtime import device_name, gpu_number
     from ...engines.tensorrt.build import parse_batch
     from ...engines.tensorrt.compile import BuildOptions, plan_of
     from ...engines.tensorrt.library import tensorrt
     from ...engines.zoo import model_path
     from ..progress import Progress
 
+    device = device_name(device)
     _check(workspace, device)
     check_places({"--out": out}, force=force, suffixes=(".plan",), inputs=[model])
     with json_results(json, force=force, inputs=[model], others={"--out": out}) as to_json:
@@ -73,9 +74,6 @@ def compile(
 
 
 def _check(workspace: int | None, device: str) -> None:
-    from ...engines.runtime import check_device
-
-    check_device(device)
     if not device.startswith("cuda"):
         raise RuntimeUnavailable(f"--device {device}: plans run on NVIDIA GPUs only; give cuda:N")
     if workspace is not None and workspace < 1:

@@ -98,9 +98,12 @@ def test_force_replaces_a_file_when_the_first_frame_arrives(path: Path) -> None:
     assert frames_in(path) == 1
 
 
-def test_a_missing_folder_is_named(path: Path) -> None:
-    with pytest.raises(SinkError, match=r"there is no folder .*missing'; create it first"):
-        open_for(path.parent / "missing" / path.name)
+def test_a_missing_folder_is_created_with_the_first_frame(path: Path) -> None:
+    within = path.parent / "missing" / "too" / path.name
+    with open_for(within) as sinks:
+        assert not within.parent.parent.exists()
+        sinks.write(*a_run([1])[0])
+    assert frames_in(within) == 1
 
 
 def test_a_folder_is_no_file(path: Path) -> None:

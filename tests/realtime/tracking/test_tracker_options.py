@@ -59,7 +59,7 @@ def test_overrides_change_the_options_given():
         ({"max_faces": 0}, "max_faces=0 is not allowed; give a whole number from 1"),
         ({"smooth": "lots"}, "smooth='lots' is not allowed; choose from none, light, strong"),
         ({"runtime": "cuda"}, "runtime='cuda' is not allowed; choose from auto, onnx, torch"),
-        ({"device": "cuda"}, "device 'cuda' is unknown; allowed: auto, cpu, cuda:N"),
+        ({"device": "gpu"}, "device 'gpu' is unknown; allowed: auto, cpu, cuda (the same as cuda:0) or cuda:N"),
         ({"device": 0}, "device 0 is unknown"),
         ({"device": None}, "device None is unknown"),
         ({"runtime": np.zeros(2)}, r"runtime=array\(\[0\., 0\.\]\) is not allowed; choose from auto"),

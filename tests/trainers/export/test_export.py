@@ -181,7 +181,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(recipes, "all_recipes", lambda: {"pointer": POINTER})
     (tmp_path / "folder.pt2").mkdir()
-    for out, text in (("no/x.pt2", "there is no folder"), ("folder.pt2", "is a folder; give the name of a file")):
+    (tmp_path / "file").touch()
+    for out, text in (("file/x.pt2", "is not a folder"), ("folder.pt2", "is a folder; give the name of a file")):
         with pytest.raises(SinkError, match=text):
             export("pointer", out=tmp_path / out)
     with pytest.raises(NasionError, match="nowhere"):
