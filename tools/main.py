@@ -35,6 +35,7 @@ _COMMANDS = {
 
 
 _OF_PAPERS = ("--paper", "--decoding", "--masks", "--plot", "--device")  # options that evaluate once had, too
+_TAKE_DASH = ("--json", "--landmarks", "--out")  # options for which - is a value
 _ENOUGH = 1 << 30  # bytes of address space in which every library can be loaded
 
 
@@ -52,6 +53,7 @@ def application() -> App:
     for name, text in _COMMANDS.items():
         function = name.replace("-", "_")
         app.command(f"nasion.tools.commands.{function}:{function}", name=name, help=text)
+    app.register_install_completion_command(add_to_startup=True)
     return app
 
 
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _check_options(words)
             _check_dependencies(words)
             _check_memory(words)
-            application()(arguments)  # what takes time is imported in here, where signals are caught
+            application()(_plain(words))  # what takes time is imported in here, where signals are caught
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or signals.is_waiting:  # whatever an exception has become on its way
             ignore()  # the process ends: another signal would only spoil that
@@ -80,6 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if text is None:
             raise
         sys.exit(f"nasion: {printable(text)}")
+
+
+def _plain(words: Sequence[str]) -> list[str]:
+    """Return the words with ``-`` as a source, which cyclopts takes for an option, written as ``/dev/stdin``."""
+    before = ("", *words[:-1])
+    pairs = zip(before, words, strict=True)
+    return ["/dev/stdin" if word == "-" and option not in _TAKE_DASH else word for option, word in pairs]
 
 
 def _check_options(words: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import fields
+from inspect import getdoc
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 from cyclopts import Parameter, Token
@@ -74,16 +75,20 @@ def _tracking() -> Any:
 
     Names, types, help and defaults are those of ``TrackerOptions``.
     """
-    types = get_type_hints(TrackerOptions)
-    options: dict[str, Any] = {
-        field.name: Annotated[
-            types[field.name], Parameter(show_default=False if field.default is None else str(field.default))
-        ]
-        for field in fields(TrackerOptions)
-    }
+    types, described = get_type_hints(TrackerOptions), descriptions(TrackerOptions)
+    options: dict[str, Any] = {}
+    for field in fields(TrackerOptions):  # the default is a part of the text: not every cyclopts shows that of a dict
+        default = "" if field.default is None else f" [default: {field.default}]"
+        parameter = Parameter(help=described[field.name] + default, show_default=False)
+        options[field.name] = Annotated[types[field.name], parameter]
     given = TypedDict("given", options, total=False)  # type: ignore[misc]  # made of another type
-    given.__doc__ = TrackerOptions.__doc__
     return Annotated[given, Parameter(name="*")]
+
+
+def descriptions(kind: type) -> dict[str, str]:
+    """Return the description of each attribute in the docstring of a class, as one line of plain text."""
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", getdoc(kind) or "", re.MULTILINE)
+    return {name: " ".join(text.replace("``", "").split()) for name, text in entries}
 
 
 if TYPE_CHECKING:

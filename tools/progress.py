@@ -24,7 +24,13 @@ class Progress:
     """
 
     def __init__(
-        self, name: str = "", total: int | None = None, unit: str = "", *, stream: TextIO | None = None
+        self,
+        name: str = "",
+        total: int | None = None,
+        unit: str = "",
+        *,
+        stream: TextIO | None = None,
+        silent: bool = False,
     ) -> None:
         """Show nothing yet.
 
@@ -33,8 +39,10 @@ class Progress:
             total: number of steps, if known; without it, no time left is shown.
             unit: name of the steps in the plural, such as "frames".
             stream: where to show the progress (default: standard error).
+            silent: show nothing.
         """
         self._stream = sys.stderr if stream is None else stream
+        self._is_silent = silent
         self._on_terminal = self._stream.isatty()
         self._every = TERMINAL_EVERY if self._on_terminal else PLAIN_EVERY
         self._name, self._total, self._unit, self._note = name, total, unit, ""
@@ -65,7 +73,7 @@ class Progress:
         if name != self._name or done < self._done:
             self._begin, self._first = self._now, done
         self._name, self._done, self._total, self._note = name, done, total, note
-        if self._now - self._shown >= self._every:
+        if self._now - self._shown >= self._every and not self._is_silent:
             self._shown = self._now
             self._draw()
 

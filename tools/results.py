@@ -31,6 +31,11 @@ class Results:
         """Write to ``file``, else to ``stream``, else nowhere."""
         self.file, self._stream = file, stream
 
+    @property
+    def wanted(self) -> bool:
+        """True if results are written."""
+        return self.file is not None or self._stream is not None
+
     def spare(self, inputs: Iterable[str | Path | None]) -> None:
         """Check that the file is none of ``inputs``, which are known only after the work has begun.
 
@@ -56,31 +61,33 @@ def json_results(
     force: bool,
     inputs: Iterable[str | Path | None] = (),
     others: Mapping[str, Path | None] | None = None,
+    silent: bool = False,
 ) -> Iterator[Results]:
     """Check the output files of a command, and yield the place for its results.
 
     With ``--json -``, the JSON is all that goes to standard output; tables that are printed within the context are left
-    out.
+    out, as with ``silent``.
 
     Args:
         json: value of ``--json``; None: results are not written.
         force: replace files that exist.
         inputs: files that the command reads, which no output may replace.
         others: further output files, by option.
+        silent: leave out all that is printed within the context.
 
     Raises:
         SinkError: a file cannot be written, exists, or is an input or another output.
     """
-    if str(json) == "-":
-        check_places(others or {}, force=force, inputs=inputs)
-        results = Results(None, sys.stdout)
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-            yield results
+    file = None if str(json) == "-" else json
+    if str(file).startswith("-"):  # an option: the value is missing
+        raise SinkError(f"--json {str(file)!r} is not a file; give the name of a file, or - for standard output")
+    check_places({"--json": file, **(others or {})}, force=force, inputs=inputs)
+    results = Results(file, sys.stdout if file is not json else None)
+    if not silent and file is json:
+        yield results
         return
-    if str(json).startswith("-"):  # an option: the value is missing
-        raise SinkError(f"--json {str(json)!r} is not a file; give the name of a file, or - for standard output")
-    check_places({"--json": json, **(others or {})}, force=force, inputs=inputs)
-    yield Results(json)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield results
 
 
 def finite(value: Any) -> Any:

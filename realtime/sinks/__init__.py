@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
 from ...engines.errors import SinkError
 from ...engines.output_paths import check_places
@@ -13,7 +15,7 @@ from ..faces import Face, Frame
 from ..sources.base import SourceInfo
 from .base import Sink
 from .header import AnyHeader, Header, LateHeader
-from .landmarks import CsvSink, JsonLinesSink, ParquetSink
+from .landmarks import STREAM, CsvSink, JsonLinesSink, ParquetSink, StreamSink
 from .video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageSink, VideoSink
 from .window import WindowSink
 
@@ -26,6 +28,7 @@ __all__ = [
     "ParquetSink",
     "Sink",
     "Sinks",
+    "StreamSink",
     "VideoSink",
     "WindowSink",
     "open_sinks",
@@ -66,6 +69,7 @@ def open_sinks(
     *,
     out: str | Path | None = None,
     landmarks: str | Path | None = None,
+    stream: TextIO | None = None,
     show: bool = False,
     info: SourceInfo,
     force: bool = False,
@@ -76,7 +80,8 @@ def open_sinks(
 
     Args:
         out: annotated video (.mp4, .mov, .mkv), or image (.png, .jpg, .jpeg) if the source is one image.
-        landmarks: landmark file (.jsonl, .csv or .parquet).
+        landmarks: landmark file (.jsonl, .csv or .parquet), or ``-`` for JSON Lines on ``stream``.
+        stream: where ``-`` leads (default: standard output).
         show: open a window.
         info: description of the source; its sound is copied to the video.
         force: replace existing files.
@@ -92,7 +97,10 @@ def open_sinks(
     sinks: list[Sink] = []
     if out is not None:
         sinks.append(_pictures(wanted["--out"], info, drawing(parts)))
-    if landmarks is not None:
+    if wanted.get("--landmarks") == STREAM:
+        del wanted["--landmarks"]
+        sinks.append(StreamSink(stream or sys.stdout, header or Header.of(info)))
+    elif landmarks is not None:
         sinks.append(_landmarks(wanted["--landmarks"], header or Header.of(info)))
     check_places(wanted, force=force, inputs=info.files)
     if show:
@@ -101,6 +109,8 @@ def open_sinks(
 
 
 def _pictures(path: Path, info: SourceInfo, draw: Draw) -> Sink:
+    if path == STREAM:
+        raise SinkError(f"--out -: a video needs a file; allowed: {', '.join(VIDEO_SUFFIXES)}")
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoSink(path, info, draw=draw)
     if path.suffix.lower() not in IMAGE_SUFFIXES:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ...engines.errors import MissingExtra, SinkError
 from ..faces import Face, Frame
@@ -21,6 +21,8 @@ from .whole import WholeFile
 
 Row = list[Any]
 
+STREAM = Path("-")
+"""Stands for standard output in place of a file."""
 METADATA_KEY = "nasion"
 """Key of the header in the metadata of a Parquet file."""
 _ROW_GROUP = 1000  # rows of a Parquet row group, held in memory: about 10 MB at 68 landmarks
@@ -52,12 +54,11 @@ class JsonLinesSink(Sink):
         """Write the frame as one line."""
         if self._is_closed:
             raise closed(self._path)
-        line = json.dumps(record(frame, faces), separators=(",", ":"), allow_nan=False) + "\n"
         with writing(self._path):
             if self._file is None:
                 self._file = WholeFile(self._path)
                 self._file.write((self._header().to_json() + "\n").encode())
-            self._file.write(line.encode())
+            self._file.write(_line(frame, faces).encode())
 
     def close(self) -> None:
         """Close the file."""
@@ -65,6 +66,37 @@ class JsonLinesSink(Sink):
         if self._file is not None:
             with writing(self._path):
                 self._file.close()
+
+
+class StreamSink(Sink):
+    """JSON Lines on a stream such as standard output, one line per frame as in a file. The stream stays open."""
+
+    def __init__(self, stream: TextIO, header: AnyHeader | None = None) -> None:
+        """Write to ``stream`` from the first frame on."""
+        self._stream, self._header = stream, header or Header()
+        self._is_begun = self._is_closed = False
+
+    def write(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Write the frame as one line, at once.
+
+        Raises:
+            OSError: the stream cannot be written, for example because its reader is gone.
+        """
+        if self._is_closed:
+            raise closed(STREAM)
+        if not self._is_begun:
+            self._is_begun = True
+            self._stream.write(self._header().to_json() + "\n")
+        self._stream.write(_line(frame, faces))
+        self._stream.flush()
+
+    def close(self) -> None:
+        """End the output; the stream belongs to the caller."""
+        self._is_closed = True
+
+
+def _line(frame: Frame, faces: Sequence[Face]) -> str:
+    return json.dumps(record(frame, faces), separators=(",", ":"), allow_nan=False) + "\n"
 
 
 class _Table(Sink):

@@ -21,6 +21,7 @@ from .base import FrameSource, Images, Source, SourceInfo, TimeRange
 from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_camera
 from .media import open_media
 from .nvdec import check_decode
+from .standard_input import STANDARD_INPUT, StandardInput
 from .stills import IMAGE_SUFFIXES, open_folder, open_image
 from .synthetic import CameraMotion
 
@@ -32,7 +33,10 @@ URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", 
 _PATTERN = "pattern:"
 _LAST_START = 1_000_000_000  # seconds; a valid timestamp even in nanoseconds
 _LONGEST_WAIT = 86_400  # seconds, a day; the system limits how long a wait may be
-_KINDS = "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...) or pattern:"
+_KINDS = (
+    "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...), - for standard input or "
+    "pattern:"
+)
 _SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
 
 
@@ -51,7 +55,7 @@ def open_source(
     Args:
         source: path of a video, an image or a folder of images; number or device of a camera; URL; or ``pattern:``, a
             moving test pattern (``pattern:live`` runs at the frame rate of a camera; ``pattern:?seconds=5&seed=1``
-            sets its length and motion). A string of digits is a camera number.
+            sets its length and motion). A string of digits is a camera number, ``-`` a video from standard input.
         start: time in seconds at which to begin: the first frame has this time or a later one. Not for live sources.
         end: time in seconds before which to stop.
         size: (width, height) in pixels requested from a camera or pattern.
@@ -84,6 +88,8 @@ def open_source(
         _refuse_gpu(text, decode)
         return _pattern(text, time_range, size, fps)
     _refuse(size=size, fps=fps)
+    if isinstance(source, str) and text in STANDARD_INPUT:
+        return StandardInput(time_range, decode)
     if isinstance(source, str) and "://" in text:
         return _url(text, time_range, timeout, decode)
     if not text:

@@ -162,7 +162,8 @@ def test_an_onnx_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "cuda:x", "CPU", ""])
 def test_a_device_that_is_unknown_is_refused(device: str, tmp_path: Path) -> None:
     with pytest.raises(
-        RuntimeUnavailable, match=re.escape(f"device {device!r} is unknown; allowed: auto, cpu, cuda (the same as cuda:0) or cuda:N")
+        RuntimeUnavailable,
+        match=re.escape(f"device {device!r} is unknown; allowed: auto, cpu, cuda (the same as cuda:0) or cuda:N"),
     ):
         open_runtime(tmp_path / "any.onnx", device=device)
 

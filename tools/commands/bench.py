@@ -36,8 +36,8 @@ def bench(
         source: a video file, a folder of images, or pattern:. Live sources are refused. The clip is decoded into memory
             first, at most 1500 frames or 2 GB.
         repeat: number of passes over the clip.
-        frames: take this many frames from the beginning, whatever memory they need.
-        json: also write all results, with machine and versions, to this file; - for standard output.
+        frames: take this many frames from the beginning, whatever memory they need (default: as many as fit).
+        json: also write all results, with machine and versions, to this file; - for standard output (default: none).
         force: replace that file.
         decode: device that decodes the clip and holds its frames, as in nasion track.
     """

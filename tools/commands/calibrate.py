@@ -35,7 +35,7 @@ def calibrate(
         data: folder of the training data of the shipped networks; test parts are not used.
         out: .onnx file to write.
         card: also bring the model card beside --out up to date, for maintainers who ship the network.
-        json: also write the figures, with machine and versions, to this file; - for standard output.
+        json: also write the figures, with machine and versions, to this file; - for standard output (default: none).
         force: replace files that exist.
     """
     from ...engines.select import open_runtime

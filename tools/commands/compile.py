@@ -42,8 +42,9 @@ def compile(
         longest: longest side of an image in pixels, for a network that takes any size (default: twice the network's own
             size; four times for a network that finds landmarks, too).
         workspace: scratch memory on the GPU in MB (default: all of it).
-        out: also write the plan to this .plan file.
-        json: also write figures of the plan, with machine and versions, to this file; - for standard output.
+        out: also write the plan to this .plan file (default: only to the cache).
+        json: also write figures of the plan, with machine and versions, to this file; - for standard output (default:
+            none).
         force: replace files that exist.
         device: the GPU: cuda or cuda:N.
         library: library that builds the plan (default: TensorRT if it is installed, else TensorRT-RTX).

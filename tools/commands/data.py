@@ -39,7 +39,7 @@ def check(
         set_: name of the set (default: all that are recognised); an unknown name lists all known ones.
         out: file for the sheet, .jpg or .png; an image of the set is refused (default: in the current folder, named
             after the set or the folder read). Occluded landmarks are red; bounding boxes of the set are blue.
-        json: also write the counts to this file; - for standard output.
+        json: also write the counts to this file; - for standard output (default: none).
         force: replace files that exist.
         decode: also decode every image and count the landmarks that lie outside it.
     """

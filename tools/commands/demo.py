@@ -16,7 +16,7 @@ def demo(*, out: Path = Path("nasion-demo"), json: Json = None, force: bool = Fa
 
     Args:
         out: folder for clip.mp4, tracked.mp4 and faces.jsonl.
-        json: also write the counts and times to this file; - for standard output.
+        json: also write the counts and times to this file; - for standard output (default: none).
         force: replace these files if they exist.
     """
     from ...realtime.tracking.tracker import Tracker
@@ -32,7 +32,6 @@ def demo(*, out: Path = Path("nasion-demo"), json: Json = None, force: bool = Fa
         check_places(places, force=force, remedy=taken)
         _render(clip)
         run(str(clip), Outputs(tracked, faces, force=force), options, {}, to_json)
-        print(f"\n{tracked} shows the result; {faces} holds the landmarks.")
 
 
 def _render(clip: Path) -> None:

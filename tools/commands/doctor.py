@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Literal
 
-from ...engines.errors import NasionError, extra_remedy, printable
+from ...engines.errors import DeviceError, NasionError, extra_remedy, printable
+from ...engines.gpu.driver import gpus
 from ..dependencies import DEPENDENCIES, EXTRAS, unsupported
 from ..results import Json, json_results
 
@@ -46,7 +47,7 @@ def doctor(*, json: Json = None, force: bool = False) -> None:
     Exits with 1 if something that tracking needs is broken, else with 0.
 
     Args:
-        json: also write the report to this file; - for standard output.
+        json: also write the report to this file; - for standard output (default: none).
         force: replace that file.
     """
     with json_results(json, force=force) as to_json:
@@ -212,6 +213,10 @@ def _gpu() -> Iterator[Finding]:
     except (OSError, subprocess.SubprocessError):
         answer = ""
     brings = "tracking runs on the CPU without one; nasion train would be faster with one"
+    try:
+        gpus()
+    except DeviceError as error:
+        yield Finding("GPU", "CUDA driver", "absent", str(error))
     if answer:
         for line in answer.splitlines():
             yield Finding(

@@ -44,7 +44,8 @@ def evaluate(
         data: folder that holds the sets, each under its own name.
         model: landmark network, by shipped name or file.
         detector: detector, by shipped name or file.
-        json: also write the results, with command, machine, versions and date, to this file; - for standard output.
+        json: also write the results, with command, machine, versions and date, to this file; - for standard output
+            (default: none).
         card: also write the results into the model cards, for maintainers who ship them; with --force.
         force: replace files that exist, and results in the cards.
     """

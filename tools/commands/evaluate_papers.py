@@ -51,12 +51,14 @@ def evaluate_papers(
         model: landmark network: best.pt of nasion train or its folder, a file of nasion export, or the name of a
             shipped network. Give it several times for one network trained with several seeds: mean and standard
             deviation are reported.
-        detector: detector, by shipped name or file; "own" for a network that finds faces itself.
+        detector: detector, by shipped name or file; "own" for a network that finds faces itself (default:
+            none, crops are around the annotated landmarks).
         paper: recipe whose published figures are shown next to ours (default: the networks' own).
         decoding: decoding of a checkpoint's heat maps, for recipes with a choice (default: the recipe's).
         masks: paint a synthetic mask over the lower half of each face, to measure how much a network depends on it.
-        json: also write the results, with command, machine, versions and date, to this file; - for standard output.
-        plot: also draw the cumulative error curves, as .svg or .png.
+        json: also write the results, with command, machine, versions and date, to this file; - for standard output
+            (default: none).
+        plot: also draw the cumulative error curves, as .svg or .png (default: none).
         force: replace files that exist.
         device: for checkpoints: auto (a GPU if there is one), cpu or cuda:N.
     """

@@ -40,7 +40,8 @@ def export(
     Args:
         network: best.pt or latest.pt of a run of nasion train; or the name of a recipe, for its untrained network.
         out: file to write; its suffix selects the format.
-        json: also write the differences, with machine and versions, to this file; - for standard output.
+        json: also write the differences, with machine and versions, to this file; - for standard output (default:
+            none).
         force: replace files that exist.
         fp16: weights and activations in fp16; inputs, outputs, coordinates and sums stay fp32.
         store: number format of the weights in an .onnx file that computes in fp32; fp16 halves the file.
@@ -50,7 +51,7 @@ def export(
         set_: for a recipe: data set whose landmarks it finds.
         size: for a recipe: side of the crop in pixels (default: the recipe's).
         width: for a recipe: number of channels relative to the paper (default: the recipe's).
-        data: folder of data sets; compare on faces of the network's own set instead of the shipped photograph.
+        data: folder of data sets; compare on faces of the network's own set (default: on the shipped photograph).
     """
     from ...trainers.export.files import check_card, compare, example, photographs, source, write_card, write_model
     from ...trainers.systems.heat_maps import read_by

@@ -25,7 +25,7 @@ def models(*, json: Json = None, force: bool = False) -> None:
     file name without suffix is the name of the network.
 
     Args:
-        json: also write the list, with the whole model cards, to this file; - for standard output.
+        json: also write the list, with the whole model cards, to this file; - for standard output (default: none).
         force: replace that file.
     """
     with json_results(json, force=force) as to_json:

@@ -36,7 +36,7 @@ def networks(names: list[str] | None = None, *, json: Json = None, force: bool =
 
     Args:
         names: names of networks (default: all); an unknown name lists all known ones.
-        json: also write everything to this file; - for standard output.
+        json: also write everything to this file; - for standard output (default: none).
         force: replace that file.
     """
     from ...trainers.evaluation.presets import PRESETS, count

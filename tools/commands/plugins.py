@@ -78,7 +78,8 @@ def bench(*, json: Json = None, force: bool = False) -> None:
     """Time the CUDA kernels on a GPU, and compare with the limits of memory, caches and arithmetic units.
 
     Args:
-        json: also write all results, with GPU, machine and versions, to this file; - for standard output.
+        json: also write all results, with GPU, machine and versions, to this file; - for standard output (default:
+            none).
         force: replace that file.
     """
     from ..kernels.bench import run

@@ -32,7 +32,7 @@ def rtx(
         models: .onnx files, or names of shipped models (default: all shipped).
         fp16: also build each fp32 file in fp16.
         python: interpreter of an environment with TensorRT-RTX (default: this one).
-        json: also write all results, with machine and versions, to this file; - for standard output.
+        json: also write all results, with machine and versions, to this file; - for standard output (default: none).
         force: replace that file.
     """
     from ...engines.zoo import model_path

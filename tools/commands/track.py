@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
 from ... import __version__
-from ...engines.errors import NasionError, printable
+from ...engines.errors import NasionError, SinkError, printable
 from ...engines.signals import Held
 from ...realtime.tracking.options import TrackerOptions
 from ..machine import provenance
@@ -27,26 +28,46 @@ if TYPE_CHECKING:
     from ..report import Summary
 
 
+_UNSAVED = (
+    "Nothing is saved: add --out tracked.mp4 for a video with the faces drawn in, --landmarks faces.jsonl for the "
+    "landmarks, or --show for a window"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Outputs of a run; the fields are arguments of ``open_sinks``."""
 
     out: Path | None = None
     landmarks: Path | None = None
+    stream: TextIO | None = None
     show: bool = False
     force: bool = False
     parts: tuple[str, ...] = PARTS
+
+    @property
+    def to_stream(self) -> bool:
+        """True if the landmarks go to standard output."""
+        return str(self.landmarks) == "-"
+
+    def saved(self) -> Iterator[str]:
+        """Yield a line for each file of the run, for users."""
+        if self.out is not None:
+            yield f"{self.out} shows the result"
+        if self.landmarks is not None and not self.to_stream:
+            yield f"{self.landmarks} holds the landmarks"
 
 
 def track(
     source: str,
     /,
     *,
-    out: Path | None = None,
-    landmarks: Path | None = None,
+    out: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    landmarks: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     json: Json = None,
     show: bool = False,
     force: bool = False,
+    quiet: bool = False,
     draw: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1, show_default=",".join)] = Parts(PARTS),  # noqa: B008
     start: Annotated[Time | None, Parameter(converter=read_time)] = None,
     end: Annotated[Time | None, Parameter(converter=read_time)] = None,
@@ -61,18 +82,23 @@ def track(
     Ctrl-C, or another signal that ends a process, stops the run early and leaves every file readable.
 
     Args:
-        source: a video file, an image, a folder of images, the number of a camera, a URL, or pattern: (a synthetic
-            video that needs no file).
-        out: annotated video (.mp4, .mov, .mkv) with the sound of the source, or an image if SOURCE is an image.
-        landmarks: file for the landmarks of every frame: .jsonl, .csv or .parquet.
-        json: also write the counts and times, with networks, machine and versions, to this file; - for standard output.
+        source: a video file, an image, a folder of images, the number of a camera, a URL, - for a video from standard
+            input, or pattern: (a synthetic video that needs no file).
+        out: annotated video (.mp4, .mov, .mkv) with the sound of the source, or an image if SOURCE is an image
+            (default: none).
+        landmarks: file for the landmarks of every frame: .jsonl, .csv or .parquet; - for JSON Lines on standard output
+            and nothing else there (default: none).
+        json: also write the counts and times, with networks, machine and versions, to this file; - for standard output
+            (default: none).
         show: show the result in a window; q closes it.
         force: replace files that exist.
+        quiet: print warnings and errors only.
         draw: parts of each face to draw: box, label, landmarks and lines, separated by commas, or none.
-        start: begin at this time, in seconds or [HH:]MM:SS.
-        end: stop at this time, in seconds or [HH:]MM:SS.
-        size: request this image size from a camera or pattern, for example 1280x720.
-        fps: request this frame rate from a camera or pattern.
+        start: begin at this time, in seconds or [HH:]MM:SS (default: the beginning).
+        end: stop at this time, in seconds or [HH:]MM:SS (default: the end).
+        size: request this image size from a camera or pattern, for example 1280x720 (default: that of the camera;
+            640x360 for a pattern).
+        fps: request this frame rate from a camera or pattern (default: that of the camera; 30 for a pattern).
         timeout: seconds to wait for a camera or URL.
         decode: device that decodes a video: cpu; cuda or cuda:N for an NVIDIA GPU, where the decoded images stay; auto
             for the GPU if TensorRT runs the networks there.
@@ -80,10 +106,13 @@ def track(
     options = TrackerOptions(**tracking)
     decode = options.where_to_decode(decode)
     reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout, "decode": decode}
-    outputs = Outputs(out, landmarks, show, force, draw)
-    others = {"--out": out, "--landmarks": landmarks}
-    with json_results(json, force=force, inputs=[source], others=others) as to_json:
-        run(source, outputs, options, reading, to_json)
+    outputs = Outputs(out, landmarks, sys.stdout, show, force, draw)
+    if outputs.to_stream and str(json) == "-":
+        raise SinkError("--landmarks and --json are both -; give one of them the name of a file")
+    others = {"--out": out, "--landmarks": None if outputs.to_stream else landmarks}
+    silent = quiet or outputs.to_stream
+    with json_results(json, force=force, inputs=[source], others=others, silent=silent) as to_json:
+        run(source, outputs, options, reading, to_json, quiet=quiet)
 
 
 def run(
@@ -92,6 +121,8 @@ def run(
     options: TrackerOptions,
     reading: Mapping[str, Any],
     to_json: Results,
+    *,
+    quiet: bool = False,
 ) -> None:
     """Track ``source`` into ``outputs``, print the tables and write the report; then raise an error or a signal.
 
@@ -112,20 +143,25 @@ def run(
         # Check the outputs before loading networks, which may take minutes.
         header = LateHeader(opened.info)
         to_json.spare(opened.info.files)
-        sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **asdict(outputs)))
+        chosen = {field.name: getattr(outputs, field.name) for field in fields(outputs)}
+        sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **chosen))
         tracker = stack.enter_context(Tracker(options))
         header.value = _header(opened.info, tracker)
         for told in _running(tracker):
             print(printable(told), flush=True)
+        if not (outputs.out or outputs.landmarks or outputs.show or to_json.wanted):
+            print(_UNSAVED, flush=True)
         report = provenance() | {"source": opened.info.name, "networks": _networks(tracker)}
         pipeline = stack.enter_context(Pipeline(opened, tracker))
         with Held() as signals:  # from the first write to the end of the last
-            trouble = _follow(pipeline, sinks, summary, signals)
+            trouble = _follow(pipeline, sinks, summary, signals, quiet=quiet)
             late = _close(stack)
             stopped = signals.take()  # in any case: what the caller gets is raised below
             trouble = late or trouble or stopped
     try:
         summary.print()
+        if summary.frames and (saved := [printable(line) for line in outputs.saved()]):
+            print("", *saved, sep="\n")
         to_json.write(report | summary.figures())
     finally:
         if trouble is not None:
@@ -149,11 +185,12 @@ def _header(info: SourceInfo, tracker: Tracker) -> Header:
 
 
 def _running(tracker: Tracker) -> list[str]:
-    """Return the runtime and device of the networks, with the reason: one line for all networks that share them."""
+    """Return where the networks run and why: one line for all networks that share both."""
     alike: dict[str, list[str]] = {}
     for network in tracker.runtimes.values():
-        alike.setdefault(f"{network.provider} on {network.device}: {network.reason}", []).append(network.spec.name)
-    return [f"{', '.join(names)}: {where}" for where, names in alike.items()]
+        place = "the CPU" if network.device == "cpu" else f"{network.device} with {network.provider}"
+        alike.setdefault(f"on {place}; {network.reason}", []).append(network.spec.name)
+    return [f"{'Running' if len(alike) == 1 else ', '.join(names)} {where}" for where, names in alike.items()]
 
 
 def _networks(tracker: Tracker) -> dict[str, dict[str, str]]:
@@ -164,13 +201,13 @@ def _networks(tracker: Tracker) -> dict[str, dict[str, str]]:
     }
 
 
-def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held) -> BaseException | None:
+def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held, *, quiet: bool) -> BaseException | None:
     """Track to the end, or return the error or signal that ended the run: the results so far are still printed."""
     from ..progress import Progress
 
     begin = monotonic()
     try:
-        with Progress(pipeline.info.name, pipeline.info.frames, "frames") as progress:
+        with Progress(pipeline.info.name, pipeline.info.frames, "frames", silent=quiet) as progress:
             while not sinks.stopped:
                 with signals.let():
                     tracked = next(pipeline, None)

@@ -63,14 +63,15 @@ def train(
         data: folder that holds the data sets, each under its own name: 300w, wflw, wider ...
         out: folder of the run (default runs/RECIPE); receives record.jsonl, latest.pt, best.pt and curve.svg.
         minutes: budget of training time; the learning rate follows it if it ends before the steps do. A recipe may
-            have a faster schedule for it.
+            have a faster schedule for it (default: no limit).
         clock: clock of --minutes: wall, or cpu, the CPU time of the process over all its threads, which does not
             depend on other load of the machine.
         steps: optimiser steps of the whole run (default: the recipe's; where a paper counts epochs, that many epochs
             of the set as published).
         batch: batch size over all processes (default: the recipe's).
         seed: seed of initial weights and samples.
-        seeds: train this many times, with seeds 0, 1, ..., each in its own folder; prints mean and deviation.
+        seeds: train this many times, with seeds 0, 1, ..., each in its own folder; prints mean and deviation
+            (default: once, with --seed).
         threads: threads of torch (default: all cores).
         workers: processes that prepare samples (default: none).
         device: auto (a GPU if there is one), cpu or cuda:N.
@@ -79,11 +80,13 @@ def train(
         size: side of the crop in pixels (default: the recipe's).
         width: number of channels relative to the paper (default: the recipe's).
         start: checkpoint of the previous stage, for recipes that have one; for the shipped networks, the initial
-            weights.
-        teacher: checkpoint of the teacher network, for recipes with distillation.
+            weights (default: none).
+        teacher: checkpoint of the teacher network, for recipes with distillation (default: none).
         backbone_weights: public weights of the backbone (default: from scratch).
-        budget: cost that pruning keeps, in million multiply-accumulates.
-        json: also write the figures of the best checkpoint of each run to this file; - for standard output.
+        budget: cost that pruning keeps, in million multiply-accumulates (default: prune at the paper's
+            threshold).
+        json: also write the figures of the best checkpoint of each run to this file; - for standard output (default:
+            none).
         force: replace that file, and best.pt and curves in OUT if they belong to no run that could be resumed.
     """
     import cv2

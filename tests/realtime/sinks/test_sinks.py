@@ -267,7 +267,7 @@ def test_two_outputs_are_never_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_bad_second_output_leaves_no_trace_of_the_first(tmp_path: Path) -> None:
-    for landmarks in ("faces.txt", "missing/faces.csv"):
+    for landmarks in ("faces.txt", f"{__file__}/faces.csv"):
         with pytest.raises(SinkError):
             open_sinks(out=tmp_path / "out.mp4", landmarks=tmp_path / landmarks, info=INFO)
     assert list(tmp_path.iterdir()) == []

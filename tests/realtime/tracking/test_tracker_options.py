@@ -59,7 +59,7 @@ def test_overrides_change_the_options_given():
         ({"max_faces": 0}, "max_faces=0 is not allowed; give a whole number from 1"),
         ({"smooth": "lots"}, "smooth='lots' is not allowed; choose from none, light, strong"),
         ({"runtime": "cuda"}, "runtime='cuda' is not allowed; choose from auto, onnx, torch"),
-        ({"device": "gpu"}, "device 'gpu' is unknown; allowed: auto, cpu, cuda (the same as cuda:0) or cuda:N"),
+        ({"device": "gpu"}, r"device 'gpu' is unknown; allowed: auto, cpu, cuda \(the same as cuda:0\) or cuda:N"),
         ({"device": 0}, "device 0 is unknown"),
         ({"device": None}, "device None is unknown"),
         ({"runtime": np.zeros(2)}, r"runtime=array\(\[0\., 0\.\]\) is not allowed; choose from auto"),
@@ -96,6 +96,10 @@ def test_the_old_name_of_an_option_is_refused_with_the_new_one():
             NasionError, match=r"'detect_every' \(frames\) is detect_interval \(seconds\) since nasion 0\.2"
         ):
             refused()
+
+
+def test_cuda_is_the_first_gpu():
+    assert TrackerOptions(device="cuda") == TrackerOptions(device="cuda:0")
 
 
 def test_numbers_of_numpy_are_taken_and_kept_as_those_of_python():
