@@ -38,7 +38,7 @@ def landmarks() -> str:
     measured = read(ZOO / "landmarks-68.json")["measured"]
 
     def row(name: str, figures: dict[str, Any]) -> list[str]:
-        keys = ("faces", "found_percent", "nme_percent", "failure_percent", "auc_10")
+        keys = ("faces", "found_percent", "nme_percent", "failure_percent", "auc_10_percent")
         values = [f"{figures[key]:.4g}" if key != "nme_percent" else f"{figures[key]:.2f}" for key in keys]
         return [name, *values]
 
@@ -57,7 +57,7 @@ def landmarks() -> str:
             )
         ),
     ]
-    return table(["set", "faces", "found %", "NME %", "failures at 10 % (misses count), %", "AUC 10"], rows) + where(
+    return table(["set", "faces", "found %", "NME %", "failures at 10 % (misses count), %", "AUC 10 %"], rows) + where(
         measured
     )
 

@@ -26,7 +26,7 @@ CASES = {
     "data check": ("data check data --set 300w --force", "sets", "landmarks"),
     "train": ("train sd-hrnet-slim --data data --start supernet --steps 1 --batch 2", "runs", "1 steps"),
     "calibrate": ("calibrate landmarks-68 --data data --out x.onnx --force", "figures", "AUC of score"),
-    "export": ("export run/best.pt --out x.onnx --force", "differences", "worst difference from torch"),
+    "export": ("export run --out x.onnx --force", "differences", "worst difference from torch"),
     "compile": ("compile points.onnx", "plan", "run it with"),
     "rtx": ("rtx points.onnx", "results", "tiny"),
     "plugins bench": ("plugins bench", "results", "a table"),

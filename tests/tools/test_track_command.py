@@ -1,7 +1,9 @@
 """``nasion track``: times and sizes, its outputs, its table, and what is left when something breaks."""
 
 import json
+import os
 import re
+import subprocess
 
 import pytest
 
@@ -12,7 +14,7 @@ from nasion.realtime.sources import SourceInfo
 from nasion.tools.main import main as nasion
 from nasion.tools.options import parse_size, parse_time
 
-from ..support.commands import fake_tracker
+from ..support.commands import fake_tracker, run
 
 __all__ = ["fake_tracker"]  # a fixture
 
@@ -49,7 +51,18 @@ def test_it_says_what_runs_the_networks_and_why(capsys):
         nasion(["track", "pattern:?seconds=0.2", "--device", "cpu"])
     assert end.value.code == 0
     told = capsys.readouterr().out
-    assert re.search(r"^face-detector, landmarks-68: CPUExecutionProvider on cpu: .+", told, re.MULTILINE), told
+    assert told.startswith("Running on the CPU; the CPU was asked for\n")
+
+
+def test_without_a_gpu_one_calm_line_says_so(capsys, monkeypatch):
+    monkeypatch.setattr("nasion.engines.gpu.driver.LIBRARY", "libnothing.so.1")
+    with pytest.raises(SystemExit) as end:
+        nasion(["track", "pattern:?seconds=0.2"])
+    assert end.value.code == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Running on the CPU; no NVIDIA GPU found\nNothing is saved: add --out tracked.mp4")
+    assert "libnothing" not in printed.out + printed.err
+    assert printed.err == ""
 
 
 def test_tracking_writes_its_outputs_and_prints_a_table(fake_tracker, tmp_path, capsys):
@@ -83,12 +96,53 @@ def test_tracking_writes_its_outputs_and_prints_a_table(fake_tracker, tmp_path, 
         assert re.search(text, re.sub(" +\n", "\n", printed))
     for stage in ("decode", "write"):
         assert re.search(rf"^{stage}( +\d+\.\d\d){{6}}", printed, re.MULTILINE)
+    assert printed.endswith(f"\n{out} shows the result\n{landmarks} holds the landmarks\n")
+    assert "Nothing is saved" not in printed
 
 
-def test_without_an_output_the_table_is_still_printed(fake_tracker, capsys):
+def test_without_an_output_it_says_how_to_save_and_prints_the_table(fake_tracker, capsys):
     with pytest.raises(SystemExit):
         nasion(["track", "pattern:?seconds=0.2", "--size", "64x48"])
-    assert re.search(r"frames +6", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert re.search(r"frames +6", printed)
+    assert printed.count("Nothing is saved: add --out tracked.mp4 ") == 1
+
+
+@pytest.mark.parametrize("outputs", [[], ["--landmarks", "faces.jsonl"], ["--json", "run.json"]])
+def test_quiet_prints_nothing_and_writes_all_the_same(outputs, fake_tracker, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nasion.tools.progress.PLAIN_EVERY", 0.0)
+    with pytest.raises(SystemExit) as end:
+        nasion(["track", "pattern:?seconds=0.2", "--size", "64x48", "--quiet", *outputs])
+    assert end.value.code == 0
+    assert capsys.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == outputs[1:]
+
+
+def test_landmarks_go_to_standard_output_and_nothing_else_does(fake_tracker, tmp_path, capsys):
+    figures = tmp_path / "run.json"
+    with pytest.raises(SystemExit) as end:
+        nasion(["track", "pattern:?seconds=0.2", "--size", "64x48", "--landmarks", "-", "--json", str(figures)])
+    assert end.value.code == 0
+    header, *rows = map(json.loads, capsys.readouterr().out.splitlines())
+    assert header["landmarks"] == 68
+    assert [row["frame"] for row in rows] == list(range(6))
+    assert json.loads(figures.read_text())["frames"] == 6
+
+
+def test_standard_output_takes_one_thing_and_no_video(fake_tracker):
+    with pytest.raises(SystemExit, match="--landmarks and --json are both -; give one of them the name of a file"):
+        nasion(["track", "pattern:", "--landmarks", "-", "--json", "-"])
+    with pytest.raises(SystemExit, match="--out -: a video needs a file"):
+        nasion(["track", "pattern:", "--out", "-"])
+
+
+def test_a_reader_that_has_gone_ends_the_run_in_silence():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run("track", "pattern:", "--landmarks", "-", capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_nothing_is_overwritten_without_force(fake_tracker, tmp_path):

@@ -38,7 +38,8 @@ def export(
     """Write a network as .onnx or .pt2, compare it with torch and print the worst difference.
 
     Args:
-        network: best.pt or latest.pt of a run of nasion train; or the name of a recipe, for its untrained network.
+        network: folder of a run of nasion train, for its best.pt; a checkpoint, best.pt or latest.pt; or the name of a
+            recipe, for its untrained network.
         out: file to write; its suffix selects the format.
         json: also write the differences, with machine and versions, to this file; - for standard output (default:
             none).
@@ -57,7 +58,7 @@ def export(
     from ...trainers.systems.heat_maps import read_by
     from ...trainers.training.recipes import Options
 
-    check_places({"--out": out}, force=force, suffixes=(".onnx", ".pt2"), inputs=[network])
+    check_places({"--out": out}, force=force, suffixes=(".onnx", ".pt2"), inputs=[network, Path(network) / "best.pt"])
     others = {"--out": out, "--card": out.with_suffix(".json") if card else None}
     with json_results(json, force=force, inputs=[network], others=others) as to_json:
         _hush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -278,7 +279,22 @@ class _Above(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._progress.print(record.getMessage())
+        self._progress.print(for_people(record.getMessage()))
+
+
+def for_people(line: str) -> str:
+    """Return a report of ``record.jsonl`` as text, for example ``validate, step 1,200: nme 0.0345``.
+
+    Any other message is returned unchanged.
+    """
+    try:
+        report = json_module.loads(line)
+    except ValueError:
+        return line
+    values = {name: value for name, value in report.items() if isinstance(value, int | float)}
+    values.pop("at", None)
+    step = f", step {values.pop('step'):,}" if "step" in values else ""
+    return f"{report['kind']}{step}: {', '.join(f'{name} {value:.4g}' for name, value in values.items())}".rstrip(": ")
 
 
 @contextmanager

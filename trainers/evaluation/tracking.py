@@ -165,7 +165,7 @@ def score(errors: FloatArray) -> dict[str, float]:
         "found_percent": _percent(float((~missed).mean())),
         "nme_percent": _percent(float(each[~missed].mean())) if not missed.all() else float("nan"),
         "failure_percent": _percent(failure_rate(each)),
-        "auc_10": round(area_under_curve(each), 4),
+        "auc_10_percent": _percent(area_under_curve(each)),
     }
 
 

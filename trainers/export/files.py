@@ -21,7 +21,7 @@ from ...realtime.schemes import scheme_of_spec
 from ..networks.operators import as_nodes
 from ..systems import load_trained, recipe_named
 from ..systems.rdfn import head_of
-from ..training.recipes import Options, Trained
+from ..training.recipes import Options, Trained, checkpoint_named
 from .fp16 import HalfPrecision, store_weights_as_fp16, sums_in_full
 from .probes import compare, example, photographs, worst_difference
 
@@ -56,7 +56,7 @@ def source(name: str, options: Options, *, head: bool = False) -> Trained:
     """Load the network to export: that of a checkpoint, or the untrained network of a recipe.
 
     Args:
-        name: path of a checkpoint, or name of a recipe.
+        name: path of a checkpoint or of its folder, or name of a recipe.
         options: options of the recipe; must be the defaults for a checkpoint, which stores its own.
         head: export only the landmark head of a network that takes whole images.
 
@@ -64,10 +64,11 @@ def source(name: str, options: Options, *, head: bool = False) -> Trained:
         NasionError: there is no file or recipe of that name, the network has no landmark head, or options were given
             for a checkpoint.
     """
-    if Path(name).suffix == ".pt" or Path(name).is_file():
+    path = checkpoint_named(name)
+    if Path(name).suffix == ".pt" or path.is_file():
         if options != Options():
-            raise NasionError(f"{name}: a checkpoint stores its own set, size and width; leave these options out")
-        trained = load_trained(Path(name))
+            raise NasionError(f"{path}: a checkpoint stores its own set, size and width; leave these options out")
+        trained = load_trained(path)
     else:
         recipe = recipe_named(name)
         torch.manual_seed(options.seed)

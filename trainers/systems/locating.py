@@ -24,6 +24,7 @@ from ..data import LandmarkSet
 from ..data.masks import face_pictures
 from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, Watch, locate, unwatched, watched
 from ..learner import device_of
+from ..training.recipes import checkpoint_named
 from .heat_maps import Decoding, read_by
 
 BATCH = 16  # crops per batch
@@ -71,8 +72,7 @@ def opened(name: str, *, device: torch.device | str = "cpu", decoding: Decoding 
             which has its decoding inside.
         NasionError: the decoding of the network cannot be chosen.
     """
-    path = Path(name)
-    path = path / "best.pt" if path.is_dir() else path
+    path = checkpoint_named(name)
     if decoding and path.suffix != ".pt":
         raise ModelError(
             f"model {name!r} has its decoding inside; give best.pt, or export it with --decoding {decoding}"

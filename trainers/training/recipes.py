@@ -254,6 +254,12 @@ def _recipe_of(path: Path, name: object) -> Recipe:
     return recipe_named(name)
 
 
+def checkpoint_named(name: str) -> Path:
+    """Return the path of a checkpoint that the user named: for the folder of a run, its ``best.pt``."""
+    path = Path(name)
+    return path / "best.pt" if path.is_dir() else path
+
+
 def load_trained(path: Path) -> Trained:
     """Read ``best.pt`` or ``latest.pt`` of a run.
 

@@ -238,7 +238,8 @@ def test_on_a_terminal_a_bar_shows_the_losses_and_reports_of_training_stay_in_th
         learner = Pointer()
         watch(State(learner, learner, {}, {}, step=1234), 0.5, {"square": 3.0})
     shown = stream.getvalue()
-    assert '"nme": 0.25' in shown
+    assert "validate, step 1: nme 0.25" in shown
+    assert "{" not in shown
     assert '"kind": "train"' not in shown
     assert "1,234" in shown
     assert "square 3" in shown
