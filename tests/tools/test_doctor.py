@@ -124,14 +124,17 @@ def test_a_gpu_is_named_where_there_is_one_and_missed_by_nobody(monkeypatch):
         return subprocess.CompletedProcess([], 0, "NVIDIA L4, 550.1, 23034 MiB\n", "")
 
     monkeypatch.setattr(subprocess, "run", smi)
-    (found,) = module._gpu()
+    *_, found = module._gpu()
     assert (found.state, found.found) == ("ok", "NVIDIA L4, 550.1, 23034 MiB")
 
     def no_smi(*_, **__):
         raise FileNotFoundError("nvidia-smi")
 
     monkeypatch.setattr(subprocess, "run", no_smi)
-    (found,) = module._gpu()
+    monkeypatch.setattr("nasion.engines.gpu.driver.LIBRARY", "libnothing.so.1")
+    driver, found = module._gpu()
+    assert (driver.name, driver.state) == ("CUDA driver", "absent")
+    assert driver.found.startswith("no NVIDIA driver: libnothing.so.1")
     assert found.state == "absent"
     assert "CPU" in found.remedy
 
