@@ -47,7 +47,7 @@ class _Kind:
 
 _KINDS = {
     "onnx": _Kind(".onnx_runtime", "OnnxRuntime", (".onnx",)),
-    "torch": _Kind(".torch_runtime", "TorchRuntime", (".pt2",)),
+    "torch": _Kind(".torch.runtime", "TorchRuntime", (".pt2",)),
     "tensorrt": _Kind(".tensorrt.runtime", "TensorRtRuntime", (".onnx", ".plan")),
 }
 # runtimes to try on a GPU, best first, with their display names

@@ -17,7 +17,7 @@ from ..engines.zoo import VARIABLE
 from .faces import Face, Frame, Landmarks
 from .images.inputs import Channels, ImageInMemory, bgr_of, check_channels
 from .images.pixels import pixels_of
-from .numeric import finite
+from .values.numeric import finite
 from .sources.stills import read_image
 from .tracking.detector import Detections, Detector
 from .tracking.options import ImageKeywords, TrackerKeywords, TrackerOptions

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..engines.errors import NasionError
-from .arrays import FloatArray, Image
 from .geometry import Region, from_crops, region_of_points, roll, warp
 from .images.inputs import Channels, ImageInMemory, bgr_of, in_order_of
-from .numeric import finite, is_whole
 from .schemes import AFLW_19, AFLW_21, COFW_29, IBUG_68, JD_106, SCHEMES, USUAL, WFLW_98, LandmarkScheme, scheme_of
-from .times import seconds_of
+from .values.arrays import FloatArray, Image
+from .values.numeric import finite, is_whole
+from .values.times import seconds_of
 
 if TYPE_CHECKING:
     from .images.pixels import Pixels

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.spec import Spec
-from .arrays import FloatArray, Image
 from .schemes import LandmarkScheme
+from .values.arrays import FloatArray, Image
 
 
 @dataclass(frozen=True, slots=True)

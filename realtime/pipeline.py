@@ -13,10 +13,10 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
-from .channels import Channel
 from .faces import Face, Frame
 from .sources import Source, SourceInfo, open_source
-from .timing import Timings
+from .threads.channels import Channel
+from .threads.timing import Timings
 from .tracking.options import RENAMED, TrackerKeywords
 from .tracking.tracker import Tracker, TrackerOptions
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .support.fake_cuda import FakeCuda
-from .support.fake_cuda import build as build_fake_cuda
+from .support.fakes.cuda import FakeCuda
+from .support.fakes.cuda import build as build_fake_cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -89,7 +89,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from nasion.trainers.export.files import write_model
     from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, LandmarkExport
     from nasion.trainers.networks.face_detector import DetectorConfig, DetectorExport, FaceDetector
-    from nasion.trainers.systems.shipped import DETECTOR_SPEC, landmark_spec
+    from nasion.trainers.systems.shipped.recipes import DETECTOR_SPEC, landmark_spec
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
@@ -108,7 +108,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def fake_cuda_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The driver library of a machine whose GPUs are not there (fake_cuda.py)."""
+    """The driver library of a machine whose GPUs are not there (fakes/cuda.py)."""
     return build_fake_cuda(tmp_path_factory.mktemp("cuda"))
 
 

@@ -148,7 +148,7 @@ def test_every_command_in_the_readme_is_one_of_ours() -> None:
 def test_every_figure_in_the_docs_is_the_one_that_was_measured() -> None:
     pytest.importorskip("torch")
     result = subprocess.run(
-        [sys.executable, "docs/figures.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "docs/scripts/figures.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
 
@@ -169,6 +169,22 @@ def test_a_study_leaves_its_report_and_the_sha256_of_its_checkpoint() -> None:
 
 def test_the_tree_in_the_design_page_is_that_of_the_folders() -> None:
     result = subprocess.run(
-        [sys.executable, "docs/tree.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "docs/scripts/tree.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+CROWDED = {"engines/zoo", "tools/commands", "docs/bench", "docs/bench/studies", "checkpoints"}
+"""Folders of one file for each network, command, measurement or run; all others have rooms of at most ``MOST`` entries."""
+MOST = 14
+
+
+def test_no_folder_has_more_than_about_a_dozen_entries() -> None:
+    tops = [ROOT / name for name in ("engines", "realtime", "trainers", "tools", "tests", "docs")]
+    folders = [path for top in tops for path in (top, *top.rglob("*")) if path.is_dir() and path.name != "__pycache__"]
+    entries = {
+        path.relative_to(ROOT).as_posix(): [each for each in path.iterdir() if each.name[:2] not in ("__", ".")]
+        for path in folders
+    }
+    crowded = {name: len(found) for name, found in entries.items() if len(found) > MOST and name not in CROWDED}
+    assert not crowded, "give these folders rooms"

@@ -9,7 +9,7 @@ from signal import SIGINT
 from .. import __version__
 from ..engines.errors import NasionError, printable
 from ..engines.signals import Held, Stopped, ignore
-from .streams import Streams, tell
+from .terminal.streams import Streams, tell
 
 TYPE_CHECKING = False  # as type checkers know it; until main() is called, nobody catches a signal
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signals = Held()
     try:
         with signals, signals.let(), Streams():
-            from .plain_logging import make_plain
+            from .terminal.plain_logging import make_plain
 
             make_plain()
             words = sys.argv[1:] if arguments is None else arguments

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ..engines.closing import Closing
 from ..engines.errors import NasionError, SourceError
 from ..engines.runtime import most_on_gpu
-from ..realtime.timing import StageTime, Timings
-from .progress import Progress
+from ..realtime.threads.timing import StageTime, Timings
+from .terminal.progress import Progress
 
 if TYPE_CHECKING:
     from ..engines.gpu.graphs import Fill, Shape

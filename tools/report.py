@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ..realtime.faces import Face
-    from ..realtime.timing import StageTime
+    from ..realtime.threads.timing import StageTime
 
 
 class Summary:

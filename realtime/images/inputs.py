@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import NasionError, foreign
-from ..arrays import Image
+from ..values.arrays import Image
 
 Channels = Literal["bgr", "rgb"]
 """Order of the colours in an image; with ``rgb`` also RGBA."""

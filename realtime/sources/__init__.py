@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from ...engines.errors import SourceError
 from ...engines.output_paths import is_folder, reaching
-from ..numeric import finite, is_whole
+from ..values.numeric import finite, is_whole
 from .background import BackgroundSource
 from .base import FrameSource, Images, Source, SourceInfo, TimeRange
 from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_camera

@@ -10,8 +10,8 @@ from typing import Self
 
 from ...engines.closing import Closing
 from ...engines.errors import SourceError
-from ..channels import Channel
 from ..faces import Frame
+from ..threads.channels import Channel
 from .base import Source, SourceInfo
 
 

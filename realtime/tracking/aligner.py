@@ -10,11 +10,11 @@ import numpy as np
 from ...engines.errors import ModelError
 from ...engines.runtime import Runtime
 from ...engines.spec import joined
-from ..arrays import FARTHEST, possible, probability, within
 from ..faces import FloatArray, Image
 from ..geometry import Region, places_of, to_frame
 from ..images.pixels import Pixels, pixels_of
 from ..schemes import scheme_of_spec
+from ..values.arrays import FARTHEST, possible, probability, within
 from .appearance import appearance_of
 from .feeding import Crops, run_crops, split
 from .score import calibrated

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 CELLS = 8  # cells of a crop along each axis
 

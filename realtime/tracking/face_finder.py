@@ -18,9 +18,9 @@ from ...engines.closing import Closing
 from ...engines.errors import ModelError
 from ...engines.runtime import GpuRuntime, Runtime, most_on_gpu
 from ...engines.spec import Outputs
-from ..arrays import possible, probability
 from ..faces import FloatArray
 from ..geometry import Region, iou
+from ..values.arrays import possible, probability
 
 if TYPE_CHECKING:
     from ...engines.gpu.graphs import Fill, Shape

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...engines.runtime import GpuRuntime, Runtime, takes_images_on
 from ...engines.spec import Outputs, joined
-from ..arrays import FloatArray
 from ..geometry import Region
 from ..images.pixels import DevicePixels, Pixels, Writer, host_pixels
+from ..values.arrays import FloatArray
 
 if TYPE_CHECKING:
     from ...engines.gpu.device import Memory, Stream

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict, Unpack, get_args
 
 from ...engines.errors import NasionError
 from ...engines.runtime import RuntimeName, device_name
-from ..numeric import finite, is_whole
+from ..values.numeric import finite, is_whole
 
 Strength = Literal["none", "light", "strong"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 Weights = tuple[float, float, float]
 _SMALLEST = np.float32(1e-6)

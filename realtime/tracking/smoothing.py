@@ -11,7 +11,7 @@ import numpy as np
 from ...engines.errors import NasionError
 from ..faces import Face, FloatArray, Landmarks
 from ..geometry import box_of
-from ..times import SHORTEST, time_passed
+from ..values.times import SHORTEST, time_passed
 from .options import Strength
 
 FORGET = 0.5  # seconds without a face after which its filter restarts, because the old position is stale

@@ -12,7 +12,7 @@ from ..faces import Face, Frame
 from ..geometry import Region
 from ..images.pixels import Pixels, pixels_of
 from ..schemes import SCHEMES
-from ..times import time_passed
+from ..values.times import time_passed
 from .aligner import Alignments
 from .detector import Detections, Views
 from .options import TrackerOptions as TrackerOptions

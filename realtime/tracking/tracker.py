@@ -12,8 +12,8 @@ from ...engines.runtime import Runtime
 from ...engines.select import open_runtime
 from ...engines.zoo import model_path, models
 from ..faces import Face, Frame
-from ..times import StepCheck
-from ..timing import Timings
+from ..threads.timing import Timings
+from ..values.times import StepCheck
 from .aligner import Aligner
 from .detector import Detector
 from .face_finder import MiddleFace

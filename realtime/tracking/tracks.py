@@ -13,7 +13,7 @@ import numpy as np
 from ..faces import Face, FloatArray, Landmarks
 from ..geometry import Region, containment, iou
 from ..schemes import LandmarkScheme
-from ..times import time_passed
+from ..values.times import time_passed
 from .appearance import similarity
 
 MISSES = 2  # consecutive frames without the face after which a track is lost

@@ -20,7 +20,7 @@ from nasion.realtime.sinks.landmarks import record
 from nasion.realtime.tracking.aligner import Aligner
 from nasion.tools.main import main as nasion
 
-from ..support import damaged_models as damaged
+from ..support.model_files import damaged_models as damaged
 
 REFUSED = {**dict(damaged.wrong_specs()), **dict(damaged.wrong_graphs())}
 STRANGE = {**dict(damaged.damaged_bytes()), **dict(damaged.strange_graphs())}

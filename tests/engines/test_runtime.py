@@ -21,8 +21,8 @@ from nasion.engines.select import open_runtime, working_runtimes
 from nasion.engines.tensorrt.library import tensorrt
 
 from ..conftest import ROOT
-from ..support import fake_tensorrt
-from ..support.onnx_models import landmarks
+from ..support.fakes import tensorrt as fake_tensorrt
+from ..support.model_files.onnx_models import landmarks
 
 KINDS: list[tuple[RuntimeName, str]] = [("onnx", ".onnx"), ("torch", ".pt2"), ("tensorrt", ".onnx")]
 every_runtime = pytest.mark.parametrize(("name", "suffix"), KINDS)

@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import nn
 
-from nasion.engines import torch_program as program
 from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.select import open_runtime
+from nasion.engines.torch import program
 from nasion.tools.main import main as nasion
 from nasion.trainers import checkpoint
-from nasion.trainers.networks.hrnet import W48_STAGE3, HRNetTrunk, load_public_weights
-from nasion.trainers.networks.resnet import load_backbone
+from nasion.trainers.networks.backbones.hrnet import W48_STAGE3, HRNetTrunk, load_public_weights
+from nasion.trainers.networks.backbones.resnet import load_backbone
 from nasion.trainers.systems import all_recipes, load_trained
 from nasion.trainers.training.recipes import Options
 
-from ..support import hostile_programs as hostile
-from ..support.hostile_programs import Evil, Members
+from ..support.model_files import hostile_programs as hostile
+from ..support.model_files.hostile_programs import Evil, Members
 
 IMAGES = np.zeros((2, 3, 112, 112), np.float32)
 Change = Callable[[Members, Path], Members]

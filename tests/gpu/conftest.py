@@ -14,7 +14,7 @@ from nasion.engines.gpu.device import Device
 from nasion.engines.operators import library as plugins
 from nasion.engines.tensorrt.library import installed
 
-from ..support import native
+from ..support.operators import native
 
 
 @pytest.hookimpl(wrapper=True)

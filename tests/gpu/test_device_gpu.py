@@ -15,8 +15,8 @@ from nasion.engines.errors import DeviceError
 from nasion.engines.gpu.device import Device
 from nasion.engines.gpu.graphs import Batches
 
-from ..support.copying import Copying, counted
-from ..support.fake_cuda import pycuda_example
+from ..support.fakes.copying import Copying, counted
+from ..support.fakes.cuda import pycuda_example
 
 CROPS = (3, 112, 112)
 

@@ -15,8 +15,8 @@ from nasion.engines.operators.bindings import Kernels
 from nasion.realtime.geometry import Region, invert
 from nasion.tools.kernels.cases import RDFN_TAPS
 
-from ..support.native import Array, crop, reweight, roi_align
-from ..support.operator_suite import OperatorSuite, maps_of, picture_of, rois_of
+from ..support.operators.native import Array, crop, reweight, roi_align
+from ..support.operators.operator_suite import OperatorSuite, maps_of, picture_of, rois_of
 from .conftest import library
 
 pytestmark = pytest.mark.timeout(900)  # the kernels may have to be compiled first

@@ -23,9 +23,9 @@ from nasion.realtime.tracking.feeding import run_crops, run_letterbox
 from nasion.realtime.tracking.tracker import Tracker
 
 from ..realtime.images.test_gpu import REGIONS, Seeing, agree, alike, discs, follow
-from ..support.fake_networks import DiscAligner, DiscDetector
-from ..support.fake_nvdec import OnFakeGpu, clip
-from ..support.media_samples import number_of, write_video
+from ..support.fakes.networks import DiscAligner, DiscDetector
+from ..support.fakes.nvdec import OnFakeGpu, clip
+from ..support.media.media_samples import number_of, write_video
 from .conftest import library
 
 pytestmark = pytest.mark.timeout(900)  # the kernels may have to be compiled first

@@ -68,7 +68,7 @@ def built(name: str) -> tuple[nn.Module, Spec]:
             pytest.skip(f"{package} is not installed: pip install 'nasion[train]'")
     import torch
 
-    from nasion.trainers.networks import resnet
+    from nasion.trainers.networks.backbones import resnet
 
     from ..trainers.export import test_fp16 as test_half
 

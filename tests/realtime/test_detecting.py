@@ -15,10 +15,10 @@ from nasion import Face, Frame, NasionError, Tracker
 from nasion.engines.errors import SourceError
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.realtime import detecting
-from nasion.realtime.arrays import Image
+from nasion.realtime.values.arrays import Image
 from nasion.realtime.tracking.options import ImageKeywords, TrackerOptions
 
-from ..support.fake_networks import GREEN, RED, Disc, DiscAligner, DiscFaces, draw
+from ..support.fakes.networks import GREEN, RED, Disc, DiscAligner, DiscFaces, draw
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from nasion.realtime.geometry import (
     warp,
 )
 
-from ..support.labelled import face_shape
+from ..support.data_sets.labelled import face_shape
 
 coordinates = st.floats(-500, 500)
 regions = st.builds(Region, coordinates, coordinates, st.floats(8, 800), st.floats(-3.1, 3.1))

@@ -15,15 +15,15 @@ import pytest
 
 from nasion.engines.errors import ModelError, NasionError, SourceError
 from nasion.realtime import pipeline
-from nasion.realtime.channels import Channel
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.pipeline import Pipeline, track
 from nasion.realtime.sources import SourceInfo, open_source
-from nasion.realtime.timing import Timings
+from nasion.realtime.threads.channels import Channel
+from nasion.realtime.threads.timing import Timings
 from nasion.realtime.tracking.tracker import Tracker
 
 from ..conftest import ROOT
-from ..support.fake_networks import DiscAligner, DiscDetector
+from ..support.fakes.networks import DiscAligner, DiscDetector
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 IMAGE.flags.writeable = False

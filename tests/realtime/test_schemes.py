@@ -9,7 +9,7 @@ import pytest
 
 from nasion.realtime.faces import AFLW_19, AFLW_21, USUAL, LandmarkScheme, scheme_of
 
-from ..support.labelled import face_shape
+from ..support.data_sets.labelled import face_shape
 
 every_scheme = pytest.mark.parametrize("scheme", USUAL.values(), ids=lambda scheme: scheme.name)
 

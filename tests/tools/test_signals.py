@@ -19,7 +19,7 @@ from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 
 from ..conftest import ROOT
 from ..support.commands import ENVIRONMENT, run
-from ..support.sink_samples import frames_in
+from ..support.media.sink_samples import frames_in
 
 FAKE = (
     "import sys; sys.path.insert(0, sys.argv.pop(1))\n"

@@ -55,7 +55,7 @@ def compile(
     from ...engines.tensorrt.compile import BuildOptions, plan_of
     from ...engines.tensorrt.library import tensorrt
     from ...engines.zoo import model_path
-    from ..progress import Progress
+    from ..terminal.progress import Progress
 
     device = device_name(device)
     _check(workspace, device)

@@ -45,7 +45,7 @@ def check(
     """
     from rich.console import Console
 
-    from ..progress import Progress
+    from ..terminal.progress import Progress
 
     file = out or Path(f"{set_ or path.resolve().name}-sheet.jpg")
     if file.suffix.lower() not in (".jpg", ".png"):

@@ -50,7 +50,7 @@ def evaluate(
         force: replace files that exist, and results in the cards.
     """
     from ...engines.zoo import model_path
-    from ..progress import Progress
+    from ..terminal.progress import Progress
 
     chosen = [_set(name) for name in sets or SETS if sets or name != "tracking"]
     with json_results(json, force=force, inputs=[model, detector]) as to_json:

@@ -153,7 +153,7 @@ class Comparison:
 
     def _locate(self, model: Model, detector: Runtime | None, faces: LandmarkSet) -> Located:
         from ...trainers.systems.locating import locate_at_truth, locate_by_detector, locate_in_pictures
-        from ..progress import Progress
+        from ..terminal.progress import Progress
 
         with Progress() as progress:
 

@@ -37,7 +37,7 @@ def rtx(
     """
     from ...engines.zoo import model_path
     from ...engines.zoo import models as shipped
-    from ..progress import Progress
+    from ..terminal.progress import Progress
 
     paths = [model_path(name) for name in models or shipped()]
     with json_results(json, force=force, inputs=paths) as to_json:

@@ -203,7 +203,7 @@ def _networks(tracker: Tracker) -> dict[str, dict[str, str]]:
 
 def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held, *, quiet: bool) -> BaseException | None:
     """Track to the end, or return the error or signal that ended the run: the results so far are still printed."""
-    from ..progress import Progress
+    from ..terminal.progress import Progress
 
     begin = monotonic()
     try:

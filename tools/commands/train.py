@@ -16,8 +16,8 @@ from cyclopts import Parameter
 from ...engines.errors import NasionError, SinkError
 from ...engines.output_paths import check_places, is_folder, reaching
 from ..machine import provenance
-from ..progress import Progress
 from ..results import Json, json_results, short
+from ..terminal.progress import Progress
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ WARP = 32
 _BANKS = 32
 _LINES = 4  # lines looked up at a time
 _LINE_WORDS = 32
-# limits of a block of the kernel for planar maps: engines/operators/cuda/multi_level_roi_align.cuh
+# limits of a block of the kernel for planar maps: multi_level_roi_align.cuh
 _THREADS, _MOST_BINS, _MOST_CHANNELS = 256, 32, 8192
 
 Words = NDArray[np.int64]

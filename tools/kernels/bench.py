@@ -14,7 +14,7 @@ from ...engines.gpu.device import Device, Memory, Stream
 from ...engines.gpu.driver import Library
 from ...engines.operators.bindings import Kernels
 from ..machine import provenance
-from ..progress import Progress
+from ..terminal.progress import Progress
 from .cases import Case, cases
 from .roofline import Roof, Roofs, Work, roofs
 

@@ -3,15 +3,23 @@
 Each reader checks its input. An error names the file, the line and the expected layout.
 """
 
-from .aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
 from .base import FOREHEAD, DataError, DetectionSet, LandmarkSet, Layout, Part, split_validation
 from .catalogue import SETS, layout_of, read_set, recognised, training_faces
-from .cofw import read_cofw, read_cofw68
-from .ibug import read_300vw, read_300w, read_300w_private, read_masked_300w, read_pts, read_pts_folders, read_ytf68
 from .images import PictureReader, SampleStream, read_image, read_images
+from .readers.aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
+from .readers.cofw import read_cofw, read_cofw68
+from .readers.ibug import (
+    read_300vw,
+    read_300w,
+    read_300w_private,
+    read_masked_300w,
+    read_pts,
+    read_pts_folders,
+    read_ytf68,
+)
+from .readers.wflw import read_wflw
+from .readers.wider import read_negatives, read_wider
 from .shipped import TrainingData
-from .wflw import read_wflw
-from .wider import read_negatives, read_wider
 
 __all__ = [
     "FOREHEAD",

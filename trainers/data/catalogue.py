@@ -6,10 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .aflw import AFLW, AFLW68, AFLW_TRAINED_ON, MERL_RAV, read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
 from .base import DataError, LandmarkSet, Layout, Part
-from .cofw import COFW, COFW68, read_cofw, read_cofw68
-from .ibug import (
+from .readers.aflw import (
+    AFLW,
+    AFLW68,
+    AFLW_TRAINED_ON,
+    MERL_RAV,
+    read_aflw,
+    read_aflw68,
+    read_aflw_frontal,
+    read_merl_rav,
+)
+from .readers.cofw import COFW, COFW68, read_cofw, read_cofw68
+from .readers.ibug import (
     MASKED_300W,
     VW300,
     W300,
@@ -21,8 +30,8 @@ from .ibug import (
     read_masked_300w,
     read_ytf68,
 )
-from .wflw import WFLW, read_wflw
-from .wider import NEGATIVES, WIDER
+from .readers.wflw import WFLW, read_wflw
+from .readers.wider import NEGATIVES, WIDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from ...engines.closing import Closing
 from ...realtime.faces import Image
 from .base import DataError
-from .matlab import open_hdf5
+from .readers.matlab import open_hdf5
 
 T = TypeVar("T")
 

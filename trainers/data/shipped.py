@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .aflw import read_aflw68
 from .base import DetectionSet, LandmarkSet, split_validation
-from .ibug import read_300w, read_ytf68
-from .pools import read_pools
-from .wider import read_negatives, read_wider, read_wider2
+from .readers.aflw import read_aflw68
+from .readers.ibug import read_300w, read_ytf68
+from .readers.pools import read_pools
+from .readers.wider import read_negatives, read_wider, read_wider2
 
 _EVERY = {"infants": 4, "aflw68-context": 4}
 """Sets of which more than every twelfth image is held out, because no other set covers their kind of images."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +12,10 @@ from torch import Tensor, nn
 from ..counting import Convention, parameters, tally
 from .paper_files import Size
 from .published import SIZES, printed
+
+if TYPE_CHECKING:
+    from ..networks.chs.selective_features import Attention
+    from ..networks.rht.transformer import Backbone
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,13 @@ class Preset:
     flops_of: Callable[[], nn.Module] | None = None
 
 
-def _network(module: str) -> ModuleType:
-    """Import a module of ``networks`` on demand, so that using one network does not import all of them."""
-    return import_module(f"nasion.trainers.networks.{module}")
+# Each preset imports its own module of ``networks``, so that using one network does not import all of them.
 
 
 def _pwc(name: str, size: int = 224, **options: Any) -> Preset:
     def build() -> nn.Module:
-        pwc = _network("pwc")
+        from ..networks.pwc.networks import networks as pwc
+
         made: nn.Module = getattr(pwc, name)(pwc.PWCConfig(size=size), **options)
         return made
 
@@ -49,49 +50,54 @@ def _pwc(name: str, size: int = 224, **options: Any) -> Preset:
 
 def _dan(*, stage: bool = False) -> Preset:
     def build() -> nn.Module:
-        dan, config = _network("dan"), _network("pwc").PWCConfig(size=112)
-        made: nn.Module = dan.Corrector(config, 1) if stage else dan.DAN(config)
-        return made
+        from ..networks.pwc.networks import dan
+        from ..networks.pwc.networks import PWCConfig
+
+        config = PWCConfig(size=112)
+        return dan.Corrector(config, 1) if stage else dan.DAN(config)
 
     return Preset(68, ((1, 1 if stage else 3, 112, 112),), build)
 
 
 def _discriminator() -> nn.Module:
-    made: nn.Module = _network("pwc").Discriminator()
-    return made
+    from ..networks.pwc.networks import Discriminator
+
+    return Discriminator()
 
 
-def _chs(stages: int, attention: str = "sf") -> Preset:
+def _chs(stages: int, attention: Attention = "sf") -> Preset:
     def build() -> nn.Module:
-        chs = _network("chs")
-        made: nn.Module = chs.CHS(chs.CHSConfig(stages=stages, attention=attention))
-        return made
+        from ..networks.chs.network import CHS, CHSConfig
+
+        return CHS(CHSConfig(stages=stages, attention=attention))
 
     return Preset(98, ((1, 3, 256, 256),), build)
 
 
 def _sd_hrnet(graph: str, landmarks: int) -> Preset:
     def build() -> nn.Module:
-        sd = _network("sd_hrnet")
-        made: nn.Module = sd.SHRNet(sd.SDHRNetConfig(landmarks=landmarks, graph=getattr(sd, graph)))
-        return made
+        from ..networks.sd_hrnet.network import network as sd
+
+        return sd.SHRNet(sd.SDHRNetConfig(landmarks=landmarks, graph=getattr(sd, graph)))
 
     return Preset(landmarks, ((1, 3, 256, 256),), build)
 
 
 def _teacher() -> nn.Module:
-    made: nn.Module = _network("hrnet").HRNet()
-    return made
+    from ..networks.backbones.hrnet import HRNet
+
+    return HRNet()
 
 
 class _WithReference(nn.Module):
     """RHT with the features of its reference face computed in the same pass, as in the paper's figure."""
 
-    def __init__(self, backbone: str) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         """Build the network for 68 landmarks and 13 boundaries."""
         super().__init__()
-        rht = _network("rht")
-        self.network = rht.RHT(rht.RHTConfig(backbone=backbone))
+        from ..networks.rht.network import RHT, RHTConfig
+
+        self.network = RHT(RHTConfig(backbone=backbone))
 
     def forward(self, images: Tensor, reference: Tensor, maps: Tensor) -> Tensor:
         """Return the heatmaps of crops, given a reference face and its maps."""
@@ -99,7 +105,7 @@ class _WithReference(nn.Module):
         return found
 
 
-def _rht(backbone: str) -> Preset:
+def _rht(backbone: Backbone) -> Preset:
     return Preset(68, ((1, 3, 256, 256), (1, 3, 128, 128), (1, 81, 128, 128)), lambda: _WithReference(backbone))
 
 
@@ -119,9 +125,10 @@ class _UpToBoxes(nn.Module):
 
 def _rdfn(preset: str) -> Preset:
     def build() -> nn.Module:
-        rdfn, config = _network("rdfn"), _network("region_head").PRESETS[preset]
-        made: nn.Module = rdfn.RDFN(replace(config, faces=1))
-        return made
+        from ..networks.rdfn.network import RDFN
+        from ..networks.rdfn.region_head import PRESETS
+
+        return RDFN(replace(PRESETS[preset], faces=1))
 
     return Preset(68, ((1, 3, 256, 256),), build, lambda: _UpToBoxes(build()))
 

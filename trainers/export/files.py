@@ -20,7 +20,7 @@ from ...engines.spec import METADATA_KEY, Spec
 from ...realtime.schemes import scheme_of_spec
 from ..networks.operators import as_nodes
 from ..systems import load_trained, recipe_named
-from ..systems.rdfn import head_of
+from ..systems.rdfn.recipes import head_of
 from ..training.recipes import Options, Trained, checkpoint_named
 from .fp16 import HalfPrecision, store_weights_as_fp16, sums_in_full
 from .probes import compare, example, photographs, worst_difference

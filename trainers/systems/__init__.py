@@ -4,9 +4,14 @@ Importing this package registers all recipes by name.
 """
 
 from ..training.recipes import Options, Recipe, Trained, all_recipes, load_trained, recipe_named, register
-from . import chs, pwc, rdfn, rht, sd_hrnet, shipped
+from .chs.recipes import RECIPES as CHS
+from .pwc.recipes import RECIPES as PWC
+from .rdfn.recipes import RECIPES as RDFN
+from .rht.recipes import RECIPES as RHT
+from .sd_hrnet.recipes import RECIPES as SD_HRNET
+from .shipped.recipes import RECIPES as SHIPPED
 
-for _system in (shipped, sd_hrnet, pwc, chs, rdfn, rht):
-    register(_system.RECIPES)
+for _recipes in (SHIPPED, SD_HRNET, PWC, CHS, RDFN, RHT):
+    register(_recipes)
 
 __all__ = ["Options", "Recipe", "Trained", "all_recipes", "load_trained", "recipe_named"]

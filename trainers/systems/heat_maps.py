@@ -17,9 +17,9 @@ from ..data.augment import Augmentation
 from ..data.samples import FaceItem, FaceSamples, accuracy, predict_points
 from ..learner import Learner
 from ..losses import masked_mean, masked_mse
+from ..networks.backbones.hrnet import HRNet
 from ..networks.decoding import arg_max, soft_arg_max
-from ..networks.hrnet import HRNet
-from ..networks.sd_hrnet import SHRNet
+from ..networks.sd_hrnet.network import SHRNet
 from ..targets import gaussian_maps
 
 Decoding = Literal["arg_max", "soft_arg_max"]

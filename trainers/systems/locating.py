@@ -94,7 +94,7 @@ def _checkpoint(name: str, path: Path, device: torch.device | str, decoding: Dec
     runtime = ModuleRuntime(trained.network.to(device), trained.spec)
     alone = None
     if trained.spec.task == "faces":
-        from ..networks.rdfn import HeadAlone
+        from ..networks.rdfn.network import HeadAlone
 
         alone = HeadAlone(trained.learner.network).eval()  # type: ignore[arg-type]  # the one kind with this task
     return Model(name, trained.recipe.name, runtime, about, alone)

@@ -1,4 +1,4 @@
-"""The device layer against a driver without a GPU (fake_cuda.py); tests/gpu has the same on a real one."""
+"""The device layer against a driver without a GPU (fakes/cuda.py); tests/gpu has the same on a real one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from nasion.engines.gpu import graphs as batches_module
 from nasion.engines.gpu.device import Device
 from nasion.engines.gpu.graphs import Batches, bucket
 
-from ...support.copying import Copying, counted
-from ...support.fake_cuda import FakeCuda, fake_pycuda, pycuda_example
+from ...support.fakes.copying import Copying, counted
+from ...support.fakes.cuda import FakeCuda, fake_pycuda, pycuda_example
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from nasion.realtime.geometry import Region, invert, to_tensor, warp
 from nasion.trainers.networks.decoding import reweighted
 from nasion.trainers.networks.roi_align import roi_align_levels
 
-from ...support.native import Host, build, build_emulated, crop, reweight, roi_align
-from ...support.operator_suite import OperatorSuite, maps_of, picture_of, rois_of, turned
+from ...support.operators.native import Host, build, build_emulated, crop, reweight, roi_align
+from ...support.operators.operator_suite import OperatorSuite, maps_of, picture_of, rois_of, turned
 
 # whichever test compiles the kernels first waits for them: a minute, and much longer on a busy machine
 pytestmark = pytest.mark.timeout(1500)

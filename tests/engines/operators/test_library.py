@@ -18,7 +18,7 @@ from nasion.engines.operators.library import KINDS, build, built, default_folder
 from nasion.tools.main import main as nasion
 
 from ...conftest import ROOT
-from ...support import native
+from ...support.operators import native
 
 # whichever test compiles the kernels first waits for them: a minute, and much longer on a busy machine
 pytestmark = pytest.mark.timeout(1500)
@@ -107,7 +107,7 @@ def test_the_default_folder_goes_by_the_hash_of_the_sources(monkeypatch: pytest.
     shutil.copytree(plugins.SOURCES, copy)
     monkeypatch.setattr(plugins, "SOURCES", copy)
     assert default_folder() == before
-    (copy / "crop.cu").write_text("// other")
+    (copy / "crop" / "crop.cu").write_text("// other")
     assert default_folder() != before
 
 
@@ -188,8 +188,8 @@ def test_an_installed_wheel_builds_and_loads_its_own_libraries(tmp_path: Path) -
     subprocess.run([sys.executable, *install], check=True)
     installed = site / "nasion" / "engines" / "operators" / "cuda"
     assert not [path for suffix in ("so", "o", "a") for path in site.rglob(f"*.{suffix}")]
-    names = {path.name for path in plugins.SOURCES.iterdir()}
-    assert names <= {path.name for path in installed.iterdir()}
+    names = {path.relative_to(plugins.SOURCES) for path in plugins.SOURCES.rglob("*")}
+    assert names <= {path.relative_to(installed) for path in installed.rglob("*")}
     # -S: an editable installation of this checkout would be imported instead
     packages = os.pathsep.join([str(site), *(path for path in sys.path if path.endswith("-packages"))])
     environment = {**os.environ, "PYTHONPATH": packages, plugins.FOLDER_VARIABLE: str(tmp_path / "built")}

@@ -1,4 +1,4 @@
-"""ONNX to plans: profiles, types, plugins, timing, progress. TensorRT is a fake here (fake_tensorrt.py)."""
+"""ONNX to plans: profiles, types, plugins, timing, progress. TensorRT is a fake here (fakes/tensorrt.py)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from nasion.engines.tensorrt.onnx_file import read_onnx
 from nasion.realtime.tracking.detector import FAR, LONGEST
 
 from ...conftest import ROOT
-from ...support import fake_tensorrt
-from ...support.fake_cuda import FakeCuda
-from ...support.fake_tensorrt import FakeTensorRt
-from ...support.onnx_models import DETECTOR, SPEC, detector, landmarks
+from ...support.fakes import tensorrt as fake_tensorrt
+from ...support.fakes.cuda import FakeCuda
+from ...support.fakes.tensorrt import FakeTensorRt
+from ...support.model_files.onnx_models import DETECTOR, SPEC, detector, landmarks
 
 VERSIONS = ("10.7.0", "11.4.0.106")
-API = json.loads((ROOT / "tests" / "support" / "tensorrt_api.json").read_text())
+API = json.loads((ROOT / "tests" / "support" / "fakes" / "tensorrt_api.json").read_text())
 
 
 @pytest.fixture(params=VERSIONS)

@@ -16,10 +16,10 @@ from nasion.engines.tensorrt.compile import BuildOptions, plan_of
 from nasion.engines.tensorrt.library import tensorrt
 from nasion.engines.tensorrt.plan_cache import read_plan
 
-from ...support import fake_tensorrt
-from ...support.fake_cuda import FakeCuda
-from ...support.fake_tensorrt import FakeTensorRt
-from ...support.onnx_models import detector, landmarks
+from ...support.fakes import tensorrt as fake_tensorrt
+from ...support.fakes.cuda import FakeCuda
+from ...support.fakes.tensorrt import FakeTensorRt
+from ...support.model_files.onnx_models import detector, landmarks
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from nasion.engines.tensorrt.parity import compare, differences
 from nasion.engines.tensorrt.photograph import views
 from nasion.engines.zoo import model_path
 
-from ...support.onnx_models import SPEC
+from ...support.model_files.onnx_models import SPEC
 
 # --- layers
 

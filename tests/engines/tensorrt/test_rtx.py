@@ -27,7 +27,7 @@ from nasion.engines.tensorrt.rtx import RtxBuild, build_apart
 from nasion.tools.commands import rtx as command
 from nasion.tools.main import main as nasion
 
-from ...support.onnx_models import landmarks
+from ...support.model_files.onnx_models import landmarks
 
 RESULT = RtxBuild("tiny", "tiny.onnx", "a" * 64, "fp32", "1:8:32 x 32 x 32", {}, 0, 9, 1.5, 2_000_000, "1.7", "")
 

@@ -1,4 +1,4 @@
-"""Plans found, built, checked and run: all of ours is real here, TensorRT and the GPU are fakes (fake_tensorrt.py)."""
+"""Plans found, built, checked and run: all of ours is real here, TensorRT and the GPU are fakes (fakes/tensorrt.py)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from nasion.engines.tensorrt.library import tensorrt
 from nasion.engines.tensorrt.plan_cache import Plan, PlanCache, read_plan
 from nasion.tools.main import main as nasion
 
-from ...support import fake_tensorrt
-from ...support.fake_cuda import FakeCuda
-from ...support.fake_tensorrt import FakeTensorRt
-from ...support.onnx_models import SPEC, detector, landmarks
+from ...support.fakes import tensorrt as fake_tensorrt
+from ...support.fakes.cuda import FakeCuda
+from ...support.fakes.tensorrt import FakeTensorRt
+from ...support.model_files.onnx_models import SPEC, detector, landmarks
 
 
 @pytest.fixture(params=("10.7.0", "11.4.0.106"))

@@ -1,6 +1,6 @@
 """Pictures on a GPU against the same on the host: decoded of H.264, cropped by the kernel, followed by the tracker.
 
-There is no GPU: decoder, driver and kernel are the stand-ins of fake_nvdec.py, fake_cuda.py and tests/emulated.
+There is no GPU: decoder, driver and kernel are the stand-ins of fakes/nvdec.py, fakes/cuda.py and tests/emulated.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.realtime.tracking.feeding import run_crops, run_letterbox
 from nasion.realtime.tracking.tracker import Tracker
 
-from ...support import fake_nvdec, fake_tensorrt
-from ...support.fake_cuda import FakeCuda
-from ...support.fake_networks import (
+from ...support.fakes import nvdec as fake_nvdec
+from ...support.fakes import tensorrt as fake_tensorrt
+from ...support.fakes.cuda import FakeCuda
+from ...support.fakes.networks import (
     BLUE,
     RED,
     Disc,
@@ -41,8 +42,8 @@ from ...support.fake_networks import (
     backdrop,
     draw,
 )
-from ...support.fake_nvdec import FakeNvdec, OnFakeGpu, StreamKernels
-from ...support.native import build, build_emulated
+from ...support.fakes.nvdec import FakeNvdec, OnFakeGpu, StreamKernels
+from ...support.operators.native import build, build_emulated
 
 pytestmark = pytest.mark.timeout(1500)  # the kernels may have to be compiled first
 
@@ -313,7 +314,7 @@ def test_frames_outlive_their_source(
 def test_the_shipped_networks_on_tensorrt_find_the_same_points(
     reference: tuple[FakeNvdec, StreamKernels], device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our runtime as it is, over a TensorRT that computes by ONNX Runtime (fake_tensorrt.py), and a real face."""
+    """Our runtime as it is, over a TensorRT that computes by ONNX Runtime (fakes/tensorrt.py), and a real face."""
     fake, kernels = reference
     write_clip(tmp_path / "face.mp4", CameraMotion((640, 360), seconds=0.6))
     on_cpu, on_gpu = both(tmp_path / "face.mp4")

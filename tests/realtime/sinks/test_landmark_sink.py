@@ -14,7 +14,7 @@ from nasion.realtime.faces import Face, Frame
 from nasion.realtime.reading import read
 from nasion.realtime.sinks import Header, open_sinks
 
-from ...support.sink_samples import (
+from ...support.media.sink_samples import (
     INFO,
     LANDMARKS,
     a_frame,

@@ -18,7 +18,7 @@ from nasion.realtime.sinks import Sink, Sinks, open_sinks
 from nasion.realtime.sources import SourceInfo, open_source
 
 from ...conftest import ROOT
-from ...support.sink_samples import (
+from ...support.media.sink_samples import (
     IMAGE_INFO,
     IMAGES,
     INFO,

@@ -13,7 +13,7 @@ from nasion.engines.errors import SinkError
 from nasion.realtime.faces import Face, Frame, Image
 from nasion.realtime.sinks.video import ImageSink, VideoSink
 
-from ...support.plain_videos import info_of, plain, times_in, write
+from ...support.media.plain_videos import info_of, plain, times_in, write
 
 VIDEOS = (".mp4", ".mov", ".mkv")
 TICK = {".mp4": 1 / 90_000, ".mov": 1 / 90_000, ".mkv": 1 / 1000}

@@ -17,8 +17,8 @@ from nasion.realtime.sinks.video import VideoSink
 from nasion.realtime.sources import SourceInfo, open_source
 from nasion.realtime.sources.base import Media
 
-from ...support.plain_videos import info_of, plain, times_in, write
-from ...support.serving import PASSWORD, QuietHandler, serving
+from ...support.media.plain_videos import info_of, plain, times_in, write
+from ...support.media.serving import PASSWORD, QuietHandler, serving
 
 RATE = 48_000
 SPEED = {"preset": "ultrafast", "g": "20", "bf": "0"}

@@ -21,7 +21,7 @@ from nasion.realtime.sources import SourceInfo
 from nasion.realtime.sources.base import Media
 
 from ...conftest import ROOT
-from ...support.plain_videos import plain, times_in
+from ...support.media.plain_videos import plain, times_in
 
 VIDEOS = (".mp4", ".mov", ".mkv")
 TICK = {".mp4": 1 / 90_000, ".mov": 1 / 90_000, ".mkv": 1 / 1000}

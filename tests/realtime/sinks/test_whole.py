@@ -17,7 +17,7 @@ from nasion.engines.errors import SinkError
 from nasion.realtime.sinks import landmarks, open_sinks
 from nasion.realtime.sinks.whole import WholeFile
 
-from ...support.sink_samples import INFO, a_run, open_for, records_in, write
+from ...support.media.sink_samples import INFO, a_run, open_for, records_in, write
 
 resource = pytest.importorskip("resource", reason="needs a limit to the size of a file, which this system lacks")
 

@@ -10,7 +10,7 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.realtime.sources import Camera, cameras, list_cameras, open_source
 
-from ...support.source_samples import FakeCapture, camera
+from ...support.media.source_samples import FakeCapture, camera
 
 __all__ = ["camera"]  # a fixture
 

@@ -13,7 +13,7 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.realtime.sources import open_source
 
-from ...support.media_samples import picture
+from ...support.media.media_samples import picture
 
 
 def test_a_folder_is_read_in_natural_order_and_passes_over_what_is_no_image(

@@ -19,7 +19,7 @@ from nasion.realtime.faces import Frame
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.timestamps import Clock
 
-from ...support.media_samples import SIZE, cut_off, damage_packet, number_of, picture, write_sound, write_video
+from ...support.media.media_samples import SIZE, cut_off, damage_packet, number_of, picture, write_sound, write_video
 
 NO_REORDER = {"bf": "0"}
 

@@ -16,9 +16,9 @@ from nasion.realtime.faces import Frame
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.numbering import Numbering
 
-from ...support.media_samples import damage_packet, number_of, picture, write_video
-from ...support.serving import PASSWORD, QuietHandler, RangeHandler, serving
-from ...support.source_samples import camera, media, web
+from ...support.media.media_samples import damage_packet, number_of, picture, write_video
+from ...support.media.serving import PASSWORD, QuietHandler, RangeHandler, serving
+from ...support.media.source_samples import camera, media, web
 
 __all__ = ["camera", "media", "web"]  # fixtures
 

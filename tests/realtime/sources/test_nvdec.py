@@ -1,6 +1,6 @@
 """Decoding on a GPU: where it is asked for, what is refused and why, colours, turned videos, pictures of other kinds.
 
-There is no GPU: see fake_nvdec.py. tests/gpu has the same with a real one.
+There is no GPU: see fakes/nvdec.py. tests/gpu has the same with a real one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from nasion.realtime.tracking.options import TrackerOptions
 from nasion.tools.main import main as nasion
 from nasion.tools.measurement import load, measure
 
-from ...support import fake_nvdec
-from ...support.fake_cuda import FakeCuda
-from ...support.fake_networks import RED, Disc, DiscAligner, DiscDetector, backdrop, draw
-from ...support.fake_nvdec import FakeNvdec
-from ...support.media_samples import number_of, write_sound, write_video
-from ...support.native import build
+from ...support.fakes import nvdec as fake_nvdec
+from ...support.fakes.cuda import FakeCuda
+from ...support.fakes.networks import RED, Disc, DiscAligner, DiscDetector, backdrop, draw
+from ...support.fakes.nvdec import FakeNvdec
+from ...support.media.media_samples import number_of, write_sound, write_video
+from ...support.operators.native import build
 from ..images.test_gpu import REGIONS, OnFakeGpu, Seeing, alike, both, device, discs
 
 __all__ = ["device"]  # a fixture

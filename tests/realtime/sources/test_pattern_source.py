@@ -9,7 +9,7 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.realtime.sources import open_source
 
-from ...support.source_samples import ends_when_closed_elsewhere
+from ...support.media.source_samples import ends_when_closed_elsewhere
 
 
 def test_a_live_pattern_comes_no_faster_than_its_pace() -> None:

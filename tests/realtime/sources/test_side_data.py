@@ -14,7 +14,7 @@ import pytest
 from nasion.realtime.faces import Image
 from nasion.realtime.sources import open_source
 
-from ...support.media_samples import picture
+from ...support.media.media_samples import picture
 
 JPEGS = ("still.jfif", "still.jpe", "still.mpo")
 

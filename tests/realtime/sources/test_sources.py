@@ -18,9 +18,9 @@ from nasion.engines.errors import SourceError
 from nasion.realtime.faces import Frame
 from nasion.realtime.sources import Source, open_source
 
-from ...support.media_samples import SIZE, number_of
-from ...support.serving import PASSWORD
-from ...support.source_samples import COUNT, FakeCapture, camera, comes_true, media, reading_threads, web
+from ...support.media.media_samples import SIZE, number_of
+from ...support.media.serving import PASSWORD
+from ...support.media.source_samples import COUNT, FakeCapture, camera, comes_true, media, reading_threads, web
 
 __all__ = ["camera", "media", "web"]  # fixtures
 

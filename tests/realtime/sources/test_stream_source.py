@@ -22,9 +22,9 @@ from nasion.engines.errors import SourceError
 from nasion.realtime.faces import Frame
 from nasion.realtime.sources import open_source, redact
 
-from ...support.media_samples import number_of, write_video
-from ...support.serving import PASSWORD, QuietHandler, serving
-from ...support.source_samples import comes_true, ends_when_closed_elsewhere, media, reading_threads, web
+from ...support.media.media_samples import number_of, write_video
+from ...support.media.serving import PASSWORD, QuietHandler, serving
+from ...support.media.source_samples import comes_true, ends_when_closed_elsewhere, media, reading_threads, web
 
 __all__ = ["media", "web"]  # fixtures
 

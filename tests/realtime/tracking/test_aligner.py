@@ -10,7 +10,7 @@ from nasion.realtime.faces import IBUG_68
 from nasion.realtime.geometry import Region, box_of, invert, places_of, roll, to_tensor, transform, warp
 from nasion.realtime.tracking.aligner import BOX_DOWN, BOX_SCALE, Aligner, region_of_box
 
-from ...support.fake_networks import GREEN, RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, backdrop, draw
+from ...support.fakes.networks import GREEN, RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, backdrop, draw
 
 SPEC = Spec("landmarks", "constant", (128, 128), landmarks=2)
 

@@ -18,7 +18,7 @@ from nasion.realtime.sources import open_source
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.realtime.tracking.tracker import Tracker
 
-from ...support.fake_networks import RED, Disc, DiscAligner, DiscDetector, FakeRuntime, draw, frame
+from ...support.fakes.networks import RED, Disc, DiscAligner, DiscDetector, FakeRuntime, draw, frame
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 

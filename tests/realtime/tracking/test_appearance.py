@@ -11,7 +11,7 @@ from nasion.realtime.geometry import Region, box_of
 from nasion.realtime.tracking.appearance import appearance_of, similarity
 from nasion.realtime.tracking.tracks import LOOKED, Observation, TrackManager
 
-from ...support.fake_networks import TEMPLATE
+from ...support.fakes.networks import TEMPLATE
 
 
 @pytest.mark.parametrize("size", [8, 60, 96, 112, 256])

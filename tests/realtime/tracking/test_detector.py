@@ -7,7 +7,7 @@ from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
 from nasion.realtime.tracking.detector import Detector
 
-from ...support.fake_networks import RED, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, backdrop, draw
+from ...support.fakes.networks import RED, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, backdrop, draw
 
 SPEC = Spec("detector", "constant", (320, 320), stride=32, threshold=0.5)
 

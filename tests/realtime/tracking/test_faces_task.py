@@ -22,8 +22,8 @@ from nasion.realtime.tracking.tracker import Tracker
 from nasion.tools.main import main as nasion
 from nasion.trainers.export.files import write_model
 
-from ...support.disc_stories import ids, place, play
-from ...support.fake_networks import GREEN, RED, Constant, Disc, DiscAligner, DiscDetector, DiscFaces, draw, frame
+from ...support.fakes.disc_stories import ids, place, play
+from ...support.fakes.networks import GREEN, RED, Constant, Disc, DiscAligner, DiscDetector, DiscFaces, draw, frame
 
 SIZE = 128
 SPEC = Spec("faces", "constant", (SIZE, SIZE), stride=16, landmarks=2)

@@ -13,7 +13,7 @@ from nasion.realtime.geometry import box_of, transform
 from nasion.realtime.sources.synthetic import FACE, CameraMotion
 from nasion.realtime.tracking.smoothing import FORGET, SETTINGS, OneEuro, Setting, Smoother
 
-from ...support.fake_networks import TEMPLATE
+from ...support.fakes.networks import TEMPLATE
 
 STEP = 1 / 30
 

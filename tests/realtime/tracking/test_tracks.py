@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nasion.realtime.geometry import Region, box_of
 from nasion.realtime.tracking.tracks import Observation, TrackManager, greedy
 
-from ...support.fake_networks import TEMPLATE
+from ...support.fakes.networks import TEMPLATE
 
 
 def observation(x, y=100.0, size=60.0):

@@ -24,8 +24,15 @@ from nasion.trainers.data import (
     split_validation,
 )
 
-from ...support.labelled import write_data
-from ...support.published_layouts import face, write_300vw, write_300w, write_300w_boxes, write_folder, write_picture
+from ...support.data_sets.labelled import write_data
+from ...support.data_sets.published_layouts import (
+    face,
+    write_300vw,
+    write_300w,
+    write_300w_boxes,
+    write_folder,
+    write_picture,
+)
 
 
 def write_rows(path: Path, rows: list[str], *, head: str = "version: 1\nn_points: 68\n{\n") -> Path:

@@ -11,9 +11,9 @@ import scipy.io
 
 from nasion.engines.errors import MissingExtra
 from nasion.trainers.data import DataError, read_aflw, read_cofw, read_image, read_set, read_wflw, recognised
-from nasion.trainers.data import aflw as aflw_module
+from nasion.trainers.data.readers import aflw as aflw_module
 
-from ...support.published_layouts import (
+from ...support.data_sets.published_layouts import (
     face,
     picture,
     write_aflw,

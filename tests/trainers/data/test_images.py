@@ -14,7 +14,7 @@ from nasion.realtime.faces import Image
 from nasion.trainers.data import DataError, PictureReader, SampleStream, read_image, read_images
 from nasion.trainers.data import images as pictures_module
 
-from ...support.published_layouts import picture, write_cofw, write_picture, write_video
+from ...support.data_sets.published_layouts import picture, write_cofw, write_picture, write_video
 
 
 def number_of(image: Image) -> int:

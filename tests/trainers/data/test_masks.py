@@ -18,9 +18,9 @@ from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.masks import MaskedSamples, face_pictures, masked_part, paint_mask
 from nasion.trainers.data.samples import FaceSamples
 
-from ...support.by_heart import eight_faces
-from ...support.labelled import face_shape, write_data
-from ...support.trained import write_checkpoint
+from ...support.data_sets.labelled import face_shape, write_data
+from ...support.model_files.trained import write_checkpoint
+from ...support.training.by_heart import eight_faces
 
 SPEC = Spec(task="landmarks", name="x", size=(64, 64), landmarks=68, crop_margin=1.25)
 

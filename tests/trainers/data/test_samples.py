@@ -15,7 +15,7 @@ from nasion.trainers.data.augment import CHS_LOOKS, Augmentation
 from nasion.trainers.data.samples import FaceSamples, predict_points, validate_points
 from nasion.trainers.learner import Learner
 
-from ...support.labelled import cartoon
+from ...support.data_sets.labelled import cartoon
 
 SPEC = Spec(task="landmarks", name="x", size=(64, 64), landmarks=68, crop_margin=1.3)
 STRONG = Augmentation(rotation=30, scale=(0.8, 1.2), shift=0.1, flip=0.5)

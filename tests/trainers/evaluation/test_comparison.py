@@ -19,9 +19,9 @@ from nasion.trainers.evaluation.comparison import beside, errors_by, measure, ov
 from nasion.trainers.evaluation.tracking import Located
 from nasion.trainers.systems.locating import Model, locate_at_truth, locate_by_detector, locate_in_pictures, opened
 
-from ...support.fake_networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, draw
-from ...support.labelled import face_shape, write_data
-from ...support.trained import write_checkpoint
+from ...support.data_sets.labelled import face_shape, write_data
+from ...support.fakes.networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, draw
+from ...support.model_files.trained import write_checkpoint
 
 NAN = float("nan")
 

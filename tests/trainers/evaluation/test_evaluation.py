@@ -26,7 +26,7 @@ from nasion.trainers.evaluation.tracking import (
 )
 
 from ...conftest import ROOT
-from ...support.labelled import write_data
+from ...support.data_sets.labelled import write_data
 
 
 @pytest.fixture(scope="module")

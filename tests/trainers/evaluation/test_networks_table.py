@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from nasion.trainers.networks.rdfn.region_head import PRESETS as REGION_HEADS
 
 from nasion.engines.errors import NasionError
 from nasion.tools.commands.networks import networks, table
 from nasion.trainers.counting import multiply_accumulates
 from nasion.trainers.evaluation.presets import PRESETS, Count, Figure, count
 from nasion.trainers.evaluation.published import SIZES
-from nasion.trainers.networks.rdfn import RDFN
-from nasion.trainers.networks.region_head import PRESETS as REGION_HEADS
+from nasion.trainers.networks.rdfn.network import RDFN
 
 # Gaps in percent (parameters, multiply-accumulates) of the rows that no reading of their paper makes exact.
 GAPS = {
@@ -67,7 +67,7 @@ def test_what_no_paper_prints_is_what_the_reading_gives(counts: dict[str, Count]
 
 
 def test_the_supernet_has_the_printed_cost_with_nineteen_points() -> None:
-    from nasion.trainers.networks.sd_hrnet import SUPERNET, SDHRNetConfig, SHRNet
+    from nasion.trainers.networks.sd_hrnet.network import SUPERNET, SDHRNetConfig, SHRNet
 
     with torch.device("meta"):
         network = SHRNet(SDHRNetConfig(landmarks=19, graph=SUPERNET))

@@ -25,7 +25,7 @@ from nasion.trainers.evaluation.references import (
     neutral_face,
 )
 
-from ...support.labelled import background, cartoon, face_shape
+from ...support.data_sets.labelled import background, cartoon, face_shape
 
 SPEC = Spec(task="landmarks", name="x", size=(64, 64), landmarks=68, crop_margin=1.25)
 

@@ -20,7 +20,7 @@ from nasion.trainers.export.files import example
 from nasion.trainers.networks.operators import location_reweight, multi_level_roi_align
 
 from ...gpu.test_runtimes_gpu import built, by_torch, exported
-from ...support import native
+from ...support.operators import native
 from . import test_fp16 as test_half
 
 

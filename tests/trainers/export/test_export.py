@@ -18,7 +18,7 @@ from nasion.tools.commands.export import export
 from nasion.trainers import checkpoint as files
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.export.files import absorb_std, example, photographs, worst_difference, write_model
-from nasion.trainers.networks import resnet
+from nasion.trainers.networks.backbones import resnet
 from nasion.trainers.networks.operators import as_nodes, location_reweight
 from nasion.trainers.systems import all_recipes
 from nasion.trainers.training import recipes
@@ -26,8 +26,8 @@ from nasion.trainers.training.loop import Schedule
 from nasion.trainers.training.recipes import Options, Recipe, prepare_faces
 
 from ...conftest import ROOT
-from ...support.labelled import write_data
-from ...support.pointers import Pointer
+from ...support.data_sets.labelled import write_data
+from ...support.training.pointers import Pointer
 
 POINTER = Recipe(
     "pointer",

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from nasion.trainers.networks.rdfn.region_head import RDFNConfig
 from onnx import TensorProto
 from torch import Tensor, nn
 
@@ -21,22 +22,21 @@ from nasion.trainers.export.files import compare, example, write_model
 from nasion.trainers.export.fp16 import HalfPrecision, store_weights_as_fp16
 from nasion.trainers.export.nodes import attributes_of
 from nasion.trainers.learner import Learner
-from nasion.trainers.networks import resnet
+from nasion.trainers.networks.backbones import resnet
 from nasion.trainers.networks.blocks import in_full_precision, spatial_moments
-from nasion.trainers.networks.chs import CHS, CHSConfig
+from nasion.trainers.networks.chs.network import CHS, CHSConfig
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, LandmarkExport
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
-from nasion.trainers.networks.pwc import MapNetwork, PWCConfig
-from nasion.trainers.networks.rdfn import RDFN
-from nasion.trainers.networks.region_head import RDFNConfig
-from nasion.trainers.networks.rht import RHTConfig
-from nasion.trainers.networks.sd_hrnet import SDHRNetConfig, SHRNet
-from nasion.trainers.systems.chs import CHSLearner
+from nasion.trainers.networks.pwc.networks import MapNetwork, PWCConfig
+from nasion.trainers.networks.rdfn.network import RDFN
+from nasion.trainers.networks.rht.network import RHTConfig
+from nasion.trainers.networks.sd_hrnet.network import SDHRNetConfig, SHRNet
+from nasion.trainers.systems.chs.learner import CHSLearner
 from nasion.trainers.systems.heat_maps import MapsLearner
-from nasion.trainers.systems.pwc_learners import Hybrid
-from nasion.trainers.systems.rdfn_learners import RDFNLearner
-from nasion.trainers.systems.rht_learner import RHTLearner
-from nasion.trainers.systems.shipped import DETECTOR_SPEC, DetectorLearner
+from nasion.trainers.systems.pwc.learners import Hybrid
+from nasion.trainers.systems.rdfn.learners import RDFNLearner
+from nasion.trainers.systems.rht.learner import RHTLearner
+from nasion.trainers.systems.shipped.recipes import DETECTOR_SPEC, DetectorLearner
 
 POINTS, SIDE = 19, 64
 SPEC = Spec("landmarks", "tiny", (SIDE, SIDE), landmarks=POINTS, crop_margin=1.25)

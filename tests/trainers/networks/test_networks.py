@@ -6,7 +6,14 @@ from torch.nn import functional
 
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nasion.trainers.networks.face_detector import STRIDES, FaceDetector, cell_centres
-from nasion.trainers.networks.sd_hrnet import COFW_GRAPH, WFLW_GRAPH, Graph, SDHRNet, SDHRNetConfig, published_count
+from nasion.trainers.networks.sd_hrnet.network import (
+    COFW_GRAPH,
+    WFLW_GRAPH,
+    Graph,
+    SDHRNet,
+    SDHRNetConfig,
+    published_count,
+)
 
 
 @pytest.mark.parametrize(("graph", "landmarks", "count"), [(COFW_GRAPH, 29, 1_054_700), (WFLW_GRAPH, 98, 1_322_648)])

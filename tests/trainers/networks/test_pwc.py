@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nasion.trainers.networks.pwc import DirectRegression, Discriminator, Enlargement, MapNetwork, PWCConfig
+from nasion.trainers.networks.pwc.networks import DirectRegression, Discriminator, Enlargement, MapNetwork, PWCConfig
 from nasion.trainers.training.recipes import Options
 
-from ...support.tiny_pwc import NAMES, built, count
+from ...support.training.tiny_pwc import NAMES, built, count
 
 
 def test_the_networks_have_the_published_numbers_of_parameters() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nasion.trainers.networks.rdfn.region_head import MAP, PRESETS, LandmarkHead, RDFNConfig, logits_at
 from torch import Tensor
 
 from nasion.engines.errors import NasionError
@@ -16,8 +17,8 @@ from nasion.engines.select import open_runtime
 from nasion.trainers.checkpoint import TrainingError, kept, save
 from nasion.trainers.data import read_set
 from nasion.trainers.export.files import example, write_model
-from nasion.trainers.networks import resnet
-from nasion.trainers.networks.rdfn import (
+from nasion.trainers.networks.backbones import resnet
+from nasion.trainers.networks.rdfn.network import (
     RDFN,
     HeadAlone,
     RegionDetector,
@@ -26,20 +27,19 @@ from nasion.trainers.networks.rdfn import (
     encode_boxes,
     suppress,
 )
-from nasion.trainers.networks.region_head import MAP, PRESETS, LandmarkHead, RDFNConfig, logits_at
-from nasion.trainers.systems.rdfn import RECIPES, begin_from
-from nasion.trainers.systems.rdfn_learners import (
+from nasion.trainers.systems.rdfn.learners import (
     DetectorLearner,
     HeadLearner,
     RDFNLearner,
     anchor_weight,
     label_anchors,
 )
-from nasion.trainers.systems.whole_pictures import Framing, PictureSamples, validate_faces
+from nasion.trainers.systems.rdfn.recipes import RECIPES, begin_from
+from nasion.trainers.systems.whole_images import Framing, PictureSamples, validate_faces
 from nasion.trainers.training.recipes import Options
 
-from ...support.by_heart import assert_learned
-from ...support.labelled import write_data
+from ...support.data_sets.labelled import write_data
+from ...support.training.by_heart import assert_learned
 
 NAMES = {recipe.name: recipe for recipe in RECIPES}
 PAPER, FUSED = PRESETS["paper_counts"], PRESETS["fused"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nasion.trainers.networks.rht.transformer import Backbone
 from torch import Tensor, nn
 from torch.nn import functional
 
 from nasion.engines.errors import NasionError
 from nasion.trainers.counting import multiply_accumulates, parameters
-from nasion.trainers.networks.rht import (
+from nasion.trainers.networks.rht.network import (
     RHT,
     WIDTHS,
     Decoder,
@@ -26,7 +27,6 @@ from nasion.trainers.networks.rht import (
     transfer,
     warp_features,
 )
-from nasion.trainers.networks.transformer import Backbone
 
 TINY = RHTConfig(landmarks=19, boundaries=5, size=64, width=1 / 16, layers=1)
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from nasion.trainers.networks.sd_hrnet.slimming import Costs, from_plain, plain, without
+from nasion.trainers.systems.sd_hrnet.distilling import is_factor
 from torch import nn
 
-from nasion.trainers.networks.sd_hrnet import (
+from nasion.trainers.networks.sd_hrnet.network import (
     COFW_GRAPH,
     HRNET,
     SUPERNET,
@@ -19,10 +21,8 @@ from nasion.trainers.networks.sd_hrnet import (
     SHRNet,
     published_count,
 )
-from nasion.trainers.networks.slimming import Costs, from_plain, plain, without
-from nasion.trainers.systems.distilling import is_factor
 
-from ...support.tiny_sd_hrnet import TINY, tiny
+from ...support.training.tiny_sd_hrnet import TINY, tiny
 
 
 def count(network: nn.Module) -> int:

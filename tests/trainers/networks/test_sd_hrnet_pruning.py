@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nasion.trainers.networks.sd_hrnet.slimming import Costs, PruningError, inherit, prune, without
 from torch import nn
 
-from nasion.trainers.networks.sd_hrnet import Graph
-from nasion.trainers.networks.slimming import Costs, PruningError, inherit, prune, without
+from nasion.trainers.networks.sd_hrnet.network import Graph
 
-from ...support.tiny_sd_hrnet import SMALL, tiny
+from ...support.training.tiny_sd_hrnet import SMALL, tiny
 
 
 def test_a_block_that_loses_its_sources_or_its_readers_takes_its_operators_along() -> None:

@@ -10,8 +10,8 @@ import torch
 
 from nasion.realtime.schemes import USUAL, LandmarkScheme
 
-from ...support.by_heart import assert_learned, blind_error, distance, eight_faces
-from ...support.labelled import Look, cartoon, face_shape, some_look
+from ...support.data_sets.labelled import Look, cartoon, face_shape, some_look
+from ...support.training.by_heart import assert_learned, blind_error, distance, eight_faces
 
 every_scheme = pytest.mark.parametrize("scheme", USUAL.values(), ids=lambda scheme: scheme.name)
 

@@ -14,11 +14,11 @@ from torch.utils.data import default_collate
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
 from nasion.trainers.export.files import example, worst_difference, write_model
-from nasion.trainers.networks.chs import CHS, Cascade, CHSConfig
-from nasion.trainers.systems.chs import CHSLearner, maps_loss
+from nasion.trainers.networks.chs.network import CHS, Cascade, CHSConfig
+from nasion.trainers.systems.chs.learner import CHSLearner, maps_loss
 
-from ...support.by_heart import assert_learned, eight_faces
-from ...support.tiny_chs import SMALL, built
+from ...support.training.by_heart import assert_learned, eight_faces
+from ...support.training.tiny_chs import SMALL, built
 
 
 def item(count: int = 2, landmarks: int = 19, size: int = 64) -> FaceItem:

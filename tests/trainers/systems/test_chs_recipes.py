@@ -13,12 +13,13 @@ from nasion.trainers.data import read_set
 from nasion.trainers.data.augment import CHS_LOOKS
 from nasion.trainers.data.samples import validate_points
 from nasion.trainers.systems import load_trained
-from nasion.trainers.systems.chs import AUGMENTATION, CHSLearner, validate_stages
+from nasion.trainers.systems.chs.learner import CHSLearner, validate_stages
+from nasion.trainers.systems.chs.recipes import AUGMENTATION
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options
 
-from ...support.labelled import write_data
-from ...support.tiny_chs import NAMES, built
+from ...support.data_sets.labelled import write_data
+from ...support.training.tiny_chs import NAMES, built
 
 # --- recipes
 

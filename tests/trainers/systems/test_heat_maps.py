@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from nasion.trainers.systems.sd_hrnet.distilling import SlimLearner
 
 from nasion.engines.errors import NasionError
 from nasion.trainers.learner import Learner
-from nasion.trainers.systems.distilling import SlimLearner
 from nasion.trainers.systems.heat_maps import read_by, read_maps
-from nasion.trainers.systems.sd_hrnet import sigma_of, spec_of
+from nasion.trainers.systems.sd_hrnet.recipes import sigma_of, spec_of
 from nasion.trainers.targets import gaussian_maps
 from nasion.trainers.training.recipes import Options
 
-from ...support.tiny_sd_hrnet import SIZE, tiny
+from ...support.training.tiny_sd_hrnet import SIZE, tiny
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5])

@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nasion.trainers.networks.pwc.dan import DAN
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
 from nasion.trainers.export.files import example, worst_difference, write_model
-from nasion.trainers.networks.dan import DAN
-from nasion.trainers.networks.pwc import DirectRegression
+from nasion.trainers.networks.pwc.networks import DirectRegression
 from nasion.trainers.systems.heat_maps import read_by
-from nasion.trainers.systems.pwc import RECIPES
-from nasion.trainers.systems.pwc_learners import (
+from nasion.trainers.systems.pwc.learners import (
     CRITIC,
     FINDER,
     Distribution,
@@ -30,12 +29,13 @@ from nasion.trainers.systems.pwc_learners import (
     SoftReading,
     Study,
 )
+from nasion.trainers.systems.pwc.recipes import RECIPES
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options, Recipe
 from nasion.trainers.training.schedule import Schedule
 
-from ...support.by_heart import Repeated, assert_learned, eight_faces
-from ...support.tiny_pwc import NAMES, TINY, batch, built, count, data, eight
+from ...support.training.by_heart import Repeated, assert_learned, eight_faces
+from ...support.training.tiny_pwc import NAMES, TINY, batch, built, count, data, eight
 
 __all__ = ["batch", "data", "eight"]  # fixtures
 

@@ -10,12 +10,12 @@ import torch
 from nasion.realtime.faces import IBUG_68
 from nasion.trainers.data.samples import FaceItem, FaceSamples
 from nasion.trainers.systems import load_trained
-from nasion.trainers.systems.pwc import RECIPES, mean_shape
+from nasion.trainers.systems.pwc.recipes import RECIPES, mean_shape
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options
 
-from ...support.by_heart import Repeated
-from ...support.tiny_pwc import NAMES, TINY, batch, built, data, eight
+from ...support.training.by_heart import Repeated
+from ...support.training.tiny_pwc import NAMES, TINY, batch, built, data, eight
 
 __all__ = ["batch", "data", "eight"]  # fixtures
 

@@ -19,17 +19,17 @@ from nasion.trainers.data.samples import FaceItem, FaceSamples
 from nasion.trainers.evaluation.published import TABLES
 from nasion.trainers.evaluation.references import PairedItem
 from nasion.trainers.export.files import example, worst_difference, write_model
-from nasion.trainers.networks.rht import Outcome, RHTConfig
+from nasion.trainers.networks.rht.network import Outcome, RHTConfig
 from nasion.trainers.systems import load_trained
-from nasion.trainers.systems.rht import RECIPES
-from nasion.trainers.systems.rht_learner import RHTLearner, _disagreement, validate_rht
+from nasion.trainers.systems.rht.learner import RHTLearner, _disagreement, validate_rht
+from nasion.trainers.systems.rht.recipes import RECIPES
 from nasion.trainers.targets import BOUNDARIES
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options, Recipe
 from nasion.trainers.training.schedule import Optimiser, Schedule
 
-from ...support.by_heart import assert_learned, eight_faces
-from ...support.labelled import write_data
+from ...support.data_sets.labelled import write_data
+from ...support.training.by_heart import assert_learned, eight_faces
 
 NAMES = {recipe.name: recipe for recipe in RECIPES}
 TINY = Options(set="aflw", size=64, width=1 / 16)  # 19 points: quick

@@ -8,24 +8,30 @@ from typing import get_args
 
 import pytest
 import torch
+from nasion.trainers.networks.sd_hrnet.slimming import plain
+from nasion.trainers.systems.sd_hrnet.distilling import (
+    DistilLearner,
+    SlimLearner,
+    SupernetLearner,
+    erased,
+    is_factor,
+)
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
 from nasion.trainers.export.files import example, worst_difference, write_model
-from nasion.trainers.networks.hrnet import HRNet, HRNetConfig
-from nasion.trainers.networks.sd_hrnet import COFW_GRAPH, Graph, SDHRNetConfig, SHRNet
-from nasion.trainers.networks.slimming import plain
-from nasion.trainers.systems.distilling import DistilLearner, SlimLearner, SupernetLearner, erased, is_factor
+from nasion.trainers.networks.backbones.hrnet import HRNet, HRNetConfig
+from nasion.trainers.networks.sd_hrnet.network import COFW_GRAPH, Graph, SDHRNetConfig, SHRNet
 from nasion.trainers.systems.heat_maps import Decoding, MapsLearner, read_maps, validate_maps
-from nasion.trainers.systems.sd_hrnet import spec_of
+from nasion.trainers.systems.sd_hrnet.recipes import spec_of
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options
 from nasion.trainers.training.schedule import Optimiser, Schedule
 
-from ...support.by_heart import Repeated, assert_learned, eight_faces
-from ...support.tiny_sd_hrnet import NAMES, SIZE, TINY, tiny
+from ...support.training.by_heart import Repeated, assert_learned, eight_faces
+from ...support.training.tiny_sd_hrnet import NAMES, SIZE, TINY, tiny
 
 TEACHER = HRNetConfig(68, (4, 6, 8, 10), (1, 1, 1), blocks=1, stem=4, bottlenecks=1)
 

@@ -8,6 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nasion.trainers.systems.shipped.alignment import WithCorrection, validate_alignment
+from nasion.trainers.systems.shipped.alignment_samples import AlignmentSamples
+from nasion.trainers.systems.shipped.detection import (
+    DetectionSamples,
+    DetectorLearner,
+    assign,
+    collate,
+    detection_losses,
+    grid_of,
+    validate_detector,
+)
 from torch.utils.data import default_collate
 
 from nasion.realtime.faces import IBUG_68
@@ -19,22 +30,11 @@ from nasion.trainers.networks.blocks import spatial_moments
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
 from nasion.trainers.systems import Options, recipe_named
-from nasion.trainers.systems.alignment import WithCorrection, validate_alignment
-from nasion.trainers.systems.alignment_samples import AlignmentSamples
-from nasion.trainers.systems.detection import (
-    DetectionSamples,
-    DetectorLearner,
-    assign,
-    collate,
-    detection_losses,
-    grid_of,
-    validate_detector,
-)
-from nasion.trainers.systems.shipped import DETECTOR_SPEC, landmark_spec
+from nasion.trainers.systems.shipped.recipes import DETECTOR_SPEC, landmark_spec
 from nasion.trainers.training.loop import Optimiser, Schedule, train
 
-from ...support.by_heart import assert_learned, blind_error
-from ...support.labelled import cartoon, face_shape, write_data
+from ...support.data_sets.labelled import cartoon, face_shape, write_data
+from ...support.training.by_heart import assert_learned, blind_error
 
 CPU = torch.device("cpu")
 SPEC = landmark_spec("landmarks-68", 112)

@@ -13,7 +13,7 @@ from nasion.trainers import checkpoint
 from nasion.trainers.training import loop
 from nasion.trainers.training.loop import Schedule, State, TrainingError
 
-from ...support.lines import SCHEDULE, LineLearner, line, run
+from ...support.training.lines import SCHEDULE, LineLearner, line, run
 
 
 def test_a_checkpoint_is_written_on_time_between_validations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

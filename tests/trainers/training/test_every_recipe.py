@@ -21,15 +21,15 @@ from nasion.trainers.data.samples import FaceSamples
 from nasion.trainers.evaluation.references import PairedSamples
 from nasion.trainers.learner import Learner
 from nasion.trainers.systems import all_recipes
-from nasion.trainers.systems.rht_learner import RHTLearner
-from nasion.trainers.systems.whole_pictures import Framing, PictureSamples
+from nasion.trainers.systems.rht.learner import RHTLearner
+from nasion.trainers.systems.whole_images import Framing, PictureSamples
 from nasion.trainers.training.loop import TrainingError
 from nasion.trainers.training.loop import train as run_loop
 from nasion.trainers.training.recipes import Options
 from nasion.trainers.training.state import State
 
-from ...support.by_heart import eight_faces
-from ...support.labelled import write_data
+from ...support.data_sets.labelled import write_data
+from ...support.training.by_heart import eight_faces
 
 # One of each make: with it the others of the paper differ in parts that do not know how many points there are.
 MAKES = (

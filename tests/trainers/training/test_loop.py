@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nasion.trainers.training.loop import Schedule, State, TrainingError, train
 from nasion.trainers.training.record import read_record
 
-from ...support.lines import TURNS, InTurns, Line, LineLearner, run, same
+from ...support.training.lines import TURNS, InTurns, Line, LineLearner, run, same
 
 
 def test_a_line_is_learned_and_the_record_tells_of_it(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from nasion.trainers.training.loop import Schedule, State, TrainingError, train
 from nasion.trainers.training.record import read_record
 
 from ...conftest import ROOT
-from ...support.labelled import write_data
-from ...support.lines import (
+from ...support.data_sets.labelled import write_data
+from ...support.model_files.trained import write_checkpoint
+from ...support.training.lines import (
     FACTORS_AND_WEIGHTS,
     SCHEDULE,
     TURNS,
@@ -32,7 +33,6 @@ from ...support.lines import (
     supernet,
     weights,
 )
-from ...support.trained import write_checkpoint
 
 
 def run(folder: Path, schedule: Schedule = SCHEDULE, learner: Learner | None = None, **options: object) -> State:
@@ -45,7 +45,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     paths = os.pathsep.join([str(root), str(root / "src")])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [*launch, "-m", "tests.support.lines", str(tmp_path / "pair")]
+    command = [*launch, "-m", "tests.support.training.lines", str(tmp_path / "pair")]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / "pair" / f"rank{k}.json").read_text()) for k in range(2))

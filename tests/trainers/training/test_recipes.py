@@ -23,8 +23,8 @@ from nasion.trainers.training.loop import Schedule, State
 from nasion.trainers.training.recipes import Options, Recipe, prepare_faces
 from nasion.trainers.training.record import Record, read_record
 
-from ...support.labelled import write_data
-from ...support.pointers import Pointer
+from ...support.data_sets.labelled import write_data
+from ...support.training.pointers import Pointer
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 
 from nasion.trainers.training.loop import Optimiser, Schedule, State, TrainingError
 
-from ...support.lines import SCHEDULE, line, run
+from ...support.training.lines import SCHEDULE, line, run
 
 
 def test_a_budget_of_minutes_ends_the_run_early(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from nasion.trainers import checkpoint
 from nasion.trainers.training.loop import Schedule, State
 from nasion.trainers.training.record import read_record
 
-from ...support.lines import SCHEDULE, TURNS, InTurns, run, same
+from ...support.training.lines import SCHEDULE, TURNS, InTurns, run, same
 
 
 class Stop(Exception):

@@ -12,7 +12,7 @@ from torch import nn
 from nasion.trainers import checkpoint
 from nasion.trainers.training.loop import Schedule, TrainingError
 
-from ...support.lines import SCHEDULE, line, run
+from ...support.training.lines import SCHEDULE, line, run
 
 
 def test_the_best_checkpoint_is_the_one_with_the_lowest_criterion(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""Draw the image of the README: four tracked frames of the demo clip. Usage: python docs/scripts/demo_image.py"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from reports import ROOT
+
+import nasion
+from nasion.realtime.drawing import draw
+from nasion.realtime.sources.synthetic import CameraMotion
+
+MOMENTS = (20, 90, 150, 260)
+
+
+def main() -> None:
+    motion, shown = CameraMotion(), []
+    with nasion.Tracker() as tracker:
+        for i in range(max(MOMENTS) + 1):
+            frame = nasion.Frame(motion.render(i), i / float(motion.rate), i)
+            faces = tracker.update(frame)
+            if i in MOMENTS:
+                shown.append(draw(frame.image, faces))
+    sheet = np.vstack([np.hstack(shown[:2]), np.hstack(shown[2:])])
+    cv2.imwrite(str(ROOT / "docs" / "images" / "demo.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+if __name__ == "__main__":
+    main()

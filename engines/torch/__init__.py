@@ -1,0 +1,1 @@
+"""Files of ``torch.export`` (``.pt2``), checked and run by torch."""

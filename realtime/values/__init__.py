@@ -1,0 +1,1 @@
+"""Types and checks of values: arrays, numbers and the times of frames."""

@@ -1,0 +1,1 @@
+"""Fakes of devices, libraries and networks."""

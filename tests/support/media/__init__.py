@@ -1,0 +1,1 @@
+"""Videos, streams and frames to read and to write."""

@@ -1,0 +1,1 @@
+"""Compiled operators, and the tests that every implementation passes."""

@@ -1,0 +1,1 @@
+"""Small learners and faces to train them on."""

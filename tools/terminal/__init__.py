@@ -1,0 +1,1 @@
+"""Terminal: standard streams, progress and log messages."""

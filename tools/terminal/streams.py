@@ -1,0 +1,89 @@
+"""Standard input, output and error of a command, made safe: closed, full, gone, or in an encoding of few characters."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import sys
+from contextlib import suppress
+
+from ...engines.errors import NasionError
+
+TYPE_CHECKING = False  # as type checkers know it: the command imports this before it catches a signal
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+_PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "×": "x", "±": "+/-", "°": " degrees", "≥": ">=", "≤": "<="}
+_OF_WRITING = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EBADF)
+_BROKEN_PIPE = 128 + 13  # the status of a program that SIGPIPE ended
+
+
+class Streams:
+    """Makes the standard streams usable, and at the end sees that all of the output was taken.
+
+    A stream that is closed leads nowhere. Characters that an encoding lacks are written in ASCII. A reader that has
+    gone, such as ``head``, ends the command in silence.
+    """
+
+    def __enter__(self) -> Self:
+        """Prepare the streams."""
+        for number in range(3):
+            try:
+                os.fstat(number)
+            except OSError:  # else the next file that is opened would take this number, and get what libraries print
+                os.open(os.devnull, os.O_RDWR)
+        codecs.register_error("nasion", _plain)
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            if hasattr(getattr(sys, name), "reconfigure"):
+                getattr(sys, name).reconfigure(errors="nasion")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Flush the output.
+
+        Raises:
+            SystemExit: its reader is gone.
+            NasionError: it cannot be written.
+        """
+        lost = _flush()
+        if isinstance(error, OSError) and error.filename is None and error.errno in _OF_WRITING:
+            lost = error  # of a stream: errors of our files have names
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            lost = error.__context__  # rich, which prints help and tables, turns it into an exit with status 1
+        if isinstance(lost, BrokenPipeError) and (kind is None or issubclass(kind, SystemExit | BrokenPipeError)):
+            raise SystemExit(_BROKEN_PIPE) from None
+        if lost is not None and (kind is None or issubclass(kind, SystemExit | OSError)):
+            from ...engines.output_paths import told
+
+            raise NasionError(f"the output cannot be written: {told(lost)}") from lost
+
+
+def tell(text: str) -> None:
+    """Print on standard error, if it is still there: the terminal may be gone."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _flush() -> OSError | None:
+    """Flush standard output; what it does not take is dropped, or Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        return error
+    return None
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Write what cannot be encoded in ASCII."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_PLAIN.get(each, "?") for each in error.object[error.start : error.end]), error.end

@@ -1,0 +1,1 @@
+"""Backbones of the papers' networks: ResNet, HRNet and the stacked hourglass."""

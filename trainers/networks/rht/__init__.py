@@ -1,0 +1,1 @@
+"""Networks with transformers: RHT, and TransPose, which it is compared with."""

@@ -1,0 +1,1 @@
+"""Networks of SD-HRNet: supernets, their slimming, and the slimmed graphs."""

@@ -1,0 +1,196 @@
+"""Recipes of RDFN: the paper's two phases, joint training, and its ablations.
+
+Paper: "Region-Aware Deep Feature-Fused Network for Robust Facial Landmark Localization" (Lin and Liang 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ....engines.errors import NasionError
+from ....engines.spec import Spec, Task
+from ... import checkpoint
+from ...data import LandmarkSet, layout_of, read_negatives, read_set, split_validation
+from ...data.augment import Augmentation
+from ...learner import Learner
+from ...networks.backbones.resnet import load_backbone
+from ...networks.rdfn.network import RDFN, HeadAlone, RegionDetector, RegionLandmarks
+from ...networks.rdfn.region_head import PRESETS, RDFNConfig
+from ...training.loop import Optimiser, Schedule
+from ...training.recipes import FORM, Options, Prepared, Recipe, prepare_faces
+from ..whole_images import Framing, PictureSamples, validate_boxes, validate_faces
+from .learners import DetectorLearner, HeadLearner, RDFNLearner
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+MARGIN = 1.2  # size of a region relative to its box; the outermost landmarks lie on a tight box (docs/papers/rdfn.md)
+CROP_MARGIN = 1.25  # margin of the crops for the head alone
+# Threshold of the mean peak of the maps. For a head of quarter width at 128 px it was at most 0.22 on 150 squares of
+# background, and below 0.48 on one in a hundred of the held-out faces.
+HEAD_THRESHOLD = 0.35
+
+
+def _config(options: Options, changes: dict[str, Any]) -> RDFNConfig:
+    own: dict[str, Any] = {"up": "resize", "roi_margin": MARGIN} | changes
+    config = replace(PRESETS["paper_counts"], landmarks=options.landmarks, **own)
+    size, width = options.size or config.size, config.width if options.width is None else options.width
+    if size % 16:
+        raise NasionError(f"--size {size} is not a multiple of 16, the coarsest stride of RDFN; try {size // 16 * 16}")
+    return replace(config, size=size, width=width)
+
+
+def _spec(name: str, config: RDFNConfig, task: Task) -> Spec:
+    return Spec(
+        task=task,
+        name=name,
+        size=(config.size, config.size),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        stride=1 if task == "landmarks" else 16,
+        landmarks=0 if task == "detector" else config.landmarks,
+        crop_margin=CROP_MARGIN if task == "landmarks" else 1.0,
+        threshold=HEAD_THRESHOLD if task == "landmarks" else config.threshold,
+    )
+
+
+def _build(name: str, task: Task, changes: dict[str, Any], *, frozen: bool) -> Callable[[Options], Learner]:
+    def build(options: Options) -> Learner:
+        config = _config(options, changes)
+        spec = _spec(name, config, task)
+        learner: DetectorLearner | RDFNLearner | HeadLearner
+        if task == "detector":
+            learner = DetectorLearner(RegionDetector(config), spec)
+        elif task == "faces":
+            learner = RDFNLearner(RDFN(config), spec, frozen=frozen)
+        else:
+            learner = HeadLearner(RegionLandmarks(config), spec)
+        if options.backbone_weights is not None:
+            load_backbone(learner.network.backbone, options.backbone_weights)
+        if options.start is not None:
+            begin_from(learner, options.start)
+        return learner
+
+    return build
+
+
+def head_of(learner: Learner) -> HeadLearner:
+    """Return the landmark head of a network that detects faces itself, for crops from another face detector.
+
+    Raises:
+        NasionError: the learner is not a whole RDFN.
+    """
+    if not isinstance(learner, RDFNLearner):
+        raise NasionError(f"{learner.spec.name} has no landmark head of its own; only the whole RDFN has")
+    whole, config = learner.network.state_dict(), learner.network.config
+    network = RegionLandmarks(config)
+    network.load_state_dict({name: whole[name] for name in network.state_dict()})
+    return HeadLearner(network, _spec(f"{learner.spec.name}-head", config, "landmarks"))
+
+
+def begin_from(learner: Learner, path: Path) -> None:
+    """Load backbone, detector and head from a checkpoint of any RDFN recipe; parts that it lacks stay as they are.
+
+    Raises:
+        TrainingError: the file cannot be read, or one of its parts has another structure.
+    """
+    theirs, own = checkpoint.load(path)["average"], checkpoint.kept(learner)
+
+    def part(name: str) -> str:
+        return ".".join(name.split(".")[:2])
+
+    have, want = {part(name) for name in theirs}, {part(name) for name in own}
+    taken = {name: value for name, value in theirs.items() if part(name) in want}
+    new = {name: value for name, value in own.items() if part(name) not in have}
+    checkpoint.fill(learner, taken | new if have & want else theirs)
+
+
+def _nobody(root: Path) -> tuple[Path, ...]:
+    """Return the images without a face in the data folder, if there are any."""
+    return read_negatives(root) if layout_of("negatives").find(root, "train") else ()
+
+
+def _pictures(learner: Learner, root: Path, options: Options) -> tuple[PictureSamples, PictureSamples]:
+    """Return the samples for training and for validation; every twelfth image is held out for validation."""
+    faces, nobody = read_set(options.set, root, part="train"), _nobody(root)
+    parts: list[tuple[LandmarkSet, list[Path]]] = [
+        (faces.pick(of_faces), [nobody[i] for i in of_nobody])
+        for of_faces, of_nobody in zip(split_validation(len(faces)), split_validation(len(nobody)), strict=True)
+    ]
+    training, held = (PictureSamples(*part, learner.spec, Framing(), seed=options.seed) for part in parts)
+    return training, held
+
+
+def _prepare_boxes(learner: Learner, root: Path, options: Options) -> Prepared:
+    training, held = _pictures(learner, root, options)
+    return Prepared(training, None, lambda network: validate_boxes(network, held))
+
+
+def _prepare_whole(learner: Learner, root: Path, options: Options) -> Prepared:
+    assert isinstance(learner, RDFNLearner)
+    if learner.frozen and options.start is None:
+        raise NasionError(
+            "this recipe freezes backbone and detector and needs trained ones: "
+            "give --start RUN/best.pt of rdfn-detector"
+        )
+    training, held = _pictures(learner, root, options)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        assert isinstance(network, RDFNLearner)
+        return validate_faces(network, HeadAlone(network.network), held)
+
+    return Prepared(training, None, validate)
+
+
+# Rotation as in the paper. The paper's scales of 0.5 and 2 do not apply to crops that the face fills.
+_ON_CROPS = Augmentation(rotation=30.0, scale=(0.85, 1.1), shift=0.04, flip=0.5)
+
+
+def _schedule(options: Options) -> Schedule:
+    """Return the paper's schedule, or a faster one for training from scratch if ``minutes`` is given."""
+    if options.minutes is None:
+        paper = Optimiser("sgd", learning_rate=1e-3, decay=5e-4, drops=((1 / 3, 0.1), (2 / 3, 0.1)))
+        return Schedule(steps=150_000, batch=2, optimisers=(paper,), validate_every=5000)
+    quick = Optimiser(learning_rate=2e-3, decay=0.01, warmup=100)
+    return Schedule(steps=60_000, batch=16, optimisers=(quick,), ema=0.998, clip=5.0, validate_every=500)
+
+
+def _recipe(name: str, summary: str, task: Task = "faces", *, frozen: bool = False, **changes: Any) -> Recipe:
+    prepare = {"detector": _prepare_boxes, "faces": _prepare_whole, "landmarks": prepare_faces(_ON_CROPS)}[task]
+    criterion = {"detector": "missed_precision", "faces": "nme_lost", "landmarks": "nme"}[task]
+    build, takes = _build(name, task, changes, frozen=frozen), FORM | {"start", "backbone_weights"}
+    return Recipe(name, summary, build, prepare, criterion, _schedule, "rdfn", takes)
+
+
+_PLAIN: dict[str, Any] = {"encoding": "stacked", "reweighting": False}
+
+RECIPES: tuple[Recipe, ...] = (
+    _recipe("rdfn-detector", "phase 1: backbone and boxes", "detector"),
+    _recipe("rdfn-landmarks", "phase 2: landmarks, all else frozen; needs --start", frozen=True),
+    _recipe("rdfn", "boxes and landmarks together, from scratch or from --start"),
+    _recipe("rdfn-head", "the landmark head alone, on crops", "landmarks"),
+    _recipe(
+        "rdfn-fused",
+        "attention as worded, maps from all of the fusion",
+        rpn_width=128,
+        attn_factor="ds_ds",
+        up_input="concat",
+    ),
+    _recipe("rdfn-deconv", "the deconvolution as published, which leaves gaps", up="deconv"),
+    _recipe("rdfn-stacked", "stacked encoding instead of fusion", encoding="stacked"),
+    _recipe("rdfn-dense", "dense encoding instead of fusion", encoding="dense"),
+    _recipe(
+        "rdfn-baseline",
+        "top tap, stacked encoding, highest cell (figure 5)",
+        taps="top",
+        channel_attention=False,
+        spatial_attention=False,
+        **_PLAIN,
+    ),
+    _recipe("rdfn-gca", "nine taps and channel attention (figure 5)", spatial_attention=False, **_PLAIN),
+    _recipe("rdfn-gsa", "and spatial attention (figure 5)", **_PLAIN),
+    _recipe("rdfn-wff", "and fused encoding (figure 5); with location reweighting it is rdfn", reweighting=False),
+)

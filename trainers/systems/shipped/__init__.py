@@ -1,0 +1,1 @@
+"""Shipped networks: the detector and the landmark network."""

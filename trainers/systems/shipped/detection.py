@@ -1,0 +1,390 @@
+"""Training of the shipped face detector: samples, learner, losses and validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+
+from ....engines.spec import Spec
+from ....realtime.faces import IBUG_68, FloatArray, Image
+from ....realtime.geometry import iou, to_tensor, transform, warp
+from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment
+from ...evaluation.tracking import ModuleRuntime, detect_faces, highest_scores
+from ...learner import Learner
+from ...losses import box_overlap, quality_focal
+from ...metrics import average_precision, recall_at
+from ...networks.face_detector import STRIDES, DetectorExport, FaceDetector, cell_centres
+
+SMALLEST = 9.0  # faces smaller than this, in pixels of the training image, are ignored in the loss
+
+# How often a face of each labelled set is pasted, relative to the others.
+PASTED = {
+    "300w": 0.24,
+    "aflw68": 0.30,
+    "ytf68": 0.06,
+    "aflw68-context": 0.12,
+    "cfp-profile": 0.12,
+    "wflw98": 0.05,
+    "wflw98-more": 0.02,
+    "infants": 0.09,
+}
+
+
+def face_box(points: FloatArray) -> FloatArray:
+    """Return a bounding box (4,) in WIDER's convention for points (n, 2), NaN where not annotated."""
+    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
+    low[1] -= FOREHEAD * (high[1] - low[1])
+    return np.concatenate([low, high]).astype(np.float32)
+
+
+Item = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(slots=True)
+class _Scene:
+    """Image with its faces: boxes (K,4), invalid (K,), roll (K,) in radians, NaN where unknown."""
+
+    image: Image
+    boxes: FloatArray
+    invalid: FloatArray
+    roll: FloatArray
+
+
+class DetectionSamples(SampleStream[Item]):
+    """Endless, reproducible stream of training images: image number i is always the same for one seed.
+
+    An item is an image (3,S,S) in 0..1, its boxes (K,4), a flag per box (K,), 1 if it counts, and the cosine and sine
+    of each face's roll (K,2), zeros where it is unknown.
+    """
+
+    def __init__(self, data: TrainingData, *, size: int = 320, seed: int = 0) -> None:
+        """Draw from ``data``; images have ``size`` x ``size`` pixels."""
+        super().__init__(seed)
+        self.data, self.size = data, size
+        shares = np.array([PASTED.get(each.name, 0.0) * (len(each) > 0) for each in data.faces])
+        self._shares = shares / shares.sum()
+        self._angles = [_rolls(each) for each in data.faces]
+
+    def __getitem__(self, index: int) -> Item:
+        """Return image, boxes, counts and rolls."""
+        rng = self.generator(index)
+        draw = rng.random()
+        if draw < 0.48:
+            scene = self._crowd(rng)
+        elif draw < 0.86:
+            scene = self._portraits(rng)
+        else:
+            scene = self._nobody(rng)
+        image = augment.look(rng, scene.image, strength=0.6)
+        if rng.random() < 0.15:
+            image = augment.lighting(rng, image)
+        boxes, counts, roll = self._clip(scene)
+        tensor = to_tensor([image], (0, 0, 0), (255, 255, 255), rgb=True)[0]
+        known = np.isfinite(roll)[:, None]
+        vectors = np.where(known, np.stack([np.cos(roll), np.sin(roll)], axis=1), 0).astype(np.float32)
+        return torch.from_numpy(tensor), torch.from_numpy(boxes), torch.from_numpy(counts), torch.from_numpy(vectors)
+
+    def _window(
+        self,
+        rng: Generator,
+        image: Image,
+        *,
+        at: FloatArray,
+        scale: float,
+        angle: float,
+        spread: float = 1.0,
+        free: bool = False,
+    ) -> tuple[FloatArray, bool]:
+        """Return a transform that shows ``image`` at ``scale`` with the position ``at`` inside, and True if mirrored.
+
+        ``spread`` scales the part of the window in which the position may lie.
+        Unless ``free``, the window exceeds the image only if the image is smaller than the window.
+        """
+        height, width = image.shape[:2]
+        stretch = np.exp(rng.normal(0, 0.05))
+        sx, sy = scale * stretch, scale / stretch
+        to = (0.5 + rng.uniform(-0.42, 0.42, 2) * spread) * self.size
+        x, y = to[0] - at[0] * sx, to[1] - at[1] * sy
+        if not free:
+            x = np.clip(x, min(0, self.size - width * sx), max(0, self.size - width * sx))
+            y = np.clip(y, min(0, self.size - height * sy), max(0, self.size - height * sy))
+        matrix = np.array([[sx, 0, x], [0, sy, y]], np.float32)
+        if mirrored := bool(rng.random() < 0.5):
+            matrix[0] = -matrix[0]
+            matrix[0, 2] += self.size - 1
+        centre = transform(at[None].astype(np.float32), matrix)[0] if free else np.full(2, self.size / 2 - 0.5)
+        turn = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), -np.degrees(angle), 1)
+        turned: FloatArray = (turn @ np.vstack([matrix, [0, 0, 1]])).astype(np.float32)
+        return turned, mirrored
+
+    def _crowd(self, rng: Generator) -> _Scene:
+        i = int(rng.integers(len(self.data.wider)))
+        image, boxes, invalid = (
+            self.picture(self.data.wider.files[i]),
+            self.data.wider.boxes[i],
+            self.data.wider.invalid[i],
+        )
+        if len(boxes) and rng.random() < 0.88:
+            box = boxes[rng.integers(len(boxes))]
+            wanted = np.exp(rng.uniform(np.log(12), np.log(self.size)))
+            scale, at = float(np.clip(wanted / max(float((box[2:] - box[:2]).max()), 4.0), 0.3, 3.0)), _centre(box)
+        else:  # surroundings of people, which detectors confuse with faces
+            scale, at = float(rng.uniform(0.5, 1.5)), rng.uniform(0, 1, 2).astype(np.float32) * image.shape[1::-1]
+        draw = rng.random()
+        angle = 0.0 if draw < 0.5 else float(rng.normal(0, 0.15)) if draw < 0.92 else float(rng.uniform(-1.6, 1.6))
+        matrix, _ = self._window(rng, image, at=at, scale=scale, angle=angle)
+        return _Scene(
+            warp(image, matrix, self.size),
+            _map_boxes(boxes, matrix),
+            invalid.astype(np.float32),
+            np.full(len(boxes), np.nan, np.float32),
+        )
+
+    def _portraits(self, rng: Generator) -> _Scene:
+        """Paste one to four labelled faces over an image without a face, or over a uniform shade."""
+        canvas = self._nobody(rng).image
+        if rng.random() < 0.3:
+            canvas[:] = rng.integers(0, 256) if rng.random() < 0.5 else 0
+        count = 1 if rng.random() < 0.6 else int(rng.integers(2, 5))
+        boxes: list[FloatArray] = []
+        rolls: list[float] = []
+        for _ in range(count):
+            shown, box, roll = self._portrait(rng, canvas, alone=count == 1)
+            if any(float(iou(box[None], other[None])[0, 0]) > 0 or _inside(box, other) for other in boxes):
+                continue
+            canvas = shown
+            boxes.append(box)
+            rolls.append(roll)
+        return _Scene(canvas, np.stack(boxes), np.zeros(len(boxes), np.float32), np.array(rolls, np.float32))
+
+    def _portrait(self, rng: Generator, canvas: Image, *, alone: bool) -> tuple[Image, FloatArray, float]:
+        """Return ``canvas`` with a face pasted over it, the face's box and its roll."""
+        chosen = int(rng.choice(len(self._shares), p=self._shares))
+        data = self.data.faces[chosen]
+        i = int(rng.integers(len(data)))
+        image, box = self.picture(data.files[i]), face_box(data.points[i]) if data.boxes is None else data.boxes[i]
+        longer = float((box[2:] - box[:2]).max())
+        if alone and rng.random() < 0.55:
+            wanted = rng.uniform(0.3, 1.2) * self.size
+        else:
+            wanted = np.exp(rng.uniform(np.log(16), np.log(0.45 * self.size)))
+        scale = float(np.clip(wanted / longer, 0.1, 4.0))
+        draw = rng.random()
+        turn = (
+            rng.normal(0, 0.15)
+            if draw < 0.55
+            else rng.uniform(-1.6, 1.6)
+            if draw < 0.88
+            else rng.uniform(-np.pi, np.pi)
+        )
+        spread = min(1.0, 0.5 * self.size / (scale * longer))
+        matrix, mirrored = self._window(
+            rng, image, at=_centre(box), scale=scale, angle=float(turn), spread=spread, free=True
+        )
+        face = warp(image, matrix, self.size)
+        inside = warp(np.full(image.shape, 255, np.uint8), matrix, self.size)[..., :1]
+        if rng.random() < 0.5:  # soft edge, because a hard one would reveal the pasted face
+            soft = float(rng.uniform(1, 0.06 * self.size))
+            blurred = np.asarray(cv2.GaussianBlur(inside, (0, 0), soft), np.float32).reshape(self.size, self.size, 1)
+            part = np.clip(blurred * (2 / 255) - 1, 0, 1)
+            shown = (canvas + (face - canvas.astype(np.float32)) * part).astype(np.uint8)
+        else:
+            shown = np.where(inside > 127, face, canvas)
+        own = self._angles[chosen][i]
+        roll = float((-own if mirrored else own) + turn)
+        return shown, _map_boxes(box[None], matrix)[0], roll
+
+    def _nobody(self, rng: Generator) -> _Scene:
+        image = self.picture(self.data.negatives[rng.integers(len(self.data.negatives))])
+        at = rng.uniform(0, 1, 2).astype(np.float32) * image.shape[1::-1]
+        scale = float(np.exp(rng.uniform(np.log(0.8), np.log(3.0))))
+        matrix, _ = self._window(rng, image, at=at, scale=scale, angle=float(rng.normal(0, 0.2)))
+        none = np.zeros(0, np.float32)
+        return _Scene(warp(image, matrix, self.size), np.zeros((0, 4), np.float32), none, none)
+
+    def _clip(self, scene: _Scene) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Clip boxes at the image's border; those that are too small or mostly outside do not count."""
+        boxes, invalid = scene.boxes, scene.invalid
+        clipped = np.clip(boxes, -0.5, self.size - 0.5)
+        extent, whole = clipped[:, 2:] - clipped[:, :2], (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        seen = extent.prod(axis=1) / np.maximum(whole, 1e-6)
+        there = (extent.min(axis=1) > 2) & (seen > 0.1)
+        counts = (invalid == 0) & (extent.max(axis=1) >= SMALLEST) & (seen > 0.35)
+        return clipped[there].astype(np.float32), counts[there].astype(np.float32), scene.roll[there]
+
+
+def _centre(boxes: FloatArray) -> FloatArray:
+    """Return the centres (..., 2) of boxes (..., 4)."""
+    return (boxes[..., :2] + boxes[..., 2:]) * np.float32(0.5)
+
+
+def _inside(box: FloatArray, other: FloatArray) -> bool:
+    """Return True if the centre of either box (4,) lies inside the other."""
+    return any(bool(((_centre(a) > b[:2]) & (_centre(a) < b[2:])).all()) for a, b in ((box, other), (other, box)))
+
+
+def _rolls(data: LandmarkSet) -> FloatArray:
+    """Return the roll (N,) of each face of a set in radians, NaN if the annotation does not show it."""
+    return np.array([_roll(points) for points in data.points], np.float32)
+
+
+def _roll(points: FloatArray) -> float:
+    """Return the roll of a face in radians, clockwise positive (y down); NaN if unknown.
+
+    It is the angle of the line through the eyes if both are annotated, else that of the line from the mouth to the
+    visible eye, for a face in profile.
+    """
+    left, right, mouth = (_mean(points, part) for part in (IBUG_68.left_eye, IBUG_68.right_eye, IBUG_68.mouth))
+    if np.isfinite(left).all() and np.isfinite(right).all():
+        dx, dy = (right - left).tolist()
+        return float(np.arctan2(dy, dx))
+    eye = left if np.isfinite(left).all() else right
+    dx, dy = (mouth - eye).tolist()
+    return float(np.arctan2(-dx, dy)) if np.isfinite(dx) else float("nan")
+
+
+def _mean(points: FloatArray, part: tuple[int, ...]) -> FloatArray:
+    chosen = points[list(part)]
+    known = np.isfinite(chosen[:, 0])
+    return chosen[known].mean(axis=0) if known.any() else np.full(2, np.nan, np.float32)
+
+
+def _map_boxes(boxes: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Transform boxes (k,4): the result is the bounding box of the transformed ellipse inscribed in each box."""
+    if not len(boxes):
+        return np.zeros((0, 4), np.float32)
+    centres = transform(_centre(boxes), matrix)
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    linear = matrix[:, :2]
+    reach = np.sqrt((half**2) @ (linear.T**2))
+    return np.concatenate([centres - reach, centres + reach], axis=1).astype(np.float32)
+
+
+Batch = tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]
+
+
+def collate(items: list[Item]) -> Batch:
+    """Stack the images of a batch; boxes stay lists, because their number differs between images."""
+    images, boxes, counts, rolls = zip(*items, strict=True)
+    return torch.stack(images), list(boxes), list(counts), list(rolls)
+
+
+def grid_of(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the centres (N,2) and strides (N,) of all cells of an input of that size, in the network's order."""
+    centres = [cell_centres(height // s, width // s, s, device) for s in STRIDES]
+    strides = [torch.full((len(c),), float(s), device=device) for c, s in zip(centres, STRIDES, strict=True)]
+    return torch.cat(centres), torch.cat(strides)
+
+
+@torch.no_grad()
+def assign(
+    boxes: Tensor, scores: Tensor, truth: Tensor, centres: Tensor, strides: Tensor, *, top: int = 9
+) -> tuple[Tensor, Tensor]:
+    """Assign the faces of one image to cells by task-aligned assignment (TOOD, Feng et al. 2021).
+
+    Args:
+        boxes, scores: (N,4) predictions and (N,) probabilities.
+        truth: (K,4) true boxes.
+        centres, strides: grid of cells, as returned by ``grid_of``.
+        top: maximum number of cells per face.
+
+    Returns:
+        index (N,) of the face assigned to each cell, -1 for none, and the target quality (N,) of the cell.
+    """
+    index = torch.full((len(centres),), -1, device=centres.device)
+    quality = torch.zeros(len(centres), device=centres.device)
+    if not len(truth):
+        return index, quality
+    overlap, _ = box_overlap(boxes[None], truth[:, None])  # (K,N)
+    # a face smaller than a cell may hold no centre: within one stride of its own centre counts as inside
+    middle, half = (truth[:, :2] + truth[:, 2:]) / 2, (truth[:, 2:] - truth[:, :2]) / 2
+    reach = torch.maximum(half[:, None], strides[None, :, None])
+    inside = ((centres[None] - middle[:, None]).abs() < reach).all(dim=2)
+    alignment = (scores[None].clamp_min(1e-3) ** 0.5) * (overlap.clamp_min(1e-3) ** 4) * inside
+    chosen = torch.zeros_like(inside)
+    chosen.scatter_(1, alignment.topk(min(top, alignment.shape[1]), dim=1).indices, True)
+    chosen &= inside
+    share = alignment * chosen
+    share = share / share.amax(dim=1, keepdim=True).clamp_min(1e-9)
+    target = share * (overlap * chosen).amax(dim=1, keepdim=True)
+    best, owner = (overlap * chosen).max(dim=0)
+    taken = chosen.any(dim=0) & (best >= 0)
+    index[taken] = owner[taken]
+    quality[taken] = target[owner[taken], taken.nonzero().squeeze(1)]
+    return index, quality
+
+
+def detection_losses(model: FaceDetector, batch: Batch) -> dict[str, Tensor]:
+    """Return the quality focal loss on all cells, and the generalised IoU and roll losses on assigned cells."""
+    images, truths, counts, rolls = batch
+    boxes, logits, vectors = model.with_roll(images)
+    centres, strides = grid_of(images.shape[2], images.shape[3], images.device)
+    score_loss = box_loss = roll_loss = logits.sum() * 0
+    total = logits.new_tensor(0.0)
+    for i, (truth, count, roll) in enumerate(zip(truths, counts, rolls, strict=True)):
+        counted, ignored = truth[count > 0], truth[count == 0]
+        index, quality = assign(boxes[i], logits[i].sigmoid(), counted, centres, strides)
+        weight = torch.where((index < 0) & _within(centres, ignored), 0.0, 1.0)
+        score_loss = score_loss + (quality_focal(logits[i], quality) * weight).sum()
+        chosen = index >= 0
+        if chosen.any():
+            _, generalised = box_overlap(boxes[i][chosen], counted[index[chosen]])
+            box_loss = box_loss + ((1 - generalised) * quality[chosen]).sum()
+            wanted = roll[count > 0][index[chosen]]
+            error = (vectors[i][chosen] - wanted).square().sum(dim=1)
+            roll_loss = roll_loss + (error * quality[chosen] * wanted.any(dim=1)).sum()
+            total = total + quality[chosen].sum()
+    norm = total.clamp_min(1.0)
+    return {"score": score_loss / norm, "box": 2 * box_loss / norm, "roll": 0.2 * roll_loss / norm}
+
+
+def _within(centres: Tensor, boxes: Tensor) -> Tensor:
+    """Return a mask (N,) of the centres (N,2) that lie inside any of the boxes (K,4)."""
+    low, high = centres[None] > boxes[:, None, :2], centres[None] < boxes[:, None, 2:]
+    return (low & high).all(dim=2).any(dim=0)
+
+
+class DetectorLearner(Learner):
+    """Learner of the face detector."""
+
+    def __init__(self, network: FaceDetector, spec: Spec, shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+        """Train ``network``; the exported detector applies ``shifts`` to the logits of each stride."""
+        super().__init__()
+        self.network, self.spec, self.shifts = network, spec, shifts
+
+    def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+        """Return the losses of a batch; see ``detection_losses``."""
+        return detection_losses(self.network, batch)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return ``boxes`` (B,N,4) and ``scores`` (B,N)."""
+        out: dict[str, Tensor] = self.exported()(images)
+        return out
+
+    def exported(self) -> DetectorExport:
+        """Return the network as it is shipped."""
+        return DetectorExport(self.network, self.shifts)
+
+
+def validate_detector(learner: nn.Module, spec: Spec, data: TrainingData) -> dict[str, float]:
+    """Return average precision, recall and false alarms on the held-out part of the training data.
+
+    Average precision is at IoU 0.5 over faces of 24 px and more. ``missed_precision`` is 1 minus the average precision,
+    the figure to minimise.
+    """
+    assert isinstance(learner, DetectorLearner)
+    with ModuleRuntime(DetectorExport(learner.network), spec) as runtime:
+        results = detect_faces(runtime, data.wider)
+        alarms = highest_scores(runtime, data.negatives)
+    precision = average_precision(results)
+    return {
+        "average_precision": round(precision, 4),
+        "missed_precision": round(1 - precision, 4),
+        "recall": round(recall_at(results, spec.threshold), 4),
+        "false_alarms": round(float((alarms >= spec.threshold).mean()), 4),
+    }
