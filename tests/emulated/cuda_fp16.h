@@ -1,6 +1,6 @@
 #pragma once
 
-#include "half.h"
+#include "common/half.h"
 
 struct __half {
     std::uint16_t bits;

@@ -132,7 +132,7 @@ def test_what_a_compiler_says_is_in_the_error(tmp_path: Path, monkeypatch: pytes
     native.build(cuda=False)
     sources = tmp_path / "sources"
     shutil.copytree(plugins.SOURCES, sources)
-    (sources / "status.cpp").write_text("#error this cannot be\n")
+    (sources / "common" / "status.cpp").write_text("#error this cannot be\n")
     monkeypatch.setattr(plugins, "SOURCES", sources)
     with pytest.raises(NasionError, match=r"cmake --build failed:(.|\n)*this cannot be"):
         build(tmp_path / "out", cuda=False)

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import torch
-from nasion.trainers.systems.sd_hrnet.distilling import SupernetLearner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -18,6 +17,7 @@ from nasion.engines.spec import Spec
 from nasion.trainers.data.samples import FaceItem
 from nasion.trainers.learner import Learner
 from nasion.trainers.systems import recipe_named
+from nasion.trainers.systems.sd_hrnet.distilling import SupernetLearner
 from nasion.trainers.training import processes
 from nasion.trainers.training.loop import Optimiser, Schedule, State, train
 from nasion.trainers.training.recipes import Options

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.networks.rdfn.region_head import PRESETS as REGION_HEADS
 
 from nasion.engines.errors import NasionError
 from nasion.tools.commands.networks import networks, table
@@ -16,6 +15,7 @@ from nasion.trainers.counting import multiply_accumulates
 from nasion.trainers.evaluation.presets import PRESETS, Count, Figure, count
 from nasion.trainers.evaluation.published import SIZES
 from nasion.trainers.networks.rdfn.network import RDFN
+from nasion.trainers.networks.rdfn.region_head import PRESETS as REGION_HEADS
 
 # Gaps in percent (parameters, multiply-accumulates) of the rows that no reading of their paper makes exact.
 GAPS = {

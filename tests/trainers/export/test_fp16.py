@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nasion.trainers.networks.rdfn.region_head import RDFNConfig
 from onnx import TensorProto
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDeco
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
 from nasion.trainers.networks.pwc.networks import MapNetwork, PWCConfig
 from nasion.trainers.networks.rdfn.network import RDFN
+from nasion.trainers.networks.rdfn.region_head import RDFNConfig
 from nasion.trainers.networks.rht.network import RHTConfig
 from nasion.trainers.networks.sd_hrnet.network import SDHRNetConfig, SHRNet
 from nasion.trainers.systems.chs.learner import CHSLearner

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from nasion.trainers.networks.chs.selective_features import Attention, Mixture, SelectiveFeatures
 
 from nasion.trainers.counting import multiply_accumulates, parameters
 from nasion.trainers.networks.backbones.hourglass import HourglassConfig, StackedHourglass
 from nasion.trainers.networks.chs.network import CHS, Cascade, CHSConfig, RegressionStage, attention_of, windows
+from nasion.trainers.networks.chs.selective_features import Attention, Mixture, SelectiveFeatures
 from nasion.trainers.training.recipes import Options
 
 from ...support.training.tiny_chs import SMALL, built

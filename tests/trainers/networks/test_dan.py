@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.networks.pwc.dan import DAN, Corrector, inverse, nearness, similarity, turned
 from torch import Tensor, nn
 
 from nasion.engines.spec import Spec
 from nasion.trainers.export.files import example, worst_difference, write_model
+from nasion.trainers.networks.pwc.dan import DAN, Corrector, inverse, nearness, similarity, turned
 from nasion.trainers.networks.pwc.networks import PWCConfig
 from nasion.trainers.systems.pwc.learners import Regression
 

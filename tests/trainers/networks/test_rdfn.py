@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.networks.rdfn.region_head import MAP, PRESETS, LandmarkHead, RDFNConfig, logits_at
 from torch import Tensor
 
 from nasion.engines.errors import NasionError
@@ -27,6 +26,7 @@ from nasion.trainers.networks.rdfn.network import (
     encode_boxes,
     suppress,
 )
+from nasion.trainers.networks.rdfn.region_head import MAP, PRESETS, LandmarkHead, RDFNConfig, logits_at
 from nasion.trainers.systems.rdfn.learners import (
     DetectorLearner,
     HeadLearner,

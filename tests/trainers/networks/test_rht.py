@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nasion.trainers.networks.rht.transformer import Backbone
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,6 +26,7 @@ from nasion.trainers.networks.rht.network import (
     transfer,
     warp_features,
 )
+from nasion.trainers.networks.rht.transformer import Backbone
 
 TINY = RHTConfig(landmarks=19, boundaries=5, size=64, width=1 / 16, layers=1)
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from nasion.trainers.networks.sd_hrnet.slimming import Costs, from_plain, plain, without
-from nasion.trainers.systems.sd_hrnet.distilling import is_factor
 from torch import nn
 
 from nasion.trainers.networks.sd_hrnet.network import (
@@ -21,6 +19,8 @@ from nasion.trainers.networks.sd_hrnet.network import (
     SHRNet,
     published_count,
 )
+from nasion.trainers.networks.sd_hrnet.slimming import Costs, from_plain, plain, without
+from nasion.trainers.systems.sd_hrnet.distilling import is_factor
 
 from ...support.training.tiny_sd_hrnet import TINY, tiny
 

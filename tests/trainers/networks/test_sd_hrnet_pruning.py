@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nasion.trainers.networks.sd_hrnet.slimming import Costs, PruningError, inherit, prune, without
 from torch import nn
 
 from nasion.trainers.networks.sd_hrnet.network import Graph
+from nasion.trainers.networks.sd_hrnet.slimming import Costs, PruningError, inherit, prune, without
 
 from ...support.training.tiny_sd_hrnet import SMALL, tiny
 

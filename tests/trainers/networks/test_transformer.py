@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
+from nasion.engines.errors import NasionError
+from nasion.trainers.counting import multiply_accumulates, parameters
 from nasion.trainers.networks.rht.transformer import (
     Attention,
     Backbone,
@@ -13,10 +17,6 @@ from nasion.trainers.networks.rht.transformer import (
     scaled,
     sine_positions,
 )
-from torch import nn
-
-from nasion.engines.errors import NasionError
-from nasion.trainers.counting import multiply_accumulates, parameters
 
 
 def test_the_first_half_of_a_position_code_says_y_and_the_second_x() -> None:

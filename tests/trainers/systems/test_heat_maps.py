@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.systems.sd_hrnet.distilling import SlimLearner
 
 from nasion.engines.errors import NasionError
 from nasion.trainers.learner import Learner
 from nasion.trainers.systems.heat_maps import read_by, read_maps
+from nasion.trainers.systems.sd_hrnet.distilling import SlimLearner
 from nasion.trainers.systems.sd_hrnet.recipes import sigma_of, spec_of
 from nasion.trainers.targets import gaussian_maps
 from nasion.trainers.training.recipes import Options

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.networks.pwc.dan import DAN
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples
 from nasion.trainers.export.files import example, worst_difference, write_model
+from nasion.trainers.networks.pwc.dan import DAN
 from nasion.trainers.networks.pwc.networks import DirectRegression
 from nasion.trainers.systems.heat_maps import read_by
 from nasion.trainers.systems.pwc.learners import (

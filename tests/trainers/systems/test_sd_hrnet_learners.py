@@ -8,14 +8,6 @@ from typing import get_args
 
 import pytest
 import torch
-from nasion.trainers.networks.sd_hrnet.slimming import plain
-from nasion.trainers.systems.sd_hrnet.distilling import (
-    DistilLearner,
-    SlimLearner,
-    SupernetLearner,
-    erased,
-    is_factor,
-)
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -24,7 +16,15 @@ from nasion.trainers.data.samples import FaceItem, FaceSamples
 from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.backbones.hrnet import HRNet, HRNetConfig
 from nasion.trainers.networks.sd_hrnet.network import COFW_GRAPH, Graph, SDHRNetConfig, SHRNet
+from nasion.trainers.networks.sd_hrnet.slimming import plain
 from nasion.trainers.systems.heat_maps import Decoding, MapsLearner, read_maps, validate_maps
+from nasion.trainers.systems.sd_hrnet.distilling import (
+    DistilLearner,
+    SlimLearner,
+    SupernetLearner,
+    erased,
+    is_factor,
+)
 from nasion.trainers.systems.sd_hrnet.recipes import spec_of
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasion.trainers.systems.sd_hrnet.distilling import DistilLearner, SlimLearner, SupernetLearner
 
 from nasion.engines.errors import NasionError
 from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.export.files import example
 from nasion.trainers.networks.sd_hrnet.network import WFLW_GRAPH
 from nasion.trainers.systems import load_trained
+from nasion.trainers.systems.sd_hrnet.distilling import DistilLearner, SlimLearner, SupernetLearner
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options, Recipe
 

@@ -8,17 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nasion.trainers.systems.shipped.alignment import WithCorrection, validate_alignment
-from nasion.trainers.systems.shipped.alignment_samples import AlignmentSamples
-from nasion.trainers.systems.shipped.detection import (
-    DetectionSamples,
-    DetectorLearner,
-    assign,
-    collate,
-    detection_losses,
-    grid_of,
-    validate_detector,
-)
 from torch.utils.data import default_collate
 
 from nasion.realtime.faces import IBUG_68
@@ -30,6 +19,17 @@ from nasion.trainers.networks.blocks import spatial_moments
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
 from nasion.trainers.systems import Options, recipe_named
+from nasion.trainers.systems.shipped.alignment import WithCorrection, validate_alignment
+from nasion.trainers.systems.shipped.alignment_samples import AlignmentSamples
+from nasion.trainers.systems.shipped.detection import (
+    DetectionSamples,
+    DetectorLearner,
+    assign,
+    collate,
+    detection_losses,
+    grid_of,
+    validate_detector,
+)
 from nasion.trainers.systems.shipped.recipes import DETECTOR_SPEC, landmark_spec
 from nasion.trainers.training.loop import Optimiser, Schedule, train
 
