@@ -17,13 +17,13 @@ from ..engines.zoo import VARIABLE
 from .faces import Face, Frame, Landmarks
 from .images.inputs import Channels, ImageInMemory, bgr_of, check_channels
 from .images.pixels import pixels_of
-from .values.numeric import finite
 from .sources.stills import read_image
 from .tracking.detector import Detections, Detector
 from .tracking.options import ImageKeywords, TrackerKeywords, TrackerOptions
 from .tracking.requests import Networks
 from .tracking.state import Tracking
 from .tracking.tracker import Tracker
+from .values.numeric import finite
 
 AnyImage = str | os.PathLike[str] | ImageInMemory | Frame
 """Image as ``detect`` accepts it."""

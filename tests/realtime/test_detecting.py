@@ -15,8 +15,8 @@ from nasion import Face, Frame, NasionError, Tracker
 from nasion.engines.errors import SourceError
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.realtime import detecting
-from nasion.realtime.values.arrays import Image
 from nasion.realtime.tracking.options import ImageKeywords, TrackerOptions
+from nasion.realtime.values.arrays import Image
 
 from ..support.fakes.networks import GREEN, RED, Disc, DiscAligner, DiscFaces, draw
 

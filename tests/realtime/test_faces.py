@@ -10,11 +10,11 @@ import pytest
 
 import nasion
 from nasion.engines.errors import NasionError
-from nasion.realtime.values.arrays import Image
 from nasion.realtime.faces import DeviceFrame, Face, Frame
 from nasion.realtime.geometry import box_of
 from nasion.realtime.images.pixels import HostPixels
 from nasion.realtime.schemes import IBUG_68
+from nasion.realtime.values.arrays import Image
 
 from ..support.data_sets.labelled import face_shape
 

@@ -40,7 +40,7 @@ class Preset:
 
 def _pwc(name: str, size: int = 224, **options: Any) -> Preset:
     def build() -> nn.Module:
-        from ..networks.pwc.networks import networks as pwc
+        from ..networks.pwc import networks as pwc
 
         made: nn.Module = getattr(pwc, name)(pwc.PWCConfig(size=size), **options)
         return made
@@ -50,7 +50,7 @@ def _pwc(name: str, size: int = 224, **options: Any) -> Preset:
 
 def _dan(*, stage: bool = False) -> Preset:
     def build() -> nn.Module:
-        from ..networks.pwc.networks import dan
+        from ..networks.pwc import dan
         from ..networks.pwc.networks import PWCConfig
 
         config = PWCConfig(size=112)
@@ -76,7 +76,7 @@ def _chs(stages: int, attention: Attention = "sf") -> Preset:
 
 def _sd_hrnet(graph: str, landmarks: int) -> Preset:
     def build() -> nn.Module:
-        from ..networks.sd_hrnet.network import network as sd
+        from ..networks.sd_hrnet import network as sd
 
         return sd.SHRNet(sd.SDHRNetConfig(landmarks=landmarks, graph=getattr(sd, graph)))
 

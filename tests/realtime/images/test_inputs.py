@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.values.arrays import Image
 from nasion.realtime.images.inputs import bgr_of, in_order_of
+from nasion.realtime.values.arrays import Image
 
 
 @pytest.fixture
