@@ -16,7 +16,7 @@ import pytest
 from nasion.realtime.sources.standard_input import index_is_last
 
 from ...support.commands import ENVIRONMENT
-from ...support.media_samples import write_video
+from ...support.media.media_samples import write_video
 
 TRACK = [sys.executable, "-m", "nasion", "track", "-", "--quiet"]
 
