@@ -27,7 +27,7 @@ _REMEDIES = {
 }
 
 
-def told(error: OSError, *, otherwise: str = "") -> str:
+def cause_and_remedy(error: OSError, *, otherwise: str = "") -> str:
     """Return the cause of ``error`` and what to do about it; ``otherwise`` where nothing better is known."""
     cause = error.strerror or str(error) or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0, otherwise)
@@ -40,7 +40,7 @@ def reaching(path: Path, kind: type[NasionError], *, named: str | None = None) -
     try:
         yield
     except OSError as error:
-        raise kind(f"{named or repr(str(path))} cannot be reached: {told(error)}") from error
+        raise kind(f"{named or repr(str(path))} cannot be reached: {cause_and_remedy(error)}") from error
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
         if not isinstance(error, OSError):  # an error of FFmpeg may carry the system's number all the same
             number = errno.ENOMEM if lacks_memory(error) else getattr(error, "errno", None) or 0
             error = OSError(number, getattr(error, "strerror", None) or str(error))
-        known = told(error, otherwise="check the space and the memory that are left")
+        known = cause_and_remedy(error, otherwise="check the space and the memory that are left")
         raise SinkError(f"cannot write {str(path)!r}: {known}") from error
 
 
@@ -101,8 +101,8 @@ def write_file(path: Path, content: bytes | str) -> None:
             raise
 
 
-def check_places(
-    places: Mapping[str, Path | None],
+def check_output_paths(
+    paths: Mapping[str, Path | None],
     *,
     force: bool,
     suffixes: Sequence[str] = (),
@@ -112,7 +112,7 @@ def check_places(
     """See that the files of a command can be written, before any work. Missing folders are created with the files.
 
     Args:
-        places: paths by option as the user gave it, e.g. ``--json``; None where no file is wanted.
+        paths: paths by option as the user gave it, e.g. ``--json``; None where no file is wanted.
         force: files that exist may be replaced.
         suffixes: those allowed (default: any).
         inputs: files that the command reads, and no output may replace, ``force`` or not; what is no file is passed
@@ -122,18 +122,18 @@ def check_places(
     Raises:
         SinkError: one cannot be written, is there already and may not be replaced, is an input or another output.
     """
-    wanted = {option: path for option, path in places.items() if path is not None}
+    wanted = {option: path for option, path in paths.items() if path is not None}
     read = [Path(each) for each in inputs if each is not None]
     for option, path in wanted.items():
         named = f"{option} {str(path)!r}"
         with reaching(path, SinkError, named=named):
-            _check_place(named, path, force=force, suffixes=suffixes, inputs=read, remedy=remedy)
+            _check_output_path(named, path, force=force, suffixes=suffixes, inputs=read, remedy=remedy)
     for (one, path), (other, again) in combinations(wanted.items(), 2):
         if same_file(path, again):
             raise SinkError(f"{one} and {other} are both {str(path)!r}; give them different names")
 
 
-def _check_place(
+def _check_output_path(
     named: str, path: Path, *, force: bool, suffixes: Sequence[str], inputs: Sequence[Path], remedy: str
 ) -> None:
     if suffixes and path.suffix not in suffixes:

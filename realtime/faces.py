@@ -68,7 +68,7 @@ class Frame:
         """
         image = self.image
         if not isinstance(image, np.ndarray) or image.dtype != _BYTES or image.shape[2:] != _BGR or not image.size:
-            raise NasionError(_no_picture(image))
+            raise NasionError(_not_an_image(image))
         if (seconds := seconds_of(self.time)) is not self.time:
             object.__setattr__(self, "time", seconds)
         if type(self.index) is not int or self.index < 0:
@@ -310,7 +310,7 @@ def _equal(a: object, b: object) -> bool:
     return bool(a == b)
 
 
-def _no_picture(image: object) -> str:
+def _not_an_image(image: object) -> str:
     if not isinstance(image, np.ndarray):
         hint = "; a capture returns None at the end of a video, or if a camera fails" if image is None else ""
         return f"the image of a frame is a {type(image).__name__}; give a numpy array, BGR uint8{hint}"

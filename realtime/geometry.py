@@ -154,10 +154,10 @@ def roll(points: FloatArray, scheme: LandmarkScheme) -> float:
     Computed from the vector between the eyes and the vector from the eyes down to the mouth, weighted by their lengths:
     in profile the eyes coincide and only the second one counts.
     """
-    return _turn((roll_weights(scheme) @ points).tolist())
+    return _angle((roll_weights(scheme) @ points).tolist())
 
 
-def _turn(ways: Sequence[Sequence[float]]) -> float:
+def _angle(ways: Sequence[Sequence[float]]) -> float:
     (ex, ey), (mx, my) = ways
     return math.atan2(ey - mx, ex + my)
 
@@ -190,18 +190,20 @@ def _region(upright: Sequence[float], margin: float, angle: float) -> Region:
     return Region(cos(angle) * x - sin(angle) * y, sin(angle) * x + cos(angle) * y, side, angle)
 
 
-def places_of(points: FloatArray, scheme: LandmarkScheme | None, *, margin: float) -> tuple[FloatArray, list[Region]]:
+def boxes_and_regions(
+    points: FloatArray, scheme: LandmarkScheme | None, *, margin: float
+) -> tuple[FloatArray, list[Region]]:
     """Return the bounding boxes (k, 4) of the landmarks (k, n, 2) of k faces, and their upright regions.
 
     The regions are those of ``region_of_points``; without a scheme their angle is 0. Uses few numpy calls, whatever k,
     because this runs for every frame.
     """
-    turns = [_turn(ways) for ways in (roll_weights(scheme) @ points).tolist()] if scheme else [0.0] * len(points)
+    angles = [_angle(ways) for ways in (roll_weights(scheme) @ points).tolist()] if scheme else [0.0] * len(points)
     # rows of x and y, then of x and y rotated back
-    rows = np.array([[[1, 0], [0, 1], [cos(a), sin(a)], [-sin(a), cos(a)]] for a in turns], np.float32)
+    rows = np.array([[[1, 0], [0, 1], [cos(a), sin(a)], [-sin(a), cos(a)]] for a in angles], np.float32)
     bounds = _bounds(rows.reshape(-1, 4, 2) @ points.swapaxes(1, 2))
     upright = bounds[:, :, 2:].reshape(-1, 4).tolist()
-    regions = [_region(box, margin, angle) for box, angle in zip(upright, turns, strict=True)]
+    regions = [_region(box, margin, angle) for box, angle in zip(upright, angles, strict=True)]
     return bounds[:, :, :2].reshape(-1, 4), regions
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ..engines.errors import extra_remedy, lacks_memory
-from ..engines.output_paths import told
+from ..engines.output_paths import cause_and_remedy
 from .dependencies import EXTRAS
 
 # system library -> Debian package
@@ -30,7 +30,7 @@ def explained(error: Exception) -> str | None:
             return f"there is not enough memory{said}; close other programs, or raise the limit on it (ulimit -v)"
     if isinstance(error, OSError):
         names = [each for each in (error.filename, error.filename2) if each is not None]
-        return ": ".join([*(_name(each) for each in names[:1]), told(error)])
+        return ": ".join([*(_name(each) for each in names[:1]), cause_and_remedy(error)])
     return None
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 from cyclopts import Parameter
 
 from ..engines.errors import SinkError, printable
-from ..engines.output_paths import check_places, write_file
+from ..engines.output_paths import check_output_paths, write_file
 
 Json = Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True)]
 """Type of the option: the name of a file, or ``-`` for standard output."""
@@ -42,7 +42,7 @@ class Results:
         Raises:
             SinkError: it is one of them.
         """
-        check_places({"--json": self.file}, force=True, inputs=inputs)
+        check_output_paths({"--json": self.file}, force=True, inputs=inputs)
 
     def write(self, results: Mapping[str, Any]) -> None:
         """Write the results as one JSON object."""
@@ -81,7 +81,7 @@ def json_results(
     file = None if str(json) == "-" else json
     if str(file).startswith("-"):  # an option: the value is missing
         raise SinkError(f"--json {str(file)!r} is not a file; give the name of a file, or - for standard output")
-    check_places({"--json": file, **(others or {})}, force=force, inputs=inputs)
+    check_output_paths({"--json": file, **(others or {})}, force=force, inputs=inputs)
     results = Results(file, sys.stdout if file is not json else None)
     if not silent and file is json:
         yield results

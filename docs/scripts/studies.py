@@ -130,7 +130,7 @@ def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "versions": {**versions(), "torch": _torch()},
-        **told(read_record(folder / "record.jsonl")),
+        **progress_of(read_record(folder / "record.jsonl")),
         "checkpoint": described(folder / "best.pt"),
         "measured": measured,
     }
@@ -153,7 +153,7 @@ def condensed(measured: dict[str, Any]) -> dict[str, Any]:
     return {"crops": measured["crops"], **figures, "published": measured["published"]}
 
 
-def told(record: list[dict[str, Any]]) -> dict[str, Any]:
+def progress_of(record: list[dict[str, Any]]) -> dict[str, Any]:
     """Return length, loss curve and errors on held-out faces from the record of a run."""
     batch = record[0]["schedule"]["batch"]
     trained = [line for line in record if line["kind"] == "train"]

@@ -58,7 +58,7 @@ class Tensor:
     owner: object
 
 
-def look(exporter: Exporter) -> Tensor:
+def view_of(exporter: Exporter) -> Tensor:
     """Return address, layout and device of an array.
 
     Raises:
@@ -75,9 +75,9 @@ def look(exporter: Exporter) -> Tensor:
 
 def pointed(capsule: object) -> DLTensor:
     """Return the ``DLTensor`` of a capsule."""
-    follow = ctypes.pythonapi.PyCapsule_GetPointer
-    follow.restype, follow.argtypes = c_void_p, (py_object, c_char_p)
-    return DLTensor.from_address(follow(capsule, _NAME))
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype, pointer_of.argtypes = c_void_p, (py_object, c_char_p)
+    return DLTensor.from_address(pointer_of(capsule, _NAME))
 
 
 def _compact(shape: tuple[int, ...], item: int) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ class Tensor(NamedTuple):
     dtype: np.dtype[Any]
 
 
-class Work(Protocol):
+class PreparedNetwork(Protocol):
     """A network prepared for one input shape.
 
     Attributes:
@@ -64,7 +64,9 @@ class Work(Protocol):
 class Batches(Closing):
     """Runner of a network on batches. Thread-safe: concurrent calls run one after the other."""
 
-    def __init__(self, device: Device, prepare: Callable[[Shape], Work], *, most: int, least: int = 1) -> None:
+    def __init__(
+        self, device: Device, prepare: Callable[[Shape], PreparedNetwork], *, most: int, least: int = 1
+    ) -> None:
         """Run the network that ``prepare`` returns for a shape (B,3,H,W), in batches of ``least`` to ``most``."""
         self._device, self._prepare, self._most, self._least = device, prepare, most, least
         self._lock = Lock()
@@ -129,7 +131,7 @@ def bucket(count: int, least: int, most: int) -> int:
 class _Recording(Closing):
     """A network at one shape, with its memory on host and GPU and, if it can be recorded, its graph."""
 
-    def __init__(self, device: Device, work: Work) -> None:
+    def __init__(self, device: Device, work: PreparedNetwork) -> None:
         self._work = work
         with ExitStack() as opened:
             self._stream = opened.enter_context(device.stream())

@@ -74,7 +74,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DeviceImage:
     """A frame in memory.
 
     Attributes:
@@ -185,7 +185,7 @@ class Kernels:
 
     def crop(
         self,
-        picture: Picture,
+        image: DeviceImage,
         transforms: int,
         *,
         count: int,
@@ -198,7 +198,7 @@ class Kernels:
         half: bool = False,
         stream: int = 0,
     ) -> None:
-        """Run ``reference.crop`` on the frame ``picture``.
+        """Run ``reference.crop`` on the frame ``image``.
 
         Args:
             transforms: address of (count, 2, 3) float32, which map pixels of a crop to pixels of the frame.
@@ -215,8 +215,8 @@ class Kernels:
         if not all(std):
             raise KernelError(f"nasion_crop: a std of 0 in {tuple(std)} cannot be divided by")
         frame = _Frame(
-            (c_void_p * 2)(*picture.planes), (c_int * 2)(*picture.pitches), picture.width, picture.height,
-            _FORMATS[picture.format], (c_float * 12)(*picture.colour),
+            (c_void_p * 2)(*image.planes), (c_int * 2)(*image.pitches), image.width, image.height,
+            _FORMATS[image.format], (c_float * 12)(*image.colour),
         )  # fmt: skip
         arguments = _Crops(
             frame, transforms, count, height, width, (c_float * 3)(*mean), (c_float * 3)(*(1 / each for each in std)),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..closing import Closing
 from ..gpu.device import Device, Memory, Part, Pinned, Stream
 from ..spec import Spec
-from .bindings import Kernels, Picture
+from .bindings import DeviceImage, Kernels
 
 _PLAIN = Spec("landmarks", "as it is", (1, 1), channels="bgr", std=(1.0, 1.0, 1.0))
 
@@ -50,10 +50,10 @@ class Cropper(Closing):
         finally:
             self._idle.append(desk)
 
-    def fetch(self, picture: Picture, ways: NDArray[np.float32]) -> NDArray[np.float32]:
+    def fetch(self, image: DeviceImage, ways: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return BGR (k, 3) in 0..255 of single pixels, given their transforms ``ways`` (k, 2, 3)."""
         with self.device.current(), self.desk() as desk:
-            return desk.fetch(picture, ways)
+            return desk.fetch(image, ways)
 
     def close(self) -> None:
         """Free all memory. Images on this GPU cannot be cropped any more."""
@@ -85,9 +85,9 @@ class Desk:
         self._found: tuple[Pinned, Memory] | None = None
 
     def crop(
-        self, picture: Picture, ways: NDArray[np.float32], memory: Memory | Part, stream: Stream, spec: Spec
+        self, image: DeviceImage, ways: NDArray[np.float32], memory: Memory | Part, stream: Stream, spec: Spec
     ) -> None:
-        """Enqueue the kernel that writes normalised crops (k, 3, height, width) of the image ``picture`` to memory.
+        """Enqueue the kernel that writes normalised crops (k, 3, height, width) of the image ``image`` to memory.
 
         Args:
             ways: transforms (k, 2, 3), each maps pixels of a crop to pixels of the image. Read before the call returns.
@@ -101,17 +101,17 @@ class Desk:
         part[...] = ways
         stream.upload(part, there)
         self._kernels.crop(
-            picture, there.address, count=len(ways), height=memory.shape[2], width=memory.shape[3],
+            image, there.address, count=len(ways), height=memory.shape[2], width=memory.shape[3],
             output=memory.address, mean=spec.mean, std=spec.std, rgb=spec.channels == "rgb",
             half=memory.dtype == np.float16, stream=stream.handle,
         )  # fmt: skip
 
-    def fetch(self, picture: Picture, ways: NDArray[np.float32]) -> NDArray[np.float32]:
+    def fetch(self, image: DeviceImage, ways: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return crops of one pixel each, (k, 3), in host memory."""
         self._stream = self._stream or self._device.stream()
         self._found = self._room(self._found, (len(ways), 3, 1, 1))
         pinned, there = self._found
-        self.crop(picture, ways, there, self._stream, _PLAIN)
+        self.crop(image, ways, there, self._stream, _PLAIN)
         part = pinned.array[: len(ways)]
         self._stream.download(there, part)
         self._stream.wait()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import NasionError, RuntimeUnavailable, SinkError
-from ..output_paths import check_places, is_folder, reaching, write_file
+from ..output_paths import check_output_paths, is_folder, reaching, write_file
 
 Kind = Literal["reference", "kernels", "plugins"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -215,7 +215,7 @@ def check_folder(folder: Path, *, force: bool) -> None:
                 f"--out {str(folder)!r} holds {tree.name!r}; give another folder, or replace it with --force"
             )
         for name in (*map(_file_name, KINDS), "nasion_harness"):
-            check_places({"--out": folder / name}, force=force)
+            check_output_paths({"--out": folder / name}, force=force)
 
 
 def _check_tools() -> None:
@@ -255,8 +255,8 @@ def _run(command: Sequence[str], say: Callable[[str], None]) -> None:
             process.terminate()
             raise
     if process.returncode:
-        told = "\n".join(lines[-30:])
-        raise NasionError(f"{' '.join(command[:2])} failed:\n{told}")
+        output = "\n".join(lines[-30:])
+        raise NasionError(f"{' '.join(command[:2])} failed:\n{output}")
 
 
 def _file_name(kind: str) -> str:

@@ -152,7 +152,7 @@ def build(
     library.complaints()  # discards TensorRT-RTX's report of a missing GPU
     parser = api.OnnxParser(network, library.logger)
     if not parser.parse(model.content):
-        errors = "; ".join(_told(parser.get_error(i)) for i in range(parser.num_errors))
+        errors = "; ".join(_described(parser.get_error(i)) for i in range(parser.num_errors))
         raise RuntimeUnavailable(
             f"{library} cannot read {model.path.name}: {errors}{library.complaints()}; {_ELSEWHERE}"
         )
@@ -179,7 +179,7 @@ def build(
 _ELSEWHERE = "run it elsewhere with --runtime onnx"
 
 
-def _told(error: Any) -> str:
+def _described(error: Any) -> str:
     """Return an error of TensorRT's parser as text."""
     return f"{error.node_operator()} {error.node_name()}: {readable(error.desc())}"
 

@@ -206,23 +206,23 @@ def check(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> dict[s
     _check_layers(layers, model)
     return {
         "engine": layers,
-        "agreement": {name: asdict(each) for name, each in _agreement(plan, engine, device, model)},
+        "parity": {name: asdict(each) for name, each in _parity(plan, engine, device, model)},
     }
 
 
 def _check_layers(layers: Mapping[str, int], model: OnnxFile) -> None:
-    name, halves, plugins = model.path.name, layers.get("float16", 0), sum(model.plugins.values())
+    name, half_tensors, plugins = model.path.name, layers.get("float16", 0), sum(model.plugins.values())
     if not layers.get("layers"):
         _log.warning(f"{name}: this TensorRT does not report its layers; their types and plugins are not checked")
-    elif model.precision == "fp32" and halves:
-        raise ModelError(f"{name} is float32, but its plan computes {halves} tensors in float16")
-    elif model.precision == "fp16" and not (halves or layers.get("fused") or layers.get("unknown")):
+    elif model.precision == "fp32" and half_tensors:
+        raise ModelError(f"{name} is float32, but its plan computes {half_tensors} tensors in float16")
+    elif model.precision == "fp16" and not (half_tensors or layers.get("fused") or layers.get("unknown")):
         raise ModelError(f"{name} is float16, but its plan computes no tensor in float16")
     elif layers.get("plugins", 0) != plugins:
         raise ModelError(f"{name} has {plugins} nodes for plugins, but its plan {layers.get('plugins', 0)} of them")
 
 
-def _agreement(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> list[tuple[str, Difference]]:
+def _parity(plan: Plan, engine: Engine, device: Device, model: OnnxFile) -> list[tuple[str, Difference]]:
     from ..onnx_runtime import OnnxRuntime
 
     with (

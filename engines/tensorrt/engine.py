@@ -149,7 +149,7 @@ def _kind(tensor: Mapping[str, Any]) -> str:
 
 
 class TensorRtWork:
-    """A network prepared for one shape; implements ``engines.gpu.graphs.Work``.
+    """A network prepared for one shape; implements ``engines.gpu.graphs.PreparedNetwork``.
 
     Each has its own execution context, because a recorded graph keeps using the resources of the context.
     """

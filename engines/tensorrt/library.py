@@ -102,8 +102,8 @@ class TensorRt:
     def complaints(self) -> str:
         """Return and clear TensorRT's errors since the last call, as a suffix for an error message."""
         errors, self.logger.errors[:] = list(self.logger.errors), []
-        told = dict.fromkeys(filter(None, map(readable, errors)))
-        return f" ({'; '.join(list(told)[-5:])})" if told else ""
+        messages = dict.fromkeys(filter(None, map(readable, errors)))
+        return f" ({'; '.join(list(messages)[-5:])})" if messages else ""
 
 
 def readable(message: str) -> str:

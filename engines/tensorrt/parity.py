@@ -61,11 +61,11 @@ def compare(reference: Call, candidate: Call, spec: Spec, precision: Precision, 
         found[name] = _worse(found[name], other)
     wrong = {name: each for name, each in found.items() if each.within < SHARES[precision]}
     if wrong:
-        told = ", ".join(
+        differing = ", ".join(
             f"{name} by up to {each.worst:.3g} ({each.within:.1%} within {each.tolerance})"
             for name, each in wrong.items()
         )
-        raise RuntimeUnavailable(f"{spec.name} gives other results than in ONNX Runtime: {told}")
+        raise RuntimeUnavailable(f"{spec.name} gives other results than in ONNX Runtime: {differing}")
     return found
 
 

@@ -102,8 +102,8 @@ def build_apart(model: Path, *, fp16: bool = False, python: Path | None = None) 
         except subprocess.TimeoutExpired:
             return failed(model, fp16, f"TensorRT-RTX did not finish within {_PATIENCE} s")
     if done.returncode:
-        told = done.stderr.strip().splitlines()[-8:]
-        return failed(model, fp16, f"TensorRT-RTX exited with {done.returncode}: {' / '.join(told)}")
+        last_lines = done.stderr.strip().splitlines()[-8:]
+        return failed(model, fp16, f"TensorRT-RTX exited with {done.returncode}: {' / '.join(last_lines)}")
     values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return RtxBuild(**values)
 

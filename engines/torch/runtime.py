@@ -169,13 +169,13 @@ def _device(device: str) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Let torch not tell of an error that is raised anyway, at the length of a traceback."""
-    told = logging.getLogger("torch.export")
-    before = told.level
-    told.setLevel(logging.CRITICAL)
+    exporter_log = logging.getLogger("torch.export")
+    before = exporter_log.level
+    exporter_log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        told.setLevel(before)
+        exporter_log.setLevel(before)
 
 
 def describe() -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.gpu.device import Part, Stream
-from ...engines.operators.bindings import Picture
+from ...engines.operators.bindings import DeviceImage
 from ...engines.operators.cropper import Cropper
 from ...engines.spec import Spec
 from ..geometry import Region, from_crops
@@ -35,7 +35,7 @@ class GpuPixels:
     def __init__(
         self,
         cropper: Cropper,
-        picture: Picture,
+        stored: DeviceImage,
         download: Callable[[], Image],
         *,
         upright: FloatArray | None = None,
@@ -44,22 +44,22 @@ class GpuPixels:
 
         Args:
             cropper: crop kernel of the GPU that holds the image.
-            ``picture``: addresses and layout of the stored image.
+            stored: addresses and layout of the stored image.
             download: copies the image to the host, upright; also keeps its memory alive.
             upright: (2, 3) transform from pixels of the upright image to pixels of the stored one; None if they are the
                 same.
         """
-        self._cropper, self._picture, self._download, self._upright = cropper, picture, download, upright
+        self._cropper, self._stored, self._download, self._upright = cropper, stored, download, upright
         self._image: Image | None = None
         self._lock = Lock()  # detector and aligner may request the image from different threads
-        turned = upright is not None and bool(upright[0, 1])
-        height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
+        sideways = upright is not None and bool(upright[0, 1])
+        height, width = (stored.width, stored.height) if sideways else (stored.height, stored.width)
         self.shape, self.device = (height, width, 3), cropper.name
 
     @property
     def nbytes(self) -> int:
         """Size in bytes on the GPU."""
-        return self._picture.width * self._picture.height * 3 // 2
+        return self._stored.width * self._stored.height * 3 // 2
 
     @property
     def image(self) -> Image:
@@ -71,7 +71,7 @@ class GpuPixels:
 
     def copy(self) -> GpuPixels:
         """Return the same image, not yet copied to the host."""
-        return GpuPixels(self._cropper, self._picture, self._download, upright=self._upright)
+        return GpuPixels(self._cropper, self._stored, self._download, upright=self._upright)
 
     def crops(self, regions: Sequence[Region], size: int) -> FloatArray:
         """Return transforms (k,2,3) from the crops of k regions to the image."""
@@ -93,22 +93,22 @@ class GpuPixels:
         with self._cropper.desk() as desk:
 
             def write(memory: Part, stream: Stream) -> None:
-                desk.crop(self._picture, self._as_stored(transforms), memory, stream, spec)
+                desk.crop(self._stored, self._as_stored(transforms), memory, stream, spec)
 
             yield write
 
     def thumbnail(self, width: int, height: int) -> NDArray[Any]:
         """Return the nearest pixels, as on the host. Each is a crop of its own, so none is interpolated."""
         ways = self._as_stored(_points(self.shape, width, height))
-        return self._cropper.fetch(self._picture, ways).reshape(height, width, 3)
+        return self._cropper.fetch(self._stored, ways).reshape(height, width, 3)
 
     def _as_stored(self, ways: FloatArray) -> FloatArray:
         """Convert transforms to the upright image into transforms to the stored image."""
         if self._upright is None:
             return ways
-        turned: FloatArray = self._upright[:, :2] @ ways
-        turned[:, :, 2] += self._upright[:, 2]
-        return turned
+        stored: FloatArray = self._upright[:, :2] @ ways
+        stored[:, :, 2] += self._upright[:, 2]
+        return stored
 
     def __repr__(self) -> str:
         """Return one line with the size and the device."""

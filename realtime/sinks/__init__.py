@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ...engines.errors import SinkError
-from ...engines.output_paths import check_places
+from ...engines.output_paths import check_output_paths
 from ..drawing import PARTS, Draw, drawing
 from ..faces import Face, Frame
 from ..sources.base import SourceInfo
@@ -96,19 +96,19 @@ def open_sinks(
     wanted = {option: Path(path) for option, path in paths.items() if path is not None}
     sinks: list[Sink] = []
     if out is not None:
-        sinks.append(_pictures(wanted["--out"], info, drawing(parts)))
+        sinks.append(_image_sink(wanted["--out"], info, drawing(parts)))
     if wanted.get("--landmarks") == STREAM:
         del wanted["--landmarks"]
         sinks.append(StreamSink(stream or sys.stdout, header or Header.of(info)))
     elif landmarks is not None:
         sinks.append(_landmarks(wanted["--landmarks"], header or Header.of(info)))
-    check_places(wanted, force=force, inputs=info.files)
+    check_output_paths(wanted, force=force, inputs=info.files)
     if show:
         sinks.append(WindowSink(f"nasion: {info.name}", drawing(parts)))
     return Sinks(sinks)
 
 
-def _pictures(path: Path, info: SourceInfo, draw: Draw) -> Sink:
+def _image_sink(path: Path, info: SourceInfo, draw: Draw) -> Sink:
     if path == STREAM:
         raise SinkError(f"--out -: a video needs a file; allowed: {', '.join(VIDEO_SUFFIXES)}")
     if path.suffix.lower() in VIDEO_SUFFIXES:

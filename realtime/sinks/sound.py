@@ -47,7 +47,7 @@ def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start:
     if info.sound is None or info.live:
         return None
     try:
-        zero = _first_picture(info.sound)
+        zero = _first_frame(info.sound)
         source = open_container(info.sound)
     except FFmpegError as error:
         _log.warning("%s: its sound cannot be read (%s); the video stays silent", info.name, reason(error))
@@ -66,14 +66,14 @@ def _ends_before(stream: AudioStream, moment: Fraction) -> bool:
     return (stream.start_time + stream.duration) * stream.time_base <= moment
 
 
-def _first_picture(media: Media) -> Fraction | None:
+def _first_frame(media: Media) -> Fraction | None:
     """Return the time of the first frame on the source's own clock: the zero of ``Frame.time``."""
     with open_container(media) as container:
         films = [film for film in container.streams.video if not film.disposition & Disposition.attached_pic]
         for packet in container.demux(films[:1]) if films else ():
             with suppress(FFmpegError):  # damaged: the source skips it too
-                for picture in films[0].decode(packet):
-                    stamp = picture.dts if picture.pts is None else picture.pts
+                for frame in films[0].decode(packet):
+                    stamp = frame.dts if frame.pts is None else frame.pts
                     return None if stamp is None else stamp * packet.time_base
     return None
 

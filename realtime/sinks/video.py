@@ -166,15 +166,15 @@ class _VideoFile:
         if self._last >= 0:
             self._step = pts - self._last
         self._last = pts
-        self._mux(self._stream.encode(self._picture(image, pts)))
+        self._mux(self._stream.encode(self._video_frame(image, pts)))
 
-    def _picture(self, image: Image, pts: int) -> VideoFrame:
+    def _video_frame(self, image: Image, pts: int) -> VideoFrame:
         image = _pad_even(_fit(image, *self._size))
-        picture = VideoFrame.from_ndarray(image, format="bgr24").reformat(
+        frame = VideoFrame.from_ndarray(image, format="bgr24").reformat(
             format="yuv420p", dst_colorspace=self._matrix, dst_color_range=ColorRange.MPEG
         )
-        picture.pts, picture.time_base = pts, _TIME_BASE
-        return picture
+        frame.pts, frame.time_base = pts, _TIME_BASE
+        return frame
 
     def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
         """Write packets, each when the next one tells how long it lasts.

@@ -18,8 +18,8 @@ from ..faces import DeviceFrame, Frame, Image
 from ..images.pixels import Pixels
 
 # An upright BGR image, on the host or on a device, its time in seconds and its number in the source.
-Picture = tuple[Image | Pixels, float, int]
-Images = Generator[Picture, None, None]
+TimedImage = tuple[Image | Pixels, float, int]
+Images = Generator[TimedImage, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,11 @@ class FrameSource(Closing):
         self._images, self._time_range = images, time_range
         self._closing = closing or threading.Event()
         self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread
-        self._first: Picture | None = self._begin(info)
+        self._first: TimedImage | None = self._begin(info)
         height, width = self._first[0].shape[:2]
         self.info = time_range.of(replace(info, width=width, height=height))
 
-    def _begin(self, info: SourceInfo) -> Picture:
+    def _begin(self, info: SourceInfo) -> TimedImage:
         start, end = self._time_range.start or 0.0, self._time_range.end
         last = None
         for image in self._images:

@@ -11,12 +11,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from ...engines.operators import reference as twins
+from ...engines.operators import reference
 from ..faces import FloatArray, Image
 
 # Colour matrices by their numbers in ITU-T H.273, which FFmpeg uses. For all others, and for 2 (unspecified), FFmpeg
 # converts with BT.601, whatever the size of the image.
-_MATRICES: dict[int, twins.ColourStandard] = {1: "bt709", 7: "bt709", 9: "bt2020", 10: "bt2020"}
+_MATRICES: dict[int, reference.ColourStandard] = {1: "bt709", 7: "bt709", 9: "bt2020", 10: "bt2020"}
 _FULL_RANGE = 2
 
 
@@ -80,7 +80,7 @@ def _turns(matrix: NDArray[np.int32]) -> tuple[bool, bool, bool]:
     return swapped, a < 0, d < 0
 
 
-def colour_of(frame: VideoFrame) -> twins.Array:
+def colour_of(frame: VideoFrame) -> reference.Array:
     """Return the matrix (3, 4) from Y, U, V and 1 to blue, green and red with which FFmpeg converts the frame."""
     standard = _MATRICES.get(frame.colorspace, "bt601")
-    return twins.yuv_to_bgr(standard, full_range=frame.color_range == _FULL_RANGE)
+    return reference.yuv_to_bgr(standard, full_range=frame.color_range == _FULL_RANGE)

@@ -93,7 +93,7 @@ class _Reader:
                 if time >= start:
                     if self._before is None:  # unknown: count from here
                         self._before = -number
-                    yield self._picture(frame), time, self._before + number
+                    yield self._image_of(frame), time, self._before + number
         finally:
             self.close()
             if lost := self._decoder.lost:
@@ -231,7 +231,7 @@ class _Reader:
             text += f" of {self.info.duration:.2f} s"
         return f"{text} ({why}); all frames before were read and what was written of them is kept"
 
-    def _picture(self, frame: VideoFrame) -> Image | Pixels:
+    def _image_of(self, frame: VideoFrame) -> Image | Pixels:
         if self._gpu is not None and (pixels := self._gpu.pixels(frame)) is not None:
             return pixels
         return to_bgr(frame, self._convert)
@@ -265,7 +265,7 @@ def _video_of(container: InputContainer, name: str) -> VideoStream:
     if container.format.name == "tty" or not (streams or container.streams.audio):
         raise SourceError(f"{name}: no video in it, or damaged; {_WHOLE}")
     if not streams:
-        raise SourceError(f"{name}: it has sound but no picture; give a file with a video stream")
+        raise SourceError(f"{name}: it has sound but no video; give a file with a video stream")
     if streams[0].codec_context is None:
         raise SourceError(f"{name}: its codec is unknown to this build of FFmpeg; convert it to H.264 first")
     return streams[0]

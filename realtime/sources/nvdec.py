@@ -104,7 +104,7 @@ class GpuDecoder:
         if not hasattr(VideoFrame, "sw_format"):
             raise SourceError(f"PyAV {av.__version__} cannot tell how a GPU stores a frame; pip install 'av>=18'")
         self._number, self._name, self._must = number, name, must
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def open(self, opener: Callable[[HWAccel | None], InputContainer]) -> InputContainer | None:
         """Open the container with this decoder; None if it has to be opened without.
@@ -142,7 +142,7 @@ class GpuDecoder:
             return None
         stored = frame.sw_format.name if frame.sw_format is not None else "unknown"
         if stored != "nv12" or frame.width % 2 or frame.height % 2:
-            self._tell(
+            self._log_once(
                 f"decoded on the GPU, but copied to the host: images are {stored} of {frame.width}x{frame.height}, "
                 "and the crop kernel needs nv12 (8 bits) of even width and height"
             )
@@ -152,29 +152,29 @@ class GpuDecoder:
         return self._pixels(frame)
 
     def _pixels(self, frame: VideoFrame) -> GpuPixels:
-        from ...engines.gpu.dlpack import look
-        from ...engines.operators.bindings import Picture
+        from ...engines.gpu.dlpack import view_of
+        from ...engines.operators.bindings import DeviceImage
         from ..images.gpu import GpuPixels
 
-        luma, chroma = (look(plane) for plane in frame.planes)
-        picture = Picture(
+        luma, chroma = (view_of(plane) for plane in frame.planes)
+        image = DeviceImage(
             (luma.address, chroma.address), (luma.strides[0], chroma.strides[0]), frame.width, frame.height, "nv12",
             tuple(colour_of(frame).ravel().tolist()),
         )  # fmt: skip
         matrix = display_matrix(frame)
-        turn = None if matrix is None else to_stored(matrix, frame.width, frame.height)
+        upright = None if matrix is None else to_stored(matrix, frame.width, frame.height)
         # The closure holds the frame, which keeps the planes alive.
-        return GpuPixels(self._cropper, picture, lambda: fetch(frame), upright=turn)
+        return GpuPixels(self._cropper, image, lambda: fetch(frame), upright=upright)
 
     def _refuse(self, reason: str) -> None:
         if self._must:
             raise SourceError(f"{self._name}: cannot be decoded on cuda:{self._number}: {reason}; {_REMEDY}")
-        self._tell(f"decoded on the CPU: {reason}")
+        self._log_once(f"decoded on the CPU: {reason}")
 
-    def _tell(self, text: str) -> None:
+    def _log_once(self, text: str) -> None:
         """Log a message once."""
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._logged:
+            self._logged.add(text)
             _log.info("%s: %s", self._name, text)
 
 

@@ -11,7 +11,7 @@ from ...engines.errors import ModelError
 from ...engines.runtime import Runtime
 from ...engines.spec import joined
 from ..faces import FloatArray, Image
-from ..geometry import Region, places_of, to_frame
+from ..geometry import Region, boxes_and_regions, to_frame
 from ..images.pixels import Pixels, pixels_of
 from ..schemes import scheme_of_spec
 from ..values.arrays import FARTHEST, possible, probability, within
@@ -115,10 +115,10 @@ class Aligner:
             finite = possible(points, (1, 2))
             points, scores = np.where(finite[:, None, None], points, np.float32(0)), scores * finite
         points = to_frame(points, regions, self._spec.size[0])
-        boxes, places = places_of(points, self._scheme, margin=self._spec.crop_margin)
+        boxes, regions = boxes_and_regions(points, self._scheme, margin=self._spec.crop_margin)
         crops = [crops for _, crops in runs if crops is not None] if appearance else []
-        looks = np.concatenate([appearance_of(each) for each in crops]) if crops else None
-        return Alignments(points, confidence, scores, boxes, places, looks)
+        descriptors = np.concatenate([appearance_of(each) for each in crops]) if crops else None
+        return Alignments(points, confidence, scores, boxes, regions, descriptors)
 
 
 def _part(whole: Alignments, begin: int, end: int) -> Alignments:

@@ -30,12 +30,12 @@ ASK_CREDIT, ASK_REFILL = 5.0, 5
 # Where a face is more than AGAIN of a region's side away from it, the region around that face is aligned, too, up to
 # LOOKS in all. A region that the face left by less than REST, in position, size or angle, is kept, because landmarks
 # depend on their crop: otherwise a still face would never settle.
-AGAIN, LOOKS, REST = 0.05, 4, 0.02
+AGAIN, ALIGNMENTS, REST = 0.05, 4, 0.02
 # Scheduled detections of which one looks for small faces; more often in images from LARGE pixels on, whose decoding
 # costs more than the detector.
 FAR_EVERY, FAR_EVERY_LARGE, LARGE = 4, 2, 1280
 LEARN_EVERY = 8  # frames after which the appearance of a face that is alone is described again
-TURNS = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
+ANGLES = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
 UPRIGHT = 0.05  # mean confidence by which a rotated one must be better
 _EARLY = 1e-3  # seconds by which a detection may be early, because frame times are rounded
 
@@ -207,7 +207,7 @@ class Tracking:
         for track, place, observation in zip(owners, places, observations, strict=True):
             if observation is not None and (track not in best or observation.certainty > best[track][1].certainty):
                 best[track] = place, observation
-        for _ in range(LOOKS - 1):
+        for _ in range(ALIGNMENTS - 1):
             moved = [track for track, (place, seen) in best.items() if _away(place, seen.region) > AGAIN]
             regions = [best[track][1].region for track in moved]
             closer = yield from self._observe(image, regions, least=least, appearance=appearance)
@@ -251,13 +251,13 @@ class Tracking:
 
     def _observe_turned(self, image: Pixels, regions: list[Region]) -> Steps[list[Observation]]:
         """Align new faces upright and turned by a quarter, a half and three quarters, and keep the most certain."""
-        turned = [replace(region, angle=region.angle + turn) for region in regions for turn in TURNS]
-        found = yield from self._observe(image, turned, least=self._threshold / 2)
+        rotated = [replace(region, angle=region.angle + angle) for region in regions for angle in ANGLES]
+        found = yield from self._observe(image, rotated, least=self._threshold / 2)
         best = []
-        for begin in range(0, len(turned), len(TURNS)):
+        for begin in range(0, len(rotated), len(ANGLES)):
             tries = [
-                (observation.certainty + (UPRIGHT if turn == 0 else 0), observation)
-                for turn, observation in zip(TURNS, found[begin : begin + len(TURNS)], strict=True)
+                (observation.certainty + (UPRIGHT if angle == 0 else 0), observation)
+                for angle, observation in zip(ANGLES, found[begin : begin + len(ANGLES)], strict=True)
                 if observation is not None
             ]
             if tries:
@@ -272,16 +272,18 @@ class Tracking:
             return []
         least = self._threshold if least is None else least
         found = cast(Alignments, (yield Align(image, regions, appearance)))
-        looks = [None] * len(regions) if found.appearance is None else list(found.appearance)
+        descriptors = [None] * len(regions) if found.appearance is None else list(found.appearance)
         observations: list[Observation | None] = []
-        for i, (place, score, region, look) in enumerate(
-            zip(regions, found.scores.tolist(), found.regions, looks, strict=True)
+        for i, (place, score, region, descriptor) in enumerate(
+            zip(regions, found.scores.tolist(), found.regions, descriptors, strict=True)
         ):
             if score < least or not _usable(region, image):
                 observations.append(None)
                 continue
             kept = place if _away(place, region) < REST else region
-            observations.append(Observation(found.points[i], found.confidence[i], score, found.boxes[i], kept, look))
+            observations.append(
+                Observation(found.points[i], found.confidence[i], score, found.boxes[i], kept, descriptor)
+            )
         return observations
 
 

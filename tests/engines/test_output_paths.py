@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nasion.engines.errors import SinkError
-from nasion.engines.output_paths import check_places, write_file
+from nasion.engines.output_paths import check_output_paths, write_file
 from nasion.tools.main import main as nasion
 
 from ..support.commands import fake_tracker, functions
@@ -164,8 +164,8 @@ def test_the_rule_itself(tmp_path):
     old.touch()
     link.symlink_to(old)
     lost.symlink_to(tmp_path / "nowhere")
-    check_places({"--a": new, "--b": None}, force=False)
-    check_places({"--a": old, "--b": new}, force=True, inputs=[tmp_path / "other", tmp_path])
+    check_output_paths({"--a": new, "--b": None}, force=False)
+    check_output_paths({"--a": old, "--b": new}, force=True, inputs=[tmp_path / "other", tmp_path])
     for places, force, inputs, text in (
         ({"--a": link}, False, (), "already exists"),
         ({"--a": link}, True, (old,), "is what the command reads"),
@@ -177,12 +177,12 @@ def test_the_rule_itself(tmp_path):
         ({"--a": tmp_path / ("x" * 300)}, True, (), "cannot be reached: File name too long; give a shorter name"),
     ):
         with pytest.raises(SinkError, match=text):
-            check_places(places, force=force, inputs=inputs)
+            check_output_paths(places, force=force, inputs=inputs)
 
 
 def test_missing_folders_are_created_with_the_file_and_not_before(tmp_path):
     path = tmp_path / "a" / "b" / "x"
-    check_places({"--a": path}, force=False)
+    check_output_paths({"--a": path}, force=False)
     assert os.listdir(tmp_path) == []
     write_file(path, "text")
     assert path.read_text() == "text"

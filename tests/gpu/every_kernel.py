@@ -17,7 +17,7 @@ import numpy as np
 
 from nasion.engines.gpu.device import Device, Stream
 from nasion.engines.operators import reference
-from nasion.engines.operators.bindings import Kernels, Level, Picture
+from nasion.engines.operators.bindings import DeviceImage, Kernels, Level
 
 Array = np.ndarray[Any, Any]
 NAN = float("nan")
@@ -100,9 +100,11 @@ def crops(*, half: bool, kind: str, rgb: bool) -> Call:
 
     def call(kernels: Kernels, inputs: Sequence[int], outputs: Sequence[int], stream: int) -> None:
         pitches = (width, width) if nv12 else (3 * width,)
-        picture = Picture(tuple(inputs[:-1]), pitches, width, height, "nv12" if nv12 else "bgr", colour if nv12 else ())
+        image = DeviceImage(
+            tuple(inputs[:-1]), pitches, width, height, "nv12" if nv12 else "bgr", colour if nv12 else ()
+        )
         kernels.crop(
-            picture, inputs[-1], count=len(transforms), output=outputs[0], half=half, stream=stream, **options
+            image, inputs[-1], count=len(transforms), output=outputs[0], half=half, stream=stream, **options
         )  # fmt: skip
 
     planes = [yuv.luma, chroma] if nv12 else [frame]

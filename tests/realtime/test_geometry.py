@@ -12,10 +12,10 @@ from nasion.realtime.faces import IBUG_68, scheme_of
 from nasion.realtime.geometry import (
     Region,
     box_of,
+    boxes_and_regions,
     containment,
     invert,
     iou,
-    places_of,
     region_of_points,
     roll,
     to_frame,
@@ -80,7 +80,7 @@ def test_the_upright_crop_of_a_turned_face_is_the_crop_of_the_upright_face() -> 
 @given(st.lists(regions, max_size=3))
 def test_the_places_of_many_faces_are_those_of_each(places: list[Region]) -> None:
     faces = [transform(face_shape() * 112, invert(place.to_crop(112))) for place in places]
-    boxes, found = places_of(np.array(faces, np.float32).reshape(-1, 68, 2), IBUG_68, margin=1.2)
+    boxes, found = boxes_and_regions(np.array(faces, np.float32).reshape(-1, 68, 2), IBUG_68, margin=1.2)
     assert len(boxes) == len(found) == len(places)
     for points, box, region in zip(faces, boxes, found, strict=True):
         expected = region_of_points(points, margin=1.2, angle=roll(points, IBUG_68))

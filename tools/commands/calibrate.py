@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ...engines.errors import ModelError
-from ...engines.output_paths import check_places, write_file
+from ...engines.output_paths import check_output_paths, write_file
 from ..machine import provenance
 from ..results import Json, json_results, short
 
@@ -43,7 +43,7 @@ def calibrate(
     from ...realtime.tracking.aligner import Aligner
 
     path = model_path(model)
-    check_places({"--out": out}, force=force, suffixes=(".onnx",), inputs=[path])
+    check_output_paths({"--out": out}, force=force, suffixes=(".onnx",), inputs=[path])
     if path.suffix != ".onnx":
         raise ModelError(f"model {model!r} is a {path.suffix} file; give an .onnx file")
     with json_results(json, force=force, inputs=[path], others={"--out": out}) as to_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ...engines.errors import NasionError, RuntimeUnavailable, printable
-from ...engines.output_paths import check_places, write_file
+from ...engines.output_paths import check_output_paths, write_file
 from ..machine import provenance
 from ..results import Json, json_results, short
 
@@ -59,7 +59,7 @@ def compile(
 
     device = device_name(device)
     _check(workspace, device)
-    check_places({"--out": out}, force=force, suffixes=(".plan",), inputs=[model])
+    check_output_paths({"--out": out}, force=force, suffixes=(".plan",), inputs=[model])
     with json_results(json, force=force, inputs=[model], others={"--out": out}) as to_json:
         build_options = BuildOptions(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
         path, with_what = model_path(model), tensorrt(library)
@@ -91,7 +91,7 @@ def _print(ready: Ready, path: Path) -> None:
         print(printable(ready.reason))
     print(f"{plan.spec.name}: {plan.key.precision}, input {plan.key.profile} (batch x width x height)")
     print(f"  {len(plan.engine) / 1e6:.2f} MB, {_layers(about)}, built in {about['seconds']} s")
-    for name, each in about["agreement"].items():
+    for name, each in about["parity"].items():
         print(f"  {name}: worst difference from ONNX Runtime {each['worst']:.2g}, {each['within']:.1%} within "
               f"{each['tolerance']:g}")  # fmt: skip
     print(f"run it with: nasion track SOURCE --{_option(plan.spec.task)} {path}")

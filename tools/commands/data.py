@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from ...engines.errors import SinkError
-from ...engines.output_paths import check_places, write_file
+from ...engines.output_paths import check_output_paths, write_file
 from ..machine import provenance
 from ..results import Json, json_results, short
 
@@ -57,7 +57,7 @@ def check(
             for number, (name, part) in enumerate(chosen, 1):
                 progress("sets", number, len(chosen), f"{name}, {part}")
                 report.add(name, path, part)
-        check_places({"--out": file}, force=force, inputs=report.files)
+        check_output_paths({"--out": file}, force=force, inputs=report.files)
         to_json.spare(report.files)
         _write(file, report.blocks)
         Console().print(report.table)
@@ -108,7 +108,7 @@ class _Report:
         from ...trainers.data import read_set
 
         if name in ("wider", "negatives"):
-            self._add_pictures(name, path, part)
+            self._add_images(name, path, part)
         else:
             self._add_faces(read_set(name, path, part=part), part)
 
@@ -122,7 +122,7 @@ class _Report:
         cells = list(sheet.face_cells(found, ROWS * sheet.COLUMNS))
         self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
 
-    def _add_pictures(self, name: str, path: Path, part: Part) -> None:
+    def _add_images(self, name: str, path: Path, part: Part) -> None:
         from ...trainers.data import read_negatives, read_wider, sheet
 
         test = part == "test"
@@ -131,13 +131,13 @@ class _Report:
         boxes = sum(len(each) for each in found.boxes)
         self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
         self.counts.append({"set": name, "part": part, "images": len(found), "boxes": boxes})
-        cells = list(sheet.picture_cells(found, ROWS * sheet.COLUMNS))
+        cells = list(sheet.image_cells(found, ROWS * sheet.COLUMNS))
         self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} images, {boxes} boxes", cells))
 
     def _row(self, name: str, part: str, subset: str | None, counts: Counts, outside: int | None) -> None:
         known = {
             "faces": counts.faces,
-            "images": counts.pictures,
+            "images": counts.images,
             "landmarks": counts.points,
             "missing": counts.missing,
             "occluded": counts.occluded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...engines.errors import SinkError
-from ...engines.output_paths import check_places, writing
+from ...engines.output_paths import check_output_paths, writing
 from ...realtime.tracking.options import TrackerOptions
 from ..results import Json, json_results
 from .track import Outputs, run
@@ -29,7 +29,7 @@ def demo(*, out: Path = Path("nasion-demo"), json: Json = None, force: bool = Fa
             out.mkdir(parents=True, exist_ok=True)
         taken = "give another folder with --out, or replace it with --force"
         places = {"clip": clip, "video": tracked, "landmarks": faces, "--json": to_json.file}
-        check_places(places, force=force, remedy=taken)
+        check_output_paths(places, force=force, remedy=taken)
         _render(clip)
         run(str(clip), Outputs(tracked, faces, force=force), options, {}, to_json)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ...engines.errors import ModelError, NasionError
-from ...engines.output_paths import check_places, write_file
+from ...engines.output_paths import check_output_paths, write_file
 from ..machine import provenance
 from ..results import Json, json_results, short
 
@@ -141,7 +141,7 @@ def _check_cards(networks: Sequence[str], *, force: bool) -> None:
         card = model_path(network).with_suffix(".json")
         if not card.is_file():
             raise NasionError(f"--card: {network!r} has no card {str(card)!r}; write one with: nasion export --card")
-        check_places({"--card": card}, force=force, remedy="replace its figures with --force")
+        check_output_paths({"--card": card}, force=force, remedy="replace its figures with --force")
 
 
 def _add_to_card(path: Path, measured: Mapping[str, Any]) -> None:

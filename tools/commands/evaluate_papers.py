@@ -145,14 +145,14 @@ class Comparison:
             if self.detector and model.whole != (self.detector == OWN):
                 own = f"finds faces itself: give --detector {OWN}"
                 none = "has no detector of its own: give --detector face-detector"
-                told = own if model.whole else none
-                raise NasionError(f"model {short(model.name)!r} {told}, or leave --detector out for true boxes")
+                advice = own if model.whole else none
+                raise NasionError(f"model {short(model.name)!r} {advice}, or leave --detector out for true boxes")
         if self.detector in (None, OWN):
             return None
         return networks.enter_context(open_runtime(model_path(self.detector)))
 
     def _locate(self, model: Model, detector: Runtime | None, faces: LandmarkSet) -> Located:
-        from ...trainers.systems.locating import locate_at_truth, locate_by_detector, locate_in_pictures
+        from ...trainers.systems.locating import locate_at_truth, locate_by_detector, locate_in_images
         from ..terminal.progress import Progress
 
         with Progress() as progress:
@@ -161,7 +161,7 @@ class Comparison:
                 progress(f"{short(model.name)} on {name}", done, total)
 
             if model.whole:
-                return locate_in_pictures(model, faces, boxes=self.detector is None, masks=self.masks, watch=watch)
+                return locate_in_images(model, faces, boxes=self.detector is None, masks=self.masks, watch=watch)
             if detector is None:
                 return locate_at_truth(model.runtime, faces, masks=self.masks, watch=watch)
             return locate_by_detector(model.runtime, detector, faces, masks=self.masks, watch=watch)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ...engines.output_paths import check_places
+from ...engines.output_paths import check_output_paths
 from ..machine import provenance
 from ..results import Json, json_results, short
 
@@ -58,7 +58,9 @@ def export(
     from ...trainers.systems.heat_maps import read_by
     from ...trainers.training.recipes import Options
 
-    check_places({"--out": out}, force=force, suffixes=(".onnx", ".pt2"), inputs=[network, Path(network) / "best.pt"])
+    check_output_paths(
+        {"--out": out}, force=force, suffixes=(".onnx", ".pt2"), inputs=[network, Path(network) / "best.pt"]
+    )
     others = {"--out": out, "--card": out.with_suffix(".json") if card else None}
     with json_results(json, force=force, inputs=[network], others=others) as to_json:
         _hush()
@@ -78,7 +80,7 @@ def export(
             "photographs": compare(whole, spec, out, seen, precision),
         }
         for title, found in differences.items():
-            print("\n".join(told(title, found)))
+            print("\n".join(difference_lines(title, found)))
         if not trained.step:
             print("  the network is untrained, so rounding dominates these differences: better export a checkpoint")
         if card:
@@ -101,7 +103,7 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
 
 
-def told(title: str, found: Mapping[str, Difference]) -> Iterator[str]:
+def difference_lines(title: str, found: Mapping[str, Difference]) -> Iterator[str]:
     """Yield a line for each output with its largest difference from torch."""
     for name, each in found.items():
         beyond = "" if each.within == 1 else f" ({1 - each.within:.2%} beyond {each.tolerance:g})"

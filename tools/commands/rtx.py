@@ -82,6 +82,6 @@ def _row(result: RtxBuild) -> tuple[str, ...]:
 
 def report(results: Sequence[RtxBuild]) -> dict[str, Any]:
     """Return all results as JSON data, with command, machine and versions."""
-    told = provenance()
-    told["versions"] = {**told["versions"], "tensorrt-rtx": results[0].version if results else ""}
-    return told | {"results": [asdict(result) for result in results]}
+    content = provenance()
+    content["versions"] = {**content["versions"], "tensorrt-rtx": results[0].version if results else ""}
+    return content | {"results": [asdict(result) for result in results]}

@@ -154,7 +154,7 @@ def run(
         report = provenance() | {"source": opened.info.name, "networks": _networks(tracker)}
         pipeline = stack.enter_context(Pipeline(opened, tracker))
         with Held() as signals:  # from the first write to the end of the last
-            trouble = _follow(pipeline, sinks, summary, signals, quiet=quiet)
+            trouble = _track_all(pipeline, sinks, summary, signals, quiet=quiet)
             late = _close(stack)
             stopped = signals.take()  # in any case: what the caller gets is raised below
             trouble = late or trouble or stopped
@@ -201,7 +201,9 @@ def _networks(tracker: Tracker) -> dict[str, dict[str, str]]:
     }
 
 
-def _follow(pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held, *, quiet: bool) -> BaseException | None:
+def _track_all(
+    pipeline: Pipeline, sinks: Sinks, summary: Summary, signals: Held, *, quiet: bool
+) -> BaseException | None:
     """Track to the end, or return the error or signal that ended the run: the results so far are still printed."""
     from ..terminal.progress import Progress
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 from cyclopts import Parameter
 
 from ...engines.errors import NasionError, SinkError
-from ...engines.output_paths import check_places, is_folder, reaching
+from ...engines.output_paths import check_output_paths, is_folder, reaching
 from ..machine import provenance
 from ..results import Json, json_results, short
 from ..terminal.progress import Progress
@@ -152,7 +152,7 @@ def check_folder(folder: Path, *, force: bool, inputs: Sequence[Path | None] = (
     own = {"latest.pt": True, "record.jsonl": True, "best.pt": goes_on, "curve.svg": begun, "curve.png": begun}
     remedy = "give another folder, or replace it with --force"
     for name, is_own in own.items():
-        check_places({"--out": folder / name}, force=force or is_own, inputs=inputs, remedy=remedy)
+        check_output_paths({"--out": folder / name}, force=force or is_own, inputs=inputs, remedy=remedy)
 
 
 def device_named(name: str) -> torch.device:

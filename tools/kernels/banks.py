@@ -137,8 +137,8 @@ def _of_block(
     channel, row, column = thread // sums, thread % sums // len(cells), thread % len(cells)
     most = int(rows.count.max())  # all threads read this many rows, or two; with fewer rows they wrap around
     slots = 0 if not most else taps if most > 3 else max(most, 2)
-    turned = (np.where(slot < rows.count[row], slot, 0) + channel + row) % np.maximum(rows.count[row], 1)
-    read = channel * height * width + rows.at[row, turned] * width + cells[column]
+    rotated = (np.where(slot < rows.count[row], slot, 0) + channel + row) % np.maximum(rows.count[row], 1)
+    read = channel * height * width + rows.at[row, rotated] * width + cells[column]
     busy = channel < _THREADS // sums
     reads = passes((read * size // 4)[:slots], np.broadcast_to(busy, (slots, _THREADS))) / (_THREADS // sums)
     others = passes(thread, busy) / (_THREADS // sums)

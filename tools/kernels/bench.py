@@ -163,9 +163,9 @@ def table(results: Sequence[Timed]) -> str:
 
 def report(device: Device, limits: Roofs, results: Sequence[Timed]) -> dict[str, Any]:
     """Return all results as JSON data, with command, machine and versions."""
-    told, driver = provenance(), Library().number("cuDriverGetVersion")
-    return told | {
-        "machine": {**told["machine"], "gpu": asdict(device.gpu), "cuda driver": driver},
+    content, driver = provenance(), Library().number("cuDriverGetVersion")
+    return content | {
+        "machine": {**content["machine"], "gpu": asdict(device.gpu), "cuda driver": driver},
         "roofs": asdict(limits),
         "results": [asdict(each) for each in results],
         "missed": missed(results, device.gpu.capability),
@@ -181,8 +181,8 @@ def run() -> dict[str, Any]:
     """
     with Device(0) as device:
         limits, results = bench(device, Kernels())
-        told = report(device, limits, results)
+        content = report(device, limits, results)
     print(table(results))
     print(f"\n{device.gpu.name}: {limits.memory / 1e9:.0f} GB/s in a copy; all other roofs are for its highest clock")
-    print("\n".join(f"target missed: {each}" for each in told["missed"]) or "all targets are reached")
-    return told
+    print("\n".join(f"target missed: {each}" for each in content["missed"]) or "all targets are reached")
+    return content

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.operators import reference
-from ...engines.operators.bindings import Kernels, Level, Picture
+from ...engines.operators.bindings import DeviceImage, Kernels, Level
 from .roofline import Work, of_crops, of_points, of_regions
 
 Array = NDArray[Any]
@@ -129,13 +129,13 @@ def crop(count: int, side: int, *, kind: str, half: bool, frame: tuple[int, int]
 
     def call(kernels: Kernels, given: Sequence[int], out: Sequence[int], stream: int) -> None:
         planes = (given[0], given[0] + height * width)
-        picture = (
-            Picture(planes, (width, width), width, height, "nv12", colour)
+        image = (
+            DeviceImage(planes, (width, width), width, height, "nv12", colour)
             if nv12
-            else Picture(planes[:1], (3 * width,), width, height)
+            else DeviceImage(planes[:1], (3 * width,), width, height)
         )
         kernels.crop(
-            picture, given[1], count=count, height=side, width=side, output=out[0], half=half, stream=stream
+            image, given[1], count=count, height=side, width=side, output=out[0], half=half, stream=stream
         )  # fmt: skip
 
     work = of_crops(frame, transforms, height=side, width=side, kind="nv12" if nv12 else "bgr", half=half)

@@ -59,9 +59,9 @@ class Streams:
         if isinstance(lost, BrokenPipeError) and (kind is None or issubclass(kind, SystemExit | BrokenPipeError)):
             raise SystemExit(_BROKEN_PIPE) from None
         if lost is not None and (kind is None or issubclass(kind, SystemExit | OSError)):
-            from ...engines.output_paths import told
+            from ...engines.output_paths import cause_and_remedy
 
-            raise NasionError(f"the output cannot be written: {told(lost)}") from lost
+            raise NasionError(f"the output cannot be written: {cause_and_remedy(lost)}") from lost
 
 
 def tell(text: str) -> None:

@@ -5,7 +5,7 @@ Each reader checks its input. An error names the file, the line and the expected
 
 from .base import FOREHEAD, DataError, DetectionSet, LandmarkSet, Layout, Part, split_validation
 from .catalogue import SETS, layout_of, read_set, recognised, training_faces
-from .images import PictureReader, SampleStream, read_image, read_images
+from .images import ImageReader, SampleStream, read_image, read_images
 from .readers.aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
 from .readers.cofw import read_cofw, read_cofw68
 from .readers.ibug import (
@@ -26,10 +26,10 @@ __all__ = [
     "SETS",
     "DataError",
     "DetectionSet",
+    "ImageReader",
     "LandmarkSet",
     "Layout",
     "Part",
-    "PictureReader",
     "SampleStream",
     "TrainingData",
     "layout_of",

@@ -127,7 +127,7 @@ def cut_off(rng: Generator, image: Image) -> Image:
 
 
 # each with the share of images that it is applied to
-_LOOKS: tuple[tuple[float, Callable[[Generator, Image], Image]], ...] = (
+_CHANGES: tuple[tuple[float, Callable[[Generator, Image], Image]], ...] = (
     (0.85, colour),
     (0.12, soft_blur),
     (0.12, motion_blur),
@@ -137,15 +137,15 @@ _LOOKS: tuple[tuple[float, Callable[[Generator, Image], Image]], ...] = (
 )
 
 
-def look(rng: Generator, image: Image, *, strength: float = 1.0) -> Image:
+def vary(rng: Generator, image: Image, *, strength: float = 1.0) -> Image:
     """Change the appearance of an image, never its geometry. ``strength`` scales the probability of each change."""
-    for share, change in _LOOKS:
+    for share, change in _CHANGES:
         if rng.random() < share * strength:
             image = change(rng, image)
     return image
 
 
-Look = Callable[[Generator, Image], Image]
+Change = Callable[[Generator, Image], Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Augmentation:
             annotated and keep their visibility.
         grey: share of crops converted to grayscale.
         blur: share of crops that are blurred.
-        looks: changes of appearance; each crop gets one, all equally likely.
+        changes: changes of appearance; each crop gets one, all equally likely.
     """
 
     rotation: float = 0.0
@@ -175,7 +175,7 @@ class Augmentation:
     occlusion_area: tuple[float, float] = (0.0, 0.0)
     grey: float = 0.0
     blur: float = 0.0
-    looks: tuple[Look, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def place(self, rng: Generator, region: Region, size: int) -> tuple[bool, FloatArray]:
         """Return True if the crop is mirrored, and the transform (2,3) from the image to a crop of ``size`` pixels."""
@@ -195,7 +195,7 @@ class Augmentation:
             image = soft_blur(rng, image)
         if rng.random() < self.occlusion_share:
             image = erase(rng, image, area=self.occlusion_area)
-        return self.looks[int(rng.integers(len(self.looks)))](rng, image) if self.looks else image
+        return self.changes[int(rng.integers(len(self.changes)))](rng, image) if self.changes else image
 
 
 def mirror(matrix: FloatArray, size: int) -> FloatArray:
@@ -271,5 +271,5 @@ def _through(image: Image, levels: NDArray[np.float64]) -> Image:
     return cv2.LUT(image, table).astype(np.uint8, copy=False)
 
 
-CHS_LOOKS: tuple[Look, ...] = (noise, grey, contrast, tint, gamma, equalise, compress, lighting, same)
+CHS_CHANGES: tuple[Change, ...] = (noise, grey, contrast, tint, gamma, equalise, compress, lighting, same)
 """The nine changes of appearance of heatmap-guided selective feature attention (CHS), in the paper's order."""

@@ -209,7 +209,7 @@ def read_lines(table: Path) -> list[str]:
         raise DataError(f"{table}: is not text in UTF-8 ({error}); give the list as it was published") from error
 
 
-def existing_picture(path: Path, *, named_by: str) -> Path:
+def existing_image(path: Path, *, named_by: str) -> Path:
     """Return ``path`` after checking that it is a file.
 
     Raises:

@@ -22,11 +22,11 @@ from .readers.matlab import open_hdf5
 
 T = TypeVar("T")
 
-PICTURES_KEPT = 4 << 30
+BYTES_KEPT = 4 << 30
 """Bytes of decoded images that a stream of samples caches; the larger sets do not fit into memory."""
 
 
-class PictureReader(Closing):
+class ImageReader(Closing):
     """Reader of images. A video stays open until another one is read, so frames in order need no seeking."""
 
     def __init__(self) -> None:
@@ -34,8 +34,8 @@ class PictureReader(Closing):
         self._video: cv2.VideoCapture | None = None
         self._opened: tuple[int, Path] | None = None
 
-    def __reduce__(self) -> tuple[type[PictureReader], tuple[()]]:
-        return PictureReader, ()  # an open video cannot be pickled; the other process opens it again
+    def __reduce__(self) -> tuple[type[ImageReader], tuple[()]]:
+        return ImageReader, ()  # an open video cannot be pickled; the other process opens it again
 
     def read(self, path: Path) -> Image:
         """Read an image as BGR uint8.
@@ -104,7 +104,7 @@ def read_image(path: Path) -> Image:
     Raises:
         DataError: it is missing or cannot be decoded.
     """
-    with PictureReader() as reader:
+    with ImageReader() as reader:
         return reader.read(path)
 
 
@@ -114,7 +114,7 @@ def read_images(paths: Iterable[Path]) -> Iterator[Image]:
     Raises:
         DataError: an image is missing or cannot be decoded.
     """
-    with PictureReader() as reader:
+    with ImageReader() as reader:
         for path in paths:
             yield reader.read(path)
 
@@ -125,9 +125,9 @@ class SampleStream(Dataset[T]):
     def __init__(self, seed: int) -> None:
         """Create the stream of ``seed``."""
         self.seed = seed
-        self._reader = PictureReader()
+        self._reader = ImageReader()
         self._decoded: dict[Path, Image] = {}
-        self._room = PICTURES_KEPT
+        self._room = BYTES_KEPT
 
     def __len__(self) -> int:
         return 1 << 40
@@ -136,7 +136,7 @@ class SampleStream(Dataset[T]):
         """Return the random generator of sample ``index``."""
         return np.random.default_rng([self.seed, index])
 
-    def picture(self, path: Path) -> Image:
+    def image(self, path: Path) -> Image:
         """Return a decoded image, cached while there is room. Callers must not modify it."""
         kept = self._decoded.get(path)
         if kept is not None:

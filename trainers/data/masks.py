@@ -52,7 +52,7 @@ def paint_mask(image: Image, points: FloatArray, scheme: LandmarkScheme, rng: Ge
     return painted
 
 
-def face_pictures(data: LandmarkSet, *, masks: bool = False) -> Iterator[Image]:
+def face_images(data: LandmarkSet, *, masks: bool = False) -> Iterator[Image]:
     """Yield the images of ``data`` in order; with ``masks`` each face wears a mask, face i always the same one.
 
     Raises:

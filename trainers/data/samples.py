@@ -61,7 +61,7 @@ class FaceSamples(SampleStream[FaceItem]):
         """Return an augmented crop of face number ``face`` of the set."""
         points, size = self.data.points[face], self.spec.size[0]
         mirrored, matrix = self.augmentation.place(rng, self._region(points), size)
-        image = warp(self.picture(self.data.files[face]), matrix, size)
+        image = warp(self.image(self.data.files[face]), matrix, size)
         image = self.augmentation.appearance(rng, image)
         order = list(self.data.scheme.flip) if mirrored else list(range(len(points)))
         return self.item(image, transform(points, matrix)[order], self._visible(face)[order])
@@ -75,7 +75,7 @@ class FaceSamples(SampleStream[FaceItem]):
         """Return the plain crop's pixels, BGR (S,S,3), and its landmarks (n,2), NaN where not annotated."""
         points, size = self.data.points[face], self.spec.size[0]
         matrix = self._region(points).to_crop(size)
-        return warp(self.picture(self.data.files[face]), matrix, size), transform(points, matrix)
+        return warp(self.image(self.data.files[face]), matrix, size), transform(points, matrix)
 
     def item(self, image: Image, points: FloatArray, visible: FloatArray) -> FaceItem:
         """Convert a BGR crop (S,S,3), landmarks (n,2), NaN where not annotated, and visibility (n,) to tensors."""

@@ -30,7 +30,7 @@ class Counts:
 
     Attributes:
         faces: number of faces.
-        ``pictures``: number of different images.
+        ``images``: number of different images.
         points: landmarks of a face.
         missing: landmarks that are not annotated, over all faces.
         occluded: annotated landmarks that are occluded; None if the set has no such labels.
@@ -38,7 +38,7 @@ class Counts:
     """
 
     faces: int
-    pictures: int
+    images: int
     points: int
     missing: int
     occluded: int | None
@@ -100,7 +100,7 @@ def face_cell(
     return cell
 
 
-def picture_cells(data: DetectionSet, wanted: int) -> Iterator[Image]:
+def image_cells(data: DetectionSet, wanted: int) -> Iterator[Image]:
     """Yield whole images, evenly spread, with their boxes; red boxes are marked as invalid.
 
     Raises:

@@ -76,7 +76,7 @@ def neutral_face(data: LandmarkSet) -> int:
 class SiftIndex:
     """Index of the SIFT descriptors of many faces, to find the most and the least similar to another face."""
 
-    def __init__(self, pictures: Sequence[Image], *, features: int = 100, ratio: float = 0.8) -> None:
+    def __init__(self, images: Sequence[Image], *, features: int = 100, ratio: float = 0.8) -> None:
         """Describe grey crops (h,w) uint8 by their ``features`` strongest keypoints each.
 
         A keypoint matches if its nearest descriptor is closer than ``ratio`` times the next one in the same face
@@ -84,16 +84,16 @@ class SiftIndex:
         """
         self._sift = cv2.SIFT.create(nfeatures=features)
         self._ratio = ratio
-        each = [self._describe(picture) for picture in pictures]
+        each = [self._describe(image) for image in images]
         self._starts = np.cumsum([0, *(len(rows) for rows in each[:-1])])
         self._rows = np.concatenate(each)
 
-    def likeness(self, picture: Image) -> NDArray[np.float64]:
+    def likeness(self, image: Image) -> NDArray[np.float64]:
         """Return the similarity of a grey crop (h,w) to each face: number of matches plus half the mean correlation.
 
         The correlation term is below 1 and thus only breaks ties.
         """
-        correlation = self._describe(picture) @ self._rows.T
+        correlation = self._describe(image) @ self._rows.T
         first = np.maximum.reduceat(correlation, self._starts, axis=1)
         counts = np.diff([*self._starts, len(self._rows)])
         highest = correlation == np.repeat(first, counts, axis=1)
@@ -105,9 +105,9 @@ class SiftIndex:
         score: NDArray[np.float64] = matched.sum(axis=0) + 0.5 * first.clip(0, 1).mean(axis=0, dtype=np.float64)
         return score
 
-    def _describe(self, picture: Image) -> FloatArray:
+    def _describe(self, image: Image) -> FloatArray:
         """Return descriptors (k,128) of length 1; for an image without features two rows of 0, which match nothing."""
-        _, found = self._sift.detectAndCompute(picture, None)
+        _, found = self._sift.detectAndCompute(image, None)
         if found is None or len(found) < 2:
             return np.zeros((2, 128), np.float32)
         rows: FloatArray = found / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-6)

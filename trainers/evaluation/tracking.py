@@ -31,7 +31,7 @@ from ..data import (
     read_ytf68,
 )
 from ..data.augment import random_region
-from ..data.masks import face_pictures
+from ..data.masks import face_images
 from ..learner import device_of
 from ..metrics import (
     YAW_BANDS,
@@ -141,7 +141,7 @@ def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False, watch: W
     count = data.points.shape[1]
     points = np.full((len(data), count, 2), np.nan, np.float32)
     confidence = np.full((len(data), count), np.nan, np.float32)
-    for i, image in enumerate(watched(face_pictures(data, masks=masks), data.name, len(data), watch)):
+    for i, image in enumerate(watched(face_images(data, masks=masks), data.name, len(data), watch)):
         tracker.reset()
         faces = tracker.update(Frame(image, 0.0, 0))
         truth = box_of(data.points[i][~np.isnan(data.points[i, :, 0])])

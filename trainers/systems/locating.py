@@ -21,7 +21,7 @@ from ...realtime.faces import FloatArray
 from ...realtime.geometry import Region, box_of, iou, region_of_points, to_frame, to_tensor, transform, warp
 from ...realtime.tracking.tracker import Tracker
 from ..data import LandmarkSet
-from ..data.masks import face_pictures
+from ..data.masks import face_images
 from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, Watch, locate, unwatched, watched
 from ..learner import device_of
 from ..training.recipes import checkpoint_named
@@ -118,7 +118,7 @@ def locate_at_truth(runtime: Runtime, data: LandmarkSet, *, masks: bool = False,
     """
     _check_points(runtime, data)
     points, confidence = [], []
-    images = watched(face_pictures(data, masks=masks), data.name, len(data), watch)
+    images = watched(face_images(data, masks=masks), data.name, len(data), watch)
     for start in range(0, len(data), BATCH):
         regions = [_region(face, runtime) for face in data.points[start : start + BATCH]]
         size, spec = runtime.spec.size[0], runtime.spec
@@ -157,7 +157,7 @@ def _check_points(runtime: Runtime, data: LandmarkSet) -> None:
 # --- networks that detect faces themselves
 
 
-def locate_in_pictures(
+def locate_in_images(
     model: Model, data: LandmarkSet, *, boxes: bool, masks: bool = False, watch: Watch = unwatched
 ) -> Located:
     """Return the landmarks of the labelled face by a network that detects faces itself.
@@ -183,7 +183,7 @@ def locate_in_pictures(
     size, spec = model.runtime.spec.size[0], model.runtime.spec
     points = np.full(data.points.shape, np.nan, np.float32)
     confidence = np.full(data.points.shape[:2], np.nan, np.float32)
-    for i, image in enumerate(watched(face_pictures(data, masks=masks), data.name, len(data), watch)):
+    for i, image in enumerate(watched(face_images(data, masks=masks), data.name, len(data), watch)):
         truth = data.points[i][~np.isnan(data.points[i, :, 0])]
         region = region_of_points(truth, margin=1 / FILL)
         matrix = region.to_crop(size)

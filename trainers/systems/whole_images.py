@@ -17,7 +17,7 @@ from ...engines.spec import Spec
 from ...realtime.faces import FloatArray, Image
 from ...realtime.geometry import Region, box_of, iou, region_of_points, to_tensor, transform, warp
 from ..data import LandmarkSet, SampleStream
-from ..data.augment import look, mirror
+from ..data.augment import mirror, vary
 from ..learner import device_of
 from ..metrics import Found, average_precision, failure_rate, nme, point_errors, recall_at, usual_lengths
 
@@ -35,8 +35,8 @@ class Framing:
         angles: rotations in degrees, one of which is drawn for each image.
         spread: standard deviation around that rotation in degrees; 0 in the paper.
         flip: fraction of mirrored images; 0 in the paper.
-        nobody: fraction of images without a face.
-        look: factor on how often appearance is changed, see ``augment.look``; 0 in the paper.
+        faceless: fraction of images without a face.
+        variation: factor on how often appearance is changed, see ``augment.vary``; 0 in the paper.
         rois: number of boxes for the landmark head in each image.
         shift, scale: jitter of these boxes: shift of the centre relative to the side, and change of the side's
             logarithm, each uniform in both directions.
@@ -46,14 +46,14 @@ class Framing:
     angles: tuple[float, ...] = (-30.0, 0.0, 30.0)
     spread: float = 4.0
     flip: float = 0.5
-    nobody: float = 0.15
-    look: float = 0.5
+    faceless: float = 0.15
+    variation: float = 0.5
     rois: int = 1
     shift: float = 0.08
     scale: float = 0.12
 
 
-class PictureItem(TypedDict):
+class ImageItem(TypedDict):
     """Image with one face or none, or a batch of them; coordinates in pixels.
 
     ``image`` (3,S,S) float32, normalised; ``present`` () 1 with a face, else 0; ``box`` (4,) tight around the
@@ -69,22 +69,22 @@ class PictureItem(TypedDict):
     known: Tensor
 
 
-class PictureSamples(SampleStream[PictureItem]):
+class ImageSamples(SampleStream[ImageItem]):
     """Endless, reproducible stream of images: image number i is always the same for one seed."""
 
     def __init__(
-        self, data: LandmarkSet, nobody: Sequence[Path], spec: Spec, framing: Framing | None = None, *, seed: int = 0
+        self, data: LandmarkSet, faceless: Sequence[Path], spec: Spec, framing: Framing | None = None, *, seed: int = 0
     ) -> None:
-        """Draw faces of ``data`` and images without a face (``nobody``), preprocessed as ``spec`` requires."""
+        """Draw faces of ``data`` and images without a face (``faceless``), preprocessed as ``spec`` requires."""
         super().__init__(seed)
-        self.data, self.nobody, self.spec, self.size = data, nobody, spec, spec.size[0]
+        self.data, self.faceless, self.spec, self.size = data, faceless, spec, spec.size[0]
         self.framing = framing or Framing()
 
-    def __getitem__(self, index: int) -> PictureItem:
+    def __getitem__(self, index: int) -> ImageItem:
         """Return image number ``index`` with its labels."""
         rng = self.generator(index)
         empty = np.full(self.data.points.shape[1:], np.nan, np.float32)
-        if self.nobody and rng.random() < self.framing.nobody:
+        if self.faceless and rng.random() < self.framing.faceless:
             return self._item(rng, self._background(rng), empty)
         return self._item(rng, *self._portrait(rng))
 
@@ -96,11 +96,11 @@ class PictureSamples(SampleStream[PictureItem]):
         points, rng = self.data.points[face], np.random.default_rng([face])
         region = _placed(rng, points, fill=0.8, angle=0.0)
         matrix = region.to_crop(self.size)
-        return warp(self.picture(self.data.files[face]), matrix, self.size), transform(points, matrix)
+        return warp(self.image(self.data.files[face]), matrix, self.size), transform(points, matrix)
 
     def background(self, number: int) -> Image:
         """Return image ``number`` without a face for validation, BGR (S,S,3)."""
-        return self._window(np.random.default_rng([number]), self.nobody[number])
+        return self._window(np.random.default_rng([number]), self.faceless[number])
 
     def tensor(self, image: Image) -> Tensor:
         """Convert a BGR image (S,S,3) to a tensor (3,S,S), normalised as the spec requires."""
@@ -112,29 +112,29 @@ class PictureSamples(SampleStream[PictureItem]):
         framing, size = self.framing, self.size
         face = int(rng.integers(len(self.data)))
         angle = float(np.radians(rng.choice(framing.angles) + rng.normal(0, framing.spread)))
-        points, picture = self.data.points[face], self.picture(self.data.files[face])
+        points, source = self.data.points[face], self.image(self.data.files[face])
         matrix = _placed(rng, points, fill=float(rng.uniform(*framing.fill)), angle=angle).to_crop(size)
         mirrored = rng.random() < framing.flip
         matrix = mirror(matrix, size) if mirrored else matrix
-        image = warp(picture, matrix, size)
-        if self.nobody and rng.random() < 0.5:
-            inside = np.greater(warp(np.full(picture.shape, 255, np.uint8), matrix, size), 127)
+        image = warp(source, matrix, size)
+        if self.faceless and rng.random() < 0.5:
+            inside = np.greater(warp(np.full(source.shape, 255, np.uint8), matrix, size), 127)
             image = np.where(inside, image, self._background(rng))
         order = list(self.data.scheme.flip) if mirrored else slice(None)
         return image, transform(points, matrix)[order]
 
     def _background(self, rng: Generator) -> Image:
-        return self._window(rng, self.nobody[int(rng.integers(len(self.nobody)))])
+        return self._window(rng, self.faceless[int(rng.integers(len(self.faceless)))])
 
     def _window(self, rng: Generator, file: Path) -> Image:
         """Return a random square of an image, at least half as large as its shorter side."""
-        picture = self.picture(file)
-        height, width = picture.shape[:2]
+        source = self.image(file)
+        height, width = source.shape[:2]
         side = float(rng.uniform(0.5, 1.0)) * min(height, width)
         x, y = (float(rng.uniform(side / 2, full - side / 2)) for full in (width, height))
-        return warp(picture, Region(x, y, side).to_crop(self.size), self.size)
+        return warp(source, Region(x, y, side).to_crop(self.size), self.size)
 
-    def _item(self, rng: Generator, image: Image, points: FloatArray) -> PictureItem:
+    def _item(self, rng: Generator, image: Image, points: FloatArray) -> ImageItem:
         framing = self.framing
         known: NDArray[np.bool_] = np.isfinite(points[:, 0])
         present = bool(known.any())
@@ -142,7 +142,7 @@ class PictureSamples(SampleStream[PictureItem]):
         around = box if present else _somewhere(rng, self.size)
         rois = np.stack([_jittered(rng, around, framing) for _ in range(framing.rois)])
         return {
-            "image": self.tensor(look(rng, image, strength=framing.look)),
+            "image": self.tensor(vary(rng, image, strength=framing.variation)),
             "present": torch.tensor(float(present)),
             "box": torch.from_numpy(box),
             "rois": torch.from_numpy(rois),
@@ -179,22 +179,22 @@ class _Seen:
     """Outputs of a network for plain images with and without a face, and the true points (N,n,2)."""
 
     faces: dict[str, FloatArray]
-    nobody: dict[str, FloatArray]
+    faceless: dict[str, FloatArray]
     truth: FloatArray
 
 
-def _see(network: nn.Module, samples: PictureSamples) -> _Seen:
-    pictures = [samples.plain(i) for i in range(len(samples.data))]
-    nobody = [samples.background(i) for i in range(len(samples.nobody))]
-    truth = np.stack([points for _, points in pictures])
+def _see(network: nn.Module, samples: ImageSamples) -> _Seen:
+    whole = [samples.plain(i) for i in range(len(samples.data))]
+    faceless = [samples.background(i) for i in range(len(samples.faceless))]
+    truth = np.stack([points for _, points in whole])
     return _Seen(
-        _answers(network, samples, [image for image, _ in pictures]),
-        _answers(network, samples, nobody) if nobody else {},
+        _answers(network, samples, [image for image, _ in whole]),
+        _answers(network, samples, faceless) if faceless else {},
         truth,
     )
 
 
-def _answers(network: nn.Module, samples: PictureSamples, images: Sequence[Image]) -> dict[str, FloatArray]:
+def _answers(network: nn.Module, samples: ImageSamples, images: Sequence[Image]) -> dict[str, FloatArray]:
     """Return the stacked outputs of a network that is run on the images one by one."""
     device = device_of(network)
     outputs = [network(samples.tensor(image)[None].to(device)) for image in images]
@@ -207,7 +207,7 @@ def _tight(points: FloatArray) -> FloatArray:
 
 
 @torch.no_grad()
-def validate_boxes(network: nn.Module, samples: PictureSamples) -> dict[str, float]:
+def validate_boxes(network: nn.Module, samples: ImageSamples) -> dict[str, float]:
     """Return detection figures of a network's ``boxes`` and ``scores`` on the data of ``samples``.
 
     ``ap`` and ``recall`` (IoU 0.5) are over plain images with and without a face; ``false_alarms`` is the fraction of
@@ -221,16 +221,16 @@ def _box_figures(seen: _Seen, threshold: float) -> dict[str, float]:
     faces = zip(seen.faces["boxes"], seen.faces["scores"], seen.truth, strict=True)
     results = [Found(boxes, scores, _tight(points)[None], some) for boxes, scores, points in faces]
     figures = {"recall": round(recall_at(results, threshold), 4)}
-    if seen.nobody:
-        empty, scores = np.zeros((0, 4), np.float32), seen.nobody["scores"]
-        results += [Found(b, s, empty, none) for b, s in zip(seen.nobody["boxes"], scores, strict=True)]
+    if seen.faceless:
+        empty, scores = np.zeros((0, 4), np.float32), seen.faceless["scores"]
+        results += [Found(b, s, empty, none) for b, s in zip(seen.faceless["boxes"], scores, strict=True)]
         figures["false_alarms"] = round(float((scores.max(axis=1) >= threshold).mean()), 4)
     precision = average_precision(results)
     return {"ap": round(precision, 4), "missed_precision": round(1 - precision, 4), **figures}
 
 
 @torch.no_grad()
-def validate_faces(network: nn.Module, alone: nn.Module, samples: PictureSamples) -> dict[str, float]:
+def validate_faces(network: nn.Module, alone: nn.Module, samples: ImageSamples) -> dict[str, float]:
     """Return the figures of ``validate_boxes``, and the landmark errors of the whole network.
 
     ``nme`` is the mean over the faces found (IoU 0.5). ``fr`` is the fraction of faces that are missed or have an error
@@ -260,7 +260,7 @@ def _points_found(seen: _Seen) -> FloatArray:
     return points
 
 
-def _points_given(alone: nn.Module, samples: PictureSamples) -> FloatArray:
+def _points_given(alone: nn.Module, samples: ImageSamples) -> FloatArray:
     """Return the points (N,n,2) found in the true boxes of the plain images."""
     device, points = device_of(alone), []
     for i in range(len(samples.data)):

@@ -22,7 +22,7 @@ from . import processes
 from .record import Record
 from .schedule import Optimiser as Optimiser
 from .schedule import Schedule as Schedule
-from .state import State, begin, follow, save_best, save_latest
+from .state import State, begin, save_best, save_latest, update_ema
 from .stopping import Stopping
 
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -186,10 +186,10 @@ def _without_signals(_: int) -> None:
     A second SIGTERM still ends the worker: torch sends it to a process that does not respond.
     """
     ignore()
-    signal.signal(signal.SIGTERM, _heed_the_next)
+    signal.signal(signal.SIGTERM, _end_at_the_next)
 
 
-def _heed_the_next(number: int, _: FrameType | None) -> None:
+def _end_at_the_next(number: int, _: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
 
 
@@ -255,7 +255,7 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     if schedule.clip is not None:
         nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip)
     state.optimisers[turn].step()
-    follow(state, schedule.ema)
+    update_ema(state, schedule.ema)
     _note(state, run, turn, rate, values)
 
 
@@ -288,7 +288,7 @@ def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, flo
 def _validate(state: State, run: _Run) -> None:
     """Validate on the first process and save the weights if they are the best so far."""
     try:
-        figures = processes.told(_figures(state, run))
+        figures = processes.broadcast(_figures(state, run))
     except BaseException:
         _save_latest(state, run)
         raise

@@ -62,7 +62,7 @@ def agreed(seconds: float, stop: bool, device: torch.device) -> tuple[float, boo
     return float(values[0]), bool(values[1])
 
 
-def told(value: T) -> T:
+def broadcast(value: T) -> T:
     """Broadcast ``value`` of the first process to all processes and return it."""
     if size() == 1:
         return value

@@ -126,7 +126,7 @@ def _usable(state: State, description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def follow(state: State, decay: float) -> None:
+def update_ema(state: State, decay: float) -> None:
     """Update the moving average (EMA) of the weights after a step; its decay is lower early in the run."""
     if state.ema is state.learner:
         return

@@ -187,7 +187,7 @@ def test_a_plan_that_gives_something_else_is_refused_and_not_kept(fake: FakeTens
 
 def test_a_built_plan_carries_how_well_it_agrees(fake: FakeTensorRt, tmp_path: Path) -> None:
     plan = _found(landmarks(tmp_path / "points.onnx"), BuildOptions(fp16=True))[2]
-    points = plan.about["agreement"]["points"]
+    points = plan.about["parity"]["points"]
     assert points["within"] == 1
     assert 0 < points["worst"] < points["tolerance"] == 0.5
     assert plan.about["engine"]["layers"] > 5

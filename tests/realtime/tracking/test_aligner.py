@@ -7,7 +7,7 @@ import pytest
 from nasion.engines.errors import ModelError
 from nasion.engines.spec import Spec
 from nasion.realtime.faces import IBUG_68
-from nasion.realtime.geometry import Region, box_of, invert, places_of, roll, to_tensor, transform, warp
+from nasion.realtime.geometry import Region, box_of, boxes_and_regions, invert, roll, to_tensor, transform, warp
 from nasion.realtime.tracking.aligner import BOX_DOWN, BOX_SCALE, Aligner, region_of_box
 
 from ...support.fakes.networks import GREEN, RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, backdrop, draw
@@ -70,7 +70,7 @@ def test_the_next_region_holds_the_points_with_a_margin_and_turns_them_upright()
     for angle in (-0.6, 0.0, 0.4, 2.5):
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
         points = TEMPLATE @ turn * 40 + np.float32([150, 100])
-        boxes, (region,) = places_of(points[None], IBUG_68, margin=1.35)
+        boxes, (region,) = boxes_and_regions(points[None], IBUG_68, margin=1.35)
         np.testing.assert_array_equal(boxes[0], box_of(points))
         assert region.angle == pytest.approx(angle, abs=1e-4)
         assert region.side == pytest.approx(80 * 1.35, rel=1e-3)
@@ -79,7 +79,7 @@ def test_the_next_region_holds_the_points_with_a_margin_and_turns_them_upright()
 
 
 def test_of_a_scheme_that_is_not_known_the_next_region_is_not_turned():
-    boxes, regions = places_of(np.float32([[[0, 0], [10, 30]]]), None, margin=1.0)
+    boxes, regions = boxes_and_regions(np.float32([[[0, 0], [10, 30]]]), None, margin=1.0)
     assert (boxes.tolist(), regions) == ([[0, 0, 10, 30]], [Region(5, 15, 30)])
 
 

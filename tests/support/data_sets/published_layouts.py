@@ -35,7 +35,7 @@ def picture(number: int) -> Image:
     return image
 
 
-def write_picture(path: Path, number: int = 0) -> Path:
+def write_image(path: Path, number: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), picture(number))
     return path
@@ -44,7 +44,7 @@ def write_picture(path: Path, number: int = 0) -> Path:
 def write_folder(folder: Path, numbers: Sequence[int], *, suffix: str = ".jpg") -> None:
     """A ``.pts`` file beside each picture."""
     for number in numbers:
-        write_picture(folder / f"image_{number:04}{suffix}", number)
+        write_image(folder / f"image_{number:04}{suffix}", number)
         write_pts(folder / f"image_{number:04}.pts", face(number))
 
 
@@ -86,7 +86,7 @@ def write_wflw(root: Path, *, faces: int = 4) -> Path:
         lines = []
         for number in range(faces):
             name = f"{number // 2}--Parade/{part} {number // 2}.jpg"
-            write_picture(root / "WFLW_images" / name, number // 2)
+            write_image(root / "WFLW_images" / name, number // 2)
             points = " ".join(f"{value:.6f}" for value in face(number, 98).ravel())
             attributes = " ".join(str(int(i == number)) for i in range(6))
             lines.append(f"{points} {10 + number} 12 45 50 {attributes} {name}\n")
@@ -143,7 +143,7 @@ def write_aflw(root: Path, *, faces: int = 6, pictures: bool = True, **changed: 
     }
     scipy.io.savemat(root / "AFLWinfo_release.mat", arrays | changed)
     for number, name in enumerate(names if pictures else []):
-        write_picture(root / "flickr" / name, number)
+        write_image(root / "flickr" / name, number)
     return root
 
 
@@ -165,7 +165,7 @@ def write_merl_rav(root: Path, *, organised: bool) -> Path:
             folder.mkdir(parents=True)
             (folder / f"{name}.pts").write_text(f"version: 1\nn_points:  68\n{{\n{rows}\n}}\n")
             stem = name if organised else name.split("_")[0]
-            write_picture((folder if organised else root / "aflw" / "flickr" / "2") / f"{stem}.jpg", number)
+            write_image((folder if organised else root / "aflw" / "flickr" / "2") / f"{stem}.jpg", number)
             number += 1
     return root
 

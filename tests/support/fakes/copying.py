@@ -14,7 +14,7 @@ from nasion.engines.gpu.graphs import Shape, Tensor
 
 
 class Copying:
-    """Work (``engines.batches.Work``): one image per item of the batch."""
+    """Work (``engines.batches.PreparedNetwork``): one image per item of the batch."""
 
     def __init__(self, device: Device, shape: Shape, *, waits: bool) -> None:
         self.input = Tensor(shape, np.dtype(np.float32))

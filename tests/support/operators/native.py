@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nasion.engines.operators import library as plugins
 from nasion.engines.operators import reference
-from nasion.engines.operators.bindings import Kernels, Level, Picture
+from nasion.engines.operators.bindings import DeviceImage, Kernels, Level
 from nasion.engines.operators.library import Built
 
 from ...conftest import ROOT
@@ -164,9 +164,9 @@ def crop(
         addresses, size = tuple(inputs[:-1]), {"width": picture[0].shape[1], "height": picture[0].shape[0]}
         if isinstance(frame, reference.Nv12):
             colour = tuple(frame.colour.ravel().tolist())
-            shown = Picture(addresses, pitches, **size, format="nv12", colour=colour)
+            shown = DeviceImage(addresses, pitches, **size, format="nv12", colour=colour)
         else:
-            shown = Picture(addresses, pitches, **size)
+            shown = DeviceImage(addresses, pitches, **size)
         machine.kernels.crop(
             shown, inputs[-1], count=len(transforms), height=height, width=width, output=outputs[0], half=half,
             stream=stream, **options,

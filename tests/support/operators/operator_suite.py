@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.operators import reference
-from nasion.engines.operators.bindings import KernelError, Level, Picture
+from nasion.engines.operators.bindings import DeviceImage, KernelError, Level
 from nasion.realtime.geometry import Region, invert, to_tensor, warp
 
 from .native import Array, Machine, crop, reweight, roi_align
@@ -349,7 +349,7 @@ class OperatorSuite:
         assert text in str(error.value)
 
     def test_maps_and_frames_that_cannot_be_are_refused(self, machine: Machine) -> None:
-        kernels, frame = machine.kernels, Picture((4096,), (30,), 10, 10)
+        kernels, frame = machine.kernels, DeviceImage((4096,), (30,), 10, 10)
         with pytest.raises(KernelError, match="not a valid number"):
             kernels.location_reweight(4096, (1, 1, 4, 4), points=4096, confidence=4096, threshold=0.0)
         with pytest.raises(KernelError, match="height"):
@@ -357,9 +357,9 @@ class OperatorSuite:
         with pytest.raises(KernelError, match="std of 0"):
             kernels.crop(frame, 4096, count=1, height=4, width=4, output=4096, std=(1, 0, 1))
         for wrong in (
-            Picture((4096,), (29,), 10, 10),  # rows shorter than the picture
-            Picture((4096, 4096), (10, 10), 10, 9, "nv12", (0.0,) * 12),  # half a row of chroma
-            Picture((4096,), (3,), 1, 10),
+            DeviceImage((4096,), (29,), 10, 10),  # rows shorter than the picture
+            DeviceImage((4096, 4096), (10, 10), 10, 9, "nv12", (0.0,) * 12),  # half a row of chroma
+            DeviceImage((4096,), (3,), 1, 10),
         ):
             with pytest.raises(KernelError, match="pitch"):
                 kernels.crop(wrong, 4096, count=1, height=4, width=4, output=4096)

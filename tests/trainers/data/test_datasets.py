@@ -31,7 +31,7 @@ from ...support.data_sets.published_layouts import (
     write_300w,
     write_300w_boxes,
     write_folder,
-    write_picture,
+    write_image,
 )
 
 
@@ -95,7 +95,7 @@ def test_a_folder_of_pictures_and_points_is_read_in_the_order_of_names(tmp_path:
 def test_mirrored_copies_in_a_folder_are_left_out(tmp_path: Path) -> None:
     write_folder(tmp_path / "s", (1,))
     write_rows(tmp_path / "s" / "image_0001_mirror.pts", ["1 2"] * 68)
-    write_picture(tmp_path / "s" / "image_0001_mirror.jpg")
+    write_image(tmp_path / "s" / "image_0001_mirror.jpg")
     assert len(read_pts_folders("s", [tmp_path / "s"])) == 1
 
 
@@ -264,7 +264,7 @@ WIDER = "e/a.jpg\n2\n10 20 5 6 0 0 0 0 0 0\n1 2 3 4 0 0 0 1 0 0\ne/b.jpg\n0\n0 0
 
 def write_wider(root: Path, text: str) -> Path:
     for name in "ab":
-        write_picture(root / "wider" / "train" / "e" / f"{name}.jpg")
+        write_image(root / "wider" / "train" / "e" / f"{name}.jpg")
     (root / "wider" / "train_bbx_gt.txt").write_text(text)
     return root
 
@@ -281,7 +281,7 @@ def test_wider_is_read_as_it_was_published(tmp_path: Path) -> None:
     for part in ("train", "val"):
         (tmp_path / "wider_face_split" / f"wider_face_{part}_bbx_gt.txt").write_text(WIDER)
         for name in "ab":
-            write_picture(tmp_path / f"WIDER_{part}" / "images" / "e" / f"{name}.jpg")
+            write_image(tmp_path / f"WIDER_{part}" / "images" / "e" / f"{name}.jpg")
     assert len(read_wider(tmp_path)) == 2
     assert read_wider(tmp_path, test=True).files[1] == tmp_path / "WIDER_val" / "images" / "e" / "b.jpg"
 

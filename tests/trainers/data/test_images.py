@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from nasion.realtime.faces import Image
-from nasion.trainers.data import DataError, PictureReader, SampleStream, read_image, read_images
+from nasion.trainers.data import DataError, ImageReader, SampleStream, read_image, read_images
 from nasion.trainers.data import images as pictures_module
 
-from ...support.data_sets.published_layouts import picture, write_cofw, write_picture, write_video
+from ...support.data_sets.published_layouts import picture, write_cofw, write_image, write_video
 
 
 def number_of(image: Image) -> int:
@@ -82,7 +82,7 @@ def test_a_number_beyond_the_pictures_of_a_matlab_file_is_named(tmp_path: Path, 
 
 
 def test_a_reader_may_be_closed_twice_and_used_again(video: Path) -> None:
-    reader = PictureReader()
+    reader = ImageReader()
     first = reader.read(video / "7")
     reader.close()
     reader.close()
@@ -92,7 +92,7 @@ def test_a_reader_may_be_closed_twice_and_used_again(video: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork processes")
 def test_a_forked_process_opens_the_video_anew(video: Path) -> None:
-    with PictureReader() as reader:
+    with ImageReader() as reader:
         reader.read(video / "5")
         child = os.fork()
         if not child:
@@ -111,17 +111,17 @@ class Numbers(SampleStream[int]):
 
 
 def test_a_stream_keeps_pictures_while_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [write_picture(tmp_path / f"{i}.png", i) for i in range(3)]
+    files = [write_image(tmp_path / f"{i}.png", i) for i in range(3)]
     monkeypatch.setattr(pictures_module, "PICTURES_KEPT", 2 * picture(0).nbytes)
     stream = Numbers(0)
-    kept = [stream.picture(file) for file in files]
-    assert [stream.picture(file) is image for file, image in zip(files, kept, strict=True)] == [True, True, False]
-    np.testing.assert_array_equal(stream.picture(files[2]), picture(2))
+    kept = [stream.image(file) for file in files]
+    assert [stream.image(file) is image for file, image in zip(files, kept, strict=True)] == [True, True, False]
+    np.testing.assert_array_equal(stream.image(files[2]), picture(2))
 
 
 def test_a_stream_travels_to_another_process_and_goes_on_the_same(video: Path) -> None:
     stream = Numbers(3)
-    stream.picture(video / "2")
+    stream.image(video / "2")
     twin = pickle.loads(pickle.dumps(stream))
     assert [twin[i] for i in range(3)] == [stream[i] for i in range(3)]
     np.testing.assert_array_equal(twin.picture(video / "9"), frame_of(video, 9))

@@ -15,7 +15,7 @@ from nasion.realtime.faces import IBUG_68, FloatArray, scheme_of
 from nasion.tools.commands.evaluate_papers import evaluate_papers
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.data.augment import Augmentation
-from nasion.trainers.data.masks import MaskedSamples, face_pictures, masked_part, paint_mask
+from nasion.trainers.data.masks import MaskedSamples, face_images, masked_part, paint_mask
 from nasion.trainers.data.samples import FaceSamples
 
 from ...support.data_sets.labelled import face_shape, write_data
@@ -70,7 +70,7 @@ def test_a_face_whose_mouth_nobody_marked_wears_no_mask(faces: LandmarkSet) -> N
 
 
 def test_whole_pictures_wear_the_mask_on_the_face_always_the_same_one(faces: LandmarkSet) -> None:
-    bare, masked, again = (list(face_pictures(faces, masks=masks)) for masks in (False, True, True))
+    bare, masked, again = (list(face_images(faces, masks=masks)) for masks in (False, True, True))
     for before, after, twice, points in zip(bare, masked, again, faces.points, strict=True):
         assert np.array_equal(after, twice)
         changed = (before != after).any(axis=2)

@@ -11,7 +11,7 @@ from nasion.engines.spec import Spec
 from nasion.realtime.faces import IBUG_68
 from nasion.realtime.geometry import Region, transform
 from nasion.trainers.data import LandmarkSet, augment
-from nasion.trainers.data.augment import CHS_LOOKS, Augmentation
+from nasion.trainers.data.augment import CHS_CHANGES, Augmentation
 from nasion.trainers.data.samples import FaceSamples, predict_points, validate_points
 from nasion.trainers.learner import Learner
 
@@ -145,8 +145,8 @@ def test_appearance_changes_as_often_as_asked(rng: np.random.Generator) -> None:
     assert (Augmentation(occlusion_share=1.0, occlusion_area=(0.2, 0.3)).appearance(rng, image) != image).any()
 
 
-@pytest.mark.parametrize("look", CHS_LOOKS[:-1])
-def test_every_look_keeps_shape_and_type_and_changes_the_picture(look: augment.Look) -> None:
+@pytest.mark.parametrize("look", CHS_CHANGES[:-1])
+def test_every_look_keeps_shape_and_type_and_changes_the_picture(look: augment.Change) -> None:
     image, _ = cartoon(np.random.default_rng(1), 64)
     before = image.copy()
     out = look(np.random.default_rng(2), image)
@@ -157,13 +157,13 @@ def test_every_look_keeps_shape_and_type_and_changes_the_picture(look: augment.L
 
 def test_one_look_is_drawn_for_each_crop(rng: np.random.Generator) -> None:
     seen: list[int] = []
-    looks = tuple(lambda _, image, k=k: (seen.append(k), image)[1] for k in range(3))
-    augmentation = Augmentation(looks=looks)
+    changes = tuple(lambda _, image, k=k: (seen.append(k), image)[1] for k in range(3))
+    augmentation = Augmentation(changes=changes)
     for _ in range(60):
         augmentation.appearance(rng, np.zeros((4, 4, 3), np.uint8))
     assert len(seen) == 60
     assert set(seen) == {0, 1, 2}
-    assert len(CHS_LOOKS) == 9
+    assert len(CHS_CHANGES) == 9
 
 
 class Oracle(Learner):

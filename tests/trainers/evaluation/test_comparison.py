@@ -17,7 +17,7 @@ from nasion.tools.results import finite
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.evaluation.comparison import beside, errors_by, measure, over_seeds, usual_errors
 from nasion.trainers.evaluation.tracking import Located
-from nasion.trainers.systems.locating import Model, locate_at_truth, locate_by_detector, locate_in_pictures, opened
+from nasion.trainers.systems.locating import Model, locate_at_truth, locate_by_detector, locate_in_images, opened
 
 from ...support.data_sets.labelled import face_shape, write_data
 from ...support.fakes.networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, FakeRuntime, draw
@@ -123,14 +123,14 @@ def test_a_network_that_finds_faces_itself_gets_pictures_and_may_miss(tmp_path: 
     side = 51.2 * (high - low) / (high - low).max()  # of a picture of 64 pixels the face takes 0.8
     inside = (*(31.5 - side / 2), *(31.5 + side / 2))
     model = Model("whole", "whole", FindsItself(inside, (0, 0, 9, 9)), {})
-    located = locate_in_pictures(model, data, boxes=False)
+    located = locate_in_images(model, data, boxes=False)
     assert located.found.tolist() == [True, False]
     np.testing.assert_allclose(located.points[0], np.tile((low + high) / 2, (68, 1)), atol=0.01)
     with pytest.raises(
         ModelError,
         match=r"'whole' .* takes no boxes, like every exported .* own, or .* checkpoint",
     ):
-        locate_in_pictures(model, data, boxes=True)
+        locate_in_images(model, data, boxes=True)
 
 
 # --- measuring

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasion.engines.spec import Spec
 from nasion.trainers.export.files import example, worst_difference, write_model
-from nasion.trainers.networks.pwc.dan import DAN, Corrector, inverse, nearness, similarity, turned
+from nasion.trainers.networks.pwc.dan import DAN, Corrector, inverse, nearness, similarity, warped
 from nasion.trainers.networks.pwc.networks import PWCConfig
 from nasion.trainers.systems.pwc.learners import Regression
 
@@ -72,11 +72,11 @@ def test_the_image_moves_with_its_points() -> None:
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     image = torch.exp(-((x - 40) ** 2 + (y - 22) ** 2) / 8)[None, None]
     turn, shift = rotation(20, 1.2), torch.tensor([[[3.0, -6.0]]])
-    moved = turned(image, turn, shift)[0, 0]
+    moved = warped(image, turn, shift)[0, 0]
     centre = torch.stack([(moved * x).sum(), (moved * y).sum()]) / moved.sum()
     expected = torch.tensor([[40.0, 22.0]]) @ turn[0].mT + shift[0]
     torch.testing.assert_close(centre[None], expected, atol=0.02, rtol=0)
-    still = turned(image, torch.eye(2)[None], torch.zeros(1, 1, 2))
+    still = warped(image, torch.eye(2)[None], torch.zeros(1, 1, 2))
     torch.testing.assert_close(still, image, atol=1e-5, rtol=0)
 
 

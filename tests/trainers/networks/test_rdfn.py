@@ -35,7 +35,7 @@ from nasion.trainers.systems.rdfn.learners import (
     label_anchors,
 )
 from nasion.trainers.systems.rdfn.recipes import RECIPES, begin_from
-from nasion.trainers.systems.whole_images import Framing, PictureSamples, validate_faces
+from nasion.trainers.systems.whole_images import Framing, ImageSamples, validate_faces
 from nasion.trainers.training.recipes import Options
 
 from ...support.data_sets.labelled import write_data
@@ -242,7 +242,7 @@ def test_validation_measures_boxes_and_points_of_the_whole_network(tmp_path: Pat
     network = RDFN(small(landmarks=68, threshold=0.0)).eval()
     learner = RDFNLearner(network, NAMES["rdfn"].build(TINY).spec, frozen=False)
     held = read_set("300w", root, part="test").pick(range(2))
-    figures = validate_faces(learner, HeadAlone(network), PictureSamples(held, [], learner.spec, Framing()))
+    figures = validate_faces(learner, HeadAlone(network), ImageSamples(held, [], learner.spec, Framing()))
     assert set(figures) == {"ap", "missed_precision", "recall", "nme", "fr", "nme_lost", "nme_gt"}
     assert figures["nme_lost"] <= 0.3
 

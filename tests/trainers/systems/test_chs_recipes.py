@@ -10,7 +10,7 @@ import torch
 
 from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.data import read_set
-from nasion.trainers.data.augment import CHS_LOOKS
+from nasion.trainers.data.augment import CHS_CHANGES
 from nasion.trainers.data.samples import validate_points
 from nasion.trainers.systems import load_trained
 from nasion.trainers.systems.chs.learner import CHSLearner, validate_stages
@@ -44,8 +44,8 @@ def test_in_minutes_the_optimiser_is_a_faster_one_that_ends_with_them() -> None:
 def test_the_augmentation_is_the_papers() -> None:
     assert (AUGMENTATION.rotation, AUGMENTATION.scale, AUGMENTATION.flip) == (50, (0.85, 1.15), 0.5)
     assert AUGMENTATION.shift * 256 == 25
-    assert len(set(CHS_LOOKS)) == 9
-    assert AUGMENTATION.looks == CHS_LOOKS
+    assert len(set(CHS_CHANGES)) == 9
+    assert AUGMENTATION.changes == CHS_CHANGES
 
 
 @pytest.fixture(scope="module")

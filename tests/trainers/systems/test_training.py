@@ -116,9 +116,9 @@ def test_negatives_carry_no_points_and_say_that_nobody_is_there(
 ) -> None:
     samples = AlignmentSamples(alignment[0], SPEC)
     items = [samples[i] for i in range(120)]
-    nobody = [item for item in items if item["presence"] == 0]
-    assert 4 < len(nobody) < 40
-    assert all(item["known"].sum() == 0 for item in nobody)
+    faceless = [item for item in items if item["presence"] == 0]
+    assert 4 < len(faceless) < 40
+    assert all(item["known"].sum() == 0 for item in faceless)
 
 
 def test_a_learned_correction_is_mirror_symmetric() -> None:

@@ -22,7 +22,7 @@ from nasion.trainers.evaluation.references import PairedSamples
 from nasion.trainers.learner import Learner
 from nasion.trainers.systems import all_recipes
 from nasion.trainers.systems.rht.learner import RHTLearner
-from nasion.trainers.systems.whole_images import Framing, PictureSamples
+from nasion.trainers.systems.whole_images import Framing, ImageSamples
 from nasion.trainers.training.loop import TrainingError
 from nasion.trainers.training.loop import train as run_loop
 from nasion.trainers.training.recipes import Options
@@ -59,7 +59,7 @@ class Points(Options):
 def batch_for(learner: Learner, faces: LandmarkSet) -> object:
     """Two samples as its recipe has them."""
     if learner.spec.task == "faces":
-        pictures = PictureSamples(faces, [], learner.spec, Framing())
+        pictures = ImageSamples(faces, [], learner.spec, Framing())
         return default_collate([pictures[0], pictures[1]])
     samples = FaceSamples(faces, learner.spec, Augmentation())
     if not isinstance(learner, RHTLearner) or not learner.compares:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....realtime.faces import FloatArray
-from ..base import DataError, LandmarkSet, Layout, Part, existing_folder, existing_picture, unknown_yaw
+from ..base import DataError, LandmarkSet, Layout, Part, existing_folder, existing_image, unknown_yaw
 from .ibug import labels_in, read_pts_values
 from .matlab import read_mat
 
@@ -58,12 +58,12 @@ def read_aflw(root: Path, *, test: bool = False) -> LandmarkSet:
     arrays = _aflw_arrays(table)
     order = arrays["ra"].astype(np.intp).ravel() - 1
     chosen = order[AFLW_TRAINED_ON:] if test else order[:AFLW_TRAINED_ON]
-    pictures, names = _flickr(home, table), arrays["nameList"]
+    images, names = _flickr(home, table), arrays["nameList"]
     visible = arrays["mask_new"][chosen].astype(np.float32)
     frontal = (visible == 1).all(axis=1)
     return LandmarkSet(
         "aflw",
-        tuple(existing_picture(pictures / names[i], named_by=f"{table}, row {i + 1},") for i in chosen),
+        tuple(existing_image(images / names[i], named_by=f"{table}, row {i + 1},") for i in chosen),
         np.stack([arrays["data"][chosen, :19], arrays["data"][chosen, 19:]], axis=2).astype(np.float32),
         unknown_yaw(len(chosen)),
         visible=visible,
@@ -127,8 +127,8 @@ def read_merl_rav(root: Path, *, test: bool = False) -> LandmarkSet:
         "profile": ("left", "right"),
     }
     subsets = {name: np.isin(poses, group) for name, group in groups.items()}
-    pictures = tuple(_merl_rav_pictures(home, [file for _, file in files]))
-    return LandmarkSet("merl-rav", pictures, points, unknown_yaw(len(files)), visible=visible, subsets=subsets)
+    images = tuple(_merl_rav_images(home, [file for _, file in files]))
+    return LandmarkSet("merl-rav", images, points, unknown_yaw(len(files)), visible=visible, subsets=subsets)
 
 
 def _merl_rav_home(root: Path, test: bool) -> Path:
@@ -154,16 +154,16 @@ def _signed_points(path: Path) -> FloatArray:
     return values
 
 
-def _merl_rav_pictures(home: Path, files: list[Path]) -> Iterator[Path]:
+def _merl_rav_images(home: Path, files: list[Path]) -> Iterator[Path]:
     """Yield the image of each label: the one beside it, or AFLW's; suffixes ``_1``, ``_2`` … number its faces."""
     if files[0].with_suffix(".jpg").is_file():
         for file in files:
-            yield existing_picture(file.with_suffix(".jpg"), named_by=str(file))
+            yield existing_image(file.with_suffix(".jpg"), named_by=str(file))
         return
     folder = next((place for place in (home.parent / "aflw", home / "aflw") if place.is_dir()), None)
     if folder is None:
         raise DataError(f"{home}: no images beside the labels; expected {MERL_RAV.tree}")
-    known = {picture.stem: picture for picture in _flickr(folder, home).glob("*/*.jpg")}
+    known = {image.stem: image for image in _flickr(folder, home).glob("*/*.jpg")}
     for file in files:
         stem = file.stem.split("_")[0]
         if stem not in known:
@@ -181,7 +181,7 @@ def read_aflw68(root: Path, *, test: bool = False) -> LandmarkSet:
     home = AFLW68.home(root, part)
     table, folder = home / f"{part}.npz", existing_folder(home / part, expected=f"expected {AFLW68.tree}")
     names, yaw, points, seen = _aflw68_arrays(table)
-    files = tuple(existing_picture(folder / f"{name}.jpg", named_by=str(table)) for name in names)
+    files = tuple(existing_image(folder / f"{name}.jpg", named_by=str(table)) for name in names)
     return LandmarkSet(
         "aflw68",
         files,

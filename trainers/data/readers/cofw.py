@@ -39,13 +39,13 @@ def read_cofw(root: Path, *, test: bool = False) -> LandmarkSet:
     part: Part = "test" if test else "train"
     home = COFW.home(root, part)
     path = next(home / name for name in _FILES[part] if (home / name).is_file())
-    pictures, phis, boxes = _NAMES[part]
-    with open_hdf5(path, pictures, phis, boxes) as file:
-        count = file[pictures].size
+    images, phis, boxes = _NAMES[part]
+    with open_hdf5(path, images, phis, boxes) as file:
+        count = file[images].size
         values, sides = _table(path, file, phis, count, 87), _table(path, file, boxes, count, 4)
     return LandmarkSet(
         "cofw",
-        tuple(path / pictures / str(i + 1) for i in range(count)),
+        tuple(path / images / str(i + 1) for i in range(count)),
         np.stack([values[:, :29], values[:, 29:58]], axis=2) - 1,
         unknown_yaw(count),
         visible=1 - values[:, 58:],
@@ -75,15 +75,15 @@ def read_cofw68(root: Path) -> LandmarkSet:
     """
     home = COFW68.home(root, "test")
     home = home / "COFW68_Data" if (home / "COFW68_Data").is_dir() else home
-    pictures, count = _test_pictures(root, home)
+    images, count = _test_images(root, home)
     found = [_points(home / "test_annotations" / f"{i + 1}_points.mat") for i in range(count)]
     table = home / "cofw68_test_bboxes.mat"
     boxes = np.asarray(read_mat(table, "bboxes")["bboxes"], np.float32)
     if boxes.shape != (count, 4):
-        raise DataError(f"{table}: bboxes is {boxes.shape}; expected ({count}, 4), a row for each image of {pictures}")
+        raise DataError(f"{table}: bboxes is {boxes.shape}; expected ({count}, 4), a row for each image of {images}")
     return LandmarkSet(
         "cofw68",
-        tuple(pictures / "IsT" / str(i + 1) for i in range(count)),
+        tuple(images / "IsT" / str(i + 1) for i in range(count)),
         np.stack([points for points, _ in found]),
         unknown_yaw(count),
         visible=np.stack([visible for _, visible in found]),
@@ -91,7 +91,7 @@ def read_cofw68(root: Path) -> LandmarkSet:
     )
 
 
-def _test_pictures(root: Path, home: Path) -> tuple[Path, int]:
+def _test_images(root: Path, home: Path) -> tuple[Path, int]:
     """Return COFW's file of test images and the number of images in it."""
     places = [home, home.parent, COFW.find(root, "test")]
     names = [place / name for place in places if place is not None for name in _FILES["test"]]

@@ -112,7 +112,7 @@ def read_pts_folders(name: str, folders: Sequence[Path]) -> LandmarkSet:
     """
     files = [file for folder in folders for file in labels_in(folder)]
     points = np.stack([read_pts(file) for file in files])
-    return LandmarkSet(name, tuple(picture_beside(file) for file in files), points, unknown_yaw(len(files)))
+    return LandmarkSet(name, tuple(image_beside(file) for file in files), points, unknown_yaw(len(files)))
 
 
 def labels_in(folder: Path) -> list[Path]:
@@ -129,7 +129,7 @@ def labels_in(folder: Path) -> list[Path]:
     return found
 
 
-def picture_beside(pts: Path) -> Path:
+def image_beside(pts: Path) -> Path:
     """Return the image that a ``.pts`` file belongs to.
 
     Raises:
@@ -231,9 +231,9 @@ def _boxes_of(tables: Path, folder: Path, home: Path) -> Iterator[tuple[Path, Fl
             raise DataError(f"{table}: {error}; expected structs of imgName and bb_detector, x0 y0 x1 y1") from error
 
 
-def _box_key(picture: Path) -> Path:
+def _box_key(image: Path) -> Path:
     """Return the key of an image's box: its path without spaces, which differ between image names and the list."""
-    return picture.parent / picture.stem.replace(" ", "")
+    return image.parent / image.stem.replace(" ", "")
 
 
 def _joined(name: str, folders: Mapping[str, Path]) -> LandmarkSet:

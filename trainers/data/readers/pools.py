@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....realtime.faces import FloatArray
-from ..base import DataError, LandmarkSet, existing_folder, existing_picture, unknown_yaw
+from ..base import DataError, LandmarkSet, existing_folder, existing_image, unknown_yaw
 from .ibug import read_pts_folders
 
 HELD_OUT_WFLW = Path(__file__).parent / "held-out-wflw.txt"
@@ -68,7 +68,7 @@ def _read(root: Path, pool: Pool) -> LandmarkSet:
     held = held_out_wflw()
     kept = np.array([i for i, name in enumerate(names) if name not in held], np.intp)
     images = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png", ".webp")}
-    files = tuple(existing_picture(images.get(names[i], folder / f"{names[i]}.jpg"), named_by=str(table)) for i in kept)
+    files = tuple(existing_image(images.get(names[i], folder / f"{names[i]}.jpg"), named_by=str(table)) for i in kept)
     seen = arrays.get("visibility")
     return LandmarkSet(
         pool.name,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base import DataError, LandmarkSet, Layout, Part, existing_picture, read_lines, unknown_yaw
+from ..base import DataError, LandmarkSet, Layout, Part, existing_image, read_lines, unknown_yaw
 
 _LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test"
 WFLW = Layout(
@@ -34,7 +34,7 @@ def read_wflw(root: Path, *, test: bool = False) -> LandmarkSet:
         raise DataError(f"{table}: is empty; expected lines of {_LINE}")
     values = np.array([_numbers(table, number, fields) for number, fields in lines], np.float32)
     files = tuple(
-        existing_picture(home / "WFLW_images" / fields[206].strip(), named_by=f"{table}, line {number},")
+        existing_image(home / "WFLW_images" / fields[206].strip(), named_by=f"{table}, line {number},")
         for number, fields in lines
     )
     return LandmarkSet(

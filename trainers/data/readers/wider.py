@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base import DataError, DetectionSet, Layout, Part, existing_folder, existing_picture, read_lines
+from ..base import DataError, DetectionSet, Layout, Part, existing_folder, existing_image, read_lines
 
 WIDER = Layout(
     "wider",
@@ -57,7 +57,7 @@ def _read(table: Path, folder: Path) -> DetectionSet:
     for line, name, rows in _wider_entries(table):
         values = np.array(rows, np.float32).reshape(-1, 10)
         corners = np.concatenate([values[:, :2], values[:, :2] + values[:, 2:4]], axis=1)
-        files.append(existing_picture(folder / name, named_by=f"{table}, line {line},"))
+        files.append(existing_image(folder / name, named_by=f"{table}, line {line},"))
         boxes.append(corners - np.float32(0.5))
         invalid.append(values[:, 7] > 0)
     return DetectionSet("wider", tuple(files), tuple(boxes), tuple(invalid))

@@ -59,7 +59,7 @@ def moving(cast: Cast, speed: float) -> Row:
     return {"runs": 6, "error_p90": rounded(p90), "missed": round(missed, 3), "identities": len(seen_ids)}
 
 
-def turned(cast: Cast, degrees: float) -> Row:
+def rotated(cast: Cast, degrees: float) -> Row:
     """A face is turned in plane."""
     right = 0
     for number in range(24):

@@ -23,7 +23,7 @@ SCENARIOS: dict[str, Callable[[Cast], Row]] = {
     **{f"moving {speed} widths a frame": partial(landmarks.moving, speed=speed) for speed in (0.2, 0.3, 0.4)},
     "newcomer, 30 FPS": partial(identities.newcomer, rate=30.0),
     "newcomer, 5 FPS": partial(identities.newcomer, rate=5.0),
-    **{f"turned by {angle} degrees": partial(landmarks.turned, degrees=angle) for angle in (0, 60, 90, 120, 180)},
+    **{f"turned by {angle} degrees": partial(landmarks.rotated, degrees=angle) for angle in (0, 60, 90, 120, 180)},
     **{f"close-up, {share} of the height": partial(landmarks.close_up, share=share) for share in CLOSE_UPS},
     "60 px in 1080p": partial(landmarks.far, size=(1920, 1080), pixels=60.0),
     "100 px in 4K": partial(landmarks.far, size=(3840, 2160), pixels=100.0),

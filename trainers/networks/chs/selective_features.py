@@ -134,5 +134,7 @@ class EveryLevel(nn.Module):
     def forward(self, levels: list[Tensor], maps: Tensor | None = None) -> Tensor:
         """Map one (B, inputs, h, w) per level, and maps (B, maps, h, w), to (B, outputs, h, w)."""
         triples = zip(self.attention, self.branches, levels, strict=True)
-        out: Tensor = self.widen(torch.cat([look(branch(level, maps)) for look, branch, level in triples], dim=1))
+        out: Tensor = self.widen(
+            torch.cat([attention(branch(level, maps)) for attention, branch, level in triples], dim=1)
+        )
         return out

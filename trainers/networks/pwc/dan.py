@@ -53,8 +53,8 @@ class DAN(nn.Module):
         self.connections = nn.ModuleList(
             nn.Sequential(nn.Linear(config.scaled(256), self.feature_side**2), nn.ReLU()) for _ in range(stages - 1)
         )
-        turn = torch.arange(config.landmarks) * (2 * math.pi / config.landmarks)
-        circle = torch.stack([turn.cos(), turn.sin()], dim=1) * (0.3 * config.size) + (config.size - 1) / 2
+        rotation = torch.arange(config.landmarks) * (2 * math.pi / config.landmarks)
+        circle = torch.stack([rotation.cos(), rotation.sin()], dim=1) * (0.3 * config.size) + (config.size - 1) / 2
         self.register_buffer("mean_shape", circle)
 
     @torch.no_grad()
@@ -68,23 +68,23 @@ class DAN(nn.Module):
         change, features = self.stages[0](image)
         shape: Tensor = self.mean_shape + change
         for connection, stage in zip(self.connections, list(self.stages)[1:], strict=True):
-            turn, shift = similarity(shape, self.mean_shape)
-            aligned = moved(shape, turn, shift)
+            rotation, shift = similarity(shape, self.mean_shape)
+            aligned = moved(shape, rotation, shift)
             image_of_features = connection(features).reshape(-1, 1, self.feature_side, self.feature_side)
             inputs = [
-                turned(image, turn, shift),
+                warped(image, rotation, shift),
                 nearness(aligned, image.shape[2], image.shape[3]),
                 functional.interpolate(image_of_features, scale_factor=2.0, mode="nearest"),
             ]
             change, features = stage(torch.cat(inputs, dim=1))
-            shape = moved(aligned + change - shift, inverse(turn))
+            shape = moved(aligned + change - shift, inverse(rotation))
         return shape
 
 
 @in_full_precision
-def moved(points: Tensor, turn: Tensor, shift: Tensor | float = 0.0) -> Tensor:
+def moved(points: Tensor, rotation: Tensor, shift: Tensor | float = 0.0) -> Tensor:
     """Apply a similarity transform to points (B,n,2)."""
-    return points @ turn.mT + shift
+    return points @ rotation.mT + shift
 
 
 @in_full_precision
@@ -99,21 +99,21 @@ def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     size = (a * a).sum(dim=(1, 2)).clamp_min(1e-6)
     cos = (a * b).sum(dim=(1, 2)) / size
     sin = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(dim=1) / size
-    turn = torch.stack([cos, -sin, sin, cos], dim=1).reshape(-1, 2, 2)
-    return turn, to_mean - from_mean @ turn.mT
+    rotation = torch.stack([cos, -sin, sin, cos], dim=1).reshape(-1, 2, 2)
+    return rotation, to_mean - from_mean @ rotation.mT
 
 
-def inverse(turn: Tensor) -> Tensor:
+def inverse(rotation: Tensor) -> Tensor:
     """Return the inverse (B,2,2) of rotations with scale: the transpose over the squared scale."""
-    square = (turn[:, 0] ** 2).sum(dim=1).clamp_min(1e-6)
-    return turn.mT / square[:, None, None]
+    square = (rotation[:, 0] ** 2).sum(dim=1).clamp_min(1e-6)
+    return rotation.mT / square[:, None, None]
 
 
 @in_full_precision
-def turned(image: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
+def warped(image: Tensor, rotation: Tensor, shift: Tensor) -> Tensor:
     """Warp images (B,C,H,W) by a similarity transform, bilinear, zero outside."""
     height, width = image.shape[2:]
-    source = (_pixels(image, height, width) - shift) @ inverse(turn).mT
+    source = (_pixels(image, height, width) - shift) @ inverse(rotation).mT
     grid = (2 * source + 1) / source.new_tensor([width, height]) - 1  # half-pixel convention: align_corners=False
     return functional.grid_sample(image, grid.reshape(-1, height, width, 2), align_corners=False)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ....engines.spec import Spec
 from ... import checkpoint
-from ...data.augment import CHS_LOOKS, Augmentation
+from ...data.augment import CHS_CHANGES, Augmentation
 from ...networks.chs.network import CHS, CHSConfig
 from ...training.loop import Optimiser, Schedule
 from ...training.recipes import FORM, Options, Recipe, prepare_faces
@@ -23,7 +23,7 @@ AUGMENTATION = Augmentation(
     flip=0.5,
     occlusion_share=1.0,
     occlusion_area=(0.0, 0.25),  # a patch of up to half the crop's side
-    looks=CHS_LOOKS,
+    changes=CHS_CHANGES,
 )
 
 # Threshold of the mean confidence. At an eighth of the width all held-out faces passed, and 1 % of squares without one.

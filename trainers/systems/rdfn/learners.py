@@ -12,7 +12,7 @@ from ...losses import box_overlap, masked_mean, pixel_cross_entropy, rpn_class, 
 from ...networks.rdfn.network import RDFN, RegionDetector, RegionLandmarks, encode_boxes
 from ...networks.rdfn.region_head import MAP, logits_at
 from ...targets import class_map
-from ..whole_images import PictureItem
+from ..whole_images import ImageItem
 
 FACE, NO_FACE = 0.7, 0.3  # IoU from which an anchor is positive, and below which it is negative (Faster R-CNN)
 FACES = 0.25  # share of positive anchors in an image's loss; the dozen of 256 that Faster R-CNN draws are too few
@@ -98,7 +98,7 @@ class DetectorLearner(Learner):
         found: dict[str, Tensor] = self.network(images)
         return found
 
-    def losses(self, batch: PictureItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: ImageItem, turn: str) -> dict[str, Tensor]:
         """Return the losses ``class`` and ``box``."""
         taps = self.network.features(batch["image"])
         return detection_losses(self.network.detector(taps[-1]), batch["box"], batch["present"])
@@ -128,7 +128,7 @@ class RDFNLearner(Learner):
         found: dict[str, Tensor] = self.network(images)
         return found
 
-    def losses(self, batch: PictureItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: ImageItem, turn: str) -> dict[str, Tensor]:
         """Return the losses ``class``, ``box`` (unless frozen) and ``landmarks``."""
         taps = self.network.features(batch["image"])
         found = landmark_loss(self.network, taps, batch["rois"], batch["points"], batch["known"])

@@ -23,7 +23,7 @@ from ...networks.rdfn.network import RDFN, HeadAlone, RegionDetector, RegionLand
 from ...networks.rdfn.region_head import PRESETS, RDFNConfig
 from ...training.loop import Optimiser, Schedule
 from ...training.recipes import FORM, Options, Prepared, Recipe, prepare_faces
-from ..whole_images import Framing, PictureSamples, validate_boxes, validate_faces
+from ..whole_images import Framing, ImageSamples, validate_boxes, validate_faces
 from .learners import DetectorLearner, HeadLearner, RDFNLearner
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -108,24 +108,24 @@ def begin_from(learner: Learner, path: Path) -> None:
     checkpoint.fill(learner, taken | new if have & want else theirs)
 
 
-def _nobody(root: Path) -> tuple[Path, ...]:
+def _faceless(root: Path) -> tuple[Path, ...]:
     """Return the images without a face in the data folder, if there are any."""
     return read_negatives(root) if layout_of("negatives").find(root, "train") else ()
 
 
-def _pictures(learner: Learner, root: Path, options: Options) -> tuple[PictureSamples, PictureSamples]:
+def _whole_images(learner: Learner, root: Path, options: Options) -> tuple[ImageSamples, ImageSamples]:
     """Return the samples for training and for validation; every twelfth image is held out for validation."""
-    faces, nobody = read_set(options.set, root, part="train"), _nobody(root)
+    faces, faceless = read_set(options.set, root, part="train"), _faceless(root)
     parts: list[tuple[LandmarkSet, list[Path]]] = [
-        (faces.pick(of_faces), [nobody[i] for i in of_nobody])
-        for of_faces, of_nobody in zip(split_validation(len(faces)), split_validation(len(nobody)), strict=True)
+        (faces.pick(of_faces), [faceless[i] for i in of_faceless])
+        for of_faces, of_faceless in zip(split_validation(len(faces)), split_validation(len(faceless)), strict=True)
     ]
-    training, held = (PictureSamples(*part, learner.spec, Framing(), seed=options.seed) for part in parts)
+    training, held = (ImageSamples(*part, learner.spec, Framing(), seed=options.seed) for part in parts)
     return training, held
 
 
 def _prepare_boxes(learner: Learner, root: Path, options: Options) -> Prepared:
-    training, held = _pictures(learner, root, options)
+    training, held = _whole_images(learner, root, options)
     return Prepared(training, None, lambda network: validate_boxes(network, held))
 
 
@@ -136,7 +136,7 @@ def _prepare_whole(learner: Learner, root: Path, options: Options) -> Prepared:
             "this recipe freezes backbone and detector and needs trained ones: "
             "give --start RUN/best.pt of rdfn-detector"
         )
-    training, held = _pictures(learner, root, options)
+    training, held = _whole_images(learner, root, options)
 
     def validate(network: nn.Module) -> dict[str, float]:
         assert isinstance(network, RDFNLearner)

@@ -125,13 +125,13 @@ def validate_alignment(learner: nn.Module, spec: Spec, data: TrainingData) -> di
             scales.append(out["log_scale"])
         if chosen.name in TELLS_VISIBILITY and "visibility" in out:
             figures[f"auc_visibility_{chosen.name}"] = _visibility_auc(out["visibility"], chosen)
-    nobody = _predict(network, [samples._nobody(rng).image for _ in range(400)])["presence"]
+    faceless = _predict(network, [samples._faceless(rng).image for _ in range(400)])["presence"]
     known = ~np.isnan(np.concatenate(errors))
     wrong = np.concatenate(errors)[known] > 0.1
     found = np.concatenate(present)
     figures["auc_confidence"] = round(roc_auc(np.concatenate(scales)[known], wrong), 4)
-    labels = np.r_[np.ones(len(found), bool), np.zeros(len(nobody), bool)]
-    figures["auc_presence"] = round(roc_auc(np.r_[found, nobody], labels), 5)
+    labels = np.r_[np.ones(len(found), bool), np.zeros(len(faceless), bool)]
+    figures["auc_presence"] = round(roc_auc(np.r_[found, faceless], labels), 5)
     figures["criterion"] = figures["nme_300w"] + 0.2 * figures["nme_aflw68"]
     return figures
 
@@ -154,7 +154,7 @@ def _plain_crop(rng: Generator, samples: AlignmentSamples, chosen: LandmarkSet, 
     dx, dy = rng.normal(0, 0.03, 2) * region.side
     region = Region(region.x + dx, region.y + dy, region.side * float(np.exp(rng.normal(0, 0.04))), region.angle)
     matrix = region.to_crop(samples.size)
-    return warp(samples.picture(chosen.files[i]), matrix, samples.size), transform(points, matrix)
+    return warp(samples.image(chosen.files[i]), matrix, samples.size), transform(points, matrix)
 
 
 def _predict(model: nn.Module, crops: tuple[Image, ...] | list[Image]) -> dict[str, FloatArray]:

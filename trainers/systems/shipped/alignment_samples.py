@@ -95,7 +95,7 @@ class AlignmentSamples(SampleStream[Item]):
         rng = self.generator(index)
         kind = str(rng.choice(list(self._shares), p=list(self._shares.values())))
         if kind == "nobody":
-            crop = self._nobody(rng)
+            crop = self._faceless(rng)
         elif kind == "wider":
             crop = self._unlabelled(rng)
         else:
@@ -109,7 +109,7 @@ class AlignmentSamples(SampleStream[Item]):
         matrix = region.to_crop(self.size)
         if mirrored := rng.random() < 0.5:
             matrix = augment.mirror(matrix, self.size)
-        image = augment.look(rng, warp(self.picture(chosen.files[i]), matrix, self.size), strength=0.5)
+        image = augment.vary(rng, warp(self.image(chosen.files[i]), matrix, self.size), strength=0.5)
         if rng.random() < 0.1:
             image = augment.lighting(rng, image)
         if rng.random() < 0.12:
@@ -119,16 +119,16 @@ class AlignmentSamples(SampleStream[Item]):
         moved, seen = transform(points, matrix), _visibility(chosen, i)
         if mirrored:
             moved, seen = moved[list(IBUG_68.flip)], seen[list(IBUG_68.flip)]
-        turn = (region.angle - angle) * (1 if mirrored else -1)
-        corrected = self._correction(extent(chosen, i), region, turn, chosen.name)
+        rotation = (region.angle - angle) * (1 if mirrored else -1)
+        corrected = self._correction(extent(chosen, i), region, rotation, chosen.name)
         return _Crop(image, moved, chosen.name, True, corrected, seen)
 
-    def _correction(self, points: FloatArray, region: Region, turn: float, name: str) -> FloatArray:
+    def _correction(self, points: FloatArray, region: Region, rotation: float, name: str) -> FloatArray:
         """Return the map (2,2) from an upright face of unit size to crop pixels; zeros for sets without correction."""
         if name not in CORRECTED:
             return np.zeros((2, 2), np.float32)
         unit = region_of_points(points, margin=1.0).side * self.size / region.side
-        cos, sin = np.cos(turn) * unit, np.sin(turn) * unit
+        cos, sin = np.cos(rotation) * unit, np.sin(rotation) * unit
         return np.array([[cos, -sin], [sin, cos]], np.float32)
 
     def _unlabelled(self, rng: Generator) -> _Crop:
@@ -142,15 +142,15 @@ class AlignmentSamples(SampleStream[Item]):
         box = boxes[rng.integers(len(boxes))]
         brows = np.array([box[0], box[1] + 0.2 * (box[3] - box[1])], np.float32)
         region = augment.jitter_region(rng, np.stack([brows, box[2:]]), margin=self.margin, shift=0.05)
-        image = augment.look(rng, warp(self.picture(self.data.wider.files[i]), region.to_crop(self.size), self.size))
+        image = augment.vary(rng, warp(self.image(self.data.wider.files[i]), region.to_crop(self.size), self.size))
         return _Crop(image, present=True)
 
-    def _nobody(self, rng: Generator) -> _Crop:
+    def _faceless(self, rng: Generator) -> _Crop:
         """Return a crop of background, or one so misplaced or covered that it must not be tracked."""
         draw = rng.random()
         place = self._background if draw < 0.35 else self._between_faces if draw < 0.65 else self._misplaced
         image, region = place(rng) if draw < 0.85 else self._covered(rng)
-        return _Crop(augment.look(rng, warp(image, region.to_crop(self.size), self.size)))
+        return _Crop(augment.vary(rng, warp(image, region.to_crop(self.size), self.size)))
 
     def _covered(self, rng: Generator) -> tuple[Image, Region]:
         """Return an image with a face that is covered completely or except for a rim, and the face's region."""
@@ -159,7 +159,7 @@ class AlignmentSamples(SampleStream[Item]):
         region = region_of_points(extent(chosen, i), margin=self.margin)
         half = 0.5 * region.side * rng.uniform(0.75, 1.1)
         x, y = round(region.x), round(region.y)
-        image = self.picture(chosen.files[i]).copy()
+        image = self.image(chosen.files[i]).copy()
         x0, y0, x1, y1 = max(0, x - int(half)), max(0, y - int(half)), x + int(half), y + int(half)
         hole = image[y0:y1, x0:x1]
         cover, place = self._background(rng)
@@ -171,14 +171,14 @@ class AlignmentSamples(SampleStream[Item]):
         return image, region
 
     def _background(self, rng: Generator) -> tuple[Image, Region]:
-        image = self.picture(self.data.negatives[rng.integers(len(self.data.negatives))])
+        image = self.image(self.data.negatives[rng.integers(len(self.data.negatives))])
         return image, augment.random_region(rng, image)
 
     def _between_faces(self, rng: Generator) -> tuple[Image, Region]:
         """Return a part of a WIDER image without an annotated face: shoulders, hands, surroundings of people."""
         for _ in range(20):
             i = int(rng.integers(len(self.data.wider)))
-            image, boxes = self.picture(self.data.wider.files[i]), self.data.wider.boxes[i]
+            image, boxes = self.image(self.data.wider.files[i]), self.data.wider.boxes[i]
             region = augment.random_region(rng, image)
             half = region.side * 0.5
             corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
@@ -190,7 +190,7 @@ class AlignmentSamples(SampleStream[Item]):
     def _misplaced(self, rng: Generator) -> tuple[Image, Region]:
         chosen = self.data.faces[int(rng.integers(len(self.data.faces)))]
         i = int(rng.integers(len(chosen)))
-        image = self.picture(chosen.files[i])
+        image = self.image(chosen.files[i])
         region = region_of_points(extent(chosen, i), margin=self.margin)
         direction, draw = rng.uniform(0, 2 * np.pi), rng.random()
         if draw < 0.6:  # beside the face

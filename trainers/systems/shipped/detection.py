@@ -79,8 +79,8 @@ class DetectionSamples(SampleStream[Item]):
         elif draw < 0.86:
             scene = self._portraits(rng)
         else:
-            scene = self._nobody(rng)
-        image = augment.look(rng, scene.image, strength=0.6)
+            scene = self._faceless(rng)
+        image = augment.vary(rng, scene.image, strength=0.6)
         if rng.random() < 0.15:
             image = augment.lighting(rng, image)
         boxes, counts, roll = self._clip(scene)
@@ -118,14 +118,14 @@ class DetectionSamples(SampleStream[Item]):
             matrix[0] = -matrix[0]
             matrix[0, 2] += self.size - 1
         centre = transform(at[None].astype(np.float32), matrix)[0] if free else np.full(2, self.size / 2 - 0.5)
-        turn = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), -np.degrees(angle), 1)
-        turned: FloatArray = (turn @ np.vstack([matrix, [0, 0, 1]])).astype(np.float32)
-        return turned, mirrored
+        rotation = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), -np.degrees(angle), 1)
+        rotated: FloatArray = (rotation @ np.vstack([matrix, [0, 0, 1]])).astype(np.float32)
+        return rotated, mirrored
 
     def _crowd(self, rng: Generator) -> _Scene:
         i = int(rng.integers(len(self.data.wider)))
         image, boxes, invalid = (
-            self.picture(self.data.wider.files[i]),
+            self.image(self.data.wider.files[i]),
             self.data.wider.boxes[i],
             self.data.wider.invalid[i],
         )
@@ -147,7 +147,7 @@ class DetectionSamples(SampleStream[Item]):
 
     def _portraits(self, rng: Generator) -> _Scene:
         """Paste one to four labelled faces over an image without a face, or over a uniform shade."""
-        canvas = self._nobody(rng).image
+        canvas = self._faceless(rng).image
         if rng.random() < 0.3:
             canvas[:] = rng.integers(0, 256) if rng.random() < 0.5 else 0
         count = 1 if rng.random() < 0.6 else int(rng.integers(2, 5))
@@ -167,7 +167,7 @@ class DetectionSamples(SampleStream[Item]):
         chosen = int(rng.choice(len(self._shares), p=self._shares))
         data = self.data.faces[chosen]
         i = int(rng.integers(len(data)))
-        image, box = self.picture(data.files[i]), face_box(data.points[i]) if data.boxes is None else data.boxes[i]
+        image, box = self.image(data.files[i]), face_box(data.points[i]) if data.boxes is None else data.boxes[i]
         longer = float((box[2:] - box[:2]).max())
         if alone and rng.random() < 0.55:
             wanted = rng.uniform(0.3, 1.2) * self.size
@@ -175,7 +175,7 @@ class DetectionSamples(SampleStream[Item]):
             wanted = np.exp(rng.uniform(np.log(16), np.log(0.45 * self.size)))
         scale = float(np.clip(wanted / longer, 0.1, 4.0))
         draw = rng.random()
-        turn = (
+        rotation = (
             rng.normal(0, 0.15)
             if draw < 0.55
             else rng.uniform(-1.6, 1.6)
@@ -184,7 +184,7 @@ class DetectionSamples(SampleStream[Item]):
         )
         spread = min(1.0, 0.5 * self.size / (scale * longer))
         matrix, mirrored = self._window(
-            rng, image, at=_centre(box), scale=scale, angle=float(turn), spread=spread, free=True
+            rng, image, at=_centre(box), scale=scale, angle=float(rotation), spread=spread, free=True
         )
         face = warp(image, matrix, self.size)
         inside = warp(np.full(image.shape, 255, np.uint8), matrix, self.size)[..., :1]
@@ -196,11 +196,11 @@ class DetectionSamples(SampleStream[Item]):
         else:
             shown = np.where(inside > 127, face, canvas)
         own = self._angles[chosen][i]
-        roll = float((-own if mirrored else own) + turn)
+        roll = float((-own if mirrored else own) + rotation)
         return shown, _map_boxes(box[None], matrix)[0], roll
 
-    def _nobody(self, rng: Generator) -> _Scene:
-        image = self.picture(self.data.negatives[rng.integers(len(self.data.negatives))])
+    def _faceless(self, rng: Generator) -> _Scene:
+        image = self.image(self.data.negatives[rng.integers(len(self.data.negatives))])
         at = rng.uniform(0, 1, 2).astype(np.float32) * image.shape[1::-1]
         scale = float(np.exp(rng.uniform(np.log(0.8), np.log(3.0))))
         matrix, _ = self._window(rng, image, at=at, scale=scale, angle=float(rng.normal(0, 0.2)))
