@@ -52,7 +52,7 @@ READ = {
     ("plugins build", "tensorrt"),
 }  # fmt: skip
 SWITCHES = {
-    ("track", "show"), ("data check", "decode"), ("evaluate-papers", "masks"),
+    ("track", "show"), ("track", "quiet"), ("data check", "decode"), ("evaluate-papers", "masks"),
     ("export", "fp16"), ("export", "head"), ("compile", "fp16"), ("rtx", "fp16"), ("plugins build", "cuda"),
     ("plugins build", "verbose"),
 }  # fmt: skip

@@ -112,7 +112,7 @@ class Numbers(SampleStream[int]):
 
 def test_a_stream_keeps_pictures_while_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [write_image(tmp_path / f"{i}.png", i) for i in range(3)]
-    monkeypatch.setattr(pictures_module, "PICTURES_KEPT", 2 * picture(0).nbytes)
+    monkeypatch.setattr(pictures_module, "BYTES_KEPT", 2 * picture(0).nbytes)
     stream = Numbers(0)
     kept = [stream.image(file) for file in files]
     assert [stream.image(file) is image for file, image in zip(files, kept, strict=True)] == [True, True, False]
@@ -124,4 +124,4 @@ def test_a_stream_travels_to_another_process_and_goes_on_the_same(video: Path) -
     stream.image(video / "2")
     twin = pickle.loads(pickle.dumps(stream))
     assert [twin[i] for i in range(3)] == [stream[i] for i in range(3)]
-    np.testing.assert_array_equal(twin.picture(video / "9"), frame_of(video, 9))
+    np.testing.assert_array_equal(twin.image(video / "9"), frame_of(video, 9))
