@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,13 +22,13 @@ from .conftest import ROOT
 
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 ZOO = ("face-detector", "landmarks-68", "rdfn", "chs", "rht", "pwc", "sd-hrnet")
+LINT = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
 
 
 def test_imports_run_one_way_and_the_runtime_never_imports_torch() -> None:
     pytest.importorskip("importlinter")
-    code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(LINT, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -188,3 +190,36 @@ def test_no_folder_has_more_than_about_a_dozen_entries() -> None:
     }
     crowded = {name: len(found) for name, found in entries.items() if len(found) > MOST and name not in CROWDED}
     assert not crowded, "give these folders rooms"
+
+
+def test_every_folder_of_modules_has_a_contract_that_names_all_of_them() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layered = [each for each in linter["contracts"] if "containers" in each]
+    assert all(each["exhaustive"] for each in layered)
+    named = [name for each in layered for name in each["containers"]]
+    rooms = [
+        path.parent for name in ("engines", "realtime", "trainers", "tools") for path in (ROOT / name).rglob("*.py")
+    ]
+    found = {".".join(("nasion", *room.relative_to(ROOT).parts)) for room in rooms if len(list(room.glob("*.py"))) > 1}
+    assert sorted(named) == sorted(found)
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    """Also not those within functions, and those for types alone."""
+    grimp = pytest.importorskip("grimp")
+    graph = grimp.build_graph("nasion", cache_dir=None)
+    assert len(graph.modules) > 200
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
+
+
+def test_a_module_that_no_contract_names_is_found(without_links: Path, tmp_path: Path) -> None:
+    pytest.importorskip("importlinter")
+    copy = shutil.copytree(without_links, tmp_path / "checkout")
+    for name in ("engines", "realtime", "trainers", "tools"):
+        (copy / "src" / "nasion" / name).unlink()
+        (copy / "src" / "nasion" / name).symlink_to(copy / name)
+    (copy / "realtime" / "newcomer.py").touch()
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+    result = subprocess.run(LINT, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "newcomer" in result.stdout

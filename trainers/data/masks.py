@@ -9,7 +9,8 @@ import numpy as np
 from numpy.random import Generator
 
 from ...realtime.faces import FloatArray, Image, LandmarkScheme
-from . import LandmarkSet, read_images
+from .base import LandmarkSet
+from .images import read_images
 from .samples import FaceSamples
 
 # red, green, blue: surgical blue, white, black, grey, beige

@@ -15,8 +15,9 @@ from ...realtime.faces import FloatArray, Image
 from ...realtime.geometry import Region, region_of_points, to_tensor, transform, warp
 from ..learner import device_of
 from ..metrics import failure_rate, nme, point_errors, usual_lengths
-from . import LandmarkSet, SampleStream
 from .augment import Augmentation
+from .base import LandmarkSet
+from .images import SampleStream
 
 
 class FaceItem(TypedDict):
