@@ -217,6 +217,14 @@ class Face:
     pose: Any = None
     scheme: str = ""
 
+    if not TYPE_CHECKING:  # type checkers take the signature from the fields
+
+        def __new__(cls, *values: Any, **named: Any) -> Self:
+            """Refuse ``points``, the name of ``landmarks`` until version 0.1, also from ``dataclasses.replace``."""
+            if "points" in named:
+                raise NasionError("Face takes landmarks, not points, since nasion 0.2; give landmarks=…")
+            return object.__new__(cls)
+
     def __post_init__(self) -> None:
         """Attach the scheme to the landmarks."""
         if type(self.landmarks) is not Landmarks:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from ..engines.errors import MissingExtra, SourceError
 from .faces import Face
 from .schemes import scheme_of
 from .sinks.header import FORMAT, Header
-from .sinks.landmarks import METADATA_KEY
-
-Record = dict[str, Any]
+from .sinks.landmarks import METADATA_KEY, columns
+from .values.arrays import FloatArray
+from .values.numeric import finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Reading(Closing):
     """Open landmark file; iterate over it once to get ``(frame, faces)`` of every frame.
 
     Attributes:
+        path: path of the file.
         header: header of the file. Format 1 has none: its header contains only what the columns or the first frame
             show.
     """
@@ -56,9 +57,9 @@ class Reading(Closing):
             raise SourceError(f"{str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(_READERS)}")
         if not path.is_file():
             raise SourceError(f"{str(path)!r} is not a file; give one that nasion track --landmarks wrote")
-        self._path = path
-        with _explained(path):
-            self._records = _READERS[path.suffix.lower()](path)
+        self.path, self._place = path, _Place(path)
+        with self._place:
+            self._records = _READERS[path.suffix.lower()](path, self._place)
             self.header: Header = next(self._records)
         if self.header.format > FORMAT:
             raise SourceError(
@@ -74,23 +75,22 @@ class Reading(Closing):
 
         Raises:
             StopIteration: the file has ended.
-            SourceError: the file is damaged.
+            SourceError: the file is damaged; the message names the line, or the row of a .parquet file.
         """
-        with _explained(self._path):
-            record = next(self._records)
-            faces = [self._face(face) for face in record["faces"]]
-            return FrameRecord(int(record["frame"]), float(record["time"]), self.header.source), faces
+        with self._place:
+            index, time, faces = next(self._records)
+            return FrameRecord(index, time, self.header.source), [self._face(face) for face in faces]
 
-    def _face(self, record: Record) -> Face:
-        landmarks = np.array(record["landmarks"], np.float32).reshape(-1, 2)
+    def _face(self, record: _FaceRecord) -> Face:
+        landmarks = record.landmarks
         usual = scheme_of(len(landmarks))
         scheme = self.header.scheme if len(landmarks) == self.header.landmarks else usual.name if usual else ""
         return Face(
-            int(record["id"]),
-            np.array(record["box"], np.float32),
-            float(record["score"]),
+            record.id,
+            record.box,
+            record.score,
             landmarks,  # type: ignore[arg-type]  # Face converts any array to Landmarks
-            np.array(record["confidence"], np.float32),
+            record.confidence,
             scheme=scheme,
         )
 
@@ -109,7 +109,7 @@ def read(path: str | Path) -> Reading:
 
     Raises:
         SourceError: the file is missing, is not a landmark file, or has a later format. Damage in the middle is raised
-            by the loop, after the last good frame.
+            by the loop, after the last good frame; the message names the line, or the row of a .parquet file.
         MissingExtra: a .parquet file needs pyarrow, which is not installed.
     """
     if not isinstance(path, str | Path):
@@ -117,11 +117,19 @@ def read(path: str | Path) -> Reading:
     return Reading(Path(path))
 
 
-class _explained:
-    """Context manager that converts the errors of a damaged file to ``SourceError``."""
+class _DamageError(Exception):
+    """Damage of a landmark file, in words."""
+
+
+class _Place:
+    """Place in a file. As a context manager it converts errors to ``SourceError``, whose message names the place.
+
+    Attributes:
+        now: what is being read, such as ``line 12``; empty for the file as a whole.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self.now = path, ""
 
     def __enter__(self) -> None:
         return None
@@ -129,59 +137,111 @@ class _explained:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, StopIteration | SourceError | MissingExtra) or not isinstance(error, Exception):
             return
+        damage = str(error) if isinstance(error, _DamageError) else f"{type(error).__name__}: {error}"
+        where = f", {self.now}" if self.now else ""
         raise SourceError(
-            f"{str(self._path)!r} cannot be read ({type(error).__name__}: {error}); give a file that nasion track "
-            "--landmarks wrote"
+            f"{str(self._path)!r}{where} cannot be read: {damage}; give a file that nasion track --landmarks wrote"
         ) from error
 
 
-def _json_lines(path: Path) -> Iterator[Any]:
+class _FaceRecord(NamedTuple):
+    """Checked values of a face."""
+
+    id: int
+    box: FloatArray
+    score: float
+    landmarks: FloatArray
+    confidence: FloatArray
+
+
+_Record = tuple[int, float, list[_FaceRecord]]
+"""Number and time of a frame, and its faces."""
+
+
+def _json_lines(path: Path, place: _Place) -> Iterator[Any]:
     with path.open(encoding="utf-8") as file:
-        first = next(file, "")
-        values: dict[str, Any] = json.loads(first) if first.strip() else {"format": FORMAT}
-        if "frame" in values:
-            count = len(values["faces"][0]["points"]) if values["faces"] else 68
-            yield _first_format(count)
-            yield _renamed(values)
-        else:
-            yield Header.from_values(values)
-        for line in file:
-            yield _renamed(json.loads(line))
+        for number, line in enumerate(file, start=1):
+            place.now = f"line {number}"
+            values = _object(_parsed(line), "the line")
+            if number == 1 and "frame" not in values:
+                yield _header(values)
+                continue
+            record = _record(values)
+            if number == 1:
+                yield _first_format(len(record[2][0].landmarks) if record[2] else 68)
+            yield record
+        if not place.now:
+            yield Header()  # an empty file
 
 
-def _renamed(record: Record) -> Record:
-    """Rename the keys of a record of format 1 to those of format 2."""
-    for face in record["faces"]:
-        if "points" in face:
-            face["landmarks"] = face.pop("points")
-    return record
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _DamageError(f"it is not JSON ({error.msg} at column {error.colno})") from error
 
 
-def _csv(path: Path) -> Iterator[Any]:
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _DamageError(f"{name} is {value!r:.60}, expected a JSON object")
+    return value
+
+
+def _header(values: Mapping[str, Any]) -> Header:
+    for name in ("format", "landmarks"):
+        _whole(values.get(name, 1), f"{name} of the header")
+    return Header.from_values(values)
+
+
+def _record(values: Mapping[str, Any]) -> _Record:
+    """Check a line of JSON Lines, of any format."""
+    faces = values.get("faces")
+    if not isinstance(faces, list):
+        raise _DamageError(f"faces is {faces!r:.60}, expected a list")
+    found = []
+    for face in (_object(face, "a face") for face in faces):
+        landmarks = face.get("landmarks", face.get("points"))  # ``points`` in format 1
+        found.append(
+            _face_record(face.get("id"), face.get("box"), face.get("score"), landmarks, face.get("confidence"))
+        )
+    return _whole(values.get("frame"), "frame"), _number(values.get("time"), "time"), found
+
+
+def _csv(path: Path, place: _Place) -> Iterator[Any]:
     with path.open(encoding="utf-8", newline="") as file:
         about: dict[str, Any] = {}
-        line = file.readline()
+        number, line = 1, file.readline()
         while line.startswith("#"):
+            place.now = f"line {number}"
             name, _, value = line[1:].partition(":")
-            about[name.strip()] = json.loads(value)
-            line = file.readline()
-        names = next(csv.reader([line]))
-        count = sum(name.startswith("confidence") for name in names)
-        yield Header.from_values(about) if about else _first_format(count)
-        yield from _grouped(dict(zip(names, row, strict=True)) for row in csv.reader(file))
+            about[name.strip()] = _parsed(value)
+            number, line = number + 1, file.readline()
+        place.now = f"line {number}"
+        names = next(csv.reader([line]), [])
+        count = _count(names)
+        yield _header(about) if about else _first_format(count)
+        rows = csv.reader(file)
+        yield from _grouped(
+            ((f"line {number + rows.line_num}", dict(zip(names, row, strict=False)), len(row)) for row in rows),
+            names,
+            place,
+        )
 
 
-def _parquet(path: Path) -> Iterator[Any]:
+def _parquet(path: Path, place: _Place) -> Iterator[Any]:
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise MissingExtra("pyarrow", "parquet", "a .parquet file") from error
     with parquet.ParquetFile(path) as file:
+        names = file.schema_arrow.names
         metadata: Mapping[bytes, bytes] = file.schema_arrow.metadata or {}
         about = metadata.get(METADATA_KEY.encode())
-        count = sum(name.startswith("confidence") for name in file.schema_arrow.names)
-        yield Header.from_values(json.loads(about)) if about else _first_format(count)
-        yield from _grouped(row for batch in file.iter_batches(batch_size=1000) for row in batch.to_pylist())
+        count = _count(names)
+        yield _header(_object(_parsed(about.decode()), "the header")) if about else _first_format(count)
+        rows = (row for batch in file.iter_batches(batch_size=1000) for row in batch.to_pylist())
+        numbered = ((f"row {number}", row, len(row)) for number, row in enumerate(rows, start=1))
+        yield from _grouped(numbered, names, place)
 
 
 def _first_format(count: int) -> Header:
@@ -189,30 +249,94 @@ def _first_format(count: int) -> Header:
     return Header(scheme=usual.name if usual else "", landmarks=count, format=1)
 
 
-def _grouped(rows: Iterator[Mapping[str, Any]]) -> Iterator[Record]:
-    """Group the rows of a table by frame."""
-    present: Record | None = None
-    for row in rows:
-        index = int(row["frame"])
-        if present is None or present["frame"] != index:
+def _count(names: Sequence[str]) -> int:
+    """Return the number of landmarks in a table with these columns."""
+    count = sum(name.startswith("confidence") for name in names)
+    if missing := [name for name in columns(count) if name not in names]:
+        raise _DamageError(f"it has no column {missing[0]!r}")
+    return count
+
+
+def _grouped(
+    rows: Iterator[tuple[str, Mapping[str, Any], int]], names: Sequence[str], place: _Place
+) -> Iterator[_Record]:
+    """Group the rows of a table by frame. A damaged row is reported after the frames before it."""
+    count = _count(names)
+    present: _Record | None = None
+    for where, row, cells in rows:
+        place.now = where
+        try:
+            index = _whole(row.get("frame"), "frame")
+        except _DamageError:
             if present is not None:
                 yield present
-            present = {"frame": index, "time": row["time"], "faces": []}
+                place.now = where
+            raise
+        if present is None or present[0] != index:
+            if present is not None:
+                yield present
+                place.now = where
+            present = index, _number(row.get("time"), "time"), []
+        if cells != len(names):
+            raise _DamageError(f"it has {cells} cells, expected {len(names)}")
         if row["id"] not in (None, ""):
-            present["faces"].append(_face_of(row))
+            present[2].append(_row_record(row, count))
     if present is not None:
         yield present
 
 
-def _face_of(row: Mapping[str, Any]) -> Record:
-    count = sum(name.startswith("confidence") for name in row)
-    return {
-        "id": row["id"],
-        "box": [float(row[f"box_{name}"]) for name in ("x0", "y0", "x1", "y1")],
-        "score": row["score"],
-        "landmarks": [[float(row[f"x{i}"]), float(row[f"y{i}"])] for i in range(count)],
-        "confidence": [float(row[f"confidence{i}"]) for i in range(count)],
-    }
+def _row_record(row: Mapping[str, Any], count: int) -> _FaceRecord:
+    return _face_record(
+        row["id"],
+        [row[f"box_{name}"] for name in ("x0", "y0", "x1", "y1")],
+        row["score"],
+        [[row[f"x{i}"], row[f"y{i}"]] for i in range(count)],
+        [row[f"confidence{i}"] for i in range(count)],
+    )
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
+def _face_record(number: Any, box: Any, score: Any, landmarks: Any, confidence: Any) -> _FaceRecord:
+    """Check the values of a face."""
+    index = _whole(number, "id of a face")
+    of_face = f"of face {index}"
+    points = _numbers(landmarks, f"landmarks {of_face}", (-1, 2), "pairs x, y")
+    return _FaceRecord(
+        index,
+        _numbers(box, f"box {of_face}", (4,), "4 numbers x0, y0, x1, y1"),
+        _number(score, f"score {of_face}"),
+        points,
+        _numbers(confidence, f"confidence {of_face}", (len(points),), f"{len(points)} numbers, one for each landmark"),
+    )
+
+
+def _numbers(values: Any, name: str, shape: tuple[int, ...], expected: str) -> FloatArray:
+    """Convert to a float32 array of ``shape``, in which -1 stands for any length."""
+    array: FloatArray
+    try:
+        array = np.array(values if values != [] else np.zeros((0, *shape[1:])), np.float32)
+    except (TypeError, ValueError):
+        array = np.zeros((), np.float32)  # has no dimension, so it fits nowhere
+    fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
+    if not fits or not np.isfinite(array).all():
+        raise _DamageError(f"{name} is {values!r:.60}, expected {expected}")
+    return array
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        number = finite(float(value)) if isinstance(value, str) else finite(value)
+    except ValueError:
+        number = None
+    if number is None:
+        raise _DamageError(f"{name} is {value!r:.60}, expected a number")
+    return number
+
+
+def _whole(value: Any, name: str) -> int:
+    number = _number(value, name)
+    if number < 0 or number != int(number):
+        raise _DamageError(f"{name} is {value!r:.60}, expected a whole number from 0")
+    return int(number)
+
+
+_READERS: dict[str, Callable[[Path, _Place], Any]] = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}

@@ -162,3 +162,15 @@ def test_all_known_schemes_are_listed_and_the_list_is_read_only() -> None:
     assert {"wflw-98", "cofw-29"} <= set(nasion.schemes)
     with pytest.raises(TypeError):
         nasion.schemes["mine"] = IBUG_68  # type: ignore[index]
+
+
+def test_the_old_name_of_the_landmarks_is_refused_with_the_new_one() -> None:
+    points = np.zeros((68, 2), np.float32)
+    face = Face(1, np.zeros(4, np.float32), 0.5, points, np.ones(68, np.float32))
+    for make in (
+        lambda: Face(id=1, box=face.box, score=0.5, points=points, confidence=face.confidence),
+        lambda: replace(face, points=points),
+    ):
+        with pytest.raises(NasionError, match=r"takes landmarks, not points.* give landmarks="):
+            make()
+    assert pickle.loads(pickle.dumps(face)) == face == replace(face, landmarks=points)

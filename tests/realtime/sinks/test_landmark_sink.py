@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nasion.engines.errors import MissingExtra, SinkError, SourceError
 from nasion.realtime.faces import Face, Frame
 from nasion.realtime.reading import read
 from nasion.realtime.sinks import Header, open_sinks
+from nasion.realtime.sinks.landmarks import columns
 
 from ...support.media.sink_samples import (
     INFO,
@@ -197,5 +199,97 @@ def test_a_damaged_line_is_raised_after_the_good_frames(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:-40])
     reading = read(path)
     assert [next(reading)[0].index, next(reading)[0].index] == [0, 1]
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match=r"faces\.jsonl', line 4 cannot be read: it is not JSON \(.* at column \d+\)"):
         next(reading)
+
+
+FACE = {"id": 1, "box": [0, 0, 1, 1], "score": 0.5, "landmarks": [[1, 2], [3, 4]], "confidence": [1, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("change", "damage"),
+    [
+        ({"box": [1, 2, 3]}, r"box of face 1 is \[1, 2, 3\], expected 4 numbers x0, y0, x1, y1"),
+        ({"box": None}, "box of face 1 is None, expected 4 numbers x0, y0, x1, y1"),
+        ({"id": "one"}, "id of a face is 'one', expected a number"),
+        ({"id": 1.5}, "id of a face is 1.5, expected a whole number from 0"),
+        ({"score": float("nan")}, "score of face 1 is nan, expected a number"),
+        ({"landmarks": [[1, 2], [3]]}, r"landmarks of face 1 is .*, expected pairs x, y"),
+        ({"landmarks": [1, 2]}, r"landmarks of face 1 is \[1, 2\], expected pairs x, y"),
+        ({"landmarks": [[1, 2], [3, float("inf")]]}, r"landmarks of face 1 is .*, expected pairs x, y"),
+        ({"confidence": [1]}, r"confidence of face 1 is \[1\], expected 2 numbers, one for each landmark"),
+    ],
+)
+def test_a_damaged_face_is_named_with_its_line(tmp_path: Path, change: dict[str, object], damage: str) -> None:
+    lines = [{"format": 2, "landmarks": 2, "scheme": ""}, {"frame": 0, "time": 0, "faces": [FACE]}]
+    lines.append({"frame": 1, "time": 0.1, "faces": [FACE | change]})
+    path = tmp_path / "faces.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    reading = read(path)
+    assert next(reading)[0].index == 0
+    with pytest.raises(SourceError, match=rf"faces\.jsonl', line 3 cannot be read: {damage}; give a file that"):
+        next(reading)
+
+
+@pytest.mark.parametrize(
+    ("line", "damage"),
+    [
+        ("[1]", r"the line is \[1\], expected a JSON object"),
+        ('{"frame":1,"time":0}', "faces is None, expected a list"),
+        ('{"frame":1,"time":0,"faces":[3]}', "a face is 3, expected a JSON object"),
+        ('{"frame":-1,"time":0,"faces":[]}', "frame is -1, expected a whole number from 0"),
+        ('{"frame":1,"faces":[]}', "time is None, expected a number"),
+    ],
+)
+def test_a_damaged_frame_is_named_with_its_line(tmp_path: Path, line: str, damage: str) -> None:
+    path = tmp_path / "faces.jsonl"
+    path.write_text(f'{{"format":2}}\n{line}\n')
+    with pytest.raises(SourceError, match=f"line 2 cannot be read: {damage}"):
+        list(read(path))
+
+
+@pytest.mark.parametrize(
+    ("row", "damage"),
+    [
+        ("1,0.04,1,0,0,x,1,0.5,1,2,3,4,1,1", r"box of face 1 is \['0', '0', 'x', '1'\], expected 4 numbers"),
+        ("1,0.04,1,0,0,,1,0.5,1,2,3,4,1,1", "box of face 1 is .*, expected 4 numbers"),
+        ("1,0.04,1,0,0", "it has 5 cells, expected 14"),
+        ("one,0.04,1,0,0,1,1,0.5,1,2,3,4,1,1", "frame is 'one', expected a number"),
+        ("1,0.04,1,0,0,1,1,0.5,1,2,3,,1,1", "landmarks of face 1 is .*, expected pairs x, y"),
+    ],
+)
+def test_a_damaged_row_is_raised_after_the_good_frames(tmp_path: Path, row: str, damage: str) -> None:
+    path = tmp_path / "faces.csv"
+    good = "0,0,1,0,0,1,1,0.5,1,2,3,4,1,1\n"
+    path.write_text(f"# format: 2\n# landmarks: 2\n{','.join(columns(2))}\n{good}{row}\n{good}")
+    reading = read(path)
+    assert [face.id for face in next(reading)[1]] == [1]
+    with pytest.raises(SourceError, match=rf"faces\.csv', line 5 cannot be read: {damage}"):
+        next(reading)
+
+
+def test_a_damaged_row_of_a_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "faces.parquet"
+    rows = [dict.fromkeys(columns(1), 0.0) | {"frame": i, "id": 1} for i in range(3)]
+    rows[2]["box_x1"] = None
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    reading = read(path)
+    assert [next(reading)[0].index, next(reading)[0].index] == [0, 1]
+    with pytest.raises(
+        SourceError, match=r"faces\.parquet', row 3 cannot be read: box of face 1 is .*expected 4 numbers"
+    ):
+        next(reading)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.csv", "# format: x\n", "line 1 cannot be read: it is not JSON"),
+        ("a.csv", "frame,time\n", "line 1 cannot be read: it has no column 'id'"),
+        ("a.jsonl", '{"format":"x"}\n', "line 1 cannot be read: format of the header is 'x', expected a number"),
+    ],
+)
+def test_a_damaged_header_is_named_with_its_line(tmp_path: Path, name: str, content: str, text: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError, match=text):
+        read(tmp_path / name)
