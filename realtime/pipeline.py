@@ -17,7 +17,7 @@ from .faces import Face, Frame
 from .sources import Source, SourceInfo, open_source
 from .threads.channels import Channel
 from .threads.timing import Timings
-from .tracking.options import RENAMED, TrackerKeywords
+from .tracking.options import TrackerKeywords, renamed
 from .tracking.tracker import Tracker, TrackerOptions
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def tracker_options(options: TrackerKeywords) -> TrackerOptions:
     allowed = [field.name for field in fields(TrackerOptions)]
     unknown = [name for name in options if name not in allowed]
     if "detect_every" in unknown:
-        raise NasionError(RENAMED)
+        raise NasionError(renamed())
     if unknown:
         near = get_close_matches(unknown[0], [*_SOURCE_OPTIONS, *allowed], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

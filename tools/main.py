@@ -101,9 +101,9 @@ def _check_options(words: Sequence[str]) -> None:
     if words and words[0] == "evaluate" and moved:
         raise NasionError(f"nasion evaluate has no option {moved[0]}; it is one of nasion evaluate-papers")
     if words and words[0] in _COMMANDS and any(word.partition("=")[0] == "--detect-every" for word in words):
-        from ..realtime.tracking.options import RENAMED
+        from ..realtime.tracking.options import renamed
 
-        raise NasionError(RENAMED.replace("detect_", "--detect-").replace("'", ""))
+        raise NasionError(renamed("--detect-every", "--detect-interval"))
     if words and words[-1] == "--json":
         raise NasionError("--json needs a value: give the name of a file, or - for standard output")
 

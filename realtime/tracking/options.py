@@ -121,15 +121,18 @@ class TrackerOptions:
         for name in changes:
             if name not in allowed:
                 if name == "detect_every":
-                    raise NasionError(RENAMED)
+                    raise NasionError(renamed())
                 raise NasionError(f"option {name!r} is unknown; allowed: {', '.join(allowed)}")
         return replace(self, **changes)
 
 
-RENAMED = (
-    "option 'detect_every' (frames) is detect_interval (seconds) since nasion 0.2; at 30 frames a second "
-    "detect_every=45 is detect_interval=1.5"
-)
+def renamed(before: str = "detect_every", after: str = "detect_interval") -> str:
+    """Return the message for the option ``detect_every``, by its names in Python or on the command line."""
+    return (
+        f"option {before!r} (frames) is {after} (seconds) since nasion 0.2; at 30 frames a second {before}=45 is "
+        f"{after}=1.5"
+    )
+
 
 # Name, minimum and maximum of each integer option. With more threads a runtime only manages its threads.
 _MOST = 2**31 - 1

@@ -81,17 +81,20 @@ class Tracking:
         self.options, self._threshold, self._views = options, threshold, views
         self._tracked_threshold = threshold if tracked_threshold is None else tracked_threshold
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
-        # state of search
         self._shots = ShotChangeDetector()
+        self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces)
+        self._smoother = Smoother(options.smooth)
+        self._begin()
+
+    def _begin(self) -> None:
+        # state of search
         self._schedule = _Interval()
         self._scheduled = 0
         # state of follow
         self._shape: tuple[int, ...] = ()
         self._frames = self._alone = 0
-        self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces)
-        self._since_look = _Interval()
+        self._since_request = _Interval()
         self._credit = ASK_CREDIT
-        self._smoother = Smoother(options.smooth)
 
     @classmethod
     def over(cls, networks: Networks, options: TrackerOptions) -> Self:
@@ -153,13 +156,13 @@ class Tracking:
         if found.shot_change:
             self._tracks.end_shot()
         yield from self._follow_known(image, frame.time)
-        alone = self._since_look.passed(frame.time, self.options.detect_interval / 3)
+        alone = self._since_request.passed(frame.time, self.options.detect_interval / 3)
         self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
         detections = found.detections
         if not detections and self._must_ask(alone and not self._tracks.in_sight):
             detections = [(yield from _detect(image, self._next_size(image)))]
         if detections:
-            self._since_look.begin(frame.time)
+            self._since_request.begin(frame.time)
         for each in detections:
             yield from self._add_new(image, frame.time, each)
         self._tracks.expire(frame.time)
@@ -186,9 +189,8 @@ class Tracking:
         """Start a new video and drop all tracks. Their IDs are not reused."""
         self._shots.reset()
         self._tracks.clear()
-        self._schedule, self._since_look, self._credit = _Interval(), _Interval(), ASK_CREDIT
-        self._scheduled, self._shape, self._frames, self._alone = 0, (), 0, 0
         self._smoother.reset()
+        self._begin()
 
     def _follow_known(self, image: Pixels, time: float) -> Steps[None]:
         """Look for the face of each track where it is expected, and again where a face has moved much."""

@@ -25,11 +25,15 @@ def jitter_region(
     Nine in ten are rotated by about 6 degrees around ``angle`` (0 is upright), the rest by up to 50, as the first crop
     from a detector's upright box may be. ``shift`` and ``scale`` are standard deviations, as fractions of the side.
     """
-    turn = rng.normal(0, 0.1) if rng.random() < 0.9 else rng.uniform(-0.9, 0.9)
-    region = region_of_points(points, margin=margin, angle=angle + turn)
-    side = region.side * float(np.exp(rng.normal(0, scale)))
-    dx, dy = rng.normal(0, shift, 2) * region.side
-    return Region(region.x + dx, region.y + dy, side, region.angle)
+    rotation = rng.normal(0, 0.1) if rng.random() < 0.9 else rng.uniform(-0.9, 0.9)
+    region = region_of_points(points, margin=margin, angle=angle + rotation)
+    factor = float(np.exp(rng.normal(0, scale)))
+    return displaced(region, *rng.normal(0, shift, 2), scale=factor)
+
+
+def displaced(region: Region, x: float = 0.0, y: float = 0.0, *, scale: float = 1.0, rotation: float = 0.0) -> Region:
+    """Return a region moved by ``x`` and ``y``, as fractions of its side, scaled, and rotated by radians."""
+    return Region(region.x + x * region.side, region.y + y * region.side, region.side * scale, region.angle + rotation)
 
 
 def random_region(rng: Generator, image: Image) -> Region:

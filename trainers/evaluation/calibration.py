@@ -18,6 +18,7 @@ from ...realtime.geometry import Region, box_of, region_of_points, roll
 from ...realtime.tracking.aligner import Aligner
 from ...realtime.tracking.score import Weights, calibrated, features
 from ..data import DataError, LandmarkSet, read_image
+from ..data.augment import displaced
 from ..metrics import roc_auc
 
 RIGHT = 0.1  # mean error, over the distance between the outer eye corners, up to which landmarks are right
@@ -88,16 +89,15 @@ def crops_of(aligner: Aligner, sets: Sequence[LandmarkSet], *, seed: int = 0) ->
 
 
 def _regions(rng: Generator, upright: Region) -> Iterator[Region]:
-    """Yield three regions as in tracking, one upside down, one turned, one moved and one of another size."""
+    """Yield three regions as in tracking, one upside down, one rotated, one moved and one of another size."""
     for _ in range(3):
-        x, y = rng.normal(0, 0.04, 2) * upright.side
-        side, angle = upright.side * math.exp(rng.normal(0, 0.06)), upright.angle + rng.normal(0, 0.1)
-        yield Region(upright.x + x, upright.y + y, side, angle)
-    yield replace(upright, angle=upright.angle + math.pi)
-    yield replace(upright, angle=upright.angle + rng.choice([-1, 1]) * rng.uniform(0.6, 2.4))
-    way, far = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 0.6) * upright.side
-    yield replace(upright, x=upright.x + far * math.cos(way), y=upright.y + far * math.sin(way))
-    yield replace(upright, side=upright.side * rng.choice([0.5, 0.65, 1.6, 2.2]))
+        shift = rng.normal(0, 0.04, 2)
+        yield displaced(upright, *shift, scale=math.exp(rng.normal(0, 0.06)), rotation=rng.normal(0, 0.1))
+    yield displaced(upright, rotation=math.pi)
+    yield displaced(upright, rotation=rng.choice([-1, 1]) * rng.uniform(0.6, 2.4))
+    direction, distance = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 0.6)
+    yield displaced(upright, distance * math.cos(direction), distance * math.sin(direction))
+    yield displaced(upright, scale=rng.choice([0.5, 0.65, 1.6, 2.2]))
 
 
 def _eye_distance(points: FloatArray, labelled: NDArray[np.bool_], data: LandmarkSet) -> float:

@@ -121,7 +121,7 @@ def test_results_go_to_a_file_beside_the_tables_or_alone_to_standard_output(comm
         ("doctor --json .", "is a folder"),
         ("evaluate --data x --plot y", "nasion evaluate has no option --plot; it is one of nasion evaluate-papers"),
         ("evaluate --data x --paper=pwc", "nasion evaluate has no option --paper"),
-        ("track x.mp4 --detect-every 5", "--detect-every (frames) is --detect-interval (seconds) since nasion 0.2"),
+        ("track x.mp4 --detect-every 5", "'--detect-every' (frames) is --detect-interval (seconds) since nasion 0.2"),
         ("bench x.mp4 --detect-every=5", "--detect-every=45 is --detect-interval=1.5"),
     ],
 )
