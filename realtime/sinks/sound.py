@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
 
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.bitstream import BitStreamFilterContext
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.filter import Graph
 from av.packet import Packet
-from av.stream import Disposition
 
+from ...engines.errors import SourceError
 from ..sources.base import Media, SourceInfo
-from ..sources.container import open_container, reason
+from ..sources.container import channels_of, has_custom_layout, open_container, reason
+from ..sources.demuxer import Demuxer
 
 _log = logging.getLogger(__name__)
 
@@ -27,63 +27,85 @@ _COPIED = {
     ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus"},
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"},
 }
+_LAYOUTS = {1: "mono", 6: "5.1", 8: "7.1"}  # of encoded sound, by the number of channels; others become stereo
+_USUAL_RATE = 48_000
+_AUDIBLE = 0.02  # seconds by which sound may be off before silence is put in or samples are left out
+_LOWEST_MP3 = 16_000  # samples a second of MP3 in MP4, at least
 _GAP = Fraction(1, 4)  # seconds without sound, at the beginning or between two packets, that MP4 needs help with
-_RUN_UP = 2.0  # seconds read before the start, because a seek lands on a key frame of the video
+_RUN_UP = Fraction(2)  # seconds read before the start, because a seek lands on a key frame of the video
 
 
 def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start: float) -> Sound | None:
     """Add a sound stream to ``output``, which must not have been written to yet.
 
     Args:
-        info: of the source, which is opened a second time; its first sound stream is taken.
+        info: description of the source, which is opened a second time.
         output: the video that is written.
-        suffix: of the output, as in ``.mp4``.
+        suffix: suffix of the output, as in ``.mp4``.
         start: seconds after the source's first frame that become 0 in the video.
 
     Returns:
-        None where the source has no sound after ``start``, or is live. One that cannot be read costs the sound, never
-        the video.
+        None if the source has no sound after ``start``, or is live. Sound that cannot be read costs the sound, never
+        the video, and a warning says so.
     """
-    if info.sound is None or info.live:
+    media = info.sound
+    if media is None or info.live:
         return None
+    moment = media.zero + Fraction(start)
+    demuxer = None
     try:
-        zero = _first_frame(info.sound)
-        source = open_container(info.sound)
-    except FFmpegError as error:
-        _log.warning("%s: its sound cannot be read (%s); the video stays silent", info.name, reason(error))
+        demuxer = Demuxer(media, open_container, info.name)
+        stream = _sound_in(demuxer, media, info.name)
+        if stream is not None and not (demuxer.is_seekable and _ends_before(stream, moment)):
+            return Sound(demuxer, stream, output, name=info.name, suffix=suffix, start=moment)
+    except (FFmpegError, SourceError, ValueError) as error:
+        why = reason(error) if isinstance(error, FFmpegError) else str(error)
+        _log.warning("%s: its sound cannot be read (%s); the video stays silent", info.name, why)
+    except BaseException:
+        if demuxer is not None:
+            demuxer.close()
+        raise
+    if demuxer is not None:
+        demuxer.close()
+    return None
+
+
+def _sound_in(demuxer: Demuxer, media: Media, name: str) -> AudioStream | None:
+    """Return the sound stream to write.
+
+    One without a sample rate is declared only. Its packets may begin later in the file, so they are looked for.
+    """
+    stream = demuxer.sound
+    if stream is None:
+        if demuxer.container.streams.audio:
+            _log.warning("%s: the codec of its sound is unknown to FFmpeg; the video stays silent", name)
         return None
-    usable = [stream for stream in source.streams.audio if stream.codec_context is not None]
-    if zero is None or not usable or _ends_before(usable[0], zero + Fraction(start)):
-        source.close()
-        return None
-    return Sound(source, usable[0], output, name=info.name, suffix=suffix, start=zero + Fraction(start))
+    if stream.sample_rate:
+        return stream
+    with Demuxer(media, open_container, name) as search:
+        for packet in search.packets():
+            if isinstance(packet.stream, AudioStream) and packet.stream.sample_rate:
+                return stream
+    _log.warning("%s: its sound is declared, but missing; the video stays silent", name)
+    return None
 
 
 def _ends_before(stream: AudioStream, moment: Fraction) -> bool:
-    """True where the header says that the stream is over by ``moment``, seconds on the source's clock."""
+    """Return True if the header says that the stream is over by ``moment``, seconds on the source's clock."""
     if stream.start_time is None or stream.duration is None or not stream.time_base:
         return False
     return (stream.start_time + stream.duration) * stream.time_base <= moment
 
 
-def _first_frame(media: Media) -> Fraction | None:
-    """Return the time of the first frame on the source's own clock: the zero of ``Frame.time``."""
-    with open_container(media) as container:
-        films = [film for film in container.streams.video if not film.disposition & Disposition.attached_pic]
-        for packet in container.demux(films[:1]) if films else ():
-            with suppress(FFmpegError):  # damaged: the source skips it too
-                for frame in films[0].decode(packet):
-                    stamp = frame.dts if frame.pts is None else frame.pts
-                    return None if stamp is None else stamp * packet.time_base
-    return None
-
-
 class Sound:
-    """Sound written beside the video: packets are copied if the container accepts them, else encoded as AAC."""
+    """Sound written beside the video: packets are copied if the container accepts them, else encoded as AAC.
+
+    Sound of a format of which files can be joined is always encoded: codec and sample rate may change.
+    """
 
     def __init__(
         self,
-        source: InputContainer,
+        demuxer: Demuxer,
         stream: AudioStream,
         output: OutputContainer,
         *,
@@ -91,22 +113,28 @@ class Sound:
         suffix: str,
         start: Fraction,
     ) -> None:
-        """Add the stream; ``start`` is the moment, seconds on the source's clock, that becomes 0."""
-        self._name = name
-        self._source, self._stream, self._output, self._start = source, stream, output, start
+        """Add the stream.
+
+        Args:
+            demuxer: packets of the source; closed with the sound.
+            stream: sound stream that the demuxer reads first.
+            output: the video that is written.
+            name: name of the source for messages.
+            suffix: suffix of the output.
+            start: moment that becomes 0, in seconds on the source's clock.
+        """
+        self._name, self._demuxer, self._output, self._start = name, demuxer, output, start
         self._is_mp4 = suffix != ".mkv"
-        codec = stream.codec_context.codec.canonical_name
         begin = stream.start_time
         # A killed process leaves no MP4 where a track has nothing in the first fragment: silence is put there.
         late = self._is_mp4 and (begin is None or begin * (stream.time_base or 0) - start > _GAP)
-        if not late and codec in output.supported_codecs and codec in _COPIED.get(suffix, {codec}):
+        channels = channels_of(stream)
+        if not (late or demuxer.is_joinable) and _can_be_copied(stream, output, suffix):
             self._target = output.add_stream_from_template(stream)
-            # AAC of a transport stream has a header in each packet. Matroska takes it off by itself, MP4 in
-            # fragments does not.
-            packets = self._copied(unframe=codec == "aac" and self._is_mp4)
+            packets = self._copied()
         else:
             self._target = output.add_stream("aac", rate=_aac_rate(stream.sample_rate))
-            self._target.layout = "mono" if stream.channels == 1 else "stereo"
+            self._target.layout = _LAYOUTS.get(channels, "stereo")
             packets = self._encoded()
         self._packets = self._usable(packets)
         self._next: Packet[AudioStream] | None = None
@@ -124,21 +152,25 @@ class Sound:
                 if self._is_mp4 and not last:
                     return
                 packet.duration = round((Fraction(time) - _begin(packet)) / packet.time_base)
-            self._output.mux(packet)
+            try:
+                self._output.mux(packet)
+            except ValueError as error:  # FFmpeg rejects the packet; errors of the disk are others
+                self._packets.close()
+                _log.warning("%s: its sound breaks off (%s)", self._name, error)
             self._next = next(self._packets, None)
 
     def close(self) -> None:
         """Close the source; calling it again does nothing."""
         self._packets.close()
-        self._source.close()
+        self._demuxer.close()
 
     def _seek(self) -> None:
-        if self._start > _RUN_UP:
+        if self._demuxer.is_seekable and self._start > _RUN_UP:
             with suppress(FFmpegError):  # what cannot be sought is read from its beginning
-                self._source.seek(int((self._start - Fraction(_RUN_UP)) * av.time_base))
+                self._demuxer.seek(self._start - _RUN_UP)
 
     def _usable(self, packets: Iterator[Packet[AudioStream]]) -> Generator[Packet[AudioStream], None, None]:
-        """Those not before the start and in order; a damaged end of the source ends the sound.
+        """Those not before the start and in order; a source that cannot be read on ends the sound.
 
         In MP4 each lasts until the next one begins, for a fragment goes on where the one before it ends.
         """
@@ -158,16 +190,17 @@ class Sound:
                 last = packet
         except FFmpegError as error:
             _log.warning("%s: its sound breaks off (%s)", self._name, reason(error))
+        except ValueError as error:
+            _log.warning("%s: its sound breaks off (%s)", self._name, error)
         if last is not None:
             yield last
 
-    def _copied(self, *, unframe: bool) -> Iterator[Packet[AudioStream]]:
-        bare = BitStreamFilterContext("aac_adtstoasc", self._stream) if unframe else None
-        for packet in self._source.demux(self._stream):
-            if packet.pts is not None:
+    def _copied(self) -> Iterator[Packet[AudioStream]]:
+        for packet in self._demuxer.packets():
+            if isinstance(packet.stream, AudioStream) and packet.pts is not None:
                 packet.pts -= round(self._start / packet.time_base)
                 packet.dts = packet.pts
-                yield from bare.filter(packet) if bare else [packet]
+                yield packet
 
     def _encoded(self) -> Iterator[Packet[AudioStream]]:
         for frame in self._resampled():
@@ -176,34 +209,81 @@ class Sound:
 
     def _resampled(self) -> Iterator[AudioFrame]:
         """Frames from 0 on without a gap: silence where the source has none, cut where it begins before."""
-        graph = None
-        for frame in self._source.decode(self._stream):
+        graph, kind, end = None, None, 0
+        for frame in self._decoded():
             if frame.pts is None or frame.time_base is None:
                 continue
-            graph = graph or self._graph(frame)
+            now = frame.sample_rate, frame.format.name, frame.layout.name
+            if now != kind:
+                for part in _drained(graph):
+                    end = (part.pts or 0) + part.samples
+                    yield part
+                graph, kind = self._graph(*now, first=end), now
+            assert graph is not None
             frame.pts = round((frame.pts * frame.time_base - self._start) * frame.sample_rate)
             frame.time_base = Fraction(1, frame.sample_rate)
             graph.push(frame)
-            yield from _pulled(graph)
-        if graph is not None:
-            graph.push(None)
-            yield from _pulled(graph)
+            for part in _pulled(graph):
+                end = (part.pts or 0) + part.samples
+                yield part
+        yield from _drained(graph)
 
-    def _graph(self, frame: AudioFrame) -> Graph:
+    def _decoded(self) -> Iterator[AudioFrame]:
+        """Decode what can be decoded."""
+        stream, damaged = None, 0
+        decode: Callable[[Packet[AudioStream] | None], list[AudioFrame]] | None = None
+        for packet in self._demuxer.packets():
+            if not isinstance(packet.stream, AudioStream):
+                continue
+            if packet.stream is not stream:
+                if decode is not None:
+                    yield from decode(None)
+                stream = packet.stream
+                channels_of(stream)
+                decode = stream.decode
+            assert decode is not None
+            try:
+                frames = decode(packet)
+            except FFmpegError:
+                damaged += 1
+                continue
+            for frame in frames:
+                if has_custom_layout(frame):
+                    raise ValueError(f"its channels cannot be decoded: {frame.layout.name}")
+                yield frame
+        if decode is not None:
+            with suppress(FFmpegError):
+                yield from decode(None)
+        if damaged:
+            _log.warning("%s: %d packets of its sound could not be decoded and are silent", self._name, damaged)
+
+    def _graph(self, rate: int, form: str, layout: str, *, first: int) -> Graph:
+        """Return a graph that converts to the target, from its sample ``first`` on."""
         graph, target = Graph(), self._target
+        first = round(Fraction(first * rate, target.rate))  # FFmpeg counts in samples of the input
         nodes = (
-            graph.add_abuffer(
-                sample_rate=frame.sample_rate,
-                format=frame.format.name,
-                layout=frame.layout.name,
-                time_base=Fraction(1, frame.sample_rate),
-            ),
-            graph.add("aresample", f"{target.rate}:async=1:first_pts=0"),
+            graph.add_abuffer(sample_rate=rate, format=form, layout=layout, time_base=Fraction(1, rate)),
+            graph.add("aresample", f"{target.rate}:async=1:min_hard_comp={_AUDIBLE}:first_pts={first}"),
             graph.add("aformat", f"sample_fmts={target.format.name}:channel_layouts={target.layout.name}"),
             graph.add("abuffersink"),
         )
         graph.link_nodes(*nodes).configure()
         return graph
+
+
+def _can_be_copied(stream: AudioStream, output: OutputContainer, suffix: str) -> bool:
+    codec, rate = stream.codec_context.codec.canonical_name, stream.sample_rate
+    if not rate or codec not in output.supported_codecs or codec not in _COPIED.get(suffix, {codec}):
+        return False
+    if codec == "mp3" and suffix == ".mp4" and rate < _LOWEST_MP3:
+        return False
+    return codec != "aac" or bool(stream.codec_context.extradata)  # without, each packet has its own header
+
+
+def _drained(graph: Graph | None) -> Iterator[AudioFrame]:
+    if graph is not None:
+        graph.push(None)
+        yield from _pulled(graph)
 
 
 def _pulled(graph: Graph) -> Iterator[AudioFrame]:
@@ -226,5 +306,5 @@ def _end(packet: Packet[AudioStream]) -> Fraction:
 
 
 def _aac_rate(rate: int) -> int:
-    """``rate`` where AAC has it, else the usual one."""
-    return rate if rate in (av.Codec("aac", "w").audio_rates or ()) else 48_000
+    """Return ``rate`` if AAC has it, else the usual one."""
+    return rate if rate in (av.Codec("aac", "w").audio_rates or ()) else _USUAL_RATE

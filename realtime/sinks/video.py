@@ -141,12 +141,25 @@ class _VideoFile:
         self._last, self._step = -1, max(1, round(1 / self._rate / _TIME_BASE))
         self._held: Packet[VideoStream] | None = None
         suffix = path.suffix.lower()
-        # An absolute path, because FFmpeg takes "name:rest" for a protocol.
-        self._output = av.open(str(path.absolute()), "w", options=_MATROSKA if suffix == ".mkv" else _MP4)
-        self._stream = self._add_stream(options)
+        self._open(path, options)
         self._sound = open_sound(info, self._output, suffix=suffix, start=first.time)
-        # At once: FFmpeg crashes when a header that failed, for want of space, is followed by anything else.
-        self._output.start_encoding()
+        try:
+            # At once: FFmpeg crashes when a header that failed, for want of space, is followed by anything else.
+            self._output.start_encoding()
+        except ValueError as error:  # FFmpeg rejects a stream; errors of the disk are others
+            if self._sound is None:
+                raise
+            _log.warning("%s: its sound cannot be written (%s); the video stays silent", info.name, error)
+            self._sound.close()
+            self._sound = None
+            self._open(path, options)
+            self._output.start_encoding()
+
+    def _open(self, path: Path, options: dict[str, str]) -> None:
+        # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+        container_options = _MATROSKA if path.suffix.lower() == ".mkv" else _MP4
+        self._output = av.open(str(path.absolute()), "w", options=container_options)
+        self._stream = self._add_stream(options)
 
     def _add_stream(self, options: dict[str, str]) -> VideoStream:
         stream = self._output.add_stream(

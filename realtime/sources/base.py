@@ -29,10 +29,14 @@ class Media:
     Attributes:
         location: absolute path or URL; not shown in ``repr`` because it may contain a password.
         timeout: seconds without data after which a stream counts as dead; None for a file.
+        stream: number of the video stream to read; None for the default one.
+        zero: timestamp of the first frame in seconds, from which the times of the frames count.
     """
 
     location: str = field(repr=False)
     timeout: float | None = None
+    stream: int | None = None
+    zero: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from fractions import Fraction
 from heapq import heappop, heappush
 from typing import Any
 
@@ -11,25 +9,22 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from .container import exact
 from .decoder import is_hidden
-from .timestamps import JUMP
 
 _INDEXED = ("mov", "avi")  # containers whose index may list all packets
 _WHOLE_FRAMES = ("mov", "matroska")  # containers that store both fields of a frame in one packet
 _HELD = 1024  # packets, more than a decoder holds back
-_LANDED = 1024  # packets by which the place of a seek is recognised
 
 
 class Numbering:
     """Numbers of the frames that come out of a decoder.
 
     The number of a frame is the rank of its timestamp among those of the packets that have a shown frame, so packets
-    that cannot be decoded count. A frame whose timestamp is missing or repeats has the number after the last one. After
-    a seek, numbers count from there, and ``frames_before`` returns what is missing.
+    that cannot be decoded or are skipped count. A frame whose timestamp is missing or repeats has the number after the
+    last one. After a seek, numbers count from there, and ``frames_before`` returns what is missing.
 
     H.264 with interlaced frames may have a packet for each field. Outside containers that rule this out, its frames are
-    counted instead, and the number after a seek is unknown.
+    counted instead (``by_count``), and the number after skipped packets is unknown.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, *, by_dts: bool) -> None:
@@ -43,40 +38,32 @@ class Numbering:
         self._stream, self._by_dts = stream, by_dts
         self._format = container.format.name
         self._codec = stream.codec_context.codec.canonical_name
-        self._jump = round(Fraction(JUMP, 1000) / (exact(stream.time_base) or 1))
         self._may_be_fields = self._codec == "h264" and not self._format.startswith(_WHOLE_FRAMES)
-        self._by_count = False
+        self._by_count = False  # of frames, not of packets
         self._first: int | None = None  # timestamp of the first shown frame
         self._early = 0  # packets before it that are not shown
         self.restart()
-        self._opening = self._landed
 
     def restart(self) -> None:
         """Expect packets from anywhere, and number their frames from 0: the reader has moved."""
-        self._waiting: list[tuple[int, int]] = []  # clock and timestamp of packets without a frame yet
+        self._waiting: list[int] = []  # timestamps of packets without a frame yet
         self._passed = 0  # packets whose frames have come, or should have
         self._skipped = 0  # of these, packets before the first shown frame
-        self._number = -1
-        self._clock = self._frame_clock = 0  # a timestamp that goes back far starts another one
-        self._latest: int | None = None  # decoding time of the last packet
-        self._last: int | None = None  # timestamp of the last frame
-        self._landed: dict[tuple[Any, ...], int] = {}  # first packets from here, and how many come before each
-        self._landed_dts: int | None = None  # decoding time of the first of these
+        self._landed_dts: int | None = None  # decoding time of the first packet with a shown frame
+        self.again()
 
-    def add(self, packet: Any) -> None:
-        """Take note of a packet that goes into the decoder."""
-        if packet.dts is not None:
-            if self._latest is not None and packet.dts < self._latest - self._jump:
-                self._clock += 1
-            self._latest = packet.dts
+    def again(self) -> None:
+        """Expect frames from any of the packets since the last start: the decoder was restarted."""
+        self._number = -1
+
+    def add(self, packet: Any, *, decoded: bool = True) -> None:
+        """Take note of a packet, which goes into the decoder now or, if not ``decoded``, later or never."""
         if not self._counts(packet):
             return
-        if len(self._landed) < _LANDED:
-            if not self._landed:
-                self._landed_dts = packet.dts
-            self._landed.setdefault(self._key(packet), self._passed + len(self._waiting))
-        heappush(self._waiting, (self._clock, self._stamp(packet)))
-        if len(self._waiting) > _HELD:  # the frames have no timestamps
+        if not self._waiting and not self._passed:
+            self._landed_dts = packet.dts
+        heappush(self._waiting, self._stamp(packet))
+        if decoded and len(self._waiting) > _HELD:  # the frames have no timestamps
             self._pass()
 
     def number(self, frame: VideoFrame) -> int:
@@ -84,10 +71,7 @@ class Numbering:
         stamp = self._stamp(frame)
         self._by_count = self._by_count or (self._may_be_fields and bool(frame.interlaced_frame))
         if stamp is not None:
-            if self._last is not None and stamp < self._last - self._jump:
-                self._frame_clock = min(self._frame_clock + 1, self._clock)
-            self._last = stamp
-            while self._waiting and self._waiting[0] < (self._frame_clock, stamp):
+            while self._waiting and self._waiting[0] < stamp:
                 self._pass()
         if self._first is None and self._number < 0 and stamp is not None:
             self._first, self._early = stamp, self._passed
@@ -95,51 +79,36 @@ class Numbering:
         self._number = self._number + 1 if self._by_count else max(self._number + 1, self._passed - self._skipped)
         return self._number
 
-    def frames_before(self, reopen: Callable[[], InputContainer] | None) -> int | None:
-        """Return the number of shown frames before the place of the last seek; None if it cannot be found.
+    @property
+    def total(self) -> int:
+        """Number of frames of all packets so far."""
+        return self._number + 1 if self._by_count else self._passed + len(self._waiting) - self._skipped
 
-        It comes from the index of the container, if that lists all packets, otherwise from reading them without
-        decoding.
+    @property
+    def by_count(self) -> bool:
+        """True if the frames that come are counted, because their packets do not tell their number."""
+        return self._by_count
 
-        Args:
-            reopen: opens the container once more, to read its packets; None if that takes too long.
+    @property
+    def is_indexed(self) -> bool:
+        """True if the index of the container tells the number of frames before the place of a seek.
+
+        It does if it lists all packets, and all have a shown frame. Its entries have decoding times only. In MP4 these
+        do not tell which packets before the first shown frame are not shown.
         """
-        if self._by_count:
-            return None
-        for key, since in self._landed.items():
-            if key in self._opening:
-                return self._opening[key] - since - self._early
-        before = self._from_index()
-        if before is not None or reopen is None:
-            return before
-        with reopen() as container:
-            return self._by_reading(container)
-
-    def _from_index(self) -> int | None:
-        """Look up the place of the last seek. Entries have decoding times only.
-
-        In MP4 these do not tell which packets before the first shown frame are not shown.
-        """
-        entries = self._stream.index_entries
         hides = self._codec in ("vp8", "vp9")  # only the content of a packet tells whether its frame is shown
-        if hides or not self._format.startswith(_INDEXED) or (self._early and not self._by_dts):
+        if hides or self._by_count or not self._format.startswith(_INDEXED) or (self._early and not self._by_dts):
+            return False
+        return len(self._stream.index_entries) == self._stream.frames
+
+    def frames_before(self) -> int | None:
+        """Return the number of shown frames before the place of the last seek; None if the index does not tell it."""
+        if not self.is_indexed:
             return None
-        if len(entries) != self._stream.frames:  # a part of it, as of fragments
-            return None
-        stamps = [entry.timestamp for entry in entries if entry.size and not entry.is_discard]
+        stamps = [entry.timestamp for entry in self._stream.index_entries if entry.size and not entry.is_discard]
         if self._landed_dts not in stamps:
             return None
         return sum(stamp < self._landed_dts for stamp in stamps) - self._early
-
-    def _by_reading(self, container: InputContainer) -> int | None:
-        before = 0
-        for packet in container.demux(container.streams[self._stream.index]):
-            if self._counts(packet):
-                since = self._landed.get(self._key(packet))
-                if since is not None:
-                    return before - since
-                before += 1
-        return None
 
     def _pass(self) -> None:
         heappop(self._waiting)
@@ -151,9 +120,6 @@ class Numbering:
         if not packet.size or stamp is None or packet.is_discard or is_hidden(self._codec, packet):
             return False
         return self._first is None or stamp >= self._first
-
-    def _key(self, packet: Any) -> tuple[Any, ...]:
-        return packet.pos, self._stamp(packet)
 
     def _stamp(self, item: Any) -> Any:
         return item.dts if self._by_dts else item.pts

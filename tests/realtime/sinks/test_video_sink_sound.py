@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 
 from nasion.realtime.sinks.video import VideoSink
 from nasion.realtime.sources import SourceInfo, open_source
 from nasion.realtime.sources.base import Media
 
+<<<<<<< HEAD
 from ...support.media.plain_videos import info_of, plain, times_in, write
 from ...support.media.serving import PASSWORD, QuietHandler, serving
 
@@ -94,6 +92,11 @@ def pass_through(source: Path | str, out: Path, *, start: float | None = None, e
         for frame in frames:
             sink.write(frame, [])
 
+=======
+from ...support.plain_videos import info_of, times_in, write
+from ...support.serving import PASSWORD, QuietHandler, serving
+from ...support.sound_samples import BEEP, hear, make_source, pass_through
+>>>>>>> 0a22be5 (One clock for video, seeking and sound of joined files; sound never costs the video)
 
 SourceMaker = Callable[..., Path]
 
@@ -148,8 +151,10 @@ def test_sound_stays_in_time_with_the_picture(
     assert heard is not None
     there = hear(source)
     assert there is not None
-    # The zero of a source is its first picture, and some containers here show that late.
-    expected = there.beep - times_in(source)[0] - (start or 0.0)
+    # The zero of a source is its first picture, and some containers here show that late. AVI has no presentation times;
+    # FFmpeg makes up one that is late by a frame.
+    zero = 0.0 if container == ".avi" else times_in(source)[0]
+    expected = there.beep - zero - (start or 0.0)
     assert heard.beep == pytest.approx(expected, abs=0.003)
     assert -0.03 < heard.begin < 0.1
     assert length - 0.1 < heard.end < length + 0.1

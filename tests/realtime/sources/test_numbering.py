@@ -13,7 +13,9 @@ from av.video.frame import VideoFrame
 
 from nasion.engines.errors import SourceError
 from nasion.realtime.faces import Frame
+from nasion.realtime.sources import media as media_source
 from nasion.realtime.sources import open_source
+from nasion.realtime.sources.decoder import Decoder
 from nasion.realtime.sources.numbering import Numbering
 
 from ...support.media.media_samples import damage_packet, number_of, picture, write_video
@@ -158,18 +160,22 @@ def test_a_lost_frame_between_b_frames_leaves_a_gap_at_its_place(tmp_path: Path)
 
 @pytest.mark.parametrize("suffix", ["mp4", "avi"])
 def test_an_index_that_lists_all_packets_is_used(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Numbering, "_by_reading", lambda *_: pytest.fail("the file was read to count its packets"))
+    monkeypatch.setattr(media_source, "RunUp", lambda *_: pytest.fail("the file was read to count its packets"))
     check_starts(write(tmp_path / f"indexed.{suffix}", codec_options=B_FRAMES))
 
 
-def test_packets_are_counted_up_to_the_start_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packets_are_read_up_to_the_start_only_and_few_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path / "long.mkv", codec_options=B_FRAMES)
-    counted = []
-    counts = Numbering._counts
+    counted, decoded = [], []
+    counts, decode = Numbering._counts, Decoder.decode
     monkeypatch.setattr(Numbering, "_counts", lambda self, packet: counted.append(packet) or counts(self, packet))
-    with open_source(path, start=1.3) as source:
-        assert next(source).index == 33
-    assert len(counted) < 100  # of 60 packets; at most those before the start twice, and what the decoder holds
+    monkeypatch.setattr(Decoder, "decode", lambda self, packet: decoded.append(packet) or decode(self, packet))
+    with open_source(path, start=1.7) as source:
+        assert next(source).index == 43
+    assert len(counted) <= 60
+    assert len(decoded) < 50  # two groups of pictures, and what the decoder holds
 
 
 # --- unknown

@@ -1,0 +1,226 @@
+"""Packets of the video and the sound of a file or stream, on one clock that neither restarts nor leaps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.format import Flags
+from av.video.stream import VideoStream
+
+from ...engines.closing import Closing
+from ...engines.errors import SourceError
+from .base import Media
+from .container import choose_sound, choose_video, exact
+from .timestamps import Timeline
+
+_log = logging.getLogger(__name__)
+
+Opener = Callable[[Media], InputContainer]
+
+_JOINABLE = ("mpegts", "mpeg")  # formats of which files can be joined end to end
+_WITH_PARTS = "mpegts"  # the one of them of which the rest of a file can be opened on its own
+_LEAST = 188  # bytes of such a rest
+_ADAPTIVE = ("hls", "dash")  # formats that download each of several variants, unless it is discarded
+_SEEKABLE = ("mov", "matroska", "avi")  # formats with one clock, in which a seek finds a time
+# Formats whose header states the length, so that a truncated file can be recognised. Others take it from the last
+# packet that is there.
+_LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi")
+_USUAL_RATE = Fraction(25)  # where a file does not say
+_USUAL_BASE = Fraction(1, 90000)
+
+
+class Demuxer(Closing):
+    """Reader of the packets of a video stream, and of the sound stream that goes with it.
+
+    Files of a transport stream can be joined end to end, and each may begin with other streams. FFmpeg finds streams
+    only when it opens a file. So where the clock of the video jumps, and where its packets end before the file
+    does, the rest of the file is opened on its own, and if it has other streams, reading continues there.
+    """
+
+    def __init__(self, media: Media, opener: Opener, name: str) -> None:
+        """Open ``media`` and choose its streams.
+
+        Args:
+            media: file or stream.
+            opener: opens the media, or a part of the file, and raises ``SourceError`` or ``av.FFmpegError``.
+            name: name of the media for messages.
+
+        Raises:
+            SourceError: it cannot be opened, or has no video.
+        """
+        self._media, self._opener, self._name = media, opener, name
+        self._part, self._begin = media, 0  # the part of the file that is being read, and its first byte
+        self._containers = [opener(media)]
+        try:
+            self._take(choose_video(self.container, media.stream, name))
+        except BaseException:
+            self.close()
+            raise
+        self._begins: dict[int, int] = {}  # IDs of streams, and the first byte of each in the part that is read
+        flags: Any = self.container.format.flags
+        step = 1 / (exact(self.video.average_rate) or exact(self.video.guessed_rate) or _USUAL_RATE)
+        self._timeline = Timeline(step, self.base, leaps=bool(flags & Flags.ts_discont.value))
+        self._ends: dict[int, int] = {}  # of the last packet of each stream: sound may outlast the video
+        self._is_partial = False  # the last packet
+
+    @property
+    def container(self) -> InputContainer:
+        """Container that is being read."""
+        return self._containers[-1]
+
+    @property
+    def base(self) -> Fraction:
+        """Seconds per unit of the timestamps of the video."""
+        return exact(self.video.time_base) or _USUAL_BASE
+
+    @property
+    def is_local(self) -> bool:
+        """True for a file."""
+        return self._media.timeout is None
+
+    @property
+    def is_joinable(self) -> bool:
+        """True for a format of which files can be joined end to end."""
+        return self.container.format.name in _JOINABLE
+
+    @property
+    def is_seekable(self) -> bool:
+        """True if a seek finds a time: the format has one clock, or reading all that is before takes too long."""
+        return not self.is_local or self.container.format.name.startswith(_SEEKABLE)
+
+    def reopener(self) -> Callable[[], InputContainer]:
+        """Return a function that opens the part of the file that is being read once more."""
+        part = self._part
+        return lambda: self._opener(part)
+
+    def seek(self, time: Fraction) -> None:
+        """Move to a key frame at or before ``time``, seconds on the clock of the video.
+
+        Raises:
+            av.FFmpegError: it cannot be sought.
+        """
+        self.container.seek(int(time / self.base), stream=self.video)
+        self._timeline.rewind()
+
+    def packets(self) -> Iterator[Any]:
+        """Yield the packets of the video and the sound, as they come in the file, with repaired timestamps.
+
+        ``video`` and ``sound`` change where reading continues with other streams.
+
+        Raises:
+            av.FFmpegError: reading fails.
+        """
+        for packet in self._read():
+            if packet.stream.index == self.video.index:
+                yield from self._timeline.video(packet)
+            elif self.sound is not None and packet.stream.index == self.sound.index:
+                yield from self._timeline.sound(packet)
+        yield from self._timeline.rest()
+
+    def is_cut_short(self) -> bool:
+        """Return True if the end came long before the header says, or in the middle of a packet."""
+        if not self.container.format.name.startswith(_LENGTH_IN_HEADER):
+            return False
+        end = (self.container.duration or 0) / av.time_base  # at least: the first packet may come after 0
+        streams = self.container.streams
+        seen = max((last * (exact(streams[i].time_base) or 0) for i, last in self._ends.items()), default=end)
+        return self._is_partial or end - seen > max(0.5, end / 50)
+
+    def close(self) -> None:
+        """Close the file or connection."""
+        for container in self._containers:
+            container.close()
+
+    def _take(self, video: VideoStream) -> None:
+        self.video: VideoStream = video
+        self.sound: AudioStream | None = choose_sound(self.container, video)
+        if self.container.format.name.startswith(_ADAPTIVE):
+            for stream in self.container.streams:
+                if stream is not self.video and stream is not self.sound:
+                    stream.discard = av.stream.Discard.all
+
+    def _read(self) -> Iterator[Any]:
+        """Yield the packets as FFmpeg reads them."""
+        has_parts = self.is_local and self.container.format.name == _WITH_PARTS
+        while True:
+            end = None  # byte after the last packet of the video
+            for packet in _demuxed(self.container):
+                self._note_end(packet)
+                if has_parts and packet.pos is not None:
+                    self._begins.setdefault(packet.stream.id, packet.pos)
+                    if packet.stream.index == self.video.index:
+                        if end is not None and self._timeline.jumps(packet) and self._continues(end, with_sound=True):
+                            break
+                        end = packet.pos + packet.size
+                yield packet
+            else:
+                if end is None or not self._continues(end, with_sound=False):
+                    return
+
+    def _continues(self, place: int, *, with_sound: bool) -> bool:
+        """Return True if the rest of the file has other streams, which are read from now on.
+
+        Args:
+            place: first byte of the rest in the part that is being read.
+            with_sound: True if another sound alone counts.
+        """
+        begin = self._begin + place
+        part = replace(self._media, location=f"subfile,,start,{begin},end,0,,:{self._media.location}")
+        try:
+            container = self._opener(part)
+        except (SourceError, av.FFmpegError):
+            return False
+        try:
+            video = choose_video(container, None, self._name)
+        except SourceError:
+            container.close()
+            return False
+        same_sound = _kind(choose_sound(container, video)) == _kind(self.sound)
+        known = self._begins.get(video.id, place) < place
+        if known and _kind(video) == _kind(self.video) and (same_sound or not with_sound):
+            container.close()
+            return False
+        _log.info("%s: other streams from byte %d on", self._name, begin)
+        self._containers.append(container)
+        self._part, self._begin, self._begins = part, begin, {}
+        self._take(video)
+        return True
+
+    def _note_end(self, packet: Any) -> None:
+        self._is_partial = packet.is_corrupt
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None:
+            index, end = packet.stream.index, stamp + (packet.duration or 0)
+            self._ends[index] = max(self._ends.get(index, end), end)
+
+
+def _demuxed(container: InputContainer) -> Iterator[Any]:
+    """Yield the packets that are not empty.
+
+    Before version 19, PyAV raises ``IndexError`` at the end of a file in which a stream appeared after its opening.
+    """
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:
+            return
+        if packet is None:
+            return
+        if packet.size:
+            yield packet
+
+
+def _kind(stream: VideoStream | AudioStream | None) -> object:
+    """Return what must be the same for one decoder to decode two streams."""
+    if stream is None or stream.codec_context is None:
+        return None
+    rate = stream.codec_context.sample_rate if isinstance(stream, AudioStream) else 0
+    return stream.codec_context.codec.canonical_name, rate

@@ -1,0 +1,135 @@
+"""Joined files: one clock over the joints, from any start, and streams that appear in the middle of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+
+from nasion.engines.errors import SourceError
+from nasion.realtime.faces import Frame
+from nasion.realtime.sources import open_source
+
+RED, BLUE = (20, 20, 200), (200, 20, 20)
+
+
+def clip(
+    path: Path,
+    colour: tuple[int, int, int],
+    *,
+    codec: str = "libx264",
+    size: tuple[int, int] = (64, 48),
+    options: dict[str, str] | None = None,
+    codec_options: dict[str, str] | None = None,
+) -> bytes:
+    """Write 5 s of one colour, 25 frames a second, and return the content of the file."""
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=codec_options or {})
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+        image = np.full((size[1], size[0], 3), colour, np.uint8)
+        for _ in range(125):
+            container.mux(stream.encode(VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def read(path: Path, start: float | None = None) -> list[Frame]:
+    with open_source(path, start=start) as source:
+        return list(source)
+
+
+def colour_of(frame: Frame) -> str:
+    blue, _, red = frame.image.mean(axis=(0, 1))
+    return "red" if red > blue else "blue"
+
+
+def check(path: Path, *, lost: int = 0) -> None:
+    """Check that 5 s of red and 5 s of blue follow each other, from any start."""
+    whole = read(path)
+    assert len(whole) == 250 - lost
+    assert [colour_of(frame) for frame in whole] == ["red"] * (125 - lost) + ["blue"] * 125
+    assert {round(25 * frame.time, 3) for frame in whole[: 125 - lost]} <= set(range(125))
+    assert [frame.time for frame in whole[-125:]] == pytest.approx([5 + i / 25 for i in range(125)], abs=0.001)
+    for start in (1.0, 3.6, 4.98, 6.0, 9.5):
+        expected = [(frame.time, frame.index, colour_of(frame)) for frame in whole if frame.time >= start]
+        assert [(frame.time, frame.index, colour_of(frame)) for frame in read(path, start)] == expected
+    with pytest.raises(SourceError, match=r"start is 60 s, but it lasts (9\.9|10\.0)"):
+        read(path, 60)
+
+
+@pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "2", "g": "12"}, {"g": "12", "x264-params": "open-gop=1"}])
+@pytest.mark.parametrize("suffix", ["ts", "mpg"])
+def test_joined_files_have_one_clock(tmp_path: Path, suffix: str, options: dict[str, str]) -> None:
+    codec = "mpeg2video" if suffix == "mpg" else "libx264"
+    options = {key: value for key, value in options.items() if codec == "libx264" or key != "x264-params"}
+    parts = [
+        clip(tmp_path / f"{i}.{suffix}", colour, codec=codec, codec_options=options)
+        for i, colour in enumerate((RED, BLUE))
+    ]
+    (tmp_path / f"joined.{suffix}").write_bytes(b"".join(parts))
+    check(tmp_path / f"joined.{suffix}")
+
+
+@pytest.mark.parametrize("offset", ["30000", "20"])
+def test_a_leap_of_the_clock_counts_as_no_time(tmp_path: Path, offset: str) -> None:
+    first = clip(tmp_path / "a.ts", RED)
+    second = clip(tmp_path / "b.ts", BLUE, options={"output_ts_offset": offset})
+    (tmp_path / "joined.ts").write_bytes(first + second)
+    check(tmp_path / "joined.ts")
+
+
+@pytest.mark.parametrize("reach", ["5000000", "10000"], ids=["known", "found late"])
+def test_a_stream_that_follows_another_is_read(tmp_path: Path, reach: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = av.open
+
+    def short_sighted(*args: object, **kwargs: object) -> object:
+        if "container_options" in kwargs:
+            kwargs["container_options"] = {"probesize": reach}
+        return opened(*args, **kwargs)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(av, "open", short_sighted)
+    first = clip(tmp_path / "a.ts", RED)
+    second = clip(tmp_path / "b.ts", BLUE, options={"mpegts_start_pid": "768", "mpegts_pmt_start_pid": "5000"})
+    (tmp_path / "joined.ts").write_bytes(first + second)
+    check(tmp_path / "joined.ts")
+
+
+def test_three_files_of_which_the_second_has_another_stream(tmp_path: Path) -> None:
+    first = clip(tmp_path / "a.ts", RED)
+    second = clip(tmp_path / "b.ts", BLUE, options={"mpegts_start_pid": "768"})
+    (tmp_path / "joined.ts").write_bytes(first + second + first)
+    frames = read(tmp_path / "joined.ts")
+    assert [colour_of(frame) for frame in frames] == ["red"] * 125 + ["blue"] * 125 + ["red"] * 125
+    assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(375)], abs=0.001)
+
+
+def test_a_file_of_another_codec_follows(tmp_path: Path) -> None:
+    first = clip(tmp_path / "a.ts", RED)
+    second = clip(tmp_path / "b.ts", BLUE, codec="mpeg2video")
+    (tmp_path / "joined.ts").write_bytes(first + second)
+    check(tmp_path / "joined.ts", lost=1)  # FFmpeg drops the last packet of the first codec
+
+
+def test_a_file_of_another_size_follows(tmp_path: Path) -> None:
+    first = clip(tmp_path / "a.ts", RED)
+    second = clip(tmp_path / "b.ts", BLUE, size=(128, 96))
+    (tmp_path / "joined.ts").write_bytes(first + second)
+    check(tmp_path / "joined.ts")
+    assert read(tmp_path / "joined.ts")[-1].image.shape == (96, 128, 3)
+
+
+def test_the_video_of_another_program_is_not_appended(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "two.ts"), "w") as container:
+        streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(200):
+            for stream, last in zip(streams, (100, 200), strict=True):
+                if index < last:
+                    container.mux(stream.encode(VideoFrame(64, 48, "yuv420p")))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    assert len(read(tmp_path / "two.ts")) == 100
