@@ -12,9 +12,9 @@ import pytest
 from nasion.realtime.sinks import sound as sound_module
 from nasion.realtime.sources import open_source
 
-from ...support.media_samples import write_video
-from ...support.plain_videos import times_in
-from ...support.sound_samples import BEEP, hear, make_source, pass_through
+from ...support.media.media_samples import write_video
+from ...support.media.plain_videos import times_in
+from ...support.media.sound_samples import BEEP, hear, make_source, pass_through
 
 
 def joined(path: Path, *parts: Path) -> Path:
@@ -82,7 +82,7 @@ def test_sound_that_changes_keeps_its_pitch(tmp_path: Path, other: str, rate: in
 def test_pcm_of_many_channels_in_mov_does_not_abort_the_process(tmp_path: Path, layout: str, suffix: str) -> None:
     source = make_source(tmp_path / "many.mov", "pcm_s16le", layout=layout)
     program = (
-        "import sys; from pathlib import Path; from tests.support.sound_samples import pass_through\n"
+        "import sys; from pathlib import Path; from tests.support.media.sound_samples import pass_through\n"
         "pass_through(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", program, str(source), str(tmp_path / f"out{suffix}")]

@@ -14,89 +14,9 @@ from nasion.realtime.sinks.video import VideoSink
 from nasion.realtime.sources import SourceInfo, open_source
 from nasion.realtime.sources.base import Media
 
-<<<<<<< HEAD
-from ...support.media.plain_videos import info_of, plain, times_in, write
+from ...support.media.plain_videos import info_of, times_in, write
 from ...support.media.serving import PASSWORD, QuietHandler, serving
-
-RATE = 48_000
-SPEED = {"preset": "ultrafast", "g": "20", "bf": "0"}
-BEEP = 2.0  # seconds into the sound of the sources made here
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What a video sounds like; seconds of its first sample, last sample and beep."""
-
-    codec: str
-    begin: float
-    end: float
-    beep: float
-    packets: tuple[bytes, ...]
-
-
-def make_source(path: Path, codec: str, *, delay: float = 0.0, layout: str = "mono") -> Path:
-    """4 s of pictures, the first of them shown at ``delay``, and 4 s of sound with a beep."""
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=25, time_base=Fraction(1, 90_000), options=SPEED)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        audio = container.add_stream(codec, rate=RATE)
-        audio.layout = layout
-        packets = []
-        for index in range(100):
-            picture = av.VideoFrame.from_ndarray(plain(index), format="bgr24")
-            picture.pts, picture.time_base = round((delay + index / 25) * 90_000), Fraction(1, 90_000)
-            packets += video.encode(picture)
-        packets += video.encode(None)
-        for part in sound(audio.format.name, layout):
-            packets += audio.encode(part)
-        packets += audio.encode(None)
-        packets.sort(key=lambda packet: packet.dts * packet.time_base)
-        container.mux(packets)
-    return path
-
-
-def sound(form: str, layout: str) -> list[av.AudioFrame]:
-    time = np.arange(4 * RATE) / RATE
-    wave = 0.8 * np.sin(2 * np.pi * 1000 * time) * ((time >= BEEP) & (time < BEEP + 0.1))
-    converter = av.AudioResampler(form, layout, RATE)
-    frames = []
-    for start in range(0, len(wave), 960):
-        part = av.AudioFrame.from_ndarray(wave[None, start : start + 960].astype(np.float32), "fltp", "mono")
-        part.sample_rate, part.pts, part.time_base = RATE, start, Fraction(1, RATE)
-        frames += converter.resample(part)
-    return frames
-
-
-def hear(path: Path) -> Heard | None:
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
-            return None
-        stream = container.streams.audio[0]
-        packets = tuple(bytes(packet) for packet in container.demux(stream) if packet.size)
-        codec = stream.codec_context.codec.canonical_name
-    converter = av.AudioResampler("fltp", "mono")
-    time, wave = [], []
-    with av.open(str(path)) as container:
-        for frame in container.decode(audio=0):
-            begin = float(frame.pts * frame.time_base)
-            for part in converter.resample(frame):
-                wave.append(part.to_ndarray()[0])
-                time.append(begin + np.arange(part.samples) / part.sample_rate)
-    times, loud = np.concatenate(time), np.abs(np.concatenate(wave)) > 0.2
-    beep = float(times[loud][0]) if loud.any() else -1.0
-    return Heard(codec, float(times[0]), float(times[-1]), beep, packets)
-
-
-def pass_through(source: Path | str, out: Path, *, start: float | None = None, end: float | None = None) -> None:
-    with open_source(source, start=start, end=end) as frames, VideoSink(out, frames.info) as sink:
-        for frame in frames:
-            sink.write(frame, [])
-
-=======
-from ...support.plain_videos import info_of, times_in, write
-from ...support.serving import PASSWORD, QuietHandler, serving
-from ...support.sound_samples import BEEP, hear, make_source, pass_through
->>>>>>> 0a22be5 (One clock for video, seeking and sound of joined files; sound never costs the video)
+from ...support.media.sound_samples import BEEP, hear, make_source, pass_through
 
 SourceMaker = Callable[..., Path]
 
