@@ -17,8 +17,8 @@ from av.packet import Packet
 
 from ...engines.errors import SourceError
 from ..sources.base import Media, SourceInfo
-from ..sources.container import channels_of, has_custom_layout, open_container, reason
-from ..sources.demuxer import Demuxer
+from ..sources.packets.container import channels_of, has_custom_layout, open_container, reason
+from ..sources.packets.demuxer import Demuxer
 
 _log = logging.getLogger(__name__)
 

@@ -20,14 +20,14 @@ from ...engines.errors import SourceError
 from ..faces import Image
 from ..images.pixels import Pixels
 from .base import FrameSource, Images, Media, SourceInfo, TimeRange
-from .container import WHOLE, exact, open_container, reason
 from .conversion import to_bgr
-from .decoder import Decoder
-from .demuxer import Demuxer
-from .numbering import Numbering
 from .nvdec import GpuDecoder, decoder_for
-from .run_up import RunUp
-from .timestamps import Clock
+from .packets.container import WHOLE, exact, open_container, reason
+from .packets.decoder import Decoder
+from .packets.demuxer import Demuxer
+from .packets.numbering import Numbering
+from .packets.run_up import RunUp
+from .packets.timestamps import Clock
 
 _log = logging.getLogger(__name__)
 

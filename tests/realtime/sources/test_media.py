@@ -17,7 +17,7 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.realtime.faces import Frame
 from nasion.realtime.sources import open_source
-from nasion.realtime.sources.timestamps import Clock
+from nasion.realtime.sources.packets.timestamps import Clock
 
 from ...support.media.media_samples import SIZE, cut_off, damage_packet, number_of, picture, write_sound, write_video
 

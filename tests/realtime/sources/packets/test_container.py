@@ -11,9 +11,9 @@ import pytest
 
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.base import Media
-from nasion.realtime.sources.container import exact, open_container
+from nasion.realtime.sources.packets.container import exact, open_container
 
-from ...support.media.media_samples import write_video
+from ....support.media.media_samples import write_video
 
 
 class Unknown(SimpleNamespace):

@@ -13,7 +13,7 @@ from av.container import InputContainer, OutputContainer
 
 from nasion.engines.errors import SourceError
 from nasion.realtime.sources import open_source
-from nasion.realtime.sources.decoder import Decoder, is_hidden
+from nasion.realtime.sources.packets.decoder import Decoder, is_hidden
 
 COUNT = 60
 CODECS = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasion.realtime.sources.timestamps import Clock, Timeline
+from nasion.realtime.sources.packets.timestamps import Clock, Timeline
 
 STAMPS = st.lists(st.none() | st.integers(-(10**9), 10**9), max_size=60)
 

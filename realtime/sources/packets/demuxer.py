@@ -14,9 +14,9 @@ from av.container import InputContainer
 from av.format import Flags
 from av.video.stream import VideoStream
 
-from ...engines.closing import Closing
-from ...engines.errors import SourceError
-from .base import Media
+from ....engines.closing import Closing
+from ....engines.errors import SourceError
+from ..base import Media
 from .container import choose_sound, choose_video, exact
 from .timestamps import Timeline
 

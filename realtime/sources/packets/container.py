@@ -15,8 +15,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ...engines.errors import SourceError
-from .base import Media
+from ....engines.errors import SourceError
+from ..base import Media
 
 WHOLE = "give a whole video or image file"
 _DEFAULT = 5_000_000  # pixels that a stream marked as the default counts more, as in ffmpeg

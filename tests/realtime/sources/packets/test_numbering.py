@@ -15,12 +15,12 @@ from nasion.engines.errors import SourceError
 from nasion.realtime.faces import Frame
 from nasion.realtime.sources import media as media_source
 from nasion.realtime.sources import open_source
-from nasion.realtime.sources.decoder import Decoder
-from nasion.realtime.sources.numbering import Numbering
+from nasion.realtime.sources.packets.decoder import Decoder
+from nasion.realtime.sources.packets.numbering import Numbering
 
-from ...support.media.media_samples import damage_packet, number_of, picture, write_video
-from ...support.media.serving import PASSWORD, QuietHandler, RangeHandler, serving
-from ...support.media.source_samples import camera, media, web
+from ....support.media.media_samples import damage_packet, number_of, picture, write_video
+from ....support.media.serving import PASSWORD, QuietHandler, RangeHandler, serving
+from ....support.media.source_samples import camera, media, web
 
 __all__ = ["camera", "media", "web"]  # fixtures
 

@@ -1,0 +1,1 @@
+"""From a file or stream to frames: its packets, their clock and numbers, and their decoder."""
