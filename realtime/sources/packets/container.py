@@ -56,7 +56,7 @@ def choose_video(container: InputContainer, number: int | None, name: str) -> Vi
     if container.format.name == "tty" or not (streams or container.streams.audio):
         raise SourceError(f"{name}: no video in it, or damaged; {WHOLE}")
     if not streams:
-        raise SourceError(f"{name}: it has sound but no picture; give a file with a video stream")
+        raise SourceError(f"{name}: it has sound but no video; give a file with a video stream")
     known = [stream for stream in streams if stream.codec_context is not None]
     if number is not None:
         known = [stream for stream in known if stream.index == number]
