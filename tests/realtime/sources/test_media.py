@@ -271,7 +271,7 @@ def test_what_is_no_video_is_refused_with_its_reason(tmp_path: Path) -> None:
     empty.touch()
     with pytest.raises(SourceError, match=r"empty\.mp4: the file is empty \(0 bytes\)"):
         open_source(empty)
-    with pytest.raises(SourceError, match=r"song\.m4a: it has sound but no picture; give a file with a video"):
+    with pytest.raises(SourceError, match=r"song\.m4a: it has sound but no video; give a file with a video"):
         open_source(write_sound(tmp_path / "song.m4a"))
 
 
@@ -287,7 +287,7 @@ def test_the_cover_picture_of_a_song_is_no_video(tmp_path: Path) -> None:
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 8000
         container.mux(packets + sound.encode(frame) + sound.encode(None))
-    with pytest.raises(SourceError, match="it has sound but no picture"):
+    with pytest.raises(SourceError, match="it has sound but no video"):
         open_source(path)
 
 

@@ -240,7 +240,7 @@ def test_a_video_that_the_gpu_does_not_decode_is_an_error_by_name_and_left_to_th
 
 
 def test_what_is_no_video_is_told_as_ever(fake: FakeNvdec, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="it has sound but no picture"):
+    with pytest.raises(SourceError, match="it has sound but no video"):
         open_source(write_sound(tmp_path / "sound.mp4"), decode="cpu")
     (tmp_path / "text.mp4").write_text("no video")
     fake.works = False
