@@ -172,7 +172,7 @@ class Tracking:
     def _resize(self, shape: tuple[int, ...]) -> None:
         """Adapt the tracks to a frame of another size than the last one."""
         if self._shape and shape[:2] != self._shape[:2]:
-            self._tracks.scale(shape[1] / self._shape[1])
+            self._tracks.scale(shape[1] / self._shape[1], shape[0] / self._shape[0])
             self._smoother.reset()
         self._shape = shape
 

@@ -184,12 +184,12 @@ class Track:
         """Mark the face as lost: what was followed lately is another face."""
         self.misses, self._motion = MISSES, self._undisturbed
 
-    def scale(self, factor: float) -> None:
-        """Adapt to a change of the frame's size by ``factor``."""
-        self.observation = replace(self.observation, region=_scaled(self.observation.region, factor))
+    def scale(self, x: float, y: float) -> None:
+        """Adapt to a change of the frame's width by the factor ``x`` and of its height by ``y``."""
+        self.observation = replace(self.observation, region=_scaled(self.observation.region, x, y))
         for name in ("_motion", "_undisturbed"):
-            region, time, (x, y) = getattr(self, name)
-            setattr(self, name, _Motion(_scaled(region, factor), time, (x * factor, y * factor)))
+            region, time, velocity = getattr(self, name)
+            setattr(self, name, _Motion(_scaled(region, x, y), time, (velocity[0] * x, velocity[1] * y)))
 
     def is_back(self, observation: Observation) -> bool:
         """Return True if what was found at the place of the lost face looks like it."""
@@ -307,10 +307,10 @@ class TrackManager:
         for track in self.tracks:
             track.misses, track.shot_ended = max(track.misses, MISSES), True
 
-    def scale(self, factor: float) -> None:
-        """Adapt to a change of the frame's size by ``factor``."""
+    def scale(self, x: float, y: float) -> None:
+        """Adapt to a change of the frame's width by the factor ``x`` and of its height by ``y``."""
         for track in self.tracks:
-            track.scale(factor)
+            track.scale(x, y)
 
     def clear(self) -> None:
         """Drop all tracks."""
@@ -375,10 +375,12 @@ def _costs(observations: Sequence[Observation], lost: Sequence[Track], time: flo
     return costs
 
 
-def _scaled(region: Region, factor: float) -> Region:
-    """Return a region in a frame resized by ``factor`` about pixel centres at half pixels."""
-    x, y = (region.x + 0.5) * factor - 0.5, (region.y + 0.5) * factor - 0.5
-    return Region(x, y, region.side * factor, region.angle)
+def _scaled(region: Region, x: float, y: float) -> Region:
+    """Return a region in a frame resized by the factors ``x`` and ``y`` about pixel centres at half pixels.
+
+    Its side grows with the larger factor, as the longer side of a face that is as wide as high does.
+    """
+    return Region((region.x + 0.5) * x - 0.5, (region.y + 0.5) * y - 0.5, region.side * max(x, y), region.angle)
 
 
 def _squares(regions: Sequence[Region]) -> FloatArray:

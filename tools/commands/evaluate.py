@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives", "tracking"]
 SETS: tuple[Set, ...] = get_args(Set)
 LANDMARKS = 68  # of all the sets
+Rules = Literal["ours", "bytetrack", "oc-sort"]
 
 
 def evaluate(
@@ -27,6 +28,7 @@ def evaluate(
     data: Path,
     model: str = "landmarks-68",
     detector: str = "face-detector",
+    rules: Rules = "ours",
     json: Json = None,
     card: bool = False,
     force: bool = False,
@@ -44,6 +46,8 @@ def evaluate(
         data: folder that holds the sets, each under its own name.
         model: landmark network, by shipped name or file.
         detector: detector, by shipped name or file.
+        rules: for "tracking": our tracker, or the published rules of ByteTrack or OC-SORT with our networks, on the
+            scenarios in which the association of faces matters.
         json: also write the results, with command, machine, versions and date, to this file; - for standard output
             (default: none).
         card: also write the results into the model cards, for maintainers who ship them; with --force.
@@ -53,15 +57,17 @@ def evaluate(
     from ..terminal.progress import Progress
 
     chosen = [_set(name) for name in sets or SETS if sets or name != "tracking"]
+    if rules != "ours" and chosen != ["tracking"]:
+        raise NasionError(f"--rules {rules} is for the set tracking alone: nasion evaluate tracking --rules {rules}")
     with json_results(json, force=force, inputs=[model, detector]) as to_json:
         if card:
             _check_cards((detector, model), force=force)
         with Progress() as progress:
             measured: dict[str, dict[str, Any]] = {
-                name: _measure(name, data, model, detector, progress) for name in chosen
+                name: _measure(name, data, model, detector, rules, progress) for name in chosen
             }
         print(table(measured))
-        report = provenance(f"nasion evaluate {' '.join([*chosen, *_given(model, detector)])} --data DATA")
+        report = provenance(f"nasion evaluate {' '.join([*chosen, *_given(model, detector, rules)])} --data DATA")
         if card:
             for network, of_detector in ((detector, True), (model, False)):
                 part = {name: value for name, value in measured.items() if (name == "detector") == of_detector}
@@ -70,12 +76,14 @@ def evaluate(
         to_json.write(report | {"model": short(model), "detector": short(detector), "measured": measured})
 
 
-def _given(model: str, detector: str) -> Iterator[str]:
-    """Yield the options for networks that are not the default ones."""
+def _given(model: str, detector: str, rules: Rules) -> Iterator[str]:
+    """Yield the options that are not the default ones."""
     if model != "landmarks-68":
         yield f"--model {short(model)}"
     if detector != "face-detector":
         yield f"--detector {short(detector)}"
+    if rules != "ours":
+        yield f"--rules {rules}"
 
 
 def _set(name: str) -> Set:
@@ -87,7 +95,7 @@ def _set(name: str) -> Set:
     )
 
 
-def _measure(name: Set, data: Path, model: str, detector: str, watch: Watch) -> dict[str, Any]:
+def _measure(name: Set, data: Path, model: str, detector: str, rules: Rules, watch: Watch) -> dict[str, Any]:
     from ...engines.select import open_runtime
     from ...engines.zoo import model_path
     from ...realtime.tracking.tracker import Tracker
@@ -98,9 +106,13 @@ def _measure(name: Set, data: Path, model: str, detector: str, watch: Watch) -> 
         with open_runtime(model_path(detector if name == "detector" else model)) as runtime:
             return dict(on_network(runtime, data, watch))
     if name == "tracking":
-        from ...trainers.evaluation.scenarios.run import evaluate_tracking
+        from ...trainers.evaluation.scenarios.run import IDENTITIES, evaluate_tracking
+        from ...trainers.evaluation.scenarios.sort_tracker import SortTracker
 
         with open_runtime(model_path(detector)) as finds, open_runtime(model_path(model)) as aligns:
+            if rules != "ours":
+                build = partial(SortTracker, rules, finds, aligns)
+                return dict(evaluate_tracking(build, data, watch, scenarios=IDENTITIES))
             return dict(evaluate_tracking(partial(Tracker.from_networks, finds, aligns), data, watch))
     through_tracker = {
         "300w": evaluation.evaluate_300w,

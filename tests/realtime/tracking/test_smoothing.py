@@ -39,7 +39,7 @@ def test_one_coordinate_is_filtered_as_by_the_filter_of_its_inventors(rng, setti
     times = 1 + np.cumsum(steps)
     signal = np.cumsum(rng.normal(0, 0.02, 120)) + np.sin(times)
     oracle = OneEuroFilter(30, setting.cutoff, setting.beta, setting.speed_cutoff)
-    ours = OneEuro(replace(setting, sudden=math.inf))  # the published filter has no such term
+    ours = OneEuro(replace(setting, sudden=math.inf, common_beta=0.0))  # the published filter has no such terms
     for time, value in zip(times, signal, strict=True):
         points = np.float32([[value, 0], [0, value], [7, 7]])
         expected = oracle(float(value), float(time))
@@ -109,6 +109,26 @@ def test_light_stays_within_two_hundredths_of_a_face_behind_steady_motion(speed)
     behind = (track - run("light", track))[30:, :, 0] / size
     assert behind.min() > 0
     assert behind.max() < 0.02
+
+
+@pytest.mark.parametrize("strength", ["light", "strong"])
+def test_a_face_that_moves_as_a_whole_lags_less_than_a_single_landmark(strength):
+    size = 100.0
+    way = np.arange(60)[:, None, None] * np.array([0.3 * size * STEP, 0])
+    track = TEMPLATE * size / 2 + 50 + way
+    single = np.repeat(track[:1], 60, axis=0)
+    single[:, 30] += way[:, 0]
+    together, alone = (lag(run(strength, each)[:, [30]], each[:, [30]]) for each in (track, single))
+    assert together < 0.6 * alone
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.01])
+def test_the_common_speed_of_a_face_at_rest_counts_for_nothing(rng, speed):
+    track = TEMPLATE * 50 + 50 + np.arange(60)[:, None, None] * np.array([speed * 100 * STEP, 0])
+    filters = [OneEuro(replace(SETTINGS["light"], common_beta=beta)) for beta in (0.0, 200.0)]
+    for index, points in enumerate(track.astype(np.float32)):
+        plain, common = (each(points, time=index * STEP, size=100.0) for each in filters)
+        np.testing.assert_array_equal(plain, common)
 
 
 def test_none_gives_back_the_very_faces():

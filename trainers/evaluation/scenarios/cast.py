@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ....realtime.faces import Face, FloatArray, Frame, Image
 from ....realtime.geometry import box_of
-from ....realtime.tracking.tracker import Tracker
 from ...data import LandmarkSet, read_image
 from ...metrics import inter_ocular
 from .scenes import Cutout, Pose, Shown, cut_out
@@ -26,6 +26,17 @@ FOREHEAD = 1.285  # height of a face, with its forehead, over that of its landma
 Row = dict[str, Any]
 
 
+class FaceTracker(Protocol):
+    """Tracker for the faces of one video, as far as the scenarios need it."""
+
+    def update(self, frame: Frame) -> list[Face]:
+        """Track the next frame and return its faces."""
+
+
+Build = Callable[..., AbstractContextManager[FaceTracker]]
+"""Function that returns a tracker with its default options, or with the options given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cast:
     """Material of the scenarios.
@@ -33,12 +44,12 @@ class Cast:
     Attributes:
         heads: faces, at least 12.
         photographs: backgrounds without faces.
-        build: returns a tracker with its default options, or with the options given.
+        build: makes the tracker.
     """
 
     heads: Sequence[Cutout]
     photographs: Sequence[Image]
-    build: Callable[..., Tracker]
+    build: Build
 
     def head(self, number: int) -> Cutout:
         """Return a head; numbers beyond the last begin again."""
@@ -49,7 +60,7 @@ class Cast:
         return self.photographs[number % len(self.photographs)]
 
 
-def cast_of(faces: LandmarkSet, backgrounds: Sequence[Path], build: Callable[..., Tracker], *, count: int) -> Cast:
+def cast_of(faces: LandmarkSet, backgrounds: Sequence[Path], build: Build, *, count: int) -> Cast:
     """Choose ``count`` faces of a set, spread over it, in the order of their names."""
     chosen = np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int)
     heads = [cut_out(read_image(faces.files[i]), faces.points[i]) for i in chosen]
@@ -72,7 +83,7 @@ class Seen:
     errors: list[float]
 
 
-def watch(tracker: Tracker, scene: Iterable[Shown], *, rate: float = RATE) -> Iterator[Seen]:
+def watch(tracker: FaceTracker, scene: Iterable[Shown], *, rate: float = RATE) -> Iterator[Seen]:
     """Track a scene and compare each frame with its truth."""
     for index, shown in enumerate(scene):
         faces = tracker.update(Frame(shown.image, index / rate, index))

@@ -68,6 +68,15 @@ def test_a_frame_of_another_size_that_shows_the_same_changes_nothing():
     assert ids(tracker.update(frame(2, Disc(RED, 160, 120), on=small))) == [1]
 
 
+@pytest.mark.parametrize(("size", "x", "y"), [((320, 480), 160, 200.5), ((640, 240), 320.5, 100)])
+def test_a_stretched_frame_that_shows_the_same_changes_nothing(size, x, y):
+    tracker = make()
+    assert ids(tracker.update(frame(0, Disc(RED, 160, 100)))) == [1]
+    faces = tracker.update(frame(1, Disc(RED, x, y, 90), on=backdrop(size=size)))
+    assert ids(faces) == [1]
+    np.testing.assert_allclose(place(faces[0]), [x, y], atol=2)
+
+
 def test_a_frame_of_another_size_that_shows_something_else_is_a_new_shot():
     tracker = make()
     assert ids(tracker.update(frame(0, Disc(RED, 160, 120)))) == [1]
