@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....realtime.arrays import FloatArray
 from ....realtime.geometry import iou
+from ....realtime.values.arrays import FloatArray
 from .box_filters import Array, HeightFilter, assign, boxes_of
 
 STRONG = 0.6  # detection score that separates strong from weak detections

@@ -17,8 +17,8 @@ from copy import deepcopy
 
 import numpy as np
 
-from ....realtime.arrays import FloatArray
 from ....realtime.geometry import iou
+from ....realtime.values.arrays import FloatArray
 from .box_filters import AreaFilter, Array, assign, boxes_of
 
 STRONG = 0.6  # detection score below which a detection is ignored
