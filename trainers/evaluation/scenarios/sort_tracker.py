@@ -69,4 +69,4 @@ class SortTracker(Closing):
         ]
 
     def close(self) -> None:
-        """Do nothing: the networks belong to the caller."""
+        """Leave the networks open; they belong to the caller."""
