@@ -60,7 +60,8 @@ class Spec:
     Attributes:
         task: ``detector`` (image in; ``boxes`` (B,N,4) in input pixels and ``scores`` (B,N) out),
             ``landmarks`` (crop in; ``points`` (B,n,2) in crop pixels, ``confidence`` (B,n) in 0..1 and, where the
-            network has it, ``presence`` (B,) in 0..1 out) or ``faces`` (image in, faces out: ``boxes`` (B,K,4),
+            network has them, ``presence`` (B,) in 0..1 and ``visibility`` (B,n,3), the probabilities of self-occluded,
+            occluded and visible, out) or ``faces`` (image in, faces out: ``boxes`` (B,K,4),
             ``scores`` (B,K), ``points`` (B,K,n,2), ``confidence`` (B,K,n) and ``valid`` (B,K), 0 in empty slots).
         name: short name of the model, for tables and logs.
         size: (width, height) of the input in pixels. For a detector this is the default; any multiple of ``stride``
@@ -76,6 +77,7 @@ class Spec:
         threshold: score, or presence if ``score`` is None, at or above which a face counts as found.
         score: offset, and weights of the logits of mean confidence and presence, of the logistic regression that gives
             the probability that the landmarks are right (task ``landmarks`` only); None if it is not calibrated.
+        visibility: True if the network has the output ``visibility`` (task ``landmarks`` only).
     """
 
     task: Task
@@ -90,6 +92,7 @@ class Spec:
     crop_margin: float = 1.0
     threshold: float = 0.5
     score: tuple[float, float, float] | None = None
+    visibility: bool = False
 
     def to_json(self) -> str:
         """Serialise the spec for the metadata of a model file."""
@@ -197,7 +200,8 @@ class Spec:
         """Return the shapes of the outputs of the task."""
         n = self.landmarks
         if self.task == "landmarks":
-            return {"points": ("batch", n, 2), "confidence": ("batch", n), "presence": ("batch",)}
+            wanted: dict[str, _Shape] = {"points": ("batch", n, 2), "confidence": ("batch", n), "presence": ("batch",)}
+            return wanted | ({"visibility": ("batch", n, 3)} if self.visibility else {})
         found: dict[str, _Shape] = {"boxes": ("batch", "faces", 4), "scores": ("batch", "faces")}
         if self.task == "detector":
             return found
@@ -269,4 +273,5 @@ _SCHEMA: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "crop_margin": ("a number of 0.1..10", _number(0.1, 10)),
     "threshold": ("a number of 0..1", _number(0, 1)),
     "score": ("null, or three numbers of -1000..1000", _or_none(_each(3, _number(-1000, 1000)))),
+    "visibility": ("true or false", lambda value: isinstance(value, bool)),
 }

@@ -82,8 +82,8 @@ def detect(
             pixels; for larger ones reduce the image, for example with ``detect_size=320``.
         threshold: score of the detector, from 0 to 1, from which on a face counts as found; by default the one of the
             network. The score of a face with landmarks is another one, for which ``min_score`` sets the limit.
-        **options: ``model``, ``detector``, ``runtime``, ``device``, ``detect_size``, ``max_faces``, ``threads`` and
-            ``min_score`` as in ``TrackerOptions``.
+        **options: ``model``, ``detector``, ``runtime``, ``device``, ``detect_size``, ``max_faces``, ``threads``,
+            ``min_score``, ``measures`` and ``focal_length`` as in ``TrackerOptions``.
 
     Returns:
         Faces with ``id`` from 1, or a list of faces for each image.
@@ -106,6 +106,8 @@ def detect(
         raise NasionError(f"threshold={threshold!r:.60} is not allowed; give a number from 0 to 1")
     if not landmarks and chosen.min_score is not None:
         raise NasionError("min_score is the lowest score of landmarks; with landmarks=False give threshold instead")
+    if not landmarks and chosen.measures:
+        raise NasionError(f"measures {', '.join(chosen.measures)} need landmarks; leave landmarks=False out")
     tracker = _loaded(chosen)
     runtime = tracker.runtimes.get("detector") or tracker.runtimes["faces"]
     networks = Networks(Detector(runtime, size=chosen.detect_size, threshold=threshold), tracker.networks.aligner)
@@ -190,7 +192,9 @@ def _loaded(options: TrackerOptions) -> Tracker:
 
     A file that has changed is loaded again.
     """
-    key = replace(options, max_faces=None, min_score=None)  # these do not concern the networks
+    key = replace(
+        options, max_faces=None, min_score=None, measures=(), focal_length=None
+    )  # these do not concern the networks
     with _LOADING:
         return _opened(key, _changed(key.model), _changed(key.detector), os.environ.get(VARIABLE), os.getpid())
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.errors import NasionError
-from .faces import Face, FloatArray, Image
+from .faces import SELF_OCCLUDED, VISIBLE, Face, FloatArray, Image, Pose
 from .images.inputs import Channels, ImageInMemory, bgr_of, in_order_of
 
 Colour = tuple[int, int, int]
@@ -24,6 +24,9 @@ _LINE_ALPHA = 0.75  # lines are fainter than the dots, which are the measured la
 _FAINT = 0.2  # opacity of a landmark with confidence 0, so that it stays visible
 _LEAST_FOR_LINES, _LEAST_FOR_LABEL = 60, 40  # minimum side of a face in pixels
 _BLACK: Colour = (0, 0, 0)
+_AXES: tuple[Colour, ...] = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
+_AXIS = 60.0  # millimetres, length of an axis of the head
+_WIDE_EYE = 0.4  # opening of an eye at which its bar is full
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -50,7 +53,7 @@ class _Pen:
         )
 
 
-PARTS = ("box", "label", "landmarks", "lines")
+PARTS = ("box", "label", "landmarks", "lines", "axes", "bars")
 """Parts of a face that ``draw`` can draw."""
 
 Draw = Callable[[Image, Sequence[Face]], Image]
@@ -64,8 +67,8 @@ def drawing(parts: Collection[str]) -> Draw:
     """
     if unknown := [part for part in parts if part not in PARTS]:
         raise NasionError(f"{unknown[0]!r} cannot be drawn; allowed: {', '.join(PARTS)}, or none")
-    box, label, landmarks, lines = (part in parts for part in PARTS)
-    return partial(draw, box=box, label=label, landmarks=landmarks, lines=lines)
+    box, label, landmarks, lines, axes, bars = (part in parts for part in PARTS)
+    return partial(draw, box=box, label=label, landmarks=landmarks, lines=lines, axes=axes, bars=bars)
 
 
 def colour_of(identity: int) -> Colour:
@@ -84,6 +87,8 @@ def draw(
     lines: bool = True,
     box: bool = True,
     label: bool = True,
+    axes: bool = True,
+    bars: bool = True,
 ) -> Image:
     """Return a copy of ``image`` with ``faces`` drawn; line and dot sizes scale with each face.
 
@@ -91,11 +96,16 @@ def draw(
         image: image as for ``nasion.detect``, but no path; not modified.
         faces: faces in pixels of ``image``; may extend beyond it. Landmarks that are not finite are skipped.
         channels: order of the colours of an array.
-        landmarks: draw a dot at each landmark, fainter the lower its confidence.
+        landmarks: draw a dot at each landmark, fainter the lower its confidence; a circle where it is occluded, and
+            only the rim where the face itself hides it, if the network predicts the visibility.
         lines: draw the lines of the scheme if it is known; not for faces smaller than 60 pixels.
         box: draw the bounding box of the landmarks.
         label: draw the track ID beside the bounding box, where it covers no face if possible; not for faces smaller
             than 40 pixels.
+        axes: draw the axes of the head at the root of the nose if the pose is measured: red to the right ear in the
+            image, green down, blue in the direction in which the face looks.
+        bars: draw the openings of the eyes and the mouth, if they are measured, as bars beside the bounding box: left
+            eye, right eye, mouth. A full bar is 0.4 for an eye and 1 for the mouth.
 
     Returns:
         Array (height, width, 3) of uint8 with the colours in the order of the image: BGR, or RGB for ``channels="rgb"``
@@ -116,6 +126,10 @@ def draw(
             _draw_lines(canvas, plain, face, pen)
         if landmarks:
             _draw_dots(canvas, plain, face, pen)
+        if axes and face.pose is not None and face.pose.focal_length is not None:
+            _draw_axes(canvas, face.pose, face.pose.focal_length, pen)
+        if bars and np.isfinite(face.box).all():
+            _draw_bars(canvas, face, pen)
     if label:  # last, so that no other face covers a label
         taken = [face.box.tolist() for face in faces if np.isfinite(face.box).all()]
         for face in faces:
@@ -152,10 +166,43 @@ def _draw_dots(canvas: Image, image: Image, face: Face, pen: _Pen) -> None:
     order = sorted(_finite(face.landmarks), key=lambda i: float(alpha[i]))
     # A dark rim keeps the dots visible on any skin and background; it shrinks with the dot on small faces.
     rim = pen.dot + min(0.8, pen.dot / 3)
+    seen = [VISIBLE] * len(fixed) if face.visibility is None else face.visibility.tolist()
     for radius, colour, strength in ((rim, _BLACK, 0.6), (pen.dot, pen.colour, 1.0)):
         colours = _mixed(image, face.landmarks, colour, strength * alpha)
         for i in order:
-            cv2.circle(canvas, fixed[i], round(radius * (1 << _SHIFT)), colours[i], cv2.FILLED, cv2.LINE_AA, _SHIFT)
+            if seen[i] == SELF_OCCLUDED and colour is not _BLACK:
+                continue
+            thickness = cv2.FILLED if seen[i] == VISIBLE else 1
+            cv2.circle(canvas, fixed[i], round(radius * (1 << _SHIFT)), colours[i], thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_axes(canvas: Image, pose: Pose, focal_length: float, pen: _Pen) -> None:
+    origin = np.array(pose.translation)
+    # columns of the rotation are the axes of the head; it looks along its negative z axis
+    ends = origin + pose.rotation.T * np.array([[1.0], [1.0], [-1.0]]) * _AXIS
+    if min(origin[2], *ends[:, 2]) <= 0:  # behind the camera
+        return
+    middle = (np.array(canvas.shape[1::-1]) - 1) / 2
+    places = np.vstack([origin, ends])
+    start, *tips = _fixed((places[:, :2] / places[:, 2:] * focal_length + middle).astype(np.float32)).tolist()
+    # the farthest axis first, so that a nearer one covers it
+    for axis in np.argsort(-ends[:, 2]).tolist():
+        cv2.line(canvas, start, tips[axis], _AXES[axis], pen.line + 1, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_bars(canvas: Image, face: Face, pen: _Pen) -> None:
+    """Draw the openings as bars that grow upwards, to the left of the bounding box."""
+    values = [*((each / _WIDE_EYE) for each in face.eye_opening or ()), face.mouth_opening]
+    shares = [min(max(value, 0.0), 1.0) for value in values if value is not None]
+    x0, _, _, y1 = face.box.tolist()
+    wide, high = max(pen.side / 20, 3.0), pen.side / 2
+    left = max(x0 - 1.5 * wide * len(shares) - wide, 0.0)
+    for number, share in enumerate(shares):
+        x = left + 1.5 * wide * number
+        corners = np.array([[x, y1], [x + wide, y1 - high], [x + wide, y1 - share * high]], np.float32)
+        bottom, top, level = _fixed(corners).tolist()
+        cv2.rectangle(canvas, bottom, top, _BLACK, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+        cv2.rectangle(canvas, bottom, level, pen.colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_label(canvas: Image, face: Face, pen: _Pen, taken: Sequence[Sequence[float]]) -> list[float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Never, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,15 +30,19 @@ __all__ = [
     "USUAL",
     "WFLW_98",
     "DeviceFrame",
+    "EyeOpening",
     "Face",
     "FloatArray",
     "Frame",
     "Image",
     "LandmarkScheme",
     "Landmarks",
+    "Pose",
     "scheme_of",
 ]
 
+SELF_OCCLUDED, OCCLUDED, VISIBLE = 0, 1, 2
+"""Values of ``Face.visibility``."""
 _LARGEST_CROP = 8192  # pixels
 _BYTES, _BGR = np.dtype(np.uint8), (3,)  # dtype of an image, and its shape after height and width
 
@@ -188,6 +193,57 @@ class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):
         return Landmarks, (np.array(self), self.scheme)
 
 
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Pose of a head relative to the camera.
+
+    Axes of the camera: x to the right of the image, y down, z away from the camera. A head with all angles 0 looks
+    along -z, straight back. The angles are right-handed rotations: the head is rotated by roll about z, then by pitch
+    about x, then by yaw about y, so yaw and pitch are the direction in which the face looks; see docs/measures.md.
+
+    Attributes:
+        yaw: degrees in -180..180; positive where the face looks to the left of the image.
+        pitch: degrees in -90..90; positive where the face looks down.
+        roll: degrees in -180..180; positive where the head is tilted clockwise in the image.
+        translation: x, y, z in millimetres of the nasion, the root of the nose, for a head whose pupils are 63 mm
+            apart. The unknown size of the head and the focal length scale z, the distance.
+        focal_length: focal length in pixels of the camera that was assumed; None if it is unknown. The optical axis
+            goes through the middle of the image.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+    translation: tuple[float, float, float]
+    focal_length: float | None = None
+
+    @property
+    def rotation(self) -> NDArray[np.float64]:
+        """Rotation matrix (3, 3) from axes of the head to axes of the camera."""
+        (cy, sy), (cp, sp), (cr, sr) = (
+            (math.cos(angle), math.sin(angle)) for angle in map(math.radians, (self.yaw, self.pitch, self.roll))
+        )
+        return np.array(
+            [
+                [cy * cr + sy * sp * sr, sy * sp * cr - cy * sr, sy * cp],
+                [cp * sr, cp * cr, -sp],
+                [cy * sp * sr - sy * cr, sy * sr + cy * sp * cr, cy * cp],
+            ]
+        )
+
+
+class EyeOpening(NamedTuple):
+    """Openings of both eyes; see ``realtime.measures.openings``.
+
+    Attributes:
+        left: eye on the left of an upright face in the image.
+        right: the other eye.
+    """
+
+    left: float
+    right: float
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Face:
     """One face in one frame. Coordinates are pixels of the frame; the centre of its top-left pixel is (0, 0).
@@ -204,8 +260,11 @@ class Face:
         confidence: (n,) float32 in 0..1: probability that the error of the landmark is within 10 % of the inter-ocular
             distance.
         visibility: (n,) uint8: 0 self-occluded, 1 occluded, 2 visible; None if the network does not predict it.
-        pose: head pose; None if it is not measured.
+        pose: head pose; None if it is not measured (``measures``).
         scheme: name of the landmark scheme; empty for the usual one with that many landmarks, if any.
+        eye_opening: openings ``left`` and ``right``: distance between the lids over the width of the eye, about 0.3 for
+            an open eye; None if they are not measured.
+        mouth_opening: distance between the inner lips over the width of the mouth; None if it is not measured.
     """
 
     id: int
@@ -214,8 +273,10 @@ class Face:
     landmarks: Landmarks
     confidence: FloatArray
     visibility: NDArray[np.uint8] | None = None
-    pose: Any = None
+    pose: Pose | None = None
     scheme: str = ""
+    eye_opening: EyeOpening | None = None
+    mouth_opening: float | None = None
 
     if not TYPE_CHECKING:  # type checkers take the signature from the fields
 
@@ -276,16 +337,28 @@ class Face:
     def to_dict(self) -> dict[str, Any]:
         """Return the face as in a landmark file: plain numbers and lists, ready for ``json.dumps``.
 
-        Keys are ``id``, ``box``, ``score``, ``landmarks`` and ``confidence``. Pixels are rounded to 0.01, scores and
-        confidence to 0.0001.
+        Keys are ``id``, ``box``, ``score``, ``landmarks`` and ``confidence``; if they are known also ``visibility``,
+        ``yaw``, ``pitch``, ``roll`` and ``head_x``, ``head_y``, ``head_z`` of the pose, ``eye_left``, ``eye_right`` and
+        ``mouth``. Pixels and degrees are rounded to 0.01, millimetres to 0.1, all else to 0.0001.
         """
-        return {
+        values = {
             "id": self.id,
             "box": _rounded(self.box, 2),
             "score": round(float(self.score), 4),
             "landmarks": _rounded(self.landmarks, 2),
             "confidence": _rounded(self.confidence, 4),
         }
+        if self.visibility is not None:
+            values["visibility"] = self.visibility.tolist()
+        if self.pose is not None:
+            x, y, z = _rounded(self.pose.translation, 1)
+            yaw, pitch, roll = _rounded((self.pose.yaw, self.pose.pitch, self.pose.roll), 2)
+            values |= {"yaw": yaw, "pitch": pitch, "roll": roll, "head_x": x, "head_y": y, "head_z": z}
+        if self.eye_opening is not None:
+            values["eye_left"], values["eye_right"] = _rounded(self.eye_opening, 4)
+        if self.mouth_opening is not None:
+            values["mouth"] = round(self.mouth_opening, 4)
+        return values
 
     def __lt__(self, other: Face) -> bool:
         """Order faces by track ID."""

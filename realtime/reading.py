@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engines.closing import Closing
 from ..engines.errors import MissingExtra, SourceError
-from .faces import Face
+from .faces import OCCLUDED, SELF_OCCLUDED, VISIBLE, EyeOpening, Face, Pose
 from .schemes import scheme_of
 from .sinks.header import FORMAT, Header
-from .sinks.landmarks import METADATA_KEY, columns
+from .sinks.landmarks import MEASURED, METADATA_KEY, columns
 from .values.arrays import FloatArray
 from .values.numeric import finite
 
@@ -91,8 +92,24 @@ class Reading(Closing):
             record.score,
             landmarks,  # type: ignore[arg-type]  # Face converts any array to Landmarks
             record.confidence,
+            record.visibility,
             scheme=scheme,
+            **self._measures(record),
         )
+
+    def _measures(self, record: _FaceRecord) -> dict[str, Any]:
+        """Return the measures of a face as fields of ``Face``."""
+        found: dict[str, Any] = {}
+        measured = record.measured
+        if "pose" in measured:
+            yaw, pitch, roll, x, y, z = measured["pose"]
+            focal = self.header.focal_length or float(max(self.header.width, self.header.height)) or None
+            found["pose"] = Pose(yaw, pitch, roll, (x, y, z), focal)
+        if "eyes" in measured:
+            found["eye_opening"] = EyeOpening(*measured["eyes"])
+        if "mouth" in measured:
+            (found["mouth_opening"],) = measured["mouth"]
+        return found
 
     def close(self) -> None:
         """Close the file. Calling it again does nothing."""
@@ -152,6 +169,8 @@ class _FaceRecord(NamedTuple):
     score: float
     landmarks: FloatArray
     confidence: FloatArray
+    visibility: NDArray[np.uint8] | None
+    measured: Mapping[str, list[float]]
 
 
 _Record = tuple[int, float, list[_FaceRecord]]
@@ -202,7 +221,7 @@ def _record(values: Mapping[str, Any]) -> _Record:
     for face in (_object(face, "a face") for face in faces):
         landmarks = face.get("landmarks", face.get("points"))  # ``points`` in format 1
         found.append(
-            _face_record(face.get("id"), face.get("box"), face.get("score"), landmarks, face.get("confidence"))
+            _face_record(face.get("id"), face.get("box"), face.get("score"), landmarks, face.get("confidence"), face)
         )
     return _whole(values.get("frame"), "frame"), _number(values.get("time"), "time"), found
 
@@ -286,17 +305,22 @@ def _grouped(
 
 
 def _row_record(row: Mapping[str, Any], count: int) -> _FaceRecord:
+    measured = {name: row.get(name) for names in MEASURED.values() for name in names}
+    seen = [row.get(f"visibility{i}") for i in range(count)]
     return _face_record(
         row["id"],
         [row[f"box_{name}"] for name in ("x0", "y0", "x1", "y1")],
         row["score"],
         [[row[f"x{i}"], row[f"y{i}"]] for i in range(count)],
         [row[f"confidence{i}"] for i in range(count)],
+        measured if all(each in (None, "") for each in seen) else {**measured, "visibility": seen},
     )
 
 
-def _face_record(number: Any, box: Any, score: Any, landmarks: Any, confidence: Any) -> _FaceRecord:
-    """Check the values of a face."""
+def _face_record(
+    number: Any, box: Any, score: Any, landmarks: Any, confidence: Any, optional: Mapping[str, Any]
+) -> _FaceRecord:
+    """Check the values of a face; ``optional`` may have its visibility and what was measured."""
     index = _whole(number, "id of a face")
     of_face = f"of face {index}"
     points = _numbers(landmarks, f"landmarks {of_face}", (-1, 2), "pairs x, y")
@@ -306,7 +330,20 @@ def _face_record(number: Any, box: Any, score: Any, landmarks: Any, confidence: 
         _number(score, f"score {of_face}"),
         points,
         _numbers(confidence, f"confidence {of_face}", (len(points),), f"{len(points)} numbers, one for each landmark"),
+        None if optional.get("visibility") is None else _visibility(optional["visibility"], of_face, len(points)),
+        {
+            measure: [_number(optional[name], f"{name} {of_face}") for name in names]
+            for measure, names in MEASURED.items()
+            if all(optional.get(name) not in (None, "") for name in names)
+        },
     )
+
+
+def _visibility(values: Any, of_face: str, count: int) -> NDArray[np.uint8]:
+    array = _numbers(values, f"visibility {of_face}", (count,), f"{count} of 0, 1 and 2, one for each landmark")
+    if not np.isin(array, (SELF_OCCLUDED, OCCLUDED, VISIBLE)).all():
+        raise _DamageError(f"visibility {of_face} is {values!r:.60}, expected numbers of 0, 1 and 2")
+    return array.astype(np.uint8)
 
 
 def _numbers(values: Any, name: str, shape: tuple[int, ...], expected: str) -> FloatArray:

@@ -11,6 +11,19 @@ from ..engines.errors import NasionError
 from ..engines.spec import Spec
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Landmarks of an eye or a mouth that tell how far it is open.
+
+    Attributes:
+        corners: its two corners.
+        pairs: pairs of landmarks on opposite lids or lips.
+    """
+
+    corners: tuple[int, int]
+    pairs: tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # one object per scheme, compared and hashed by identity
 class LandmarkScheme:
     """Numbering of the landmarks of a face. Left and right are as seen in the image; in a pair, left comes first.
@@ -25,6 +38,8 @@ class LandmarkScheme:
         flip: (count,) index of the landmark that each one becomes in a mirrored image.
         lines: runs of landmarks connected when drawn; a run whose last landmark repeats its first is closed.
         further: further parts by name, in addition to ``left_eye``, ``right_eye`` and ``mouth``.
+        openings: landmarks of the openings ``left_eye``, ``right_eye`` and ``mouth``, for the measures of that name.
+        head: landmark of ibug-68 at the same place of the head, by landmark; for the head pose.
     """
 
     name: str
@@ -37,6 +52,8 @@ class LandmarkScheme:
     flip: tuple[int, ...]
     lines: tuple[tuple[int, ...], ...]
     further: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    openings: Mapping[str, Opening] = field(default_factory=dict)
+    head: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, tuple[int, ...]]:
@@ -83,6 +100,15 @@ def _run(first: int, last: int, *, closed: bool = False) -> tuple[int, ...]:
     return (*points, first) if closed else points
 
 
+def _places(*pairs: tuple[int, int]) -> dict[int, int]:
+    return dict(pairs)
+
+
+def _along(*starts: tuple[int, int], count: int) -> dict[int, int]:
+    """Return the pairs of runs of ``count`` landmarks and their places, each from a first pair."""
+    return {landmark + i: place + i for landmark, place in starts for i in range(count)}
+
+
 AFLW_19 = LandmarkScheme(
     name="aflw-19",
     count=19,
@@ -93,6 +119,24 @@ AFLW_19 = LandmarkScheme(
     pupils=((7,), (10,)),
     flip=_mirror(19, *_facing(0, 5, 3), *_facing(6, 11, 3), (12, 14), (15, 17)),
     lines=tuple(_run(i, i + 2) for i in range(0, 18, 3)),
+    head=_places(
+        (0, 17),
+        (1, 19),
+        (2, 21),
+        (3, 22),
+        (4, 24),
+        (5, 26),
+        (6, 36),
+        (8, 39),
+        (9, 42),
+        (11, 45),
+        (12, 31),
+        (13, 30),
+        (14, 35),
+        (15, 48),
+        (17, 54),
+        (18, 8),
+    ),
 )
 
 # AFLW as published: the 19 landmarks plus the left ear before the nose and the right ear after it.
@@ -106,6 +150,24 @@ AFLW_21 = LandmarkScheme(
     pupils=((7,), (10,)),
     flip=_mirror(21, *_facing(0, 5, 3), *_facing(6, 11, 3), (12, 16), (13, 15), (17, 19)),
     lines=(*(_run(i, i + 2) for i in range(0, 12, 3)), _run(13, 15), _run(17, 19)),
+    head=_places(
+        (0, 17),
+        (1, 19),
+        (2, 21),
+        (3, 22),
+        (4, 24),
+        (5, 26),
+        (6, 36),
+        (8, 39),
+        (9, 42),
+        (11, 45),
+        (13, 31),
+        (14, 30),
+        (15, 35),
+        (17, 48),
+        (19, 54),
+        (20, 8),
+    ),
 )
 
 COFW_29 = LandmarkScheme(
@@ -129,6 +191,32 @@ COFW_29 = LandmarkScheme(
         (18, 21, 19),
         (20, 21),
         *((22, middle, 23) for middle in (24, 25, 26, 27)),
+    ),
+    openings={
+        "left_eye": Opening((8, 10), ((12, 13),)),
+        "right_eye": Opening((11, 9), ((14, 15),)),
+        "mouth": Opening((22, 23), ((25, 26),)),
+    },
+    head=_places(
+        (0, 17),
+        (1, 26),
+        (2, 21),
+        (3, 22),
+        (8, 36),
+        (9, 45),
+        (10, 39),
+        (11, 42),
+        (18, 31),
+        (19, 35),
+        (20, 30),
+        (21, 33),
+        (22, 48),
+        (23, 54),
+        (24, 51),
+        (25, 62),
+        (26, 66),
+        (27, 57),
+        (28, 8),
     ),
 )
 
@@ -171,6 +259,12 @@ IBUG_68 = LandmarkScheme(
         "outer_lip": _run(48, 59),
         "inner_lip": _run(60, 67),
     },
+    openings={
+        "left_eye": Opening((36, 39), ((37, 41), (38, 40))),
+        "right_eye": Opening((42, 45), ((43, 47), (44, 46))),
+        "mouth": Opening((60, 64), ((61, 67), (62, 66), (63, 65))),
+    },
+    head={landmark: landmark for landmark in range(68)},
 )
 
 WFLW_98 = LandmarkScheme(
@@ -214,6 +308,19 @@ WFLW_98 = LandmarkScheme(
         "outer_lip": _run(76, 87),
         "inner_lip": _run(88, 95),
         "pupils": (96, 97),
+    },
+    openings={
+        "left_eye": Opening((60, 64), ((61, 67), (63, 65))),
+        "right_eye": Opening((68, 72), ((69, 75), (71, 73))),
+        "mouth": Opening((88, 92), ((89, 95), (90, 94), (91, 93))),
+    },
+    head={
+        **{2 * i: i for i in range(17)},  # jaw
+        **_along((33, 17), (42, 22), count=5),  # brows
+        **_along((51, 27), count=9),  # nose
+        **_along((60, 36), (63, 38), (68, 42), (71, 44), count=2),  # eyes: upper lids
+        **_places((64, 39), (65, 40), (67, 41), (72, 45), (73, 46), (75, 47)),
+        **_along((76, 48), count=20),  # mouth
     },
 )
 
@@ -262,6 +369,20 @@ JD_106 = LandmarkScheme(
         "inner_lip": _run(96, 103),
         "pupils": (104, 105),
     },
+    openings={
+        "left_eye": Opening((66, 70), ((67, 73), (69, 71))),
+        "right_eye": Opening((75, 79), ((76, 82), (78, 80))),
+        "mouth": Opening((96, 100), ((97, 103), (98, 102), (99, 101))),
+    },
+    head={
+        **{2 * i: i for i in range(17)},  # jaw
+        **_along((33, 17), (42, 22), count=5),  # brows
+        **_along((51, 27), count=4),  # nose
+        **_places((60, 33)),
+        **_along((66, 36), (69, 38), (75, 42), (78, 44), count=2),  # eyes: upper lids
+        **_places((70, 39), (71, 40), (73, 41), (79, 45), (80, 46), (82, 47)),
+        **_along((84, 48), count=20),  # mouth
+    },
 )
 
 SCHEMES: dict[str, LandmarkScheme] = {
@@ -284,7 +405,9 @@ def add_scheme(scheme: LandmarkScheme) -> None:
     """
     if SCHEMES.get(scheme.name, scheme) is not scheme:
         raise NasionError(f"a scheme {scheme.name!r} exists already; choose another name")
-    indices = [i for group in (*scheme.parts.values(), *scheme.lines, *scheme.pupils) for i in group]
+    openings = [(*each.corners, *(i for pair in each.pairs for i in pair)) for each in scheme.openings.values()]
+    groups = (*scheme.parts.values(), *scheme.lines, *scheme.pupils, *openings, scheme.head)
+    indices = [i for group in groups for i in group]
     beyond = [i for i in (*indices, *scheme.outer_corners, *scheme.flip) if not 0 <= i < scheme.count]
     if beyond or sorted(scheme.flip) != list(range(scheme.count)):
         what = f"index {beyond[0]} lies beyond its {scheme.count} landmarks" if beyond else "flip repeats an index"

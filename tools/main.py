@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "track": "Track the faces of a video, camera or stream.",
+    "blinks": "List the blinks of the faces in a landmark file.",
     "demo": "Make a short clip, track it and show what comes out.",
     "bench": "Measure the speed of the tracker on a clip, with one thread and with all, or with --threads.",
     "doctor": "Say what is installed, what works here and what to do about the rest.",
     "models": "List the networks that a name finds, with error, cost and licence.",
     "data": "Look at data sets as they were downloaded (needs the extra train).",
     "train": "Train a network (needs the extra train).",
+    "head": "Fit the generic head of the head pose to labelled faces (needs the extra train).",
     "evaluate": "Measure the tracker, or your networks in it, on test sets (needs the extra train).",
     "evaluate-papers": "Compare networks with the figures of their papers (needs the extra train).",
     "networks": "Count the networks of the papers and compare with what the papers print (needs the extra train).",

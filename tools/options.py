@@ -22,10 +22,10 @@ class Size(tuple[int, int]):
 
 
 class Parts(tuple[str, ...]):
-    """Parts of a face to draw, written as ``box,landmarks``, or ``none``."""
+    """Names separated by commas, such as ``box,landmarks``, or ``none``."""
 
 
-PARTS = ("box", "label", "landmarks", "lines")
+PARTS = ("box", "label", "landmarks", "lines", "axes", "bars")
 
 
 def parse_time(text: str) -> Time:
@@ -60,7 +60,7 @@ def read_time(kind: type, tokens: Sequence[Token]) -> Time:
 
 
 def read_parts(kind: type, tokens: Sequence[Token]) -> Parts:
-    """Convert a command-line token to the parts to draw."""
+    """Convert a command-line token to names."""
     text = tokens[0].value
     return Parts(() if text == "none" else [part.strip() for part in text.split(",")])
 
@@ -75,10 +75,12 @@ def _tracking() -> Any:
 
     Names, types, help and defaults are those of ``TrackerOptions``.
     """
-    types, described = get_type_hints(TrackerOptions), descriptions(TrackerOptions)
+    types = get_type_hints(TrackerOptions) | {"measures": Annotated[Parts, Parameter(converter=read_parts, n_tokens=1)]}
+    described = descriptions(TrackerOptions)
     options: dict[str, Any] = {}
     for field in fields(TrackerOptions):  # the default is a part of the text: not every cyclopts shows that of a dict
-        default = "" if field.default is None else f" [default: {field.default}]"
+        shown = "none" if field.default == () else field.default
+        default = "" if field.default is None else f" [default: {shown}]"
         parameter = Parameter(help=described[field.name] + default, show_default=False)
         options[field.name] = Annotated[types[field.name], parameter]
     given = TypedDict("given", options, total=False)  # type: ignore[misc]  # made of another type

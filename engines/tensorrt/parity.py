@@ -24,8 +24,24 @@ SHARES: Mapping[Precision, float] = {"fp32": 0.99, "fp16": 0.98}
 """Minimum share of the values of each output that must be within its tolerance."""
 
 TOLERANCES: Mapping[Precision, Mapping[str, float]] = {
-    "fp32": {"points": 0.05, "boxes": 0.1, "scores": 1e-3, "confidence": 1e-3, "presence": 1e-3, "valid": 0.0},
-    "fp16": {"points": 0.5, "boxes": 1.0, "scores": 2e-2, "confidence": 2e-2, "presence": 2e-2, "valid": 0.0},
+    "fp32": {
+        "points": 0.05,
+        "boxes": 0.1,
+        "scores": 1e-3,
+        "confidence": 1e-3,
+        "presence": 1e-3,
+        "valid": 0.0,
+        "visibility": 1e-3,
+    },
+    "fp16": {
+        "points": 0.5,
+        "boxes": 1.0,
+        "scores": 2e-2,
+        "confidence": 2e-2,
+        "presence": 2e-2,
+        "valid": 0.0,
+        "visibility": 2e-2,
+    },
 }
 """Tolerance of each output: pixels of the input for points and boxes, absolute difference for the others."""
 

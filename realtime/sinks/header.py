@@ -11,6 +11,7 @@ from ..sources.base import SourceInfo
 
 FORMAT = 2
 """Format version of landmark files. Version 1, until nasion 0.1, has no header."""
+_OPTIONAL = ("visibility", "measures", "focal_length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,9 @@ class Header:
         models: name of each network, by its role.
         versions: versions of nasion and the libraries that it uses.
         format: format version; see ``FORMAT``.
+        visibility: True if each landmark has its visibility.
+        measures: measures of each face: ``pose``, ``eyes``, ``mouth``.
+        focal_length: focal length in pixels given for the pose; None for the longer side of the image.
     """
 
     source: str = ""
@@ -37,6 +41,9 @@ class Header:
     models: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
+    visibility: bool = False
+    measures: tuple[str, ...] = ()
+    focal_length: float | None = None
 
     @classmethod
     def of(cls, info: SourceInfo, **values: Any) -> Self:
@@ -45,8 +52,9 @@ class Header:
         return cls(source=info.name, width=info.width, height=info.height, rate=rate, **values)
 
     def values(self) -> dict[str, Any]:
-        """Return the fields as a dict, ``format`` first."""
+        """Return the fields as a dict, ``format`` first; those about optional columns only where a file has them."""
         found = asdict(self)
+        found = {name: value for name, value in found.items() if value or name not in _OPTIONAL}
         return {"format": found.pop("format"), **found}
 
     def to_json(self) -> str:
@@ -61,7 +69,8 @@ class Header:
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """Build a header from the result of ``values``; entries unknown to this version are ignored."""
         known = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        read = {name: value for name, value in values.items() if name in known}
+        return cls(**read | {"measures": tuple(read.get("measures", ()))})
 
 
 class LateHeader:

@@ -112,15 +112,15 @@ class _Table(Sink):
         """Write one row per face, or one row without a face."""
         if self._is_closed:
             raise closed(self._path)
-        landmarks = self._header().landmarks
+        header = self._header()
         for face in faces:
-            if len(face.landmarks) != landmarks:
+            if len(face.landmarks) != header.landmarks:
                 raise SinkError(
-                    f"{str(self._path)!r} has columns for {landmarks} landmarks, not "
+                    f"{str(self._path)!r} has columns for {header.landmarks} landmarks, not "
                     f"{len(face.landmarks)}; write faces of several schemes to a .jsonl file"
                 )
-        width = len(columns(landmarks))
-        self._waiting += [row + [None] * (width - len(row)) for row in _rows(record(frame, faces))]
+        width = len(columns_of(header))
+        self._waiting += [row + [None] * (width - len(row)) for row in _rows(record(frame, faces), header)]
         with writing(self._path):
             self._put_all()
 
@@ -152,14 +152,31 @@ class _Table(Sink):
             self._file.close()
 
 
+MEASURED = {
+    "pose": ("yaw", "pitch", "roll", "head_x", "head_y", "head_z"),
+    "eyes": ("eye_left", "eye_right"),
+    "mouth": ("mouth",),
+}
+"""Columns of each measure; keys of the same names in JSON Lines."""
+
+
+def columns_of(header: Header) -> list[str]:
+    """Return the column names of a table."""
+    return columns(header.landmarks, header.visibility, header.measures)
+
+
 @cache
-def columns(landmarks: int) -> list[str]:
-    """Return the column names of a table of faces with this number of landmarks."""
-    numbered = [f"{name}{i}" for name in ("x", "y", "confidence") for i in range(landmarks)]
-    return ["frame", "time", "id", "box_x0", "box_y0", "box_x1", "box_y1", "score", *numbered]
+def columns(landmarks: int, visibility: bool = False, measures: tuple[str, ...] = ()) -> list[str]:
+    """Return the column names of a table of faces with this number of landmarks, and with these measures."""
+    names = ("x", "y", "confidence", *(("visibility",) if visibility else ()))
+    numbered = [f"{name}{i}" for name in names for i in range(landmarks)]
+    measured = [column for measure in measures for column in MEASURED[measure]]
+    return ["frame", "time", "id", "box_x0", "box_y0", "box_x1", "box_y1", "score", *numbered, *measured]
 
 
-def _rows(frame: dict[str, Any]) -> list[Row]:
+def _rows(frame: dict[str, Any], header: Header) -> list[Row]:
+    measured = [column for measure in header.measures for column in MEASURED[measure]]
+    unknown = [None] * header.landmarks if header.visibility else []
     start = [frame["frame"], frame["time"]]
     faces = [
         [
@@ -170,6 +187,8 @@ def _rows(frame: dict[str, Any]) -> list[Row]:
             *(x for x, _ in face["landmarks"]),
             *(y for _, y in face["landmarks"]),
             *face["confidence"],
+            *(face.get("visibility", unknown) if header.visibility else ()),
+            *(face.get(column) for column in measured),
         ]
         for face in frame["faces"]
     ]
@@ -187,7 +206,7 @@ class CsvSink(_Table):
             self._file = WholeFile(self._path)
             values = self._header().values().items()
             about = "".join(f"# {name}: {json.dumps(value, default=dict)}\n" for name, value in values)
-            self._file.write((about + ",".join(columns(self._header().landmarks)) + "\n").encode())
+            self._file.write((about + ",".join(columns_of(self._header())) + "\n").encode())
         for _, rows in groupby(self._waiting, key=lambda row: row[0]):
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(rows)
@@ -228,7 +247,10 @@ class ParquetSink(_Table):
 
     def _open(self) -> None:
         whole = {"frame": self._arrow.int64(), "time": self._arrow.float64(), "id": self._arrow.int32()}
-        types = [(name, whole.get(name, self._arrow.float32())) for name in columns(self._header().landmarks)]
+        types = [
+            (name, self._arrow.int8() if name.startswith("visibility") else whole.get(name, self._arrow.float32()))
+            for name in columns_of(self._header())
+        ]
         self._schema = self._arrow.schema(types, metadata={METADATA_KEY: self._header().to_json()})
         self._file = WholeFile(self._path)
         self._file.reserve(self._room_for_index(0))

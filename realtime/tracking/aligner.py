@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...engines.errors import ModelError
 from ...engines.runtime import Runtime
@@ -42,6 +43,7 @@ class Alignments:
         boxes: (k, 4) float32, bounding boxes of the landmarks.
         regions: k regions in which to look for each face in the next frame: upright, around its landmarks.
         appearance: (k, 192) float32, see ``appearance_of``; None if it was not asked for or the crops are on a GPU.
+        visibility: (k, n) uint8, see ``Face.visibility``; None if the network does not predict it.
     """
 
     points: FloatArray
@@ -50,6 +52,7 @@ class Alignments:
     boxes: FloatArray
     regions: Sequence[Region]
     appearance: FloatArray | None = None
+    visibility: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         """Number of regions."""
@@ -61,6 +64,7 @@ class Aligner:
 
     Attributes:
         landmarks: number of landmarks of the network.
+        visibility: True if the network predicts the visibility of each landmark.
         scheme: name of the landmark scheme; empty if it is unknown.
         threshold: score at or above which a region contains a face.
         tracked_threshold: the same for a face that was there in the last frame. A calibrated score is low for a face
@@ -82,7 +86,7 @@ class Aligner:
         self._runtime, self._spec = runtime, spec
         self._scheme = scheme_of_spec(spec)
         self.scheme = spec.scheme or (self._scheme.name if self._scheme else "")
-        self.landmarks, self.threshold = spec.landmarks, spec.threshold
+        self.landmarks, self.threshold, self.visibility = spec.landmarks, spec.threshold, spec.visibility
         self.tracked_threshold = spec.threshold * (1.0 if spec.score is None else TRACKED)
 
     def align(self, image: Image | Pixels, regions: Sequence[Region]) -> Alignments:
@@ -118,7 +122,8 @@ class Aligner:
         boxes, regions = boxes_and_regions(points, self._scheme, margin=self._spec.crop_margin)
         crops = [crops for _, crops in runs if crops is not None] if appearance else []
         descriptors = np.concatenate([appearance_of(each) for each in crops]) if crops else None
-        return Alignments(points, confidence, scores, boxes, regions, descriptors)
+        seen = found["visibility"].argmax(axis=2).astype(np.uint8) if self.visibility else None
+        return Alignments(points, confidence, scores, boxes, regions, descriptors, seen)
 
 
 def _part(whole: Alignments, begin: int, end: int) -> Alignments:
@@ -131,6 +136,7 @@ def _part(whole: Alignments, begin: int, end: int) -> Alignments:
         whole.boxes[chosen],
         whole.regions[chosen],
         None if whole.appearance is None else whole.appearance[chosen],
+        None if whole.visibility is None else whole.visibility[chosen],
     )
 
 

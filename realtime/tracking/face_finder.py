@@ -48,7 +48,7 @@ class MiddleFace(Closing):
             raise ModelError(f"model {spec.name!r} is a {spec.task}; give one that finds faces with their landmarks")
         side = min(spec.size)
         self._runtime, self._middle = runtime, _middle(side)
-        self.spec = replace(spec, task="landmarks", size=(side, side), stride=1, crop_margin=MARGIN)
+        self.spec = replace(spec, task="landmarks", size=(side, side), stride=1, crop_margin=MARGIN, visibility=False)
         self.provider, self.threads = runtime.provider, runtime.threads
         self.device, self.reason = runtime.device, runtime.reason
         self.most_on_gpu = most_on_gpu(runtime)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, get_args
 
 from ...engines.errors import NasionError
 from ...engines.runtime import RuntimeName, device_name
+from ..measures.names import Measure, chosen
 from ..values.numeric import finite, is_whole
 
 Strength = Literal["none", "light", "strong"]
@@ -24,6 +26,8 @@ class ImageKeywords(TypedDict, total=False):
     max_faces: int | None
     threads: int
     min_score: float | None
+    measures: Sequence[Measure]
+    focal_length: float | None
 
 
 class TrackerKeywords(ImageKeywords, total=False):
@@ -64,6 +68,10 @@ class TrackerOptions:
             new face at the same place is more likely to take the ID of the one that left.
         min_score: score from 0 to 1 below which a face is neither found nor reported. By default a calibrated network
             decides: a new face needs a score that 99.5 % of right landmarks reach, one that is tracked a fifth of it.
+        measures: what else to measure of each face: ``pose`` of the head, openings of the ``eyes`` and of the
+            ``mouth``; by default nothing.
+        focal_length: focal length of the camera in pixels, for the head pose; by default the longer side of the image,
+            a field of view of 53 degrees along it.
     """
 
     model: str | Path | None = None
@@ -77,6 +85,8 @@ class TrackerOptions:
     threads: int = 1
     keep: float = 1.5
     min_score: float | None = None
+    measures: Sequence[Measure] = ()
+    focal_length: float | None = None
 
     def __post_init__(self) -> None:
         """Validate all options.
@@ -102,6 +112,12 @@ class TrackerOptions:
             if score is None or not 0 <= score <= 1:
                 raise NasionError(f"min_score={self.min_score!r:.60} is not allowed; give a number from 0 to 1")
             object.__setattr__(self, "min_score", score)
+        object.__setattr__(self, "measures", chosen(self.measures))
+        if self.focal_length is not None:
+            pixels = finite(self.focal_length)
+            if pixels is None or pixels <= 0:
+                raise NasionError(f"focal_length={self.focal_length!r:.60} is not allowed; give pixels above 0")
+            object.__setattr__(self, "focal_length", pixels)
         for name, model in (("model", self.model), ("detector", self.detector)):
             if model is not None and (not isinstance(model, str | Path) or not str(model)):
                 raise NasionError(f"{name}={model!r} is not allowed; give a model's name or the path of a file")

@@ -11,6 +11,7 @@ from ...engines.errors import NasionError
 from ..faces import Face, Frame
 from ..geometry import Region
 from ..images.pixels import Pixels, pixels_of
+from ..measures.measurer import Measurer
 from ..schemes import SCHEMES
 from ..values.times import time_passed
 from .aligner import Alignments
@@ -77,10 +78,14 @@ class Tracking:
             tracked_threshold: the same for a face that was there in the last frame; None for ``threshold``.
             views: further input sizes of the detector for images of a shape; ``Detector.views``.
             scheme: name of the landmark scheme; empty if it is unknown.
+
+        Raises:
+            NasionError: a measure is not possible with the landmark scheme.
         """
         self.options, self._threshold, self._views = options, threshold, views
         self._tracked_threshold = threshold if tracked_threshold is None else tracked_threshold
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
+        self._measurer = Measurer(options.measures, self._scheme, focal_length=options.focal_length)
         self._shots = ShotChangeDetector()
         self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces)
         self._smoother = Smoother(options.smooth)
@@ -98,7 +103,11 @@ class Tracking:
 
     @classmethod
     def over(cls, networks: Networks, options: TrackerOptions) -> Self:
-        """Start without tracks, with the thresholds, views and landmark scheme of networks."""
+        """Start without tracks, with the thresholds, views and landmark scheme of networks.
+
+        Raises:
+            NasionError: a measure is not possible with the landmark scheme.
+        """
         aligner = networks.aligner
         return cls(
             options,
@@ -167,7 +176,8 @@ class Tracking:
             yield from self._add_new(image, frame.time, each)
         self._tracks.expire(frame.time)
         faces = [track.face(self._scheme, self._scheme_name) for track in self._tracks.in_sight]
-        return self._smoother.smooth(faces, time=frame.time)
+        faces = self._smoother.smooth(faces, time=frame.time)
+        return self._measurer.measure(faces, (image.shape[1], image.shape[0]))
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         """Adapt the tracks to a frame of another size than the last one."""
@@ -275,6 +285,7 @@ class Tracking:
         least = self._threshold if least is None else least
         found = cast(Alignments, (yield Align(image, regions, appearance)))
         descriptors = [None] * len(regions) if found.appearance is None else list(found.appearance)
+        seen = [None] * len(regions) if found.visibility is None else list(found.visibility)
         observations: list[Observation | None] = []
         for i, (place, score, region, descriptor) in enumerate(
             zip(regions, found.scores.tolist(), found.regions, descriptors, strict=True)
@@ -284,7 +295,7 @@ class Tracking:
                 continue
             kept = place if _away(place, region) < REST else region
             observations.append(
-                Observation(found.points[i], found.confidence[i], score, found.boxes[i], kept, descriptor)
+                Observation(found.points[i], found.confidence[i], score, found.boxes[i], kept, descriptor, seen[i])
             )
         return observations
 

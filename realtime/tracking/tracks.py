@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..faces import Face, FloatArray, Landmarks
 from ..geometry import Region, containment, iou
@@ -51,6 +52,7 @@ class Observation:
         box: (4,) float32, bounding box of the landmarks.
         region: region in which to look for the face in the next frame.
         appearance: (192,) float32, descriptor of the face; None if it is unknown.
+        visibility: (n,) uint8, see ``Face.visibility``; None if the network does not predict it.
     """
 
     points: FloatArray
@@ -59,6 +61,7 @@ class Observation:
     box: FloatArray
     region: Region
     appearance: FloatArray | None = None
+    visibility: NDArray[np.uint8] | None = None
 
     @property
     def certainty(self) -> float:
@@ -121,9 +124,9 @@ class Track:
 
     def face(self, scheme: LandmarkScheme | None, name: str) -> Face:
         """Return the public ``Face``, with landmarks of a scheme."""
-        observation = self.observation
-        landmarks = Landmarks(observation.points, scheme)
-        return Face(self.id, observation.box, observation.score, landmarks, observation.confidence, scheme=name)
+        seen = self.observation
+        landmarks = Landmarks(seen.points, scheme)
+        return Face(self.id, seen.box, seen.score, landmarks, seen.confidence, seen.visibility, scheme=name)
 
     def gone(self, time: float, since: float | None = None) -> float:
         """Return the seconds since the face was seen, or since ``since``; see ``time_passed``."""

@@ -13,23 +13,30 @@ if TYPE_CHECKING:
     from .engines.errors import NasionError
     from .realtime.detecting import detect
     from .realtime.drawing import draw
-    from .realtime.faces import Face, Frame, Landmarks
+    from .realtime.faces import EyeOpening, Face, Frame, Landmarks, Pose
+    from .realtime.measures.blinks import Blink, BlinkDetector, blinks
     from .realtime.pipeline import track
     from .realtime.reading import read
-    from .realtime.schemes import LandmarkScheme, add_scheme, schemes
+    from .realtime.schemes import LandmarkScheme, Opening, add_scheme, schemes
     from .realtime.sources import open_source
     from .realtime.tracking.tracker import Tracker, TrackerOptions
 
 __version__ = "0.2.0"
 __all__ = [
+    "Blink",
+    "BlinkDetector",
+    "EyeOpening",
     "Face",
     "Frame",
     "LandmarkScheme",
     "Landmarks",
     "NasionError",
+    "Opening",
+    "Pose",
     "Tracker",
     "TrackerOptions",
     "add_scheme",
+    "blinks",
     "detect",
     "draw",
     "open_source",
@@ -43,14 +50,20 @@ if not os.path.isdir(os.path.join(_FOLDER, "engines")):  # a checkout without sy
     __path__.append(os.path.dirname(os.path.dirname(_FOLDER)))
 
 _HOME = {
+    "Blink": ".realtime.measures.blinks",
+    "BlinkDetector": ".realtime.measures.blinks",
+    "EyeOpening": ".realtime.faces",
     "Face": ".realtime.faces",
     "Frame": ".realtime.faces",
     "LandmarkScheme": ".realtime.schemes",
     "Landmarks": ".realtime.faces",
     "NasionError": ".engines.errors",
+    "Opening": ".realtime.schemes",
+    "Pose": ".realtime.faces",
     "Tracker": ".realtime.tracking.tracker",
     "TrackerOptions": ".realtime.tracking.tracker",
     "add_scheme": ".realtime.schemes",
+    "blinks": ".realtime.measures.blinks",
     "detect": ".realtime.detecting",
     "draw": ".realtime.drawing",
     "open_source": ".realtime.sources",

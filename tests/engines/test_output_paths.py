@@ -34,6 +34,8 @@ WRITTEN = {
     ("evaluate", "json"): ("x.json", "evaluate --data {folder} --json {}"),
     ("evaluate-papers", "json"): ("x.json", "evaluate-papers --data {folder} --model m --json {}"),
     ("evaluate-papers", "plot"): ("x.svg", "evaluate-papers --data {folder} --model {folder}/m.onnx --plot {}"),
+    ("blinks", "json"): ("x.json", "blinks {folder}/faces.jsonl --json {}"),
+    ("head", "out"): ("x.json", "head --data {folder} --out {}"),
     ("calibrate", "out"): ("x.onnx", "calibrate landmarks-68 --data {folder} --out {}"),
     ("calibrate", "json"): ("x.json", "calibrate landmarks-68 --data {folder} --out {folder}/x.onnx --json {}"),
     ("export", "out"): ("x.onnx", "export landmarks-68 --out {}"),
@@ -47,6 +49,7 @@ WRITTEN = {
 }
 ELSEWHERE = {("evaluate", "card"), ("calibrate", "card")}  # in cards that are there; see below
 READ = {
+    ("blinks", "landmarks"), ("head", "data"),
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
     ("evaluate", "data"), ("evaluate-papers", "data"), ("calibrate", "data"), ("export", "data"), ("rtx", "python"),
     ("plugins build", "tensorrt"),

@@ -9,6 +9,7 @@ import pytest
 
 from nasion.realtime.faces import Face
 from nasion.realtime.tracking import tracker
+from nasion.realtime.tracking.options import TrackerOptions
 from nasion.tools.main import _COMMANDS, application
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200"}
@@ -38,7 +39,8 @@ class FakeTracker:
 
     runtimes = {}  # noqa: RUF012
     timings = None
-    networks = SimpleNamespace(aligner=SimpleNamespace(scheme="ibug-68", landmarks=68))
+    networks = SimpleNamespace(aligner=SimpleNamespace(scheme="ibug-68", landmarks=68, visibility=False))
+    options = TrackerOptions()
 
     def update(self, frame):
         import numpy as np

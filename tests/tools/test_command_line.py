@@ -77,7 +77,8 @@ def test_the_help_has_every_option_of_the_tracker_with_its_description_and_defau
     for field in fields(TrackerOptions):
         text = options[f"--{field.name.replace('_', '-')}"]
         assert described[field.name] in text
-        assert field.default is None or f"[default: {field.default}]" in text
+        shown = "none" if field.default == () else field.default
+        assert shown is None or f"[default: {shown}]" in text
 
 
 def options_of(printed):
@@ -99,8 +100,10 @@ def test_options_of_the_command_line_reach_the_tracker(monkeypatch):
     monkeypatch.setattr(tracker, "Tracker", lambda options: made.append(options) or FakeTracker())
     values = {"model": "m.onnx", "detector": "d.onnx", "runtime": "onnx", "device": "cpu", "detect_interval": 0.5}
     values |= {"detect_size": 320, "max_faces": 2, "smooth": "strong", "threads": 2, "keep": 3.0, "min_score": 0.3}
+    values |= {"measures": ("pose", "mouth"), "focal_length": 700.0}
     assert values.keys() == {field.name for field in fields(TrackerOptions)}
-    words = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    texts = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
+    words = [word for name, text in texts.items() for word in (f"--{name.replace('_', '-')}", text)]
     for given in ([], words):
         with pytest.raises(SystemExit):
             nasion(["track", "pattern:?seconds=0.1", "--size", "64x48", *given])

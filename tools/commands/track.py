@@ -179,6 +179,9 @@ def _header(info: SourceInfo, tracker: Tracker) -> Header:
         info,
         scheme=aligner.scheme,
         landmarks=aligner.landmarks,
+        visibility=aligner.visibility,
+        measures=tracker.options.measures,
+        focal_length=tracker.options.focal_length,
         models=models,
         versions={"nasion": __version__, **versions()},
     )

@@ -140,7 +140,7 @@ class EncoderDecoder(nn.Module):
 
 
 class LandmarkExport(nn.Module):
-    """Landmark network in its shipped form: points, confidence and presence only.
+    """Landmark network in its shipped form: points, confidence, presence and, if it predicts it, visibility.
 
     ``confidence`` is the probability, under the predicted Laplace scale, that the error is below ``tolerance`` crop
     pixels.
@@ -152,7 +152,11 @@ class LandmarkExport(nn.Module):
         self.network, self.tolerance = network, tolerance
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return ``points`` (B,n,2) in crop pixels, ``confidence`` (B,n) and ``presence`` (B,) in 0..1."""
+        """Return ``points`` (B,n,2) in crop pixels, ``confidence`` (B,n) and ``presence`` (B,) in 0..1.
+
+        A network that predicts visibility adds the probabilities ``visibility`` (B,n,3).
+        """
         out = self.network(images)
         confidence = 1 - torch.exp(-self.tolerance / out["log_scale"].exp())
-        return {"points": out["points"], "confidence": confidence, "presence": out["presence"].sigmoid()}
+        found = {"points": out["points"], "confidence": confidence, "presence": out["presence"].sigmoid()}
+        return found | ({"visibility": out["visibility"].softmax(dim=2)} if "visibility" in out else {})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ....engines.spec import Spec
-from ....realtime.faces import IBUG_68, FloatArray, Image
+from ....realtime.faces import IBUG_68, VISIBLE, FloatArray, Image
 from ....realtime.geometry import Region, region_of_points, to_tensor, transform, warp
 from ...data import LandmarkSet, TrainingData
 from ...learner import Learner, device_of
@@ -21,7 +21,6 @@ from .alignment_samples import (
     CORRECTED,
     TELLS_VISIBILITY,
     UNKNOWN,
-    VISIBLE,
     AlignmentSamples,
     Item,
     extent,
@@ -65,7 +64,7 @@ class WithCorrection(Learner):
         return alignment_losses(self, batch)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return points, confidence and presence."""
+        """Return points, confidence, presence and, if the network predicts it, visibility."""
         out: dict[str, Tensor] = self.exported()(images)
         return out
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ....engines.spec import Spec
-from ....realtime.faces import IBUG_68, FloatArray, Image
+from ....realtime.faces import IBUG_68, OCCLUDED, SELF_OCCLUDED, VISIBLE, FloatArray, Image
 from ....realtime.geometry import Region, region_of_points, roll, to_tensor, transform, warp
 from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment
 
@@ -46,7 +46,7 @@ CORRECTED = ("ytf68", "wflw98", "wflw98-more", "cfp-profile", "infants")
 """Sets whose labels differ from 300W's by a learned offset per landmark."""
 TELLS_VISIBILITY = ("aflw68", "aflw68-context")
 """Sets in which a landmark without annotation is self-occluded, and occlusion is marked."""
-SELF_OCCLUDED, OCCLUDED, VISIBLE, UNKNOWN = 0, 1, 2, -1
+UNKNOWN = -1
 
 
 class Item(TypedDict):

@@ -31,10 +31,17 @@ DETECTOR_SPEC = Spec(task="detector", name="face-detector", size=(384, 384), str
 DETECTOR_SHIFTS = (0.0, 0.0, 1.1)
 
 
-def landmark_spec(name: str, size: int) -> Spec:
+def landmark_spec(name: str, size: int, *, visibility: bool = False) -> Spec:
     """Return the spec of a network of 68 landmarks: crops of ``size`` pixels, a fifth wider than the landmarks."""
     return Spec(
-        task="landmarks", name=name, size=(size, size), landmarks=68, scheme="ibug-68", crop_margin=1.2, threshold=0.5
+        task="landmarks",
+        name=name,
+        size=(size, size),
+        landmarks=68,
+        scheme="ibug-68",
+        crop_margin=1.2,
+        threshold=0.5,
+        visibility=visibility,
     )
 
 
@@ -81,12 +88,19 @@ def _begun(learner: T, options: Options) -> T:
     return learner
 
 
-def _landmarks(name: str, summary: str, size: int, network: Callable[[], nn.Module], batch: int = 32) -> Recipe:
+def _landmarks(
+    name: str,
+    summary: str,
+    size: int,
+    network: Callable[[], nn.Module],
+    batch: int = 32,
+    visibility: bool = False,
+) -> Recipe:
     """Build the recipe of a landmark network; data, losses and schedule are the same for all of them."""
     return Recipe(
         name,
         summary,
-        lambda options: _begun(WithCorrection(network(), landmark_spec(name, size)), options),
+        lambda options: _begun(WithCorrection(network(), landmark_spec(name, size, visibility=visibility)), options),
         _prepare_landmarks,
         "criterion",
         _schedule(batch, 2000),
@@ -118,6 +132,7 @@ LANDMARKS_68_ACCURATE = _landmarks(
     160,
     lambda: EncoderDecoder(ACCURATE),
     batch=16,
+    visibility=True,
 )
 LANDMARKS_68_SD_HRNET = _landmarks(
     "landmarks-68-sd-hrnet", "a narrow SD-HRNet trained like the shipped landmark network", 96, _slim_sd_hrnet

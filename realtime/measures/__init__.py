@@ -1,0 +1,1 @@
+"""Measures of a face: head pose, openings of eyes and mouth, and blinks."""

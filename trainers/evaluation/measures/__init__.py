@@ -1,0 +1,1 @@
+"""The generic head of the head pose, and the accuracy of all measures."""
