@@ -17,7 +17,7 @@ from ..engines.zoo import VARIABLE
 from .faces import Face, Frame, Landmarks
 from .images.inputs import Channels, ImageInMemory, bgr_of, check_channels
 from .images.pixels import pixels_of
-from .sources.stills import read_image
+from .sources.image_files.reading import read_image
 from .tracking.detector import Detections, Detector
 from .tracking.options import ImageKeywords, TrackerKeywords, TrackerOptions
 from .tracking.requests import Networks

@@ -37,6 +37,7 @@ def track(
     fps: float | None = None,
     timeout: float = 10.0,
     decode: str = "auto",
+    max_pixels: int = 175_000_000,
     **options: Unpack[TrackerKeywords],
 ) -> Pipeline:
     """Track the faces of a video: ``for frame, faces in nasion.track("film.mp4")``.
@@ -54,6 +55,7 @@ def track(
         decode: device that decodes a video file or stream. ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU, which is
             an error if the GPU cannot decode it; ``auto`` for the GPU if TensorRT runs the networks there. Images
             decoded on a GPU stay there: ``frame.image`` copies one to the host on demand.
+        max_pixels: largest image file to decode, in width times height.
         **options: fields of ``TrackerOptions``, for example ``detect_interval=0.5``.
 
     Raises:
@@ -62,7 +64,9 @@ def track(
     """
     chosen = tracker_options(options)
     decode = chosen.where_to_decode(decode)
-    opened = open_source(source, start=start, end=end, size=size, fps=fps, timeout=timeout, decode=decode)
+    opened = open_source(
+        source, start=start, end=end, size=size, fps=fps, timeout=timeout, decode=decode, max_pixels=max_pixels
+    )
     try:
         return Pipeline(opened, Tracker(chosen))
     except BaseException:
@@ -90,7 +94,7 @@ def tracker_options(options: TrackerKeywords) -> TrackerOptions:
     return TrackerOptions(**options)
 
 
-_SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode")
+_SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode", "max_pixels")
 
 
 class FrameTracker(Protocol):

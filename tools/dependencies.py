@@ -46,6 +46,7 @@ DEPENDENCIES = (
     Dependency("numpy", ("numpy",), "2.0", "3"),
     Dependency("cv2", _OPENCV, "4.13", "6"),
     Dependency("av", ("av",), "17.1", "20"),
+    Dependency("PIL", ("pillow",), "11.3", "14"),
     Dependency("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "1.24", "2"),
     Dependency("cyclopts", ("cyclopts",), "4.8", "6"),
 )
@@ -53,6 +54,7 @@ DEPENDENCIES = (
 # Packages that only extras install: distribution -> extra.
 EXTRAS = {
     "pyarrow": "parquet",
+    "pillow-heif": "heif",
     "torch": "train",
     "onnx": "train",
     "onnxscript": "train",

@@ -13,7 +13,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from ...engines.errors import SinkError
@@ -21,6 +21,7 @@ from ...engines.output_paths import is_there, make_folder, remove_if_empty
 from ..drawing import Draw, draw
 from ..faces import Face, Frame, Image
 from ..sources.base import SourceInfo
+from ..sources.conversion import usual_matrix
 from .base import Sink, closed, writing
 from .sound import open_sound
 from .whole import WholeFile
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+_MOST_SIDE = 16_384  # pixels, of x264
+_MOST_SIDE_OF_JPEG = 65_500
 _TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame rate
 _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
 
@@ -37,6 +40,10 @@ _USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the enco
 # is no edit list, by which video and sound begin at 0 together. Packets are handed over in order, so FFmpeg need not
 # wait for a sound that has ended.
 _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
+# Numbers in ITU-T H.273: the matrix of BT.2020, and primaries and transfer function that go with each matrix.
+_BT2020 = 9
+_PRIMARIES_AND_TRANSFER = {1: (1, 1), 5: (5, 6), _BT2020: (9, 14)}
+_EXACT = 0x46002  # SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_ACCURATE_RND, named from PyAV 18 on
 _AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
 _MP4 = {"movflags": f"{_FRAGMENTS}+delay_moov+default_base_moof", "frag_duration": "500000", **_AT_ONCE}
 _MATROSKA = {"cluster_time_limit": "500", **_AT_ONCE}
@@ -66,12 +73,17 @@ class VideoSink(Sink):
             draw: draws the faces.
 
         Raises:
-            SinkError: another suffix, or no H.264 encoder in the installed PyAV.
+            SinkError: another suffix, images larger than H.264 allows, or no H.264 encoder in the installed PyAV.
         """
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             raise SinkError(f"video {str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(VIDEO_SUFFIXES)}")
         if "libx264" not in av.codecs_available:
             raise SinkError(f"video {str(path)!r} needs H.264, which this PyAV lacks; install it with: pip install av")
+        if max(info.width, info.height) > _MOST_SIDE:
+            raise SinkError(
+                f"video {str(path)!r}: the images of {info.name} are {info.width} x {info.height} pixels; allowed: "
+                f"{_MOST_SIDE:,} on each side; of a single image write another: {', '.join(IMAGE_SUFFIXES)}"
+            )
         if info.live and info.sound:
             _log.warning("%s: a live stream cannot be read twice; %s will have no sound", info.name, path.name)
         self._path, self._info, self._draw = path, info, draw
@@ -121,6 +133,11 @@ class ImageSink(Sink):
             raise closed(self._path)
         if self._is_written:
             raise SinkError(f"{str(self._path)!r} holds one image and the source has more; give a video")
+        if self._path.suffix.lower() != ".png" and max(frame.width, frame.height) > _MOST_SIDE_OF_JPEG:
+            raise SinkError(
+                f"{str(self._path)!r}: the image is {frame.width} x {frame.height} pixels; allowed in JPEG: "
+                f"{_MOST_SIDE_OF_JPEG:,} on each side; give a .png"
+            )
         self._is_written = True
         _, encoded = cv2.imencode(self._path.suffix.lower(), self._draw(frame.image, faces))
         with writing(self._path), WholeFile(self._path) as file:
@@ -135,11 +152,12 @@ class _VideoFile:
     """A video that is being written."""
 
     def __init__(self, path: Path, info: SourceInfo, first: Frame, options: dict[str, str]) -> None:
-        self._start = first.time
+        self._info, self._start = info, first.time
         self._size = first.width, first.height
         self._rate = (info.rate or _USUAL_RATE).limit_denominator(10_000)
         self._last, self._step = -1, max(1, round(1 / self._rate / _TIME_BASE))
         self._held: Packet[VideoStream] | None = None
+        self._convert = VideoReformatter()
         suffix = path.suffix.lower()
         self._open(path, options)
         self._sound = open_sound(info, self._output, suffix=suffix, start=first.time)
@@ -167,10 +185,13 @@ class _VideoFile:
         )
         width, height = self._size
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        # Say how the colours are coded, as most players guess it anyway: BT.709 for HD, BT.601 below.
-        self._matrix = Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
-        stream.codec_context.colorspace = int(self._matrix)
-        stream.codec_context.color_range = int(ColorRange.MPEG)
+        # Say how the colours are coded, as most players guess it anyway.
+        wide = self._info.wide_gamut
+        self._matrix = _BT2020 if wide else usual_matrix(width, height)
+        context = stream.codec_context
+        context.colorspace, context.color_range = self._matrix, int(ColorRange.MPEG)
+        context.color_primaries, context.color_trc = _PRIMARIES_AND_TRANSFER[self._matrix]
+        context.sample_aspect_ratio = self._info.pixel_aspect
         return stream
 
     def write(self, image: Image, time: float) -> None:
@@ -183,8 +204,12 @@ class _VideoFile:
 
     def _video_frame(self, image: Image, pts: int) -> VideoFrame:
         image = _pad_even(_fit(image, *self._size))
-        frame = VideoFrame.from_ndarray(image, format="bgr24").reformat(
-            format="yuv420p", dst_colorspace=self._matrix, dst_color_range=ColorRange.MPEG
+        frame = self._convert.reformat(
+            VideoFrame.from_ndarray(image, format="bgr24"),
+            format="yuv420p",
+            dst_colorspace=self._matrix,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=_EXACT,
         )
         frame.pts, frame.time_base = pts, _TIME_BASE
         return frame

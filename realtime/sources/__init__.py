@@ -13,16 +13,17 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from ...engines.errors import SourceError
+from ...engines.errors import SourceError, printable
 from ...engines.output_paths import is_folder, reaching
 from ..values.numeric import finite, is_whole
 from .background import BackgroundSource
 from .base import FrameSource, Images, Source, SourceInfo, TimeRange
 from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_camera
+from .image_files.reading import MAX_PIXELS, is_image_file
+from .image_files.sources import open_folder, open_image
 from .media import open_media
 from .nvdec import check_decode
 from .standard_input import STANDARD_INPUT, StandardInput
-from .stills import IMAGE_SUFFIXES, open_folder, open_image
 from .synthetic import CameraMotion
 
 __all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "redact"]
@@ -49,6 +50,7 @@ def open_source(
     fps: float | None = None,
     timeout: float = 10.0,
     decode: str = "cpu",
+    max_pixels: int = MAX_PIXELS,
 ) -> Source:
     """Open a source of frames and read its first frame.
 
@@ -64,6 +66,7 @@ def open_source(
         decode: device that decodes a video file or stream. ``cuda`` or ``cuda:N`` is an NVIDIA GPU, on which the images
             stay: ``Frame.image`` copies one to the host on demand. ``auto`` is the GPU ``cuda:0`` if it works and
             TensorRT is installed to use the images there, otherwise the CPU.
+        max_pixels: largest image file to decode, in width times height. A small file may claim a huge image.
 
     Raises:
         SourceError: the source cannot be opened, or an argument does not apply to it.
@@ -73,6 +76,8 @@ def open_source(
     elif not isinstance(source, str | os.PathLike):
         raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
     _check(start, end, size, fps, timeout)
+    if not is_whole(max_pixels) or max_pixels < 1:
+        raise SourceError(f"max_pixels is {max_pixels!r:.60}; it must be a whole number from 1")
     # Convert to Python numbers, because numpy numbers are not accepted everywhere.
     start, end, fps, timeout = _plain(start), _plain(end), _plain(fps), float(timeout)
     size = None if size is None else (int(size[0]), int(size[1]))
@@ -95,7 +100,7 @@ def open_source(
     if not text:
         raise SourceError(f"the source is empty; {_KINDS}")
     with reaching(Path(source), SourceError):
-        return _path(Path(source), time_range, decode)
+        return _path(Path(source), time_range, decode, int(max_pixels))
 
 
 def redact(url: str) -> str:
@@ -197,21 +202,22 @@ def _url(url: str, time_range: TimeRange, timeout: float, decode: str) -> Backgr
     return BackgroundSource(lambda: open_media(url, name, time_range, timeout=timeout, decode=decode), name, timeout)
 
 
-def _path(path: Path, time_range: TimeRange, decode: str) -> FrameSource:
+def _path(path: Path, time_range: TimeRange, decode: str, max_pixels: int) -> FrameSource:
+    name = printable(path)
     if is_folder(path):
-        _refuse_gpu(str(path), decode)
-        return open_folder(path, time_range)
+        _refuse_gpu(name, decode)
+        return open_folder(path, time_range, max_pixels)
     if not path.exists():
         raise SourceError(f"{str(path)!r} does not exist; {_KINDS}")
     if not path.is_file():
         raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        _refuse_gpu(str(path), decode)
-        return open_image(path, time_range)
+    if is_image_file(path):
+        _refuse_gpu(name, decode)
+        return open_image(path, time_range, max_pixels)
     if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty (0 bytes); give a whole video or image file")
+        raise SourceError(f"{name}: the file is empty (0 bytes); give a whole video or image file")
     # Use an absolute path, because FFmpeg parses "name:rest" as a protocol.
-    return open_media(str(path.absolute()), str(path), time_range, decode=decode)
+    return open_media(str(path.absolute()), name, time_range, decode=decode)
 
 
 def _pattern(text: str, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None) -> FrameSource:

@@ -54,6 +54,9 @@ class SourceInfo:
         live: True if frames arrive in real time (camera, stream, paced pattern) and are lost if not read in time.
         files: local files that the source reads, which no output may replace.
         sound: media from which to read its sound for an annotated video; None if there is none.
+        pixel_aspect: width of a pixel divided by its height, upright. Images are as stored, never stretched; an
+            annotated video has the same pixels.
+        wide_gamut: True if colours have the primaries of BT.2020; an annotated video keeps them.
     """
 
     name: str
@@ -65,6 +68,8 @@ class SourceInfo:
     live: bool = False
     files: tuple[Path, ...] = ()
     sound: Media | None = None
+    pixel_aspect: Fraction = Fraction(1)
+    wide_gamut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

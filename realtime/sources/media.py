@@ -20,7 +20,7 @@ from ...engines.errors import SourceError
 from ..faces import Image
 from ..images.pixels import Pixels
 from .base import FrameSource, Images, Media, SourceInfo, TimeRange
-from .conversion import to_bgr
+from .conversion import is_sideways, is_wide_gamut, to_bgr
 from .nvdec import GpuDecoder, decoder_for
 from .packets.container import WHOLE, exact, open_container, reason
 from .packets.decoder import Decoder
@@ -62,6 +62,8 @@ def open_media(
     if reader.info.live:
         _log.info("%s: live; Frame.index counts from the first frame received", name)
     source = FrameSource(reader.images(time_range.start or 0.0), reader.info, time_range)
+    info = reader.info  # the first frame has told more
+    source.info = replace(source.info, pixel_aspect=info.pixel_aspect, wide_gamut=info.wide_gamut)
     if source.info.sound is not None:
         source.info = replace(source.info, sound=replace(source.info.sound, zero=reader.zero or Fraction(0)))
     return source
@@ -98,6 +100,12 @@ class _Reader:
         """Timestamp of the first frame in seconds, from which all times count; None if the frames have none."""
         return self._clock.origin
 
+    def _describe(self, frame: VideoFrame) -> None:
+        """Add to ``info`` how the pixels and colours of a frame are to be shown."""
+        aspect = exact(self._demuxer.video.sample_aspect_ratio) or Fraction(1)
+        aspect = 1 / aspect if is_sideways(frame) else aspect
+        self.info = replace(self.info, pixel_aspect=aspect, wide_gamut=is_wide_gamut(frame))
+
     def close(self) -> None:
         """Close the file or connection."""
         self._demuxer.close()
@@ -108,6 +116,8 @@ class _Reader:
         try:
             for frame, time, number in self._enter(start):
                 if time >= start:
+                    if not begun:
+                        self._describe(frame)
                     begun = True
                     if self._before is None:  # unknown: count from here
                         self._before = -number

@@ -26,7 +26,7 @@ from ...engines.output_paths import writing
 from ...engines.signals import Held
 from ...engines.tensorrt.photograph import FACE, PHOTOGRAPH
 from ..faces import FloatArray, Image
-from .stills import read_image
+from .image_files.reading import read_image
 
 # Parts of the clip as fractions of its length.
 _FAST = (0.34, 0.56)

@@ -23,6 +23,7 @@ NEEDED = (
     "rich",
     "cv2",
     "av",
+    "PIL",
     "onnxruntime",
     "pytest",
     "pytest_timeout",

@@ -75,6 +75,7 @@ def track(
     fps: float | None = None,
     timeout: float = 10.0,
     decode: str = "auto",
+    max_pixels: int = 175_000_000,
     tracking: Tracking = NONE_GIVEN,
 ) -> None:
     """Track the faces of SOURCE, and print tables of results and times.
@@ -102,10 +103,12 @@ def track(
         timeout: seconds to wait for a camera or URL.
         decode: device that decodes a video: cpu; cuda or cuda:N for an NVIDIA GPU, where the decoded images stay; auto
             for the GPU if TensorRT runs the networks there.
+        max_pixels: largest image file to decode, in width times height; a small file may claim a huge image.
     """
     options = TrackerOptions(**tracking)
     decode = options.where_to_decode(decode)
-    reading = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout, "decode": decode}
+    reading: dict[str, Any] = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout}
+    reading |= {"decode": decode, "max_pixels": max_pixels}
     outputs = Outputs(out, landmarks, sys.stdout, show, force, draw)
     if outputs.to_stream and str(json) == "-":
         raise SinkError("--landmarks and --json are both -; give one of them the name of a file")

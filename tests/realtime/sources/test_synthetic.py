@@ -14,7 +14,7 @@ from nasion.engines.tensorrt.photograph import FACE, PHOTOGRAPH
 from nasion.realtime.faces import FloatArray, Image
 from nasion.realtime.geometry import transform
 from nasion.realtime.sources import open_source
-from nasion.realtime.sources.stills import read_image
+from nasion.realtime.sources.image_files.reading import read_image
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 
 CORNERS = np.array([(x, y) for x in FACE[::2] for y in FACE[1::2]], np.float32)

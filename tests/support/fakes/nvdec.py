@@ -54,6 +54,7 @@ class FakeCudaFrame:
         self.format, self.sw_format = SimpleNamespace(name="cuda"), SimpleNamespace(name=stored)
         self.width, self.height, self.pts, self.dts = frame.width, frame.height, frame.pts, frame.dts
         self.colorspace, self.color_range, self.side_data = frame.colorspace, frame.color_range, frame.side_data
+        self.color_primaries, self.color_trc = frame.color_primaries, frame.color_trc
         self.interlaced_frame = frame.interlaced_frame
         self._gpu = gpu
 

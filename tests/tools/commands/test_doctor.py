@@ -77,7 +77,7 @@ def test_versions_of_all_dependencies_are_printed(capsys, monkeypatch):
     monkeypatch.setattr(module, "examine", lambda: list(module._packages()))
     doctor()
     words = capsys.readouterr().out.split()
-    for name in ("numpy", "opencv-python", "av", "onnxruntime", "cyclopts"):
+    for name in ("numpy", "opencv-python", "av", "pillow", "onnxruntime", "cyclopts"):
         assert words[words.index(name) + 2].startswith(metadata.version(name)[:3])
 
 

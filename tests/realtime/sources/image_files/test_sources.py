@@ -13,7 +13,7 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.realtime.sources import open_source
 
-from ...support.media.media_samples import picture
+from ....support.media.media_samples import picture
 
 
 def test_a_folder_is_read_in_natural_order_and_passes_over_what_is_no_image(
@@ -42,7 +42,6 @@ def test_a_folder_of_damaged_images_is_refused(tmp_path: Path) -> None:
     [
         ("grey.png", np.full((48, 64), 100, np.uint8)),
         ("deep.png", np.full((48, 64, 3), 100 * 257, np.uint16)),
-        ("alpha.png", np.full((48, 64, 4), 100, np.uint8)),
         ("photo.jpg", np.full((48, 64, 3), 100, np.uint8)),
         ("scan.tiff", np.full((48, 64, 3), 100, np.uint8)),
     ],
@@ -71,14 +70,5 @@ def test_an_image_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("words")
     with pytest.raises(SourceError, match=r"empty\.png: the file is empty \(0 bytes\)"):
         open_source(tmp_path / "empty.png")
-    with pytest.raises(SourceError, match=r"text\.png: the file is damaged or not an image; allowed: \.jpg"):
+    with pytest.raises(SourceError, match=r"text\.png: the file is damaged or not an image; allowed: JPEG"):
         open_source(tmp_path / "text.png")
-
-
-@pytest.mark.parametrize("kind", ["float32", "int32"])
-def test_an_image_of_numbers_that_are_no_picture_says_which_are(tmp_path: Path, kind: str) -> None:
-    cv2.imwrite(str(tmp_path / "depth.tiff"), np.ones((48, 64), kind))
-    with pytest.raises(
-        SourceError, match=rf"depth\.tiff: its values are {kind}; allowed: integers of 8 or 16 bits; .* as PNG"
-    ):
-        open_source(tmp_path / "depth.tiff")
