@@ -82,7 +82,7 @@ class VideoSink(Sink):
         if max(info.width, info.height) > _MOST_SIDE:
             raise SinkError(
                 f"video {str(path)!r}: the images of {info.name} are {info.width} x {info.height} pixels; allowed: "
-                f"{_MOST_SIDE:,} on each side; of a single image write another: {', '.join(IMAGE_SUFFIXES)}"
+                f"{_MOST_SIDE:,} on each side; for a single image give {' or '.join(IMAGE_SUFFIXES)}"
             )
         if info.live and info.sound:
             _log.warning("%s: a live stream cannot be read twice; %s will have no sound", info.name, path.name)

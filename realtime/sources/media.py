@@ -104,7 +104,7 @@ class _Reader:
         """Add to ``info`` how the pixels and colours of a frame are to be shown."""
         aspect = exact(self._demuxer.video.sample_aspect_ratio) or Fraction(1)
         aspect = 1 / aspect if is_sideways(frame) else aspect
-        self.info = replace(self.info, pixel_aspect=aspect, wide_gamut=is_wide_gamut(frame))
+        self.info: SourceInfo = replace(self.info, pixel_aspect=aspect, wide_gamut=is_wide_gamut(frame))
 
     def close(self) -> None:
         """Close the file or connection."""

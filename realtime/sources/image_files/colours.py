@@ -47,7 +47,8 @@ def to_bgr(image: Pillow.Image, name: str) -> Image:
         image = image.convert("RGB")
     if image.mode == "LAB" or not is_srgb(profile):
         image = _to_srgb(image, profile, name)
-    pixels = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    pixels = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
     return pixels if alpha is None else over_white(pixels, alpha)
 
 
