@@ -52,7 +52,7 @@ class OnnxRuntime(Closing):
             self._session = _session(path, threads, [CPU])
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
-            raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
+            raise ModelError(f"{path}: has no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
         self.spec = Spec.from_json(metadata[METADATA_KEY], origin=str(path))
         inputs, outputs = (map(_tensor, each) for each in (self._session.get_inputs(), self._session.get_outputs()))
         self.spec.check_graph(inputs, outputs, origin=str(path))
@@ -134,7 +134,7 @@ def _session(path: Path, threads: int, providers: list[Any]) -> Any:
         # a failure on a GPU must not silently continue on the CPU
         return _ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:
-        if providers == [CPU]:  # what a GPU lacks may be there on the CPU
+        if providers == [CPU]:  # the CPU may have the memory that the GPU lacks
             _check_memory(error)
         raise ModelError(
             f"{path}: ONNX Runtime cannot load it ({foreign(error)}); export or download it again"

@@ -14,16 +14,16 @@ from .errors import NasionError, SinkError, lacks_memory
 from .signals import Held
 
 _REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or give another place"),
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or give another place",
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its rights or those of its folder, or give another one"),
-    errno.EROFS: "give a place that can be written",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or give another path"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or give another path",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions or those of its folder, or give another path"),
+    errno.EROFS: "give a path that can be written",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOMEM: "free memory, or raise the limit on it (ulimit -v)",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "check the name"),
     errno.EIO: "check the device",
-    errno.EEXIST: "give the name of a folder, or of none that exists",
+    errno.EEXIST: "give the name of a folder, or one that does not exist yet",
 }
 
 
@@ -36,7 +36,7 @@ def cause_and_remedy(error: OSError, *, otherwise: str = "") -> str:
 
 @contextmanager
 def reaching(path: Path, kind: type[NasionError], *, named: str | None = None) -> Iterator[None]:
-    """Turn what the system says about ``path`` into an error of ``kind``, which calls it ``named``."""
+    """Convert operating-system errors about ``path`` to ``kind``; ``named`` names the path in the message."""
     try:
         yield
     except OSError as error:
@@ -45,12 +45,12 @@ def reaching(path: Path, kind: type[NasionError], *, named: str | None = None) -
 
 @contextmanager
 def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """Turn what the system says about ``path``, OSError or ``errors``, into a SinkError."""
+    """Convert operating-system errors about ``path``, and ``errors``, to ``SinkError``."""
     kinds: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         yield
     except kinds as error:
-        if not isinstance(error, OSError):  # an error of FFmpeg may carry the system's number all the same
+        if not isinstance(error, OSError):  # an error of FFmpeg may still have the system's number
             number = errno.ENOMEM if lacks_memory(error) else getattr(error, "errno", None) or 0
             error = OSError(number, getattr(error, "strerror", None) or str(error))
         known = cause_and_remedy(error, otherwise="check the space and the memory that are left")
@@ -58,7 +58,7 @@ def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether ``path`` exists, or may exist: where the system does not say."""
+    """Return whether ``path`` exists, or may exist because the system cannot tell."""
     try:
         return path.exists()
     except OSError:
@@ -66,7 +66,7 @@ def is_there(path: Path) -> bool:
 
 
 def remove_if_empty(path: Path) -> None:
-    """Remove a file that was made by this run and holds nothing: with it, the next one would need ``--force``."""
+    """Remove an empty file of this run, because the next run would need ``--force``."""
     with suppress(OSError):
         if path.is_file() and path.stat().st_size == 0:
             path.unlink()
@@ -82,9 +82,9 @@ def make_folder(path: Path) -> None:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a whole file and create its folder; signals wait meanwhile.
+    """Write a whole file and create its folder; signals are held back meanwhile.
 
-    A file for which there was no room is removed.
+    If the disk is full, the file is removed.
 
     Raises:
         SinkError: it cannot be written.
@@ -96,7 +96,7 @@ def write_file(path: Path, content: bytes | str) -> None:
             path.write_bytes(data)
         except OSError:
             if path.is_file():
-                with suppress(OSError):  # the first error is the one to tell
+                with suppress(OSError):  # report the first error
                     path.unlink()
             raise
 
@@ -109,18 +109,17 @@ def check_output_paths(
     inputs: Iterable[str | Path | None] = (),
     remedy: str = "give another name, or replace it with --force",
 ) -> None:
-    """See that the files of a command can be written, before any work. Missing folders are created with the files.
+    """Check that the files of a command can be written, before any work. Missing folders are created with the files.
 
     Args:
         paths: paths by option as the user gave it, e.g. ``--json``; None where no file is wanted.
         force: files that exist may be replaced.
         suffixes: those allowed (default: any).
-        inputs: files that the command reads, and no output may replace, ``force`` or not; what is no file is passed
-            over.
+        inputs: input files of the command, which no output may replace, even with ``force``; other values are ignored.
         remedy: what to do about a file that exists.
 
     Raises:
-        SinkError: one cannot be written, is there already and may not be replaced, is an input or another output.
+        SinkError: a file cannot be written, already exists and may not be replaced, is an input, or is given twice.
     """
     wanted = {option: path for option, path in paths.items() if path is not None}
     read = [Path(each) for each in inputs if each is not None]
@@ -159,7 +158,7 @@ def is_folder(path: Path) -> bool:
     """Return whether ``path`` is a folder.
 
     Raises:
-        OSError: the system does not say; ``Path.is_dir`` differs in that between versions of Python.
+        OSError: the system cannot tell; what ``Path.is_dir`` does then depends on the version of Python.
     """
     try:
         return S_ISDIR(path.stat().st_mode)
@@ -168,7 +167,7 @@ def is_folder(path: Path) -> bool:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Return whether both are one file, by whatever name."""
+    """Return whether two paths are the same file."""
     with suppress(OSError, ValueError):
         if one.exists() and other.exists():
             return one.samefile(other)

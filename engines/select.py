@@ -21,7 +21,7 @@ class _Kind:
     """A kind of runtime.
 
     Attributes:
-        module: module of the runtime, with a function ``describe``. Imported when it is needed, so that torch is, too.
+        module: module of the runtime, with a function ``describe``. Imported on demand, because torch may be needed.
         name: name of its class there.
         suffixes: file suffixes that it accepts.
     """
@@ -122,7 +122,7 @@ def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime
                 return _load(name, path, threads, wanted, longest, reason=reason)
             # if the file itself is the cause, the last runtime reports it as well
             except (RuntimeUnavailable, DeviceError, MissingExtra, ModelError) as error:
-                _log.info("%s is passed over: %s", title, error)
+                _log.info("%s is skipped: %s", title, error)
                 passed.append(f"{title}: {error}")
     if device != "auto":
         raise RuntimeUnavailable(f"no runtime works on {device}: {'; '.join(passed)}")

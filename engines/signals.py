@@ -25,7 +25,7 @@ SIGNALS: tuple[int, ...] = (*(int(getattr(signal, name)) for name in _NAMES if h
 """All signals of this system that end a process, can be caught and report no crash."""
 
 PATIENCE = 10.0
-"""Seconds after the first signal from which on another one is no longer held back."""
+"""Seconds after the first signal until another one is no longer held back."""
 
 _PAUSE = 0.02  # seconds between two attempts to deliver a signal
 
@@ -52,15 +52,15 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.number
 
     def __str__(self) -> str:
-        """Name the signal as people know it."""
+        """Return the usual name of the signal."""
         return "Ctrl-C" if self.number == signal.SIGINT else signal_name(self.number)
 
 
 class _Signal:
-    """A signal that came, known to every ``Held`` that is entered.
+    """A received signal, shared by all active ``Held``.
 
-    It counts as raised only as long as its exception exists. Python and C libraries drop exceptions in places, such as
-    callbacks of weak references; then it is raised again.
+    It counts as raised only as long as its exception exists. Python and C libraries drop some exceptions, for example
+    in callbacks of weak references; the signal is then raised again.
     """
 
     def __init__(self, number: int) -> None:
@@ -70,37 +70,37 @@ class _Signal:
 
     @property
     def is_raised(self) -> bool:
-        """True while its exception exists: it is on its way, or kept."""
+        """True while its exception exists: it propagates or is stored."""
         return self._raised is not None and self._raised() is not None
 
     @property
     def waits(self) -> bool:
-        """True where it must still be raised."""
+        """True if it must still be raised."""
         return not self.is_taken and not self.is_raised
 
     def made(self) -> Stopped:
-        """Return its exception, to be raised; the caller keeps it in no variable, which would keep it alive."""
+        """Return its exception to raise. The caller must not store it in a variable, which would keep it alive."""
         stopped = Stopped(self.number)
         self._raised, self.since = ref(stopped), monotonic()
         return stopped
 
 
 class Held:
-    """Holds the signals back while entered; one that came is delivered to the handler before at the end.
+    """Context manager that holds signals back; at its end a received one goes to the previous handler.
 
-    ``let`` marks the places where a signal may be raised meanwhile, but never within an import, which it would break:
-    it is raised soon after. It is raised until it has been taken: by ``take``, or by leaving the outermost ``Held``
-    with its exception. What is done to close the files is not interrupted by a second signal, unless it comes more
-    than ``PATIENCE`` seconds after the first.
+    ``let`` marks the blocks in which a signal may be raised, but never within an import, which that would break: it is
+    raised soon after. It is raised until it is taken: by ``take``, or when its exception leaves the outermost ``Held``.
+    A second signal does not interrupt the closing of files, unless it comes more than ``PATIENCE`` seconds after the
+    first.
 
-    Nothing changes outside the main thread, where Python delivers no signals, and for signals that the process
-    ignores, as under ``nohup``.
+    It has no effect outside the main thread, where Python delivers no signals, or on signals that the process ignores,
+    as under ``nohup``.
     """
 
     _innermost: Held | None = None
 
     def __init__(self) -> None:
-        """Hold nothing until entered."""
+        """Prepare; signals are held back from ``__enter__`` on."""
         self._before: dict[int, Any] = {}
         self._outer: Held | None = None
         self._came: _Signal | None = None
@@ -109,7 +109,7 @@ class Held:
         self._hook: Callable[[sys.UnraisableHookArgs], Any] = sys.__unraisablehook__
 
     def __enter__(self) -> Self:
-        """Take the signals over."""
+        """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
             self._outer = outer = Held._innermost
             try:
@@ -131,11 +131,11 @@ class Held:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back, and deliver one that waits."""
+        """Restore the previous handlers, and deliver a pending signal."""
         if not self._is_entered:
             return
         self._is_entered = self._is_open = False
-        with _reminding:  # from here on no reminder is sent to this one
+        with _reminding:  # no reminder is sent to this object any more
             Held._innermost = self._outer
         if self._outer is None and sys.unraisablehook == self._drop:
             sys.unraisablehook = self._hook
@@ -150,26 +150,26 @@ class Held:
 
     @property
     def asked(self) -> bool:
-        """True once a signal came."""
+        """True once a signal was received."""
         return self._came is not None
 
     @property
     def is_waiting(self) -> bool:
-        """True where a signal came that is not taken yet."""
+        """True if a received signal was not taken yet."""
         return self._came is not None and not self._came.is_taken
 
     def take(self) -> Stopped | None:
-        """Return the signal that came, to be raised by the caller; it is not delivered again."""
+        """Return the received signal for the caller to raise; it is not delivered again."""
         if self._came is None:
             return None
         self._came.is_taken, self._is_open = True, False
         return Stopped(self._came.number)
 
     def let(self) -> _Let:
-        """Let a signal through during the ``with`` statement; at its beginning and end, one that waits.
+        """Let signals through within the ``with`` block, including one that is pending at its beginning or end.
 
         Raises:
-            Stopped: there is one.
+            Stopped: a signal was received.
         """
         return _Let(self)
 
@@ -184,7 +184,7 @@ class Held:
             raise self._came.made()
 
     def _drop(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """Say nothing of a signal that Python could not raise, and keep no reference to it: it is raised again."""
+        """Suppress Python's report of a signal that it could not raise; keep no reference to it: it is raised again."""
         if not isinstance(unraisable.exc_value, Stopped):
             self._hook(unraisable)
 
@@ -195,7 +195,7 @@ class Held:
                 signal.signal(number, handler)
                 del self._before[number]
         finally:
-            if self._before:  # the handler before has raised
+            if self._before:  # the previous handler has raised
                 self._give_back()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -223,7 +223,7 @@ class Held:
 
 
 class _Let:
-    """A place where signals are let through; see ``Held.let``."""
+    """Block in which signals are let through; see ``Held.let``."""
 
     def __init__(self, held: Held) -> None:
         self._held = held
@@ -254,7 +254,7 @@ _reminding = threading.Lock()  # held while a reminder is sent; a handler never 
 
 
 def _start_reminding(came: _Signal) -> None:
-    """Start the thread that sees to it that a signal is raised; where there is no room for one, ``let`` still does."""
+    """Start the thread that makes sure a signal is raised. If no thread can be started, ``let`` still raises it."""
     if not came.has_reminder:
         came.has_reminder = True
         with suppress(RuntimeError, MemoryError):
@@ -262,7 +262,7 @@ def _start_reminding(came: _Signal) -> None:
 
 
 def _remind(came: _Signal) -> None:
-    """Send a signal to the main thread again and again until it is taken, while it could be raised and is not."""
+    """Send a signal to the main thread repeatedly until it is taken, while it could be raised but is not."""
     while True:
         sleep(_PAUSE)
         with _reminding:
@@ -279,7 +279,7 @@ def _send(number: int) -> None:
     if sys.platform == "win32" or main is None:
         interrupt_main(signal.Signals(number))
     else:
-        signal.pthread_kill(main, number)  # wakes it where it waits
+        signal.pthread_kill(main, number)  # wakes it if it waits
 
 
 def ignore() -> None:

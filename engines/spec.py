@@ -214,7 +214,7 @@ _OPTIONAL = ("presence",)
 
 
 def _check(kind: str, tensor: Tensor, wanted: _Shape, task: str, origin: str) -> None:
-    """See that a declared tensor can have the shape that is wanted."""
+    """Check that a declared tensor can have the expected shape."""
     pairs = zip(tensor.shape, wanted, strict=False)
     fits = all(size is None or size == want or isinstance(want, str) for size, want in pairs)
     if tensor.dtype != "float32" or len(tensor.shape) != len(wanted) or not fits:

@@ -49,7 +49,7 @@ def import_remedy(error: ImportError) -> str | None:
     """Return what to install after a failed import, or None if the defect is ours."""
     for cause in _import_causes(error):
         package = (cause.name or "").split(".")[0]
-        if library := _MISSING.search(str(cause)):  # as glibc, then as musl says it
+        if library := _MISSING.search(str(cause)):  # wording of glibc, then of musl
             file = library[1] or library[2]
             return _library_remedy(file, package or "cv2")
         if package in ("", "nasion"):
@@ -67,7 +67,7 @@ def import_remedy(error: ImportError) -> str | None:
 
 def _library_remedy(file: str, package: str) -> str:
     name = "OpenCV" if package == "cv2" else f"the package {package}"
-    if re.search(r"-[0-9a-f]{8}\.", file) or "-r0-" in file:  # as wheels call the libraries that they bring
+    if re.search(r"-[0-9a-f]{8}\.", file) or "-r0-" in file:  # naming of the libraries in wheels
         return f"{name} lacks its own library {file}; pip install --force-reinstall {_distribution(package)}"
     debian = next((debian for start, debian in _LIBRARIES.items() if file.startswith(start)), None)
     install = f"apt-get install {debian}" if debian else f"install the system package that holds {file}"

@@ -11,32 +11,38 @@ from ..engines.errors import NasionError, printable
 from ..engines.signals import Held, Stopped, ignore
 from .terminal.streams import Streams, tell
 
-TYPE_CHECKING = False  # as type checkers know it; until main() is called, nobody catches a signal
+TYPE_CHECKING = False  # as type checkers know it; until main() is called, signals are not caught
 if TYPE_CHECKING:
     from cyclopts import App
 
 _COMMANDS = {
     "track": "Track the faces of a video, camera or stream.",
     "blinks": "List the blinks of the faces in a landmark file.",
-    "demo": "Make a short clip, track it and show what comes out.",
+    "demo": "Make a short clip, track it and print the results.",
     "bench": "Measure the speed of the tracker on a clip, with one thread and with all, or with --threads.",
-    "doctor": "Say what is installed, what works here and what to do about the rest.",
-    "models": "List the networks that a name finds, with error, cost and licence.",
-    "data": "Look at data sets as they were downloaded (needs the extra train).",
+    "doctor": "Report what is installed, what works here and how to fix the rest.",
+    "models": "List the networks that can be given by name, with error, cost and licence.",
+    "data": "Check data sets in their published layouts (needs the extra train).",
     "train": "Train a network (needs the extra train).",
     "head": "Fit the generic head of the head pose to labelled faces (needs the extra train).",
     "evaluate": "Measure the tracker, or your networks in it, on test sets (needs the extra train).",
     "evaluate-papers": "Compare networks with the figures of their papers (needs the extra train).",
-    "networks": "Count the networks of the papers and compare with what the papers print (needs the extra train).",
+    "networks": "Count parameters and MACs of networks, next to the papers' figures (needs the extra train).",
     "calibrate": "Make the score of a landmark network a probability (needs the extra train).",
     "export": "Write a trained network to a file that the tracker runs (needs the extra train).",
-    "compile": "Build the TensorRT plan of a model for the GPU here (needs the extra tensorrt).",
-    "rtx": "Build networks with TensorRT-RTX, which needs no GPU for that.",
-    "plugins": "Compile the CUDA kernels and TensorRT plugins, and say where they are.",
+    "compile": "Build the TensorRT plan of a model for the local GPU (needs the extra tensorrt).",
+    "rtx": "Build networks with TensorRT-RTX, without a GPU.",
+    "plugins": "Compile, locate and time the CUDA kernels and TensorRT plugins.",
 }
 
 
-_OF_PAPERS = ("--paper", "--decoding", "--masks", "--plot", "--device")  # options that evaluate once had, too
+_OF_PAPERS = (
+    "--paper",
+    "--decoding",
+    "--masks",
+    "--plot",
+    "--device",
+)  # options of evaluate-papers, which evaluate refuses
 _TAKE_DASH = ("--json", "--landmarks", "--out")  # options for which - is a value
 _ENOUGH = 1 << 30  # bytes of address space in which every library can be loaded
 
@@ -60,7 +66,7 @@ def application() -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 an error that was explained, 128 + n stopped by signal n."""
+    """Run the command line and exit with 0, with 1 after a reported error, or with 128 + n after signal n."""
     signals = Held()
     try:
         with signals, signals.let(), Streams():
@@ -71,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _check_options(words)
             _check_dependencies(words)
             _check_memory(words)
-            application()(_plain(words))  # what takes time is imported in here, where signals are caught
+            application()(_plain(words))  # slow imports are in this block, where signals are caught
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or signals.is_waiting:  # whatever an exception has become on its way
-            ignore()  # the process ends: another signal would only spoil that
+        if isinstance(error, KeyboardInterrupt) or signals.is_waiting:  # even if it was wrapped in another exception
+            ignore()  # the process ends, which another signal would disturb
             stopped = error if isinstance(error, Stopped) else signals.take() or Stopped(SIGINT)
             tell(f"nasion: stopped by {stopped}")
             sys.exit(stopped.status)
@@ -87,14 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _plain(words: Sequence[str]) -> list[str]:
-    """Return the words with ``-`` as a source, which cyclopts takes for an option, written as ``/dev/stdin``."""
+    """Return the words with the source ``-``, which cyclopts would take for an option, replaced by ``/dev/stdin``."""
     before = ("", *words[:-1])
     pairs = zip(before, words, strict=True)
     return ["/dev/stdin" if word == "-" and option not in _TAKE_DASH else word for option, word in pairs]
 
 
 def _check_options(words: Sequence[str]) -> None:
-    """Refuse options that another command has now, and ``--json`` without a value.
+    """Refuse options of another command, and ``--json`` without a value.
 
     Raises:
         NasionError: with the new command, or the values that are allowed.
@@ -125,7 +131,7 @@ def _check_dependencies(words: Sequence[str]) -> None:
 
 
 def _check_memory(words: Sequence[str]) -> None:
-    """Refuse to run a command where OpenCV would crash: it does while it is loaded, under a low limit on memory.
+    """Refuse to run a command if OpenCV would crash, as it does when it is loaded under a low memory limit.
 
     Raises:
         NasionError: with the limit.
@@ -148,7 +154,7 @@ def _check_memory(words: Sequence[str]) -> None:
 
 
 def explanation(error: Exception) -> str | None:
-    """Return what a user can do about an error of the system or of a library; None where the defect is ours."""
+    """Return the remedy for an error of the system or of a library; None if the defect is ours."""
     from .error_messages import explained, import_remedy
 
     return explained(error) or (import_remedy(error) if isinstance(error, ImportError) else None)

@@ -211,7 +211,7 @@ def _costs(
 
 def _track(tracker: Tracker, frame: Frame, networks: Collection[Watched], timings: Timings) -> bool:
     """Track one frame and record its times; return True if it shows a face."""
-    # In real use a decoder has just written the frame. The copy makes its memory recently written here, too.
+    # In real use a decoder has just written the frame. The copy has the same effect here.
     frame = frame.copy()
     spent: list[NDArray[np.float64]] = []
 

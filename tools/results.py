@@ -21,7 +21,7 @@ Json = Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True
 
 
 class Results:
-    """Place for the results of a command: the file or stream that ``--json`` names, or none.
+    """Destination of the results of a command: the file or stream that ``--json`` names, or none.
 
     Attributes:
         file: the file, None for the stream or none.
@@ -63,7 +63,7 @@ def json_results(
     others: Mapping[str, Path | None] | None = None,
     silent: bool = False,
 ) -> Iterator[Results]:
-    """Check the output files of a command, and yield the place for its results.
+    """Check the output files of a command, and yield the destination of its results.
 
     With ``--json -``, the JSON is all that goes to standard output; tables that are printed within the context are left
     out, as with ``silent``.

@@ -16,16 +16,16 @@ from .learner import Learner, without
 
 
 class TrainingError(NasionError):
-    """A run that cannot start, resume or go on."""
+    """Error in starting, resuming or continuing a run."""
 
 
 def kept(learner: Learner) -> dict[str, Tensor]:
-    """The weights of ``learner`` that belong into a checkpoint."""
+    """Return the weights of ``learner`` that a checkpoint stores."""
     return without(learner.state_dict(), learner.borrowed)
 
 
 def fill(learner: Learner, weights: dict[str, Tensor]) -> None:
-    """Load what ``kept`` returned; borrowed submodules keep what they have.
+    """Load weights that ``kept`` returned; borrowed submodules keep theirs.
 
     Raises:
         TrainingError: the weights are those of another network.
@@ -48,12 +48,12 @@ def _some(names: list[str]) -> str:
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write beside and rename, so that a stop in between never leaves half a checkpoint.
+    """Write a checkpoint to a temporary file and rename it, so that an interruption never leaves a partial one.
 
     Raises:
-        SinkError: it cannot be written, and the one before is kept.
+        SinkError: it cannot be written; the previous checkpoint is kept.
     """
-    data = io.BytesIO()  # torch hides what the system says of a file
+    data = io.BytesIO()  # torch hides the system's error
     torch.save(content, data)
     beside = path.with_suffix(".part")
     with writing(path):
@@ -66,7 +66,7 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; plain data only, no code is run.
 
     Raises:
-        TrainingError: the file is missing or no checkpoint.
+        TrainingError: the file is missing or not a checkpoint.
     """
     if not path.is_file():
         raise TrainingError(f"checkpoint {str(path)!r} is not a file; nasion train writes RUN/best.pt")
@@ -105,7 +105,7 @@ def _unreadable(path: Path, error: Exception) -> str:
     if start == b"PK" and not zipfile.is_zipfile(path):
         return "is damaged or cut short"
     if start != b"PK" and not start.startswith(b"\x80"):  # the formats of torch.save: an archive, and pickles
-        return "is no file of torch.save"
+        return "is not a file of torch.save"
     return (
         "cannot be read as tensors and plain data, and nothing else is loaded, because it could run code "
         f"({type(error).__name__})"

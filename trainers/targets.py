@@ -171,7 +171,7 @@ def boundary_maps(
 def spline(points: Tensor, *, steps: int = 4) -> Tensor:
     """Sample the interpolating spline of degree min(3, m - 1) through points, parametrised by chord length.
 
-    The cubic spline has no knot at the second and the last but one point ("not a knot", as common spline fits do).
+    The cubic spline has no knot at the second and the second-last point ("not a knot", as common spline fits do).
 
     Args:
         points: (B, m, 2), m at least 2.

@@ -59,7 +59,7 @@ _THREAD_LOCAL = 1  # calls of other threads do not affect the recording of a gra
 
 _REMEDIES = {
     "CUDA_ERROR_OUT_OF_MEMORY": "close other programs on this GPU, or run fewer or smaller images at a time",
-    "CUDA_ERROR_NO_DEVICE": "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it; networks run on the CPU, too",
+    "CUDA_ERROR_NO_DEVICE": "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it; networks also run on the CPU",
     "CUDA_ERROR_INVALID_CONTEXT": "call it within 'with device.current():'",
     "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "reboot: NVIDIA's driver was updated under the running system",
 }

@@ -78,7 +78,7 @@ def describe(path: Path, content: bytes) -> OnnxFile:
 def _described(path: Path, content: bytes, model: Any) -> OnnxFile:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
-        raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
+        raise ModelError(f"{path}: has no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
     weights = {tensor.name for tensor in model.graph.initializer}
     plugins: dict[str, int] = {}
     for node in model.graph.node:
@@ -125,7 +125,7 @@ def parse(path: Path, content: bytes) -> Any:
     try:
         return onnx.load_from_string(content)
     except DecodeError as error:
-        raise ModelError(f"{path}: is no ONNX file ({foreign(error)}); export or download it again") from error
+        raise ModelError(f"{path}: not an ONNX file ({foreign(error)}); export or download it again") from error
 
 
 def _widen(graph: Any) -> bool:

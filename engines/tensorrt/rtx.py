@@ -117,7 +117,9 @@ def _folder_of_libraries(python: str) -> Path:
     try:
         done = subprocess.run([python, "-c", _FIND], capture_output=True, text=True, check=False)
     except OSError as error:
-        raise RuntimeUnavailable(f"{python}: is no Python ({error}); name the interpreter of an environment") from error
+        raise RuntimeUnavailable(
+            f"{python}: not a Python interpreter ({error}); name the interpreter of an environment"
+        ) from error
     if done.returncode:
         raise RuntimeUnavailable(
             f"TensorRT-RTX is not installed in {python}; install it in a separate environment: {INSTALL}; then "

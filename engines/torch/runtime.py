@@ -37,8 +37,8 @@ class TorchRuntime(Closing):
         """Load ``path``, on ``auto`` to the first GPU that torch can use; ``longest`` is ignored.
 
         Raises:
-            ModelError: the file is no exported program, could run code when it is loaded, or carries no spec.
-            RuntimeUnavailable: a GPU was asked for by name and torch cannot use it.
+            ModelError: the file is not an exported program, could run code when it is loaded, or has no spec.
+            RuntimeUnavailable: a GPU was requested by name and torch cannot use it.
         """
         self.device, self.reason = _device(device), "asked for: torch"
         try:
@@ -47,7 +47,7 @@ class TorchRuntime(Closing):
                 program = torch.export.load(archive)
             inputs, outputs = _signature(program)
             if self.device != "cpu":
-                torch.backends.cudnn.allow_tf32 = False  # 10 bits of each number, and the points would move
+                torch.backends.cudnn.allow_tf32 = False  # its 10 bits of mantissa would shift the landmarks
                 program = move_to_device_pass(program, self.device)
             self._module: Any = program.module()
         except ModelError:
@@ -58,7 +58,7 @@ class TorchRuntime(Closing):
                 "its own, import what registers them first (ours: nasion.trainers.networks.operators)"
             ) from error
         if spec is None:
-            raise ModelError(f"{path}: carries no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
+            raise ModelError(f"{path}: has no {METADATA_KEY} entry; write it with: nasion export CHECKPOINT")
         self.spec = Spec.from_json(spec, origin=str(path))
         self.spec.check_graph(inputs, outputs, origin=str(path))
         self.provider = "torch CPU" if self.device == "cpu" else "torch CUDA"
@@ -67,11 +67,11 @@ class TorchRuntime(Closing):
             torch.set_num_threads(threads)
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
-        """Run images (B,3,H,W), already normalised.
+        """Run normalised images (B,3,H,W) and return each output by name.
 
         Raises:
             DeviceError: the GPU failed.
-            ModelError: the network fails, or its outputs are not those of its task.
+            ModelError: the network fails, or its outputs do not match its task.
         """
         if self._module is None:
             raise ModelError("this runtime is closed; open it again")
@@ -99,11 +99,11 @@ def _checked(path: Path) -> tuple[io.BytesIO, str | None]:
     torch's own reader looks at a copy in memory, so that what is checked is what is loaded.
 
     Raises:
-        ModelError: the file is no archive, or holds something that could run code.
+        ModelError: the file is not an archive, or holds something that could run code.
     """
     content, origin = path.read_bytes(), str(path)
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        what = "is damaged or cut short" if content.startswith(b"PK") else "is no .pt2 file, whatever its name"
+        what = "is damaged or cut short" if content.startswith(b"PK") else "is not a .pt2 file"
         raise ModelError(
             f"{origin}: {what if content else 'is empty'}; write it with: nasion export CHECKPOINT -o {path.name}"
         )
@@ -120,7 +120,7 @@ def _checked(path: Path) -> tuple[io.BytesIO, str | None]:
     members[safe.PROGRAM] = safe.checked_program(reader.read_string(safe.PROGRAM), origin=origin).encode()
     if safe.SAMPLES in names:
         _check_samples(reader.read_bytes(safe.SAMPLES), origin)
-    members[safe.SAMPLES] = b""  # nobody needs them, and torch would unpickle them
+    members[safe.SAMPLES] = b""  # they are not needed, and torch would unpickle them
     with PT2ArchiveWriter(copy) as writer:
         for name, member in members.items():
             writer.write_bytes(name, member)
@@ -130,7 +130,7 @@ def _checked(path: Path) -> tuple[io.BytesIO, str | None]:
 
 
 def _check_samples(content: bytes, origin: str) -> None:
-    """See that sample inputs are tensors. They are not used; a file in which they are not was made to do harm."""
+    """Check that sample inputs are tensors. They are not used, but a file with others was made to do harm."""
     try:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler's own types are private
@@ -154,7 +154,7 @@ def _tensor(name: str, value: Any) -> Tensor:
 
 
 def _device(device: str) -> str:
-    """The device to use for the one asked for."""
+    """Return the device to use for a requested one."""
     gpus = torch.cuda.device_count()
     if device == "auto":
         return "cuda:0" if gpus else "cpu"
@@ -168,7 +168,7 @@ def _device(device: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let torch not tell of an error that is raised anyway, at the length of a traceback."""
+    """Silence torch's log of an error that is raised anyway, which has the length of a traceback."""
     exporter_log = logging.getLogger("torch.export")
     before = exporter_log.level
     exporter_log.setLevel(logging.CRITICAL)
@@ -179,6 +179,6 @@ def _quiet() -> Iterator[None]:
 
 
 def describe() -> str:
-    """Version and GPUs, for ``nasion doctor``."""
+    """Return the version and the GPUs, for ``nasion doctor``."""
     gpus = torch.cuda.device_count()
     return f"works: torch {torch.__version__} (.pt2 files, CPU{f' and {gpus} GPUs' if gpus else ''})"

@@ -1,4 +1,4 @@
-"""The annotated video, every frame at its own time, with the sound of its source; or one annotated image."""
+"""Annotated video, with the times of its frames and the sound of its source; or one annotated image."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _MOST_SIDE = 16_384  # pixels, of x264
 _MOST_SIDE_OF_JPEG = 65_500
-_TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: fine enough for any frame rate
-_USUAL_RATE = Fraction(30)  # where the source does not say; a hint for the encoder's rate control only
+_TIME_BASE = Fraction(1, 90_000)  # MPEG's clock, fine enough for any frame rate
+_USUAL_RATE = Fraction(30)  # if the source does not tell; only a hint for the encoder's rate control
 
-# A killed process leaves an MP4 of fragments of half a second; closing turns it into an ordinary one, in which all
-# players can seek. (Before 8.1 FFmpeg spoils the file by that, so there the fragments stay.) Without delay_moov there
-# is no edit list, by which video and sound begin at 0 together. Packets are handed over in order, so FFmpeg need not
-# wait for a sound that has ended.
+# An MP4 is written in fragments of half a second, so a killed process leaves a readable file. Closing converts it to an
+# ordinary one, in which all players can seek. (FFmpeg before 8.1 damages the file in doing so; there the fragments
+# stay.) The edit list, by which video and sound begin at 0 together, needs delay_moov. Packets are passed in order, so
+# FFmpeg does not wait for sound that has ended.
 _FRAGMENTS = "hybrid_fragmented" if av.library_versions["libavformat"] >= (62, 12, 0) else "frag_keyframe"
 # Numbers in ITU-T H.273: the matrix of BT.2020, and primaries and transfer function that go with each matrix.
 _BT2020 = 9
@@ -50,30 +50,29 @@ _MATROSKA = {"cluster_time_limit": "500", **_AT_ONCE}
 
 
 class VideoSink(Sink):
-    """H.264 with faces drawn in.
+    """H.264 video with the faces drawn.
 
-    The first frame's time becomes 0 and the others keep their distance from it, so that a variable frame rate
-    stays one. An odd width or height, which H.264 in 4:2:0 cannot have, gets one more column or row that
-    repeats the last: no pixel is lost and points stay where they are. A frame of another size than the first
-    is fitted into it with black bars.
+    The first frame is at time 0 and the others keep their distance from it, so a variable frame rate is kept. H.264 in
+    4:2:0 needs an even width and height; an odd one gets one more column or row, which repeats the last one, so no
+    pixel is lost and no point moves. A frame of another size than the first is letterboxed.
 
-    The file is opened, and one that was there before replaced, when the first frame arrives.
+    The file is opened, and an existing one replaced, when the first frame arrives.
     """
 
     def __init__(
         self, path: Path, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast", draw: Draw = draw
     ) -> None:
-        """Check that ``path`` can be encoded, and say so where the sound of the source cannot be kept.
+        """Check that ``path`` can be encoded, and log a message if the sound of the source cannot be kept.
 
         Args:
-            path: its suffix, .mp4, .mov or .mkv, chooses the container.
-            info: of the source that the frames come from, and the sound, which is kept but of a live stream.
-            crf: x264's quality, 0 (lossless) to 51; 20 hides its traces from most eyes.
+            path: path of the video; its suffix, .mp4, .mov or .mkv, selects the container.
+            info: description of the source of the frames and of the sound, which is kept unless the source is live.
+            crf: x264's quality, 0 (lossless) to 51; at 20 artefacts are hardly visible.
             preset: x264's speed, ``ultrafast`` to ``veryslow``.
             draw: draws the faces.
 
         Raises:
-            SinkError: another suffix, images larger than H.264 allows, or no H.264 encoder in the installed PyAV.
+            SinkError: the suffix is another one, images are larger than H.264 allows, or PyAV has no H.264 encoder.
         """
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             raise SinkError(f"video {str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(VIDEO_SUFFIXES)}")
@@ -123,7 +122,7 @@ class ImageSink(Sink):
     """One annotated image."""
 
     def __init__(self, path: Path, draw: Draw = draw) -> None:
-        """Write to ``path`` when the frame arrives; its suffix, .png, .jpg or .jpeg, chooses the format."""
+        """Write to ``path`` when the frame arrives; its suffix, .png, .jpg or .jpeg, selects the format."""
         self._path, self._draw = path, draw
         self._is_written = self._is_closed = False
 
@@ -144,12 +143,12 @@ class ImageSink(Sink):
             file.write(encoded.tobytes())
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because nothing is open."""
         self._is_closed = True
 
 
 class _VideoFile:
-    """A video that is being written."""
+    """Video that is being written."""
 
     def __init__(self, path: Path, info: SourceInfo, first: Frame, options: dict[str, str]) -> None:
         self._info, self._start = info, first.time
@@ -162,7 +161,7 @@ class _VideoFile:
         self._open(path, options)
         self._sound = open_sound(info, self._output, suffix=suffix, start=first.time)
         try:
-            # At once: FFmpeg crashes when a header that failed, for want of space, is followed by anything else.
+            # Write the header now: FFmpeg crashes if anything follows a header that failed, for example on a full disk.
             self._output.start_encoding()
         except ValueError as error:  # FFmpeg rejects a stream; errors of the disk are others
             if self._sound is None:
@@ -185,7 +184,7 @@ class _VideoFile:
         )
         width, height = self._size
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        # Say how the colours are coded, as most players guess it anyway.
+        # Declare the colour coding that most players assume anyway.
         wide = self._info.wide_gamut
         self._matrix = _BT2020 if wide else usual_matrix(width, height)
         context = stream.codec_context
@@ -195,7 +194,7 @@ class _VideoFile:
         return stream
 
     def write(self, image: Image, time: float) -> None:
-        """Encode ``image``, seen at ``time`` of the source."""
+        """Encode ``image``, which has ``time`` in the source."""
         pts = max(round((time - self._start) / _TIME_BASE), self._last + 1)
         if self._last >= 0:
             self._step = pts - self._last
@@ -215,7 +214,7 @@ class _VideoFile:
         return frame
 
     def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
-        """Write packets, each when the next one tells how long it lasts.
+        """Write packets, each once the next one determines its duration.
 
         An MP4 fragment that ends with a packet of unknown or wrong duration shows the next frame at a wrong time.
         """
@@ -235,7 +234,7 @@ class _VideoFile:
         self._output.mux(packet)
 
     def close(self) -> None:
-        """Write what the encoder still holds, the rest of the sound, and the index."""
+        """Write the frames that the encoder still holds, the rest of the sound, and the index."""
         try:
             self._mux(self._stream.encode(None))
             self._write_held(until=self._last + self._step)
@@ -248,16 +247,16 @@ class _VideoFile:
 
 
 def _ordered(rate: Fraction) -> str:
-    """Return settings of x264 without B-frames, by which it holds back no more than a sixth of a second of frames.
+    """Return settings of x264 without B-frames, with which it holds back at most a sixth of a second of frames.
 
-    Where a fragment of MP4 ends among B-frames, FFmpeg's edit list hides the last frame. And a killed process loses
-    only what the encoder holds and what is not yet in a fragment.
+    If a fragment of MP4 ends among B-frames, FFmpeg's edit list hides the last frame. A killed process loses only the
+    frames in the encoder and in the unfinished fragment.
     """
     return f"rc-lookahead={min(int(rate / 6), 6)}:bframes=0:sync-lookahead=0:sliced-threads=1"
 
 
 def _fit(image: Image, width: int, height: int) -> Image:
-    """Return ``image`` in the middle of a black image of that size, as large as it fits."""
+    """Return ``image`` letterboxed: resized to fit, in the middle of a black image of the given size."""
     if image.shape[1::-1] == (width, height):
         return image
     scale = min(width / image.shape[1], height / image.shape[0])

@@ -45,7 +45,7 @@ class BackgroundSource(Closing):
         except TimeoutError:
             self._frames.cancel()
             raise SourceError(
-                f"{name}: no video from there within {timeout:g} s; check that it is switched on and "
+                f"{name}: no video received within {timeout:g} s; check that it is switched on and "
                 "reachable from here, or allow it more time with timeout"
             ) from None
         except BaseException:

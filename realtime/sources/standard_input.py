@@ -30,7 +30,7 @@ _SMALL = (b"ftyp", b"free", b"skip", b"wide", b"uuid", b"pdin")  # boxes of MP4 
 
 
 class StandardInput(BackgroundSource):
-    """Video that another program writes to standard input, and that waits for the tracker: no frame is dropped.
+    """Video that another program writes to standard input. It waits for the tracker, so no frame is dropped.
 
     Frames are read as they arrive. What cannot be read in order is copied to a temporary file first: an MP4 file with
     its index at the end, and every video if a start is given.
@@ -40,7 +40,7 @@ class StandardInput(BackgroundSource):
         """Wait for the first frame.
 
         Raises:
-            SourceError: standard input is closed or a terminal, or what comes is no video.
+            SourceError: standard input is closed or a terminal, or does not contain a video.
         """
         if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
             raise SourceError(f"no video comes from {_NAME}; {_PIPE_IN}")
@@ -60,7 +60,7 @@ class StandardInput(BackgroundSource):
 
 
 def _open(number: int, copy: Path, time_range: TimeRange, decode: str) -> FrameSource:
-    """Open what comes from the file descriptor ``number``."""
+    """Open the video that the file descriptor ``number`` delivers."""
     pieces = iter(lambda: os.read(number, _CHUNK), b"")
     head, is_last = b"", None
     for piece in pieces:
@@ -90,7 +90,7 @@ def _open(number: int, copy: Path, time_range: TimeRange, decode: str) -> FrameS
 
 
 def _feed(number: int, pieces: Iterator[bytes]) -> None:
-    """Write the pieces to a pipe until they or its reader end."""
+    """Write the pieces to a pipe until all are written or its reader ends."""
     with suppress(BrokenPipeError), os.fdopen(number, "wb", buffering=0) as pipe:
         for piece in pieces:
             rest = memoryview(piece)

@@ -28,9 +28,9 @@ ASK_AFTER = (0, 1, 2, 4, 8)
 # Limit of these extra detections, because a face that flickers would cause one in every frame: five at first, and one
 # more every five frames.
 ASK_CREDIT, ASK_REFILL = 5.0, 5
-# Where a face is more than AGAIN of a region's side away from it, the region around that face is aligned, too, up to
-# LOOKS in all. A region that the face left by less than REST, in position, size or angle, is kept, because landmarks
-# depend on their crop: otherwise a still face would never settle.
+# Where a face is more than AGAIN of a region's side away from it, the region around that face is aligned as well, up to
+# ALIGNMENTS times in all. A region that the face left by less than REST, in position, size or angle, is kept, because
+# landmarks depend on their crop: otherwise a still face would never settle.
 AGAIN, ALIGNMENTS, REST = 0.05, 4, 0.02
 # Scheduled detections of which one looks for small faces; more often in images from LARGE pixels on, whose decoding
 # costs more than the detector.
@@ -210,7 +210,7 @@ class Tracking:
             regions = track.places(time)
             owners += [track] * len(regions)
             places += regions
-        # A face that is alone needs no comparison; what it looks like is learnt now and then.
+        # A face that is alone needs no comparison; its appearance is described now and then.
         alone = len(expected) == 1 and expected[0].misses == 1
         appearance = not alone or self._frames % LEARN_EVERY == 0
         least = self._tracked_threshold
@@ -262,7 +262,7 @@ class Tracking:
             self._tracks.associate([observation for observation in observations if observation is not None], time)
 
     def _observe_turned(self, image: Pixels, regions: list[Region]) -> Steps[list[Observation]]:
-        """Align new faces upright and turned by a quarter, a half and three quarters, and keep the most certain."""
+        """Align new faces upright and rotated by 90, 180 and 270 degrees, and keep the most certain."""
         rotated = [replace(region, angle=region.angle + angle) for region in regions for angle in ANGLES]
         found = yield from self._observe(image, rotated, least=self._threshold / 2)
         best = []

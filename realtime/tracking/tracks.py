@@ -184,7 +184,7 @@ class Track:
             self.appearance = learnt / np.float32(max(np.sqrt(learnt @ learnt), 1e-6))
 
     def lose(self) -> None:
-        """Mark the face as lost: what was followed lately is another face."""
+        """Mark the face as lost, because the recent observations show another face."""
         self.misses, self._motion = MISSES, self._undisturbed
 
     def scale(self, x: float, y: float) -> None:
@@ -291,7 +291,7 @@ class TrackManager:
                 track.undisturbed()
 
     def expire(self, time: float) -> None:
-        """Drop tracks that have been out of sight for more than ``keep`` seconds, those behind another face aside."""
+        """Drop tracks that have been out of sight for more than ``keep`` seconds, except those behind another face."""
         lost, present = [track for track in self.tracks if not track.followed], self.in_sight
         if not lost:
             return

@@ -12,7 +12,7 @@ _OTHERS = (bool, np.timedelta64)  # bool is an integer to Python, timedelta64 to
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Return True if ``value`` is an integer, but no bool and no duration."""
+    """Return True if ``value`` is an integer, but not a bool or a duration."""
     return isinstance(value, Integral) and not isinstance(value, _OTHERS)
 
 

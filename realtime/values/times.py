@@ -1,4 +1,4 @@
-"""The times of frames: checks of what a user gives, and the rules for times that do not advance."""
+"""Times of frames: checks of the values that users give, and rules for times that do not advance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMIT = 1e11
 REGULAR = 1.0
 """Seconds: time steps from this one on that are all alike are unlikely; the numbers of frames have such steps."""
 UNTIMED_RATE = 30
-"""Frames per second that are assumed where the time of frames does not advance."""
+"""Frames per second that are assumed if the time of frames does not advance."""
 
 _WINDOW, _MANY = 20, 8  # a warning needs so many unlikely time steps among the newest
 
@@ -35,7 +35,7 @@ def seconds_of(time: object) -> float:
     """Return the time of a frame as a float.
 
     Raises:
-        NasionError: it is no number, or cannot be in seconds.
+        NasionError: it is not a number, or cannot be in seconds.
     """
     if type(time) is float and -LIMIT < time < LIMIT:  # nearly always
         return time
@@ -69,14 +69,14 @@ def _instead_of(time: object) -> str:
 def time_passed(since: float, time: float, *, frames: int) -> float:
     """Return the seconds from ``since`` to ``time``, between which ``frames`` frames lie.
 
-    A clock that was set back counts as time gone. One that stands still counts as ``UNTIMED_RATE`` frames a second.
+    A clock that was set back counts as time passed. One that stands still counts as ``UNTIMED_RATE`` frames a second.
     """
     passed = abs(time - since)
     return passed if passed >= frames * SHORTEST else frames / UNTIMED_RATE
 
 
 class StepCheck:
-    """A check that logs a warning, one of each kind, if the times of frames do not look like seconds."""
+    """Check that logs a warning, once for each kind, if the times of frames do not look like seconds."""
 
     def __init__(self) -> None:
         """Start before the first frame."""
@@ -87,10 +87,10 @@ class StepCheck:
         """Begin a new video; warnings are not repeated."""
         self._last: float | None = None
         self._step = 0.0
-        self._short = self._long = self._regular = 0  # a bit for each of the newest steps, set where it is unlikely
+        self._short = self._long = self._regular = 0  # a bit for each of the newest steps, set if the step is unlikely
 
     def __call__(self, time: float) -> None:
-        """Take note of the time of the next frame."""
+        """Check the time of the next frame."""
         last, self._last = self._last, time
         if last is None:
             return

@@ -294,5 +294,5 @@ def _codecs() -> Iterator[Finding]:
             encoder = av.Codec(name, "w").name
             yield Finding("codec", name, "ok", f"encoder {encoder}")
         except ValueError:  # base class of the error that PyAV raises for an unknown codec
-            remedy = f"for {purpose}: pip install --force-reinstall av (its wheels carry FFmpeg)"
+            remedy = f"for {purpose}: pip install --force-reinstall av (its wheels contain FFmpeg)"
             yield Finding("codec", name, "absent", "this FFmpeg has no encoder", remedy)

@@ -1,4 +1,4 @@
-"""``nasion models``: the networks that a name finds."""
+"""``nasion models``: networks that can be given by name."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _own() -> Iterator[dict[str, Any]]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """Return the networks as a plain-text table; below each of the user's own ones is its place."""
+    """Return the networks as a plain-text table; with the path of each of the user's own below it."""
     licences = list(dict.fromkeys(each["licence"] for each in found if each.get("licence")))
     rows = [_COLUMNS, *(_row(each, licences) for each in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

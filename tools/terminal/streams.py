@@ -1,4 +1,4 @@
-"""Standard input, output and error of a command, made safe: closed, full, gone, or in an encoding of few characters."""
+"""Standard streams of a command, made safe: closed or full ones, ended readers, and encodings of few characters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "×": "x", "±": "+/-", "°": " degrees", "≥": ">=", "≤": "<="}
 _OF_WRITING = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EBADF)
-_BROKEN_PIPE = 128 + 13  # the status of a program that SIGPIPE ended
+_BROKEN_PIPE = 128 + 13  # exit status of a program ended by SIGPIPE
 
 
 class Streams:
-    """Makes the standard streams usable, and at the end sees that all of the output was taken.
+    """Makes the standard streams usable, and checks at the end that all output was written.
 
-    A stream that is closed leads nowhere. Characters that an encoding lacks are written in ASCII. A reader that has
-    gone, such as ``head``, ends the command in silence.
+    Output to a closed stream is discarded. Characters that an encoding lacks are written in ASCII. If the reader has
+    ended, such as ``head``, the command ends silently.
     """
 
     def __enter__(self) -> Self:
@@ -32,7 +32,9 @@ class Streams:
         for number in range(3):
             try:
                 os.fstat(number)
-            except OSError:  # else the next file that is opened would take this number, and get what libraries print
+            except (
+                OSError
+            ):  # otherwise the next opened file would get this descriptor, and with it the output of libraries
                 os.open(os.devnull, os.O_RDWR)
         codecs.register_error("nasion", _plain)
         for name in ("stdout", "stderr"):
@@ -71,7 +73,7 @@ def tell(text: str) -> None:
 
 
 def _flush() -> OSError | None:
-    """Flush standard output; what it does not take is dropped, or Python would try again at its end."""
+    """Flush standard output; drop what cannot be written, which Python would try again at exit."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -23,8 +23,8 @@ from ..metrics import roc_auc
 
 RIGHT = 0.1  # mean error, over the distance between the outer eye corners, up to which landmarks are right
 EYES_OF_BOX = 0.62  # that distance over the square root of the box's area, the mean of 300W; for faces in profile
-FACES = 150  # of each set, at most
-LEAST = 40  # labelled landmarks of a face, at least
+FACES = 150  # maximum number of faces of each set
+LEAST = 40  # minimum number of labelled landmarks of a face
 KEPT = 0.995  # share of the right landmarks that the threshold keeps
 BINS = 10
 
@@ -49,12 +49,12 @@ class Crops:
 
 
 def crops_of(aligner: Aligner, sets: Sequence[LandmarkSet], *, seed: int = 0) -> Crops:
-    """Align seven crops of each of some faces: three as in tracking, and four that are turned, moved or of wrong size.
+    """Align seven crops of each of some faces: three as in tracking, and four that are rotated, moved or of wrong size.
 
     Args:
-        aligner: of a network whose spec has no ``score``, so that its scores are its presence.
+        aligner: aligner of a network whose spec has no ``score``, so that its scores are its presence.
         sets: labelled faces; those of another number of landmarks are left out.
-        seed: of the choice of faces and crops.
+        seed: seed of the choice of faces and crops.
 
     Raises:
         DataError: no face has enough labelled landmarks of the network's scheme, or all landmarks are right or none.

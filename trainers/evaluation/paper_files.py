@@ -218,7 +218,7 @@ class _Entry:
         return (_Entry(f"{self.place}: {key} {number}", each) for number, each in enumerate(value, 1))
 
     def check_unknown(self, allowed: tuple[str, ...] | None = None) -> None:
-        """Refuse keys that are not ``allowed`` (default: those whose values were asked for)."""
+        """Refuse keys that are not ``allowed`` (default: those whose values were read)."""
         known = sorted(self._known) if allowed is None else allowed
         for key in self:
             if key not in known:

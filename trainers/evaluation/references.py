@@ -17,7 +17,7 @@ from ...realtime.geometry import roll
 from ..data import DataError, LandmarkSet, SampleStream
 from ..data.samples import FaceItem, FaceSamples, accuracy
 
-UPRIGHT = 0.1  # radians; a neutral reference is turned by less
+UPRIGHT = 0.1  # radians; a neutral reference is rotated by less
 SIFT_SIDE = 128  # pixels of the crops that are compared
 
 Find = Callable[[Tensor, FaceItem, int], Tensor]

@@ -1,1 +1,1 @@
-"""Networks, one file per architecture."""
+"""Networks: shared parts, the shipped networks, and a folder for each system of the papers."""

@@ -109,7 +109,7 @@ def eye_distance(points: FloatArray) -> float:
 
 
 def still(pose: Pose) -> Callable[[int], Pose]:
-    """Return the way of a face that rests."""
+    """Return the path of a face at rest."""
     return lambda index: pose
 
 

@@ -25,9 +25,9 @@ from .scenes import Actor, Pose, play
 
 
 def moving(cast: Cast, speed: float) -> Row:
-    """A face rests, then moves by ``speed`` widths a frame, to and fro; errors are those that the motion adds.
+    """A face rests, then moves back and forth by ``speed`` widths a frame; errors are those that the motion adds.
 
-    They are distances to the landmarks found at rest, moved as the face has.
+    They are distances to the landmarks found at rest, moved with the face.
     """
     errors: list[float] = []
     seen_ids: set[tuple[int, int]] = set()
@@ -60,7 +60,7 @@ def moving(cast: Cast, speed: float) -> Row:
 
 
 def rotated(cast: Cast, degrees: float) -> Row:
-    """A face is turned in plane."""
+    """A face is rotated in the image plane."""
     right = 0
     for number in range(24):
         angle = math.radians(degrees) * (-1) ** number
@@ -106,7 +106,7 @@ def far(cast: Cast, size: tuple[int, int], pixels: float) -> Row:
 
 
 def repeated(cast: Cast) -> Row:
-    """The same image comes again and again: landmarks settle."""
+    """The same image repeats, and the landmarks settle."""
     moves = []
     for number in range(8):
         actors = [Actor(cast.head(number), still(Pose(320, 180, FACE)))]

@@ -118,7 +118,7 @@ def background(photograph: Image, size: tuple[int, int], shift: float = 0.0) -> 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Head with its way through a scene.
+    """Head with its path through a scene.
 
     Attributes:
         head: the head.

@@ -92,7 +92,7 @@ def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Fit the similarity transform that maps ``source`` (B,n,2) to ``target`` (n,2) by least squares.
 
     Returns:
-        turn (B,2,2), rotation and scale, and shift (B,1,2): a row ``p`` is mapped to ``p @ turn.mT + shift``.
+        rotation (B,2,2), with scale, and shift (B,1,2): a row ``p`` is mapped to ``p @ rotation.mT + shift``.
     """
     from_mean, to_mean = source.mean(dim=1, keepdim=True), target.mean(dim=0)
     a, b = source - from_mean, target - to_mean

@@ -81,7 +81,7 @@ def _begun(learner: T, options: Options) -> T:
     """Return ``learner`` with the weights of ``options.start``, possibly float16; None leaves it as built.
 
     Raises:
-        TrainingError: the file is no checkpoint, or one of another network.
+        TrainingError: the file is not a checkpoint, or is one of another network.
     """
     if options.start is not None:
         checkpoint.fill(learner, checkpoint.load(options.start)["average"])
