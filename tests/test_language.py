@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,8 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 OPENINGS = re.compile(r"^(What|Where|Whether|How|Which|Who|Whose|When|Why|Is|Are|Does|Do|Can)\b")
 BANNED = re.compile(
     r"\b(mend|mended|nobody|wish|anew|afresh|in vain|quickest|of no consequence|is told|are told|be told|twins?"
-    r"|pictures?)\b",
+    r"|pictures?|to be had|to and fro|heed(s|ed|ing)?|passed over|carries no|for want of|of no use)\b"
+    r"|(?<!there )\bis no (?!longer\b|faster\b|more\b)",
     re.IGNORECASE,
 )
 QUOTED = re.compile(r"``[^`]*``|`[^`]*`|\"[^\"]*\"|'[^']*'|<!--.*?-->|```.*?```", re.DOTALL)
@@ -35,10 +38,31 @@ def docstrings(module: Path) -> Iterator[tuple[int, str]]:
 
 
 def comments(module: Path) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of every comment that has a line of its own."""
-    for number, line in enumerate(module.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.lstrip().startswith("#"):
-            yield number, line.strip(" #")
+    """Yield the line and the text of every comment; one of several lines is one text."""
+    begin, lines = 0, list[str]()
+    for token in tokenize.generate_tokens(io.StringIO(module.read_text(encoding="utf-8")).readline):
+        if token.type == tokenize.COMMENT:
+            if lines and token.start[0] != begin + len(lines):
+                yield begin, " ".join(lines)
+                lines = []
+            begin = token.start[0] - len(lines)
+            lines.append(token.string.strip(" #"))
+    if lines:
+        yield begin, " ".join(lines)
+
+
+def messages(module: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of every string of three words or more, with ``x`` for the values put into it."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        match node:
+            case ast.JoinedStr(values=values):
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in values)
+            case ast.Constant(value=str(text)):
+                pass
+            case _:
+                continue
+        if len(text.split()) > 2:
+            yield node.lineno, text
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -59,7 +83,7 @@ def test_prose_in_code_has_no_banned_word(folder: str) -> None:
         f"{module.relative_to(ROOT)}:{line}: {found[0]}"
         for module in MODULES
         if module.relative_to(ROOT).parts[0] == folder
-        for line, text in (*docstrings(module), *comments(module))
+        for line, text in (*docstrings(module), *comments(module), *messages(module))
         if (found := BANNED.search(QUOTED.sub("", text)))
     ]
     assert not wrong, "\n".join(wrong)

@@ -1,4 +1,4 @@
-"""The sound of a source, carried over to the clock of the annotated video."""
+"""Sound of a source, moved to the clock of the annotated video."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..sources.packets.demuxer import Demuxer
 
 _log = logging.getLogger(__name__)
 
-# What players expect in a container; all else is encoded again. Matroska takes whatever FFmpeg can write.
+# Codecs that players expect in a container; all others are encoded again. Matroska accepts whatever FFmpeg can write.
 _COPIED = {
     ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus"},
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"},
@@ -31,7 +31,8 @@ _LAYOUTS = {1: "mono", 6: "5.1", 8: "7.1"}  # of encoded sound, by the number of
 _USUAL_RATE = 48_000
 _AUDIBLE = 0.02  # seconds by which sound may be off before silence is put in or samples are left out
 _LOWEST_MP3 = 16_000  # samples a second of MP3 in MP4, at least
-_GAP = Fraction(1, 4)  # seconds without sound, at the beginning or between two packets, that MP4 needs help with
+# Seconds without sound, at the beginning or between two packets, that MP4 cannot represent by itself.
+_GAP = Fraction(1, 4)
 _RUN_UP = Fraction(2)  # seconds read before the start, because a seek lands on a key frame of the video
 
 
@@ -40,9 +41,9 @@ def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start:
 
     Args:
         info: description of the source, which is opened a second time.
-        output: the video that is written.
+        output: container of the video being written.
         suffix: suffix of the output, as in ``.mp4``.
-        start: seconds after the source's first frame that become 0 in the video.
+        start: time of the first written frame, in seconds after the source's first frame; 0 in the video.
 
     Returns:
         None if the source has no sound after ``start``, or is live. Sound that cannot be read costs the sound, never
@@ -60,7 +61,7 @@ def open_sound(info: SourceInfo, output: OutputContainer, *, suffix: str, start:
             return Sound(demuxer, stream, output, name=info.name, suffix=suffix, start=moment)
     except (FFmpegError, SourceError, ValueError) as error:
         why = reason(error) if isinstance(error, FFmpegError) else str(error)
-        _log.warning("%s: its sound cannot be read (%s); the video stays silent", info.name, why)
+        _log.warning("%s: its sound cannot be read (%s); the video will have no sound", info.name, why)
     except BaseException:
         if demuxer is not None:
             demuxer.close()
@@ -78,7 +79,7 @@ def _sound_in(demuxer: Demuxer, media: Media, name: str) -> AudioStream | None:
     stream = demuxer.sound
     if stream is None:
         if demuxer.container.streams.audio:
-            _log.warning("%s: the codec of its sound is unknown to FFmpeg; the video stays silent", name)
+            _log.warning("%s: the codec of its sound is unknown to FFmpeg; the video will have no sound", name)
         return None
     if stream.sample_rate:
         return stream
@@ -86,12 +87,12 @@ def _sound_in(demuxer: Demuxer, media: Media, name: str) -> AudioStream | None:
         for packet in search.packets():
             if isinstance(packet.stream, AudioStream) and packet.stream.sample_rate:
                 return stream
-    _log.warning("%s: its sound is declared, but missing; the video stays silent", name)
+    _log.warning("%s: its sound is declared, but missing; the video will have no sound", name)
     return None
 
 
 def _ends_before(stream: AudioStream, moment: Fraction) -> bool:
-    """Return True if the header says that the stream is over by ``moment``, seconds on the source's clock."""
+    """Return True if the stream ends by ``moment``, in seconds on the source's clock, according to its header."""
     if stream.start_time is None or stream.duration is None or not stream.time_base:
         return False
     return (stream.start_time + stream.duration) * stream.time_base <= moment
@@ -118,15 +119,15 @@ class Sound:
         Args:
             demuxer: packets of the source; closed with the sound.
             stream: sound stream that the demuxer reads first.
-            output: the video that is written.
+            output: container of the video being written.
             name: name of the source for messages.
             suffix: suffix of the output.
-            start: moment that becomes 0, in seconds on the source's clock.
+            start: time on the source's clock, in seconds, that becomes 0.
         """
         self._name, self._demuxer, self._output, self._start = name, demuxer, output, start
         self._is_mp4 = suffix != ".mkv"
         begin = stream.start_time
-        # A killed process leaves no MP4 where a track has nothing in the first fragment: silence is put there.
+        # If a track has no packet in the first fragment, a killed process leaves no readable MP4; so silence is added.
         late = self._is_mp4 and (begin is None or begin * (stream.time_base or 0) - start > _GAP)
         channels = channels_of(stream)
         if not (late or demuxer.is_joinable) and _can_be_copied(stream, output, suffix):
@@ -141,14 +142,14 @@ class Sound:
         self._begun = False
 
     def write_until(self, time: float, *, last: bool = False) -> None:
-        """Write every packet that begins before ``time``, seconds of the video; ``last`` where that is its end."""
+        """Write every packet that begins before ``time``, in seconds of the video; ``last`` if the video ends there."""
         if not self._begun:
             self._begun = True
             self._seek()
             self._next = next(self._packets, None)
         while (packet := self._next) is not None and _begin(packet) < time:
             if _end(packet) > time + _GAP:
-                # A gap follows, which MP4 counts to the packet. The file must not last longer than the video for it.
+                # MP4 adds the gap that follows to the packet, but the sound must not outlast the video.
                 if self._is_mp4 and not last:
                     return
                 packet.duration = round((Fraction(time) - _begin(packet)) / packet.time_base)
@@ -156,7 +157,7 @@ class Sound:
                 self._output.mux(packet)
             except ValueError as error:  # FFmpeg rejects the packet; errors of the disk are others
                 self._packets.close()
-                _log.warning("%s: its sound breaks off (%s)", self._name, error)
+                _log.warning("%s: its sound ends early (%s)", self._name, error)
             self._next = next(self._packets, None)
 
     def close(self) -> None:
@@ -166,13 +167,13 @@ class Sound:
 
     def _seek(self) -> None:
         if self._demuxer.is_seekable and self._start > _RUN_UP:
-            with suppress(FFmpegError):  # what cannot be sought is read from its beginning
+            with suppress(FFmpegError):  # a file without seeking is read from its beginning
                 self._demuxer.seek(self._start - _RUN_UP)
 
     def _usable(self, packets: Iterator[Packet[AudioStream]]) -> Generator[Packet[AudioStream], None, None]:
-        """Those not before the start and in order; a source that cannot be read on ends the sound.
+        """Yield the packets from the start on, in order; if the source cannot be read further, the sound ends.
 
-        In MP4 each lasts until the next one begins, for a fragment goes on where the one before it ends.
+        In MP4 each lasts until the next one begins, because a fragment continues where the previous one ends.
         """
         last: Packet[AudioStream] | None = None
         try:
@@ -189,9 +190,9 @@ class Sound:
                     yield last
                 last = packet
         except FFmpegError as error:
-            _log.warning("%s: its sound breaks off (%s)", self._name, reason(error))
+            _log.warning("%s: its sound ends early (%s)", self._name, reason(error))
         except ValueError as error:
-            _log.warning("%s: its sound breaks off (%s)", self._name, error)
+            _log.warning("%s: its sound ends early (%s)", self._name, error)
         if last is not None:
             yield last
 
@@ -208,7 +209,7 @@ class Sound:
         yield from self._target.encode(None)
 
     def _resampled(self) -> Iterator[AudioFrame]:
-        """Frames from 0 on without a gap: silence where the source has none, cut where it begins before."""
+        """Yield frames from 0 on without gaps: with silence where the source has no sound, and cut at 0."""
         graph, kind, end = None, None, 0
         for frame in self._decoded():
             if frame.pts is None or frame.time_base is None:
@@ -290,7 +291,7 @@ def _pulled(graph: Graph) -> Iterator[AudioFrame]:
     while True:
         try:
             frame = graph.pull()
-        except (BlockingIOError, EOFError):  # no more for now, or at all
+        except (BlockingIOError, EOFError):  # no more frames for now, or at all
             return
         assert isinstance(frame, AudioFrame)
         yield frame

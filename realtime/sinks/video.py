@@ -143,7 +143,7 @@ class ImageSink(Sink):
             file.write(encoded.tobytes())
 
     def close(self) -> None:
-        """Do nothing, because nothing is open."""
+        """Return at once, because nothing is open."""
         self._is_closed = True
 
 

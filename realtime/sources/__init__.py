@@ -162,7 +162,9 @@ def _refuse_gpu(name: str, decode: str) -> None:
 
 def _no_start(name: str, time_range: TimeRange) -> None:
     if time_range.start is not None:
-        raise SourceError(f"{name}: a live source has no place {time_range.start:g} s to start from; leave start out")
+        raise SourceError(
+            f"{name}: a live source has no position {time_range.start:g} s to start from; leave start out"
+        )
 
 
 def _camera_named(

@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _INDEX_LAST = (
     "an MP4 with its index at the end needs a server that answers range requests: "
-    "download it first, or have it made with the index in front (faststart)"
+    "download it first, or write it with the index in front (faststart)"
 )
-_USUAL_RATE = Fraction(25)  # where a file does not say
+_USUAL_RATE = Fraction(25)  # if a file does not tell
 _Timed = tuple[VideoFrame, float, int]  # frame, time in seconds and number since the last seek
 
 
@@ -47,18 +47,21 @@ def open_media(
 
     Args:
         location: absolute path, or URL.
-        name: what to call it in messages, free of passwords.
-        time_range: the part that is wanted.
+        name: name for messages, without passwords.
+        time_range: requested part.
         timeout: seconds without any data after which a stream counts as dead; None for a file.
-        decode: where, as of ``open_source``.
+        decode: device that decodes, as in ``open_source``.
 
     Raises:
-        SourceError: it does not answer, is no video, cannot be decoded (there), or has nothing in the time range.
+        SourceError: it does not answer, is not a video, cannot be decoded on that device, or has no frame in the time
+            range.
     """
     reader = _Reader(Media(location, timeout), name, decoder_for(decode, name))
     if reader.info.live and time_range.start is not None:
         reader.close()
-        raise SourceError(f"{name}: a live source has no place {time_range.start:g} s to start from; leave start out")
+        raise SourceError(
+            f"{name}: a live source has no position {time_range.start:g} s to start from; leave start out"
+        )
     if reader.info.live:
         _log.info("%s: live; Frame.index counts from the first frame received", name)
     source = FrameSource(reader.images(time_range.start or 0.0), reader.info, time_range)
@@ -70,7 +73,7 @@ def open_media(
 
 
 class _Opener:
-    """Opens files and streams, decoded on a GPU if that is wanted and can be."""
+    """Opens files and streams, decoded on a GPU if that was requested and is possible."""
 
     def __init__(self, name: str, gpu: GpuDecoder | None) -> None:
         self._name, self.gpu = name, gpu
@@ -141,7 +144,7 @@ class _Reader:
         self._demuxer = Demuxer(self._media, self._opener, self._name)
         container, stream = self._demuxer.container, self._demuxer.video
         self.info = _info(container, stream, self._media, self._name)
-        # AVI counts packets and has no presentation times; the ones made up for it jump about.
+        # AVI has packet counts instead of presentation times; the times that FFmpeg derives are not in order.
         self._only_dts = container.format.name == "avi"
         self._base = self._demuxer.base
         self._clock = Clock(1 / (self.info.rate or _USUAL_RATE), self._base)
@@ -153,14 +156,14 @@ class _Reader:
     def _follow(self) -> None:
         """Decode the stream that the demuxer reads now."""
         self._stream = self._demuxer.video
-        # Threads by frame hold back a frame each: right for a file, wrong for a camera, and no use to a GPU.
+        # Frame threads hold back one frame each: good for a file, bad for a camera, and useless on a GPU.
         self._stream.thread_type = "SLICE" if self.info.live or self._opener.gpu else "AUTO"
         self._reopen = self._demuxer.reopener()
         self._decoder = Decoder(self._stream, by_dts=self._only_dts)
         self._numbering = Numbering(self._demuxer.container, self._stream, by_dts=self._only_dts)
 
     def _enter(self, start: float) -> Iterator[_Timed]:
-        """Frames from somewhat before ``start``, and the first one, from whose time the others count.
+        """Yield frames from a little before ``start``, and the first one, which defines time 0.
 
         Where a seek does not find the time or the number of a frame, all packets are read, and those before the last
         key frames are not decoded.
@@ -215,7 +218,7 @@ class _Reader:
             yield frame, self._time, self._numbering.number(frame)
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """All frames that can be decoded, then an error if they are not all that there should be."""
+        """Yield all frames that can be decoded, then raise an error if the file or stream ended early."""
         broken = None
         self._decoder.restart()
         try:
@@ -235,7 +238,7 @@ class _Reader:
             yield from self._arrive()
         yield from self._decoder.flush(self._reopen)
         cut_short = not self.info.live and self._decoder.begun and self._demuxer.is_cut_short()
-        if broken or cut_short:  # not begun: it was a seek past the end
+        if broken or cut_short:  # nothing was read: the seek went past the end
             raise SourceError(self._broken_off(broken))
 
     def _approach(self, packet: Any) -> Iterator[VideoFrame]:
@@ -280,7 +283,7 @@ class _Reader:
             yield from self._decoder.decode(packet)
 
     def _change_stream(self) -> Iterator[VideoFrame]:
-        """Yield the last frames of a stream that has ended, and go on with the one that follows in the file."""
+        """Yield the last frames of a stream that has ended, and continue with the one that follows in the file."""
         if self._run_up is None:
             yield from self._decoder.flush(self._reopen)
         else:
@@ -297,10 +300,10 @@ class _Reader:
             is_mp4 = self._demuxer.container.format.name.startswith("mov")
             remedy = _INDEX_LAST if is_mp4 else "check the connection, and try again"
             return f"{self._name}: no frame of it could be read ({why}); {WHOLE if local else remedy}"
-        text = f"{self._name}: broken off at {self._time:.2f} s"
+        text = f"{self._name}: ended early at {self._time:.2f} s"
         if self.info.duration is not None:
             text += f" of {self.info.duration:.2f} s"
-        return f"{text} ({why}); all frames before were read and what was written of them is kept"
+        return f"{text} ({why}); all frames before it were read, and the outputs so far are kept"
 
     def _image_of(self, frame: VideoFrame) -> Image | Pixels:
         gpu = self._opener.gpu
@@ -310,7 +313,7 @@ class _Reader:
 
 
 def _steps_back(start: float) -> Iterator[Fraction]:
-    """``start`` and ever earlier times: what a seek hits may still begin too late."""
+    """Yield ``start`` and earlier and earlier times, because a seek may land too late."""
     back = 0
     while start - back > 0:
         yield Fraction(start) - back
@@ -322,11 +325,11 @@ def _open_container(media: Media, name: str, accelerator: HWAccel | None) -> Inp
         return open_container(media, accelerator)
     except av.FFmpegError as error:
         why = reason(error)
-    # Raised here and not above: the original error holds the whole URL, and would be chained.
+    # Raised outside the handler, because the original error contains the whole URL and would be chained.
     if media.timeout is None:
         raise SourceError(f"{name}: cannot be read as a video ({why}); {WHOLE}")
     raise SourceError(
-        f"{name}: no video from there ({why}); check that the address is right, that it is switched on "
+        f"{name}: no video received ({why}); check that the address is right, that it is switched on "
         "and reachable from here, and the user and password in it"
     )
 
@@ -350,5 +353,5 @@ def _duration(container: InputContainer, stream: VideoStream) -> float | None:
     if container.duration is None:
         return None
     late = max(container.start_time or 0, 0) if container.format.name.startswith("matroska") else 0
-    # Matroska as FFmpeg writes it counts from 0, not from the first packet.
+    # In Matroska, FFmpeg counts the duration from 0, not from the first packet.
     return (container.duration - (late if late < container.duration else 0)) / av.time_base

@@ -163,7 +163,7 @@ class Track:
         old, new = self.observation.region, observation.region
         velocity = self._motion.velocity
         seconds = time_passed(self.time, time, frames=self.misses)
-        if self.misses == 1:  # also seen in the previous frame; otherwise the displacement is no measure of motion
+        if self.misses == 1:  # also seen in the previous frame; otherwise the displacement does not measure motion
             move = (new.x - old.x) / seconds, (new.y - old.y) / seconds
             leap = max(abs(move[0] - velocity[0]), abs(move[1] - velocity[1])) * seconds / old.side
             self.leap = max(leap, 0.8 * self.leap)

@@ -95,7 +95,7 @@ def test_a_folder_that_may_not_be_searched_is_named(command, tmp_path):
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert "locked" in done.stderr
-    assert "Permission denied; change its rights" in done.stderr
+    assert "Permission denied; change its permissions" in done.stderr
 
 
 @POSIX
@@ -111,7 +111,7 @@ def test_python_gets_the_same_as_errors_of_ours():
     ("error", "text"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "x"), "'x': No space left on device; free some space"),
-        (PermissionError(errno.EACCES, "Permission denied", b"x"), "'x': Permission denied; change its rights"),
+        (PermissionError(errno.EACCES, "Permission denied", b"x"), "'x': Permission denied; change its permissions"),
         (MemoryError(), "there is not enough memory; close other programs"),
         (RuntimeError("can't start new thread"), "there is not enough memory (can't start new thread)"),
         (ImportError("libx.so: failed to map segment from shared object"), "there is not enough memory (libx.so"),
@@ -227,7 +227,7 @@ def test_a_full_output_is_one_line(command):
     assert status == 1
     assert (
         errors
-        == "nasion: the output cannot be written: No space left on device; free some space, or give another place\n"
+        == "nasion: the output cannot be written: No space left on device; free some space, or give another path\n"
     )
 
 

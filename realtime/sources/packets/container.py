@@ -62,7 +62,9 @@ def choose_video(container: InputContainer, number: int | None, name: str) -> Vi
         known = [stream for stream in known if stream.index == number]
         if not known:
             allowed = ", ".join(str(stream.index) for stream in streams)
-            raise SourceError(f"{name}: stream {number} is no video that can be decoded; its video streams: {allowed}")
+            raise SourceError(
+                f"{name}: stream {number} is not a video that can be decoded; its video streams: {allowed}"
+            )
     if not known:
         raise SourceError(f"{name}: its codec is unknown to this build of FFmpeg; convert it to H.264 first")
     return max(known, key=_rank)

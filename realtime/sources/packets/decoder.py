@@ -1,4 +1,4 @@
-"""A decoder of one video stream that keeps every frame FFmpeg can decode, and counts the packets it cannot."""
+"""Decoder of one video stream that keeps every frame FFmpeg can decode, and counts the packets it cannot."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .container import reason
 _log = logging.getLogger(__name__)
 
 _FRAME_THREADS = 1 << 12  # FFmpeg's AV_CODEC_CAP_FRAME_THREADS
-_REORDERED = 32  # frames, at most, that a codec may hold back to bring them into order
-_MOST_BYTES = 256 * 2**20  # packets that are kept
+_REORDERED = 32  # maximum number of frames that a codec holds back to reorder them
+_MOST_BYTES = 256 * 2**20  # packets that are kept to be decoded again
 
 # Codecs whose decoders may lose a packet without an error, with the size in bytes up to which a packet has no frame of
 # its own (an end code, or a frame that is not coded). Each longer one gives a frame, unless ``is_hidden``.
@@ -28,35 +28,35 @@ _SILENT = {
     **{"h264": 16, "hevc": 16, "mpeg1video": 8, "mpeg2video": 8, "mpeg4": 19},
     **{"mjpeg": 0, "vp8": 0, "vp9": 0, "av1": 0},
 }
-_REFRESHED = ("h264", "hevc")  # codecs that can begin without a key frame: what comes until all is there is not shown
-_FRAGILE = ("av1", "vp9")  # codecs whose threads lose good frames with a damaged one
-_PATIENCE = 256  # packets, at most, between one and its frame
+_REFRESHED = ("h264", "hevc")  # codecs that can begin without a key frame; incomplete images are not shown
+_FRAGILE = ("av1", "vp9")  # codecs that lose good frames beside a damaged one when they use threads
+_PATIENCE = 256  # maximum number of packets between a packet and its frame
 
 
 class Decoder:
     """Decodes packets to frames.
 
-    Threads that decode a frame each report an error some packets late. Those still pending at the end of the stream
-    come when the decoder is flushed, and there the first one ends everything in PyAV: the frames behind it are lost.
-    So the last packets are kept. Where fewer frames than packets came out, they are decoded again without threads,
-    and the frames that were missing are added. Some decoders (``_FRAGILE``) drop good frames with a damaged one while
-    they run on several threads. After their first error, decoding continues without threads from a key frame before it.
+    With one thread per frame, a decoder reports an error some packets late. Errors still pending at the end of the
+    stream are reported when the decoder is flushed, and PyAV then stops at the first one, so the frames after it are
+    lost. The last packets are therefore kept. If fewer frames than packets came out, they are decoded again without
+    threads, and the missing frames are added. Some decoders (``_FRAGILE``) drop good frames beside a damaged one while
+    they run on several threads. After their first error, decoding continues without threads from an earlier key frame.
 
-    A packet counts as lost where the decoder reports an error. Some decoders report none; with those a packet also
-    counts where no frame with its presentation time comes out.
+    A packet counts as lost if the decoder reports an error. Some decoders report none; with these, a packet also counts
+    if no frame has its presentation time.
     """
 
     def __init__(self, stream: VideoStream, *, by_dts: bool) -> None:
         """Decode ``stream``.
 
         Args:
-            stream: of an open container, with its threads chosen.
+            stream: stream of an open container, with its threads set.
             by_dts: order frames by decoding times, because presentation times are not in order.
         """
         self._stream, self._by_dts = stream, by_dts
         self._codec = stream.codec_context.codec.canonical_name
         self._earlier = 0  # lost packets before the last start
-        self._lost: set[int] = set()  # numbers of those since
+        self._lost: set[int] = set()  # numbers of the lost packets since then
         self.restart()
 
     @property
@@ -66,28 +66,28 @@ class Decoder:
 
     @property
     def lost(self) -> int:
-        """Packets that could not be decoded, all in all."""
+        """Number of packets that could not be decoded."""
         return self._earlier + len(self._lost)
 
     def restart(self) -> None:
-        """Expect a packet from anywhere: the reader has moved."""
+        """Expect a packet from anywhere, because the reader has moved."""
         self._context: Any = self._stream.codec_context
         self._decode: Callable[[Any], list[VideoFrame]] = self._stream.decode
         self._runs_behind = self._stream.thread_type != ThreadType.SLICE and self._context.thread_count != 1
         self._earlier, self._lost = self.lost, set()
         self._sent = self._frames = self._errors = 0
         self._first_key: int | None = None  # number of the first packet that can be decoded by itself
-        self._first_time: int | None = None  # its presentation time; None also where no frame is awaited
+        self._first_time: int | None = None  # its presentation time; None also if no frame is expected
         self._has_begun = False
-        self._awaited: dict[int, int] = {}  # presentation times of which no frame has come, and packet numbers
-        self._recent: deque[float] = deque(maxlen=2 * _REORDERED)  # times of frames
+        self._awaited: dict[int, int] = {}  # presentation times without a frame so far, and packet numbers
+        self._recent: deque[float] = deque(maxlen=2 * _REORDERED)  # times of the decoded frames
         self._kept: deque[Any] = deque()
-        self._keys: deque[int] = deque()  # numbers of key frames among the packets that are kept
+        self._keys: deque[int] = deque()  # numbers of key frames among the packets that are kept to be decoded again
         self._bytes = 0
         self._context.flags &= ~Flags.output_corrupt
 
     def decode(self, packet: Any) -> list[VideoFrame]:
-        """Return the frames that come out when ``packet`` goes in."""
+        """Decode ``packet`` and return the frames that are ready."""
         self._sent += 1
         if self._first_key is None and packet.is_keyframe:
             self._first_key, self._first_time = self._sent, packet.pts
@@ -103,7 +103,7 @@ class Decoder:
             return []
 
     def flush(self, reopen: Callable[[], InputContainer]) -> Iterator[VideoFrame]:
-        """Yield the frames that are still inside.
+        """Yield the frames that the decoder still holds.
 
         Args:
             reopen: opens the container once more, to decode the end of the stream again.
@@ -123,7 +123,7 @@ class Decoder:
         self._awaited.clear()
 
     def _without_threads(self) -> list[VideoFrame]:
-        """Hand over to a decoder without threads; return the frames that the one before has not given."""
+        """Switch to a decoder without threads; return the frames that the previous decoder has not returned."""
         threaded, self._runs_behind = self._context, False
         self._context = av.CodecContext.create(threaded.codec, "r")
         self._context.extradata = threaded.extradata
@@ -134,7 +134,7 @@ class Decoder:
         return missing
 
     def _end_again(self, reopen: Callable[[], InputContainer]) -> Iterator[VideoFrame]:
-        """Decode the end of the stream once more without threads, and yield the frames that have not come yet."""
+        """Decode the end of the stream again without threads, and yield the frames that are missing."""
         with reopen() as container:
             stream = container.streams[self._stream.index]
             assert isinstance(stream, VideoStream)
@@ -142,7 +142,7 @@ class Decoder:
             yield from self._again(stream.codec_context, [*self._kept, None])
 
     def _again(self, context: Any, packets: list[Any]) -> Iterator[VideoFrame]:
-        """Decode the packets that were kept in ``context``, and yield the frames that have not come yet."""
+        """Decode the kept packets in ``context``, and yield the frames that are missing."""
         first, latest = self._keys[0], max(self._recent, default=-math.inf)
         self._lost = {lost for lost in self._lost if lost < first}
         for number, packet in enumerate(packets, first):
@@ -159,7 +159,7 @@ class Decoder:
             yield from self._count([frame for frame in frames if self._time(frame) > latest])
 
     def _keep(self, packet: Any) -> None:
-        """Keep the packets from the last key frame but one, or from an earlier one, on."""
+        """Keep the packets from the second-last key frame, or from an earlier one."""
         if not self._runs_behind:
             return
         if packet.is_keyframe or self._sent == 1:
@@ -179,13 +179,13 @@ class Decoder:
             self._bytes -= self._kept.popleft().size
 
     def _await(self, packet: Any) -> None:
-        """Expect a frame of a packet, where its decoder could lose it silently.
+        """Expect a frame of a packet, if its decoder could lose it without an error.
 
-        Packets that are shown before the first key frame may refer to what the file or a seek has cut off, and an edit
+        Packets shown before the first key frame may depend on packets that the file or a seek leaves out, and an edit
         list may hide others.
         """
         if self._codec == "hevc" and packet.is_keyframe and packet.pts is not None:
-            self._first_time = packet.pts  # where two files are joined, those that are shown before it are skipped
+            self._first_time = packet.pts  # at the join of two files, frames shown before it are skipped
         while self._awaited and (number := next(iter(self._awaited.values()))) <= self._sent - _PATIENCE:
             self._lost.add(number)
             del self._awaited[next(iter(self._awaited))]
@@ -196,7 +196,7 @@ class Decoder:
             self._awaited[packet.pts] = self._sent
 
     def _behind(self) -> int:
-        """Packets between one and the call that says what became of it."""
+        """Number of packets between a packet and the call that returns its frame or its error."""
         by_frame = self._runs_behind and self._context.codec.capabilities & _FRAME_THREADS
         return max(self._context.thread_count - 1, 0) if by_frame else 0
 
@@ -206,12 +206,12 @@ class Decoder:
             self._arrived(frame)
         self._recent.extend(map(self._time, frames))
         if frames and not self._context.flags & Flags.output_corrupt:
-            # From now on. Before the first frame it would show what lacks the key frame that it is made from.
+            # Only from now on; before the first frame it would output frames whose key frame is missing.
             self._context.flags |= Flags.output_corrupt
         return frames
 
     def _arrived(self, frame: VideoFrame) -> None:
-        """Await the packet of a frame no longer."""
+        """Stop expecting the packet of a frame."""
         if frame.pts is None:
             return
         self._awaited.pop(frame.pts, None)
@@ -220,19 +220,19 @@ class Decoder:
         if not self._has_begun:
             self._has_begun = True
             self._awaited = {time: number for time, number in self._awaited.items() if time > frame.pts}
-        if frame.interlaced_frame and self._codec == "h264":  # each of two fields may be a packet
+        if frame.interlaced_frame and self._codec == "h264":  # each of the two fields may be a packet
             self._first_time = None
             self._awaited.clear()
 
     def _time(self, item: Any) -> float:
-        """Return a number that puts frames in order; that without a time is the last one, which a flush brings."""
+        """Return a sort key for frames; a frame without a time is the last one, from a flush."""
         time: int | None = item.dts if self._by_dts or item.pts is None else item.pts
         return math.inf if time is None else time
 
     def _note(self, number: int, error: av.FFmpegError) -> None:
         """Count a packet as lost, unless it comes before the first key frame.
 
-        A recording or a seek may begin between two key frames, and that is no damage.
+        A recording or a seek may begin between two key frames, which is not damage.
         """
         _log.debug("packet %d skipped (%s)", number, reason(error))
         if self._first_key is not None and number >= self._first_key:
@@ -240,7 +240,7 @@ class Decoder:
 
 
 def is_hidden(codec: str, packet: Any) -> bool:
-    """Return whether a packet, of VP8 or VP9, says that its frame is not shown and only serves others."""
+    """Return whether a packet of VP8 or VP9 marks its frame as not shown, a reference for other frames only."""
     if codec not in ("vp8", "vp9"):
         return False
     content = memoryview(packet)

@@ -29,10 +29,10 @@ _WITH_PARTS = "mpegts"  # the one of them of which the rest of a file can be ope
 _LEAST = 188  # bytes of such a rest
 _ADAPTIVE = ("hls", "dash")  # formats that download each of several variants, unless it is discarded
 _SEEKABLE = ("mov", "matroska", "avi")  # formats with one clock, in which a seek finds a time
-# Formats whose header states the length, so that a truncated file can be recognised. Others take it from the last
-# packet that is there.
+# Formats whose header states the length, so that a truncated file can be recognised. Others derive it from the last
+# packet in the file.
 _LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi")
-_USUAL_RATE = Fraction(25)  # where a file does not say
+_USUAL_RATE = Fraction(25)  # if a file does not tell
 _USUAL_BASE = Fraction(1, 90000)
 
 
@@ -67,7 +67,7 @@ class Demuxer(Closing):
         flags: Any = self.container.format.flags
         step = 1 / (exact(self.video.average_rate) or exact(self.video.guessed_rate) or _USUAL_RATE)
         self._timeline = Timeline(step, self.base, leaps=bool(flags & Flags.ts_discont.value))
-        self._ends: dict[int, int] = {}  # of the last packet of each stream: sound may outlast the video
+        self._ends: dict[int, int] = {}  # end of the last packet of each stream, because sound may outlast the video
         self._is_partial = False  # the last packet
 
     @property
@@ -92,7 +92,7 @@ class Demuxer(Closing):
 
     @property
     def is_seekable(self) -> bool:
-        """True if a seek finds a time: the format has one clock, or reading all that is before takes too long."""
+        """True if a seek finds a time: the format has one clock, or reading everything before it takes too long."""
         return not self.is_local or self.container.format.name.startswith(_SEEKABLE)
 
     def reopener(self) -> Callable[[], InputContainer]:
@@ -125,10 +125,10 @@ class Demuxer(Closing):
         yield from self._timeline.rest()
 
     def is_cut_short(self) -> bool:
-        """Return True if the end came long before the header says, or in the middle of a packet."""
+        """Return True if the file ended long before the duration in its header, or within a packet."""
         if not self.container.format.name.startswith(_LENGTH_IN_HEADER):
             return False
-        end = (self.container.duration or 0) / av.time_base  # at least: the first packet may come after 0
+        end = (self.container.duration or 0) / av.time_base  # at least, because the first packet may come after 0
         streams = self.container.streams
         seen = max((last * (exact(streams[i].time_base) or 0) for i, last in self._ends.items()), default=end)
         return self._is_partial or end - seen > max(0.5, end / 50)
@@ -219,7 +219,7 @@ def _demuxed(container: InputContainer) -> Iterator[Any]:
 
 
 def _kind(stream: VideoStream | AudioStream | None) -> object:
-    """Return what must be the same for one decoder to decode two streams."""
+    """Return the properties that two streams must share to be decoded by one decoder."""
     if stream is None or stream.codec_context is None:
         return None
     rate = stream.codec_context.sample_rate if isinstance(stream, AudioStream) else 0

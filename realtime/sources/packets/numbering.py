@@ -45,7 +45,7 @@ class Numbering:
         self.restart()
 
     def restart(self) -> None:
-        """Expect packets from anywhere, and number their frames from 0: the reader has moved."""
+        """Expect packets from anywhere, and number their frames from 0, because the reader has moved."""
         self._waiting: list[int] = []  # timestamps of packets without a frame yet
         self._passed = 0  # packets whose frames have come, or should have
         self._skipped = 0  # of these, packets before the first shown frame
@@ -53,11 +53,11 @@ class Numbering:
         self.again()
 
     def again(self) -> None:
-        """Expect frames from any of the packets since the last start: the decoder was restarted."""
+        """Expect frames from any of the packets since the last start, because the decoder was restarted."""
         self._number = -1
 
     def add(self, packet: Any, *, decoded: bool = True) -> None:
-        """Take note of a packet, which goes into the decoder now or, if not ``decoded``, later or never."""
+        """Record a packet, which goes into the decoder now or, if not ``decoded``, later or never."""
         if not self._counts(packet):
             return
         if not self._waiting and not self._passed:
@@ -86,12 +86,12 @@ class Numbering:
 
     @property
     def by_count(self) -> bool:
-        """True if the frames that come are counted, because their packets do not tell their number."""
+        """True if the frames are counted, because their packets do not tell their number."""
         return self._by_count
 
     @property
     def is_indexed(self) -> bool:
-        """True if the index of the container tells the number of frames before the place of a seek.
+        """True if the index of the container tells the number of frames before the position of a seek.
 
         It does if it lists all packets, and all have a shown frame. Its entries have decoding times only. In MP4 these
         do not tell which packets before the first shown frame are not shown.
@@ -102,7 +102,8 @@ class Numbering:
         return len(self._stream.index_entries) == self._stream.frames
 
     def frames_before(self) -> int | None:
-        """Return the number of shown frames before the place of the last seek; None if the index does not tell it."""
+        """Return the number of shown frames before the position of the last seek; None if the index does not tell
+        it."""
         if not self.is_indexed:
             return None
         stamps = [entry.timestamp for entry in self._stream.index_entries if entry.size and not entry.is_discard]

@@ -1,4 +1,4 @@
-"""Packets that lead to the start of a part of a video, where it cannot be reached by seeking."""
+"""Packets that lead to the start of a part of a video, if it cannot be reached by seeking."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _MOST_BYTES = 256 * 2**20  # packets that are kept
 
 
 class RunUp:
-    """The packets from the last key frame but one on.
+    """The packets from the second-last key frame on.
 
     The last one alone is not enough: images that are shown before it may refer to the one before.
     """
 
     def __init__(self, start: float) -> None:
-        """Lead to ``start``, in seconds."""
+        """Prepare to collect the packets before ``start``, in seconds."""
         self.start = start
         self.packets: deque[Any] = deque()
         self.dropped = 0
@@ -35,7 +35,7 @@ class RunUp:
         return self._bytes > _MOST_BYTES
 
     def add(self, packet: Any) -> None:
-        """Take the next packet."""
+        """Add the next packet."""
         if packet.is_keyframe:
             self._keys.append(self.dropped + len(self.packets))
         self.packets.append(packet)

@@ -13,8 +13,8 @@ JUMP = 250
 LEAP = 10
 """Seconds; a timestamp further ahead belongs to another clock, in formats whose clock may restart."""
 _NEVER = -(1 << 63)
-_REORDERED = 32  # packets, at most, that come before the one that is shown first
-_WAITING = 1024  # packets of the sound, at most, that wait
+_REORDERED = 32  # maximum number of packets before the one that is shown first
+_WAITING = 1024  # maximum number of packets of the sound that wait
 _APART = 1  # seconds between the video and the sound in a file, and of a gap in the sound
 
 
@@ -33,7 +33,7 @@ class Timeline:
         Args:
             step: average time between two images in seconds.
             time_base: seconds per unit of the timestamps of the video.
-            leaps: True if a leap ahead starts another clock, too, and is not a long image.
+            leaps: True if a leap ahead also starts another clock, and is not a long image.
         """
         self._base = time_base
         self._step = max(round(step / time_base), 1)
@@ -41,7 +41,7 @@ class Timeline:
         self.rewind()
 
     def rewind(self) -> None:
-        """Expect packets from anywhere, on the first clock: the reader has moved."""
+        """Expect packets from anywhere, on the first clock, because the reader has moved."""
         self._offset = 0  # of the clock of the video
         self._dts: int | None = None  # of the last packet of the video
         self._latest = _NEVER  # of the images so far, repaired
@@ -59,7 +59,7 @@ class Timeline:
         return step < -self._back or (self._leap is not None and step > self._leap)
 
     def video(self, packet: Any) -> Iterator[Any]:
-        """Yield the packets that are ready when the next one of the video comes."""
+        """Add the next packet of the video, and yield the packets that are ready."""
         dts, jumps = packet.dts, self.jumps(packet)
         if dts is not None:
             self._dts = dts
@@ -75,7 +75,7 @@ class Timeline:
             yield from self._awaited()
 
     def sound(self, packet: Any) -> Iterator[Any]:
-        """Yield the packets that are ready when the next one of the sound comes."""
+        """Add the next packet of the sound, and yield the packets that are ready."""
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is None:
             yield packet

@@ -97,7 +97,7 @@ def test_a_model_says_its_types_and_our_nodes(tmp_path: Path) -> None:
 def test_files_that_are_no_model_of_ours_are_named(tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     path.write_bytes(b"\xff\xff no model")
-    with pytest.raises(ModelError, match=r"x\.onnx: is no ONNX file"):
+    with pytest.raises(ModelError, match=r"x\.onnx: not an ONNX file"):
         read_onnx(path)
     onnx.save(
         onnx.parser.parse_model(
@@ -105,7 +105,7 @@ def test_files_that_are_no_model_of_ours_are_named(tmp_path: Path) -> None:
         ),
         path,
     )
-    with pytest.raises(ModelError, match=r"carries no nasion\.spec"):
+    with pytest.raises(ModelError, match=r"has no nasion\.spec"):
         read_onnx(path)
 
 

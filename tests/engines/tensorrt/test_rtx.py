@@ -164,7 +164,7 @@ def test_an_interpreter_without_it_says_what_to_install(tmp_path: Path, monkeypa
     monkeypatch.setattr(rtx, "_FIND", "raise SystemExit(1)")
     with pytest.raises(RuntimeUnavailable, match=r"not installed in .*pip install tensorrt-rtx-cu13-libs"):
         build_apart(tmp_path / "points.onnx")
-    with pytest.raises(RuntimeUnavailable, match="is no Python"):
+    with pytest.raises(RuntimeUnavailable, match="not a Python interpreter"):
         build_apart(tmp_path / "points.onnx", python=tmp_path / "nowhere")
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_model_is_an_error_of_its_own(python: Path, tmp_path: 
     path = tmp_path / "x.onnx"
     path.write_text("no model")
     result = build_apart(path, python=python)
-    assert "is no ONNX file" in result.error
+    assert "not an ONNX file" in result.error
     assert (result.network, result.file) == ("x", "x.onnx")
 
 

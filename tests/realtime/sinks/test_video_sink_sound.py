@@ -243,4 +243,4 @@ def test_sound_that_breaks_off_shows_no_password(
         write(tmp_path / "out.mp4", [index / 25 for index in range(100)], info=info)
     assert len(times_in(tmp_path / "out.mp4")) == 100
     assert PASSWORD not in caplog.text
-    assert "http://***@there/a.mkv: its sound breaks off" in caplog.text
+    assert "http://***@there/a.mkv: its sound ends early" in caplog.text

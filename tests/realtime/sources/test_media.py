@@ -221,8 +221,8 @@ def test_a_truncated_video_gives_what_is_there_then_says_where_it_broke(
     frames, message = read_until_it_breaks(path)
     assert 10 < len(frames) < 90
     assert numbers(frames) == [i % 20 for i in range(len(frames))]
-    assert f"broken off at {frames[-1].time:.2f} s of 4.00 s" in message
-    assert "what was written of them is kept" in message
+    assert f"ended early at {frames[-1].time:.2f} s of 4.00 s" in message
+    assert "the outputs so far are kept" in message
 
 
 def test_a_cut_that_ends_before_the_damage_reads_without_complaint(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def opener(kind: str, media: Path, web: str, camera: None) -> Opener:
-    """Open the source of a kind, 20 frames long (one for an image; a camera breaks off after them)."""
+    """Open the source of a kind, 20 frames long (one for an image; a camera ends after them)."""
     pattern = {"size": (64, 48), "fps": 100}
     return {
         "file": partial(open_source, media / "clip.mp4"),
@@ -134,7 +134,7 @@ def test_leaving_early_leaves_no_thread_and_no_file_behind(opener: Opener, kind:
 
 def test_a_cut_keeps_times_and_numbers(opener: Opener, kind: str) -> None:
     if kind in LIVE:
-        with pytest.raises(SourceError, match=r"a live source has no place .* to start from; leave start out"):
+        with pytest.raises(SourceError, match=r"a live source has no position .* to start from; leave start out"):
             opener(start=0.1)
         return
     if kind == "image":

@@ -190,7 +190,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "is empty; give a checkpoint of nasion train, or a state dict"),
-        (b"some text", r"is no file of torch\.save; give a checkpoint"),
+        (b"some text", r"is not a file of torch\.save; give a checkpoint"),
         (b"\x80\x02x", "cannot be read as tensors and plain data, .* could run code"),
     ],
 )

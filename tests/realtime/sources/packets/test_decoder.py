@@ -240,5 +240,5 @@ def test_a_file_that_ends_in_the_middle_of_a_packet_is_truncated(tmp_path: Path,
         add(container, codec, options)
     path.write_bytes(path.read_bytes()[:-cut])
     frames = []
-    with open_source(path) as source, pytest.raises(SourceError, match=r"broken off .* \(the file is truncated\)"):
+    with open_source(path) as source, pytest.raises(SourceError, match=r"ended early .* \(the file is truncated\)"):
         frames.extend(source)

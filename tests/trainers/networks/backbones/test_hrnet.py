@@ -96,5 +96,5 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"1 do not fit \['fc.weight'\], \d+ are missing .*; give the state dict"):
         load_public_weights(HRNetTrunk(TINY), path)
     path.write_text("no weights")
-    with pytest.raises(ModelError, match=r"is no file of torch.save"):
+    with pytest.raises(ModelError, match=r"is not a file of torch.save"):
         load_public_weights(HRNetTrunk(TINY), path)

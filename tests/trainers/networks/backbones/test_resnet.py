@@ -80,7 +80,7 @@ def test_weights_that_do_not_fit_are_named_with_the_remedy(tmp_path: Path) -> No
     with pytest.raises(ModelError, match="no such file"):
         load_backbone(network, file)
     file.write_bytes(b"no weights")
-    with pytest.raises(ModelError, match=r"is no file of torch.save"):
+    with pytest.raises(ModelError, match=r"is not a file of torch.save"):
         load_backbone(network, file)
     torch.save([1, 2], file)
     with pytest.raises(ModelError, match="holds a list; expected the state dict"):
