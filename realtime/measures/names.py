@@ -14,7 +14,7 @@ def chosen(measures: object) -> tuple[Measure, ...]:
     """Return the measures asked for, each once, in the order of ``MEASURES``.
 
     Raises:
-        NasionError: a measure does not exist, or ``measures`` is no collection of names.
+        NasionError: a measure does not exist, or ``measures`` is not a collection of names.
     """
     named = [measures] if isinstance(measures, str) else measures
     if not isinstance(named, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in named):

@@ -174,7 +174,9 @@ def test_a_source_whose_sound_cannot_be_read_costs_the_sound_only(
     (tmp_path / "source.mp4").write_bytes(b"no video at all")
     write(tmp_path / "out.mp4", [0.0, 0.04], info=info_of(tmp_path / "source.mp4"))
     assert len(times_in(tmp_path / "out.mp4")) == 2
-    assert "clip: its sound cannot be read (Invalid data found when processing input); the video will have" in caplog.text
+    assert (
+        "clip: its sound cannot be read (Invalid data found when processing input); the video will have" in caplog.text
+    )
 
 
 # --- from elsewhere
