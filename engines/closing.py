@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import Never, Self
+
+from .errors import NasionError
 
 
 class Closing(ABC):
@@ -13,6 +15,17 @@ class Closing(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free all resources. Further calls do nothing."""
+
+    def __getstate__(self) -> Never:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            NasionError: always; the resources belong to this process.
+        """
+        raise NasionError(
+            f"a {type(self).__name__} cannot be pickled, copied or sent to another process, because it holds open "
+            "files, threads or networks; send the path or the options, and open it there"
+        )
 
     def __enter__(self) -> Self:
         """Return the object itself."""

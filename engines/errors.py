@@ -5,6 +5,8 @@ traceback, as it does operating-system errors about files and memory (``tools/er
 is a bug in nasion and keeps its traceback.
 """
 
+from __future__ import annotations
+
 LONGEST_MESSAGE = 500
 
 
@@ -51,7 +53,16 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 class NasionError(Exception):
-    """Base class of errors the user can fix: a wrong path, a missing extra, a damaged file."""
+    """Base class of errors the user can fix: a wrong path, a missing extra, a damaged file.
+
+    Examples:
+        >>> import nasion
+        >>> try:
+        ...     nasion.TrackerOptions(max_faces=0)
+        ... except nasion.NasionError as error:
+        ...     print(error)
+        max_faces=0 is not allowed; give a whole number from 1 to 2147483647
+    """
 
 
 class SourceError(NasionError):
@@ -83,4 +94,9 @@ class MissingExtra(NasionError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         """Name the missing ``package``, the ``extra`` that brings it and what it is needed for."""
+        self._arguments = package, extra, purpose
         super().__init__(f"{purpose} needs {package}, which is not installed; {extra_remedy(extra)}")
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str, str]]:
+        """Pickle the arguments, so that a process pool can raise the error in its parent."""
+        return MissingExtra, self._arguments

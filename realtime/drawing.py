@@ -113,6 +113,14 @@ def draw(
 
     Raises:
         NasionError: the image is not one, or ``faces`` is not a sequence of ``Face``.
+
+    Examples:
+        >>> import cv2
+        >>> import nasion
+        >>> image = cv2.imread("face.png")
+        >>> drawn = nasion.draw(image, nasion.detect(image), label=False)
+        >>> cv2.imwrite("drawn.png", drawn)
+        True
     """
     if not isinstance(faces, Sequence) or not all(isinstance(face, Face) for face in faces):
         raise NasionError(f"draw was given {faces!r:.60} as its faces; give a list of nasion.Face, such as [face]")

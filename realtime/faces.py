@@ -58,6 +58,12 @@ class Frame:
         index: number of the frame within its source, from 0, wherever reading starts; lost and damaged frames count.
             Stored as an int.
         source: name of the source, ``SourceInfo.name``; None for a frame that no source of ours read.
+
+    Examples:
+        >>> import nasion
+        >>> import numpy as np
+        >>> nasion.Frame(image=np.zeros((480, 640, 3), np.uint8), time=0.04, index=1)
+        Frame(640x480, time=0.04, index=1)
     """
 
     image: Image
@@ -159,6 +165,12 @@ class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):
 
     Attributes:
         scheme: the landmark scheme; None if it is unknown.
+
+    Examples:
+        >>> import nasion
+        >>> (face,) = nasion.detect("face.png")
+        >>> face.landmarks["left_eye"].shape, face.landmarks[36].shape, face.landmarks.scheme.name
+        ((6, 2), (2,), 'ibug-68')
     """
 
     scheme: LandmarkScheme | None
@@ -209,6 +221,12 @@ class Pose:
             apart. The unknown size of the head and the focal length scale z, the distance.
         focal_length: focal length in pixels of the camera that was assumed; None if it is unknown. The optical axis
             goes through the middle of the image.
+
+    Examples:
+        >>> import nasion
+        >>> (face,) = nasion.detect("face.png", measures=("pose",))
+        >>> abs(face.pose.yaw) < 30, face.pose.rotation.shape
+        (True, (3, 3))
     """
 
     yaw: float
@@ -238,6 +256,12 @@ class EyeOpening(NamedTuple):
     Attributes:
         left: eye on the left of an upright face in the image.
         right: the other eye.
+
+    Examples:
+        >>> import nasion
+        >>> (face,) = nasion.detect("face.png", measures=("eyes", "mouth"))
+        >>> 0.1 < face.eye_opening.left < 0.5, face.mouth_opening > 0
+        (True, True)
     """
 
     left: float
@@ -265,6 +289,13 @@ class Face:
         eye_opening: openings ``left`` and ``right``: distance between the lids over the width of the eye, about 0.3 for
             an open eye; None if they are not measured.
         mouth_opening: distance between the inner lips over the width of the mouth; None if it is not measured.
+
+    Examples:
+        >>> import nasion
+        >>> faces = nasion.detect("face.png")
+        >>> face = faces[0]
+        >>> face in faces, face.id, face.landmarks.shape, sorted(face.to_dict())
+        (True, 1, (68, 2), ['box', 'confidence', 'id', 'landmarks', 'score'])
     """
 
     id: int
@@ -317,6 +348,15 @@ class Face:
 
         Raises:
             NasionError: the image is not one, a number is not allowed, or the face has coordinates that are not finite.
+
+        Examples:
+            >>> import cv2
+            >>> import nasion
+            >>> image = cv2.imread("face.png")
+            >>> (face,) = nasion.detect(image)
+            >>> crop, back = face.crop(image, 112)
+            >>> crop.shape, back.shape
+            ((112, 112, 3), (2, 3))
         """
         if not is_whole(size) or not 1 <= size <= _LARGEST_CROP:
             raise NasionError(f"size={size!r:.60} is not allowed; give pixels from 1 to {_LARGEST_CROP}")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, thread_time
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar, Unpack, cast
 
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
 from .faces import Face, Frame
+from .sinks.header import Header
 from .sources import Source, SourceInfo, open_source
 from .threads.channels import Channel
 from .threads.timing import Timings
@@ -43,7 +48,7 @@ def track(
     """Track the faces of a video: ``for frame, faces in nasion.track("film.mp4")``.
 
     A file yields every frame. A camera or stream yields the newest frame: frames that arrive faster than they are
-    consumed are dropped and counted in ``dropped``. Leaving the loop stops all threads.
+    consumed are dropped and counted in ``dropped``. Leaving the loop stops all threads. ``async for`` works, too.
 
     Args:
         source: a video file, an image, a folder of images, a camera number, a URL or ``pattern:``.
@@ -61,6 +66,13 @@ def track(
     Raises:
         NasionError: an option is unknown or invalid, or the source or model cannot be opened. Raised by this call, not
             at the first frame. An error while reading is raised by the loop, after the last good frame.
+
+    Examples:
+        >>> import nasion
+        >>> for frame, faces in nasion.track("video.mp4", max_faces=2, end=0.05):
+        ...     print(frame.index, [face.id for face in faces])
+        0 [1]
+        1 [1]
     """
     chosen = tracker_options(options)
     decode = chosen.where_to_decode(decode)
@@ -94,6 +106,28 @@ def tracker_options(options: TrackerKeywords) -> TrackerOptions:
     return TrackerOptions(**options)
 
 
+def header_of(info: SourceInfo, tracker: Tracker) -> Header:
+    """Return the header of a landmark file of a source and the networks of a tracker.
+
+    It names the version of nasion if it is installed, and not only imported from a checkout.
+    """
+    aligner = tracker.networks.aligner
+    models = {part: network.spec.name for part, network in tracker.runtimes.items()}
+    versions = {}
+    with suppress(PackageNotFoundError):
+        versions["nasion"] = version("nasion")
+    return Header.of(
+        info,
+        scheme=aligner.scheme,
+        landmarks=aligner.landmarks,
+        visibility=aligner.visibility,
+        measures=tracker.options.measures,
+        focal_length=tracker.options.focal_length,
+        models=models,
+        versions=versions,
+    )
+
+
 _SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode", "max_pixels")
 
 
@@ -114,6 +148,10 @@ class FrameTracker(Protocol):
 
 class Pipeline(Closing):
     """One capture thread and one tracking thread over a source; iterate over it to get the results.
+
+    ``for`` waits for the next result; ``async for`` lets other tasks of the event loop run meanwhile. Cancelling a task
+    that waits closes the pipeline, and so does the end of a ``with`` or ``async with`` block. Closing waits for the
+    frame that is being tracked.
 
     The results equal those of ``Tracker.update`` for the same frames. Reading a file waits for the tracker, so every
     frame is returned. For a live source, one frame is being tracked and one waits, which a newer frame replaces. The
@@ -136,6 +174,7 @@ class Pipeline(Closing):
         self._tracked: Channel[Tracked] = Channel(_FILE_CAPACITY)
         self._tickets: Channel[None] | None = Channel(1) if live else None
         self._threads: list[threading.Thread] = []
+        self._process = os.getpid()
         self._lock = threading.Lock()  # close() may be called while another thread requests the first frame
         # The threads hold references to the channels but not to the pipeline, which they would keep alive.
         self._stop = weakref.finalize(self, _shut_down, self._channels(), self._threads, source, tracker)
@@ -144,6 +183,11 @@ class Pipeline(Closing):
     def info(self) -> SourceInfo:
         """Description of the source."""
         return self._source.info
+
+    @property
+    def header(self) -> Header:
+        """Header of a landmark file of this source and these networks."""
+        return header_of(self.info, cast(Tracker, self._tracker))
 
     @property
     def tracker(self) -> FrameTracker:
@@ -170,7 +214,10 @@ class Pipeline(Closing):
         Raises:
             StopIteration: the source has ended, or the pipeline is closed.
             Exception: an error raised in a stage, with its traceback, after all frames before it.
+            NasionError: the pipeline was created in another process.
         """
+        if self._process != os.getpid():
+            raise NasionError("this pipeline was created in another process; call nasion.track in the one that uses it")
         try:
             self._start()
             tracked = next(self._tracked)
@@ -180,6 +227,39 @@ class Pipeline(Closing):
         if self._tickets is not None:
             next(self._tickets, None)
         return tracked
+
+    def __aiter__(self) -> Self:
+        """Return the pipeline itself; each frame is returned once."""
+        return self
+
+    async def __anext__(self) -> Tracked:
+        """Wait for the next frame and its faces without blocking the event loop.
+
+        Raises:
+            StopAsyncIteration: the source has ended, or the pipeline is closed.
+            Exception: as ``__next__``.
+        """
+        try:
+            self._start()
+            while not self._tracked.ready:  # another task may have taken the frame
+                await _ready(self._tracked)
+        except BaseException:  # the task was cancelled: leave no thread running
+            self.close()
+            raise
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        """Return the pipeline itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the pipeline."""
+        self.close()
 
     def close(self) -> None:
         """Stop and join the threads, then close the source and the tracker. Calling it again does nothing."""
@@ -206,6 +286,21 @@ class Pipeline(Closing):
     def _channels(self) -> list[Channel[Any]]:
         tickets = [] if self._tickets is None else [self._tickets]
         return [self._frames, self._tracked, *tickets]
+
+
+async def _ready(channel: Channel[Any]) -> None:
+    """Wait in the event loop until ``next`` of a channel would not wait."""
+    import asyncio  # whoever waits has imported it; others need not wait for that
+
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+
+    def call() -> None:
+        with suppress(RuntimeError):  # the loop has been closed, so nothing waits in it
+            loop.call_soon_threadsafe(ready.set)
+
+    channel.when_ready(call)
+    await ready.wait()
 
 
 def _pump(items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:

@@ -18,6 +18,11 @@ class Opening:
     Attributes:
         corners: its two corners.
         pairs: pairs of landmarks on opposite lids or lips.
+
+    Examples:
+        >>> import nasion
+        >>> nasion.schemes["ibug-68"].openings["left_eye"]
+        Opening(corners=(36, 39), pairs=((37, 41), (38, 40)))
     """
 
     corners: tuple[int, int]
@@ -40,6 +45,12 @@ class LandmarkScheme:
         further: further parts by name, in addition to ``left_eye``, ``right_eye`` and ``mouth``.
         openings: landmarks of the openings ``left_eye``, ``right_eye`` and ``mouth``, for the measures of that name.
         head: landmark of ibug-68 at the same place of the head, by landmark; for the head pose.
+
+    Examples:
+        >>> import nasion
+        >>> scheme = nasion.schemes["ibug-68"]
+        >>> scheme.count, scheme.outer_corners, scheme.part("left_eye")
+        (68, (36, 45), (36, 37, 38, 39, 40, 41))
     """
 
     name: str
@@ -391,7 +402,13 @@ SCHEMES: dict[str, LandmarkScheme] = {
 """Known schemes by name; ``add_scheme`` adds one."""
 
 schemes: Mapping[str, LandmarkScheme] = MappingProxyType(SCHEMES)
-"""Known schemes by name, read-only: ``nasion.schemes``."""
+"""Known landmark schemes by name; read-only.
+
+Examples:
+    >>> import nasion
+    >>> nasion.schemes["wflw-98"].count
+    98
+"""
 
 USUAL: dict[int, LandmarkScheme] = {scheme.count: scheme for scheme in SCHEMES.values()}
 """Default scheme by number of landmarks, for data and networks that do not name one."""
@@ -402,6 +419,16 @@ def add_scheme(scheme: LandmarkScheme) -> None:
 
     Raises:
         NasionError: another scheme has this name, an index is out of range, or ``flip`` repeats an index.
+
+    Examples:
+        >>> import nasion
+        >>> mine = nasion.LandmarkScheme(
+        ...     name="mine-5", count=5, left_eye=(0,), right_eye=(1,), mouth=(3, 4), outer_corners=(0, 1),
+        ...     pupils=((0,), (1,)), flip=(1, 0, 2, 4, 3), lines=((3, 4),), further={"nose": (2,)},
+        ... )
+        >>> nasion.add_scheme(mine)
+        >>> nasion.schemes["mine-5"] is mine
+        True
     """
     if SCHEMES.get(scheme.name, scheme) is not scheme:
         raise NasionError(f"a scheme {scheme.name!r} exists already; choose another name")

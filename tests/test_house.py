@@ -20,7 +20,7 @@ from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 
 from .conftest import ROOT
 
-DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "python").glob("*.md")])
 ZOO = ("face-detector", "landmarks-68", "rdfn", "chs", "rht", "pwc", "sd-hrnet")
 LINT = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
@@ -134,8 +134,9 @@ def test_every_python_example_in_the_docs_runs(page: Path, tmp_path: Path, monke
         write_clip(tmp_path / "video.mp4", CameraMotion(seconds=0.5))
         shutil.copy(PHOTOGRAPH, tmp_path / "face.png")
     for block in blocks:
-        if "import torch" in block:
-            pytest.importorskip("torch")
+        for package in ("torch", "PIL", "pandas", "polars", "supervision"):
+            if f"import {package}" in block or f"from {package}" in block:
+                pytest.importorskip(package)
         exec(compile(block, page.name, "exec"), {})
 
 

@@ -32,6 +32,12 @@ class Blink:
         start: seconds, time of the last frame in which the eyes were open.
         end: seconds, time of the first frame in which they are open again.
         depth: smallest opening of the eyes over their usual one, 0..1.
+
+    Examples:
+        >>> import nasion
+        >>> blink = nasion.Blink(id=1, start=2.0, end=2.25, depth=0.1)
+        >>> blink.duration
+        0.25
     """
 
     id: int
@@ -94,17 +100,19 @@ class _Eyes:
 
 
 class BlinkDetector:
-    """Blinks of all faces of one video, frame by frame::
-
-        detector = BlinkDetector()
-        for frame, faces in nasion.track("film.mp4"):
-            for blink in detector.update(frame.time, faces):
-                print(blink.id, blink.start, blink.end)
+    """Blinks of all faces of one video, frame by frame.
 
     The mean opening of both eyes is compared with the usual one of that face, the median of the last ``MEMORY``
     seconds with open eyes, so no threshold depends on the shape of the eyes. A blink goes below ``CLOSED`` and back
     above ``OPEN`` within ``LONGEST`` seconds. Openings are taken from ``face.eye_opening`` or, if it was not measured,
     from the landmarks.
+
+    Examples:
+        >>> import nasion
+        >>> detector = nasion.BlinkDetector()
+        >>> for frame, faces in nasion.track("video.mp4"):
+        ...     for blink in detector.update(frame.time, faces):
+        ...         print(blink.id, blink.start, blink.end)
     """
 
     def __init__(self) -> None:
@@ -160,6 +168,11 @@ def blinks(tracked: Iterable[tuple[_Timed, Sequence[Face]]]) -> Iterator[Blink]:
 
     Raises:
         NasionError: see ``BlinkDetector.update``; and what ``tracked`` raises.
+
+    Examples:
+        >>> import nasion
+        >>> len(list(nasion.blinks(nasion.track("video.mp4", measures=("eyes",)))))
+        0
     """
     detector = BlinkDetector()
     for frame, faces in tracked:

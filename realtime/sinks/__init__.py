@@ -20,6 +20,7 @@ from .video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageSink, VideoSink
 from .window import WindowSink
 
 __all__ = [
+    "LANDMARK_SUFFIXES",
     "CsvSink",
     "Header",
     "ImageSink",
@@ -32,6 +33,7 @@ __all__ = [
     "VideoSink",
     "WindowSink",
     "open_sinks",
+    "sink_of",
 ]
 
 _LANDMARKS: dict[str, Callable[[Path, AnyHeader], Sink]] = {
@@ -39,6 +41,7 @@ _LANDMARKS: dict[str, Callable[[Path, AnyHeader], Sink]] = {
     ".csv": CsvSink,
     ".parquet": ParquetSink,
 }
+LANDMARK_SUFFIXES = tuple(_LANDMARKS)
 
 
 class Sinks(Sink):
@@ -108,6 +111,20 @@ def open_sinks(
     return Sinks(sinks)
 
 
+def sink_of(path: Path, info: SourceInfo, header: AnyHeader, draw: Draw) -> Sink:
+    """Return the sink of a file of any kind, which its suffix chooses.
+
+    Raises:
+        SinkError: the suffix is unknown, or an image is to hold more than one frame.
+        MissingExtra: a .parquet file needs pyarrow, which is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in VIDEO_SUFFIXES + IMAGE_SUFFIXES + LANDMARK_SUFFIXES:
+        allowed = ", ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES + LANDMARK_SUFFIXES)
+        raise SinkError(f"path {str(path)!r} has suffix {path.suffix!r}; allowed: {allowed}")
+    return _landmarks(path, header) if suffix in LANDMARK_SUFFIXES else _image_sink(path, info, draw)
+
+
 def _image_sink(path: Path, info: SourceInfo, draw: Draw) -> Sink:
     if path == STREAM:
         raise SinkError(f"--out -: a video needs a file; allowed: {', '.join(VIDEO_SUFFIXES)}")
@@ -116,9 +133,9 @@ def _image_sink(path: Path, info: SourceInfo, draw: Draw) -> Sink:
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         allowed = ", ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)
         raise SinkError(f"--out {str(path)!r} has suffix {path.suffix!r}; allowed: {allowed}")
-    if info.frames != 1:
+    if info.frames != 1 and info.name:  # frames of unknown origin have no name; the sink refuses a second one
         raise SinkError(
-            f"--out {str(path)!r} is an image, but {info.name!r} is not a single one; "
+            f"{str(path)!r} is an image, but {info.name!r} is not a single one; "
             f"give a video: {', '.join(VIDEO_SUFFIXES)}"
         )
     return ImageSink(path, draw)

@@ -70,6 +70,13 @@ def open_source(
 
     Raises:
         SourceError: the source cannot be opened, or an argument does not apply to it.
+
+    Examples:
+        >>> import nasion
+        >>> with nasion.open_source("video.mp4", start=0.1) as source:
+        ...     frame = next(source)
+        >>> source.info.width == frame.width, frame.index
+        (True, 3)
     """
     if is_whole(source):
         source = int(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, Literal, Self, TypeVar, get_args
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Channel(Generic[T]):
         self._closed = False
         self._error: BaseException | None = None
         self._dropped = 0
+        self._on_ready: list[Callable[[], None]] = []
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
         self._emptied = threading.Condition(lock)
@@ -59,6 +61,7 @@ class Channel(Generic[T]):
                 self._dropped += 1
             self._items.append(item)
             self._filled.notify()
+            self._call_back()
             return True
 
     def close(self, error: BaseException | None = None) -> None:
@@ -78,9 +81,29 @@ class Channel(Generic[T]):
             self._items.clear()
             self._wake()
 
+    @property
+    def ready(self) -> bool:
+        """True if ``next`` would not wait: an item is queued, or the channel is closed."""
+        return bool(self._items) or self._closed
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once ``next`` would not wait: at once, or later in the thread of the sender.
+
+        The callback must not use the channel.
+        """
+        with self._filled:
+            self._on_ready.append(callback)
+            if self.ready:
+                self._call_back()
+
     def _wake(self) -> None:
         self._filled.notify_all()
         self._emptied.notify_all()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        while self._on_ready:
+            self._on_ready.pop()()
 
     def __iter__(self) -> Self:
         """Return the channel itself; each item is delivered once."""

@@ -72,6 +72,12 @@ class TrackerOptions:
             ``mouth``; by default nothing.
         focal_length: focal length of the camera in pixels, for the head pose; by default the longer side of the image,
             a field of view of 53 degrees along it.
+
+    Examples:
+        >>> import nasion
+        >>> options = nasion.TrackerOptions(max_faces=1, smooth="strong")
+        >>> options.but(smooth="none").smooth
+        'none'
     """
 
     model: str | Path | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self, Unpack
@@ -24,10 +26,10 @@ from .state import Tracking
 
 
 class Tracker(Closing):
-    """Tracker for the faces of one video, with its own networks or shared ones::
+    """Tracker for the faces of one video, with its own networks or shared ones.
 
-        with Tracker() as tracker:
-            faces = tracker.update(Frame(image=image, time=seconds, index=number))
+    A tracker belongs to one video and to the process that created it. Its frames may come from any thread, one at a
+    time. Trackers of several videos may run in several threads and share networks (``from_networks``).
 
     Attributes:
         options: tracker options.
@@ -37,6 +39,13 @@ class Tracker(Closing):
         timings: receives the time of every update; None to measure nothing.
         checks_times: if True, log a warning when the times of frames are unlikely to be in seconds. A pipeline
             disables it, because its source generates the times.
+
+    Examples:
+        >>> import nasion
+        >>> with nasion.open_source("video.mp4") as video, nasion.Tracker(smooth="strong") as tracker:
+        ...     faces = [tracker.update(frame) for frame in video]
+        >>> faces[-1][0].id
+        1
     """
 
     timings: Timings | None = None
@@ -92,6 +101,7 @@ class Tracker(Closing):
     def _begin(self, detector: Runtime, aligner: Runtime, options: TrackerOptions) -> None:
         self.options = options
         self._closed = False
+        self._process, self._busy = os.getpid(), threading.Lock()
         self._times = StepCheck()
         self.runtimes = {"faces": aligner} if detector is aligner else {"detector": detector, "landmarks": aligner}
         self.networks = Networks(
@@ -109,20 +119,31 @@ class Tracker(Closing):
         restarts. A warning is logged once if times do not advance or are unlikely to be in seconds.
 
         Raises:
-            NasionError: the frame is not a ``Frame``, or the tracker is closed.
+            NasionError: the frame is not a ``Frame``, the tracker is closed or was created in another process, or
+                another thread is updating it.
         """
-        if self.checks_times and isinstance(frame, Frame):
-            self._times(frame.time)
-        return self.networks.run(self.steps(frame), None if self.timings is None else self.timings.add)
+        if not self._busy.acquire(blocking=False):
+            raise NasionError(
+                "this tracker is tracking a frame in another thread; give it the frames of its video one after the "
+                "other, and use another tracker for another video"
+            )
+        try:
+            if self.checks_times and isinstance(frame, Frame):
+                self._times(frame.time)
+            return self.networks.run(self.steps(frame), None if self.timings is None else self.timings.add)
+        finally:
+            self._busy.release()
 
     def steps(self, frame: Frame) -> Steps[list[Face]]:
         """Start tracking the next frame without calling a network; see ``Networks.run_together``.
 
         Raises:
-            NasionError: the tracker is closed.
+            NasionError: the tracker is closed, or was created in another process.
         """
         if self._closed:
             raise NasionError("this tracker is closed; make a new one")
+        if self._process != os.getpid():
+            raise NasionError("this tracker was created in another process; create one in the process that uses it")
         return self.tracking.steps(frame)
 
     def reset(self) -> None:

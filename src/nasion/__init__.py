@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from .engines.errors import NasionError
     from .realtime.detecting import detect
     from .realtime.drawing import draw
+    from .realtime.exchange.conversions import to_detections, to_key_points
+    from .realtime.exchange.reading import read
+    from .realtime.exchange.writing import write
     from .realtime.faces import EyeOpening, Face, Frame, Landmarks, Pose
     from .realtime.measures.blinks import Blink, BlinkDetector, blinks
     from .realtime.pipeline import track
-    from .realtime.reading import read
     from .realtime.schemes import LandmarkScheme, Opening, add_scheme, schemes
     from .realtime.sources import open_source
     from .realtime.tracking.tracker import Tracker, TrackerOptions
@@ -42,7 +44,10 @@ __all__ = [
     "open_source",
     "read",
     "schemes",
+    "to_detections",
+    "to_key_points",
     "track",
+    "write",
 ]
 
 _FOLDER = os.path.dirname(__file__)
@@ -67,9 +72,12 @@ _HOME = {
     "detect": ".realtime.detecting",
     "draw": ".realtime.drawing",
     "open_source": ".realtime.sources",
-    "read": ".realtime.reading",
+    "read": ".realtime.exchange.reading",
     "schemes": ".realtime.schemes",
+    "to_detections": ".realtime.exchange.conversions",
+    "to_key_points": ".realtime.exchange.conversions",
     "track": ".realtime.pipeline",
+    "write": ".realtime.exchange.writing",
 }
 
 

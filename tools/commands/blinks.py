@@ -23,8 +23,8 @@ def blinks(landmarks: Path, /, *, json: Json = None, force: bool = False) -> Non
         json: also write the blinks to this file; - for standard output.
         force: replace that file.
     """
+    from ...realtime.exchange.reading import read
     from ...realtime.measures.blinks import blinks as found_in
-    from ...realtime.reading import read
 
     with json_results(json, force=force, inputs=[landmarks]) as to_json:
         seen: dict[int, list[float]] = {}  # first and last time of each face

@@ -5,25 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
-from ... import __version__
 from ...engines.errors import NasionError, SinkError, printable
 from ...engines.signals import Held
 from ...realtime.tracking.options import TrackerOptions
-from ..machine import provenance
+from ..machine import provenance, versions
 from ..options import NONE_GIVEN, PARTS, Parts, Size, Time, Tracking, read_parts, read_size, read_time
 from ..results import Json, Results, json_results
 
 if TYPE_CHECKING:
     from ...realtime.pipeline import Pipeline
-    from ...realtime.sinks import Header, Sinks
-    from ...realtime.sources import SourceInfo
+    from ...realtime.sinks import Sinks
     from ...realtime.tracking.tracker import Tracker
     from ..report import Summary
 
@@ -133,7 +131,7 @@ def run(
     """
     import cv2
 
-    from ...realtime.pipeline import Pipeline
+    from ...realtime.pipeline import Pipeline, header_of
     from ...realtime.sinks import LateHeader, open_sinks
     from ...realtime.sources import open_source
     from ...realtime.tracking.tracker import Tracker
@@ -149,7 +147,7 @@ def run(
         chosen = {field.name: getattr(outputs, field.name) for field in fields(outputs)}
         sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **chosen))
         tracker = stack.enter_context(Tracker(options))
-        header.value = _header(opened.info, tracker)
+        header.value = replace(header_of(opened.info, tracker), versions=versions())
         for told in _running(tracker):
             print(printable(told), flush=True)
         if not (outputs.out or outputs.landmarks or outputs.show or to_json.wanted):
@@ -169,25 +167,6 @@ def run(
     finally:
         if trouble is not None:
             raise trouble
-
-
-def _header(info: SourceInfo, tracker: Tracker) -> Header:
-    """Return the header of a landmark file."""
-    from ...realtime.sinks import Header
-    from ..machine import versions
-
-    aligner = tracker.networks.aligner
-    models = {part: network.spec.name for part, network in tracker.runtimes.items()}
-    return Header.of(
-        info,
-        scheme=aligner.scheme,
-        landmarks=aligner.landmarks,
-        visibility=aligner.visibility,
-        measures=tracker.options.measures,
-        focal_length=tracker.options.focal_length,
-        models=models,
-        versions={"nasion": __version__, **versions()},
-    )
 
 
 def _running(tracker: Tracker) -> list[str]:

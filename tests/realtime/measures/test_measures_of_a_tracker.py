@@ -12,9 +12,9 @@ from nasion.engines.errors import NasionError
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
 from nasion.realtime.drawing import draw
+from nasion.realtime.exchange.reading import read
 from nasion.realtime.faces import EyeOpening, Face, Frame, Pose
 from nasion.realtime.measures.openings import Openings
-from nasion.realtime.reading import read
 from nasion.realtime.schemes import IBUG_68
 from nasion.realtime.sinks import Header, open_sinks
 from nasion.realtime.tracking.aligner import Aligner

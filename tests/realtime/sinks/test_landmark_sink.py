@@ -11,8 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from nasion.engines.errors import MissingExtra, SinkError, SourceError
+from nasion.realtime.exchange.reading import read
 from nasion.realtime.faces import Face, Frame
-from nasion.realtime.reading import read
 from nasion.realtime.sinks import Header, open_sinks
 from nasion.realtime.sinks.landmarks import columns
 

@@ -116,3 +116,23 @@ def test_a_channel_without_room_is_refused(capacity):
 def test_an_unknown_policy_is_refused_with_those_allowed():
     with pytest.raises(ValueError, match="'drop'; allowed: wait, drop_oldest"):
         Channel(1, when_full="drop")
+
+
+def test_a_callback_is_called_once_when_an_item_is_there_or_the_channel_ends():
+    for end in (lambda channel: channel.put("item"), Channel.close, Channel.cancel):
+        channel, called = Channel(2), []
+        channel.when_ready(lambda called=called: called.append(1))
+        assert not channel.ready
+        assert not called
+        end(channel)
+        assert channel.ready
+        assert called == [1]
+        channel.put("another")
+        assert called == [1]
+
+
+def test_a_callback_is_called_at_once_if_an_item_is_there():
+    channel, called = Channel(1), []
+    channel.put("item")
+    channel.when_ready(lambda: called.append(1))
+    assert called == [1]

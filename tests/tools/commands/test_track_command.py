@@ -111,7 +111,7 @@ def test_without_an_output_it_says_how_to_save_and_prints_the_table(fake_tracker
 @pytest.mark.parametrize("outputs", [[], ["--landmarks", "faces.jsonl"], ["--json", "run.json"]])
 def test_quiet_prints_nothing_and_writes_all_the_same(outputs, fake_tracker, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nasion.tools.progress.PLAIN_EVERY", 0.0)
+    monkeypatch.setattr("nasion.tools.terminal.progress.PLAIN_EVERY", 0.0)
     with pytest.raises(SystemExit) as end:
         nasion(["track", "pattern:?seconds=0.2", "--size", "64x48", "--quiet", *outputs])
     assert end.value.code == 0

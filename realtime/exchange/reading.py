@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.closing import Closing
-from ..engines.errors import MissingExtra, SourceError
-from .faces import OCCLUDED, SELF_OCCLUDED, VISIBLE, EyeOpening, Face, Pose
-from .schemes import scheme_of
-from .sinks.header import FORMAT, Header
-from .sinks.landmarks import MEASURED, METADATA_KEY, columns
-from .values.arrays import FloatArray
-from .values.numeric import finite
+from ...engines.closing import Closing
+from ...engines.errors import MissingExtra, SourceError
+from ..faces import OCCLUDED, SELF_OCCLUDED, VISIBLE, EyeOpening, Face, Pose
+from ..schemes import scheme_of
+from ..sinks.header import FORMAT, Header
+from ..sinks.landmarks import MEASURED, METADATA_KEY, columns
+from ..values.arrays import FloatArray
+from ..values.numeric import finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,15 @@ def read(path: str | Path) -> Reading:
         SourceError: the file is missing, is not a landmark file, or has a later format. Damage in the middle is raised
             by the loop, after the last good frame; the message names the line, or the row of a .parquet file.
         MissingExtra: a .parquet file needs pyarrow, which is not installed.
+
+    Examples:
+        >>> import nasion
+        >>> nasion.write("faces.csv", nasion.track("video.mp4", end=0.05))
+        2
+        >>> for frame, faces in nasion.read("faces.csv"):
+        ...     print(frame.index, len(faces))
+        0 1
+        1 1
     """
     if not isinstance(path, str | Path):
         raise SourceError(f"read was given {path!r:.60} ({type(path).__name__}); give the path of a landmark file")

@@ -1,0 +1,1 @@
+"""Faces exchanged with files and with other libraries."""

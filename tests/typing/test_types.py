@@ -1,0 +1,70 @@
+"""Types as users see them: pyright in strict mode on a program that uses the public names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import nasion
+
+from ..conftest import ROOT
+
+SAMPLE = ROOT / "tests" / "typing" / "sample.py"
+NEED_SUPERVISION = {"to_detections", "to_key_points"}  # without it their types are unknown
+
+
+def _pyright() -> str:
+    """The command that checks types: basedpyright, which brings Node.js, or pyright, whose strict mode is the same."""
+    folder = sysconfig.get_path("scripts")
+    found = shutil.which("basedpyright", path=folder) or shutil.which("pyright", path=folder)
+    if found is None:
+        pytest.skip("neither basedpyright nor pyright is installed: pip install -e '.[dev]'")
+    return found
+
+
+def _errors(program: Path, folder: Path) -> list[str]:
+    """Return the errors of a program in strict mode, with nasion found as an installed package is."""
+    config = folder / "pyrightconfig.json"
+    config.write_text(json.dumps({"typeCheckingMode": "strict", "include": [str(program)]}))
+    done = subprocess.run(
+        [_pyright(), "--outputjson", "--pythonpath", sys.executable, "--project", str(config)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["summary"]["filesAnalyzed"] == 1
+    return [
+        f"{each['range']['start']['line'] + 1}: {each['message']}"
+        for each in report["generalDiagnostics"]
+        if each["severity"] == "error"
+    ]
+
+
+def test_a_program_of_a_user_has_no_errors(tmp_path: Path) -> None:
+    shutil.copy(SAMPLE, tmp_path)
+    assert _errors(tmp_path / "sample.py", tmp_path) == []
+
+
+def test_wrong_uses_are_errors(tmp_path: Path) -> None:
+    program = tmp_path / "wrong.py"
+    program.write_text(
+        "import nasion\n"
+        'nasion.detect("face.png", channels="grey")\n'
+        'nasion.detect("face.png", smooth="light")\n'
+        'nasion.track("film.mp4", smooth="none").frames\n'
+        'x: int = nasion.detect("face.png")[0].score\n'
+    )
+    assert {error.split(":")[0] for error in _errors(program, tmp_path)} == {"2", "3", "4", "5"}
+
+
+def test_the_program_uses_every_public_name() -> None:
+    used = set(re.findall(r"nasion\.(\w+)", SAMPLE.read_text(encoding="utf-8")))
+    assert set(nasion.__all__) - used == NEED_SUPERVISION
