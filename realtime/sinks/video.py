@@ -33,6 +33,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _MOST_SIDE = 16_384  # pixels, of x264
 _MOST_SIDE_OF_JPEG = 65_500
 _TIME_BASE = Fraction(1, 90_000)  # MPEG's clock, fine enough for any frame rate
+_LONGEST = round(3600 / _TIME_BASE)  # an hour, after which an image is repeated: in MP4 it cannot last seven
+_SLOWEST, _FASTEST = Fraction(1), Fraction(240)  # hints: the level of H.264 follows from it, and the delay
 _USUAL_RATE = Fraction(30)  # if the source does not tell; only a hint for the encoder's rate control
 
 # An MP4 is written in fragments of half a second, so a killed process leaves a readable file. Closing converts it to an
@@ -153,7 +155,7 @@ class _VideoFile:
     def __init__(self, path: Path, info: SourceInfo, first: Frame, options: dict[str, str]) -> None:
         self._info, self._start = info, first.time
         self._size = first.width, first.height
-        self._rate = (info.rate or _USUAL_RATE).limit_denominator(10_000)
+        self._rate = min(max(info.rate or _USUAL_RATE, _SLOWEST), _FASTEST).limit_denominator(10_000)
         self._last, self._step = -1, max(1, round(1 / self._rate / _TIME_BASE))
         self._held: Packet[VideoStream] | None = None
         self._convert = VideoReformatter()
@@ -196,9 +198,14 @@ class _VideoFile:
     def write(self, image: Image, time: float) -> None:
         """Encode ``image``, which has ``time`` in the source."""
         pts = max(round((time - self._start) / _TIME_BASE), self._last + 1)
+        while self._last >= 0 and pts - self._last > _LONGEST:
+            self._encode(self._image, self._last + _LONGEST)
         if self._last >= 0:
             self._step = pts - self._last
-        self._last = pts
+        self._encode(image, pts)
+
+    def _encode(self, image: Image, pts: int) -> None:
+        self._image, self._last = image, pts
         self._mux(self._stream.encode(self._video_frame(image, pts)))
 
     def _video_frame(self, image: Image, pts: int) -> VideoFrame:

@@ -14,6 +14,8 @@ from ..faces import Frame
 from ..threads.channels import Channel
 from .base import Source, SourceInfo
 
+_GRACE = 0.5  # seconds by which a source that times out itself, and says why, may be late
+
 
 class BackgroundSource(Closing):
     """Camera or stream read in a background thread: ``close`` from any thread ends a read at once.
@@ -28,11 +30,12 @@ class BackgroundSource(Closing):
         Args:
             opener: opens the source.
             name: name of the source for messages.
-            timeout: seconds to wait for the source to open.
+            timeout: seconds to wait for the source to open, and for each frame.
 
         Raises:
             SourceError: the source cannot be opened, or does not open within ``timeout`` seconds.
         """
+        self._name, self._timeout = name, timeout
         self._frames: Channel[Frame] = Channel(1)
         opened: Future[SourceInfo] = Future()
         self._thread = threading.Thread(
@@ -61,9 +64,16 @@ class BackgroundSource(Closing):
 
         Raises:
             StopIteration: the source has ended or was closed.
-            SourceError: reading failed.
+            SourceError: reading failed, or no frame comes within the timeout.
         """
-        return next(self._frames)
+        try:
+            return self._frames.get(min(self._timeout + _GRACE, threading.TIMEOUT_MAX))
+        except TimeoutError:
+            self._frames.cancel()
+            raise SourceError(
+                f"{self._name}: no frame from there for {self._timeout:g} s; check its power and its connection, or "
+                "allow it more time with timeout; what was written of the frames before is kept"
+            ) from None
 
     def close(self) -> None:
         """Stop the background thread. Calling it again does nothing."""

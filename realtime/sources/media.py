@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -12,6 +15,7 @@ from typing import Any
 import av
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
+from av.format import Flags
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -22,20 +26,23 @@ from ..images.pixels import Pixels
 from .base import FrameSource, Images, Media, SourceInfo, TimeRange
 from .conversion import is_sideways, is_wide_gamut, to_bgr
 from .nvdec import GpuDecoder, decoder_for
-from .packets.container import WHOLE, exact, open_container, reason
+from .packets.container import WHOLE, exact, open_container, rate_of, reason
 from .packets.decoder import Decoder
 from .packets.demuxer import Demuxer
 from .packets.numbering import Numbering
 from .packets.run_up import RunUp
-from .packets.timestamps import Clock
+from .packets.timestamps import ArrivalClock, Clock
 
 _log = logging.getLogger(__name__)
 
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
+_UNENDING = ("rtsp://", "rtsps://")  # streams of cameras, which end only when the connection does
+_RESERVED = re.compile(r"://[^@]*[#?/].*@")  # characters that end the user and password of an address
 _INDEX_LAST = (
     "an MP4 with its index at the end needs a server that answers range requests: "
     "download it first, or write it with the index in front (faststart)"
 )
+_LAST_PART = 1.0  # seconds before the end of a recording
 _USUAL_RATE = Fraction(25)  # if a file does not tell
 _Timed = tuple[VideoFrame, float, int]  # frame, time in seconds and number since the last seek
 
@@ -97,6 +104,7 @@ class _Reader:
         self._open()
         self._convert = VideoReformatter()
         self._time = 0.0
+        self._is_silent = False  # the server does not answer
 
     @property
     def zero(self) -> Fraction | None:
@@ -111,7 +119,10 @@ class _Reader:
 
     def close(self) -> None:
         """Close the file or connection."""
-        self._demuxer.close()
+        if self._is_silent:  # saying goodbye takes as long as the timeout
+            threading.Thread(target=self._demuxer.close, daemon=True).start()
+        else:
+            self._demuxer.close()
 
     def images(self, start: float) -> Images:
         """Yield upright BGR images from ``start`` seconds on, with their times and numbers."""
@@ -147,7 +158,11 @@ class _Reader:
         # AVI has packet counts instead of presentation times; the times that FFmpeg derives are not in order.
         self._only_dts = container.format.name == "avi"
         self._base = self._demuxer.base
-        self._clock = Clock(1 / (self.info.rate or _USUAL_RATE), self._base)
+        if self.info.live and _has_no_timestamps(container):
+            self.info = replace(self.info, rate=None)  # FFmpeg assumes 25
+            self._clock: Clock | ArrivalClock = ArrivalClock()
+        else:
+            self._clock = Clock(1 / (self.info.rate or _USUAL_RATE), self._base)
         self._before = 0
         self._any = False  # frames so far
         self._run_up: RunUp | None = None  # to a start that has not been reached
@@ -227,19 +242,28 @@ class _Reader:
                     yield from self._change_stream()
                 if packet.stream.index != self._stream.index:
                     continue
+                if packet.has_sidedata("encryption_info"):
+                    raise SourceError(f"{self._name}: it is encrypted; give a decrypted copy")
                 self._numbering.add(packet, decoded=self._run_up is None)
                 if self._run_up is None:
                     yield from self._decoder.decode(packet)
                 else:
                     yield from self._approach(packet)
         except av.FFmpegError as error:
-            broken = reason(error)
+            broken, self._is_silent = reason(error), isinstance(error, av.ExitError)
         if self._run_up is not None:
             yield from self._arrive()
         yield from self._decoder.flush(self._reopen)
+        if self._media.location.lower().startswith(_UNENDING) and not self._is_over():
+            broken = broken or "the server has ended the stream"
         cut_short = not self.info.live and self._decoder.begun and self._demuxer.is_cut_short()
         if broken or cut_short:  # nothing was read: the seek went past the end
             raise SourceError(self._broken_off(broken))
+
+    def _is_over(self) -> bool:
+        """Return True at the end of a recording, whose length the server tells."""
+        length = self._demuxer.container.duration
+        return length is not None and self._time > length / av.time_base - _LAST_PART
 
     def _approach(self, packet: Any) -> Iterator[VideoFrame]:
         """Yield the first frame of the stream, then those of the packets that lead to the start once it is reached."""
@@ -324,20 +348,30 @@ def _open_container(media: Media, name: str, accelerator: HWAccel | None) -> Inp
     try:
         return open_container(media, accelerator)
     except av.FFmpegError as error:
-        why = reason(error)
+        why, number = reason(error), error.errno
     # Raised outside the handler, because the original error contains the whole URL and would be chained.
     if media.timeout is None:
         raise SourceError(f"{name}: cannot be read as a video ({why}); {WHOLE}")
-    raise SourceError(
-        f"{name}: no video received ({why}); check that the address is right, that it is switched on "
-        "and reachable from here, and the user and password in it"
-    )
+    if number == errno.EPROTONOSUPPORT and media.location.lower().startswith("rtsp"):
+        raise SourceError(f"{name}: the server does not send over TCP ({why}); add ?udp to the address")
+    remedy = "check that the address is right, that it is switched on and reachable, and the user and password in it"
+    if _RESERVED.search(media.location):
+        remedy += "; in these write # as %23, / as %2F, ? as %3F and @ as %40"
+    raise SourceError(f"{name}: no video received ({why}); {remedy}")
+
+
+def _has_no_timestamps(container: InputContainer) -> bool:
+    """Return True for a stream of images alone, of unknown length, such as MJPEG or raw H.264 from a camera."""
+    flags: Any = container.format.flags
+    return bool(flags & Flags.no_timestamps.value) and (container.size or -1) < 0
 
 
 def _info(container: InputContainer, stream: VideoStream, media: Media, name: str) -> SourceInfo:
     """Return the description of the headers; width and height come with the first frame."""
+    rate = rate_of(stream)
     duration = _duration(container, stream)
-    rate = exact(stream.average_rate) or exact(stream.guessed_rate)
+    if container.format.name == "avi" and stream.frames and rate:
+        duration = float(stream.frames / rate)  # FFmpeg shortens that of a truncated file
     sound = media if container.streams.audio else None
     local = media.timeout is None
     if not local and (duration is None or media.location.split("://")[0].lower() in _LIVE_SCHEMES):
@@ -349,7 +383,9 @@ def _info(container: InputContainer, stream: VideoStream, media: Media, name: st
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
     if stream.duration is not None and (base := exact(stream.time_base)):
-        return float(stream.duration * base)
+        # A late segment of MP4 counts from the beginning of the whole.
+        late = stream.start_time or 0 if not stream.frames and container.format.name.startswith("mov") else 0
+        return float((stream.duration - (late if 0 < late < stream.duration else 0)) * base)
     if container.duration is None:
         return None
     late = max(container.start_time or 0, 0) if container.format.name.startswith("matroska") else 0

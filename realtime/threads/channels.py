@@ -116,9 +116,19 @@ class Channel(Generic[T]):
             StopIteration: the channel is closed and empty.
             BaseException: the error passed to ``close``, once.
         """
+        return self.get()
+
+    def get(self, timeout: float | None = None) -> T:
+        """Wait for the next item, ``timeout`` seconds at most.
+
+        Raises:
+            TimeoutError: none has come by then.
+            StopIteration: the channel is closed and empty.
+            BaseException: the error passed to ``close``, once.
+        """
         with self._filled:
-            while not self._items and not self._closed:
-                self._filled.wait()
+            if not self._filled.wait_for(lambda: self._items or self._closed, timeout):
+                raise TimeoutError
             if self._items:
                 item = self._items.popleft()
                 self._emptied.notify()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -19,10 +20,14 @@ from ....engines.errors import SourceError
 from ..base import Media
 
 WHOLE = "give a whole video or image file"
+_FASTEST = 20_000  # frames per second; more is a wrong value, as FFmpeg has of DV
 _DEFAULT = 5_000_000  # pixels that a stream marked as the default counts more, as in ffmpeg
 
 # Accept metadata tags that are not valid UTF-8. PyAV 19 accepts them by default and no longer has the option.
 _TAGS: dict[str, Any] = {"metadata_errors": "replace"} if hasattr(InputContainer, "metadata_errors") else {}
+
+# What FFmpeg reads in the query of an RTSP address.
+_TRANSPORT = re.compile(r"[?&](tcp|udp|multicast|http|https)(&|=|$)", re.IGNORECASE)
 
 
 def open_container(media: Media, accelerator: HWAccel | None = None) -> InputContainer:
@@ -31,7 +36,9 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
     Raises:
         av.FFmpegError: it cannot be opened. The error contains the whole URL: show only its ``reason``.
     """
-    options = {"rtsp_transport": "tcp"} if media.location.lower().startswith("rtsp") else {}
+    options = {}
+    if media.location.lower().startswith("rtsp") and not _TRANSPORT.search(media.location):
+        options["rtsp_transport"] = "tcp"
     container: InputContainer = av.open(
         media.location, "r", timeout=media.timeout, container_options=options, hwaccel=accelerator, **_TAGS
     )
@@ -72,6 +79,12 @@ def choose_video(container: InputContainer, number: int | None, name: str) -> Vi
 
 def _rank(stream: VideoStream) -> int:
     return stream.width * stream.height + _DEFAULT * bool(stream.disposition & Disposition.default)
+
+
+def rate_of(stream: VideoStream) -> Fraction | None:
+    """Return the frames per second of a stream, on average if variable; None if unknown."""
+    rates = (exact(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate))
+    return next((rate for rate in rates if rate and rate <= _FASTEST), None)
 
 
 def choose_sound(container: InputContainer, video: VideoStream) -> AudioStream | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from time import monotonic
 from typing import Any
 
 import av
@@ -17,7 +19,7 @@ from av.video.stream import VideoStream
 from ....engines.closing import Closing
 from ....engines.errors import SourceError
 from ..base import Media
-from .container import choose_sound, choose_video, exact
+from .container import choose_sound, choose_video, exact, rate_of
 from .timestamps import Timeline
 
 _log = logging.getLogger(__name__)
@@ -65,9 +67,10 @@ class Demuxer(Closing):
             raise
         self._begins: dict[int, int] = {}  # IDs of streams, and the first byte of each in the part that is read
         flags: Any = self.container.format.flags
-        step = 1 / (exact(self.video.average_rate) or exact(self.video.guessed_rate) or _USUAL_RATE)
-        self._timeline = Timeline(step, self.base, leaps=bool(flags & Flags.ts_discont.value))
+        self._step = 1 / (rate_of(self.video) or _USUAL_RATE)
+        self._timeline = Timeline(self._step, self.base, leaps=bool(flags & Flags.ts_discont.value))
         self._ends: dict[int, int] = {}  # end of the last packet of each stream, because sound may outlast the video
+        self._last: dict[int, int] = {}  # timestamp of that packet
         self._is_partial = False  # the last packet
 
     @property
@@ -129,6 +132,8 @@ class Demuxer(Closing):
         if not self.container.format.name.startswith(_LENGTH_IN_HEADER):
             return False
         end = (self.container.duration or 0) / av.time_base  # at least, because the first packet may come after 0
+        if self.container.format.name == "avi":  # of which FFmpeg corrects the duration
+            end = max(end, float(self.video.frames * self._step))
         streams = self.container.streams
         seen = max((last * (exact(streams[i].time_base) or 0) for i, last in self._ends.items()), default=end)
         return self._is_partial or end - seen > max(0.5, end / 50)
@@ -151,7 +156,7 @@ class Demuxer(Closing):
         has_parts = self.is_local and self.container.format.name == _WITH_PARTS
         while True:
             end = None  # byte after the last packet of the video
-            for packet in _demuxed(self.container):
+            for packet in _demuxed(self.container, self._media.timeout):
                 self._note_end(packet)
                 if has_parts and packet.pos is not None:
                     self._begins.setdefault(packet.stream.id, packet.pos)
@@ -195,27 +200,37 @@ class Demuxer(Closing):
 
     def _note_end(self, packet: Any) -> None:
         self._is_partial = packet.is_corrupt
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is not None:
-            index, end = packet.stream.index, stamp + (packet.duration or 0)
+        stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
+        if stamps:  # where composition offsets are negative, the decoding time is the later one
+            index, stamp = packet.stream.index, max(stamps)
+            end = stamp + (packet.duration or max(stamp - self._last.get(index, stamp), 0))
             self._ends[index] = max(self._ends.get(index, end), end)
+            self._last[index] = stamp
 
 
-def _demuxed(container: InputContainer) -> Iterator[Any]:
+def _demuxed(container: InputContainer, timeout: float | None) -> Iterator[Any]:
     """Yield the packets that are not empty.
 
     Before version 19, PyAV raises ``IndexError`` at the end of a file in which a stream appeared after its opening.
+
+    Raises:
+        av.FFmpegError: reading fails, or a packet takes longer than ``timeout`` seconds. FFmpeg then returns the packet
+            that it has begun, and would wait as long again.
     """
     packets = container.demux()
-    while True:
+    late = False
+    while not late:
+        begun = monotonic()
         try:
             packet = next(packets, None)
         except IndexError:
             return
         if packet is None:
             return
+        late = timeout is not None and monotonic() - begun >= timeout
         if packet.size:
             yield packet
+    raise av.ExitError(errno.ETIMEDOUT, "no packet within the timeout")
 
 
 def _kind(stream: VideoStream | AudioStream | None) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from time import monotonic
 from typing import Any
 
 # Milliseconds added for a frame with the timestamp of the previous one: a tick of Matroska, the coarsest common clock.
@@ -150,6 +151,29 @@ def _shown(packet: Any) -> int | None:
     """Return the presentation time of a packet, or its decoding time if it has none."""
     stamp: int | None = packet.dts if packet.pts is None else packet.pts
     return stamp
+
+
+class ArrivalClock:
+    """Seconds since the first frame came, for live streams without timestamps."""
+
+    origin = None
+
+    def __init__(self) -> None:
+        """Start with the first frame."""
+        self._first: float | None = None
+        self._time = 0.0
+
+    def rewind(self) -> None:
+        """Accept the next frame; a live stream has one place."""
+
+    def stamp(self, pts: int | None, dts: int | None) -> float:
+        """Return the time of the frame that has just come."""
+        now = monotonic()
+        if self._first is None:
+            self._first = now
+        else:
+            self._time = max(now - self._first, self._time + NUDGE / 1000)
+        return self._time
 
 
 class Clock:

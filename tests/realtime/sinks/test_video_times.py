@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from itertools import accumulate
@@ -21,7 +22,8 @@ from nasion.realtime.sources import SourceInfo
 from nasion.realtime.sources.base import Media
 
 from ...conftest import ROOT
-from ...support.media.plain_videos import plain, times_in
+from ...support.media.plain_videos import info_of, plain, times_in
+from ...support.media.plain_videos import write as write_any
 
 VIDEOS = (".mp4", ".mov", ".mkv")
 TICK = {".mp4": 1 / 90_000, ".mov": 1 / 90_000, ".mkv": 1 / 1000}
@@ -165,3 +167,20 @@ def test_a_killed_process_loses_the_last_fragment_and_no_more(
         got = times_in(tmp_path / name)
         assert (count - len(got)) / rate <= 1.0, name
         assert got == pytest.approx([index / rate for index in range(len(got))], abs=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_an_image_of_many_hours_is_repeated_every_hour(tmp_path: Path, suffix: str) -> None:
+    moments = [0.0, 36_000.0, 72_000.0]
+    info = replace(info_of(), rate=Fraction(1, 36_000))
+    write_any(tmp_path / f"long{suffix}", moments, info=info)
+    times = times_in(tmp_path / f"long{suffix}")
+    assert times == pytest.approx([3600 * hour for hour in range(21)])
+
+
+@pytest.mark.parametrize("rate", [Fraction(1, 36_000), Fraction(60_000), Fraction(1, 10**9)])
+def test_an_unlikely_rate_is_a_hint_only(tmp_path: Path, rate: Fraction) -> None:
+    write_any(tmp_path / "odd.mp4", [0.0, 0.04, 0.08], info=replace(info_of(), rate=rate))
+    assert times_in(tmp_path / "odd.mp4") == pytest.approx([0.0, 0.04, 0.08])
+    with av.open(str(tmp_path / "odd.mp4")) as container:
+        assert container.streams.video[0].codec_context.extradata[3] <= 30  # level 3.0, as of 25 FPS

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -223,6 +224,56 @@ def test_a_truncated_video_gives_what_is_there_then_says_where_it_broke(
     assert numbers(frames) == [i % 20 for i in range(len(frames))]
     assert f"ended early at {frames[-1].time:.2f} s of 4.00 s" in message
     assert "the outputs so far are kept" in message
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_an_avi_that_ends_between_two_packets_is_truncated(tmp_path: Path, share: float) -> None:
+    path = write_video(tmp_path / "whole.avi", frames=100, codec="mpeg4")
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux() if packet.size]
+    path.write_bytes(path.read_bytes()[: places[round(100 * share)] - 8])
+    frames, message = read_until_it_breaks(path)
+    assert len(frames) == 100 * share
+    assert "of 4.00 s (the file is truncated)" in message
+
+
+def test_a_long_last_frame_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "slow.flv"  # which does not store how long a frame lasts
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("flv1", rate=1)
+        (stream.width, stream.height), stream.pix_fmt = SIZE, "yuv420p"
+        for index in range(5):
+            frame = av.VideoFrame.from_ndarray(picture(index), format="bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, 1)
+            for packet in stream.encode(frame):
+                packet.duration = 1
+                container.mux(packet)
+        container.mux(stream.encode(None))
+    with open_source(path) as source:
+        assert source.info.duration == 5
+        assert times(list(source)) == [0, 1, 2, 3, 4]
+
+
+def test_an_encrypted_video_is_refused(tmp_path: Path) -> None:
+    options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "0" * 31 + "1", "encryption_kid": "2" * 32}
+    with pytest.raises(SourceError, match=r"secret\.mp4: it is encrypted; give a decrypted copy"):
+        open_source(write_video(tmp_path / "secret.mp4", options=options, codec="mpeg4"))
+
+
+def test_a_late_segment_counts_its_own_frames(tmp_path: Path) -> None:
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "avoid_negative_ts": "disabled"}
+    path = write_video(
+        tmp_path / "late.mp4", frames=50, stamps=range(150, 200), codec_options=NO_REORDER, options=options
+    )
+    with open_source(path) as source:
+        assert (source.info.frames, source.info.duration) == (50, pytest.approx(2.0, abs=0.041))
+        assert times(list(source)) == [round(i / 25, 6) for i in range(50)]
+
+
+def test_a_dv_file_has_its_frame_rate(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "tape.dv", frames=5, codec="dvvideo", size=(720, 576))
+    with open_source(path) as source:
+        assert (source.info.rate, source.info.frames) == (25, 5)
 
 
 def test_a_cut_that_ends_before_the_damage_reads_without_complaint(tmp_path: Path) -> None:

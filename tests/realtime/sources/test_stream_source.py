@@ -9,20 +9,25 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nasion.engines.errors import SourceError
 from nasion.realtime.faces import Frame
-from nasion.realtime.sources import open_source, redact
+from nasion.realtime.sources import SourceInfo, open_source, redact
+from nasion.realtime.sources.background import BackgroundSource
 
-from ...support.media.media_samples import number_of, write_video
+from ...support.media.media_samples import number_of, picture, write_video
+from ...support.media.rtsp import rtsp_server
 from ...support.media.serving import PASSWORD, QuietHandler, serving
 from ...support.media.source_samples import comes_true, ends_when_closed_elsewhere, media, reading_threads, web
 
@@ -132,7 +137,96 @@ def test_a_video_whose_index_comes_too_late_for_its_server_says_what_to_do(tmp_p
     assert PASSWORD not in whole_text(caught.value)
 
 
+def test_an_rtsp_stream_that_the_server_ends_is_broken_off() -> None:
+    with rtsp_server(30) as address, open_source(address, timeout=20) as source:
+        frames: list[Frame] = []
+        with pytest.raises(SourceError, match=r"broken off at 1\.16 s \(the server has ended the stream\)"):
+            frames.extend(source)
+    assert [number_of(frame.image) for frame in frames] == [i % 20 for i in range(len(frames))]
+    assert len(frames) == 30
+
+
+def test_an_rtsp_stream_that_stalls_is_given_up_after_one_timeout() -> None:
+    frames: list[Frame] = []
+    with rtsp_server(30, end="stall") as address, open_source(address, timeout=4) as source:
+        begun = time.monotonic()
+        with pytest.raises(SourceError, match=r"broken off at 1\.16 s \(it does not answer\)"):
+            frames.extend(source)
+        assert 3 < time.monotonic() - begun < 7
+    assert len(frames) == 30
+
+
+def test_an_rtsp_server_that_sends_over_udp_only_is_read_if_the_address_says_so() -> None:
+    with rtsp_server(200, end="stall", only_udp=True) as address:
+        with pytest.raises(SourceError, match=r"does not send over TCP \(Protocol not supported\); add \?udp to the"):
+            open_source(address, timeout=5)
+        with open_source(f"{address}?udp", timeout=5) as source:
+            assert next(source).image.shape == (48, 64, 3)
+
+
+def test_a_device_that_gives_no_frame_is_given_up_after_the_timeout() -> None:
+    class Silent:
+        info = SourceInfo("silent", 64, 48, live=True)
+        closing = threading.Event()
+
+        def __iter__(self) -> Silent:
+            return self
+
+        def __next__(self) -> Frame:
+            self.closing.wait(30)
+            raise StopIteration
+
+        def close(self) -> None:
+            self.closing.set()
+
+        def __enter__(self) -> Silent:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.close()
+
+    with BackgroundSource(Silent, "camera 7", 0.2) as source:
+        with pytest.raises(SourceError, match=r"camera 7: no frame from there for 0\.2 s; check its power"):
+            next(source)
+        assert list(source) == []
+    Silent.closing.set()
+
+
+class MjpegHandler(QuietHandler):
+    """Sends a frame every 0.1 s, without timestamps, as simple cameras do."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for index in range(15):
+            image = cv2.imencode(".jpg", picture(index))[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
+            self.wfile.write(head.encode() + image + b"\r\n")
+            time.sleep(0.1)
+        self.wfile.write(b"--frame--\r\n")
+
+
+def test_a_live_stream_without_timestamps_has_the_times_of_arrival(tmp_path: Path) -> None:
+    frames: list[Frame] = []
+    with serving(tmp_path, MjpegHandler) as web, open_source(f"{web}/camera") as source:
+        assert (source.info.live, source.info.rate) == (True, None)
+        with suppress(SourceError):  # the server ends the stream
+            frames.extend(source)
+    assert len(frames) >= 14
+    assert frames[-1].time > 0.9  # at the assumed 25 frames a second it would be 0.56 s
+    assert all(a.time < b.time for a, b in pairwise(frames))
+
+
 # --- addresses
+
+
+def test_a_password_that_cuts_the_address_off_is_explained() -> None:
+    with pytest.raises(
+        SourceError, match=r"rtsp://\*\*\*@127\.0\.0\.1:9/x: no video received .* write # as %23"
+    ) as caught:
+        open_source(f"rtsp://user:{PASSWORD}#1@127.0.0.1:9/x", timeout=5)
+    assert PASSWORD not in whole_text(caught.value)
 
 
 @pytest.mark.parametrize(
