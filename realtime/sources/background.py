@@ -71,7 +71,7 @@ class BackgroundSource(Closing):
         except TimeoutError:
             self._frames.cancel()
             raise SourceError(
-                f"{self._name}: no frame from there for {self._timeout:g} s; check its power and its connection, or "
+                f"{self._name}: no frame received for {self._timeout:g} s; check its power and its connection, or "
                 "allow it more time with timeout; what was written of the frames before is kept"
             ) from None
 

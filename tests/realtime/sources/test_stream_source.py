@@ -186,7 +186,7 @@ def test_a_device_that_gives_no_frame_is_given_up_after_the_timeout() -> None:
             self.close()
 
     with BackgroundSource(Silent, "camera 7", 0.2) as source:
-        with pytest.raises(SourceError, match=r"camera 7: no frame from there for 0\.2 s; check its power"):
+        with pytest.raises(SourceError, match=r"camera 7: no frame received for 0\.2 s; check its power"):
             next(source)
         assert list(source) == []
     Silent.closing.set()
