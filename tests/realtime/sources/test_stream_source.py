@@ -140,7 +140,7 @@ def test_a_video_whose_index_comes_too_late_for_its_server_says_what_to_do(tmp_p
 def test_an_rtsp_stream_that_the_server_ends_is_broken_off() -> None:
     with rtsp_server(30) as address, open_source(address, timeout=20) as source:
         frames: list[Frame] = []
-        with pytest.raises(SourceError, match=r"broken off at 1\.16 s \(the server has ended the stream\)"):
+        with pytest.raises(SourceError, match=r"ended early at 1\.16 s \(the server has ended the stream\)"):
             frames.extend(source)
     assert [number_of(frame.image) for frame in frames] == [i % 20 for i in range(len(frames))]
     assert len(frames) == 30
@@ -150,7 +150,7 @@ def test_an_rtsp_stream_that_stalls_is_given_up_after_one_timeout() -> None:
     frames: list[Frame] = []
     with rtsp_server(30, end="stall") as address, open_source(address, timeout=4) as source:
         begun = time.monotonic()
-        with pytest.raises(SourceError, match=r"broken off at 1\.16 s \(it does not answer\)"):
+        with pytest.raises(SourceError, match=r"ended early at 1\.16 s \(it does not answer\)"):
             frames.extend(source)
         assert 3 < time.monotonic() - begun < 7
     assert len(frames) == 30
