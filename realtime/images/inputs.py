@@ -182,6 +182,10 @@ def _no_image(image: object) -> str:
             "the image is None; cv2.imread returns None for a file that it cannot read, and a capture at the end of a "
             "video: check the path"
         )
+    if isinstance(image, bytes | bytearray | memoryview):
+        return "the image is the bytes of a file; give PIL.Image.open(io.BytesIO(data)), or the path of the file"
+    if type(image).__name__ in ("Frame", "DeviceFrame"):
+        return "the image is a whole frame; give its array, frame.image"
     kinds = "a NumPy array, a Pillow image, or an array that supports DLPack, such as a torch tensor"
     if isinstance(image, str | os.PathLike | Sequence):
         return f"the image is a {type(image).__name__}; give {kinds}"

@@ -41,6 +41,8 @@ def test_the_notebook_tracks_plots_and_exports(executed: tuple[Any, Path]) -> No
     outputs = _outputs(notebook)
     text = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
     assert "90 frames; Frame(640x360, time=0, index=0" in text
+    assert "Pose(yaw=" in text
+    assert "0 blinks" in text
     assert "90 frames written; 90 read" in text
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
     assert {path.name for path in folder.rglob("*.*") if path.is_file()} >= {"tracked.mp4", "faces.parquet"}

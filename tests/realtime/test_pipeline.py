@@ -515,6 +515,12 @@ def test_a_closed_pipeline_ends_the_async_loop():
 # --- threads
 
 
+def test_threads_that_share_a_pipeline_get_each_frame_once():
+    with Pipeline(FakeSource(count=100), FakeTracker()) as frames, ThreadPoolExecutor(3) as pool:
+        shares = list(pool.map(lambda _: [frame.index for frame, _ in frames], range(3)))
+    assert sorted(index for share in shares for index in share) == list(range(100))
+
+
 def test_a_tracker_refuses_a_second_thread_while_it_tracks_a_frame():
     entered, go_on = threading.Event(), threading.Event()
 

@@ -53,6 +53,17 @@ def test_a_program_of_a_user_has_no_errors(tmp_path: Path) -> None:
     assert _errors(tmp_path / "sample.py", tmp_path) == []
 
 
+def test_conversions_to_supervision_have_no_errors(tmp_path: Path) -> None:
+    pytest.importorskip("supervision")
+    program = tmp_path / "converting.py"
+    program.write_text(
+        "import nasion\n"
+        'faces = nasion.detect("face.png")\n'
+        "print(nasion.to_detections(faces).xyxy.shape, nasion.to_key_points(faces).xy.shape)\n"
+    )
+    assert _errors(program, tmp_path) == []
+
+
 def test_wrong_uses_are_errors(tmp_path: Path) -> None:
     program = tmp_path / "wrong.py"
     program.write_text(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
+from nasion.realtime.faces import Frame
 from nasion.realtime.images.inputs import bgr_of, in_order_of
 from nasion.realtime.values.arrays import Image
 
@@ -116,6 +117,8 @@ def test_an_array_on_a_gpu_that_cannot_be_copied_is_refused_with_what_to_do(bgr:
     ("image", "message"),
     [
         (None, r"image is None; cv2\.imread returns None"),
+        (b"\x89PNG", r"bytes of a file; give PIL\.Image\.open\(io\.BytesIO\(data\)\)"),
+        (Frame(np.zeros((4, 4, 3), np.uint8), 0.0, 0), r"a whole frame; give its array, frame\.image"),
         ("a.png", "the image is a str; give a NumPy array"),
         (3.0, "the image is of type float; give a NumPy array, a Pillow image, or an array that supports DLPack"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"shape \(2, 4, 4, 3\); .* give a list of its images: list\(batch\)"),
