@@ -67,7 +67,7 @@ def landmarks() -> str:
 def presence() -> str:
     measured = read(ZOO / "landmarks-68.json")["measured"]
     shown, alarms = measured["presence"], measured["negatives"]
-    tracked = f"{alarms['with_a_tracked_face']} of {alarms['faceless_pictures']}"
+    tracked = f"{alarms['with_a_tracked_face']} of {alarms['faceless_images']}"
     rows = [
         ["score: labelled faces against background, AUC", f"{shown['auc']:.4f}"],
         ["labelled faces kept at the threshold, %", f"{shown['faces_kept_percent']:.2f}"],
@@ -101,7 +101,7 @@ def detector() -> str:
     rows = []
     for key, name in ((k, k.replace("_", " ")) for k in figures if isinstance(figures[k], dict)):
         part = figures[key]
-        alarms = f"{part['pictures_with_false_alarm']} of {part['faceless_pictures']}"
+        alarms = f"{part['images_with_false_alarm']} of {part['faceless_images']}"
         rows.append([name, str(part["faces"]), f"{part['average_precision']:.3f}", f"{part['recall']:.3f}", alarms])
     head = [
         "input",

@@ -259,7 +259,7 @@ def evaluate_negatives(tracker: Tracker, root: Path, watch: Watch = unwatched) -
     for file in watched(files, "negatives", len(files), watch):
         tracker.reset()
         alarms += bool(tracker.update(Frame(read_image(file), 0.0, 0)))
-    return {"faceless_pictures": len(files), "with_a_tracked_face": alarms}
+    return {"faceless_images": len(files), "with_a_tracked_face": alarms}
 
 
 def evaluate_detector(runtime: Runtime, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def evaluate_detector(runtime: Runtime, root: Path, watch: Watch = unwatched) ->
     Includes false alarms on images without a face.
     """
     data, negatives = read_wider(root, test=True), read_negatives(root, test=True)
-    figures: dict[str, Any] = {"threshold": runtime.spec.threshold, "pictures": len(data)}
+    figures: dict[str, Any] = {"threshold": runtime.spec.threshold, "images": len(data)}
     for name, size in (("own_size", OWN_SIZE), (f"longest_side_{max(runtime.spec.size)}", None)):
         results = detect_faces(runtime, data, size=size, watch=watch)
         alarms = highest_scores(runtime, negatives, size=size, watch=watch) >= runtime.spec.threshold
@@ -276,7 +276,7 @@ def evaluate_detector(runtime: Runtime, root: Path, watch: Watch = unwatched) ->
             "faces": sum(int((~found.ignore).sum()) for found in results),
             "average_precision": round(average_precision(results), 4),
             "recall": round(recall_at(results, runtime.spec.threshold), 4),
-            "pictures_with_false_alarm": int(alarms.sum()),
-            "faceless_pictures": len(alarms),
+            "images_with_false_alarm": int(alarms.sum()),
+            "faceless_images": len(alarms),
         }
     return figures

@@ -106,7 +106,7 @@ def test_the_command_writes_what_it_measured_and_where(data: Path, tmp_path: Pat
     evaluate(["detector", "300w", "presence", "negatives"], data=data, json=report)
     written = json.loads(report.read_text())
     assert written["measured"].keys() == {"detector", "300w", "presence", "negatives"}
-    assert written["measured"]["negatives"]["faceless_pictures"] == 13
+    assert written["measured"]["negatives"]["faceless_images"] == 13
     assert written["measured"]["detector"]["own_size"]["faces"] == 13
     assert written.keys() >= {"machine", "versions", "date", "command", "model", "detector"}
 
@@ -134,10 +134,10 @@ def test_each_card_gets_the_figures_of_its_network(data: Path, tmp_path: Path) -
     model, detector = (str(tmp_path / f"{name}.onnx") for name in ("landmarks-68", "face-detector"))
     evaluate(["detector", "negatives"], data=data, model=model, detector=detector, card=True, force=True)
     of_landmarks, of_detector = (json.loads(Path(file).with_suffix(".json").read_text()) for file in (model, detector))
-    assert of_landmarks["measured"]["negatives"]["faceless_pictures"] == 13
+    assert of_landmarks["measured"]["negatives"]["faceless_images"] == 13
     assert of_landmarks["measured"]["300w"] == "kept"
     assert "detector" not in of_landmarks["measured"]
-    assert of_detector["measured"]["detector"]["pictures"] == 13
+    assert of_detector["measured"]["detector"]["images"] == 13
     assert "negatives" not in of_detector["measured"]
     assert of_detector["measured"].keys() >= {"command", "date", "machine", "versions"}
 
@@ -168,7 +168,7 @@ def test_the_shipped_networks_meet_their_bars() -> None:
     met = {
         "average precision": own["average_precision"] >= 0.80,
         "recall": own["recall"] >= 0.70,
-        "false alarms": own["pictures_with_false_alarm"] / own["faceless_pictures"] < 1 / 50,
+        "false alarms": own["images_with_false_alarm"] / own["faceless_images"] < 1 / 50,
         "HELEN error": landmarks["300w"]["nme_percent"] <= 3.3,
         "HELEN found": landmarks["300w"]["found_percent"] >= 99,
         "YouTube Faces error": landmarks["ytf68"]["corrected"]["nme_percent"] <= 4.6,
