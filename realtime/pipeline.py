@@ -42,6 +42,7 @@ def track(
     fps: float | None = None,
     timeout: float = 10.0,
     decode: str = "auto",
+    stream: int | None = None,
     max_pixels: int = 175_000_000,
     **options: Unpack[TrackerKeywords],
 ) -> Pipeline:
@@ -60,6 +61,7 @@ def track(
         decode: device that decodes a video file or stream. ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU, which is
             an error if the GPU cannot decode it; ``auto`` for the GPU if TensorRT runs the networks there. Images
             decoded on a GPU stay there: ``frame.image`` copies one to the host on demand.
+        stream: number of the video stream in a file or URL that has several.
         max_pixels: largest image file to decode, in width times height.
         **options: fields of ``TrackerOptions``, for example ``detect_interval=0.5``.
 
@@ -77,7 +79,15 @@ def track(
     chosen = tracker_options(options)
     decode = chosen.where_to_decode(decode)
     opened = open_source(
-        source, start=start, end=end, size=size, fps=fps, timeout=timeout, decode=decode, max_pixels=max_pixels
+        source,
+        start=start,
+        end=end,
+        size=size,
+        fps=fps,
+        timeout=timeout,
+        decode=decode,
+        stream=stream,
+        max_pixels=max_pixels,
     )
     try:
         return Pipeline(opened, Tracker(chosen))
@@ -128,7 +138,7 @@ def header_of(info: SourceInfo, tracker: Tracker) -> Header:
     )
 
 
-_SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode", "max_pixels")
+_SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode", "stream", "max_pixels")
 
 
 class FrameTracker(Protocol):

@@ -50,6 +50,7 @@ def open_source(
     fps: float | None = None,
     timeout: float = 10.0,
     decode: str = "cpu",
+    stream: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Source:
     """Open a source of frames and read its first frame.
@@ -66,6 +67,8 @@ def open_source(
         decode: device that decodes a video file or stream. ``cuda`` or ``cuda:N`` is an NVIDIA GPU, on which the images
             stay: ``Frame.image`` copies one to the host on demand. ``auto`` is the GPU ``cuda:0`` if it works and
             TensorRT is installed to use the images there, otherwise the CPU.
+        stream: number of the video stream in a file or URL, as ffprobe counts them. By default it is the one with the
+            most pixels, where one that is marked as the default counts as 5 million more.
         max_pixels: largest image file to decode, in width times height. A small file may claim a huge image.
 
     Raises:
@@ -85,29 +88,34 @@ def open_source(
     _check(start, end, size, fps, timeout)
     if not is_whole(max_pixels) or max_pixels < 1:
         raise SourceError(f"max_pixels is {max_pixels!r:.60}; it must be a whole number from 1")
+    if stream is not None and (not is_whole(stream) or stream < 0):
+        raise SourceError(f"stream is {stream!r:.60}; it must be a whole number from 0")
     # Convert to Python numbers, because numpy numbers are not accepted everywhere.
     start, end, fps, timeout = _plain(start), _plain(end), _plain(fps), float(timeout)
     size = None if size is None else (int(size[0]), int(size[1]))
+    stream = None if stream is None else int(stream)
     check_decode(decode)
     time_range = TimeRange(start, end)
     text = str(source).strip()
     number = source if isinstance(source, int) else camera_number(source)
     if number is not None:
         _refuse_gpu(f"camera {number}", decode)
+        _refuse_stream(f"camera {number}", stream)
         return _camera_named(text, number, time_range, size, fps, timeout)
     assert not isinstance(source, int)
     if isinstance(source, str) and text.startswith(_PATTERN):
         _refuse_gpu(text, decode)
+        _refuse_stream(text, stream)
         return _pattern(text, time_range, size, fps)
     _refuse(size=size, fps=fps)
     if isinstance(source, str) and text in STANDARD_INPUT:
-        return StandardInput(time_range, decode)
+        return StandardInput(time_range, decode, stream)
     if isinstance(source, str) and "://" in text:
-        return _url(text, time_range, timeout, decode)
+        return _url(text, time_range, timeout, decode, stream)
     if not text:
         raise SourceError(f"the source is empty; {_KINDS}")
     with reaching(Path(source), SourceError):
-        return _path(Path(source), time_range, decode, int(max_pixels))
+        return _path(Path(source), time_range, decode, stream, int(max_pixels))
 
 
 def redact(url: str) -> str:
@@ -167,6 +175,11 @@ def _refuse_gpu(name: str, decode: str) -> None:
         raise SourceError(f"{name}: decode is {decode!r}, but only video files and streams are decoded; leave it out")
 
 
+def _refuse_stream(name: str, stream: int | None) -> None:
+    if stream is not None:
+        raise SourceError(f"{name}: stream is {stream}, but only video files and URLs have several; leave it out")
+
+
 def _no_start(name: str, time_range: TimeRange) -> None:
     if time_range.start is not None:
         raise SourceError(
@@ -201,20 +214,25 @@ def _camera(
     return open_camera(number, time_range, size=size, fps=fps, timeout=timeout)
 
 
-def _url(url: str, time_range: TimeRange, timeout: float, decode: str) -> BackgroundSource:
+def _url(url: str, time_range: TimeRange, timeout: float, decode: str, stream: int | None) -> BackgroundSource:
     name = redact(url)
     scheme = url.split("://")[0].lower()
     if scheme not in URL_SCHEMES:
         raise SourceError(f"{name}: {scheme}:// is not supported; allowed: {', '.join(URL_SCHEMES)}; or a path")
     if not re.match(r"[^/?#]", url.split("://", 1)[1].rpartition("@")[2]):
         raise SourceError(f"{name}: the URL names no host; write for example rtsp://192.168.1.20/stream")
-    return BackgroundSource(lambda: open_media(url, name, time_range, timeout=timeout, decode=decode), name, timeout)
+
+    def opened() -> FrameSource:
+        return open_media(url, name, time_range, timeout=timeout, decode=decode, stream=stream)
+
+    return BackgroundSource(opened, name, timeout)
 
 
-def _path(path: Path, time_range: TimeRange, decode: str, max_pixels: int) -> FrameSource:
+def _path(path: Path, time_range: TimeRange, decode: str, stream: int | None, max_pixels: int) -> FrameSource:
     name = printable(path)
     if is_folder(path):
         _refuse_gpu(name, decode)
+        _refuse_stream(name, stream)
         return open_folder(path, time_range, max_pixels)
     if not path.exists():
         raise SourceError(f"{str(path)!r} does not exist; {_KINDS}")
@@ -222,11 +240,12 @@ def _path(path: Path, time_range: TimeRange, decode: str, max_pixels: int) -> Fr
         raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
     if is_image_file(path):
         _refuse_gpu(name, decode)
+        _refuse_stream(name, stream)
         return open_image(path, time_range, max_pixels)
     if path.stat().st_size == 0:
         raise SourceError(f"{name}: the file is empty (0 bytes); give a whole video or image file")
     # Use an absolute path, because FFmpeg parses "name:rest" as a protocol.
-    return open_media(str(path.absolute()), name, time_range, decode=decode)
+    return open_media(str(path.absolute()), name, time_range, decode=decode, stream=stream)
 
 
 def _pattern(text: str, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None) -> FrameSource:

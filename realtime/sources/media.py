@@ -48,7 +48,13 @@ _Timed = tuple[VideoFrame, float, int]  # frame, time in seconds and number sinc
 
 
 def open_media(
-    location: str, name: str, time_range: TimeRange, *, timeout: float | None = None, decode: str = "cpu"
+    location: str,
+    name: str,
+    time_range: TimeRange,
+    *,
+    timeout: float | None = None,
+    decode: str = "cpu",
+    stream: int | None = None,
 ) -> FrameSource:
     """Open a video file or, with a ``timeout``, a network stream.
 
@@ -58,12 +64,13 @@ def open_media(
         time_range: requested part.
         timeout: seconds without any data after which a stream counts as dead; None for a file.
         decode: device that decodes, as in ``open_source``.
+        stream: number of the video stream; None for the default one.
 
     Raises:
         SourceError: it does not answer, is not a video, cannot be decoded on that device, or has no frame in the time
             range.
     """
-    reader = _Reader(Media(location, timeout), name, decoder_for(decode, name))
+    reader = _Reader(Media(location, timeout, stream), name, decoder_for(decode, name))
     if reader.info.live and time_range.start is not None:
         reader.close()
         raise SourceError(

@@ -36,7 +36,7 @@ class StandardInput(BackgroundSource):
     its index at the end, and every video if a start is given.
     """
 
-    def __init__(self, time_range: TimeRange, decode: str) -> None:
+    def __init__(self, time_range: TimeRange, decode: str, stream: int | None = None) -> None:
         """Wait for the first frame.
 
         Raises:
@@ -48,7 +48,7 @@ class StandardInput(BackgroundSource):
         self._folder = tempfile.TemporaryDirectory(prefix="nasion-", ignore_cleanup_errors=True)
         copy = Path(self._folder.name) / "video"
         try:
-            super().__init__(lambda: _open(number, copy, time_range, decode), _NAME, threading.TIMEOUT_MAX)
+            super().__init__(lambda: _open(number, copy, time_range, decode, stream), _NAME, threading.TIMEOUT_MAX)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -59,7 +59,7 @@ class StandardInput(BackgroundSource):
         self._folder.cleanup()
 
 
-def _open(number: int, copy: Path, time_range: TimeRange, decode: str) -> FrameSource:
+def _open(number: int, copy: Path, time_range: TimeRange, decode: str, stream: int | None) -> FrameSource:
     """Open the video that the file descriptor ``number`` delivers."""
     pieces = iter(lambda: os.read(number, _CHUNK), b"")
     head, is_last = b"", None
@@ -74,13 +74,13 @@ def _open(number: int, copy: Path, time_range: TimeRange, decode: str) -> FrameS
     if is_last or time_range.start is not None:
         with copy.open("wb") as file:
             file.writelines(pieces)
-        source = open_media(str(copy), _NAME, time_range, decode=decode)
+        source = open_media(str(copy), _NAME, time_range, decode=decode, stream=stream)
         source.info = replace(source.info, files=())
         return source
     reading, writing = os.pipe()
     threading.Thread(target=_feed, args=(writing, pieces), name="nasion-input", daemon=True).start()
     try:
-        source = open_media(f"pipe:{reading}", _NAME, time_range, decode=decode)
+        source = open_media(f"pipe:{reading}", _NAME, time_range, decode=decode, stream=stream)
     finally:
         os.close(reading)  # FFmpeg has its own copy
     if source.info.sound:

@@ -73,6 +73,7 @@ def track(
     fps: float | None = None,
     timeout: float = 10.0,
     decode: str = "auto",
+    stream: int | None = None,
     max_pixels: int = 175_000_000,
     tracking: Tracking = NONE_GIVEN,
 ) -> None:
@@ -101,12 +102,14 @@ def track(
         timeout: seconds to wait for a camera or URL.
         decode: device that decodes a video: cpu; cuda or cuda:N for an NVIDIA GPU, where the decoded images stay; auto
             for the GPU if TensorRT runs the networks there.
+        stream: number of the video stream in a file or URL, as ffprobe counts them (default: the one with the most
+            pixels, where one marked as the default counts as 5 million more).
         max_pixels: largest image file to decode, in width times height; a small file may claim a huge image.
     """
     options = TrackerOptions(**tracking)
     decode = options.where_to_decode(decode)
     reading: dict[str, Any] = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout}
-    reading |= {"decode": decode, "max_pixels": max_pixels}
+    reading |= {"decode": decode, "stream": stream, "max_pixels": max_pixels}
     outputs = Outputs(out, landmarks, sys.stdout, show, force, draw)
     if outputs.to_stream and str(json) == "-":
         raise SinkError("--landmarks and --json are both -; give one of them the name of a file")

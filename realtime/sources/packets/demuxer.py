@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -153,7 +154,7 @@ class Demuxer(Closing):
 
     def _read(self) -> Iterator[Any]:
         """Yield the packets as FFmpeg reads them."""
-        has_parts = self.is_local and self.container.format.name == _WITH_PARTS
+        has_parts = self.container.format.name == _WITH_PARTS and Path(self._media.location).is_file()
         while True:
             end = None  # byte after the last packet of the video
             for packet in _demuxed(self.container, self._media.timeout):
@@ -176,6 +177,8 @@ class Demuxer(Closing):
             place: first byte of the rest in the part that is being read.
             with_sound: True if another sound alone counts.
         """
+        if place + _LEAST >= self.container.size:
+            return False
         begin = self._begin + place
         part = replace(self._media, location=f"subfile,,start,{begin},end,0,,:{self._media.location}")
         try:
