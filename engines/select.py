@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
+from .cpu import has_vnni
 from .errors import DeviceError, MissingExtra, ModelError, NasionError, NoGpu, RuntimeUnavailable
 from .output_paths import reaching
 from .runtime import Runtime, RuntimeName, device_name, gpu_number
@@ -61,6 +62,7 @@ def open_runtime(
     threads: int = 1,
     device: str = "auto",
     longest: int | None = None,
+    int8: Path | None = None,
 ) -> Runtime:
     """Load a model file.
 
@@ -73,22 +75,30 @@ def open_runtime(
         device: ``cpu``, ``cuda`` or ``cuda:N``, or ``auto`` for a GPU if the runtime can use one.
         longest: longest side of the images in pixels, for a network with dynamic size. A TensorRT plan is built to
             cover this size; other runtimes ignore it.
+        int8: int8 version of an ``.onnx`` file. It is loaded instead where ONNX Runtime runs on a CPU with VNNI.
 
     Raises:
         ModelError: the file is missing, damaged or not a nasion model.
         RuntimeUnavailable: the requested runtime or device does not work on this machine, or cannot run this file. No
             other one is tried.
     """
-    path = Path(model)
+    opened = _open(Path(model), runtime, threads, device, longest)
+    if int8 is None or opened.provider != "CPUExecutionProvider" or not has_vnni():
+        return opened
+    opened.close()
+    return _load("onnx", int8, threads, "cpu", longest, reason=f"{opened.reason}; in int8, because it has VNNI")
+
+
+def _open(path: Path, runtime: RuntimeName, threads: int, device: str, longest: int | None) -> Runtime:
     if runtime not in get_args(RuntimeName):
         raise RuntimeUnavailable(f"runtime {runtime!r} is unknown; allowed: {', '.join(get_args(RuntimeName))}")
     device = device_name(device)
-    with reaching(path, ModelError, named=f"model {str(model)!r}"):
+    with reaching(path, ModelError, named=f"model {str(path)!r}"):
         is_file = path.is_file()
         if is_file:
             path.open("rb").close()  # gives a clearer error for an unreadable file than the libraries do
     if not is_file:
-        raise ModelError(f"model {str(model)!r} is not a file; give the name of a shipped model or a path")
+        raise ModelError(f"model {str(path)!r} is not a file; give the name of a shipped model or a path")
     if runtime != "auto":
         _check_suffix(runtime, path)
         return _load(runtime, path, threads, device, longest, reason=f"asked for: {runtime}")

@@ -30,6 +30,7 @@ _COMMANDS = {
     "networks": "Count parameters and MACs of networks, next to the papers' figures (needs the extra train).",
     "calibrate": "Make the score of a landmark network a probability (needs the extra train).",
     "export": "Write a trained network to a file that the tracker runs (needs the extra train).",
+    "quantize": "Write the int8 version of a network (needs the extra train).",
     "compile": "Build the TensorRT plan of a model for the local GPU (needs the extra tensorrt).",
     "rtx": "Build networks with TensorRT-RTX, without a GPU.",
     "plugins": "Compile, locate and time the CUDA kernels and TensorRT plugins.",

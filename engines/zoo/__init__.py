@@ -87,7 +87,7 @@ class Card:
 
 def models() -> dict[str, Card]:
     """Return the cards of all shipped networks by name."""
-    cards = (Card(**json.loads(path.read_text())) for path in sorted(FOLDER.glob("*.json")))
+    cards = (Card(**json.loads(path.read_text())) for path in sorted(FOLDER.glob("*.json"), key=lambda path: path.stem))
     return {card.name: card for card in cards}
 
 

@@ -179,11 +179,17 @@ def _chosen(options: TrackerOptions | None, overrides: TrackerKeywords) -> Track
 
 
 def _open(model: str | Path | None, shipped: str, options: TrackerOptions) -> Runtime:
-    """Load a network. A shipped one is an ONNX file, so a ``torch`` runtime meant for another network is not used."""
+    """Load a network; None for the shipped one, in int8 on a CPU with VNNI.
+
+    A shipped network is an ONNX file, so a ``torch`` runtime meant for another network is not used for it.
+    """
     runtime, device, name = options.runtime, options.device, model or shipped
+    int8 = None if model else model_path(f"{shipped}-int8")
     if runtime == "torch" and str(name) in (known := models()):
         others = {str(each) for each in (options.model, options.detector) if each} - known.keys()
         if others:
             runtime, device = "auto", "cpu" if device == "cpu" else "auto"
     longest = options.detect_size
-    return open_runtime(model_path(name), runtime=runtime, threads=options.threads, device=device, longest=longest)
+    return open_runtime(
+        model_path(name), runtime=runtime, threads=options.threads, device=device, longest=longest, int8=int8
+    )

@@ -38,6 +38,8 @@ WRITTEN = {
     ("head", "out"): ("x.json", "head --data {folder} --out {}"),
     ("calibrate", "out"): ("x.onnx", "calibrate landmarks-68 --data {folder} --out {}"),
     ("calibrate", "json"): ("x.json", "calibrate landmarks-68 --data {folder} --out {folder}/x.onnx --json {}"),
+    ("quantize", "out"): ("x.onnx", "quantize landmarks-68 {folder} --out {}"),
+    ("quantize", "json"): ("x.json", "quantize landmarks-68 {folder} --out {folder}/x.onnx --json {}"),
     ("export", "out"): ("x.onnx", "export landmarks-68 --out {}"),
     ("export", "json"): ("x.json", "export landmarks-68 --out {folder}/x.onnx --json {}"),
     ("export", "card"): ("x.json", "export landmarks-68 --card --out {folder}/x.onnx"),
@@ -47,7 +49,7 @@ WRITTEN = {
     ("plugins bench", "json"): ("x.json", "plugins bench --json {}"),
     ("plugins build", "out"): ("libnasion_reference.so", "plugins build --out {folder}"),
 }
-ELSEWHERE = {("evaluate", "card"), ("calibrate", "card")}  # in cards that are there; see below
+ELSEWHERE = {("evaluate", "card"), ("calibrate", "card"), ("quantize", "card")}  # in cards that are there; see below
 READ = {
     ("blinks", "landmarks"), ("head", "data"),
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),

@@ -17,7 +17,9 @@ from ..conftest import ROOT
 
 LARGEST = {
     "face-detector": 1_500_000,
+    "face-detector-int8": 600_000,
     "landmarks-68": 4_000_000,
+    "landmarks-68-int8": 1_200_000,
     "rdfn": 2_000_000,
     "chs": 2_000_000,
     "rht": 7_000_000,
@@ -25,7 +27,7 @@ LARGEST = {
     "sd-hrnet": 3_000_000,
 }
 SYSTEMS = ("rdfn", "chs", "rht", "pwc", "sd-hrnet")
-ALL = "chs, face-detector, landmarks-68, pwc, rdfn, rht, sd-hrnet"
+ALL = "chs, face-detector, face-detector-int8, landmarks-68, landmarks-68-int8, pwc, rdfn, rht, sd-hrnet"
 
 
 def test_these_networks_ship_and_are_small() -> None:
@@ -54,6 +56,18 @@ def test_a_card_says_what_the_network_is_how_well_it_does_and_what_it_costs(name
     assert {"command", "date", "machine", "versions"} <= card.measured.keys()
     assert card.cost["ms"] > 0
     assert {"command", "date", "machine", "versions"} <= card.cost.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in LARGEST if f"{name}-int8" in LARGEST])
+def test_an_int8_network_is_made_from_the_shipped_one_and_is_nearly_as_good(name: str) -> None:
+    network, int8 = (zoo.models()[each] for each in (name, f"{name}-int8"))
+    assert int8.recipe["quantized_from"] == network.sha256, f"nasion quantize {name} must run again"
+    assert (int8.task, int8.size, int8.scheme) == (network.task, network.size, network.scheme)
+    if name == "landmarks-68":
+        assert abs(int8.measured["300w"]["nme_percent"] - network.measured["300w"]["nme_percent"]) <= 0.03
+    else:
+        worse, better = (each.measured["detector"]["own_size"]["average_precision"] for each in (int8, network))
+        assert abs(worse - better) <= 0.01
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -21,7 +21,7 @@ from ..support.commands import ENVIRONMENT, FakeTracker, run
 
 COMMANDS = (
     "track", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "models", "calibrate",
-    "export", "compile", "rtx",
+    "quantize", "export", "compile", "rtx",
 )  # fmt: skip
 GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options
 WIDE = {**ENVIRONMENT, "COLUMNS": "2000"}  # no option of a help is wrapped

@@ -262,6 +262,37 @@ def renew_card(path: Path, calibration: Mapping[str, Any]) -> Path:
     return card_path
 
 
+def write_int8_card(path: Path, quantized: Path) -> Path:
+    """Write the model card of the int8 version of a network, from the card of the network, and return its path.
+
+    Figures measured earlier on the same file are kept.
+
+    Raises:
+        NasionError: the network has no card.
+    """
+    source = path.with_suffix(".json")
+    if not source.is_file():
+        raise NasionError(f"--card: {path} has no card {source}; write one with: nasion export --card")
+    card_path, content = quantized.with_suffix(".json"), quantized.read_bytes()
+    card, sha256 = json.loads(source.read_text()), hashlib.sha256(content).hexdigest()
+    before = json.loads(card_path.read_text()) if card_path.is_file() else {}
+    same = before.get("sha256") == sha256
+    card |= {
+        "name": quantized.stem,
+        "file": quantized.name,
+        "about": f"{card['about']}, in int8",
+        "sha256": sha256,
+        "bytes": len(content),
+        **{name: before.get(name, {}) if same else {} for name in ("measured", "cost")},
+    }
+    card["recipe"] |= {
+        "export": f"nasion quantize {path.stem} IMAGES",
+        "quantized_from": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    write_file(card_path, json.dumps(card, indent=1) + "\n")
+    return card_path
+
+
 def _data(trained: Trained) -> str:
     """Return a description of the training data for the model card."""
     if trained.recipe.paper is None:

@@ -3,9 +3,11 @@
 import json
 from inspect import signature
 
+import cv2
 import numpy as np
 import pytest
 
+from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.tools.main import main as nasion
 
@@ -26,6 +28,7 @@ CASES = {
     "data check": ("data check data --set 300w --force", "sets", "landmarks"),
     "train": ("train sd-hrnet-slim --data data --start supernet --steps 1 --batch 2", "runs", "1 steps"),
     "calibrate": ("calibrate landmarks-68 --data data --out x.onnx --force", "figures", "AUC of score"),
+    "quantize": ("quantize landmarks-68 images --out x.onnx --force", "bytes", "ranges from 16 images"),
     "export": ("export run --out x.onnx --force", "differences", "worst difference from torch"),
     "compile": ("compile points.onnx", "plan", "run it with"),
     "rtx": ("rtx points.onnx", "results", "tiny"),
@@ -59,6 +62,11 @@ def prepared(request, tmp_path, monkeypatch):
         write_data(tmp_path / "data")
         shares = np.random.default_rng(0).uniform(0.01, 0.99, (2, 200)).astype(np.float32)
         monkeypatch.setattr(calibration, "crops_of", lambda *_: calibration.Crops(*shares, shares.sum(axis=0) > 1))
+    elif command == "quantize":
+        (tmp_path / "images").mkdir()
+        image = cv2.imread(str(PHOTOGRAPH))
+        for k in range(16):
+            cv2.imwrite(str(tmp_path / "images" / f"{k}.png"), cv2.resize(image, None, fx=0.6, fy=0.6))
     elif command == "export":
         from ...support.model_files.trained import write_checkpoint
 

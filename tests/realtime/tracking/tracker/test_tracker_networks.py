@@ -27,8 +27,8 @@ def loaded(monkeypatch):
     """Stands in for files: what was opened, and how."""
     opened = []
 
-    def open_fake(path, *, longest, **options):
-        options |= {"longest": longest} if longest else {}
+    def open_fake(path, *, longest, int8, **options):
+        options |= ({"longest": longest} if longest else {}) | ({"int8": str(int8)} if int8 else {})
         opened.append((path, options, DiscDetector() if "detector" in str(path) else DiscAligner()))
         return opened[-1][2]
 
@@ -59,7 +59,7 @@ def test_torch_runs_the_network_that_was_named_and_what_ships_beside_it_runs_as_
     Tracker(model="mine.pt2", detector="face-detector", runtime="torch", device="cpu")
     assert [(str(path), options) for path, options, _ in loaded] == [
         ("mine.pt2", {"runtime": "torch", "threads": 2, "device": "auto"}),
-        ("face-detector", {"runtime": "auto", "threads": 2, "device": "auto"}),
+        ("face-detector", {"runtime": "auto", "threads": 2, "device": "auto", "int8": "face-detector-int8"}),
         ("mine.pt2", {"runtime": "torch", "threads": 1, "device": "cpu"}),
         ("face-detector", {"runtime": "auto", "threads": 1, "device": "cpu"}),
     ]
@@ -67,7 +67,9 @@ def test_torch_runs_the_network_that_was_named_and_what_ships_beside_it_runs_as_
 
 def test_a_runtime_and_a_device_asked_for_by_name_are_asked_of_all_networks(loaded):
     Tracker(runtime="tensorrt", device="cuda:1")
-    assert [options for _, options, _ in loaded] == [{"runtime": "tensorrt", "threads": 1, "device": "cuda:1"}] * 2
+    wanted = {"runtime": "tensorrt", "threads": 1, "device": "cuda:1"}
+    names = ("landmarks-68-int8", "face-detector-int8")
+    assert [options for _, options, _ in loaded] == [wanted | {"int8": name} for name in names]
 
 
 def test_networks_are_made_ready_for_the_pictures_that_they_are_shown(loaded):
