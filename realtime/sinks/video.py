@@ -210,8 +210,10 @@ class _VideoFile:
 
     def _video_frame(self, image: Image, pts: int) -> VideoFrame:
         image = _pad_even(_fit(image, *self._size))
+        frame = VideoFrame.from_ndarray(image, format="bgr24")
+        frame.colorspace = self._matrix  # of the converted frame; PyAV 17 does not know BT.2020 below
         frame = self._convert.reformat(
-            VideoFrame.from_ndarray(image, format="bgr24"),
+            frame,
             format="yuv420p",
             dst_colorspace=self._matrix,
             dst_color_range=ColorRange.MPEG,

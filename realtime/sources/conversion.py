@@ -97,7 +97,7 @@ def _without_chroma_location(frame: VideoFrame) -> VideoFrame:
     FFmpeg then repeats the chroma, as our CUDA kernels do, so that images are the same on every device.
     """
     copy = VideoFrame(frame.width, frame.height, frame.format.name)
-    copy.color_range = frame.color_range
+    copy.colorspace, copy.color_range = frame.colorspace, frame.color_range
     for target, source in zip(copy.planes, frame.planes, strict=True):
         width = min(target.line_size, source.line_size)
         _rows(target)[:, :width] = _rows(source)[:, :width]

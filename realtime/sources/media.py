@@ -24,7 +24,7 @@ from ...engines.errors import SourceError
 from ..faces import Image
 from ..images.pixels import Pixels
 from .base import FrameSource, Images, Media, SourceInfo, TimeRange
-from .conversion import is_sideways, is_wide_gamut, to_bgr
+from .conversion import colour_matrix, is_sideways, is_wide_gamut, to_bgr
 from .nvdec import GpuDecoder, decoder_for
 from .packets.container import WHOLE, exact, open_container, rate_of, reason
 from .packets.decoder import Decoder
@@ -119,7 +119,15 @@ class _Reader:
         return self._clock.origin
 
     def _describe(self, frame: VideoFrame) -> None:
-        """Add to ``info`` how the pixels and colours of a frame are to be shown."""
+        """Add to ``info`` how the pixels and colours of a frame are to be shown.
+
+        Raises:
+            SourceError: its colours cannot be converted.
+        """
+        try:
+            colour_matrix(frame)
+        except SourceError as error:
+            raise SourceError(f"{self._name}: {error}") from error
         aspect = exact(self._demuxer.video.sample_aspect_ratio) or Fraction(1)
         aspect = 1 / aspect if is_sideways(frame) else aspect
         self.info: SourceInfo = replace(self.info, pixel_aspect=aspect, wide_gamut=is_wide_gamut(frame))

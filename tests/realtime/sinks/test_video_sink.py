@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -120,3 +121,20 @@ def test_a_pyav_without_h264_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     with pytest.raises(SinkError, match=r"needs H\.264, which this PyAV lacks"):
         VideoSink(tmp_path / "out.mp4", info_of())
+
+
+@pytest.mark.parametrize(("width", "height"), [(17_000, 9_000), (64, 16_386)])
+def test_images_too_large_for_h264_are_refused_with_their_size(tmp_path: Path, width: int, height: int) -> None:
+    info = replace(info_of(), width=width, height=height)
+    with pytest.raises(SinkError, match=rf"the images of clip are {width} x {height} pixels; allowed: 16,384 on each"):
+        VideoSink(tmp_path / "out.mp4", info)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_too_large_for_jpeg_is_refused(tmp_path: Path) -> None:
+    wide = Frame(np.zeros((1, 65_501, 3), np.uint8), 0.0, 0)
+    with ImageSink(tmp_path / "out.jpg") as sink, pytest.raises(SinkError, match=r"65501 x 1 pixels; allowed in JPEG"):
+        sink.write(wide, [])
+    with ImageSink(tmp_path / "out.png") as sink:
+        sink.write(wide, [])
+    assert (tmp_path / "out.png").stat().st_size > 0
