@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import NasionError, foreign
 from ..values.arrays import Image
+from .transparency import over_white
 
 Channels = Literal["bgr", "rgb"]
 """Order of the colours in an image; with ``rgb`` also RGBA."""
@@ -53,7 +54,7 @@ def bgr_of(image: object, channels: Channels = "bgr") -> Image:
     Args:
         image: NumPy array, Pillow image, or array of another library that supports DLPack, on the CPU or a GPU. An
             array is grey (height, width), or has 1, 3 or 4 channels at the end or, as in torch, at the front. It is
-            uint8, or of floats from 0 to 1. A fourth channel, alpha, is ignored.
+            uint8, or of floats from 0 to 1. By a fourth channel, alpha, the image is shown over white.
         channels: order of the colours of an array; a Pillow image has its own.
 
     Raises:
@@ -68,7 +69,13 @@ def bgr_of(image: object, channels: Channels = "bgr") -> Image:
         return np.asarray(cv2.cvtColor(array, cv2.COLOR_GRAY2BGR), np.uint8)
     if depth == 3 and channels == "bgr":
         return array
-    return np.asarray(cv2.cvtColor(array, _TO_BGR[depth, channels]), np.uint8)
+    return _without_alpha(array, channels)
+
+
+def _without_alpha(array: Image, channels: Channels) -> Image:
+    """Return an array of 3 or 4 channels as BGR."""
+    bgr = np.asarray(cv2.cvtColor(array, _TO_BGR[array.shape[2], channels]), np.uint8)
+    return bgr if array.shape[2] == 3 else over_white(bgr, array[..., 3])
 
 
 def in_order_of(image: object, channels: Channels, bgr: Image) -> Image:
@@ -99,7 +106,8 @@ def _from_pil(image: Any) -> Image:
             f"the Pillow image has mode {image.mode!r}, whose range of values is not known; give 8 bits a channel, "
             "such as np.uint8(np.asarray(image) / 257) for values of 16 bits"
         )
-    return np.asarray(cv2.cvtColor(np.asarray(image.convert("RGB"), np.uint8), cv2.COLOR_RGB2BGR), np.uint8)
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return _without_alpha(np.asarray(image.convert(mode), np.uint8), "rgb")
 
 
 def _from_dlpack(image: Any) -> NDArray[Any]:

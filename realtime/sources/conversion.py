@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...engines.errors import SourceError
 from ...engines.operators import reference
 from ..faces import FloatArray, Image
+from ..images.transparency import over_white
 
 _log = logging.getLogger(__name__)
 
@@ -167,12 +168,6 @@ def turned(image: Image, swapped: bool, left_right: bool, top_bottom: bool) -> I
     if left_right or top_bottom:
         image = np.asarray(cv2.flip(image, -1 if left_right and top_bottom else int(left_right)), np.uint8)
     return np.array(image, order="C")
-
-
-def over_white(image: Image, alpha: NDArray[np.uint8]) -> Image:
-    """Return an image over white, by its opacity (h, w) from 0 to 255."""
-    inverse = cv2.multiply(255 - image, cv2.merge([alpha, alpha, alpha]), scale=1 / 255)
-    return np.asarray(255 - inverse, np.uint8)
 
 
 def to_stored(matrix: NDArray[np.int32], width: int, height: int) -> FloatArray:

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from ....engines.errors import foreign
 from ...faces import Image
-from ..conversion import over_white
+from ...images.transparency import over_white
 
 _log = logging.getLogger(__name__)
 

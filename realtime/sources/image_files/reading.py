@@ -40,7 +40,7 @@ _FORMATS = {
     "TIFF": ("TiffImagePlugin", rb"II[*+]\0|MM\0[*+]"),
     "BMP": ("BmpImagePlugin", rb"BM"),
     "AVIF": ("AvifImagePlugin", rb".{4}ftyp(.{4})*?avi[fs]"),
-    "HEIF": ("", rb".{4}ftyp(.{4})*?(heic|heix|heim|heis|hevc|hevx)"),
+    "HEIF": ("", rb".{4}ftyp(?!hev)(.{4})*?(heic|heix|heim|heis)"),
     "JPEG2000": ("Jpeg2KImagePlugin", rb"\x00{3}\x0cjP|\xff\x4f\xff\x51"),
     "PPM": ("PpmImagePlugin", rb"P[1-6f]\s"),
     "ICO": ("IcoImagePlugin", rb"\x00\x00\x01\x00[^\x00]\x00"),
@@ -49,9 +49,11 @@ _FORMATS = {
     "PSD": ("PsdImagePlugin", rb"8BPS"),
     "DDS": ("DdsImagePlugin", rb"DDS "),
 }
+_ANY_FORMAT = b"|".join(b"(?P<%b>%b)" % (name.encode(), start) for name, (_, start) in _FORMATS.items())
 _LONGEST_START = 64  # bytes that tell the format
 _COLOUR_PFM = rb"PF\s+(\d+)\s+(\d+)\s"  # read with OpenCV; Pillow reads grey ones only
 _VIDEO_SUFFIXES = (".mjpeg", ".mjpg")  # a video of JPEG files has their first bytes
+_VIDEO = rb".{4}ftyphev[cx]"  # a HEIF sequence, which FFmpeg reads; Pillow reads its first image
 
 # Formats whose further images are frames or pages. In others they are layers, sizes or views of the same image.
 _SEQUENCES = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")
@@ -76,9 +78,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def is_image_file(path: Path) -> bool:
     """Return True if a file is read as an image: by its first bytes or, where they tell nothing, by its suffix."""
     suffix = path.suffix.lower()
-    if suffix in _VIDEO_SUFFIXES:
+    if suffix in _VIDEO_SUFFIXES or _begins_with(_VIDEO, path):
         return False
-    return suffix in IMAGE_SUFFIXES or _format(path) is not None
+    return suffix in IMAGE_SUFFIXES or bool(_format(path) or _begins_with(_COLOUR_PFM, path))
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
@@ -117,8 +119,7 @@ def read_images(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Imag
         SourceError: as in ``read_image``.
     """
     with _decoding(path):
-        start = _start(path)
-        if size := re.match(_COLOUR_PFM, start):
+        if size := _begins_with(_COLOUR_PFM, path):
             _check_size(path, int(size[1]), int(size[2]), max_pixels)
             yield _colour_pfm(path), 0.0
             return
@@ -133,22 +134,20 @@ def read_images(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Imag
                 time += _duration(image)
 
 
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_LONGEST_START)
+def _begins_with(pattern: bytes, path: Path) -> re.Match[bytes] | None:
+    """Match the first bytes of a file; None also if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return re.match(pattern, file.read(_LONGEST_START), re.DOTALL)
+    except OSError:
+        return None
 
 
 def _format(path: Path) -> str | None:
     """Return Pillow's name of the format of a file; None if it is not an image, or cannot be read."""
-    try:
-        start = _start(path)
-    except OSError:
-        return None
-    for name, (_, pattern) in _FORMATS.items():
-        if re.match(pattern, start, re.DOTALL):
-            return name
-    if re.match(_COLOUR_PFM, start):
-        return "PFM"
+    found = _begins_with(_ANY_FORMAT, path)
+    if found:
+        return found.lastgroup
     return "TGA" if path.suffix.lower() == ".tga" else None  # its files begin with nothing in particular
 
 

@@ -22,7 +22,7 @@ def test_a_bgr_array_is_not_copied(bgr: Image) -> None:
 
 
 def test_all_orders_of_the_colours_give_the_same_image(bgr: Image) -> None:
-    alpha = np.full((6, 8, 1), 7, np.uint8)
+    alpha = np.full((6, 8, 1), 255, np.uint8)
     rgb = bgr[..., ::-1]
     for array, channels in (
         (np.concatenate([bgr, alpha], 2), "bgr"),
@@ -34,6 +34,19 @@ def test_all_orders_of_the_colours_give_the_same_image(bgr: Image) -> None:
         found = bgr_of(array, channels)
         assert found.flags.c_contiguous
         np.testing.assert_array_equal(found, bgr)
+
+
+@pytest.mark.parametrize("opacity", [0, 64, 255])
+def test_transparent_images_are_shown_over_white(bgr: Image, opacity: int) -> None:
+    expected = bgr * (opacity / 255) + 255 - opacity
+    alpha = np.full((6, 8, 1), opacity, np.uint8)
+    rgba = np.concatenate([bgr[..., ::-1], alpha], 2)
+    for found in (
+        bgr_of(np.concatenate([bgr, alpha], 2)),
+        bgr_of(rgba, "rgb"),
+        bgr_of(pytest.importorskip("PIL.Image").fromarray(rgba)),
+    ):
+        assert np.abs(found - expected).max() <= 1
 
 
 def test_grey_arrays_have_three_equal_channels(bgr: Image) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from nasion.realtime.sources import open_source
 from nasion.realtime.sources.image_files.reading import IMAGE_SUFFIXES, read_image
 
 from ....support.heif_boxes import box, clap_box, encoded, file_of, full_box, grid
+from ....support.media_samples import number_of, write_video
 from ..test_side_data import exif
 
 ORIENTED: dict[int, Callable[[Any], Any]] = {
@@ -587,3 +589,17 @@ def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path: Path, suffix: str)
     with open_source(path) as source:
         (frame,) = source
     assert frame.image.min() > 250
+
+
+@pytest.mark.parametrize("suffix", ["mjpeg", "heic"])
+def test_a_sequence_that_begins_like_an_image_is_a_video(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=5, codec="mjpeg" if suffix == "mjpeg" else "libx265")
+    if suffix == "heic":
+        data = path.read_bytes()
+        (tmp_path / "a.heic").write_bytes(data[:8] + b"hevcheic" + data[16:])
+    else:
+        with av.open(str(path)) as container:
+            packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+        (tmp_path / "a.mjpeg").write_bytes(b"".join(packets))
+    with open_source(tmp_path / f"a.{suffix}") as source:
+        assert [number_of(frame.image) for frame in source] == list(range(5))
