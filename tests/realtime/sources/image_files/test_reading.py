@@ -21,8 +21,8 @@ from nasion.engines.errors import SourceError
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.image_files.reading import IMAGE_SUFFIXES, read_image
 
-from ....support.heif_boxes import box, clap_box, encoded, file_of, full_box, grid
-from ....support.media_samples import number_of, write_video
+from ....support.media.heif_boxes import box, clap_box, encoded, file_of, full_box, grid
+from ....support.media.media_samples import number_of, write_video
 from ..test_side_data import exif
 
 ORIENTED: dict[int, Callable[[Any], Any]] = {
@@ -593,7 +593,8 @@ def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path: Path, suffix: str)
 
 @pytest.mark.parametrize("suffix", ["mjpeg", "heic"])
 def test_a_sequence_that_begins_like_an_image_is_a_video(tmp_path: Path, suffix: str) -> None:
-    path = write_video(tmp_path / "a.mp4", frames=5, codec="mjpeg" if suffix == "mjpeg" else "libx265")
+    codec, pixels = ("mjpeg", "yuvj420p") if suffix == "mjpeg" else ("libx265", "yuv420p")
+    path = write_video(tmp_path / "a.mp4", frames=5, codec=codec, pix_fmt=pixels)
     if suffix == "heic":
         data = path.read_bytes()
         (tmp_path / "a.heic").write_bytes(data[:8] + b"hevcheic" + data[16:])
