@@ -27,8 +27,8 @@ MAGIC = b"nasion plan 1\n"
 _TIMING_MAGIC = b"nasion timing 1\n"
 _DIGITS = 20  # hex digits of the key's digest in a file name
 
-FORMAT = "1"
-"""Part of every key; incremented whenever the way in which plans are built changes."""
+FORMAT = "2"
+"""Part of every key; incremented whenever the build or the stored figures of plans change."""
 
 
 @dataclass(frozen=True, slots=True)
