@@ -24,8 +24,9 @@ _SOFT = 10.0  # degrees of yaw over which a landmark gets hidden
 _FIRMNESS = 8  # power of the confidence in the weight of a landmark: an unsure landmark is off by several spreads
 _FLOOR = 1e-6  # weight of a hidden landmark, so that the equations can be solved
 _ITERATIONS = 5  # of POSIT at most; each reduces the error by the depth of the head over its distance
-_SETTLED = 1e-6  # change of the perspective, per millimetre of depth, at which it stops
-_TINY = 1e-12
+_SETTLED = 4e-6  # change of the perspective, per millimetre of depth, at which it stops
+_TINY, _FLAT = 1e-12, 1e-6  # scale, and area over its square, from which on landmarks determine a pose
+_NONE = (0.0, 0.0, 0.0)  # perspective of scaled orthographic projection
 _Vector = tuple[float, float, float]
 
 
@@ -96,10 +97,11 @@ class PoseEstimator:
         rays: NDArray[np.float64] = (points - middle) / focal
         firm = np.maximum(sure**_FIRMNESS, _FLOOR)
         equations = self._equations(rays, firm * self._weights[_SIDE // _STEP])
-        seen = _posit(equations, iterations=1)
-        if seen is not None and abs(yaw := _yaw(seen)) > _STRAIGHT:
+        found = _posit(equations, _NONE, iterations=1)
+        if found is not None and abs(yaw := _yaw(found)) > _STRAIGHT:
             equations = self._equations(rays, firm * self._weights_at(yaw))
-        found = _posit(equations, iterations=_ITERATIONS)
+        if found is not None:
+            found = _posit(equations, found.perspective, iterations=_ITERATIONS)
         return None if found is None else _pose(found, focal)
 
     def _weights_at(self, yaw: float) -> NDArray[np.float64]:
@@ -127,21 +129,22 @@ class PoseEstimator:
 
 
 class _Solution(NamedTuple):
-    """Rows of the rotation matrix, and the translation in millimetres."""
+    """Rows of the rotation matrix, translation in millimetres, and perspective for the next iteration: ahead / T_z."""
 
     right: _Vector
     down: _Vector
     ahead: _Vector
     translation: _Vector
+    perspective: _Vector
 
 
-def _posit(equations: list[list[float]], *, iterations: int) -> _Solution | None:
-    """Return the pose; None if the landmarks coincide or lie on a line. One iteration is without perspective.
+def _posit(equations: list[list[float]], perspective: _Vector, *, iterations: int) -> _Solution | None:
+    """Return the pose, beginning with a perspective; None if the landmarks coincide or lie on a line.
 
     The scaled orthographic pose of the landmarks P at the rays x satisfies s (R P + T) = x (1 + P . ahead / T_z), with
     s = 1 / T_z. The right side is known from the iteration before.
     """
-    x = y = z = 0.0
+    x, y, z = perspective
     for _ in range(iterations):
         (tx, ty), (ax, bx), (ay, by), (az, bz) = [
             (e + g * x + i * y + k * z, f + h * x + j * y + m * z) for e, f, g, h, i, j, k, m in equations
@@ -150,7 +153,7 @@ def _posit(equations: list[list[float]], *, iterations: int) -> _Solution | None
         aa, ab, bb = ax * ax + ay * ay + az * az, ax * bx + ay * by + az * bz, bx * bx + by * by + bz * bz
         root = math.sqrt(max(aa * bb - ab * ab, 0.0))
         double = math.sqrt(aa + bb + 2 * root)  # twice the scale
-        if double < _TINY or root < _TINY * double * double:
+        if double < _TINY or root < _FLAT * double * double:
             return None
         p, q, r = (bb + root) / (double * root), -ab / (double * root), (aa + root) / (double * root)
         right = (p * ax + q * bx, p * ay + q * by, p * az + q * bz)
@@ -165,7 +168,7 @@ def _posit(equations: list[list[float]], *, iterations: int) -> _Solution | None
         x, y, z = ahead[0] * scale, ahead[1] * scale, ahead[2] * scale
         if abs(x - before[0]) + abs(y - before[1]) + abs(z - before[2]) < _SETTLED:
             break
-    return _Solution(right, down, ahead, (tx / scale, ty / scale, 1 / scale))
+    return _Solution(right, down, ahead, (tx / scale, ty / scale, 1 / scale), (x, y, z))
 
 
 def _yaw(found: _Solution) -> float:

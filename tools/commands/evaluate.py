@@ -16,7 +16,7 @@ from ..results import Json, json_results, short
 if TYPE_CHECKING:
     from ...trainers.evaluation.tracking import Watch
 
-Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives", "tracking"]
+Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives", "tracking", "measures"]
 SETS: tuple[Set, ...] = get_args(Set)
 LANDMARKS = 68  # of all the sets
 Rules = Literal["ours", "bytetrack", "oc-sort"]
@@ -36,13 +36,15 @@ def evaluate(
     """Measure the detector, and landmarks, presence and false alarms through the tracker, on test parts of data sets.
 
     The set "tracking" stands for videos made of faces of the test part of 300W, whose truth is known: crossings,
-    occlusions, fast motion, rotations, close-ups, small faces, disturbances. It takes minutes.
+    occlusions, fast motion, rotations, close-ups, small faces, disturbances. "measures" stands for the head pose on
+    AFLW and on rotations of known size, and for openings and blinks under blur, distance and yaw. Both take minutes.
 
     The networks are the shipped ones, or your own. Faces that are missed count as failures. For figures next to those
     of the papers, in crops around annotated landmarks: nasion evaluate-papers.
 
     Args:
-        sets: detector, 300w, ytf68, aflw68, presence, negatives or tracking (default: all but tracking).
+        sets: detector, 300w, ytf68, aflw68, presence, negatives, tracking or measures (default: all but tracking and
+            measures).
         data: folder that holds the sets, each under its own name.
         model: landmark network, by shipped name or file.
         detector: detector, by shipped name or file.
@@ -56,7 +58,7 @@ def evaluate(
     from ...engines.zoo import model_path
     from ..terminal.progress import Progress
 
-    chosen = [_set(name) for name in sets or SETS if sets or name != "tracking"]
+    chosen = [_set(name) for name in sets or SETS if sets or name not in ("tracking", "measures")]
     if rules != "ours" and chosen != ["tracking"]:
         raise NasionError(f"--rules {rules} is for the set tracking alone: nasion evaluate tracking --rules {rules}")
     with json_results(json, force=force, inputs=[model, detector]) as to_json:
@@ -114,6 +116,12 @@ def _measure(name: Set, data: Path, model: str, detector: str, rules: Rules, wat
                 build = partial(SortTracker, rules, finds, aligns)
                 return dict(evaluate_tracking(build, data, watch, scenarios=IDENTITIES))
             return dict(evaluate_tracking(partial(Tracker.from_networks, finds, aligns), data, watch))
+    if name == "measures":
+        from ...trainers.evaluation.measures.run import evaluate_measures
+
+        with open_runtime(model_path(detector)) as finds, open_runtime(model_path(model)) as aligns:
+            _check_landmarks(aligns.spec.landmarks, model, name)
+            return dict(evaluate_measures(finds, aligns, data, watch))
     through_tracker = {
         "300w": evaluation.evaluate_300w,
         "ytf68": evaluation.evaluate_ytf68,
@@ -121,10 +129,14 @@ def _measure(name: Set, data: Path, model: str, detector: str, rules: Rules, wat
         "negatives": evaluation.evaluate_negatives,
     }[name]
     with Tracker(model=model, detector=detector, smooth="none") as tracker:
-        found = tracker.networks.aligner.landmarks
-        if name != "negatives" and found != LANDMARKS:
-            raise ModelError(f"model {model!r} finds {found} landmarks, the set {name} has {LANDMARKS}")
+        if name != "negatives":
+            _check_landmarks(tracker.networks.aligner.landmarks, model, name)
         return through_tracker(tracker, data, watch)
+
+
+def _check_landmarks(found: int, model: str, name: Set) -> None:
+    if found != LANDMARKS:
+        raise ModelError(f"model {model!r} finds {found} landmarks, the set {name} has {LANDMARKS}")
 
 
 def table(measured: Mapping[str, Mapping[str, Any]]) -> str:
