@@ -36,7 +36,7 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
     Raises:
         av.FFmpegError: it cannot be opened. The error contains the whole URL: show only its ``reason``.
     """
-    options = {}
+    options = {"pattern_type": "none"}  # an image called s%d.dpx is itself, not the images s1.dpx, s2.dpx …
     if media.location.lower().startswith("rtsp") and not _TRANSPORT.search(media.location):
         options["rtsp_transport"] = "tcp"
     container: InputContainer = av.open(

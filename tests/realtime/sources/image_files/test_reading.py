@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from PIL import Image, ImageCms, PngImagePlugin
 
 from nasion.engines.errors import SourceError
@@ -604,3 +606,14 @@ def test_a_sequence_that_begins_like_an_image_is_a_video(tmp_path: Path, suffix:
         (tmp_path / "a.mjpeg").write_bytes(b"".join(packets))
     with open_source(tmp_path / f"a.{suffix}") as source:
         assert [number_of(frame.image) for frame in source] == list(range(5))
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name_for_ffmpeg_too(tmp_path: Path) -> None:
+    for name, grey in (("s1.dpx", 20), ("s%d.dpx", 200)):
+        encoder = av.CodecContext.create("dpx", "w")
+        encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "rgb24", Fraction(1, 25)
+        frame = VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), format="rgb24")
+        (tmp_path / name).write_bytes(b"".join(map(bytes, [*encoder.encode(frame), *encoder.encode(None)])))
+    with open_source(tmp_path / "s%d.dpx") as source:
+        (shown,) = source
+    assert (shown.image == 200).all()
