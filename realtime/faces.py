@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Never, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -411,7 +411,7 @@ class Face:
         ours, theirs = (tuple(getattr(face, each.name) for each in fields(Face)) for face in (self, other))
         return all(map(_equal, ours, theirs))
 
-    __hash__ = None  # type: ignore[assignment]  # its arrays are mutable
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # its arrays are mutable
 
     def __repr__(self) -> str:
         """Return one line that shows arrays by their shapes."""

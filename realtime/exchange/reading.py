@@ -58,7 +58,8 @@ class Reading(Closing):
             raise SourceError(f"{str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(_READERS)}")
         if not path.is_file():
             raise SourceError(f"{str(path)!r} is not a file; give one that nasion track --landmarks wrote")
-        self.path, self._place = path, _Place(path)
+        self.path: Path = path
+        self._place = _Place(path)
         with self._place:
             self._records = _READERS[path.suffix.lower()](path, self._place)
             self.header: Header = next(self._records)

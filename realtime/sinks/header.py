@@ -82,7 +82,7 @@ class LateHeader:
 
     def __init__(self, info: SourceInfo) -> None:
         """Start with the header of a source."""
-        self.value = Header.of(info)
+        self.value: Header = Header.of(info)
 
     def __call__(self) -> Header:
         """Return the current header."""

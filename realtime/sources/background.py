@@ -44,7 +44,7 @@ class BackgroundSource(Closing):
         self._thread.start()
         weakref.finalize(self, self._frames.cancel)  # also end the thread if the source is dropped without close()
         try:
-            self.info = opened.result(timeout)
+            self.info: SourceInfo = opened.result(timeout)
         except TimeoutError:
             self._frames.cancel()
             raise SourceError(

@@ -149,7 +149,7 @@ class FrameSource(Closing):
         self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread
         self._first: TimedImage | None = self._begin(info)
         height, width = self._first[0].shape[:2]
-        self.info = time_range.of(replace(info, width=width, height=height))
+        self.info: SourceInfo = time_range.of(replace(info, width=width, height=height))
 
     def _begin(self, info: SourceInfo) -> TimedImage:
         start, end = self._time_range.start or 0.0, self._time_range.end

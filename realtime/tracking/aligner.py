@@ -85,9 +85,11 @@ class Aligner:
             raise ModelError(f"model {spec.name!r} takes crops of {width}x{height} pixels; give a square one")
         self._runtime, self._spec = runtime, spec
         self._scheme = scheme_of_spec(spec)
-        self.scheme = spec.scheme or (self._scheme.name if self._scheme else "")
-        self.landmarks, self.threshold, self.visibility = spec.landmarks, spec.threshold, spec.visibility
-        self.tracked_threshold = spec.threshold * (1.0 if spec.score is None else TRACKED)
+        self.scheme: str = spec.scheme or (self._scheme.name if self._scheme else "")
+        self.landmarks: int = spec.landmarks
+        self.visibility: bool = spec.visibility
+        self.threshold: float = spec.threshold
+        self.tracked_threshold: float = spec.threshold * (1.0 if spec.score is None else TRACKED)
 
     def align(self, image: Image | Pixels, regions: Sequence[Region]) -> Alignments:
         """Find the landmarks in each region of a BGR image. Without regions the arrays have length 0."""

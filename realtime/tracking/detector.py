@@ -91,8 +91,8 @@ class Detector:
         self._with_points = spec.task == "faces"
         self._by_shorter = self._with_points and size is None
         self._asked = size is not None
-        self.size = max(spec.size) if size is None else size
-        self.threshold = spec.threshold if threshold is None else threshold
+        self.size: int = max(spec.size) if size is None else size
+        self.threshold: float = spec.threshold if threshold is None else threshold
 
     def detect(self, image: Image | Pixels) -> Detections:
         """Detect the faces in a BGR image."""

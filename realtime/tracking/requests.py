@@ -67,7 +67,8 @@ class Networks:
 
     def __init__(self, detector: Detector, aligner: Aligner) -> None:
         """Use loaded networks. The caller remains responsible for closing them."""
-        self.detector, self.aligner = detector, aligner
+        self.detector: Detector = detector
+        self.aligner: Aligner = aligner
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer the requests of any number of trackers, in order.

@@ -82,7 +82,8 @@ class Tracking:
         Raises:
             NasionError: a measure is not possible with the landmark scheme.
         """
-        self.options, self._threshold, self._views = options, threshold, views
+        self.options: TrackerOptions = options
+        self._threshold, self._views = threshold, views
         self._tracked_threshold = threshold if tracked_threshold is None else tracked_threshold
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         self._measurer = Measurer(options.measures, self._scheme, focal_length=options.focal_length)

@@ -99,16 +99,18 @@ class Tracker(Closing):
         return tracker
 
     def _begin(self, detector: Runtime, aligner: Runtime, options: TrackerOptions) -> None:
-        self.options = options
+        self.options: TrackerOptions = options
         self._closed = False
         self._process, self._busy = os.getpid(), threading.Lock()
         self._times = StepCheck()
-        self.runtimes = {"faces": aligner} if detector is aligner else {"detector": detector, "landmarks": aligner}
-        self.networks = Networks(
+        self.runtimes: dict[str, Runtime] = (
+            {"faces": aligner} if detector is aligner else {"detector": detector, "landmarks": aligner}
+        )
+        self.networks: Networks = Networks(
             Detector(detector, size=options.detect_size),
             Aligner(MiddleFace(aligner) if aligner.spec.task == "faces" else aligner),
         )
-        self.tracking = Tracking.over(self.networks, options)
+        self.tracking: Tracking = Tracking.over(self.networks, options)
 
     def update(self, frame: Frame) -> list[Face]:
         """Track the next frame and return its faces, oldest track first.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,16 +31,22 @@ def _pyright() -> str:
     return found
 
 
-def _errors(program: Path, folder: Path) -> list[str]:
-    """Return the errors of a program in strict mode, with nasion found as an installed package is."""
-    config = folder / "pyrightconfig.json"
-    config.write_text(json.dumps({"typeCheckingMode": "strict", "include": [str(program)]}))
+def _report(*arguments: str) -> dict[str, Any]:
+    """Run pyright, which finds nasion as an installed package."""
     done = subprocess.run(
-        [_pyright(), "--outputjson", "--pythonpath", sys.executable, "--project", str(config)],
+        [_pyright(), "--outputjson", "--pythonpath", sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    report = json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def _errors(program: Path, folder: Path) -> list[str]:
+    """Return the errors of a program in strict mode."""
+    config = folder / "pyrightconfig.json"
+    config.write_text(json.dumps({"typeCheckingMode": "strict", "include": [str(program)]}))
+    report = _report("--project", str(config))
     assert report["summary"]["filesAnalyzed"] == 1
     return [
         f"{each['range']['start']['line'] + 1}: {each['message']}"
@@ -62,6 +69,15 @@ def test_conversions_to_supervision_have_no_errors(tmp_path: Path) -> None:
         "print(nasion.to_detections(faces).xyxy.shape, nasion.to_key_points(faces).xy.shape)\n"
     )
     assert _errors(program, tmp_path) == []
+
+
+def test_the_types_of_all_public_names_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a configuration of the checkout would count
+    symbols = _report("--verifytypes", "nasion", "--ignoreexternal")["typeCompleteness"]["symbols"]
+    public = {symbol["name"].removeprefix("nasion."): symbol for symbol in symbols}
+    assert set(nasion.__all__) <= set(public)
+    incomplete = {name for name in nasion.__all__ if public[name]["isTypeAmbiguous"] or not public[name]["isTypeKnown"]}
+    assert incomplete <= NEED_SUPERVISION
 
 
 def test_wrong_uses_are_errors(tmp_path: Path) -> None:
