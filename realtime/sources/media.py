@@ -327,6 +327,8 @@ class _Reader:
             yield from self._decoder.flush(self._reopen)
         else:
             self._run_up = RunUp(self._run_up.start)
+        if self.info.sound is None and self._demuxer.sound is not None:
+            _log.warning("%s: sound begins at %.2f s, too late to be kept", self._name, self._time)
         self._lost += self._decoder.lost
         if self._before is not None:
             self._before += self._numbering.total

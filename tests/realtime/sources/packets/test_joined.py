@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import av
@@ -12,6 +13,9 @@ from av.video.frame import VideoFrame
 from nasion.engines.errors import SourceError
 from nasion.realtime.faces import Frame
 from nasion.realtime.sources import open_source
+from nasion.realtime.sources.packets import container as container_module
+
+from ....support.media.media_samples import write_video
 
 RED, BLUE = (20, 20, 200), (200, 20, 20)
 
@@ -95,6 +99,20 @@ def test_a_stream_that_follows_another_is_read(tmp_path: Path, reach: str, monke
     second = clip(tmp_path / "b.ts", BLUE, options={"mpegts_start_pid": "768", "mpegts_pmt_start_pid": "5000"})
     (tmp_path / "joined.ts").write_bytes(first + second)
     check(tmp_path / "joined.ts")
+
+
+def test_sound_that_was_not_found_at_first_is_said_to_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    short_sighted = partial(av.open, container_options={"probesize": "10000"})
+    monkeypatch.setattr(container_module.av, "open", lambda *args, **_: short_sighted(*args))
+    first = clip(tmp_path / "a.ts", RED)
+    second = write_video(tmp_path / "b.ts", sound=0.8).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(first + second + 8 * first)  # FFmpeg looks for streams at the end, too
+    with open_source(tmp_path / "joined.ts", end=5.4) as source:
+        assert source.info.sound is None
+        assert len(list(source)) == 135
+    assert "sound begins at 4.96 s, too late to be kept" in caplog.text
 
 
 def test_three_files_of_which_the_second_has_another_stream(tmp_path: Path) -> None:
