@@ -23,7 +23,7 @@ from ..conversion import turned
 from .colours import is_srgb, of_fractions, to_bgr
 
 MAX_PIXELS = 175_000_000
-"""Default limit of the size of an image: below Pillow's own, and about 1.3 GB while the image is decoded."""
+"""Default limit of the size of an image: below Pillow's own, and about 1.8 GB while the image is decoded."""
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff",
