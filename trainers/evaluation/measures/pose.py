@@ -83,9 +83,10 @@ def _solve_pnp(landmarks: FloatArray, size: tuple[int, int]) -> Pose | None:
 
 
 def rotated_images(tracker: Tracker, data: LandmarkSet, watch: Watch) -> dict[str, Row]:
-    """Return how well the pose follows a rotation of the image: mean errors in degrees of the change of each angle.
+    """Return how the pose follows a rotation of the image, in degrees.
 
-    Roll must change by the rotation, yaw and pitch not at all.
+    ``roll`` is the mean error of its change. ``yaw`` and ``pitch`` are mean changes: they are the direction in which
+    the face looks, which turns with the image unless it is straight ahead.
     """
     rows: dict[str, list[list[float]]] = {}
     for file in watched(data.files, "rotated images", len(data), watch):
