@@ -27,6 +27,7 @@ _COMMANDS = {
     "head": "Fit the generic head of the head pose to labelled faces (needs the extra train).",
     "evaluate": "Measure the tracker, or your networks in it, on test sets (needs the extra train).",
     "evaluate-papers": "Compare networks with the figures of their papers (needs the extra train).",
+    "check-recipes": "Train each recipe of a paper briefly, next to the mean shape (needs the extra train).",
     "networks": "Count parameters and MACs of networks, next to the papers' figures (needs the extra train).",
     "calibrate": "Make the score of a landmark network a probability (needs the extra train).",
     "export": "Write a trained network to a file that the tracker runs (needs the extra train).",

@@ -40,6 +40,10 @@ class Learner(nn.Module):
         """Return the name of the turn, hence of the optimiser, of a step."""
         return "all"
 
+    def trains_network(self, turn: str) -> bool:
+        """Return True if ``turn`` trains the weights of the network that is exported."""
+        return True
+
     def trained(self, turn: str) -> list[nn.Parameter]:
         """Return the parameters that ``turn`` updates."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -47,6 +51,10 @@ class Learner(nn.Module):
     def losses(self, batch: Any, turn: str) -> dict[str, Tensor]:
         """Return the named, weighted losses of a batch; the loop adds them up."""
         raise NotImplementedError
+
+    def notes(self) -> dict[str, Tensor]:
+        """Return further scalars of the last step for the record; they are not part of the loss."""
+        return {}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map normalised images (B,3,S,S) to points (B,n,2) in crop pixels and confidence (B,n) in 0..1.

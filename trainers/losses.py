@@ -133,13 +133,32 @@ def channel_softmax_squared(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.movedim(1, -1).softmax(dim=-1).movedim(-1, 1) - targets).square()
 
 
-def pixel_cross_entropy(logits: Tensor, classes: Tensor, *, weight: Tensor | None = None) -> Tensor:
-    """Return the cross-entropy of each pixel (B, H, W) from logits (B, C, H, W) and ``classes`` (B, H, W) int64.
-
-    ``weight`` (C,) multiplies the pixels of each class; unlike torch's mean, the result is not divided by it.
-    """
+def pixel_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the cross-entropy of each pixel (B, H, W) from logits (B, C, H, W) and ``classes`` (B, H, W) int64."""
     rows = logits.movedim(1, -1).flatten(0, 2)  # no copy for channels-last tensors
-    return functional.cross_entropy(rows, classes.flatten(), weight=weight, reduction="none").view_as(classes)
+    return functional.cross_entropy(rows, classes.flatten(), reduction="none").view_as(classes)
+
+
+def shared_cross_entropy(logits: Tensor, places: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy of the cells of landmarks and of the background, each summed over its cells.
+
+    Args:
+        logits: (B, n + 1, H, W); map 0 is the background, map i + 1 is landmark i.
+        places, shares: cells of the landmarks, from ``landmark_cells``. A cell that is shared has soft labels.
+
+    Returns:
+        The sum over the cells of each landmark (B, n), and over all other cells (B,).
+    """
+    flat = logits.movedim(1, -1).flatten(1, 2).float()
+    normaliser = flat.logsumexp(dim=2)
+    batch, count, most = places.shape
+    rows = places.flatten(1)
+    numbers = torch.arange(1, count + 1, device=places.device).repeat_interleave(most).expand(batch, -1)
+    own = flat.flatten(1).gather(1, rows * flat.shape[2] + numbers)
+    landmarks = ((normaliser.gather(1, rows) - own).view_as(shares) * shares).sum(dim=2)
+    background = normaliser - flat[..., 0]
+    taken = torch.zeros_like(background).scatter_add(1, rows, shares.flatten(1).to(background.dtype))
+    return landmarks, (background * (1 - taken)).sum(dim=1)
 
 
 # --- distributions over a map

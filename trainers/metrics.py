@@ -217,12 +217,17 @@ def check_drawing(file: Path) -> None:
 
 
 def draw_error_curves(
-    curves: Mapping[str, FloatArray], file: Path, *, limit: float = 0.1, title: str = "", norm: str = "NME"
+    panels: Mapping[str, Mapping[str, FloatArray]],
+    file: Path,
+    *,
+    limit: float = 0.1,
+    title: str = "",
+    norm: str = "NME",
 ) -> None:
-    """Draw the cumulative error distribution of each named set of errors (N,).
+    """Draw the cumulative error distribution of each named set of errors (N,), in one panel or several.
 
     Args:
-        curves: errors of the faces by name in the legend.
+        panels: errors of the faces by name in the legend, by title of the panel.
         file: output path, ending in .svg or .png.
         limit: largest error shown.
         title: title of the figure.
@@ -235,14 +240,16 @@ def draw_error_curves(
     check_drawing(file)
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for name, errors in curves.items():
-        x, y = error_curve(errors, limit=limit)
-        axes.step(100 * x, 100 * y, where="post", label=name, linewidth=1.2)
-    axes.set(xlim=(0, 100 * limit), ylim=(0, 100), xlabel=f"{norm} [%]", ylabel="faces [%]", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize="small")
+    figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained")
+    figure.suptitle(title, fontsize="medium")
+    for place, (part, curves) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        for name, errors in curves.items():
+            x, y = error_curve(errors, limit=limit)
+            axes.step(100 * x, 100 * y, where="post", label=name, linewidth=1.2)
+        axes.set(xlim=(0, 100 * limit), ylim=(0, 100), xlabel=f"{norm} [%]", ylabel="faces [%]", title=part)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right", fontsize="small")
     save_figure(figure, file)
 
 

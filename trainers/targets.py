@@ -111,17 +111,23 @@ def gaussian_maps(
     return (down * known[..., None])[..., :, None] * across[..., None, :]
 
 
-def class_map(cells: Tensor, height: int, width: int, *, radius: float = 0.0, known: Tensor | None = None) -> Tensor:
-    """Return the class of each cell: 0 background, i + 1 landmark i; where two overlap, the later one wins.
+def landmark_cells(
+    cells: Tensor, height: int, width: int, *, radius: float = 0.0, known: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the cells that each landmark owns, and its share of each.
+
+    A landmark owns its nearest cell and all cells whose centres lie within ``radius`` cells of it. A cell of several
+    landmarks, such as those of the lips of a closed mouth, is shared equally.
 
     Args:
         cells: (B, n, 2) x, y in cells of the map.
         height, width: size of the map.
-        radius: a landmark owns its nearest cell and all cells whose centres lie within ``radius`` cells of it.
+        radius: see above.
         known: (B, n), 0 where a landmark is not annotated.
 
     Returns:
-        (B, height, width) int64; landmarks own no cells outside the map.
+        places (B, n, k) int64, row times ``width`` plus column, and shares (B, n, k): 1 divided by the number of
+        owners, 0 for the remaining entries of a landmark that owns fewer than k cells of the map.
     """
     points, known = _known(cells, known)
     nearest, reach = _nearest(points), int(radius) + 1
@@ -132,11 +138,14 @@ def class_map(cells: Tensor, height: int, width: int, *, radius: float = 0.0, kn
     own = (own | (offsets == 0).all(dim=1)) & (known[..., None] > 0)
     x, y = at[..., 0], at[..., 1]
     own &= (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    place = torch.where(own, y * width + x, 0).long().flatten(1)
-    number = torch.arange(1, cells.shape[1] + 1, device=cells.device)[:, None]
-    classes = torch.zeros(len(cells), height * width, dtype=torch.int64, device=cells.device)
-    classes = classes.scatter_reduce(1, place, (number * own).flatten(1), "amax")
-    return classes.view(-1, height, width)
+    place = torch.where(own, y * width + x, 0).long()
+    most = max(1, int(own.sum(dim=2).max()))
+    chosen = own.float().topk(most, dim=2).indices
+    place, own = place.gather(2, chosen), own.gather(2, chosen)
+    owners = torch.zeros(len(cells), height * width, dtype=cells.dtype, device=cells.device)
+    owners = owners.scatter_add(1, place.flatten(1), own.flatten(1).to(cells.dtype))
+    share = own / owners.gather(1, place.flatten(1)).view_as(place).clamp_min(1)
+    return place, share
 
 
 def boundary_maps(

@@ -9,6 +9,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "docs" / "bench"
 STUDIES = BENCH / "studies"
+FIRST = BENCH / "studies-first"
+"""Reports of the first version of the recipes, which trained for equal minutes."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -22,13 +24,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def studies(*, of_full_size: bool) -> list[dict[str, Any]]:
-    """Return the reports of ``studies.py``, sorted by name: the short runs at the papers' size, or all others."""
-    found = [read(path) for path in sorted(STUDIES.glob("*.json"))]
+    """Return the reports of the first version, sorted by name: the short runs at the papers' size, or all others."""
+    found = [read(path) for path in sorted(FIRST.glob("*.json"))]
     return [report for report in found if report["study"].startswith("full-") == of_full_size]
 
 
 def measured() -> list[dict[str, Any]]:
-    """Return the reports of the studies that were measured on test faces."""
+    """Return the reports of the first version that were measured on test faces."""
     return [report for report in studies(of_full_size=False) if report["measured"]]
 
 

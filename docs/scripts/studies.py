@@ -1,8 +1,13 @@
-"""Run the studies of docs/models.md. Usage: python docs/scripts/studies.py --data DATA --runs RUNS [NAME …]
+"""Run the comparisons of docs/models.md. Usage: python docs/scripts/studies.py --data DATA --runs RUNS [NAME …]
 
-Each study is one ``nasion train`` within a budget of CPU minutes, and ``nasion evaluate-papers`` of the result. A
-stopped study is resumed, and a study with a report is skipped. The report is ``docs/bench/studies/NAME.json``: command,
-machine, versions, minutes, losses, and error on held-out and test faces. Without names, all studies run in this order.
+Each study is one ``nasion train`` on one thread, behind all other work of the machine, then ``nasion evaluate-papers``
+of the result. The studies of a system have equally many steps of the network. A stopped study is resumed, and a study
+with a report of the recipe's current version is skipped. The report is ``docs/bench/studies/NAME.json``: command,
+version of the recipe, machine, versions, minutes, losses, and error on held-out and test faces. Without names, all
+studies run in this order; they take about 20 hours of a core. ``--seed 1`` runs a study again with another seed, as
+``NAME-seed-1``.
+
+``docs/bench/studies-first`` holds the reports of the first version of the recipes.
 """
 
 from __future__ import annotations
@@ -14,13 +19,14 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reports import STUDIES as REPORTS
 
 from nasion.tools.machine import machine, versions
+from nasion.trainers.systems import recipe_named
 from nasion.trainers.training.record import read_record
 
 
@@ -31,89 +37,159 @@ class Study:
     Attributes:
         name: name of the report and of the folder of the run.
         recipe: recipe of ``nasion train``.
-        minutes: training minutes; None if ``--steps`` ends the run.
+        steps: steps of the network; 0 measures the network of ``--start``.
         options: options of ``nasion train``; ``{NAME}`` is the best checkpoint of another study.
-        measures: options of ``nasion evaluate-papers``, one tuple per call. If empty, the run is not measured.
+        measures: options of ``nasion evaluate-papers``, one tuple per call.
     """
 
     name: str
     recipe: str
-    minutes: float | None
+    steps: int
     options: tuple[str, ...] = ()
     measures: tuple[tuple[str, ...], ...] = ((),)
+
+    @property
+    def all_steps(self) -> int:
+        """Steps in all: some recipes train other parts in between."""
+        if self.recipe.endswith("-disc"):
+            return self.steps * 3 // 2  # one of three is the discriminator's
+        if "supernet" in self.recipe or "-fig6-" in self.recipe:
+            return self.steps * 4 // 3  # four of sixteen are the factors'
+        return self.steps
+
+    @property
+    def command(self) -> list[str]:
+        """Words of ``nasion train``, without data and folder."""
+        return [self.recipe, "--threads", "1", "--brief", "--steps", str(self.all_steps), *self.options]
 
 
 # Keep memory of large heat maps (tens of MB) between steps: a PWC variant then takes two thirds of the time.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-COST = ("--threads", "1", "--clock", "cpu")  # minutes of CPU time on one core, independent of other load
-
-
-def _paper_size(recipe: str, *options: str, steps: int = 50) -> Study:
-    """Return a study of a few steps at the size of the paper, with batches of two, to check that the loss falls."""
-    return Study(f"full-{recipe}", recipe, None, ("--steps", str(steps), "--batch", "2", *options), ())
-
-
-FACE = ("--size", "128", "--precision", "bf16")
-TAUGHT = (*FACE, "--start", "{sd-hrnet-slim}", "--teacher", "{sd-hrnet-teacher}")
-PAPER_FACE = ("--size", "256", "--precision", "bf16")
-SMALL_PWC = ("--width", "0.125", "--size", "112", "--precision", "bf16")
-EIGHTH = ("--width", "0.125", *FACE)
-QUARTER = ("--width", "0.25", *FACE)
-HALF = ("--width", "0.5", *FACE)
-RHT = ("rht-trans-r", "rht-stm-msffm", "rht-htm-msffm", "rht-r")
-MAPS = ("pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
+BF16 = ("--precision", "bf16")  # twice as fast on CPUs with avx512_bf16
 BOTH_WAYS = ((), ("--decoding", "soft_arg_max"))
-IN_MASKS = ((), ("--masks",))
-STUDIES = (
-    Study("sd-hrnet-teacher", "sd-hrnet-teacher", 30, FACE, IN_MASKS),
-    Study("sd-hrnet-supernet-first", "sd-hrnet-supernet", 11, FACE, IN_MASKS),
-    Study("sd-hrnet-supernet", "sd-hrnet-supernet", 12, (*FACE, "--start", "{sd-hrnet-supernet-first}"), IN_MASKS),
-    Study("sd-hrnet-slim", "sd-hrnet-slim", 20, (*FACE, "--budget", "600", "--start", "{sd-hrnet-supernet}"), IN_MASKS),
-    Study("sd-hrnet-distil", "sd-hrnet-distil", 30, TAUGHT, IN_MASKS),
-    Study("sd-hrnet-peer", "sd-hrnet-table6-peer", 30, TAUGHT, IN_MASKS),
-    Study("sd-hrnet-none", "sd-hrnet-table6-none", 13, (*FACE, "--start", "{sd-hrnet-slim}"), IN_MASKS),
-    Study("sd-hrnet-256", "sd-hrnet-table6-none", 90, (*PAPER_FACE, "--start", "{sd-hrnet-none}"), IN_MASKS),
-    *(Study(name, name, 10, SMALL_PWC) for name in ("pwc-direct", "pwc-direct-disc", "pwc-dan", "pwc-dan-disc")),
-    *(Study(f"{head}{end}", f"{head}{end}", 10, SMALL_PWC, BOTH_WAYS) for head in MAPS for end in ("", "-disc")),
-    *(Study(recipe, recipe, 22, EIGHTH) for recipe in ("chs-awing", "chs-sf", "chs")),
-    *(Study(recipe, recipe, 60, ("--steps", "2000", *HALF), IN_MASKS) for recipe in RHT),  # same number of steps
-    *(
-        Study(f"{recipe}-on", recipe, 120, ("--steps", "4000", *HALF, "--start", f"{{{recipe}}}"), IN_MASKS)
-        for recipe in ("rht-trans-r", "rht-r")
-    ),
-    Study("rdfn-detector", "rdfn-detector", 7, QUARTER, ()),
-    Study("rdfn", "rdfn", 12, (*QUARTER, "--start", "{rdfn-detector}"), ((), ("--detector", "own"))),
-    *(_paper_size(recipe) for recipe in ("sd-hrnet-teacher", "pwc-direct", "pwc-dan")),
-    _paper_size("sd-hrnet-supernet", "--minutes", "60"),  # else its first pass of 185 steps trains the factors only
-    _paper_size("pwc-hybrid-disc", steps=150),  # a hundred of them train the network
-    *(_paper_size(recipe) for recipe in ("chs", "rdfn", "rht-r", "rht-h")),
-)
+BY_PEAK_AND_MASKED = ((), ("--decoding", "arg_max"), ("--detector", "face-detector"), ("--masks",))
+REFERRED = (("--references", "300w"), ("--masks",))
+
+
+def pwc() -> tuple[Study, ...]:
+    """Table 2 and section 5.1, with and without a discriminator, and the variants as printed."""
+    options = ("--width", "0.125", "--size", "112", *BF16)
+    points, maps = ("pwc-direct", "pwc-dan"), ("pwc-distribution", "pwc-heatmap", "pwc-heatmap-height-1")
+    maps += ("pwc", "pwc-hybrid", "pwc-mean", "pwc-hybrid-mean")
+    return tuple(
+        Study(f"{head}{end}", f"{head}{end}", 2400, options, BOTH_WAYS if head in maps else ((),))
+        for head in (*points, *maps)
+        for end in ("", "-disc")
+    )
+
+
+def rdfn() -> tuple[Study, ...]:
+    """Figure 5, the readings of the fusion, and the paper's augmentation; all from one detector."""
+    options = ("--width", "0.25", "--size", "128", *BF16)
+    names = ("rdfn-baseline", "rdfn-gca", "rdfn-gsa", "rdfn-wff", "rdfn", "rdfn-counts", "rdfn-two-units", "rdfn-paper")
+    trained = (*options, "--start", "{rdfn-detector}")
+    return (
+        Study("rdfn-detector", "rdfn-detector", 1200, options, ()),
+        *(Study(name, name, 2000, trained, ((), ("--detector", "own"))) for name in names),
+    )
+
+
+def chs() -> tuple[Study, ...]:
+    """Tables 6 to 9 with one hourglass, and a cascade grown from ``chs-sf``."""
+    options = ("--width", "0.125", "--size", "128", "--stacks", "1", *BF16)
+    table_6 = ("awing", "sf", "plain-unweighted", "plain-adaptive", "plain-fixed", "plain", "adaptive", "fixed", "2ccr")
+    others = ("6ccr", "cbam", "sk", "sdfl", "unguided", "sdfl-guided", "task", "full")
+    names = [f"chs-{each}" for each in (*table_6, *others)]
+    return (
+        *(Study(name, name, 2000, options) for name in (*names, "chs")),
+        Study("chs-grown", "chs", 2000, (*options, "--start", "{chs-sf}")),
+        *(
+            Study(f"{name}-maps", "chs-0ccr", 0, (*options, "--start", f"{{{name}}}"))  # table 8: error of the maps
+            for name in ("chs", "chs-task", "chs-full", "chs-grown")
+        ),
+    )
+
+
+def rht() -> tuple[Study, ...]:
+    """Table VIII and the guided matches, from one trained start, and tables VI and VII on the test set."""
+    options = ("--width", "0.5", "--size", "128", *BF16)
+    begun = (*options, "--start", "{rht-start}")
+    names = ("rht-stm", "rht-stm-msffm", "rht-htm-msffm", "rht-r", "rht-r-guided")
+    return (
+        Study("rht-start", "rht-trans-r", 2000, options),
+        Study("rht-trans-r", "rht-trans-r", 6000, begun, ((), ("--masks",))),
+        *(Study(name, name, 6000, begun, REFERRED) for name in names),
+    )
+
+
+def sd_hrnet() -> tuple[Study, ...]:
+    """Tables 2, 3 and 6 with their controls."""
+    face = ("--size", "128", *BF16)
+    slim, taught = ("--start", "{sd-hrnet-slim}"), ("--teacher", "{sd-hrnet-teacher}")
+    measures = BY_PEAK_AND_MASKED
+    return (
+        Study("sd-hrnet-teacher", "sd-hrnet-teacher", 2000, face, measures),
+        Study("sd-hrnet-supernet", "sd-hrnet-supernet", 2400, face, measures),
+        Study("sd-hrnet-supernet-on", "sd-hrnet-supernet", 2400, (*face, "--start", "{sd-hrnet-supernet}"), measures),
+        Study(
+            "sd-hrnet-slim",
+            "sd-hrnet-slim",
+            2400,
+            (*face, "--budget", "600", "--start", "{sd-hrnet-supernet}"),
+            measures,
+        ),
+        Study("sd-hrnet-table6-none", "sd-hrnet-table6-none", 2000, (*face, *slim), measures),
+        Study("sd-hrnet-masks-only", "sd-hrnet-masks-only", 2000, (*face, *slim), measures),
+        *(
+            Study(name, name, 2000, (*face, *slim, *taught), measures)
+            for name in ("sd-hrnet-table6-teacher", "sd-hrnet-table6-peer", "sd-hrnet-distil")
+        ),
+    )
+
+
+STUDIES = (*pwc(), *rdfn(), *chs(), *rht(), *sd_hrnet())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run the studies of docs/models.md.")
+    parser = argparse.ArgumentParser(description="Run the comparisons of docs/models.md.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--trained", action="store_true", help="measure the runs as they are, without training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true", help="print the commands instead of running them")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     known = {study.name: study for study in STUDIES}
     if unknown := set(given.names) - set(known):
         sys.exit(f"no study is called {', '.join(sorted(unknown))}; known: {', '.join(known)}")
-    for name in given.names or known:
-        if not (REPORTS / f"{name}.json").is_file():
-            run(known[name], given.data, given.runs, trained=given.trained)
+    chosen = [_seeded(known[name], given.seed) for name in given.names or known]
+    if given.list:
+        print("\n".join(f"{study.name}: nasion train {' '.join(study.command)}" for study in chosen))
+        return
+    os.nice(19 - os.nice(0))
+    for study in chosen:
+        if not done(study):
+            run(study, given.data, given.runs)
 
 
-def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
+def _seeded(study: Study, seed: int) -> Study:
+    """Return the study with another seed, from the checkpoints of seed 0."""
+    if not seed:
+        return study
+    return replace(study, name=f"{study.name}-seed-{seed}", options=(*study.options, "--seed", str(seed)))
+
+
+def done(study: Study) -> bool:
+    """Return True if there is a report of the current version of the recipe."""
+    file = REPORTS / f"{study.name}.json"
+    return file.is_file() and json.loads(file.read_text())["recipe_version"] == recipe_named(study.recipe).version
+
+
+def run(study: Study, data: Path, runs: Path) -> None:
     """Train or resume a study, then measure it and write its report."""
     folder, data = runs / study.name, data.resolve()
-    options = [option.format_map(_Checkpoints()) for option in study.options]
-    minutes = [] if study.minutes is None else ["--minutes", f"{study.minutes:g}"]
-    train = [study.recipe, *COST, *minutes, *options]
-    if not trained:
-        runs.mkdir(parents=True, exist_ok=True)
-        nasion("train", *train, "--data", str(data), "--out", study.name, within=runs)  # checkpoints store the paths
+    train = [option.format_map(_Checkpoints()) for option in study.command]
+    runs.mkdir(parents=True, exist_ok=True)
+    nasion("train", *train, "--data", str(data), "--out", study.name, within=runs)  # checkpoints store the paths
     measured: dict[str, Any] = {}
     for by in study.measures:
         file = folder / "evaluated.json"
@@ -122,11 +198,12 @@ def run(study: Study, data: Path, runs: Path, *, trained: bool) -> None:
         )
         told_of = json.loads(file.read_text())["measured"]
         measured |= {" by ".join([name, *by[1:]]): condensed(each) for name, each in told_of.items()}
-    shown = " ".join([study.recipe, *COST, *minutes, *study.options])
     REPORTS.mkdir(parents=True, exist_ok=True)
     report = {
         "study": study.name,
-        "command": f"nasion train {shown} --data DATA",
+        "command": f"nasion train {' '.join(study.command)} --data DATA",
+        "recipe_version": recipe_named(study.recipe).version,
+        "network_steps": study.steps,
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "versions": {**versions(), "torch": _torch()},
@@ -150,7 +227,8 @@ def condensed(measured: dict[str, Any]) -> dict[str, Any]:
         for norm, subsets in measured["norms"].items()
         if norm in ("io", "ip")
     }
-    return {"crops": measured["crops"], **figures, "published": measured["published"]}
+    referred = {"references": measured["references"]} if "references" in measured else {}
+    return {"crops": measured["crops"], **figures, **referred, "published": measured["published"]}
 
 
 def progress_of(record: list[dict[str, Any]]) -> dict[str, Any]:
@@ -169,11 +247,17 @@ def progress_of(record: list[dict[str, Any]]) -> dict[str, Any]:
         "discriminator",
     }  # not losses of the network
     curve = [[line["step"], _total(line, aside)] for line in trained]
+    notes = [
+        {name: value for name, value in line.items() if name not in {"kind", "at", "seconds"}}
+        for line in record
+        if line["kind"] == "notes"
+    ]
     return {
         "steps": last,
         "samples": last * batch,
         "minutes": round(max(line["seconds"] for line in record if "seconds" in line) / 60, 1),
         "loss_curve": curve,
+        **({"notes": notes} if notes else {}),
         "validation_curve": [
             {name: value for name, value in line.items() if name not in {"kind", "at", "seconds"}} for line in validated
         ],

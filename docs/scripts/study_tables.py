@@ -1,11 +1,14 @@
-"""Tables of the papers' networks for ``figures.py``, from the reports of ``studies.py``."""
+"""Tables of the papers' networks for ``figures.py``, from the reports of ``studies.py``.
+
+All tables except ``equal_steps`` are of the first version of the recipes.
+"""
 
 from __future__ import annotations
 
 from itertools import combinations
 from typing import Any
 
-from reports import STUDIES, better_reading, measured, read, studies, table
+from reports import FIRST, STUDIES, better_reading, measured, read, studies, table
 
 from nasion.trainers.evaluation.paper_files import Table
 from nasion.trainers.evaluation.published import ROWS, in_true_boxes, published
@@ -48,6 +51,22 @@ def runs() -> str:
         "checkpoint",
     ]
     return table(head, rows)
+
+
+def equal_steps() -> str:
+    """Return the table of the studies with equal steps of the network, made with the current version of the recipes."""
+    reports = [read(path) for path in sorted(STUDIES.glob("*.json"))] if STUDIES.is_dir() else []
+    rows = []
+    for report in reports:
+        best, figures = _best(report) if "nme" in report["validation_curve"][-1] else {}, report["measured"]
+        ways = ("300w", "300w by soft_arg_max", "300w by arg_max", "300w by face-detector", IN_MASKS)
+        found = [f"{_on_helen(report, way):.2f}" if way in figures else "" for way in ways]
+        held = f"{100 * better_reading(best):.2f}" if best else ""
+        settings = [str(report["recipe_version"]), f"{report['network_steps']:,}", f"{report['minutes']:.0f}"]
+        rows.append([report["study"], *settings, held, *found])
+    head = ["run", "recipe version", "network steps", "minutes", "held-out NME %", "HELEN, own decoding"]
+    head += ["by soft-argmax", "by arg-max", "with our detector", "in masks"]
+    return table(head, rows) if rows else "No study has been run with these versions of the recipes yet.\n"
 
 
 def _late_gain(report: dict[str, Any]) -> float:
@@ -105,9 +124,9 @@ def stages() -> str:
     """Return the table of the SD-HRNet stages, each starting from the previous one, without and with masks."""
     rows = []
     for name in STAGES:
-        if not (STUDIES / f"{name}.json").is_file():
+        if not (FIRST / f"{name}.json").is_file():
             continue
-        report = read(STUDIES / f"{name}.json")
+        report = read(FIRST / f"{name}.json")
         recipe, soft = _recipe(report), report["validation_curve"]
         theirs = [_theirs(recipe, faces, "common") for faces in ("300w", "masked300w")]
         rows.append(
@@ -162,7 +181,7 @@ def _on_helen(report: dict[str, Any], measured: str = "300w") -> float:
 
 def detection() -> str:
     """Return the table of RDFN: bounding boxes and landmarks from whole images."""
-    report = read(STUDIES / "rdfn.json")
+    report = read(FIRST / "rdfn.json")
     held = min(report["validation_curve"], key=lambda line: line["nme_lost"])
     test = {by: report["measured"][name]["io"]["helen"] for by, name in (("true", "300w"), ("own", "300w by own"))}
     rows = [
@@ -243,21 +262,27 @@ def _by_system() -> dict[str, Found]:
 
 def _of_systems(report: dict[str, Any]) -> dict[str, Found]:
     recipe, figures = _recipe(report), report["measured"]
-    cost = f"1,845 faces of 300W, {report['minutes']:.0f} minutes of a core"
+    cost = f"1,845 faces of 300W, {report['minutes']:.0f} minutes of a core, recipe version 1"
     if "300w by own" in figures:  # the network finds faces itself
         return {recipe: (figures["300w by own"], cost), in_true_boxes(recipe): (figures["300w"], cost)}
     return dict.fromkeys((recipe, *ROWS.get(recipe, ())), (figures["300w"], cost))
 
 
 def _ours(row: Table, found: Found | None) -> list[str]:
-    """Return our figure of the same kind, on the part of the set that we have, with training data and time."""
+    """Return our figure of the same kind, on the part of the set that we have, with training data and time.
+
+    Heat maps of a cascade (CHS, table 8) are another network than its last stage: the one that ``NAME-maps`` measures.
+    """
     figures, cost = found or ({}, "")
+    if row.subsets == ("heat maps",):
+        return ["", ""]
     helen = figures.get(row.norm, {}).get("helen", {}) if row.set == "300w" else {}
     return [f"{helen[row.measure]:.2f} (helen)", cost] if row.measure in helen else ["", ""]
 
 
 TABLES = {
     "studies": runs,
+    "equal_steps": equal_steps,
     "orderings": orderings,
     "cascades": cascades,
     "masks": masks,

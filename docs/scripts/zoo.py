@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reports import ROOT, STUDIES, read
+from reports import FIRST, ROOT, read
 from studies import nasion
 
 from nasion.engines.runtime import Runtime
@@ -30,7 +30,7 @@ from nasion.engines.zoo import FOLDER, models
 from nasion.tools.machine import machine, versions
 
 COMMIT = "20e8a6e"
-"""The last commit with checkpoints in docs/bench/studies."""
+"""The last commit with checkpoints of studies, in docs/bench/studies."""
 
 CALLS = 100
 
@@ -40,7 +40,7 @@ class System:
     """A shipped network of a paper.
 
     Attributes:
-        study: report in docs/bench/studies, without suffix.
+        study: report in docs/bench/studies-first, without suffix.
         about: what the network is, for its card.
         export: options of ``nasion export``.
         measured: result of the study for this network and its decoding.
@@ -82,7 +82,7 @@ def main() -> None:
 
 def make(name: str, system: System, data: Path) -> None:
     """Export a network from its checkpoint, complete its card, and measure its error."""
-    study, file = read(STUDIES / f"{system.study}.json"), FOLDER / f"{name}.onnx"
+    study, file = read(FIRST / f"{system.study}.json"), FOLDER / f"{name}.onnx"
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, full = Path(folder) / f"{system.study}.pt", Path(folder) / "fp32.onnx"
         checkpoint.write_bytes(kept(system.study, study["checkpoint"]["sha256"]))
@@ -97,7 +97,7 @@ def make(name: str, system: System, data: Path) -> None:
         "command": study["command"],
         "export": " ".join(["nasion export CHECKPOINT", *system.export, "--store fp16"]),
         "checkpoint": study["checkpoint"]["sha256"],
-        "study": f"docs/bench/studies/{system.study}.json",
+        "study": f"docs/bench/studies-first/{system.study}.json",
         "study_nme_percent": round(study["measured"][system.measured]["io"]["helen"]["nme"], 3),
         "stored": stored,
     }

@@ -13,6 +13,8 @@ from ..measures.names import Measure, chosen
 from ..values.numeric import finite, is_whole
 
 Strength = Literal["none", "light", "strong"]
+OWN = "own"
+"""Detector of a network that finds faces itself."""
 
 
 class ImageKeywords(TypedDict, total=False):
@@ -44,10 +46,9 @@ class TrackerOptions:
 
     Attributes:
         model: landmark network: a name that ``nasion models`` lists or a file; by default ``landmarks-68``. It
-            determines the number of landmarks of a face. A network that finds faces itself is also the detector. A
-            ``.plan`` file is code: run only plans that you built.
-        detector: face detector: a name that ``nasion models`` lists or a file; by default ``face-detector``, or the
-            model itself if it finds faces.
+            determines the number of landmarks of a face. A ``.plan`` file is code: run only plans that you built.
+        detector: face detector: a name that ``nasion models`` lists or a file; by default ``face-detector``. ``own``
+            is the model itself, if it finds faces: it then sees the whole image.
         runtime: runtime of the networks; ``auto`` picks the fastest that works. ``torch`` runs the networks given by
             name; a shipped one beside them runs as with ``auto``.
         device: ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU; or ``auto`` for a GPU if the runtime can use one. A

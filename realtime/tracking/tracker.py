@@ -19,7 +19,7 @@ from ..values.times import StepCheck
 from .aligner import Aligner
 from .detector import Detector
 from .face_finder import MiddleFace
-from .options import TrackerKeywords
+from .options import OWN, TrackerKeywords
 from .options import TrackerOptions as TrackerOptions
 from .requests import Networks, Steps
 from .state import Tracking
@@ -65,8 +65,13 @@ class Tracker(Closing):
         with ExitStack() as opened:
             aligner = opened.enter_context(_open(options.model, "landmarks-68", options))
             detector = aligner
-            if aligner.spec.task != "faces" or options.detector is not None:
+            if options.detector != OWN:
                 detector = opened.enter_context(_open(options.detector, "face-detector", options))
+            elif aligner.spec.task != "faces":
+                raise NasionError(
+                    f"model {aligner.spec.name!r} does not find faces itself, so detector {OWN!r} is not allowed; "
+                    "leave it out for the shipped detector"
+                )
             self._begin(detector, aligner, options)
             self._opened = opened.pop_all()
 
@@ -188,7 +193,7 @@ def _open(model: str | Path | None, shipped: str, options: TrackerOptions) -> Ru
     runtime, device, name = options.runtime, options.device, model or shipped
     int8 = None if model else model_path(f"{shipped}-int8")
     if runtime == "torch" and str(name) in (known := models()):
-        others = {str(each) for each in (options.model, options.detector) if each} - known.keys()
+        others = {str(each) for each in (options.model, options.detector) if each} - known.keys() - {OWN}
         if others:
             runtime, device = "auto", "cpu" if device == "cpu" else "auto"
     longest = options.detect_size

@@ -22,6 +22,7 @@ from nasion.trainers.losses import (
     pixel_cross_entropy,
     quality_focal,
     rpn_class,
+    shared_cross_entropy,
     smooth_l1,
     sparsity,
     spatial_cross_entropy,
@@ -150,8 +151,19 @@ def test_pixel_cross_entropy_is_minus_the_log_of_the_right_class() -> None:
     logits, classes = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
     slow = -logits.softmax(1).gather(1, classes[:, None])[:, 0].log()
     torch.testing.assert_close(pixel_cross_entropy(logits, classes), slow)
-    weight = torch.tensor([1.0, 10.0, 3.0])
-    torch.testing.assert_close(pixel_cross_entropy(logits, classes, weight=weight), slow * weight[classes])
+
+
+def test_shared_cross_entropy_is_that_of_soft_labels() -> None:
+    logits = torch.randn(2, 4, 5, 6)
+    places = torch.tensor([[[3, 7], [3, 0], [29, 0]], [[1, 2], [4, 0], [9, 8]]])
+    shares = torch.tensor([[[0.5, 1], [0.5, 0], [1, 0]], [[1, 1], [1.0, 0], [0.0, 0]]])
+    labels = torch.zeros(2, 4, 30)
+    labels[:, 1:].scatter_add_(2, places, shares)
+    labels[:, 0] = 1 - labels[:, 1:].sum(dim=1)
+    slow = -labels * logits.flatten(2).log_softmax(dim=1)
+    landmarks, background = shared_cross_entropy(logits, places, shares)
+    torch.testing.assert_close(landmarks, slow[:, 1:].sum(dim=2))
+    torch.testing.assert_close(background, slow[:, 0].sum(dim=1))
 
 
 def test_channel_softmax_squared_vanishes_where_the_probabilities_are_the_targets() -> None:

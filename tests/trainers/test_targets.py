@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasion.trainers.targets import BOUNDARIES, boundary_maps, class_map, gaussian_maps, spline
+from nasion.trainers.targets import BOUNDARIES, boundary_maps, gaussian_maps, landmark_cells, spline
 
 NAN = float("nan")
 
@@ -43,29 +43,35 @@ def test_points_that_are_not_annotated_leave_an_empty_map() -> None:
     assert float(maps[0, 2].max()) == 1
 
 
-def test_a_class_map_of_radius_nothing_has_one_cell_a_landmark() -> None:
+def test_a_landmark_of_radius_nothing_owns_one_cell_and_shares_it_with_those_in_the_same_place() -> None:
     cells = torch.tensor(
-        [[[0.4, 0.6], [2.5, 1.0], [9.0, 1.0], [NAN, 0.0]], [[1.0, 1.0], [1.2, 0.9], [-0.4, 0], [-1, 0]]]
+        [[[0.4, 0.6], [2.5, 1.0], [9.0, 1.0], [NAN, 0.0]], [[1.0, 1.0], [1.2, 0.9], [-0.4, 0], [1.4, 0.6]]]
     )
-    classes = class_map(cells, 2, 4)
-    assert classes.dtype == torch.int64
-    assert classes[0].tolist() == [[0, 0, 0, 0], [1, 0, 0, 2]]  # the third lies outside, the fourth is unknown
-    assert classes[1].tolist() == [[3, 0, 0, 0], [0, 2, 0, 0]]  # the later one wins; the fourth lies outside
+    places, shares = landmark_cells(cells, 2, 4)
+    assert (places.dtype, places.shape) == (torch.int64, (2, 4, 1))
+    assert places[0, :2, 0].tolist() == [4, 7]
+    assert shares[0, :, 0].tolist() == [1, 1, 0, 0]  # the third lies outside, the fourth is unknown
+    assert places[1, :, 0].tolist() == [5, 5, 0, 5]
+    assert shares[1, :, 0].tolist() == pytest.approx([1 / 3, 1 / 3, 1, 1 / 3])
 
 
-def test_a_class_map_with_a_radius_owns_the_cells_within_it() -> None:
+def test_a_landmark_with_a_radius_owns_the_cells_within_it_and_each_cell_is_shared_out_once() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 12, (3, 5, 2)).astype(np.float32)
+    points[:, 1] = points[:, 0]  # lips of a closed mouth
     known = rng.random((3, 5)) > 0.3
-    seen = class_map(torch.from_numpy(points), 11, 13, radius=1.5, known=torch.from_numpy(known)).numpy()
-    slow = np.zeros((3, 11, 13), int)
+    places, shares = landmark_cells(torch.from_numpy(points), 11, 13, radius=1.5, known=torch.from_numpy(known))
+    seen = torch.zeros(3, 5, 11 * 13).scatter_add_(2, places, shares).view(3, 5, 11, 13).numpy()
+    slow = np.zeros((3, 5, 11, 13))
     y, x = np.mgrid[:11, :13]
     for b in range(3):
         for i, (px, py) in enumerate(points[b]):
             near = (x - px) ** 2 + (y - py) ** 2 <= 1.5**2
             near |= (x == np.floor(px + 0.5)) & (y == np.floor(py + 0.5))
-            slow[b][near & known[b, i]] = i + 1
-    np.testing.assert_array_equal(seen, slow)
+            slow[b, i] = near & known[b, i]
+    slow /= np.maximum(slow.sum(axis=1, keepdims=True), 1)
+    np.testing.assert_allclose(seen, slow, atol=1e-6)
+    assert set(np.unique(seen.sum(axis=1).round(5))) == {0.0, 1.0}
 
 
 def test_the_curve_passes_through_its_points_and_is_smooth() -> None:

@@ -36,6 +36,7 @@ def train(
     out: Path | None = None,
     minutes: float | None = None,
     clock: Literal["wall", "cpu"] = "wall",
+    brief: bool = False,
     steps: int | None = None,
     batch: int | None = None,
     seed: int = 0,
@@ -47,6 +48,7 @@ def train(
     set_: Annotated[str, Parameter(name="--set")] = "300w",
     size: int | None = None,
     width: float | None = None,
+    stacks: int | None = None,
     start: Path | None = None,
     teacher: Path | None = None,
     backbone_weights: Path | None = None,
@@ -67,6 +69,7 @@ def train(
             have a faster schedule for it (default: no limit).
         clock: clock of --minutes: wall, or cpu, the CPU time of the process over all its threads, which does not
             depend on other load of the machine.
+        brief: use the recipe's schedule for short runs, as --minutes does, with --steps alone.
         steps: optimiser steps of the whole run (default: the recipe's; where a paper counts epochs, that many epochs
             of the set as published).
         batch: batch size over all processes (default: the recipe's).
@@ -80,6 +83,7 @@ def train(
         set_: data set to train on, for the recipes of the papers.
         size: side of the crop in pixels (default: the recipe's).
         width: number of channels relative to the paper (default: the recipe's).
+        stacks: number of hourglasses, for the recipes of CHS (default: 4, the paper's).
         start: checkpoint of the previous stage, for recipes that have one; for the shipped networks, the initial
             weights (default: none).
         teacher: checkpoint of the teacher network, for recipes with distillation (default: none).
@@ -106,12 +110,14 @@ def train(
         set=set_,
         size=size,
         width=width,
+        stacks=stacks,
         seed=seed,
         start=start,
         teacher=teacher,
         backbone_weights=backbone_weights,
         budget=budget,
         minutes=minutes,
+        brief=brief,
         batch=batch,
     )
     chosen.check(options)
@@ -209,10 +215,10 @@ class Job:
         options = replace(options, faces=training_faces(options.set, self.data))
         schedule = self._schedule(options)
         torch.manual_seed(options.seed)
-        learner = self.recipe.build(options)
-        prepared = self.recipe.prepare(learner, self.data, options)
         try:
             with watching(self.recipe.name, silent=not self.speaks) as watch:
+                learner = self.recipe.build(options)
+                prepared = self.recipe.prepare(learner, self.data, options)
                 state = loop(
                     learner,
                     prepared.samples,
@@ -226,7 +232,7 @@ class Job:
                     workers=self.workers,
                     device=self.device,
                     precision=self.precision,
-                    description={"recipe": self.recipe.name, "options": options.described()},
+                    description=self.recipe.described(options),
                     watch=watch,
                 )
         finally:  # draw the curves of a stopped run, too

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from ...engines.spec import Spec
-from ...realtime.faces import FloatArray, Image
+from ...realtime.faces import IBUG_68, FloatArray, Image
 from ...realtime.geometry import Region, region_of_points, to_tensor, transform, warp
 from ..learner import device_of
-from ..metrics import failure_rate, nme, point_errors, usual_lengths
+from ..metrics import failure_rate, inter_ocular, nme, point_errors, usual_lengths
 from .augment import Augmentation
 from .base import LandmarkSet
 from .images import SampleStream
@@ -61,7 +61,7 @@ class FaceSamples(SampleStream[FaceItem]):
     def draw(self, rng: np.random.Generator, face: int) -> FaceItem:
         """Return an augmented crop of face number ``face`` of the set."""
         points, size = self.data.points[face], self.spec.size[0]
-        mirrored, matrix = self.augmentation.place(rng, self._region(points), size)
+        mirrored, matrix = self.augmentation.place(rng, self.region(points), size)
         image = warp(self.image(self.data.files[face]), matrix, size)
         image = self.augmentation.appearance(rng, image)
         order = list(self.data.scheme.flip) if mirrored else list(range(len(points)))
@@ -75,7 +75,7 @@ class FaceSamples(SampleStream[FaceItem]):
     def cut(self, face: int) -> tuple[Image, FloatArray]:
         """Return the plain crop's pixels, BGR (S,S,3), and its landmarks (n,2), NaN where not annotated."""
         points, size = self.data.points[face], self.spec.size[0]
-        matrix = self._region(points).to_crop(size)
+        matrix = self.region(points).to_crop(size)
         return warp(self.image(self.data.files[face]), matrix, size), transform(points, matrix)
 
     def item(self, image: Image, points: FloatArray, visible: FloatArray) -> FaceItem:
@@ -88,7 +88,8 @@ class FaceSamples(SampleStream[FaceItem]):
             "visible": torch.from_numpy(np.nan_to_num(visible, nan=1.0).astype(np.float32)),
         }
 
-    def _region(self, points: FloatArray) -> Region:
+    def region(self, points: FloatArray) -> Region:
+        """Return the region of the plain crop around the annotated ones of points (n,2)."""
         return region_of_points(points[marked(points)], margin=self.spec.crop_margin)
 
     def _visible(self, face: int) -> FloatArray:
@@ -96,6 +97,13 @@ class FaceSamples(SampleStream[FaceItem]):
             return np.ones(self.data.points.shape[1], np.float32)
         visible: FloatArray = self.data.visible[face]
         return visible
+
+
+def mean_shape(samples: FaceSamples) -> Tensor:
+    """Return the mean points (n,2) over all plain crops, in crop pixels, ignoring landmarks without annotation."""
+    size = samples.spec.size[0]
+    shapes = [transform(points, samples.region(points).to_crop(size)) for points in samples.data.points]
+    return torch.from_numpy(np.nanmean(np.stack(shapes), axis=0).astype(np.float32))
 
 
 def marked(points: FloatArray) -> NDArray[np.bool_]:
@@ -135,3 +143,28 @@ def accuracy(found: FloatArray, truth: FloatArray) -> dict[str, float]:
     """
     errors = nme(point_errors(found, truth, usual_lengths(truth)))
     return {"nme": round(float(errors.mean()), 5), "fr": round(failure_rate(errors), 4)}
+
+
+UPPER_LIP, LOWER_LIP = (61, 62, 63), (67, 66, 65)  # opposite landmarks of 68, inner lips
+CLOSED = 0.02  # largest mean distance of them in a closed mouth, relative to the outer eye corners
+
+
+def lips_accuracy(found: FloatArray, truth: FloatArray) -> dict[str, float]:
+    """Return the mean error of the upper inner lip, relative to the outer eye corners, of landmarks (N,n,2).
+
+    ``nme_lips_closed`` is that of closed mouths, where the lips coincide, and ``nme_lips_open`` that of the others.
+    Empty for faces without the 68 landmarks; a figure without a face is left out.
+    """
+    if truth.shape[1] != IBUG_68.count:
+        return {}
+    eyes = inter_ocular(truth)
+    gap = np.linalg.norm(truth[:, list(UPPER_LIP)] - truth[:, list(LOWER_LIP)], axis=2).mean(axis=1) / eyes
+    errors = np.linalg.norm(found[:, list(UPPER_LIP)] - truth[:, list(UPPER_LIP)], axis=2).mean(axis=1) / eyes
+    parts = {"nme_lips_closed": errors[gap < CLOSED], "nme_lips_open": errors[gap >= CLOSED]}
+    return {name: round(float(part.mean()), 5) for name, part in parts.items() if len(part)}
+
+
+def validate_lips(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str, float]:
+    """Return the figures of ``validate_points`` and of ``lips_accuracy``."""
+    found, truth = predict_points(learner, FaceSamples(held, spec, Augmentation()))
+    return accuracy(found, truth) | lips_accuracy(found, truth)

@@ -59,15 +59,27 @@ def _norms(data: LandmarkSet) -> tuple[Norm, ...]:
     return (usual, *others)
 
 
-def usual_errors(data: LandmarkSet, located: Located) -> tuple[Norm, FloatArray]:
+def usual_errors(data: LandmarkSet, located: Located, *, eyes: bool = False) -> tuple[Norm, FloatArray]:
     """Return the usual norm of the set and the NME (N,) of each face by it, NaN where the face was not found.
+
+    With ``eyes`` the NME is over the landmarks of the eyes only.
 
     Raises:
         MetricError: a face has no size to divide its errors by.
     """
     norm = usual_norm(data.points, data.boxes)
     errors = point_errors(located.points, data.points, lengths(data.points, norm, data.boxes))
-    return norm, faces_errors(errors)
+    return norm, faces_errors(errors[:, list(eye_points(data.scheme))] if eyes else errors)
+
+
+def paired(first: FloatArray, second: FloatArray) -> dict[str, float]:
+    """Return mean and standard error of ``second - first`` over the faces (N,) that have both errors, in percent."""
+    both = np.isfinite(first) & np.isfinite(second)
+    difference = 100 * (second[both] - first[both]).astype(np.float64)
+    count = len(difference)
+    spread = float(difference.std(ddof=1) / count**0.5) if count > 1 else 0.0
+    mean = float(difference.mean()) if count else 0.0
+    return {"faces": count, "difference": round(mean, 4), "standard_error": round(spread, 4)}
 
 
 def errors_by(norm: Norm, data: LandmarkSet, located: Located) -> FloatArray | None:

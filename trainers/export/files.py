@@ -303,6 +303,6 @@ def _data(trained: Trained) -> str:
 def _command(trained: Trained) -> str:
     """Return the command that trains such a network, with the options that differ from the recipe's defaults."""
     defaults = Options().described()
-    chosen = {name: value for name, value in trained.options.described().items() if value != defaults[name]}
+    chosen = {name: value for name, value in trained.options.described().items() if value != defaults.get(name)}
     words = [f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()]
     return " ".join([f"nasion train {trained.recipe.name} --data DATA", *words])

@@ -23,7 +23,7 @@ from ...realtime.tracking.tracker import Tracker
 from ..data import LandmarkSet
 from ..data.masks import face_images
 from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, Watch, locate, unwatched, watched
-from ..learner import device_of
+from ..learner import Learner, device_of
 from ..training.recipes import checkpoint_named
 from .heat_maps import Decoding, read_by
 
@@ -42,6 +42,7 @@ class Model:
         system: recipe or model name, as used by ``published``.
         runtime: runtime of the network.
         about: details for the report.
+        learner: learner of a checkpoint; None for a file.
         in_boxes: landmark head of a network that detects faces itself: maps normalised images (B,3,S,S) and boxes
             (B,1,4) in their pixels to ``points`` (B,1,n,2) and ``confidence``; None if there is no such head.
     """
@@ -50,6 +51,7 @@ class Model:
     system: str
     runtime: Runtime
     about: dict[str, Any]
+    learner: Learner | None = None
     in_boxes: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
 
     @property
@@ -90,14 +92,15 @@ def _checkpoint(name: str, path: Path, device: torch.device | str, decoding: Dec
     trained = load_trained(path)
     if decoding:
         read_by(trained.learner, decoding)
-    about = {"recipe": trained.recipe.name, "options": trained.options.described(), "step": trained.step}
+    made_by = {"recipe": trained.recipe.name, "version": trained.options.version or 1}
+    about = {**made_by, "options": trained.options.described(), "step": trained.step}
     runtime = ModuleRuntime(trained.network.to(device), trained.spec)
     alone = None
     if trained.spec.task == "faces":
         from ..networks.rdfn.network import HeadAlone
 
         alone = HeadAlone(trained.learner.network).eval()  # type: ignore[arg-type]  # the one kind with this task
-    return Model(name, trained.recipe.name, runtime, about, alone)
+    return Model(name, trained.recipe.name, runtime, about, trained.learner, alone)
 
 
 def _file(name: str, path: Path) -> Model:

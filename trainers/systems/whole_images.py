@@ -18,6 +18,7 @@ from ...realtime.faces import FloatArray, Image
 from ...realtime.geometry import Region, box_of, iou, region_of_points, to_tensor, transform, warp
 from ..data import LandmarkSet, SampleStream
 from ..data.augment import mirror, vary
+from ..data.samples import lips_accuracy
 from ..learner import device_of
 from ..metrics import Found, average_precision, failure_rate, nme, point_errors, recall_at, usual_lengths
 
@@ -32,6 +33,7 @@ class Framing:
     Attributes:
         fill: smallest and largest ratio of the face's longer side to the image's side, drawn uniformly. The paper
             scales whole images by 0.5, 1 and 2; most of these faces would lie beyond its own anchors.
+        scales: factors on the size of the face in the source image, one of which is drawn, instead of ``fill``.
         angles: rotations in degrees, one of which is drawn for each image.
         spread: standard deviation around that rotation in degrees; 0 in the paper.
         flip: fraction of mirrored images; 0 in the paper.
@@ -43,6 +45,7 @@ class Framing:
     """
 
     fill: tuple[float, float] = (0.6, 1.0)
+    scales: tuple[float, ...] = ()
     angles: tuple[float, ...] = (-30.0, 0.0, 30.0)
     spread: float = 4.0
     flip: float = 0.5
@@ -51,6 +54,10 @@ class Framing:
     rois: int = 1
     shift: float = 0.08
     scale: float = 0.12
+
+
+PAPER = Framing(scales=(0.5, 1.0, 2.0), spread=0.0, flip=0.0, faceless=0.0, variation=0.0)
+"""The augmentation of RDFN's paper. A scaled image is cut or extended to one size, so that a batch has one shape."""
 
 
 class ImageItem(TypedDict):
@@ -113,7 +120,11 @@ class ImageSamples(SampleStream[ImageItem]):
         face = int(rng.integers(len(self.data)))
         angle = float(np.radians(rng.choice(framing.angles) + rng.normal(0, framing.spread)))
         points, source = self.data.points[face], self.image(self.data.files[face])
-        matrix = _placed(rng, points, fill=float(rng.uniform(*framing.fill)), angle=angle).to_crop(size)
+        fill = float(rng.uniform(*framing.fill))
+        if framing.scales:
+            extent = np.ptp(points[np.isfinite(points).all(axis=1)], axis=0).max()
+            fill = float(rng.choice(framing.scales) * extent / min(source.shape[:2]))
+        matrix = _placed(rng, points, fill=fill, angle=angle).to_crop(size)
         mirrored = rng.random() < framing.flip
         matrix = mirror(matrix, size) if mirrored else matrix
         image = warp(source, matrix, size)
@@ -235,17 +246,19 @@ def validate_faces(network: nn.Module, alone: nn.Module, samples: ImageSamples) 
 
     ``nme`` is the mean over the faces found (IoU 0.5). ``fr`` is the fraction of faces that are missed or have an error
     above 0.1. ``nme_lost``, the mean over all faces with each error limited to ``LOST``, is the figure to minimise.
-    ``nme_gt`` is the error in true boxes, by ``alone``, which takes images and boxes. All errors are divided by
-    ``metrics.usual_lengths``.
+    ``nme_gt`` is the error in true boxes, by ``alone``, which takes images and boxes; ``nme_lips_closed`` and
+    ``nme_lips_open`` are those of ``lips_accuracy`` in true boxes. All errors are divided by ``metrics.usual_lengths``.
     """
     seen = _see(network, samples)
     errors = _errors(_points_found(seen), seen.truth)
     missed = np.isnan(errors)
+    given = _points_given(alone, samples)
     return _box_figures(seen, samples.spec.threshold) | {
         "nme": round(float(errors[~missed].mean()), 5) if not missed.all() else LOST,
         "fr": round(failure_rate(errors), 4),
         "nme_lost": round(float(np.fmin(errors, LOST).mean()), 5),
-        "nme_gt": round(float(_errors(_points_given(alone, samples), seen.truth).mean()), 5),
+        "nme_gt": round(float(_errors(given, seen.truth).mean()), 5),
+        **lips_accuracy(given, seen.truth),
     }
 
 

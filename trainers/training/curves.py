@@ -37,8 +37,8 @@ def draw_curves(folder: Path) -> tuple[Path, ...]:
     Draws nothing if the record holds no figures. Without matplotlib, logs what to install and draws nothing.
     """
     reports = read_record(folder / "record.jsonl")
-    kinds = {"losses": series(reports, "train"), "validation": series(reports, "validate")}
-    shown = {title: lines for title, lines in kinds.items() if lines}
+    kinds = {"losses": "train", "notes": "notes", "validation": "validate"}
+    shown = {title: lines for title, kind in kinds.items() if (lines := series(reports, kind))}
     if not shown:
         return ()
     try:

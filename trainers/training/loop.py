@@ -32,6 +32,8 @@ Clock = Literal["wall", "cpu"]
 
 SAVE_EVERY = 300.0
 """Seconds between checkpoints, independent of steps."""
+NOTE = "note:"
+"""Prefix of the learner's notes among the means, which are not losses."""
 LONGEST_ROUND = 1_000_000
 """Number of steps searched for every turn that has an optimiser."""
 
@@ -276,13 +278,21 @@ def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, flo
     state.step += 1
     state.turns[turn] += 1
     state.learner.on_step(state.step)
-    state.means.add(values)
+    notes = {f"{NOTE}{name}": float(value) for name, value in state.learner.notes().items()}
+    state.means.add(values | notes)
     if state.step % run.schedule.reporting == 0:
-        run.record.write(
-            "train", step=state.step, seconds=round(state.seconds, 1), learning_rate=rate, **state.means.take()
-        )
+        _report(state, run, rate)
     if run.watch:
         run.watch(state, run.progress(state), values)
+
+
+def _report(state: State, run: _Run, rate: float) -> None:
+    """Write the mean losses since the last report, and the learner's notes, if it has any."""
+    means, when = state.means.take(), {"step": state.step, "seconds": round(state.seconds, 1)}
+    losses = {name: value for name, value in means.items() if not name.startswith(NOTE)}
+    run.record.write("train", **when, learning_rate=rate, **losses)
+    if notes := {name.removeprefix(NOTE): value for name, value in means.items() if name.startswith(NOTE)}:
+        run.record.write("notes", **when, **notes)
 
 
 def _validate(state: State, run: _Run) -> None:

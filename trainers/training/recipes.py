@@ -28,29 +28,35 @@ class Options:
         set: data set to train on, as named by ``read_set``.
         size: side of the crop in pixels.
         width: number of channels relative to the paper's.
+        stacks: number of hourglasses.
         seed: seed of the samples; torch's generator, which draws the initial weights, is seeded with the same number.
         start: checkpoint of an earlier stage.
         teacher: checkpoint of the teacher network for distillation.
         backbone_weights: public weights of the backbone.
         budget: upper limit of the pruned network in million MACs.
         minutes: limit on training time; with a limit a recipe may use another schedule than the paper's.
+        brief: use that schedule without a limit on time, too.
         batch: samples per step.
         faces: number of training faces of ``set``, for sets without a published number.
         structure: structure of the network as stored in a checkpoint (``Learner.structure``); never set by a user.
+        version: version of the recipe that made a checkpoint; None for the current one; never set by a user.
     """
 
     set: str = "300w"
     size: int | None = None
     width: float | None = None
+    stacks: int | None = None
     seed: int = 0
     start: Path | None = None
     teacher: Path | None = None
     backbone_weights: Path | None = None
     budget: float | None = None
     minutes: float | None = None
+    brief: bool = False
     batch: int | None = None
     faces: int | None = None
     structure: Mapping[str, Any] | None = None
+    version: int | None = None
 
     def __post_init__(self) -> None:
         """Check that every number is above 0.
@@ -58,10 +64,15 @@ class Options:
         Raises:
             NasionError: a number is 0 or less.
         """
-        for name in ("size", "width", "budget", "minutes", "batch", "faces"):
+        for name in ("size", "width", "stacks", "budget", "minutes", "batch", "faces"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise NasionError(f"{name} is {value}; give a number above 0, or leave it out for the recipe's own")
+
+    @property
+    def is_brief(self) -> bool:
+        """True for the schedule of brief runs."""
+        return self.brief or self.minutes is not None
 
     @property
     def landmarks(self) -> int:
@@ -94,22 +105,26 @@ class Options:
     def described(self) -> dict[str, Any]:
         """Return the options as plain data for a checkpoint.
 
-        ``structure`` is left out, because the learner stores it; ``batch`` and ``faces``, because the schedule does.
+        ``structure`` is left out, because the learner stores it; ``version``, because the recipe does; ``batch``,
+        ``faces`` and ``brief``, because the schedule does. ``stacks`` is left out if it is the recipe's.
         """
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in values.items() if name not in ("structure", "batch", "faces")}
+        left_out = {"structure", "version", "batch", "faces", "brief", *(() if self.stacks else ("stacks",))}
+        return {name: value for name, value in values.items() if name not in left_out}
 
     @classmethod
     def of_checkpoint(cls, description: Mapping[str, Any]) -> Options:
         """Return the options that build the network of a checkpoint; its weights need no other file."""
         known = {field.name for field in fields(cls)}
         given = {name: value for name, value in description.get("options", {}).items() if name in known}
-        structure = description.get("structure") or None
-        return replace(cls(**given), start=None, teacher=None, backbone_weights=None, structure=structure)
+        structure, version = description.get("structure") or None, description.get("version", 1)
+        loaded = replace(cls(**given), start=None, teacher=None, backbone_weights=None)
+        return replace(loaded, structure=structure, version=version)
 
 
 FORM = frozenset({"set", "size", "width"})  # options of every network from the papers
-CHOICES = ("set", "size", "width", "start", "teacher", "backbone_weights", "budget")  # each recipe takes some of these
+CHOICES = ("set", "size", "width", "stacks", "start", "teacher", "backbone_weights", "budget")
+"""Options of which each recipe takes some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +149,10 @@ class Recipe:
         schedule: default schedule, or a function that builds it from the options.
         paper: short name of the paper (a row of ``published``), None if there is none.
         takes: those of ``CHOICES`` that the recipe uses.
+        version: number that rises when losses, network or brief schedule change, so that results can be told apart.
+        after: recipe that makes the checkpoint for ``start``, for recipes that need one.
+        taught_by: recipe that makes the checkpoint for ``teacher``, for recipes that need one.
+        caveat: reason why the recipe, which is kept as published, is not expected to learn.
     """
 
     name: str
@@ -144,6 +163,15 @@ class Recipe:
     schedule: Schedule | Callable[[Options], Schedule]
     paper: str | None = None
     takes: frozenset[str] = FORM
+    version: int = 1
+    after: str | None = None
+    taught_by: str | None = None
+    caveat: str | None = None
+
+    def described(self, options: Options) -> dict[str, Any]:
+        """Return recipe and options as plain data for a checkpoint; a missing version is the first."""
+        version = {"version": self.version} if self.version > 1 else {}
+        return {"recipe": self.name, **version, "options": options.described()}
 
     def check(self, options: Options) -> None:
         """Check that the recipe uses every given option.

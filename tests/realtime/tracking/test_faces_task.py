@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from nasion.engines.errors import ModelError
+from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
 from nasion.realtime.geometry import Region
 from nasion.realtime.tracking.aligner import Aligner
@@ -170,12 +170,19 @@ def files(monkeypatch):
     return opened
 
 
-def test_no_detector_is_loaded_for_a_model_that_is_one_unless_it_is_named(files):
+def test_a_model_that_finds_faces_gets_regions_of_the_shipped_detector_unless_its_own_is_named(files):
     with Tracker(model="whole.onnx") as tracker:
-        assert list(tracker.runtimes) == ["faces"]
+        assert list(tracker.runtimes) == ["detector", "landmarks"]
     with Tracker(model="whole.onnx", detector="a-detector.onnx") as tracker:
         assert list(tracker.runtimes) == ["detector", "landmarks"]
-    assert files == ["whole.onnx", "whole.onnx", "a-detector.onnx"]
+    with Tracker(model="whole.onnx", detector="own") as tracker:
+        assert list(tracker.runtimes) == ["faces"]
+    assert files == ["whole.onnx", "face-detector", "whole.onnx", "a-detector.onnx", "whole.onnx"]
+
+
+def test_a_model_without_a_detector_cannot_be_its_own():
+    with pytest.raises(NasionError, match=r"'landmarks-68' does not find faces itself, so detector 'own' is not"):
+        Tracker(detector="own")
 
 
 class RedFace(nn.Module):
@@ -230,8 +237,9 @@ def whole_file(tmp_path_factory):
 def test_an_exported_network_tracks_a_clip_into_a_video_and_a_file(clip, whole_file, tmp_path, capsys):
     lines, video = tmp_path / "faces.jsonl", tmp_path / "seen.mp4"
     outputs = ["--out", str(video), "--landmarks", str(lines)]
+    options = ["--detector", "own", "--device", "cpu", "--smooth", "none"]
     with pytest.raises(SystemExit) as end:
-        nasion(["track", str(clip), "--model", str(whole_file), "--device", "cpu", "--smooth", "none", *outputs])
+        nasion(["track", str(clip), "--model", str(whole_file), *options, *outputs])
     assert end.value.code == 0
     frames = [line for line in map(json.loads, lines.read_text().splitlines()) if "faces" in line]
     assert [[face["id"] for face in line["faces"]] for line in frames] == [[1]] * 12
@@ -241,8 +249,9 @@ def test_an_exported_network_tracks_a_clip_into_a_video_and_a_file(clip, whole_f
 
 
 def test_bench_charges_one_network_that_does_both(clip, whole_file, capsys):
+    options = ["--detector", "own", "--repeat", "1", "--threads", "1", "--device", "cpu"]
     with pytest.raises(SystemExit) as end:
-        nasion(["bench", str(clip), "--model", str(whole_file), "--repeat", "1", "--threads", "1", "--device", "cpu"])
+        nasion(["bench", str(clip), "--model", str(whole_file), *options])
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert "a face in 100.0% of frames" in " ".join(printed.split())

@@ -11,13 +11,14 @@ from nasion.trainers.systems import recipe_named
 from nasion.trainers.training.recipes import Options
 
 
-def write_checkpoint(folder: Path, name: str = "pwc-hybrid", seed: int = 0) -> Path:
-    options = Options(size=64, width=1 / 64, seed=seed)
+def write_checkpoint(folder: Path, name: str = "pwc-hybrid", seed: int = 0, width: float = 1 / 64) -> Path:
+    options = Options(size=64, width=width, seed=seed)
     torch.manual_seed(seed)
-    learner = recipe_named(name).build(options)
+    recipe = recipe_named(name)
+    learner = recipe.build(options)
     content = {
         "average": checkpoint.kept(learner),
-        "description": {"recipe": name, "options": options.described()},
+        "description": recipe.described(options),
         "step": 7,
         "figures": {"nme": 0.5},
     }

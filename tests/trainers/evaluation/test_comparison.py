@@ -15,7 +15,7 @@ from nasion.engines.spec import Spec
 from nasion.tools.commands.evaluate_papers import evaluate_papers, table
 from nasion.tools.results import finite
 from nasion.trainers.data import LandmarkSet
-from nasion.trainers.evaluation.comparison import beside, errors_by, measure, over_seeds, usual_errors
+from nasion.trainers.evaluation.comparison import beside, errors_by, measure, over_seeds, paired, usual_errors
 from nasion.trainers.evaluation.tracking import Located
 from nasion.trainers.systems.locating import Model, locate_at_truth, locate_by_detector, locate_in_images, opened
 
@@ -331,6 +331,33 @@ def test_the_command_measures_several_seeds_and_writes_draws_and_prints(
     assert "seed-1/best.pt" in plot.read_text()
 
 
+def test_networks_of_several_recipes_are_reported_and_drawn_each_with_their_paired_differences(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [str(write_checkpoint(tmp_path / name, name)) for name in ("pwc-hybrid", "pwc")]
+    report, plot = tmp_path / "r.json", tmp_path / "ced.svg"
+    evaluate_papers(["300w"], data=data, model=runs, each=True, json=report, plot=plot, device="cpu")
+    written = json.loads(report.read_text())
+    assert [each["system"] for each in written["each"]] == ["pwc-hybrid", "pwc"]
+    assert all("nme" in each["measured"]["300w"]["norms"]["io"]["helen"] for each in written["each"])
+    (pair,) = written["paired"]["300w"]
+    errors = [each["measured"]["300w"]["norms"]["io"]["helen"]["nme"]["mean"] for each in written["each"]]
+    assert pair["difference"] == pytest.approx(errors[1] - errors[0], abs=1e-2)
+    assert pair["faces"] == 13
+    assert "percentage points over 13 faces" in capsys.readouterr().out
+    drawn = plot.read_text()
+    assert "pwc-hybrid/best.pt" in drawn
+    assert "pwc/best.pt" in drawn
+    assert "eyes" in drawn
+
+
+def test_paired_differences_are_over_the_faces_that_both_have() -> None:
+    first, second = np.array([0.1, 0.2, NAN, 0.3], np.float32), np.array([0.2, 0.4, 0.1, NAN], np.float32)
+    pair = paired(first, second)
+    assert (pair["faces"], pair["difference"]) == (2, pytest.approx(15))
+    assert pair["standard_error"] == pytest.approx(5)
+
+
 def test_the_command_measures_a_shipped_network_through_our_detector(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,10 +398,17 @@ def test_a_report_of_faces_that_were_all_missed_is_valid_json(data: Path, tmp_pa
 
 def test_what_cannot_be_measured_together_says_so(data: Path, tmp_path: Path) -> None:
     runs = [str(write_checkpoint(tmp_path / name, name)) for name in ("pwc-hybrid", "pwc")]
-    with pytest.raises(NasionError, match=r"different recipes: pwc-hybrid, pwc; .* with its own command"):
+    with pytest.raises(NasionError, match=r"different recipes: pwc-hybrid, pwc; .* with --each"):
         evaluate_papers(["300w"], data=data, model=runs)
-    with pytest.raises(NasionError, match=r"different recipes: pwc-hybrid, pwc; .* with its own command"):
+    with pytest.raises(NasionError, match=r"different recipes: pwc-hybrid, pwc; .* with --each"):
         evaluate_papers(["300w"], data=data, model=runs, paper="pwc")
+    with pytest.raises(NasionError, match=r"are the same run, with one seed; leave one out"):
+        evaluate_papers(["300w"], data=data, model=[runs[0], runs[0]])
+    wider = str(write_checkpoint(tmp_path / "wider", "pwc", width=1 / 32))
+    with pytest.raises(NasionError, match=r"of one recipe but differ in width 0.015625 and 0.03125; .* --each"):
+        evaluate_papers(["300w"], data=data, model=[runs[1], wider], paper="pwc")
+    with pytest.raises(NasionError, match=r"takes no reference faces; --references needs best.pt of rht-r"):
+        evaluate_papers(["300w"], data=data, model=runs[:1], references="300w")
     with pytest.raises(NasionError, match=r"no paper reports results of 'x'; known: pwc-direct"):
         evaluate_papers(["300w"], data=data, model=runs[:1], paper="x")
     with pytest.raises(NasionError, match=r"ced\.gif: curves are drawn as \.svg or \.png"):

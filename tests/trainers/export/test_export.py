@@ -44,7 +44,7 @@ def written(path: Path, recipe: Recipe, options: Options) -> Path:
     """A checkpoint of a recipe that learned nothing, as nasion train leaves it."""
     torch.manual_seed(1)
     learner = recipe.build(options)
-    description = {"recipe": recipe.name, "options": options.described(), "structure": learner.structure()}
+    description = recipe.described(options) | {"structure": learner.structure()}
     saved = {"average": files.kept(learner), "description": description, "step": 7, "figures": {"nme": 0.5}}
     files.save(saved, path)
     return path

@@ -24,9 +24,9 @@ from ...support.training.tiny_chs import SMALL, built
         ("chs-awing", 24_153_036),
         ("chs-sf", 24_154_996),
         ("chs-0ccr", 24_154_996),
-        ("chs-1ccr", 56_624_804),
-        ("chs-2ccr", 89_094_612),
-        ("chs", 154_034_228),
+        ("chs-1ccr", 56_624_639),
+        ("chs-2ccr", 89_094_282),
+        ("chs", 154_033_568),
     ],
 )
 def test_the_networks_have_as_many_weights_as_published(name: str, count: int) -> None:
@@ -50,13 +50,38 @@ def test_other_schemes_have_the_weights_worked_out_for_them(landmarks: int, mill
     assert tuple(round(parameters(network) / 1e6, 1) for network in networks) == millions
 
 
+def test_the_bottleneck_of_the_selective_features_keeps_its_channels_at_any_width() -> None:
+    for width in (1.0, 0.25, 0.125):
+        with torch.device("meta"):
+            kept, scaled = (
+                attention_of(CHSConfig(width=width, bottleneck=bottleneck), task=1, inputs=16, outputs=16)
+                for bottleneck in ("kept", "scaled")
+            )
+        assert isinstance(kept, SelectiveFeatures)
+        assert isinstance(scaled, SelectiveFeatures)
+        assert kept.widen.in_channels == 32
+        assert kept.mixture.excite.in_channels == 8
+        assert scaled.widen.in_channels == 32 * width
+
+
+def test_coordinates_enter_the_residual_block_and_the_last_convolution() -> None:
+    with torch.device("meta"):
+        early, late = (RegressionStage(CHSConfig(early_coordinates=early), 128) for early in (True, False))
+    block, attention = early.block[0], early.attention
+    assert isinstance(attention, SelectiveFeatures)
+    assert block.in_channels == 98 * 128  # type: ignore[union-attr]
+    assert attention.widen.out_channels == 128 - 5
+    assert late.attention.widen.out_channels == 128  # type: ignore[union-attr]
+    assert early.tail.in_channels == late.tail.in_channels == 98 * 133
+
+
 def test_the_parts_of_a_stage_have_as_many_weights_as_published() -> None:
     with torch.device("meta"):
         stage = RegressionStage(CHSConfig(), 128)
         first = attention_of(CHSConfig(), task=0, inputs=128, outputs=256)
     assert parameters(first) == 90_024
     parts = (stage.attention, stage.block, stage.tail, stage.offset)
-    assert [parameters(part) for part in parts] == [731_724, 28_976_640, 2_607_584, 153_860]
+    assert [parameters(part) for part in parts] == [731_559, 28_976_640, 2_607_584, 153_860]
 
 
 def test_one_stage_multiplies_as_often_as_published() -> None:
@@ -140,12 +165,13 @@ def test_every_level_reaches_the_selected_features() -> None:
 def test_each_landmark_has_kernels_of_its_own() -> None:
     torch.manual_seed(0)
     stage = RegressionStage(SMALL, 8).eval()
-    seen = torch.rand(1, 19 * 8, 5, 5)
+    own = stage.channels
+    seen = torch.rand(1, 19 * own, 5, 5)
     changed = seen.clone()
-    changed[:, 3 * 8 : 4 * 8] += 1  # the fourth landmark's window
+    changed[:, 3 * own : 4 * own] += 1  # the fourth landmark's window
     moved = (stage.block(changed) - stage.block(seen)).view(19, -1).abs().amax(dim=1) > 1e-6
     assert moved.nonzero().flatten().tolist() == [3]
-    same = stage.block(seen[:, :8].repeat(1, 19, 1, 1)).view(19, -1)
+    same = stage.block(seen[:, :own].repeat(1, 19, 1, 1)).view(19, -1)
     assert (same[0] - same[1]).abs().max() > 1e-3
 
 

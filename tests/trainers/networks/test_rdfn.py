@@ -21,6 +21,7 @@ from nasion.trainers.networks.rdfn.network import (
     RDFN,
     HeadAlone,
     RegionDetector,
+    RegionLandmarks,
     anchor_boxes,
     decode_boxes,
     encode_boxes,
@@ -33,6 +34,7 @@ from nasion.trainers.systems.rdfn.learners import (
     RDFNLearner,
     anchor_weight,
     label_anchors,
+    landmark_loss,
 )
 from nasion.trainers.systems.rdfn.recipes import RECIPES, begin_from
 from nasion.trainers.systems.whole_images import Framing, ImageSamples, validate_faces
@@ -42,7 +44,7 @@ from ...support.data_sets.labelled import write_data
 from ...support.training.by_heart import assert_learned
 
 NAMES = {recipe.name: recipe for recipe in RECIPES}
-PAPER, FUSED = PRESETS["paper_counts"], PRESETS["fused"]
+PAPER, FUSED = PRESETS["counts"], PRESETS["fused"]
 TINY = Options(size=64, width=1 / 16)
 
 
@@ -69,11 +71,34 @@ def small(**changes: Any) -> RDFNConfig:
         (replace(FUSED, attn_groups=2), 11_472_700),
         (replace(PAPER, attn_groups=2), 11_523_900),
         (replace(FUSED, wff_units=2), 11_542_524),
+        (PRESETS["two_units"], 10_664_636),
     ],
 )
 def test_readings_of_the_paper_have_the_weights_worked_out_for_them(config: RDFNConfig, count: int) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in RDFN(config).parameters()) == count
+
+
+def test_the_default_fuses_all_outputs_of_its_unit() -> None:
+    """Contribution 2 of the paper: the score maps see each output of the encoding, not only the last."""
+    with torch.device("meta"):
+        heads = {name: NAMES[name].build(Options()).network.head for name in ("rdfn", "rdfn-counts", "rdfn-two-units")}  # type: ignore[union-attr]
+    into = {name: head.enlarge.convolve[0].in_channels for name, head in heads.items()}
+    assert into == {"rdfn": 192 + 128 + 64, "rdfn-counts": 64, "rdfn-two-units": 64}
+    assert {name: len(head.encoding.units) for name, head in heads.items()} == {
+        "rdfn": 1,
+        "rdfn-counts": 1,
+        "rdfn-two-units": 2,
+    }
+
+
+def test_the_first_version_is_built_as_it_was() -> None:
+    with torch.device("meta"):
+        old, counts = (
+            NAMES[name].build(replace(TINY, version=version)).network.config
+            for name, version in (("rdfn", 1), ("rdfn-counts", None))
+        )
+    assert old == counts
 
 
 def test_the_published_deconvolution_says_the_same_in_six_of_nine_rows() -> None:
@@ -160,6 +185,40 @@ def test_anchors_stand_for_a_face_for_none_or_for_neither() -> None:
     torch.testing.assert_close(weight[0], torch.tensor([0.125, 0.125, 0.0, 0.75]))
 
 
+def test_coinciding_landmarks_share_their_cells() -> None:
+    """Lips of a closed mouth: the later landmark does not take the cells of the earlier one."""
+    torch.manual_seed(0)
+    network = RegionLandmarks(small()).eval()
+    boxes = torch.tensor([[[8.0, 8, 56, 56]]])
+    points = torch.tensor([[[20.0, 20], [40, 20], [30, 30], [30, 44], [30, 44]]])
+    with torch.no_grad():
+        taps = network.features(torch.randn(1, 3, 64, 64))
+        losses = [
+            float(landmark_loss(network, taps, boxes, points[:, order], torch.ones(1, 5)))
+            for order in ([0, 1, 2, 3, 4], [0, 1, 2, 4, 3])
+        ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)  # the background is a sample
+
+
+def test_a_step_has_enough_boxes_to_normalise_over(tmp_path: Path) -> None:
+    root = write_data(tmp_path)
+    for batch, boxes in ((2, 8), (16, 1)):
+        options = replace(TINY, batch=batch)
+        samples = NAMES["rdfn"].prepare(NAMES["rdfn"].build(options), root, options).samples
+        assert samples[0]["rois"].shape == (boxes, 4)
+
+
+def test_the_papers_augmentation_scales_by_three_factors_and_turns_by_three_angles(tmp_path: Path) -> None:
+    root = write_data(tmp_path)
+    samples = NAMES["rdfn-paper"].prepare(NAMES["rdfn-paper"].build(TINY), root, TINY).samples
+    assert isinstance(samples, ImageSamples)
+    framing = samples.framing
+    assert (framing.scales, framing.angles, framing.spread) == ((0.5, 1.0, 2.0), (-30.0, 0.0, 30.0), 0.0)
+    assert (framing.flip, framing.variation, framing.faceless) == (0.0, 0.0, 0.0)
+    sides = sorted(float((item["box"][2:] - item["box"][:2]).max()) for item in (samples[i] for i in range(24)))
+    assert sides[-1] > 2.5 * sides[0]
+
+
 # --- samples and learning
 
 
@@ -243,7 +302,10 @@ def test_validation_measures_boxes_and_points_of_the_whole_network(tmp_path: Pat
     learner = RDFNLearner(network, NAMES["rdfn"].build(TINY).spec, frozen=False)
     held = read_set("300w", root, part="test").pick(range(2))
     figures = validate_faces(learner, HeadAlone(network), ImageSamples(held, [], learner.spec, Framing()))
-    assert set(figures) == {"ap", "missed_precision", "recall", "nme", "fr", "nme_lost", "nme_gt"}
+    assert set(figures) - {"nme_lips_closed", "nme_lips_open"} == {
+        *("ap", "missed_precision", "recall", "nme", "fr", "nme_lost", "nme_gt")
+    }
+    assert {"nme_lips_closed", "nme_lips_open"} & set(figures)
     assert figures["nme_lost"] <= 0.3
 
 

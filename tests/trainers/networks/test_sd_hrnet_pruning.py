@@ -80,3 +80,11 @@ def test_what_cannot_be_pruned_is_said() -> None:
         prune(tiny(), threshold=9)
     with pytest.raises(PruningError, match=r"budget 0.1 MMAC is less than .* \(\d+ MMAC\)"):
         prune(tiny(), budget=0.1)
+
+
+def test_the_stage_that_loses_all_its_operators_is_named() -> None:
+    network = tiny()
+    for place, transform in network.transforms().items():
+        nn.init.constant_(transform.importance, 1e-3 if place[0] == 0 else 1.0)
+    with pytest.raises(PruningError, match=r"no operator into stage 2 has a factor of 0.5 or more, so nothing behind"):
+        prune(network, threshold=0.5)

@@ -35,11 +35,11 @@ def item(count: int = 2, landmarks: int = 19, size: int = 64) -> FaceItem:
 
 
 def drawn(points: Tensor) -> Tensor:
-    """The maps (B, 20, 16, 16) that a network should make of points in cells."""
+    """The maps (B, 20, 16, 16) that a network should make of points in cells; of 16 cells, so sigma is at its least."""
     from nasion.trainers.targets import BOUNDARIES, boundary_maps, gaussian_maps
 
     outline = boundary_maps(points, 16, 16, curves=BOUNDARIES[19], merged=True)
-    return torch.cat([gaussian_maps(points, 16, 16, sigma=1.75, window=7), outline], dim=1)
+    return torch.cat([gaussian_maps(points, 16, 16, sigma=1.0, window=5), outline], dim=1)
 
 
 def test_perfect_maps_cost_nothing_and_every_stack_counts() -> None:
@@ -82,10 +82,32 @@ def stage_losses(batch: FaceItem, off: float, *, weighting: str = "none") -> dic
     return {name: float(value.detach()) for name, value in learner.losses(batch, "all").items()}
 
 
-def test_a_stage_is_charged_by_the_pixel_of_a_256_crop() -> None:
-    # one cell of 16 is 16 pixels of 256: 8 ln(1 + 16 / 10)
-    assert stage_losses(item(), 1.0)["stage1"] == pytest.approx(8 * np.log(2.6), rel=1e-5)
-    assert stage_losses(item(size=128), 2.0)["stage1"] == pytest.approx(8 * np.log(2.6), rel=1e-5)
+def test_a_stage_is_charged_by_the_cell_of_the_papers_maps() -> None:
+    # one cell of 16 is 4 cells of 64: 8 ln(1 + 4 / 10)
+    assert stage_losses(item(), 1.0)["stage1"] == pytest.approx(8 * np.log(1.4), rel=1e-5)
+    assert stage_losses(item(size=128), 2.0)["stage1"] == pytest.approx(8 * np.log(1.4), rel=1e-5)
+
+
+def test_gaussians_are_as_wide_on_the_face_for_every_crop_but_never_under_a_cell() -> None:
+    widths = {}
+    for side in (16, 64, 128):
+        points = torch.full((1, 19, 2), side / 2)
+        wide = torch.zeros(1, 20, side, side, requires_grad=True)
+        maps_loss([wide], points, torch.ones(1, 19)).backward()  # type: ignore[no-untyped-call]
+        assert wide.grad is not None
+        widths[side] = int((wide.grad[0, 0, side // 2] != 0).sum())
+    assert widths == {16: 5, 64: 7, 128: 15}
+
+
+def test_losses_before_weighting_and_the_learned_weights_are_noted() -> None:
+    learner = built("chs")
+    weighted = learner.losses(item(), "all")
+    notes = learner.notes()
+    tasks = ("maps", "stage1", "stage2", "stage3", "stage4")
+    assert notes.keys() == {f"{kind}_{task}" for kind in ("raw", "log_sigma") for task in tasks}
+    assert float(notes["raw_stage4"]) == pytest.approx(float(weighted["stage4"].detach()) / 3)
+    assert float(notes["log_sigma_maps"]) == 0
+    assert built("chs-sf").notes() == {}
 
 
 def test_a_stage_is_not_charged_for_points_outside_the_crop_or_unknown() -> None:

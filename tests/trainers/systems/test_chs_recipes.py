@@ -94,7 +94,7 @@ def run(name: str, options: Options, data: Path, folder: Path, *, steps: int) ->
     learner, recipe = built(name, options), NAMES[name]
     prepared = recipe.prepare(learner, data, options)
     schedule = replace(recipe.schedule_for(options), steps=steps, batch=2)
-    description = {"recipe": name, "options": options.described()}
+    description = recipe.described(options)
     train(
         learner,
         prepared.samples,
@@ -116,6 +116,23 @@ def test_stages_are_cut_off_a_trained_cascade(trained: Path, stages: int) -> Non
     with torch.no_grad():
         cells = whole.network(images).cells
         torch.testing.assert_close(cut.network(images).cells, cells[: stages + 1])
+
+
+def test_a_cascade_grows_from_trained_selective_features(data: Path, tmp_path: Path) -> None:
+    options = Options(size=64, width=1 / 16)
+    start = run("chs-sf", options, data, tmp_path / "sf", steps=2)
+    first, grown = load_trained(start).learner, built("chs-2ccr", replace(options, start=start)).eval()
+    assert isinstance(first, CHSLearner)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(grown.network(images).cells[0], first.network(images).cells[0])
+    assert len(grown.network.stages) == 2
+
+
+def test_the_first_version_is_built_as_it_was() -> None:
+    old = built("chs", Options(size=64, width=1 / 16, version=1)).network.config
+    assert (old.bottleneck, old.early_coordinates) == ("scaled", False)
+    assert built("chs", Options(size=64, width=1 / 16, stacks=2)).network.config.stacks == 2
 
 
 def test_a_run_of_no_steps_keeps_the_cut_network(trained: Path, data: Path, tmp_path: Path) -> None:

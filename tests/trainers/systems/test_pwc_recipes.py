@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
+from nasion.engines.errors import NasionError
 from nasion.realtime.faces import IBUG_68
-from nasion.trainers.data.samples import FaceItem, FaceSamples
+from nasion.trainers.checkpoint import kept, save
+from nasion.trainers.data.samples import FaceItem, FaceSamples, mean_shape
+from nasion.trainers.networks.pwc.networks import DirectRegression
 from nasion.trainers.systems import load_trained
-from nasion.trainers.systems.pwc.recipes import RECIPES, mean_shape
+from nasion.trainers.systems.pwc.recipes import RECIPES
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options
 
@@ -22,6 +26,7 @@ __all__ = ["batch", "data", "eight"]  # fixtures
 
 def test_every_column_of_table_two_is_a_recipe() -> None:
     columns = ("pwc-direct", "pwc-dan", "pwc-distribution", "pwc-heatmap", "pwc", "pwc-hybrid")
+    columns += ("pwc-heatmap-height-1", "pwc-mean", "pwc-hybrid-mean")  # variants of them
     assert set(NAMES) == {*columns, *(f"{name}-disc" for name in columns), "pwc-hybrid-as-released"}
     for name, recipe in NAMES.items():
         schedule = recipe.schedule_for(Options())
@@ -58,7 +63,9 @@ def test_preparing_sets_the_mean_shape_and_validates_both_readings(data: Path) -
         learner = built(name)
         prepared = NAMES[name].prepare(learner, data, TINY)
         figures = prepared.validate(learner.eval())
-        assert figures.keys() == {"nme", "fr"} | ({"nme_soft"} if "hybrid" in name else set())
+        lips = {"nme_lips_closed", "nme_lips_open"} & figures.keys()
+        assert lips
+        assert figures.keys() == {"nme", "fr"} | lips | ({"nme_soft"} if "hybrid" in name else set())
         assert isinstance(prepared.samples, FaceSamples)
         shape = mean_shape(prepared.samples)
         if "hybrid" not in name:
@@ -75,9 +82,29 @@ def test_the_mean_shape_is_that_of_the_plain_crops(eight: FaceSamples, batch: Fa
 
 def test_a_checkpoint_builds_the_variant_again(tmp_path: Path, batch: FaceItem) -> None:
     learner, recipe = built("pwc-dan-disc"), NAMES["pwc-dan-disc"]
-    description = {"recipe": recipe.name, "options": TINY.described()}
+    description = recipe.described(TINY)
     learner.network.start_from(batch["points"].mean(dim=0))
     schedule = replace(recipe.schedule_for(TINY), steps=2, batch=2)
     train(learner, Repeated(batch), schedule, tmp_path, description=description)
     again, images = load_trained(tmp_path / "latest.pt"), batch["image"]
     torch.testing.assert_close(again.learner(images)["points"], learner.eval()(images)["points"])
+
+
+def test_sizes_whose_maps_or_features_would_not_fit_are_refused() -> None:
+    for name in ("pwc", "pwc-distribution"):
+        with pytest.raises(NasionError, match=r"size 100 is not a multiple of 8; .* try 96 or 104"):
+            NAMES[name].build(Options(size=100))
+    with pytest.raises(NasionError, match=r"size 111 is not a multiple of 2; .* DAN.* try 110 or 112"):
+        NAMES["pwc-dan"].build(Options(size=111))
+
+
+def test_direct_regression_of_the_first_version_answers_in_pixels(tmp_path: Path, batch: FaceItem) -> None:
+    learner, recipe = built("pwc-direct"), NAMES["pwc-direct"]
+    assert isinstance(learner.network, DirectRegression)
+    learner.network.unit = 1.0
+    learner.network.start_from(batch["points"].mean(dim=0))
+    old = {"recipe": recipe.name, "options": TINY.described()}  # no version: the first
+    save({"average": kept(learner), "description": old, "step": 1, "figures": {}}, tmp_path / "old.pt")
+    again, images = load_trained(tmp_path / "old.pt"), batch["image"]
+    torch.testing.assert_close(again.learner(images)["points"], learner.eval()(images)["points"])
+    assert (again.options.version, recipe.version) == (1, 2)

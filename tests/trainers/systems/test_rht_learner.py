@@ -21,8 +21,9 @@ from nasion.trainers.evaluation.references import PairedItem
 from nasion.trainers.export.files import example, worst_difference, write_model
 from nasion.trainers.networks.rht.network import Outcome, RHTConfig
 from nasion.trainers.systems import load_trained
+from nasion.trainers.systems.rht.alignment import alignment_figures, coarse_cells
 from nasion.trainers.systems.rht.learner import RHTLearner, _disagreement, validate_rht
-from nasion.trainers.systems.rht.recipes import RECIPES
+from nasion.trainers.systems.rht.recipes import RECIPES, reference_figures
 from nasion.trainers.targets import BOUNDARIES
 from nasion.trainers.training.loop import train
 from nasion.trainers.training.recipes import Options, Recipe
@@ -92,6 +93,8 @@ def test_what_is_not_annotated_has_no_map_and_no_boundary() -> None:
 
 # --- losses
 
+GAUSSIAN = 4 * np.pi / 64**2  # mean of a squared Gaussian of sigma 2 over 64 x 64 cells
+
 
 class Blank(torch.nn.Module):
     """A network that sees nothing: empty maps."""
@@ -117,15 +120,15 @@ def blank() -> RHTLearner:
 def test_an_empty_map_misses_all_of_a_gaussian() -> None:
     batch: PairedItem = {**faces(size=128), "reference": faces(size=128)}
     losses = blank().losses(batch, "all")
-    # the squared Gaussian of sigma 2 adds up to pi sigma^2
-    assert float(losses["landmarks"]) == pytest.approx(4 * np.pi, rel=1e-3)
-    assert float(losses["boundaries"]) > 4 * np.pi
+    # the squared Gaussian of sigma 2 adds up to pi sigma^2; the loss is a mean over the cells
+    assert float(losses["landmarks"]) == pytest.approx(GAUSSIAN, rel=1e-3)
+    assert float(losses["boundaries"]) > GAUSSIAN
 
 
 def test_hidden_landmarks_do_not_count_but_divide() -> None:
     batch: PairedItem = {**faces(size=128), "reference": faces(size=128)}
     batch["visible"][:, :10] = 0
-    assert float(blank().losses(batch, "all")["landmarks"]) == pytest.approx(4 * np.pi * 9 / 19, rel=1e-3)
+    assert float(blank().losses(batch, "all")["landmarks"]) == pytest.approx(GAUSSIAN * 9 / 19, rel=1e-3)
 
 
 def test_boundaries_that_cannot_be_drawn_do_not_count() -> None:
@@ -134,7 +137,7 @@ def test_boundaries_that_cannot_be_drawn_do_not_count() -> None:
         batch["known"][:, curve[0]] = 0
     losses = blank().losses(batch, "all")
     assert float(losses["boundaries"]) == 0
-    assert float(losses["landmarks"]) == pytest.approx(4 * np.pi * 14 / 19, rel=1e-3)
+    assert float(losses["landmarks"]) == pytest.approx(GAUSSIAN * 14 / 19, rel=1e-3)
 
 
 def test_the_second_loss_teaches_the_affine_map_and_leaves_the_soft_side_alone() -> None:
@@ -255,7 +258,7 @@ def test_a_recipe_trains_validates_and_is_read_again(name: str, data: Path, tmp_
     options = Options(size=64, width=1 / 16)
     recipe, learner = NAMES[name], built(name, options)
     prepared = recipe.prepare(learner, data, options)
-    description = {"recipe": name, "options": options.described()}
+    description = recipe.described(options)
     train(
         learner,
         prepared.samples,
@@ -278,8 +281,87 @@ def test_the_study_of_references_starts_from_a_trained_network(data: Path, tmp_p
     torch.save({"average": learner.state_dict(), "description": {}, "step": 1, "figures": {}}, tmp_path / "best.pt")
     begun = built("rht-r-references", replace(options, start=tmp_path / "best.pt"))
     assert torch.equal(begun.reference_points, learner.reference_points)
+
+
+def saved(learner: RHTLearner, file: Path) -> Path:
+    torch.save({"average": learner.state_dict(), "description": {}, "step": 1, "figures": {}}, file)
+    return file
+
+
+def test_all_variants_start_from_one_trained_backbone(tmp_path: Path) -> None:
+    first = taught(built("rht-trans-r"))
+    start = saved(first, tmp_path / "best.pt")
+    for name in ("rht-r", "rht-r-guided", "rht-htm-msffm", "rht-trans-r"):
+        begun, fresh = built(name, replace(TINY, start=start)), built(name)
+        theirs, own = begun.state_dict(), fresh.state_dict()
+        for key, value in first.state_dict().items():
+            if key.startswith(("network.backbone", "network.decoder.maps", "network.decoder.lifts")):
+                assert torch.equal(theirs[key], value), key
+        assert all(torch.equal(theirs[key], own[key]) for key in own if ".hard." in key or ".joins." in key)
     with pytest.raises(TrainingError, match="the weights do not fit RHTLearner"):
-        built("rht-trans-r", replace(options, start=tmp_path / "best.pt"))
+        built("rht-r", replace(TINY, width=1 / 8, start=start))
+    torch.save({"average": {"x": torch.zeros(1)}, "description": {}, "step": 1, "figures": {}}, tmp_path / "other.pt")
+    with pytest.raises(TrainingError, match="is no checkpoint of an RHT recipe"):
+        built("rht-r", replace(TINY, start=tmp_path / "other.pt"))
+
+
+# --- alignment
+
+
+def test_both_equations_are_means_of_the_same_order() -> None:
+    """As sums, the first is larger by the number of cells, and the paper's weight of the second has no effect."""
+    learner = built()
+    torch.nn.init.normal_(learner.network.decoder.maps.weight, std=0.02)
+    losses = {name: float(value.detach()) for name, value in learner.losses(pairs(), "all").items()}
+    assert 1e-3 < losses["transfer"] / losses["landmarks"] < 1e3
+
+
+def test_guided_matches_have_a_loss_that_trains_the_features_compared() -> None:
+    learner = built("rht-r-guided")
+    losses = learner.losses(pairs(), "all")
+    assert list(losses) == ["landmarks", "boundaries", "transfer", "matches"]
+    losses["matches"].backward()
+    extractor = learner.network.image_extractor
+    assert extractor is not None
+    assert float(extractor.coarse[0][0].weight.grad.abs().sum()) > 0  # type: ignore[union-attr, index]
+    optimiser = torch.optim.Adam(learner.parameters(), 1e-3)
+    batch, first = pairs(), None
+    for _ in range(12):
+        optimiser.zero_grad()
+        loss = learner.losses(batch, "all")["matches"]
+        loss.backward()
+        optimiser.step()
+        first = float(loss.detach()) if first is None else first
+    assert float(loss.detach()) < 0.9 * first  # type: ignore[operator]
+
+
+def test_alignment_is_measured_beside_what_needs_no_network(tmp_path: Path) -> None:
+    eight = eight_faces(tmp_path, landmarks=19)
+    learner = built().eval()
+    samples = FaceSamples(eight, learner.spec, Augmentation())
+    learner.set_reference(samples.crop(0))
+    figures = alignment_figures(learner.network, learner.own_reference(), learner.reference_points, samples)
+    assert list(figures) == ["htm_distance", "htm_identity", "htm_affine", "stm_matched", "stm_same_place"]
+    assert figures["htm_distance"] == pytest.approx(figures["htm_identity"], abs=1e-3), "it starts as the identity"
+    assert figures["htm_affine"] < figures["htm_identity"]
+    itself = FaceSamples(eight.pick([0]), learner.spec, Augmentation())
+    alone = alignment_figures(learner.network, learner.own_reference(), learner.reference_points, itself)
+    assert alone["htm_identity"] == pytest.approx(0, abs=1e-4)
+    assert (alone["stm_matched"], alone["stm_same_place"]) == (1, 1), "a face matches itself"
+    assert alignment_figures(learner.network, None, learner.reference_points, samples) == {}
+
+
+def test_cells_are_counted_by_their_edges() -> None:
+    places = coarse_cells(torch.tensor([[[-0.5, 0], [7.4, 7.6], [63.4, 64.0]]]), 64, 8)
+    assert places.xy.tolist() == [[[0, 0], [0, 1], [7, 7]]]
+    assert places.flat.tolist() == [[0, 8, 63]]
+    assert places.inside.tolist() == [[1, 1, 0]]
+
+
+def test_references_of_all_kinds_are_measured_on_a_test_set(tmp_path: Path) -> None:
+    eight = eight_faces(tmp_path, landmarks=19)
+    figures = reference_figures(taught(built()), eight, eight)
+    assert figures.keys() == {"nme_best", "nme_best_half", "nme_best_quarter", "nme_neutral", "nme_random", "nme_least"}
 
 
 def test_all_ablations_of_the_paper_have_a_recipe() -> None:

@@ -39,7 +39,7 @@ def command(name: str, data: Path, folder: Path, options: Options, *, steps: int
         folder / name,
         validate=prepared.validate,
         criterion=recipe.criterion,
-        description={"recipe": name, "options": options.described()},
+        description=recipe.described(options),
     )
     return folder / name / "best.pt"
 
@@ -68,6 +68,18 @@ def test_the_whole_chain_by_its_recipes(data: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         before, after = trained.learner(images), trained.network(images)
     torch.testing.assert_close(after["confidence"], before["confidence"], atol=1e-5, rtol=1e-3)
+
+
+def test_pruning_is_reported_and_a_supernet_of_which_nothing_goes_is_warned_of(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "nasion.trainers")
+    supernet = command("sd-hrnet-supernet", data, tmp_path, Options(size=64, width=0.1, minutes=1), steps=5)
+    NAMES["sd-hrnet-slim"].build(Options(start=supernet, budget=8))
+    assert "before pruning: 132 operators" in caplog.text
+    assert "nothing was pruned" not in caplog.text
+    NAMES["sd-hrnet-slim"].build(Options(start=supernet))  # by the paper's threshold
+    assert "nothing was pruned: no operator has a factor below 0.0017; train the supernet longer" in caplog.text
 
 
 @pytest.mark.parametrize(("of", "batch", "steps"), [("300w", 16, 197), ("cofw", 16, 85), ("wflw", 32, 235)])

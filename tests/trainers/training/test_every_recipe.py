@@ -34,7 +34,8 @@ from ...support.training.by_heart import eight_faces
 # One of each make: with it the others of the paper differ in parts that do not know how many points there are.
 MAKES = (
     *("pwc-direct-disc", "pwc-dan-disc", "pwc-distribution-disc", "pwc-heatmap-disc", "pwc-hybrid-disc"),
-    *("chs", "chs-awing", "rdfn", "rdfn-stacked", "rdfn-head", "rht-r", "rht-4hg", "rht-w32-baseline"),
+    *("pwc-heatmap-height-1-disc", "pwc-mean-disc"),
+    *("chs", "chs-awing", "rdfn", "rdfn-counts", "rdfn-stacked", "rdfn-head", "rht-r", "rht-4hg", "rht-w32-baseline"),
     *("sd-hrnet-teacher", "sd-hrnet-supernet", "sd-hrnet-300w", "sd-hrnet-wflw", "sd-hrnet-fig6-hrnet"),
 )
 
@@ -139,7 +140,11 @@ def test_a_batch_of_one_that_cannot_be_normalised_says_so(data: Path, tmp_path: 
     ("recipe", "options", "told"),
     [
         ("pwc", {"start": Path("a.pt"), "budget": 5.0}, r"pwc does not take --start, --budget; .* takes --set,"),
-        ("chs", {"backbone_weights": Path("r50.pth")}, r"chs does not take --backbone-weights; .* --width, --start"),
+        (
+            "chs",
+            {"backbone_weights": Path("r50.pth")},
+            r"chs does not take --backbone-weights; .* --stacks, --start",
+        ),
         ("sd-hrnet-slim", {"width": 0.5}, r"sd-hrnet-slim does not take --width; .* --set, --size, --start, --budget"),
         (
             "landmarks-68",

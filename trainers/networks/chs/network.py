@@ -22,6 +22,7 @@ from .selective_features import CBAM, Attention, DeepestLevel, EveryLevel, Selec
 
 Routing = Literal["ccr", "full", "task"]
 LEVELS = 3  # branches of the selective-feature module
+WIDTH, HIDDEN = 32, 8  # its channels before the mixture, and those from which the weights of the mixture are computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,11 @@ class CHSConfig(HourglassConfig):
             into the heat maps; ``full``: into the maps too; ``task``: into the extractor only.
         window: side, in cells, of the window that a stage uses around each landmark; odd.
         coordinates: coordinate channels in that window: 5 with the outline, 3 without, 0 for none.
+        early_coordinates: use them both before the residual block, as worded, and beside the last convolution, which
+            the published counts need; otherwise only there.
         tail: features of each landmark from which the offsets are computed; not scaled by ``width``.
+        bottleneck: ``kept`` at its published channels at any width, since the features of all maps pass through it; or
+            ``scaled`` by ``width``.
     """
 
     stages: int = 4
@@ -46,7 +51,9 @@ class CHSConfig(HourglassConfig):
     routing: Routing = "ccr"
     window: int = 5
     coordinates: Literal[0, 3, 5] = 5
+    early_coordinates: bool = True
     tail: int = 8
+    bottleneck: Literal["kept", "scaled"] = "kept"
 
 
 class Cascade(NamedTuple):
@@ -67,9 +74,12 @@ def attention_of(config: CHSConfig, *, task: int, inputs: int, outputs: int) -> 
     ``inputs`` is the number of channels of each level. Widths that the paper does not state are chosen to match its
     parameter counts: 64 and 32 channels for the heat maps, 128 and 32 for a stage.
     """
-    narrow, width = scaled(128 if task else 64, config.width), scaled(32, config.width)
+    narrow, width, hidden = scaled(128 if task else 64, config.width), WIDTH, HIDDEN
+    if config.bottleneck == "kept":
+        narrow = max(narrow, WIDTH)
+    else:
+        width, hidden = scaled(WIDTH, config.width), scaled(HIDDEN, config.width)
     maps = config.landmarks + 1 if task and config.guided else 0
-    hidden = scaled(8, config.width)
     match config.attention if task or config.attention == "none" else "sf":
         case "sf":
             return SelectiveFeatures(
@@ -102,9 +112,11 @@ class RegressionStage(nn.Module):
         """Build for levels of ``inputs`` channels."""
         super().__init__()
         self.config = config
-        self.channels = width = scaled(128, config.width)
+        early = config.coordinates if config.early_coordinates else 0
+        selected = max(scaled(128, config.width) - early, 4)
+        self.channels = width = selected + early
         count = config.landmarks
-        self.attention = attention_of(config, task=1, inputs=inputs, outputs=width)
+        self.attention = attention_of(config, task=1, inputs=inputs, outputs=selected)
         self.block = nn.Sequential(
             own_convolution(count, width, width, 3, 1),
             nn.BatchNorm2d(count * width),
@@ -122,7 +134,8 @@ class RegressionStage(nn.Module):
         seen = windows(features, cells, self.config.window)
         x = seen[:, :, :width].flatten(1, 2)
         x = functional.relu(x + self.block(x), inplace=True)
-        x = torch.cat([x.view_as(seen[:, :, :width]), seen[:, :, width:]], dim=2)
+        places = seen[:, :, seen.shape[2] - self.config.coordinates :]
+        x = torch.cat([x.view_as(seen[:, :, :width]), places], dim=2)
         x = functional.relu(self.tail(x.flatten(1, 2)), inplace=True)
         offsets: Tensor = self.offset(x.flatten(1)).view(-1, self.config.landmarks, 2)
         return offsets

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..blocks import conv_bn, in_full_precision
-from .networks import PWCConfig, dense, exactly, grey, halving
+from .networks import PWCConfig, check_multiple, dense, exactly, grey, halving
 
 _GROUPS = (64, 128, 256, 512)
 
@@ -45,9 +45,14 @@ class DAN(nn.Module):
     mean_shape: Tensor
 
     def __init__(self, config: PWCConfig | None = None, *, stages: int = 3) -> None:
-        """Build the network; ``config.size`` is even, 112 in the paper. ``start_from`` sets the mean shape."""
+        """Build the network for ``config.size``, 112 in the paper. ``start_from`` sets the mean shape.
+
+        Raises:
+            NasionError: the size is odd.
+        """
         super().__init__()
         config = config or PWCConfig(size=112)
+        check_multiple(config.size, 2, "the feature images of DAN, which are half as large,")
         self.feature_side = config.size // 2
         self.stages = nn.ModuleList(Corrector(config, 1 if stage == 0 else 3) for stage in range(stages))
         self.connections = nn.ModuleList(

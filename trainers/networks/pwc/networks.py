@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ....engines.errors import NasionError
 from ..blocks import conv_bn, in_full_precision
 
 # channels and number of convolutions of the group before each pooling
@@ -26,13 +27,16 @@ class PWCConfig:
 
     Attributes:
         landmarks: number of landmarks.
-        size: side of the square crop in pixels; a multiple of 8.
+        size: side of the square crop in pixels; for maps a multiple of 8, for DAN an even number.
         width: factor on all widths except those fixed by the number of landmarks; 1 is the paper's.
+        unit: pixels per unit of the last layer of direct regression. The weights of that layer change by at most the
+            learning rate per step, so with a unit of 1 pixel the landmarks hardly leave their start.
     """
 
     landmarks: int = 68
     size: int = 224
     width: float = 1.0
+    unit: float = 1.0
 
     def scaled(self, channels: int) -> int:
         """Return the paper's number of ``channels`` at this width."""
@@ -47,6 +51,17 @@ def grey(images: Tensor) -> Tensor:
 def halving() -> nn.MaxPool2d:
     """Build a max-pooling by two that rounds odd sides up, so that no pixel is left out."""
     return nn.MaxPool2d(2, 2, ceil_mode=True)
+
+
+def check_multiple(size: int, step: int, needed_by: str) -> None:
+    """Check the side of a crop.
+
+    Raises:
+        NasionError: ``size`` is not a multiple of ``step``, which ``needed_by`` names.
+    """
+    if size % step:
+        near = max(step, size // step * step)
+        raise NasionError(f"size {size} is not a multiple of {step}; {needed_by} need one; try {near} or {near + step}")
 
 
 class Trunk(nn.Module):
@@ -96,8 +111,13 @@ class MapNetwork(nn.Module):
     """Network from a crop to logits of maps of the same size: one per landmark, and optionally the background."""
 
     def __init__(self, config: PWCConfig, *, background: bool) -> None:
-        """Build for ``config.landmarks`` maps, and one more with ``background``."""
+        """Build for ``config.landmarks`` maps, and one more with ``background``.
+
+        Raises:
+            NasionError: the maps would not be as large as the crop.
+        """
         super().__init__()
+        check_multiple(config.size, 8, "as large as their crop, the maps of this network")
         self.trunk = Trunk(config)
         maps, fine, coarse = config.landmarks + background, config.scaled(256), config.scaled(512)
         self.score = nn.Sequential(nn.Conv2d(self.trunk.width, maps, 1), nn.ReLU(inplace=True))
@@ -142,17 +162,19 @@ class DirectRegression(nn.Module):
         self.head = nn.Sequential(
             nn.Flatten(), nn.Dropout(0.5), dense(self.trunk.width * cells, first), dense(first, second)
         )
-        self.points = nn.Linear(second, 2 * config.landmarks)
+        self.points, self.unit = nn.Linear(second, 2 * config.landmarks), config.unit
+        with torch.no_grad():
+            self.points.weight.div_(self.unit)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return landmarks (B,n,2) in crop pixels."""
         features, _, _ = self.trunk(images)
-        return exactly(self.points, self.head(features)).reshape(-1, self.landmarks, 2)
+        return self.unit * exactly(self.points, self.head(features)).reshape(-1, self.landmarks, 2)
 
     @torch.no_grad()
     def start_from(self, shape: Tensor) -> None:
         """Initialise the output at ``shape`` (n,2), in crop pixels, so that training does not start from the corner."""
-        self.points.bias.copy_(shape.flatten())
+        self.points.bias.copy_(shape.flatten() / self.unit)
 
 
 @in_full_precision

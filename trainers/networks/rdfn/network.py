@@ -171,7 +171,7 @@ class RegionLandmarks(Trunk):
     def locate(self, taps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Return landmarks (B,K,n,2) in pixels and their confidence (B,K,n) for boxes (B,K,4)."""
         maps = self.head(self.regions(taps, boxes)).softmax(dim=1)[:, 1:]
-        cells, peak = location_reweight(maps) if self.config.reweighting else arg_max(maps)
+        cells, peak = location_reweight(maps) if self.config.reweighting else arg_max(maps, quarter=False)
         batch, count = boxes.shape[:2]
         cells, peak = cells.reshape(batch, count, -1, 2), peak.reshape(batch, count, -1)
         region = enlarged(boxes, self.config.roi_margin)[:, :, None]

@@ -26,7 +26,7 @@ AttentionFactor = Literal["dw_dw_pw", "ds_ds"]
 
 @dataclass(frozen=True, slots=True)
 class RDFNConfig:
-    """Size and variant of RDFN; the defaults are the preset ``paper_counts``.
+    """Size and variant of RDFN; the defaults are the preset ``fused``.
 
     Attributes:
         landmarks: number of landmarks.
@@ -41,6 +41,8 @@ class RDFNConfig:
         encoding: ``fused`` units of three separable convolutions (the paper's), four ``stacked`` plain ones (Mask
             R-CNN), or ``dense`` units of 1x1 and 3x3 (DenseNet).
         wff_units: number of fused or dense units.
+        unit_input: input of each unit after the first: the input of the encoding and ``all`` earlier outputs, or only
+            the ``last`` output.
         up_input: input of the score maps: the ``last`` output of the encoding, or the ``concat`` of all.
         up: upsampling from 14 x 14 to 120 x 120 cells. ``deconv`` is the published transposed convolution, 3 x 3 with
             stride 9: it leaves six of nine rows and columns empty. ``resize`` has the same parameters and leaves none
@@ -56,14 +58,15 @@ class RDFNConfig:
     size: int = 256
     width: float = 1.0
     taps: Literal["all", "top"] = "all"
-    rpn_width: int = 256
+    rpn_width: int = 128
     channel_attention: bool = True
     spatial_attention: bool = True
-    attn_factor: AttentionFactor = "dw_dw_pw"
+    attn_factor: AttentionFactor = "ds_ds"
     attn_groups: int = 1
     encoding: Literal["fused", "stacked", "dense"] = "fused"
     wff_units: int = 1
-    up_input: Literal["last", "concat"] = "last"
+    unit_input: Literal["all", "last"] = "all"
+    up_input: Literal["last", "concat"] = "concat"
     up: Literal["deconv", "resize"] = "deconv"
     reweighting: bool = True
     roi_margin: float = 1.0
@@ -73,9 +76,11 @@ class RDFNConfig:
 
 
 PRESETS = {
-    "paper_counts": RDFNConfig(),
-    "fused": RDFNConfig(rpn_width=128, attn_factor="ds_ds", up_input="concat"),
+    "fused": RDFNConfig(),
+    "counts": RDFNConfig(rpn_width=256, attn_factor="dw_dw_pw", up_input="last"),
+    "two_units": RDFNConfig(rpn_width=256, wff_units=2, unit_input="last", up_input="last"),
 }
+"""Readings of the paper: the fusion as worded; both published counts; two units within the published parameters."""
 
 
 def depthwise(channels: int, kernel: tuple[int, int], padding: tuple[int, int]) -> nn.Sequential:
@@ -157,6 +162,7 @@ class Encoding(nn.Module):
         """Build the encoding of ``config`` for ``inputs`` channels."""
         super().__init__()
         self.kind, self.concat = config.encoding, config.up_input == "concat"
+        self.chained = config.unit_input == "last"
         if config.encoding == "stacked":
             wide = scaled(256, config.width)
             self.units = nn.ModuleList(conv_bn(inputs if i == 0 else wide, wide) for i in range(4))
@@ -164,9 +170,8 @@ class Encoding(nn.Module):
             return
         widths = [max(scaled(channels, config.width), NARROWEST) for channels in (192, 128, 64)]
         added = widths if config.encoding == "fused" else widths[2:]
-        self.units = nn.ModuleList(
-            self._unit(inputs + i * sum(added), widths, config.encoding) for i in range(config.wff_units)
-        )
+        into = [added[-1] if i and self.chained else inputs + i * sum(added) for i in range(config.wff_units)]
+        self.units = nn.ModuleList(self._unit(channels, widths, config.encoding) for channels in into)
         self.channels = config.wff_units * sum(added) if self.concat else added[-1]
 
     @staticmethod
@@ -184,7 +189,7 @@ class Encoding(nn.Module):
             return x
         outputs: list[Tensor] = []
         for unit in self.units:
-            y = torch.cat([x, *outputs], dim=1)  # each unit receives the input and all previous outputs
+            y = outputs[-1] if outputs and self.chained else torch.cat([x, *outputs], dim=1)
             for step in unit:  # type: ignore[attr-defined]  # a ModuleList
                 y = step(y)
                 outputs.append(y)

@@ -85,13 +85,17 @@ class Reference(NamedTuple):
 class Outcome(NamedTuple):
     """Maps (B, maps, S/2, S/2) and the transferred features behind them; None for components that are left out.
 
-    ``attention`` holds one (B,1,h,w) per scale: the correlation of the best matches, -1..1.
+    ``attention`` holds one (B,1,h,w) per scale: the correlation of the best matches, -1..1. ``query`` (B,256,h,w) are
+    the features of the target that are compared with the keys of the reference; ``matrix`` (B,2,3) is the affine
+    transform from target to reference, in -1..1 over the crop.
     """
 
     maps: Tensor
     soft: Scales | None
     hard: Scales | None
     attention: Scales | None
+    query: Tensor | None = None
+    matrix: Tensor | None = None
 
 
 def halve(images: Tensor) -> Tensor:
@@ -191,12 +195,15 @@ class HardTransform(nn.Module):
         with torch.no_grad():
             self.matrix.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]))
 
-    def forward(self, query: Tensor, reference: Reference) -> Scales:
-        """Map features of the target (B,256,h,w) to the values of the reference, aligned with the target."""
+    def forward(self, query: Tensor, reference: Reference) -> tuple[Scales, Tensor]:
+        """Map features of the target (B,256,h,w) to the values of the reference, aligned with the target.
+
+        Returns these, and the transform (B,2,3).
+        """
         keys = reference.keys.expand_as(query)
         matrix = self.matrix(self.look(torch.cat([query, keys], dim=1))).reshape(-1, 2, 3)
         coarse, middle, fine = (warp_features(value, matrix) for value in reference.values)
-        return coarse, middle, fine
+        return (coarse, middle, fine), matrix
 
 
 @in_full_precision
@@ -321,10 +328,10 @@ class RHT(nn.Module):
             return Outcome(self.decoder(features, []), None, None, None)
         assert reference is not None, "a reference is needed: see remember()"
         query = self.image_extractor(halve(images))[0]
-        soft = hard = attention = None
+        soft = hard = attention = matrix = None
         if self.config.stm:
             soft, attention = soften(reference.values, *best_matches(query, reference.keys))
         if self.hard is not None:
-            hard = self.hard(query, reference)
+            hard, matrix = self.hard(query, reference)
         transferred = [part for part in (hard, soft) if part is not None]
-        return Outcome(self.decoder(features, transferred), soft, hard, attention)
+        return Outcome(self.decoder(features, transferred), soft, hard, attention, query, matrix)

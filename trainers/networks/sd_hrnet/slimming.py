@@ -42,8 +42,22 @@ def prune(network: SHRNet, *, threshold: float | None = None, budget: float | No
     else:
         graph = _within(network, sorted(factors, key=lambda place: factors[place]), budget)
     if not graph[-1]:
-        raise PruningError(f"no operator has a factor of {threshold} or more; give a lower threshold, or a budget")
+        raise PruningError(
+            f"{_why_empty(network.config.graph, factors, threshold)}; give a lower threshold, or a budget"
+        )
     return inherit(network, graph)
+
+
+def _why_empty(graph: Graph, factors: Mapping[tuple[int, int, int], float], threshold: float | None) -> str:
+    """Return the reason why no path is left through a graph whose operators are below the threshold."""
+    assert threshold is not None
+    kept = {place[0] for place, factor in factors.items() if factor >= threshold}
+    if not kept:
+        return f"no operator has a factor of {threshold:g} or more"
+    dead = next((i for i in range(len(graph)) if i not in kept), None)
+    if dead is None:
+        return f"the operators with a factor of {threshold:g} or more form no path through the network"
+    return f"no operator into stage {dead + 2} has a factor of {threshold:g} or more, so nothing behind it has an input"
 
 
 def _within(network: SHRNet, ranked: list[tuple[int, int, int]], budget: float) -> Graph:

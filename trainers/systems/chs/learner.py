@@ -22,9 +22,9 @@ from ...targets import BOUNDARIES, boundary_maps, gaussian_maps
 
 Weighting = Literal["both", "adaptive", "fixed", "none"]
 
-SIGMA = 1.75  # cells; AWing's reference code uses a quarter of its window, although it calls it 1
-WINDOW = 7  # cells
-UNIT = 256  # side of the paper's crop in pixels, to which the regression loss is scaled for crops of any size
+SIDE = 64  # cells along a side of the paper's maps, to which targets and regression errors are scaled
+SIGMA = 1.75  # cells of these maps; AWing's reference code uses a quarter of its window of 7, although it calls it 1
+NARROWEST = 1.0  # cells; the least sigma in a smaller map
 LAST_STAGE = 3.0  # fixed weight of the last regression stage; all others are 1
 
 
@@ -46,6 +46,7 @@ class CHSLearner(Learner):
             self.fixed[names[-1]] = LAST_STAGE
         learned = stages > 0 and weighting in ("both", "adaptive")
         self.adaptive = AdaptiveWeights(names, alpha=self.fixed) if learned else None
+        self._raw: dict[str, Tensor] = {}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return ``points`` (B,n,2) in crop pixels after the last stage and ``confidence`` (B,n), the maps' peaks."""
@@ -61,12 +62,23 @@ class CHSLearner(Learner):
         inside = ((cells > -0.5) & (cells < side - 0.5)).all(dim=2)
         parts = {"maps": maps_loss(cascade.maps, cells, batch["known"])}
         for number, found in enumerate(cascade.cells[1:], 1):
-            error = log_wing((found.float() - cells) * UNIT / side).mean(dim=2)
+            error = log_wing((found.float() - cells) * SIDE / side).mean(dim=2)
             parts[f"stage{number}"] = masked_mean(error, batch["known"] * inside)
+        self._raw = {f"raw_{name}": value.detach() for name, value in parts.items()}
         if self.adaptive is not None:
             weighted: dict[str, Tensor] = self.adaptive(parts)
             return weighted
         return {name: self.fixed[name] * value for name, value in parts.items()}
+
+    def notes(self) -> dict[str, Tensor]:
+        """Return the losses before weighting (``raw_…``) and the learned ``log_sigma_…`` of each task (figures 6, 7).
+
+        Empty if no weight is learned.
+        """
+        if self.adaptive is None:
+            return {}
+        weights = zip(self.adaptive.names, self.adaptive.log_sigma.detach().unbind(), strict=True)
+        return self._raw | {f"log_sigma_{name}": value for name, value in weights}
 
 
 def in_pixels(cascade: Cascade, images: Tensor) -> list[Tensor]:
@@ -105,8 +117,9 @@ def maps_loss(maps: list[Tensor], cells: Tensor, known: Tensor) -> Tensor:
         known: (B, n) 1 where annotated. The outline counts only if every landmark is annotated.
     """
     height, width = maps[-1].shape[2:]
-    points = gaussian_maps(cells, height, width, sigma=SIGMA, window=WINDOW, known=known)
-    outline = boundary_maps(cells, height, width, curves=BOUNDARIES[cells.shape[1]], merged=True)
+    sigma, ridge = max(SIGMA * width / SIDE, NARROWEST), max(width / SIDE, NARROWEST)
+    points = gaussian_maps(cells, height, width, sigma=sigma, window=2 * int(2 * sigma) + 1, known=known)
+    outline = boundary_maps(cells, height, width, curves=BOUNDARIES[cells.shape[1]], sigma=ridge, merged=True)
     targets = torch.cat([points, outline], dim=1)
     counted = torch.cat([known, known.amin(dim=1, keepdim=True)], dim=1)
     weight = awing_weight(targets)

@@ -39,18 +39,21 @@ BRIEF = Optimiser("adam", learning_rate=1e-3, decay=0.0, warmup=100)
 
 
 def _schedule(options: Options) -> Schedule:
-    """Return the paper's epochs over the set, with a faster optimiser and averaged weights if ``minutes`` is given."""
+    """Return the paper's epochs over the set, with a faster optimiser and averaged weights in brief runs."""
     batch = options.batch or BATCH
     steps = EPOCHS * options.training_faces // batch
-    if options.minutes:
+    if options.is_brief:
         return Schedule(steps, batch, (BRIEF,), ema=0.99, validate_every=200)
     return Schedule(steps, batch, (SGD,))
 
 
 def _learner(options: Options, name: str, weighting: Weighting, changes: dict[str, Any]) -> CHSLearner:
+    if options.version == 1:
+        changes = {"bottleneck": "scaled", "early_coordinates": False} | changes
     config = CHSConfig(
         landmarks=options.landmarks,
         size=options.size or 256,
+        stacks=options.stacks or 4,
         width=1.0 if options.width is None else options.width,
         **changes,
     )
@@ -69,20 +72,24 @@ def _learner(options: Options, name: str, weighting: Weighting, changes: dict[st
 
 
 def begin_from(learner: CHSLearner, path: Path) -> None:
-    """Load the network's weights from a checkpoint of the same structure; additional stages are discarded.
+    """Load the network's weights from a checkpoint of the same structure.
+
+    Its additional stages are discarded. Stages that it lacks stay as built, so that a cascade grows from ``chs-sf``.
 
     Raises:
         TrainingError: the file cannot be read, or has another structure.
     """
-    stages = learner.network.config.stages
+    theirs, own = checkpoint.load(path)["average"], learner.state_dict()
 
-    def belongs(name: str) -> bool:
-        part, *rest = name.split(".")
-        return part == "network" and (rest[0] != "stages" or int(rest[1]) < stages)
+    def stage(name: str) -> str | None:
+        """Return the name of the stage that a weight belongs to; None if it belongs to none."""
+        part, inner, *rest = name.split(".")
+        return rest[0] if part == "network" and inner == "stages" else None
 
-    theirs = {name: value for name, value in checkpoint.load(path)["average"].items() if belongs(name)}
-    own = {name: value for name, value in learner.state_dict().items() if not name.startswith("network.")}
-    checkpoint.fill(learner, theirs | own)
+    have, want = {stage(name) for name in theirs}, {stage(name) for name in own}
+    taken = {name: value for name, value in theirs.items() if name.startswith("network.") and stage(name) in want}
+    new = {name: value for name, value in own.items() if not name.startswith("network.") or stage(name) not in have}
+    checkpoint.fill(learner, taken | new)
 
 
 def _recipe(name: str, summary: str, weighting: Weighting = "both", **changes: Any) -> Recipe:
@@ -94,14 +101,16 @@ def _recipe(name: str, summary: str, weighting: Weighting = "both", **changes: A
         "nme",
         _schedule,
         "chs",
-        FORM | {"start"},
+        FORM | {"start", "stacks"},
+        version=2,
     )
 
 
+_GROWN = "from scratch, or grown from the chs-sf of --start"
 _CUT = "; with --start and --steps 0 cut from a longer cascade (table 9)"
 
 RECIPES: tuple[Recipe, ...] = (
-    _recipe("chs", "selective features and four stages of regression"),
+    _recipe("chs", f"selective features and four stages of regression, {_GROWN}"),
     _recipe("chs-awing", "AWing's four hourglasses alone (tables 6, 9)", attention="none", stages=0),
     _recipe("chs-sf", "hourglasses with selective features (tables 6, 9)", stages=0),
     _recipe("chs-6ccr", "six stages of regression (table 6)", stages=6),

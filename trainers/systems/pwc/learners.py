@@ -21,28 +21,31 @@ from ...losses import (
     euclidean,
     generator_loss,
     masked_mean,
-    pixel_cross_entropy,
+    shared_cross_entropy,
     spatial_cross_entropy,
 )
 from ...networks.blocks import log_over_channels, over_pixels
 from ...networks.decoding import arg_max, soft_arg_max
 from ...networks.pwc.networks import Discriminator
-from ...targets import class_map, gaussian_maps, gaussian_targets
+from ...targets import gaussian_maps, gaussian_targets, landmark_cells
 from ..heat_maps import Decoding, read_by
 
 CRITIC, FINDER = "discriminator", "network"  # turns of a recipe with a discriminator
 SIDE = 224.0  # side of the paper's crop, the unit of its distances and sigmas, in pixels
 SIGMA = 3.0  # standard deviation of the Gaussians, in pixels of that crop
+FACE = 0.1  # weight of the judgement of the discriminator in the loss of the network; the paper's is 1
 NEAR = 2 * SIGMA  # radius around a point that counts for ``confidence``: 8 % of the inter-ocular distance
 
 
 class Study(Learner):
     """Network of the study with its losses, alone or with a discriminator of shapes.
 
-    ``by_distance`` is the weight of the mean distance of the points, in pixels of the paper's crop.
+    ``by_distance`` is the weight of the mean distance of the points, in pixels of the paper's crop; ``by_face`` is that
+    of the judgement of the discriminator.
     """
 
     by_distance: ClassVar[float] = 0.0
+    by_face: ClassVar[float] = FACE
 
     def __init__(self, network: nn.Module, spec: Spec, *, critic: bool = False) -> None:
         """Train ``network`` on crops in the format of ``spec``; ``critic`` adds the discriminator."""
@@ -60,6 +63,10 @@ class Study(Learner):
             return super().turn(step)
         return CRITIC if step % 3 == 0 else FINDER
 
+    def trains_network(self, turn: str) -> bool:
+        """Return True for the turns of the network."""
+        return turn != CRITIC
+
     def trained(self, turn: str) -> list[nn.Parameter]:
         """Return the parameters of the discriminator or of the network."""
         part = self.discriminator if turn == CRITIC else self.network
@@ -71,8 +78,7 @@ class Study(Learner):
         if turn == CRITIC:
             with torch.no_grad():
                 found = self.coordinates(self.network(batch["image"]))
-            wrong = discriminator_loss(self._judge(batch["points"], batch), self._judge(found, batch))
-            return {"discriminator": wrong.mean()}
+            return {"discriminator": discriminator_loss(*self.judged(found, batch)).mean()}
         out = self.network(batch["image"])
         parts = self.map_losses(out, batch)
         needed = self.by_distance > 0 or turn == FINDER
@@ -81,7 +87,8 @@ class Study(Learner):
             distance = euclidean(found - batch["points"]) * self.unit
             parts["points"] = self.by_distance * masked_mean(distance, batch["known"])
         if turn == FINDER:
-            parts["face"] = generator_loss(self._judge(found, batch)).mean()
+            _, fake = self.judged(found, batch)
+            parts["face"] = self.by_face * generator_loss(fake).mean()
         return parts
 
     def coordinates(self, out: Tensor) -> Tensor:
@@ -101,11 +108,17 @@ class Study(Learner):
         """Return the learner without the discriminator."""
         return type(self)(self.network, self.spec)
 
-    def _judge(self, points: Tensor, batch: FaceItem) -> Tensor:
-        """Return the discriminator's logits (B,); landmarks without annotation are set to 0 for both sides."""
+    def judged(self, found: Tensor, batch: FaceItem) -> tuple[Tensor, Tensor]:
+        """Return the discriminator's logits (B,) of the annotated and of the ``found`` shapes.
+
+        Both are judged in one batch. In separate batches, the batch normalisation would subtract the mean of each, and
+        with it every difference between annotations and predictions that all faces share. Landmarks without annotation
+        are set to 0 on both sides.
+        """
         assert self.discriminator is not None
-        logits: Tensor = self.discriminator(points * batch["known"][..., None])
-        return logits
+        both = torch.cat([batch["points"], found]) * batch["known"].repeat(2, 1)[..., None]
+        real, fake = self.discriminator(both).chunk(2)
+        return real, fake
 
 
 class Regression(Study):
@@ -207,30 +220,75 @@ class Distribution(Maps):
 class HeatmapRegression(Maps):
     """Learner of heatmap regression, with a softmax over the maps of each pixel, background last.
 
-    The targets are Gaussians that each sum to 1, and the remainder for the background.
+    The targets are Gaussians of height ``height``, and the remainder for the background.
     """
 
     background = -1
+
+    @property
+    def height(self) -> float:
+        """Height of the Gaussians: here each sums to 1, as published."""
+        return min(1.0, 1 / (2 * math.pi * self.sigma**2))
 
     def map_losses(self, out: Tensor, batch: FaceItem) -> dict[str, Tensor]:
         """Return the squared difference, summed over maps and pixels."""
         side = out.shape[-1]
         window = 2 * round(4 * self.sigma) + 1
         gaussians = gaussian_maps(batch["points"], side, side, sigma=self.sigma, window=window, known=batch["known"])
-        gaussians = gaussians * min(1.0, 1 / (2 * math.pi * self.sigma**2))  # each sums to 1
-        targets = torch.cat([gaussians, 1 - gaussians.sum(dim=1, keepdim=True)], dim=1)
+        gaussians = gaussians * self.height
+        total = gaussians.sum(dim=1, keepdim=True)
+        gaussians = gaussians / total.clamp_min(1)  # neighbours overlap, and a softmax sums to 1
+        targets = torch.cat([gaussians, (1 - total).clamp_min(0)], dim=1)
         return {"maps": channel_softmax_squared(out, targets).sum(dim=(1, 2, 3)).mean()}
 
 
+class HeightOneRegression(HeatmapRegression):
+    """Heatmap regression with Gaussians of height 1.
+
+    The published ones have peaks of 0.02 at 224 px, so that background everywhere is close to the best answer.
+    """
+
+    @property
+    def height(self) -> float:
+        """Height of the Gaussians."""
+        return 1.0
+
+
 class PixelClassification(Maps):
-    """Learner that classifies each pixel as background, the first map, or one of the landmarks."""
+    """Learner that classifies each pixel as background, the first map, or one of the landmarks.
+
+    A pixel of several landmarks, such as those of the lips of a closed mouth, is shared by them.
+    """
 
     background = 0
 
     def map_losses(self, out: Tensor, batch: FaceItem) -> dict[str, Tensor]:
-        """Return the cross-entropy, averaged over the pixels; each landmark is a single pixel."""
-        classes = class_map(batch["points"], out.shape[-2], out.shape[-1], known=batch["known"])
-        return {"pixels": pixel_cross_entropy(out, classes).mean()}
+        """Return the cross-entropy, summed over the pixels, per landmark; each landmark is a single pixel."""
+        side, known = out.shape[-1], batch["known"]
+        cells = landmark_cells(batch["points"], side, side, known=known)
+        landmarks, background = shared_cross_entropy(out, *cells)
+        total = landmarks.sum(dim=1) + background
+        return {"pixels": (total * self.pixel_weight(side, known)).mean()}
+
+    def pixel_weight(self, side: int, known: Tensor) -> Tensor:
+        """Return the weight (B,) of the sum over the pixels of each crop: 1 divided by its annotated landmarks.
+
+        A mean over the pixels, of which one in hundreds is a landmark, leaves the loss without effect beside the
+        others.
+        """
+        return 1 / known.sum(dim=1).clamp_min(1)
+
+
+class PrintedPixelClassification(PixelClassification):
+    """Pixel classification with the loss as printed (eq. 2): a mean over the pixels; and the paper's weight of 1 of
+    the discriminator.
+    """
+
+    by_face = 1.0
+
+    def pixel_weight(self, side: int, known: Tensor) -> Tensor:
+        """Return 1 divided by the number of pixels."""
+        return torch.full_like(known[:, 0], 1 / side**2)
 
 
 class Hybrid(PixelClassification):
@@ -243,7 +301,11 @@ class Hybrid(PixelClassification):
         return self.landmark_maps(out)
 
 
-class HybridAsReleased(Hybrid):
+class PrintedHybrid(PrintedPixelClassification, Hybrid):
+    """Hybrid with the losses as printed."""
+
+
+class HybridAsReleased(PrintedHybrid):
     """Hybrid as in the released code: its points come from arg-max, which has no gradient, so it trains like PWC."""
 
     def coordinates(self, out: Tensor) -> Tensor:

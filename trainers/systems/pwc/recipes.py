@@ -11,14 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ....engines.spec import Spec
-from ....realtime.geometry import region_of_points, transform
 from ...data.augment import Augmentation
-from ...data.samples import FaceSamples
+from ...data.samples import FaceSamples, mean_shape, validate_lips
 from ...learner import Learner
 from ...networks.pwc.dan import DAN
 from ...networks.pwc.networks import DirectRegression, MapNetwork, PWCConfig
@@ -29,10 +26,13 @@ from .learners import (
     FINDER,
     Distribution,
     HeatmapRegression,
+    HeightOneRegression,
     Hybrid,
     HybridAsReleased,
     Maps,
     PixelClassification,
+    PrintedHybrid,
+    PrintedPixelClassification,
     Regression,
     SoftReading,
     Study,
@@ -40,6 +40,7 @@ from .learners import (
 
 AUGMENTATION = Augmentation(rotation=30.0, scale=(0.6, 1.0))
 CROP_MARGIN = 1.3
+UNITS = 8  # sides of the crop per unit in which direct regression answers
 # Threshold of the mean confidence. At an eighth of the width `pwc` keeps 95 % and `pwc-distribution` 99 % of held-out
 # faces, and both keep 1 % of squares without a face.
 THRESHOLD = 0.38
@@ -47,11 +48,9 @@ THRESHOLD = 0.38
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """Column of the paper's table 2.
+    """Column of the paper's table 2, or a variant of one.
 
-    ``hurried`` is the learning rate if ``minutes`` is given. At 20 to 30 times the paper's rate all variants still
-    learned eight faces by heart, except the cascade with a discriminator, which failed from 3e-2 on. On 300W, heatmap
-    regression learned at 1e-3 for 500 steps, then collapsed to background everywhere.
+    ``brief`` is the learning rate of the schedule for brief runs. ``version`` is that of its recipes.
     """
 
     name: str
@@ -60,28 +59,42 @@ class _Model:
     network: Callable[[PWCConfig], nn.Module]
     size: int = 224
     rate: float = 1e-4
-    hurried: float = 1e-3
+    brief: float = 1e-3
+    version: int = 1
+    caveat: str | None = None
 
 
+_MAPS = partial(MapNetwork, background=True)
 _MODELS = (
-    _Model("pwc-direct", "direct regression of the landmarks", Regression, DirectRegression, 224, 1e-3, 3e-3),
+    _Model("pwc-direct", "direct regression of the landmarks", Regression, DirectRegression, 224, 1e-3, 3e-3, 2),
     _Model("pwc-dan", "cascaded regression (DAN), three stages", Regression, DAN, 112, 1e-3, 3e-3),
     _Model("pwc-distribution", "one distribution per landmark", Distribution, partial(MapNetwork, background=False)),
-    _Model("pwc-heatmap", "heatmap regression", HeatmapRegression, partial(MapNetwork, background=True), hurried=3e-4),
-    _Model("pwc", "pixel-wise classification", PixelClassification, partial(MapNetwork, background=True)),
-    _Model("pwc-hybrid", "pixel classes and distances", Hybrid, partial(MapNetwork, background=True)),
+    _Model(
+        "pwc-heatmap",
+        "heatmap regression, Gaussians that sum to 1",
+        HeatmapRegression,
+        _MAPS,
+        brief=3e-4,
+        caveat="as published: its targets have peaks of 0.02, so it collapses to background everywhere",
+    ),
+    _Model("pwc-heatmap-height-1", "heatmap regression, Gaussians of height 1", HeightOneRegression, _MAPS),
+    _Model("pwc", "pixel-wise classification, loss per landmark", PixelClassification, _MAPS, version=2),
+    _Model("pwc-mean", "pixel-wise classification, printed mean over the pixels", PrintedPixelClassification, _MAPS),
+    _Model("pwc-hybrid", "pixel classes per landmark and distances", Hybrid, _MAPS, version=2),
+    _Model("pwc-hybrid-mean", "pixel classes by the printed mean, and distances", PrintedHybrid, _MAPS),
 )
-_AS_RELEASED = replace(
-    _MODELS[-1],
-    name="pwc-hybrid-as-released",
-    summary="hybrid whose points come from arg-max, without a gradient",
-    learner=HybridAsReleased,
+_AS_RELEASED = _Model(
+    "pwc-hybrid-as-released",
+    "printed hybrid whose points come from arg-max, without a gradient",
+    HybridAsReleased,
+    _MAPS,
 )
 
 
 def _build(model: _Model, critic: bool, options: Options) -> Study:
     side = options.size or model.size
-    config = PWCConfig(options.landmarks, side, 1.0 if options.width is None else options.width)
+    unit = 1.0 if options.version == 1 else side / UNITS
+    config = PWCConfig(options.landmarks, side, 1.0 if options.width is None else options.width, unit)
     name = model.name + "-disc" * critic
     points = options.landmarks
     spec = Spec("landmarks", name, (side, side), landmarks=points, crop_margin=CROP_MARGIN, threshold=THRESHOLD)
@@ -96,7 +109,7 @@ def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
 
     Networks that start from the mean shape are given it. For maps, validation also reports soft-argmax.
     """
-    prepared = prepare_faces(AUGMENTATION)(learner, root, options)
+    prepared = prepare_faces(AUGMENTATION, validate_lips)(learner, root, options)
     assert isinstance(learner, Study)
     assert isinstance(prepared.samples, FaceSamples)
     if isinstance(learner.network, DirectRegression | DAN):
@@ -111,34 +124,25 @@ def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
     return replace(prepared, validate=validate)
 
 
-def mean_shape(samples: FaceSamples) -> Tensor:
-    """Return the mean points (n,2) over all plain crops, in crop pixels, ignoring landmarks without annotation."""
-    shapes = []
-    for points in samples.data.points:
-        region = region_of_points(points[np.isfinite(points).all(axis=1)], margin=samples.spec.crop_margin)
-        shapes.append(transform(points, region.to_crop(samples.spec.size[0])))
-    return torch.from_numpy(np.nanmean(np.stack(shapes), axis=0).astype(np.float32))
-
-
 def _schedule(model: _Model, critic: bool, options: Options) -> Schedule:
     """Return the schedule: Adam at a constant rate until ten validations, 1,000 iterations apart, bring no improvement.
 
-    The paper does not give the number of steps. If ``minutes`` is given, the rate is higher and follows a cosine that
-    ends with them, and the weights are averaged. An iteration with a discriminator is three steps: one of the
+    The paper does not give the number of steps. In brief runs the rate is higher and follows a cosine that ends with
+    them, and the weights are averaged. An iteration with a discriminator is three steps: one of the
     discriminator and two of the network.
     """
     turns = (CRITIC, FINDER) if critic else ("all",)
     each = 3 if critic else 1
     optimiser = Optimiser("adam", learning_rate=model.rate, decay=0.0, drops=())
-    if options.minutes:
-        optimiser = replace(optimiser, learning_rate=model.hurried, drops=None)
+    if options.is_brief:
+        optimiser = replace(optimiser, learning_rate=model.brief, drops=None)
     return Schedule(
         steps=200_000 * each,
         batch=16,
         optimisers=tuple(replace(optimiser, turn=turn) for turn in turns),
-        ema=0.99 if options.minutes else 0.0,
-        validate_every=(200 if options.minutes else 1000) * each,
-        patience=None if options.minutes else 10,
+        ema=0.99 if options.is_brief else 0.0,
+        validate_every=(200 if options.is_brief else 1000) * each,
+        patience=None if options.is_brief else 10,
     )
 
 
@@ -151,6 +155,8 @@ def _recipe(model: _Model, critic: bool) -> Recipe:
         criterion="nme",
         schedule=partial(_schedule, model, critic),
         paper="pwc",
+        version=2 if critic else model.version,
+        caveat=model.caveat,
     )
 
 

@@ -11,7 +11,7 @@ from ...learner import Learner
 from ...losses import box_overlap, masked_mean, pixel_cross_entropy, rpn_class, smooth_l1
 from ...networks.rdfn.network import RDFN, RegionDetector, RegionLandmarks, encode_boxes
 from ...networks.rdfn.region_head import MAP, logits_at
-from ...targets import class_map
+from ...targets import landmark_cells
 from ..whole_images import ImageItem
 
 FACE, NO_FACE = 0.7, 0.3  # IoU from which an anchor is positive, and below which it is negative (Faster R-CNN)
@@ -69,17 +69,24 @@ def detection_losses(outputs: tuple[Tensor, Tensor, Tensor], boxes: Tensor, pres
 def landmark_loss(network: RegionLandmarks, taps: list[Tensor], rois: Tensor, points: Tensor, known: Tensor) -> Tensor:
     """Return the cross-entropy of the score map cells in rois (B,R,4), with points (B,n,2) and ``known`` (B,n).
 
-    All landmark cells are used. The rest of ``CELLS_DRAWN`` is drawn from the background and weighted to represent all
-    of it, which gives the same expected mean as all cells in a fifth of the time.
+    A cell of several landmarks is shared by them. All landmark cells are used. The rest of ``CELLS_DRAWN`` is drawn
+    from the background and weighted to represent all of it, which gives the same expected mean as all cells in a fifth
+    of the time.
     """
     coarse = network.head.coarse(network.regions(taps, rois))
     cells = network.to_cells(points[:, None], rois).flatten(0, 1)
-    classes = class_map(cells, MAP, MAP, radius=RADIUS, known=known.repeat_interleave(rois.shape[1], dim=0)).flatten(1)
-    places = (torch.rand(classes.shape, device=classes.device) + (classes > 0)).topk(CELLS_DRAWN, dim=1).indices
-    drawn = classes.gather(1, places)
-    stands_for = (classes == 0).sum(dim=1, keepdim=True) / (drawn == 0).sum(dim=1, keepdim=True).clamp_min(1)
-    losses = pixel_cross_entropy(logits_at(coarse, places)[..., None].float(), drawn[..., None])[..., 0]
-    return masked_mean(losses, torch.where(drawn > 0, FOREGROUND, stands_for))
+    known = known.repeat_interleave(rois.shape[1], dim=0)
+    owned, shares = landmark_cells(cells, MAP, MAP, radius=RADIUS, known=known)
+    count, owned, shares = cells.shape[1], owned.flatten(1), shares.flatten(1)
+    number = torch.arange(1, count + 1, device=cells.device).repeat_interleave(owned.shape[1] // count)
+    taken = torch.zeros(len(cells), MAP * MAP, device=cells.device).scatter_add(1, owned, shares)
+    chances = torch.rand(taken.shape, device=taken.device) - taken  # never a landmark cell
+    drawn = chances.topk(max(1, CELLS_DRAWN - owned.shape[1]), dim=1).indices
+    stands_for = (1 - taken).sum(dim=1, keepdim=True) / drawn.shape[1]
+    classes = torch.cat([number.expand_as(owned), torch.zeros_like(drawn)], dim=1)
+    weights = torch.cat([FOREGROUND * shares, stands_for.expand(drawn.shape)], dim=1)
+    logits = logits_at(coarse, torch.cat([owned, drawn], dim=1))
+    return masked_mean(pixel_cross_entropy(logits[..., None].float(), classes[..., None])[..., 0], weights)
 
 
 # --- learners

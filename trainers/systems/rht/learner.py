@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ....engines.errors import NasionError
 from ....engines.spec import Spec
@@ -16,17 +17,19 @@ from ...data.masks import MaskedSamples
 from ...data.samples import FaceItem, FaceSamples, accuracy, predict_points
 from ...evaluation.references import PairedItem, coarser
 from ...learner import Learner
-from ...losses import masked_mse, transfer_l1
+from ...losses import masked_mean, masked_mse, transfer_l1
 from ...networks.backbones.hrnet import HRNetTrunk, load_public_weights
 from ...networks.backbones.resnet import ResNet50, load_backbone
-from ...networks.rht.network import RHT, Outcome, Reference, RHTConfig, Scales, halve
+from ...networks.rht.network import RHT, Outcome, Reference, RHTConfig, Scales, halve, neighbourhoods
 from ...targets import BOUNDARIES, boundary_maps, gaussian_maps
 from ..heat_maps import Decoding, read_maps
+from .alignment import alignment_figures, coarse_cells
 
 SIZE = 256  # side of the paper's crop, pixels
 STRIDE = 2  # pixels of the crop to one cell of the maps
 SIGMA = 2.0  # sigma of Gaussians and boundaries, in cells of the paper's 128 x 128 maps and of smaller ones
 TRANSFER = 0.1  # weight of the second loss, lambda of eq. 9
+SHARPNESS = 0.1  # temperature of the correlations in the loss of guided matches
 
 
 class RHTLearner(Learner):
@@ -34,6 +37,8 @@ class RHTLearner(Learner):
 
     Attributes:
         decoding: decoding of the maps in ``forward``.
+        guided: train the matches of the soft transformation by the landmarks of target and reference. The paper does
+            not; without it only the weight of a match has a gradient, its place has none.
         reference_image, reference_points: crop (1,3,S/2,S/2) and points (1,n,2), in pixels of a crop of side S, of the
             reference that ``forward`` uses; zeros before ``set_reference``.
     """
@@ -41,10 +46,12 @@ class RHTLearner(Learner):
     reference_image: Tensor
     reference_points: Tensor
 
-    def __init__(self, config: RHTConfig, spec: Spec, *, decoding: Decoding = "soft_arg_max") -> None:
+    def __init__(
+        self, config: RHTConfig, spec: Spec, *, decoding: Decoding = "soft_arg_max", guided: bool = False
+    ) -> None:
         """Build the network of ``config`` for crops in the format of ``spec``."""
         super().__init__()
-        self.network, self.spec, self.decoding = RHT(config), spec, decoding
+        self.network, self.spec, self.decoding, self.guided = RHT(config), spec, decoding, guided
         self.curves = BOUNDARIES[config.landmarks] if config.boundaries else ()
         self.sigma = max(SIGMA, SIGMA * config.size / SIZE)  # narrower Gaussians are learned too slowly
         side = config.size // STRIDE
@@ -88,10 +95,11 @@ class RHTLearner(Learner):
         return self.remember(self.reference_image, points, torch.ones_like(points[..., 0]))
 
     def losses(self, batch: PairedItem, turn: str) -> dict[str, Tensor]:
-        """Return the losses ``landmarks`` and ``boundaries`` (eq. 7), and ``transfer`` (eq. 8).
+        """Return the losses ``landmarks`` and ``boundaries`` (eq. 7), ``transfer`` (eq. 8) and, if guided, ``matches``.
 
-        ``transfer`` is there only if the network has both transformations. The squared norms of eq. 7 are sums over a
-        map. Hidden landmarks do not count, nor do boundaries with a landmark that is not annotated.
+        ``transfer`` is there only if the network has both transformations. The norms of both equations are means, so
+        that the paper's weight balances them. Hidden landmarks do not count, nor do boundaries with a landmark that is
+        not annotated.
         """
         reference = None
         if self.compares:
@@ -104,12 +112,14 @@ class RHTLearner(Learner):
             *(known[:, list(curve)].amin(dim=1, keepdim=True) for curve in self.curves),
         ]
         maps = outcome.maps.float()
-        error = masked_mse(maps, self.targets(batch["points"], known), torch.cat(counted, dim=1)) * maps[0, 0].numel()
+        error = masked_mse(maps, self.targets(batch["points"], known), torch.cat(counted, dim=1))
         parts = {"landmarks": error[:, :count].mean()}
         if self.curves:
             parts["boundaries"] = error[:, count:].mean()
         if outcome.soft is not None and outcome.hard is not None and outcome.attention is not None:
             parts["transfer"] = TRANSFER * _disagreement(outcome.hard, outcome.soft, outcome.attention)
+        if self.guided and reference is not None and outcome.query is not None:
+            parts["matches"] = _match_loss(outcome.query, reference.keys, batch)
         return parts
 
     def read(self, outcome: Outcome, decoding: Decoding | None = None) -> dict[str, Tensor]:
@@ -146,6 +156,18 @@ def _disagreement(hard: Scales, soft: Scales, attention: Scales) -> Tensor:
     return torch.stack([transfer_l1(e, s.detach(), a.detach()) for e, s, a in scales]).mean()
 
 
+def _match_loss(query: Tensor, keys: Tensor, batch: PairedItem) -> Tensor:
+    """Return the cross-entropy of the matches of the target's landmarks towards those of the reference."""
+    crop, other = batch["image"].shape[-1], batch["reference"]
+    places = [coarse_cells(each["points"], crop, query.shape[-1]) for each in (batch, other)]
+    known = batch["known"] * other["known"] * places[0].inside * places[1].inside
+    around = neighbourhoods(query)
+    own = around.gather(2, places[0].flat[:, None].expand(-1, around.shape[1], -1))
+    logits = own.transpose(1, 2) @ neighbourhoods(keys).to(own.dtype) / SHARPNESS
+    wrong = functional.cross_entropy(logits.float().transpose(1, 2), places[1].flat, reduction="none")
+    return masked_mean(wrong, known)
+
+
 class RHTReader(nn.Module):
     """Trained learner with the features of its reference precomputed, as it is exported."""
 
@@ -179,6 +201,7 @@ def validate_rht(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str,
     """Return the figures of ``accuracy`` on plain crops of ``held``.
 
     Figures that end in ``_masked`` are on the same faces with masks, those that end in ``_hard`` by arg-max decoding.
+    ``htm_…`` and ``stm_…`` tell how well the transformations align the reference, see ``alignment_figures``.
     """
     assert isinstance(learner, RHTLearner)
     figures: dict[str, float] = {}
@@ -188,6 +211,9 @@ def validate_rht(learner: nn.Module, held: LandmarkSet, spec: Spec) -> dict[str,
         ways = {suffix: soft} if suffix else {suffix: soft, "_hard": hard}
         for name, points in ways.items():
             figures |= {f"{key}{name}": value for key, value in accuracy(points, truth).items()}
+    if learner.compares:
+        plain = FaceSamples(held, spec, Augmentation())
+        figures |= alignment_figures(learner.network, learner.own_reference(), learner.reference_points, plain)
     return figures
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ....engines.errors import NasionError
@@ -50,10 +51,10 @@ BRIEF = Optimiser("adam", learning_rate=2e-3, decay=0.0, warmup=300)
 
 
 def _schedule(options: Options) -> Schedule:
-    """Return the paper's epochs over the set, with a faster optimiser if ``minutes`` is given."""
+    """Return the paper's epochs over the set, with a faster optimiser in brief runs."""
     batch = options.batch or BATCH
     schedule = Schedule(EPOCHS * options.training_faces // batch, batch, (PAPER,))
-    return replace(schedule, optimisers=(BRIEF,), validate_every=400) if options.minutes else schedule
+    return replace(schedule, optimisers=(BRIEF,), validate_every=400) if options.is_brief else schedule
 
 
 def _prepare(*, references: str | None = None, study: bool = False) -> Callable[[Learner, Path, Options], Prepared]:
@@ -93,7 +94,7 @@ def _check_points(data: LandmarkSet, spec: Spec) -> None:
         )
 
 
-def _build(options: Options, name: str, *, boundaries: bool, **parts: Any) -> RHTLearner:
+def _build(options: Options, name: str, *, boundaries: bool, guided: bool, **parts: Any) -> RHTLearner:
     size = options.size or SIZE
     if size % 64:
         raise NasionError(f"size {size} is not a multiple of 64, which RHT's downsampling needs; try 128 or 256")
@@ -114,12 +115,33 @@ def _build(options: Options, name: str, *, boundaries: bool, **parts: Any) -> RH
         crop_margin=1.25,  # not stated; as HRNet
         threshold=THRESHOLD,
     )
-    learner = RHTLearner(config, spec)
+    learner = RHTLearner(config, spec, guided=guided)
     if options.backbone_weights is not None:
         load_weights(learner, options.backbone_weights)
     if options.start is not None:
-        checkpoint.fill(learner, checkpoint.load(options.start)["average"])
+        begin_from(learner, options.start)
     return learner
+
+
+def begin_from(learner: RHTLearner, path: Path) -> None:
+    """Load the parts of a checkpoint that the network has; those that the checkpoint lacks stay as built.
+
+    So all variants can start from one trained ``rht-trans-r``.
+
+    Raises:
+        TrainingError: the file cannot be read, has no part of the network, or one of another structure.
+    """
+    theirs, own = checkpoint.load(path)["average"], checkpoint.kept(learner)
+
+    def part(name: str) -> str:
+        return ".".join(name.split(".")[:3])  # such as network.decoder.joins
+
+    have, want = {part(name) for name in theirs}, {part(name) for name in own}
+    if "network.backbone.body" not in have:
+        raise checkpoint.TrainingError(f"{path} is no checkpoint of an RHT recipe; give RUN/best.pt of one")
+    taken = {name: value for name, value in theirs.items() if part(name) in want}
+    new = {name: value for name, value in own.items() if part(name) not in have}
+    checkpoint.fill(learner, taken | new)
 
 
 def _recipe(
@@ -128,6 +150,7 @@ def _recipe(
     backbone: Backbone = "resnet50",
     *,
     boundaries: bool = True,
+    guided: bool = False,
     references: str | None = None,
     study: bool = False,
     **parts: Any,
@@ -135,12 +158,13 @@ def _recipe(
     return Recipe(
         name,
         summary,
-        lambda options: _build(options, name, boundaries=boundaries, backbone=backbone, **parts),
+        lambda options: _build(options, name, boundaries=boundaries, guided=guided, backbone=backbone, **parts),
         _prepare(references=references, study=study),
         "nme",
         _schedule,
         "rht",
         FORM | {"start", "backbone_weights"},
+        version=2,
     )
 
 
@@ -150,7 +174,8 @@ _STUDY = "with --start RUN/best.pt and --steps 0 validates a trained one"
 
 RECIPES: tuple[Recipe, ...] = (
     _recipe("rht-r", "ResNet-50 and encoder, soft and hard transformation, fusion"),
-    _recipe("rht-h", "the same over HRNet-W48", "hrnet-w48"),
+    _recipe("rht-r-guided", "the same, matches trained by the landmarks of both faces (ours)", guided=True),
+    _recipe("rht-h", "rht-r over HRNet-W48", "hrnet-w48"),
     _recipe("rht-w32", "the same over HRNet-W32 (table V)", "hrnet-w32"),
     _recipe("rht-hg", "the same over an hourglass (table V)", "hourglass"),
     _recipe("rht-4hg", "the same over four hourglasses (table V)", "hourglass-4"),
@@ -170,3 +195,19 @@ RECIPES: tuple[Recipe, ...] = (
     _recipe("rht-r-no-boundary", "without boundary maps (table IX)", boundaries=False),
     _recipe("rht-h-no-boundary", "the same, HRNet-W48 (table IX)", "hrnet-w48", boundaries=False),
 )
+
+
+def reference_figures(learner: Learner | None, faces: LandmarkSet, pool: LandmarkSet) -> dict[str, float]:
+    """Return the NME of a trained RHT on ``faces`` for each way to choose references from ``pool`` (tables VI, VII).
+
+    See ``ReferenceStudy.figures``.
+
+    Raises:
+        NasionError: a set has another number of landmarks than the network.
+    """
+    assert isinstance(learner, RHTLearner)
+    for data in (faces, pool):
+        _check_points(data, learner.spec)
+    held, others = (FaceSamples(data, learner.spec, Augmentation()) for data in (faces, pool))
+    with torch.no_grad():
+        return ReferenceStudy(held, others, neutral_face(pool)).figures(learner.find)

@@ -49,6 +49,10 @@ class SupernetLearner(GraphLearner):
         """Return the turn of a step: ``importance`` or ``weights``."""
         return "importance" if step % sum(self.passes) < self.passes[0] else "weights"
 
+    def trains_network(self, turn: str) -> bool:
+        """Return True for the turns of the weights."""
+        return turn == "weights"
+
     def trained(self, turn: str) -> list[nn.Parameter]:
         """Return the importance factors, or all other parameters."""
         return [p for name, p in self.named_parameters() if is_factor(name) == (turn == "importance")]

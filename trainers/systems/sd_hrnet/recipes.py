@@ -118,7 +118,7 @@ def _passes(options: Options) -> tuple[int, int]:
 
     Each is one pass over the data (algorithm 1), or a few steps if ``minutes`` is given.
     """
-    if options.minutes or options.structure:  # a network loaded from its checkpoint is not trained
+    if options.is_brief or options.structure:  # a network loaded from its checkpoint is not trained
         return CUT_PASSES
     return epoch(options), epoch(options)
 
@@ -167,6 +167,9 @@ def _slim(options: Options, stage: str) -> tuple[SHRNet, Spec]:
     for label, each in (("before pruning", network), ("after pruning", slim)):
         cost = Costs(each).of(each.config.graph)
         log.info("%s: %d operators, %.0f MMAC at 256 px without the head", label, len(each.transforms()), cost)
+    if len(slim.transforms()) == len(network.transforms()):
+        limit = f"a factor below {threshold:g}" if threshold is not None else f"to go for {options.budget:g} MMAC"
+        log.warning("nothing was pruned: no operator has %s; train the supernet longer, or give a --budget", limit)
     return slim, spec
 
 
@@ -240,13 +243,25 @@ def _recipe(
     schedule: Callable[[Options], Schedule],
     takes: frozenset[str] = FORM | {"start"},
 ) -> Recipe:
-    return Recipe(name, summary, build, _PREPARE, "nme", schedule, "sd-hrnet", takes)
+    after = "sd-hrnet-supernet" if "budget" in takes else None
+    return Recipe(name, summary, build, _PREPARE, "nme", schedule, "sd-hrnet", takes, after=after)
 
 
 def _distil(
     name: str, summary: str, build: Callable[[Options], DistilLearner], takes: frozenset[str] = _PRUNED | {"teacher"}
 ) -> Recipe:
-    return Recipe(name, summary, build, _PREPARE_STUDENTS, "nme", slim_schedule, "sd-hrnet", takes)
+    return Recipe(
+        name,
+        summary,
+        build,
+        _PREPARE_STUDENTS,
+        "nme",
+        slim_schedule,
+        "sd-hrnet",
+        takes,
+        after="sd-hrnet-slim",
+        taught_by="sd-hrnet-teacher" if "teacher" in takes else None,
+    )
 
 
 RECIPES = (
@@ -267,6 +282,12 @@ RECIPES = (
         "sd-hrnet-table6-none",
         "table 6: no distillation",
         _distilled(teacher=False, peer=False, masks=False),
+        _PRUNED,
+    ),
+    _distil(
+        "sd-hrnet-masks-only",
+        "erased crops without distillation, a control of sd-hrnet-distil (ours)",
+        _distilled(teacher=False, peer=False),
         _PRUNED,
     ),
     _distil("sd-hrnet-table6-teacher", "table 6: teacher only", _distilled(peer=False, masks=False)),

@@ -68,13 +68,13 @@ def _weights(
     options: Options, rate: float, drops: tuple[tuple[float, float], ...], decay: float, turn: str
 ) -> Optimiser:
     """Return Adam as in the paper, or ten times faster with a cosine that ends with ``minutes`` if these are given."""
-    if options.minutes:
+    if options.is_brief:
         return Optimiser("adam", learning_rate=10 * rate, decay=0.0, warmup=100, turn=turn)
     return Optimiser("adam", learning_rate=rate, decay=decay, drops=drops, turn=turn)
 
 
 def _schedule(options: Options, steps: int, *optimisers: Optimiser) -> Schedule:
-    every, ema = (200, 0.99) if options.minutes else (epoch(options), 0.0)
+    every, ema = (200, 0.99) if options.is_brief else (epoch(options), 0.0)
     return Schedule(steps, batch_of(options), optimisers, ema=ema, validate_every=every)
 
 
@@ -99,6 +99,6 @@ def supernet_schedule(options: Options) -> Schedule:
     factors = Optimiser(
         "adam", learning_rate=setting_of(options).importance_rate, decay=0.0, drops=(), turn="importance"
     )
-    if options.minutes:
+    if options.is_brief:
         factors = CUT_FACTORS_ON if options.start else CUT_FACTORS
     return _schedule(options, 2 * EPOCHS * epoch(options), factors, _paper_weights(options, "weights"))
