@@ -171,7 +171,7 @@ def test_options_survive_a_checkpoint_but_for_the_files_whose_weights_it_holds()
     described = options.described()
     assert described["start"] == "a.pt"
     again = Options.of_checkpoint({"options": described, "structure": {"edges": [1]}})
-    assert again == Options(set="wflw", width=0.25, budget=300.0, structure={"edges": [1]})
+    assert again == Options(set="wflw", width=0.25, budget=300.0, structure={"edges": [1]}, version=1)
     assert again.landmarks == 98
 
 
