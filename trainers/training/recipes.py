@@ -149,7 +149,7 @@ class Recipe:
         schedule: default schedule, or a function that builds it from the options.
         paper: short name of the paper (a row of ``published``), None if there is none.
         takes: those of ``CHOICES`` that the recipe uses.
-        version: number that rises when losses, network or brief schedule change, so that results can be told apart.
+        version: number that rises when losses, network or brief schedule change, so that results stay comparable.
         after: recipe that makes the checkpoint for ``start``, for recipes that need one.
         taught_by: recipe that makes the checkpoint for ``teacher``, for recipes that need one.
         caveat: reason why the recipe, which is kept as published, is not expected to learn.

@@ -1,4 +1,4 @@
-"""Brief trainings of the recipes: one of each kind of learner beats the mean shape, by its own losses and schedule."""
+"""Brief trainings of recipes by their own losses and schedules, compared with the mean shape."""
 
 from __future__ import annotations
 
@@ -23,22 +23,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 pytestmark = pytest.mark.timeout(1200)
 
-# Steps, side of the crop and width within which each kind of learner beats the mean shape of cartoons.
-KINDS = {
-    "pwc-direct": (120, 64, 1 / 8),
-    "pwc-hybrid-disc": (120, 64, 1 / 8),
-    "chs-1ccr": (250, 64, 1 / 8),
-    "rdfn": (80, 64, 1 / 8),
-    "rht-r": (300, 64, 1 / 8),
-    "sd-hrnet-supernet": (120, 64, 1 / 4),
-}
+# Steps, side of the crop and width within which a kind of learner beats the mean shape of cartoons. The other kinds
+# take minutes: ``nasion check-recipes``. That they learn at all is checked on eight faces, beside their other tests.
+KINDS = {"pwc-direct": (120, 64, 1 / 8), "pwc-hybrid-disc": (120, 64, 1 / 8)}
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_one_recipe_of_each_kind_beats_the_mean_shape(name: str, data: Path, tmp_path: Path) -> None:
+def test_a_recipe_beats_the_mean_shape(name: str, data: Path, tmp_path: Path) -> None:
     steps, size, width = KINDS[name]
-    stacks = 1 if name.startswith("chs") else None
-    options = Options(size=size, width=width, stacks=stacks, batch=8, faces=72)
+    options = Options(size=size, width=width, batch=8, faces=72)
     trial = run_trial(all_recipes()[name], options, data, tmp_path, steps=steps)
     assert trial.learned, trial
 
