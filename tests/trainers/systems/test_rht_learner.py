@@ -301,7 +301,7 @@ def test_all_variants_start_from_one_trained_backbone(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the weights do not fit RHTLearner"):
         built("rht-r", replace(TINY, width=1 / 8, start=start))
     torch.save({"average": {"x": torch.zeros(1)}, "description": {}, "step": 1, "figures": {}}, tmp_path / "other.pt")
-    with pytest.raises(TrainingError, match="is no checkpoint of an RHT recipe"):
+    with pytest.raises(TrainingError, match="is not a checkpoint of an RHT recipe"):
         built("rht-r", replace(TINY, start=tmp_path / "other.pt"))
 
 

@@ -138,7 +138,7 @@ def begin_from(learner: RHTLearner, path: Path) -> None:
 
     have, want = {part(name) for name in theirs}, {part(name) for name in own}
     if "network.backbone.body" not in have:
-        raise checkpoint.TrainingError(f"{path} is no checkpoint of an RHT recipe; give RUN/best.pt of one")
+        raise checkpoint.TrainingError(f"{path} is not a checkpoint of an RHT recipe; give RUN/best.pt of one")
     taken = {name: value for name, value in theirs.items() if part(name) in want}
     new = {name: value for name, value in own.items() if part(name) not in have}
     checkpoint.fill(learner, taken | new)
