@@ -1,0 +1,1 @@
+"""Corpus of real container and codec combinations, made by ffmpeg, and mutated copies of some of them."""
