@@ -177,7 +177,6 @@ SAMPLES = (
     Sample("mpeg2.m2v", f"{_MPEG2} -bf 2", "B-frames"),
     Sample("mjpeg.mjpeg", _MJPEG, "full range"),
     Sample("h264.m3u8", f"{_X264} -g 10 -hls_time 0.4 {_AAC}", "HLS"),
-    Sample("h264.mpd", f"{_X264} -g 10 -seg_duration 0.4 {_AAC}", "DASH"),
 )
 
 
