@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ class Seen:
         first: first image, upright.
         last: last image, upright.
         sound: seconds from the first to the end of the last packet of sound; 0 without sound.
+        aspect: width by height as a player shows it.
     """
 
-    times: list[float]
+    times: NDArray[np.float64]
     first: Image
     last: Image
     sound: float
+    aspect: float
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,23 +64,19 @@ class Result:
     size: tuple[int, int]
     faults: list[str]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields."""
-        return asdict(self)
-
 
 def check(path: Path, out: Path, kind: str = "") -> Result:
     """Read ``path`` with nasion, write an annotated video to ``out``, and compare both with what ffmpeg sees."""
     streams = _probe(path, "-show_streams", "-show_format")
-    video = next(each for each in streams["streams"] if each["codec_type"] == "video")
+    video = _video(streams)
     audio = next((each["codec_name"] for each in streams["streams"] if each["codec_type"] == "audio"), "")
     truth = by_ffmpeg(path, video)
     faults = []
     try:
-        read = by_nasion(path, out)
+        read = by_nasion(path, out, truth)
         faults += _differences("read", read, truth, READING)
-        written_stream = _probe(out, "-show_streams")["streams"][0]
-        faults += _differences("written", by_ffmpeg(out, written_stream), read, WRITING)
+        written = by_ffmpeg(out, _video(_probe(out, "-show_streams")))
+        faults += _differences("written", written, read, WRITING)
     except (NasionError, ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
         faults.append(f"{type(error).__name__}: {error}".replace(str(path.parent), "").replace(str(out.parent), ""))
     return Result(
@@ -93,7 +92,12 @@ def check(path: Path, out: Path, kind: str = "") -> Result:
     )
 
 
-def by_nasion(path: Path, out: Path) -> Seen:
+def _video(probed: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in probed["streams"] if each["codec_type"] == "video")
+    return found
+
+
+def by_nasion(path: Path, out: Path, truth: Seen) -> Seen:
     """Read a video with nasion, and write it to ``out`` as an annotated video without faces."""
     times, images = [], []
     with open_source(path) as source, VideoSink(out, source.info) as sink:
@@ -101,20 +105,40 @@ def by_nasion(path: Path, out: Path) -> Seen:
             times.append(frame.time)
             images = [*images[:1], frame.image]
             sink.write(frame, [])
-    return Seen([time - times[0] for time in times], images[0], images[-1], _sound(path))
+    return Seen(np.array(times) - times[0], images[0], images[-1], truth.sound, truth.aspect)
 
 
 def by_ffmpeg(path: Path, video: dict[str, Any]) -> Seen:
-    """Read a video with ffprobe and ffmpeg; its images as a player shows them, upright and with square pixels."""
+    """Read a video with ffprobe and ffmpeg, upright."""
     number = str(video["index"])
     entries = "frame=best_effort_timestamp_time"
     frames = _probe(path, "-select_streams", number, "-show_entries", entries)["frames"]
-    times = [float(each["best_effort_timestamp_time"]) for each in frames]
-    pictures = _images(path, number)
-    return Seen([time - times[0] for time in times], pictures[0], pictures[-1], _sound(path))
+    rate = video["r_frame_rate"] if video["avg_frame_rate"] == "0/0" else video["avg_frame_rate"]
+    times = _filled([each.get("best_effort_timestamp_time") for each in frames], Fraction(rate))
+    first, last = _ends(path, number)
+    return Seen(times - times[0], first, last, _sound(path), _aspect(video, first))
 
 
-def _images(path: Path, number: str) -> list[Image]:
+def _filled(stamps: list[str | None], rate: Fraction) -> NDArray[np.float64]:
+    """Return the times of frames; ffprobe knows none for some frames of a constant rate."""
+    known = [k for k, stamp in enumerate(stamps) if stamp is not None]
+    if not known:
+        return np.arange(len(stamps)) / float(rate)
+    numbers, times = np.arange(len(stamps)), np.array([float(stamps[k] or 0) for k in known])
+    inside = np.interp(numbers, known, times)
+    before, after = (numbers - known[0]) / float(rate), (numbers - known[-1]) / float(rate)
+    return np.asarray(inside + np.minimum(before, 0) + np.maximum(after, 0))
+
+
+def _aspect(video: dict[str, Any], image: Image) -> float:
+    """Return width by height of an upright image as a player shows it."""
+    wide, _, high = video.get("sample_aspect_ratio", "1:1").partition(":")
+    pixel = int(wide) / int(high) if int(wide) else 1.0
+    is_turned = any(abs(int(each.get("rotation", 0))) == 90 for each in video.get("side_data_list", []))
+    return float(image.shape[1] / image.shape[0] * (1 / pixel if is_turned else pixel))
+
+
+def _ends(path: Path, number: str) -> list[Image]:
     """Return the first and the last image."""
     chosen = ["-map", f"0:{number}", "-vsync", "passthrough"]
     encoded = ["-pix_fmt", "bgr24", "-f", "image2pipe", "-c:v", "bmp", "-"]
@@ -142,13 +166,17 @@ def _sound(path: Path) -> float:
 
 
 def _differences(what: str, seen: Seen, truth: Seen, tolerance: int) -> Iterator[str]:
+    count = min(len(seen.times), len(truth.times))
     if len(seen.times) != len(truth.times):
         yield f"{what}: {len(seen.times)} frames, not {len(truth.times)}"
-    worst = max(abs(one - other) for one, other in zip(seen.times, truth.times, strict=False))
+    worst = float(np.abs(seen.times[:count] - truth.times[:count]).max())
     if worst > _MS:
         yield f"{what}: times differ by {1000 * worst:.1f} ms"
-    if seen.size != truth.size:
+    even = (truth.size[0] + truth.size[0] % 2, truth.size[1] + truth.size[1] % 2)  # as H.264 in 4:2:0 needs it
+    if seen.size not in (truth.size, even if what == "written" else truth.size):
         yield f"{what}: {'x'.join(map(str, seen.size))}, not {'x'.join(map(str, truth.size))}"
+    if abs(seen.aspect / truth.aspect - 1) > 0.02:
+        yield f"{what}: shown {seen.aspect:.2f} times as wide as high, not {truth.aspect:.2f}"
     for name in ("first", "last"):
         off = _off(getattr(seen, name), getattr(truth, name))
         if off > tolerance:
