@@ -140,7 +140,7 @@ def _aspect(video: dict[str, Any], image: Image) -> float:
 
 def _ends(path: Path, number: str) -> list[Image]:
     """Return the first and the last image."""
-    chosen = ["-map", f"0:{number}", "-vsync", "passthrough"]
+    chosen = ["-map", f"0:{number}", "-fps_mode", "passthrough"]
     encoded = ["-pix_fmt", "bgr24", "-f", "image2pipe", "-c:v", "bmp", "-"]
     done = subprocess.run(
         ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-i", str(path), *chosen, *encoded],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from nasion.tools.machine import provenance
 from nasion.tools.terminal.progress import Progress
 
 from .check import check
-from .samples import SAMPLES, Sample, make
+from .samples import SAMPLES, Sample, make, version
 from .worker import Failed, Worker
 
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "bench" / "corpus.json"
@@ -50,8 +49,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     with Progress("corpus", len(SAMPLES), "samples") as progress:
         results = run(folder, SAMPLES, progress)
-    version = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    report = provenance("python -m tests.corpus.run FOLDER") | {"ffmpeg": version, "samples": results}
+    report = provenance("python -m tests.corpus.run FOLDER") | {"ffmpeg": version(), "samples": results}
     REPORT.write_text(json.dumps(report, indent=1) + "\n")
 
 

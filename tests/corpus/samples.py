@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-# Two colours, half a second each, with a white corner that tells which side is up.
-_CORNER = "drawbox=x=0:y=0:w=iw/4:h=ih/4:color=white:t=fill"
-_COLOURS = "color=0xB04020:s={size}:r={rate}:d={half},format=rgb24[a];color=0x2060C0:s={size}:r={rate}:d={half}[b]"
-_PICTURES = f"{_COLOURS};[a][b]concat=n=2,{_CORNER}"
+# Two colours, half a second each, with a white corner that tells which side is up, and a black box that moves.
+_COLOURS = "color=0xB04020:s={size}:r={rate}:d={half}[a];color=0x2060C0:s={size}:r={rate}:d={half}[b]"
+_CORNER = "[a][b]concat=n=2,format=rgb24,drawbox=x=0:y=0:w=iw/4:h=ih/4:color=white:t=fill[c]"
+_BOX = "color=black:s=20x12:r={rate}:d=1[d];[c][d]overlay=x=main_w*t*0.8:y=main_h*3/4:format=rgb:shortest=1"
+_PICTURES = f"{_COLOURS};{_CORNER};{_BOX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Sample:
         kind: what is special about it.
         size: width and height in pixels.
         rate: frames per second.
-        then: options of a second command that copies the streams, for what ffmpeg sets only while copying.
+        turned: degrees by which a player turns it, clockwise; a second command sets that while it copies the streams.
     """
 
     name: str
@@ -31,7 +33,7 @@ class Sample:
     kind: str = ""
     size: str = "160x96"
     rate: str = "25"
-    then: str = ""
+    turned: int = 0
 
     @property
     def sound(self) -> bool:
@@ -48,16 +50,16 @@ _MJPEG, _PRORES = "-c:v mjpeg -pix_fmt yuvj420p", "-c:v prores_ks -profile:v 2 -
 _MPEG2 = "-c:v mpeg2video -b:v 2M"
 _AAC, _MP3, _MP2, _AC3 = "-c:a aac", "-c:a libmp3lame", "-c:a mp2", "-c:a ac3"
 _OPUS, _VORBIS, _PCM = "-c:a libopus", "-c:a libvorbis", "-c:a pcm_s16le"
-_VARIABLE = "-vf setpts='(N+floor(N/3)*0.5)/25/TB' -vsync vfr"
+_VARIABLE = "-vf setpts='(N+floor(N/3)*0.5)/25/TB' -fps_mode vfr"
 
 SAMPLES = (
     # MP4 and its relatives
     Sample("h264-aac.mp4", f"{_X264} {_AAC}", "B-frames"),
     Sample("h264-fragments.mp4", f"{_X264} -g 10 {_AAC} -movflags frag_keyframe+empty_moov", "fragments"),
     Sample("h264-front.mp4", f"{_X264} -bf 0 {_MP3} -movflags faststart", "index in front"),
-    Sample("h264-rotated-90.mp4", f"{_X264} {_AAC}", "rotation 90°", then="-metadata:s:v rotate=90"),
-    Sample("h264-rotated-180.mp4", f"{_X264} {_AAC}", "rotation 180°", then="-metadata:s:v rotate=180"),
-    Sample("h264-rotated-270.mp4", f"{_X264}", "rotation 270°", then="-metadata:s:v rotate=270"),
+    Sample("h264-rotated-90.mp4", f"{_X264} {_AAC}", "rotation 90°", turned=90),
+    Sample("h264-rotated-180.mp4", f"{_X264} {_AAC}", "rotation 180°", turned=180),
+    Sample("h264-rotated-270.mp4", f"{_X264}", "rotation 270°", turned=270),
     Sample("h264-sar.mp4", f"{_X264} -vf setsar=16/11 {_AAC}", "SAR 16:11"),
     Sample("h264-vfr.mp4", f"{_X264} {_VARIABLE} {_AAC}", "variable frame rate, B-frames"),
     Sample("h264-open.mp4", f"{_X264} -g 8 -x264-params open-gop=1:bframes=3 {_AAC}", "open GOP, B-frames"),
@@ -98,7 +100,7 @@ SAMPLES = (
     Sample("dnxhr.mov", f"-c:v dnxhd -profile:v dnxhr_sq -pix_fmt yuv422p {_PCM}", "4:2:2", size="320x256"),
     Sample("raw.mov", f"-c:v rawvideo -pix_fmt uyvy422 {_PCM}", "4:2:2"),
     Sample("cinepak.mov", "-c:v cinepak -pix_fmt rgb24", "RGB"),
-    Sample("h264-rotated.mov", f"{_X264} {_AAC}", "rotation 90°", then="-metadata:s:v rotate=90"),
+    Sample("h264-rotated.mov", f"{_X264} {_AAC}", "rotation 90°", turned=90),
     # Matroska and WebM
     Sample("h264-flac.mkv", f"{_X264} -c:a flac", "FLAC, B-frames"),
     Sample("h264-sar.mkv", f"{_X264} -vf setsar=64/45 {_VORBIS}", "SAR 64:45"),
@@ -188,17 +190,28 @@ def make(sample: Sample, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / sample.name
-    first = path.with_name(f"first-{path.name}") if sample.then else path
+    first = path.with_name(f"upright-{path.name}") if sample.turned else path
     numerator, _, denominator = sample.rate.partition("/")
     half = round(int(numerator) / int(denominator or 1) / 2) / int(numerator) * int(denominator or 1)
     pictures = _PICTURES.format(size=sample.size, rate=sample.rate, half=half)
     sound = "-f lavfi -i sine=frequency=440:sample_rate=48000:duration=1" if sample.sound else ""
     pixels = "" if "-pix_fmt" in sample.options else "-pix_fmt yuv420p"
     _ffmpeg(f"-f lavfi -i {shlex.quote(pictures)} {sound} {pixels} {sample.options}", first)
-    if sample.then:
-        _ffmpeg(f"-i {shlex.quote(str(first))} -c copy {sample.then}", path)
+    if sample.turned:
+        copied = f"-i {shlex.quote(str(first))} -c copy"
+        if int(version().partition(".")[0]) < 6:
+            _ffmpeg(f"{copied} -metadata:s:v rotate={sample.turned}", path)
+        else:
+            _ffmpeg(f"-display_rotation:v:0 {-sample.turned} {copied}", path)
         first.unlink()
     return path
+
+
+@cache
+def version() -> str:
+    """Return the version of ffmpeg."""
+    done = subprocess.run(["ffmpeg", "-version"], check=True, capture_output=True, text=True)
+    return done.stdout.split()[2].rpartition(":")[2].lstrip("n")
 
 
 def _ffmpeg(options: str, path: Path) -> None:
