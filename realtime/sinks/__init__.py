@@ -13,9 +13,9 @@ from ...engines.output_paths import check_output_paths
 from ..drawing import PARTS, Draw, drawing
 from ..faces import Face, Frame
 from ..sources.base import SourceInfo
-from .base import Sink
+from .base import STREAM, Sink
 from .header import AnyHeader, Header, LateHeader
-from .landmarks import STREAM, CsvSink, JsonLinesSink, ParquetSink, StreamSink
+from .landmarks import CsvSink, JsonLinesSink, ParquetSink, StreamSink
 from .video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageSink, VideoSink
 from .window import WindowSink
 
@@ -82,7 +82,8 @@ def open_sinks(
     """Check all outputs and return them as one sink. Nothing is written before the first frame.
 
     Args:
-        out: annotated video (.mp4, .mov, .mkv), or image (.png, .jpg, .jpeg) if the source is one image.
+        out: annotated video (.mp4, .mov, .mkv), or image (.png, .jpg, .jpeg) if the source is one image; ``-`` for a
+            Matroska video on standard output.
         landmarks: landmark file (.jsonl, .csv or .parquet), or ``-`` for JSON Lines on ``stream``.
         stream: where ``-`` leads (default: standard output).
         show: open a window.
@@ -101,11 +102,11 @@ def open_sinks(
     if out is not None:
         sinks.append(_image_sink(wanted["--out"], info, drawing(parts)))
     if wanted.get("--landmarks") == STREAM:
-        del wanted["--landmarks"]
         sinks.append(StreamSink(stream or sys.stdout, header or Header.of(info)))
     elif landmarks is not None:
         sinks.append(_landmarks(wanted["--landmarks"], header or Header.of(info)))
-    check_output_paths(wanted, force=force, inputs=info.files)
+    files = {option: path for option, path in wanted.items() if path != STREAM}
+    check_output_paths(files, force=force, inputs=info.files)
     if show:
         sinks.append(WindowSink(f"nasion: {info.name}", drawing(parts)))
     return Sinks(sinks)
@@ -126,9 +127,7 @@ def sink_of(path: Path, info: SourceInfo, header: AnyHeader, draw: Draw) -> Sink
 
 
 def _image_sink(path: Path, info: SourceInfo, draw: Draw) -> Sink:
-    if path == STREAM:
-        raise SinkError(f"--out -: a video needs a file; allowed: {', '.join(VIDEO_SUFFIXES)}")
-    if path.suffix.lower() in VIDEO_SUFFIXES:
+    if path == STREAM or path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoSink(path, info, draw=draw)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         allowed = ", ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)

@@ -11,6 +11,9 @@ from ...engines.errors import SinkError
 from ...engines.output_paths import writing as writing
 from ..faces import Face, Frame
 
+STREAM = Path("-")
+"""Stands for standard output in place of a file."""
+
 
 class Sink(Closing):
     """Output of frames, in order, and the faces in them. A context manager that always keeps what was written.

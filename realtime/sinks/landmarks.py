@@ -15,14 +15,12 @@ from typing import Any, TextIO
 
 from ...engines.errors import MissingExtra, SinkError
 from ..faces import Face, Frame
-from .base import Sink, closed, writing
+from .base import STREAM, Sink, closed, writing
 from .header import AnyHeader, Header
 from .whole import WholeFile
 
 Row = list[Any]
 
-STREAM = Path("-")
-"""Stands for standard output in place of a file."""
 METADATA_KEY = "nasion"
 """Key of the header in the metadata of a Parquet file."""
 _ROW_GROUP = 1000  # rows of a Parquet row group, held in memory: about 10 MB at 68 landmarks

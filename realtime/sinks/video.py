@@ -22,7 +22,7 @@ from ..drawing import Draw, draw
 from ..faces import Face, Frame, Image
 from ..sources.base import SourceInfo
 from ..sources.conversion import usual_matrix
-from .base import Sink, closed, writing
+from .base import STREAM, Sink, closed, writing
 from .sound import open_sound
 from .whole import WholeFile
 
@@ -67,7 +67,8 @@ class VideoSink(Sink):
         """Check that ``path`` can be encoded, and log a message if the sound of the source cannot be kept.
 
         Args:
-            path: path of the video; its suffix, .mp4, .mov or .mkv, selects the container.
+            path: path of the video; its suffix, .mp4, .mov or .mkv, selects the container; ``-`` for Matroska on
+                standard output.
             info: description of the source of the frames and of the sound, which is kept unless the source is live.
             crf: x264's quality, 0 (lossless) to 51; at 20 artefacts are hardly visible.
             preset: x264's speed, ``ultrafast`` to ``veryslow``.
@@ -76,7 +77,7 @@ class VideoSink(Sink):
         Raises:
             SinkError: the suffix is another one, images are larger than H.264 allows, or PyAV has no H.264 encoder.
         """
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
+        if _suffix(path) not in VIDEO_SUFFIXES:
             raise SinkError(f"video {str(path)!r} has suffix {path.suffix!r}; allowed: {', '.join(VIDEO_SUFFIXES)}")
         if "libx264" not in av.codecs_available:
             raise SinkError(f"video {str(path)!r} needs H.264, which this PyAV lacks; install it with: pip install av")
@@ -120,6 +121,10 @@ class VideoSink(Sink):
                 remove_if_empty(self._path)
 
 
+def _suffix(path: Path) -> str:
+    return ".mkv" if path == STREAM else path.suffix.lower()
+
+
 class ImageSink(Sink):
     """One annotated image."""
 
@@ -159,7 +164,7 @@ class _VideoFile:
         self._last, self._step = -1, max(1, round(1 / self._rate / _TIME_BASE))
         self._held: Packet[VideoStream] | None = None
         self._convert = VideoReformatter()
-        suffix = path.suffix.lower()
+        suffix = _suffix(path)
         self._open(path, options)
         self._sound = open_sound(info, self._output, suffix=suffix, start=first.time)
         try:
@@ -176,8 +181,9 @@ class _VideoFile:
 
     def _open(self, path: Path, options: dict[str, str]) -> None:
         # An absolute path, because FFmpeg takes "name:rest" for a protocol.
-        container_options = _MATROSKA if path.suffix.lower() == ".mkv" else _MP4
-        self._output = av.open(str(path.absolute()), "w", options=container_options)
+        is_matroska, place = _suffix(path) == ".mkv", "pipe:1" if path == STREAM else str(path.absolute())
+        container_options, kind = (_MATROSKA, "matroska") if is_matroska else (_MP4, None)
+        self._output = av.open(place, "w", format=kind, options=container_options)
         self._stream = self._add_stream(options)
 
     def _add_stream(self, options: dict[str, str]) -> VideoStream:

@@ -67,22 +67,22 @@ class Result:
 
 def check(path: Path, out: Path, kind: str = "") -> Result:
     """Read ``path`` with nasion, write an annotated video to ``out``, and compare both with what ffmpeg sees."""
-    streams = _probe(path, "-show_streams", "-show_format")
-    video = _video(streams)
-    audio = next((each["codec_name"] for each in streams["streams"] if each["codec_type"] == "audio"), "")
-    truth = by_ffmpeg(path, video)
+    probed = _probe(path)
+    video = _video(probed)
+    audio = next((each["codec_name"] for each in probed["streams"] if each["codec_type"] == "audio"), "")
+    truth = by_ffmpeg(path, probed)
     faults = []
     try:
         read = by_nasion(path, out, truth)
         faults += _differences("read", read, truth, READING)
-        written = by_ffmpeg(out, _video(_probe(out, "-show_streams")))
+        written = by_ffmpeg(out, _probe(out))
         faults += _differences("written", written, read, WRITING)
     except (NasionError, ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
         faults.append(f"{type(error).__name__}: {error}".replace(str(path.parent), "").replace(str(out.parent), ""))
     return Result(
         path.name,
         kind,
-        streams["format"]["format_name"].split(",")[0],
+        probed["format"]["format_name"].split(",")[0],
         video["codec_name"],
         video["pix_fmt"],
         audio,
@@ -108,15 +108,18 @@ def by_nasion(path: Path, out: Path, truth: Seen) -> Seen:
     return Seen(np.array(times) - times[0], images[0], images[-1], truth.sound, truth.aspect)
 
 
-def by_ffmpeg(path: Path, video: dict[str, Any]) -> Seen:
-    """Read a video with ffprobe and ffmpeg, upright."""
-    number = str(video["index"])
-    entries = "frame=best_effort_timestamp_time"
-    frames = _probe(path, "-select_streams", number, "-show_entries", entries)["frames"]
+def by_ffmpeg(path: Path, probed: dict[str, Any]) -> Seen:
+    """Read a video, of which ffprobe has told all, with ffmpeg, upright."""
+    video = _video(probed)
+    frames = [
+        each
+        for each in probed["packets_and_frames"]
+        if each["type"] == "frame" and each["stream_index"] == video["index"]
+    ]
     rate = video["r_frame_rate"] if video["avg_frame_rate"] == "0/0" else video["avg_frame_rate"]
     times = _filled([each.get("best_effort_timestamp_time") for each in frames], Fraction(rate))
-    first, last = _ends(path, number)
-    return Seen(times - times[0], first, last, _sound(path), _aspect(video, first))
+    first, last = _ends(path, str(video["index"]))
+    return Seen(times - times[0], first, last, _sound(probed), _aspect(video, first))
 
 
 def _filled(stamps: list[str | None], rate: Fraction) -> NDArray[np.float64]:
@@ -156,9 +159,10 @@ def _ends(path: Path, number: str) -> list[Image]:
     return [np.asarray(cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR), np.uint8) for each in ends]
 
 
-def _sound(path: Path) -> float:
-    packets = _probe(path, "-select_streams", "a:0", "-show_entries", "packet=pts_time,duration_time").get("packets")
-    timed = [each for each in packets or [] if "pts_time" in each]
+def _sound(probed: dict[str, Any]) -> float:
+    read = probed["packets_and_frames"]
+    packets = [each for each in read if each["type"] == "packet" and each["codec_type"] == "audio"]
+    timed = [each for each in packets if "pts_time" in each]
     if not timed:
         return float(bool(packets))
     end = max(float(each["pts_time"]) + float(each.get("duration_time", 0)) for each in timed)
@@ -191,7 +195,8 @@ def _off(one: Image, other: Image) -> float:
     return float(np.abs(coarse[0] - coarse[1]).max())
 
 
-def _probe(path: Path, *options: str) -> dict[str, Any]:
+def _probe(path: Path) -> dict[str, Any]:
+    options = ["-show_streams", "-show_format", "-show_packets", "-show_frames"]
     command = ["ffprobe", "-v", "error", "-of", "json", *options, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     found: dict[str, Any] = json.loads(done.stdout)

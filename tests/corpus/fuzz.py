@@ -8,10 +8,11 @@ fault stay in FOLDER.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def track(path: Path, folder: Path) -> tuple[str, str]:
         each.unlink(missing_ok=True)
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        with redirect_stdout(io.StringIO()), redirect_stderr(said):
             command(["track", str(path), "--out", str(out), "--landmarks", str(landmarks)])
         return "no exit", "the command did not exit"
     except SystemExit as end:
@@ -107,11 +108,10 @@ def unreadable(out: Path, landmarks: Path) -> str:
     return "" if frames == len(rows) else f"{frames} frames in the video, {len(rows)} in the landmark file"
 
 
-def run(folder: Path, numbers: range, *, progress: Progress | None = None) -> list[Outcome]:
-    """Track the mutations of these numbers; files with a fault stay in ``folder``."""
+def run(folder: Path, numbers: range, *, progress: Progress | None = None) -> Iterator[Outcome]:
+    """Track the mutations of these numbers, one after the other; files with a fault stay in ``folder``."""
     samples = {sample.name: sample for sample in SAMPLES}
     bases = [make(samples[name], folder / "bases").read_bytes() for name in BASES]
-    outcomes = []
     with Worker(track, seconds=_SECONDS) as worker:
         for number in numbers:
             kind, data = mutated(number, bases)
@@ -121,14 +121,13 @@ def run(folder: Path, numbers: range, *, progress: Progress | None = None) -> li
                 status, fault = worker(path, folder)
             except Failed as failed:
                 status, fault = "failed", str(failed)
-            outcomes.append(Outcome(path.name, status, fault))
+            yield Outcome(path.name, status, fault)
             if not fault:
                 path.unlink()
             elif progress is not None:
                 progress.print(f"{path.name}: {fault}")
             if progress is not None:
                 progress.advance()
-    return outcomes
 
 
 def main() -> None:
@@ -139,9 +138,10 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     given = parser.parse_args()
     numbers = range(given.first, given.first + given.files)
-    with Progress("mutated files", given.files, "files") as progress:
-        outcomes = run(given.folder, numbers, progress=progress)
-    report = provenance(f"python -m tests.corpus.fuzz FOLDER --files {given.files} --first {given.first}") | {
+    outcomes: list[Outcome] = []
+    with Progress("mutated files", given.files, "files") as progress, suppress(KeyboardInterrupt):
+        outcomes.extend(run(given.folder, numbers, progress=progress))  # Ctrl-C leaves a report of those so far
+    report = provenance(f"python -m tests.corpus.fuzz FOLDER --files {len(outcomes)} --first {given.first}") | {
         "bases": BASES,
         "files": len(outcomes),
         "kinds": Counter(outcome.name.split("-")[1] for outcome in outcomes),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,8 @@ REPORT = Path(__file__).resolve().parents[2] / "docs" / "bench" / "corpus.json"
 _SECONDS = 120.0
 
 
-def run(folder: Path, samples: Iterable[Sample], progress: Progress | None = None) -> list[dict[str, Any]]:
-    """Make and check samples, and return their results."""
-    results: list[dict[str, Any]] = []
+def run(folder: Path, samples: Iterable[Sample], progress: Progress | None = None) -> Iterator[dict[str, Any]]:
+    """Make and check samples, one after the other, and yield their results."""
     with Worker(check, seconds=_SECONDS) as worker:
         for sample in samples:
             path = make(sample, folder)
@@ -34,12 +33,11 @@ def run(folder: Path, samples: Iterable[Sample], progress: Progress | None = Non
                 result = asdict(worker(path, folder / "annotated.mp4", sample.kind))
             except Failed as failed:
                 result = {"name": sample.name, "kind": sample.kind, "faults": [str(failed)]}
-            results.append(result)
+            yield result
             if progress is not None:
                 if result["faults"]:
                     progress.print(f"{sample.name}: {'; '.join(result['faults'])}")
                 progress.advance()
-    return results
 
 
 def main() -> None:
@@ -48,7 +46,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     with Progress("corpus", len(SAMPLES), "samples") as progress:
-        results = run(folder, SAMPLES, progress)
+        results = list(run(folder, SAMPLES, progress))
     report = provenance("python -m tests.corpus.run FOLDER") | {"ffmpeg": version(), "samples": results}
     REPORT.write_text(json.dumps(report, indent=1) + "\n")
 

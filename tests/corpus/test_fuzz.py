@@ -16,7 +16,7 @@ BYTES = [bytes(range(256)) * 20, b"\xff" * 3000, b"\0" * 10]
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
 @pytest.mark.timeout(600)
 def test_a_mutated_file_is_tracked_or_refused_and_its_outputs_can_be_read(tmp_path: Path) -> None:
-    outcomes = run(tmp_path, range(3 * len(BASES)))
+    outcomes = list(run(tmp_path, range(3 * len(BASES))))
     assert [outcome for outcome in outcomes if outcome.fault] == []
     assert {outcome.status for outcome in outcomes} == {"done", "error"}
 

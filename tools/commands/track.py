@@ -43,16 +43,11 @@ class Outputs:
     force: bool = False
     parts: tuple[str, ...] = PARTS
 
-    @property
-    def to_stream(self) -> bool:
-        """True if the landmarks go to standard output."""
-        return str(self.landmarks) == "-"
-
     def saved(self) -> Iterator[str]:
         """Yield a line for each file of the run, for users."""
         if self.out is not None:
             yield f"{self.out} shows the result"
-        if self.landmarks is not None and not self.to_stream:
+        if self.landmarks is not None:
             yield f"{self.landmarks} holds the landmarks"
 
 
@@ -84,8 +79,8 @@ def track(
     Args:
         source: a video file, an image, a folder of images, the number of a camera, a URL, - for a video from standard
             input, or pattern: (a synthetic video that needs no file).
-        out: annotated video (.mp4, .mov, .mkv) with the sound of the source, or an image if SOURCE is an image
-            (default: none).
+        out: annotated video (.mp4, .mov, .mkv) with the sound of the source, or an image if SOURCE is an image; - for
+            a Matroska video on standard output and nothing else there (default: none).
         landmarks: file for the landmarks of every frame: .jsonl, .csv or .parquet; - for JSON Lines on standard output
             and nothing else there (default: none).
         json: also write the counts and times, with networks, machine and versions, to this file; - for standard output
@@ -111,10 +106,12 @@ def track(
     reading: dict[str, Any] = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout}
     reading |= {"decode": decode, "stream": stream, "max_pixels": max_pixels}
     outputs = Outputs(out, landmarks, sys.stdout, show, force, draw)
-    if outputs.to_stream and str(json) == "-":
-        raise SinkError("--landmarks and --json are both -; give one of them the name of a file")
-    others = {"--out": out, "--landmarks": None if outputs.to_stream else landmarks}
-    silent = quiet or outputs.to_stream
+    places = {"--out": out, "--landmarks": landmarks, "--json": json}
+    on_stream = [option for option, path in places.items() if str(path) == "-"]
+    if len(on_stream) > 1:
+        raise SinkError(f"{' and '.join(on_stream)} are both -; give one of them the name of a file")
+    others = {option: path for option, path in places.items() if option not in ("--json", *on_stream)}
+    silent = quiet or bool(on_stream)
     with json_results(json, force=force, inputs=[source], others=others, silent=silent) as to_json:
         run(source, outputs, options, reading, to_json, quiet=quiet)
 

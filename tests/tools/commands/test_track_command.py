@@ -1,10 +1,12 @@
 """``nasion track``: times and sizes, its outputs, its table, and what is left when something breaks."""
 
+import io
 import json
 import os
 import re
 import subprocess
 
+import av
 import pytest
 
 from nasion.engines.errors import SinkError, SourceError
@@ -130,11 +132,19 @@ def test_landmarks_go_to_standard_output_and_nothing_else_does(fake_tracker, tmp
     assert json.loads(figures.read_text())["frames"] == 6
 
 
-def test_standard_output_takes_one_thing_and_no_video(fake_tracker):
+def test_standard_output_takes_one_thing(fake_tracker):
     with pytest.raises(SystemExit, match="--landmarks and --json are both -; give one of them the name of a file"):
         nasion(["track", "pattern:", "--landmarks", "-", "--json", "-"])
-    with pytest.raises(SystemExit, match="--out -: a video needs a file"):
-        nasion(["track", "pattern:", "--out", "-"])
+    with pytest.raises(SystemExit, match="--out and --landmarks are both -; give one of them the name of a file"):
+        nasion(["track", "pattern:", "--out", "-", "--landmarks", "-"])
+
+
+def test_a_video_goes_to_standard_output_and_nothing_else_does():
+    done = run("track", "pattern:?seconds=0.2", "--size", "64x48", "--out", "-", text=False)
+    assert done.returncode == 0, done.stderr
+    with av.open(io.BytesIO(done.stdout)) as container:
+        assert container.format.name.startswith("matroska")
+        assert sum(1 for _ in container.decode(video=0)) == 6
 
 
 def test_a_reader_that_has_gone_ends_the_run_in_silence():
