@@ -12,7 +12,7 @@ from pathlib import Path
 _COLOURS = "color=0xB04020:s={size}:r={rate}:d={half}[a];color=0x2060C0:s={size}:r={rate}:d={half}[b]"
 _CORNER = "[a][b]concat=n=2,format=rgb24,drawbox=x=0:y=0:w=iw/4:h=ih/4:color=white:t=fill[c]"
 _BOX = "color=black:s=20x12:r={rate}:d=1[d];[c][d]overlay=x=main_w*t*0.8:y=main_h*3/4:format=rgb:shortest=1"
-_PICTURES = f"{_COLOURS};{_CORNER};{_BOX}"
+_IMAGES = f"{_COLOURS};{_CORNER};{_BOX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +193,10 @@ def make(sample: Sample, folder: Path) -> Path:
     first = path.with_name(f"upright-{path.name}") if sample.turned else path
     numerator, _, denominator = sample.rate.partition("/")
     half = round(int(numerator) / int(denominator or 1) / 2) / int(numerator) * int(denominator or 1)
-    pictures = _PICTURES.format(size=sample.size, rate=sample.rate, half=half)
+    images = _IMAGES.format(size=sample.size, rate=sample.rate, half=half)
     sound = "-f lavfi -i sine=frequency=440:sample_rate=48000:duration=1" if sample.sound else ""
     pixels = "" if "-pix_fmt" in sample.options else "-pix_fmt yuv420p"
-    _ffmpeg(f"-f lavfi -i {shlex.quote(pictures)} {sound} {pixels} {sample.options}", first)
+    _ffmpeg(f"-f lavfi -i {shlex.quote(images)} {sound} {pixels} {sample.options}", first)
     if sample.turned:
         copied = f"-i {shlex.quote(str(first))} -c copy"
         if int(version().partition(".")[0]) < 6:

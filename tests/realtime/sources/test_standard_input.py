@@ -96,7 +96,7 @@ def test_what_is_no_video_is_refused_in_a_line(piped: bytes, message: str) -> No
     assert done.stderr.decode().startswith(f"nasion: {message}")
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there is no terminal to be had on this system")
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
 def test_a_terminal_is_no_video() -> None:
     _, terminal = os.openpty()
     done = subprocess.run(TRACK, stdin=terminal, capture_output=True, text=True, env=ENVIRONMENT, check=False)
