@@ -35,6 +35,7 @@ _MOST_SIDE_OF_JPEG = 65_500
 _TIME_BASE = Fraction(1, 90_000)  # MPEG's clock, fine enough for any frame rate
 _LONGEST = round(3600 / _TIME_BASE)  # an hour, after which an image is repeated: in MP4 it cannot last seven
 _SLOWEST, _FASTEST = Fraction(1), Fraction(240)  # hints: the level of H.264 follows from it, and the delay
+_DAMAGE = 86_400  # seconds; a longer gap between two frames of a file is a damaged timestamp
 _USUAL_RATE = Fraction(30)  # if the source does not tell; only a hint for the encoder's rate control
 
 # An MP4 is written in fragments of half a second, so a killed process leaves a readable file. Closing converts it to an
@@ -204,6 +205,10 @@ class _VideoFile:
     def write(self, image: Image, time: float) -> None:
         """Encode ``image``, which has ``time`` in the source."""
         pts = max(round((time - self._start) / _TIME_BASE), self._last + 1)
+        if self._last >= 0 and (pts - self._last) * _TIME_BASE > _DAMAGE:
+            _log.warning("%s: no frame for more than a day; the video goes on without that gap", self._info.name)
+            pts = self._last + self._step
+            self._start = time - float(pts * _TIME_BASE)
         while self._last >= 0 and pts - self._last > _LONGEST:
             self._encode(self._image, self._last + _LONGEST)
         if self._last >= 0:

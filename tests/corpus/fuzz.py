@@ -105,7 +105,7 @@ def unreadable(out: Path, landmarks: Path) -> str:
             frames = sum(1 for _ in container.decode(video=0))
     except (av.FFmpegError, IndexError) as error:
         return f"the video cannot be read: {error}"
-    return "" if frames == len(rows) else f"{frames} frames in the video, {len(rows)} in the landmark file"
+    return "" if frames >= len(rows) > 0 else f"{frames} frames in the video, {len(rows)} in the landmark file"
 
 
 def run(folder: Path, numbers: range, *, progress: Progress | None = None) -> Iterator[Outcome]:

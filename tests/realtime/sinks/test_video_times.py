@@ -184,3 +184,12 @@ def test_an_unlikely_rate_is_a_hint_only(tmp_path: Path, rate: Fraction) -> None
     assert times_in(tmp_path / "odd.mp4") == pytest.approx([0.0, 0.04, 0.08])
     with av.open(str(tmp_path / "odd.mp4")) as container:
         assert container.streams.video[0].codec_context.extradata[3] <= 30  # level 3.0, as of 25 FPS
+
+
+def test_a_gap_of_more_than_a_day_is_a_damaged_timestamp_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "out.mp4"
+    write(path, [0, 0.04, 1e10, 1e10 + 0.04])
+    assert times_in(path) == pytest.approx([0, 0.04, 0.08, 0.12], abs=1e-4)
+    assert "no frame for more than a day; the video goes on without that gap" in caplog.text
