@@ -1,7 +1,7 @@
 """All samples of the corpus. Usage: python -m tests.corpus.run FOLDER
 
 Makes every sample with ffmpeg in FOLDER and compares what nasion reads and writes with what ffprobe and ffmpeg see. The
-report goes to docs/bench/corpus.json, from which docs/scripts/figures.py makes the table of docs/formats.md.
+report goes to docs/bench/corpus.json, from which docs/scripts/figures.py makes the table of docs/benchmarks.md.
 """
 
 from __future__ import annotations
