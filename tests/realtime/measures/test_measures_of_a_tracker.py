@@ -155,7 +155,8 @@ def test_an_exported_network_predicts_visibility_in_every_runtime(tmp_path: Path
 
 def test_the_accurate_recipe_predicts_visibility() -> None:
     pytest.importorskip("torch")
-    from nasion.trainers.training.recipes import Options, recipe_named
+    from nasion.trainers.systems import recipe_named
+    from nasion.trainers.training.recipes import Options
 
     learner = recipe_named("landmarks-68-accurate").build(Options())
     assert learner.spec.visibility
