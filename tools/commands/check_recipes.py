@@ -55,7 +55,7 @@ def check_recipes(
         seed: seed of initial weights and samples.
         threads: threads of torch.
         set_: data set.
-        json: also write all figures, with machine and versions, to this file; - for standard output.
+        json: also write all figures, with machine and versions, to this file; - for standard output (default: none).
         force: replace that file.
     """
     import cv2
