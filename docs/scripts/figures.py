@@ -134,17 +134,23 @@ def speed() -> str:
     return table(head, rows) + lines + "\n" + where(report)
 
 
+TRACKERS = {"before": "-before", "now": "", "ByteTrack": "-bytetrack", "OC-SORT": "-oc-sort"}
+
+
 def tracking() -> str:
-    """Return the table of the tracking scenarios, before and after the tracker knew motion and appearance."""
-    before, after = (read(BENCH / f"tracking{name}.json") for name in ("-before", ""))
+    """Return the table of the tracking scenarios: our tracker before and now, and published association rules."""
+    measured = {
+        name: read(BENCH / f"tracking{suffix}.json")["measured"]["tracking"] for name, suffix in TRACKERS.items()
+    }
     rows = []
-    for scenario, figures in after["measured"]["tracking"].items():
-        earlier = before["measured"]["tracking"][scenario]
-        for name, value in figures.items():
+    for scenario, figures in measured["now"].items():
+        runs = str(figures.get("runs", ""))
+        for name in figures:
             if name not in ("runs", "frames"):
-                runs = figures.get("runs", "")
-                rows.append([scenario, name.replace("_", " "), str(runs), _value(earlier[name]), _value(value)])
-    return table(["scenario", "figure", "runs", "before", "now"], rows) + where(after)
+                parts = [each.get(scenario, {}) for each in measured.values()]
+                values = [_value(part[name]) if name in part else "" for part in parts]
+                rows.append([scenario, name.replace("_", " "), runs, *values])
+    return table(["scenario", "figure", "runs", *measured], rows) + where(read(BENCH / "tracking.json"))
 
 
 def measures(part: str) -> dict[str, dict[str, Any]]:

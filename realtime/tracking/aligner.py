@@ -27,7 +27,6 @@ from .score import calibrated
 BOX_DOWN = 0.11
 BOX_SCALE = 1.1
 
-TRACKED = 0.2  # share of the threshold of a calibrated score that a face needs once it is tracked
 _BATCH = 64  # maximum number of crops in a batch; a larger batch is no faster and needs more memory
 
 
@@ -67,8 +66,6 @@ class Aligner:
         visibility: True if the network predicts the visibility of each landmark.
         scheme: name of the landmark scheme; empty if it is unknown.
         threshold: score at or above which a region contains a face.
-        tracked_threshold: the same for a face that was there in the last frame. A calibrated score is low for a face
-            that a hand covers, whose landmarks are often right nevertheless.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -89,7 +86,6 @@ class Aligner:
         self.landmarks: int = spec.landmarks
         self.visibility: bool = spec.visibility
         self.threshold: float = spec.threshold
-        self.tracked_threshold: float = spec.threshold * (1.0 if spec.score is None else TRACKED)
 
     def align(self, image: Image | Pixels, regions: Sequence[Region]) -> Alignments:
         """Find the landmarks in each region of a BGR image. Without regions the arrays have length 0."""

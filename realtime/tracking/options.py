@@ -67,8 +67,8 @@ class TrackerOptions:
             and cost more CPU time. Commands set it for OpenCV, too.
         keep: seconds for which a face out of sight keeps its track ID. A longer time bridges longer occlusions, but a
             new face at the same place is more likely to take the ID of the one that left.
-        min_score: score from 0 to 1 below which a face is neither found nor reported. By default a calibrated network
-            decides: a new face needs a score that 99.5 % of right landmarks reach, one that is tracked a fifth of it.
+        min_score: score from 0 to 1 below which a face is neither found nor reported. By default the network decides:
+            a calibrated one asks for the score that 99.5 % of right landmarks reach.
         measures: what else to measure of each face: ``pose`` of the head, openings of the ``eyes`` and of the
             ``mouth``; by default nothing.
         focal_length: focal length of the camera in pixels, for the head pose; by default the longer side of the image,

@@ -66,7 +66,6 @@ class Tracking:
         options: TrackerOptions,
         *,
         threshold: float,
-        tracked_threshold: float | None = None,
         views: Callable[[tuple[int, ...]], Views],
         scheme: str = "",
     ) -> None:
@@ -75,7 +74,6 @@ class Tracking:
         Args:
             options: tracker options; those that concern the networks are ignored.
             threshold: score at or above which a region contains a face.
-            tracked_threshold: the same for a face that was there in the last frame; None for ``threshold``.
             views: further input sizes of the detector for images of a shape; ``Detector.views``.
             scheme: name of the landmark scheme; empty if it is unknown.
 
@@ -84,7 +82,6 @@ class Tracking:
         """
         self.options: TrackerOptions = options
         self._threshold, self._views = threshold, views
-        self._tracked_threshold = threshold if tracked_threshold is None else tracked_threshold
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         self._measurer = Measurer(options.measures, self._scheme, focal_length=options.focal_length)
         self._shots = ShotChangeDetector()
@@ -113,7 +110,6 @@ class Tracking:
         return cls(
             options,
             threshold=aligner.threshold if options.min_score is None else options.min_score,
-            tracked_threshold=aligner.tracked_threshold if options.min_score is None else None,
             views=networks.detector.views,
             scheme=aligner.scheme,
         )
@@ -214,8 +210,7 @@ class Tracking:
         # A face that is alone needs no comparison; its appearance is described now and then.
         alone = len(expected) == 1 and expected[0].misses == 1
         appearance = not alone or self._frames % LEARN_EVERY == 0
-        least = self._tracked_threshold
-        observations = yield from self._observe(image, places, least=least, appearance=appearance)
+        observations = yield from self._observe(image, places, appearance=appearance)
         best: dict[Track, tuple[Region, Observation]] = {}
         for track, place, observation in zip(owners, places, observations, strict=True):
             if observation is not None and (track not in best or observation.certainty > best[track][1].certainty):
@@ -223,13 +218,12 @@ class Tracking:
         for _ in range(ALIGNMENTS - 1):
             moved = [track for track, (place, seen) in best.items() if _away(place, seen.region) > AGAIN]
             regions = [best[track][1].region for track in moved]
-            closer = yield from self._observe(image, regions, least=least, appearance=appearance)
+            closer = yield from self._observe(image, regions, appearance=appearance)
             for track, observation in zip(moved, closer, strict=True):
                 place = best[track][1].region
                 best[track] = place, observation or replace(best[track][1], region=place)
         for track, (_, observation) in best.items():
-            if observation.score >= self._threshold or track.misses == 1:
-                self._tracks.update(track, observation, time)
+            self._tracks.update(track, observation, time)
         self._tracks.separate()
 
     def _must_ask(self, alone: bool) -> bool:

@@ -67,12 +67,14 @@ def calibrate(
 
 def table(figures: Mapping[str, Any]) -> str:
     """Return the figures and the calibration curve as plain text."""
-    auc = figures["auc"]
+    auc, covered = figures["auc"], figures["covered"]
     lines = [
         f"{figures['crops']} crops, landmarks right in {figures['right_percent']} %",
         f"AUC of score {auc['score']}, mean confidence {auc['confidence']}, presence {auc['presence']}",
         f"from score {figures['threshold']}: {figures['right_kept_percent']} % of the right ones kept, "
         f"{figures['wrong_kept_percent']} % of the wrong ones",
+        f"covered faces: right in {covered['right_percent']} % of {covered['crops']} crops, of which "
+        f"{covered['right_kept_percent']} % kept; {covered['wrong_kept_percent']} % of the wrong ones",
         "score  right  crops",
         *(f"{each['score']:5.2f}  {each['right']:5.2f}  {each['crops']:5}" for each in figures["curve"]),
     ]

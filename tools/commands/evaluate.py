@@ -114,8 +114,8 @@ def _measure(name: Set, data: Path, model: str, detector: str, rules: Rules, wat
         with open_runtime(model_path(detector)) as finds, open_runtime(model_path(model)) as aligns:
             if rules != "ours":
                 build = partial(SortTracker, rules, finds, aligns)
-                return dict(evaluate_tracking(build, data, watch, scenarios=IDENTITIES))
-            return dict(evaluate_tracking(partial(Tracker.from_networks, finds, aligns), data, watch))
+                return dict(evaluate_tracking(build, aligns, data, watch, scenarios=IDENTITIES))
+            return dict(evaluate_tracking(partial(Tracker.from_networks, finds, aligns), aligns, data, watch))
     if name == "measures":
         from ...trainers.evaluation.measures.run import evaluate_measures
 

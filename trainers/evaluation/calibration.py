@@ -19,11 +19,13 @@ from ...realtime.tracking.aligner import Aligner
 from ...realtime.tracking.score import Weights, calibrated, features
 from ..data import DataError, LandmarkSet, read_image
 from ..data.augment import displaced
+from ..data.covers import cover_face
 from ..metrics import roc_auc
 
 RIGHT = 0.1  # mean error, over the distance between the outer eye corners, up to which landmarks are right
 EYES_OF_BOX = 0.62  # that distance over the square root of the box's area, the mean of 300W; for faces in profile
 FACES = 150  # maximum number of faces of each set
+COVERED = 2  # crops of each face in which a part of it is covered
 LEAST = 40  # minimum number of labelled landmarks of a face
 KEPT = 0.995  # share of the right landmarks that the threshold keeps
 BINS = 10
@@ -37,19 +39,24 @@ class Crops:
         confidence: (k,) mean confidence of the landmarks.
         presence: (k,) probability of a face.
         right: (k,) True where the mean error is at most ``RIGHT``.
+        covered: (k,) True where a part of the face is covered.
     """
 
     confidence: FloatArray
     presence: FloatArray
     right: NDArray[np.bool_]
+    covered: NDArray[np.bool_]
 
     def part(self, chosen: NDArray[np.bool_]) -> Crops:
         """Return the chosen crops."""
-        return Crops(self.confidence[chosen], self.presence[chosen], self.right[chosen])
+        return Crops(self.confidence[chosen], self.presence[chosen], self.right[chosen], self.covered[chosen])
 
 
 def crops_of(aligner: Aligner, sets: Sequence[LandmarkSet], *, seed: int = 0) -> Crops:
-    """Align seven crops of each of some faces: three as in tracking, and four that are rotated, moved or of wrong size.
+    """Align nine crops of each of some faces.
+
+    Three are as in tracking, two are as well but with a hand, a mask or an object over the face, and four are rotated,
+    moved or of wrong size.
 
     Args:
         aligner: aligner of a network whose spec has no ``score``, so that its scores are its presence.
@@ -60,7 +67,7 @@ def crops_of(aligner: Aligner, sets: Sequence[LandmarkSet], *, seed: int = 0) ->
         DataError: no face has enough labelled landmarks of the network's scheme, or all landmarks are right or none.
     """
     rng = np.random.default_rng(seed)
-    seen: list[tuple[float, float, float]] = []
+    seen: list[tuple[float, float, float, bool]] = []
     for data in sets:
         if data.points.shape[1] != aligner.landmarks:
             continue
@@ -71,21 +78,26 @@ def crops_of(aligner: Aligner, sets: Sequence[LandmarkSet], *, seed: int = 0) ->
                 continue
             angle = roll(points, data.scheme) if labelled.all() else 0.0
             upright = region_of_points(points[labelled], margin=1.2, angle=angle)
-            found = aligner.align(read_image(data.files[face]), list(_regions(rng, upright)))
-            size = _eye_distance(points, labelled, data)
-            for i, landmarks in enumerate(found.points):
-                error = float(np.hypot(*(landmarks - points)[labelled].T).mean()) / size
-                seen.append((float(found.confidence[i].mean()), float(found.scores[i]), error))
+            size, image = _eye_distance(points, labelled, data), read_image(data.files[face])
+            parts = [(image, list(_regions(rng, upright)), False)]
+            parts += [
+                (cover_face(rng, image, points, data.scheme), [_tracked(rng, upright)], True) for _ in range(COVERED)
+            ]
+            for shown, regions, covered in parts:
+                found = aligner.align(shown, regions)
+                for i, landmarks in enumerate(found.points):
+                    error = float(np.hypot(*(landmarks - points)[labelled].T).mean()) / size
+                    seen.append((float(found.confidence[i].mean()), float(found.scores[i]), error, covered))
     if not seen:
         raise DataError(f"no face has {LEAST} labelled landmarks of a scheme with {aligner.landmarks}")
-    confidence, presence, errors = np.array(seen, np.float32).T
+    confidence, presence, errors, covers = np.array(seen, np.float32).T
     right = errors <= RIGHT
     if right.all() or not right.any():
         raise DataError(
             f"the landmarks of {'all' if right.all() else 'none'} of {len(right)} crops are right; the score needs "
             "both kinds: see whether the network fits the data"
         )
-    return Crops(confidence, presence, right)
+    return Crops(confidence, presence, right, covers > 0)
 
 
 def _regions(rng: Generator, upright: Region) -> Iterator[Region]:
@@ -100,6 +112,13 @@ def _regions(rng: Generator, upright: Region) -> Iterator[Region]:
     yield displaced(upright, scale=rng.choice([0.5, 0.65, 1.6, 2.2]))
 
 
+def _tracked(rng: Generator, upright: Region) -> Region:
+    """Return a region with errors as in tracking."""
+    x, y = rng.normal(0, 0.04, 2) * upright.side
+    side, angle = upright.side * math.exp(rng.normal(0, 0.06)), upright.angle + rng.normal(0, 0.1)
+    return Region(upright.x + x, upright.y + y, side, angle)
+
+
 def _eye_distance(points: FloatArray, labelled: NDArray[np.bool_], data: LandmarkSet) -> float:
     """Return the distance between the outer eye corners in pixels, estimated from the box for a face in profile."""
     x0, y0, x1, y1 = box_of(points[labelled]).tolist()
@@ -112,16 +131,17 @@ def _eye_distance(points: FloatArray, labelled: NDArray[np.bool_], data: Landmar
 
 
 def calibrate(spec: Spec, crops: Crops) -> tuple[Spec, dict[str, Any]]:
-    """Fit the score on every second crop and measure it on the others.
+    """Fit the score on a random half of the crops and measure it on the others.
 
     The score is a logistic regression on the logits of mean confidence and presence.
 
     Returns:
         The spec with ``score`` and with the ``threshold`` that keeps ``KEPT`` of the right landmarks; and the figures:
-        AUC of score, confidence and presence, share of right and wrong landmarks kept, and the calibration curve.
+        AUC of score, confidence and presence, shares of right and wrong landmarks kept, of all crops and of those with
+        a covered face, and the calibration curve.
     """
-    even = np.arange(len(crops.right)) % 2 == 0
-    fitted, held = crops.part(even), crops.part(~even)
+    chosen = np.random.default_rng(0).random(len(crops.right)) < 0.5
+    fitted, held = crops.part(chosen), crops.part(~chosen)
     weights = _fit(fitted)
     scores = calibrated(weights, fitted.confidence, fitted.presence)
     threshold = math.floor(1000 * float(np.quantile(scores[fitted.right], 1 - KEPT))) / 1000
@@ -139,6 +159,12 @@ def calibrate(spec: Spec, crops: Crops) -> tuple[Spec, dict[str, Any]]:
         "threshold": threshold,
         "right_kept_percent": _percent(kept[held.right]),
         "wrong_kept_percent": _percent(kept[~held.right]),
+        "covered": {
+            "crops": int(held.covered.sum()),
+            "right_percent": _percent(held.right[held.covered]),
+            "right_kept_percent": _percent(kept[held.covered & held.right]),
+            "wrong_kept_percent": _percent(kept[held.covered & ~held.right]),
+        },
         "curve": [
             {
                 "crops": int((bins == i).sum()),
@@ -151,8 +177,8 @@ def calibrate(spec: Spec, crops: Crops) -> tuple[Spec, dict[str, Any]]:
     }
 
 
-def _percent(shares: NDArray[np.bool_]) -> float:
-    return round(100 * float(shares.mean()), 2)
+def _percent(shares: NDArray[np.bool_]) -> float | None:
+    return round(100 * float(shares.mean()), 2) if len(shares) else None
 
 
 def _fit(crops: Crops) -> Weights:

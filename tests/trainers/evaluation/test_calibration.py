@@ -34,7 +34,8 @@ def crops(count=20_000, *, weights=(-4.0, 1.5, 0.5)):
     """Crops whose landmarks are right with a known probability."""
     rng = np.random.default_rng(3)
     confidence, presence = rng.beta(4, 2, count).astype(np.float32), rng.beta(2, 0.5, count).astype(np.float32)
-    return Crops(confidence, presence, rng.uniform(size=count) < calibrated(weights, confidence, presence))
+    right = rng.uniform(size=count) < calibrated(weights, confidence, presence)
+    return Crops(confidence, presence, right, rng.uniform(size=count) < 0.2)
 
 
 def test_the_fit_finds_the_probability_that_made_the_data():
@@ -47,6 +48,8 @@ def test_the_fit_finds_the_probability_that_made_the_data():
     for each in figures["curve"]:
         assert each["right"] == pytest.approx(each["score"], abs=3 / np.sqrt(each["crops"]) + 0.02)
     assert figures["auc"]["score"] > max(figures["auc"]["confidence"], figures["auc"]["presence"])
+    assert figures["covered"]["right_kept_percent"] == pytest.approx(100 * KEPT, abs=0.6)
+    assert figures["covered"]["crops"] == pytest.approx(0.2 * figures["crops"], rel=0.1)
 
 
 def test_the_spec_carries_the_score_through_its_text():
@@ -102,7 +105,8 @@ def test_the_command_calibrates_on_held_out_faces(shared_data, tmp_path, capsys)
         main(["calibrate", "landmarks-68", "--data", str(shared_data), "-o", str(out), "--json", str(report)])
     assert end.value.code in (0, None)
     figures = json.loads(report.read_text())["figures"]
-    assert figures["auc"]["score"] > 0.98
+    assert figures["auc"]["score"] > 0.96
+    assert figures["covered"]["right_kept_percent"] > 96
     with open_runtime(out) as runtime:
         assert runtime.spec.score is not None
         assert runtime.spec.threshold == figures["threshold"]

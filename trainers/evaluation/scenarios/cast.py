@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ....engines.runtime import Runtime
 from ....realtime.faces import Face, FloatArray, Frame, Image
 from ....realtime.geometry import box_of
 from ...data import LandmarkSet, read_image
@@ -45,11 +46,13 @@ class Cast:
         heads: faces, at least 12.
         photographs: backgrounds without faces.
         build: makes the tracker.
+        network: landmark network of the tracker, to measure its error where the place of a face is known.
     """
 
     heads: Sequence[Cutout]
     photographs: Sequence[Image]
     build: Build
+    network: Runtime
 
     def head(self, number: int) -> Cutout:
         """Return a head; numbers beyond the last begin again."""
@@ -60,11 +63,11 @@ class Cast:
         return self.photographs[number % len(self.photographs)]
 
 
-def cast_of(faces: LandmarkSet, backgrounds: Sequence[Path], build: Build, *, count: int) -> Cast:
+def cast_of(faces: LandmarkSet, backgrounds: Sequence[Path], build: Build, network: Runtime, *, count: int) -> Cast:
     """Choose ``count`` faces of a set, spread over it, in the order of their names."""
     chosen = np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int)
     heads = [cut_out(read_image(faces.files[i]), faces.points[i]) for i in chosen]
-    return Cast(heads, [read_image(path) for path in backgrounds[:: max(len(backgrounds) // 16, 1)]], build)
+    return Cast(heads, [read_image(path) for path in backgrounds[:: max(len(backgrounds) // 16, 1)]], build, network)
 
 
 @dataclass(frozen=True, slots=True)

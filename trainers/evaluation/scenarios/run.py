@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ....engines.runtime import Runtime
 from ....realtime.sources import open_source
 from ...data import read_300w, read_negatives
 from ..tracking import Watch
@@ -54,6 +55,7 @@ def crowd(clip: Path, build: Build) -> Row:
 
 def evaluate_tracking(
     build: Build,
+    network: Runtime,
     root: Path,
     watch: Watch | None = None,
     *,
@@ -63,12 +65,13 @@ def evaluate_tracking(
 
     Args:
         build: makes the tracker.
+        network: its landmark network.
         root: folder that holds the sets, and ``clips/station-1080p.mp4``.
         watch: receives the name of the scenario and the progress.
         scenarios: the scenarios by name.
     """
     faces, backgrounds = read_300w(root, test=True), read_negatives(root, test=True)
-    cast = cast_of(faces, backgrounds, build, count=HEADS)
+    cast = cast_of(faces, backgrounds, build, network, count=HEADS)
     rows: dict[str, Row] = {}
     for number, (name, scenario) in enumerate(scenarios.items()):
         if watch:
