@@ -86,12 +86,13 @@ def calibration() -> str:
     record = read(ZOO / "landmarks-68.json")["recipe"]["calibration"]
     figures = record["figures"]
     rows = [[f"{each['score']:.2f}", f"{each['right']:.2f}", str(each["crops"])] for each in figures["curve"]]
-    auc = figures["auc"]
+    auc, covered = figures["auc"], figures["covered"]
     return table(["mean score", "share with right landmarks", "crops"], rows) + (
         f"\nAUC of the score {auc['score']:.3f}, of the mean confidence {auc['confidence']:.3f}, of the presence "
         f"{auc['presence']:.3f}. From the default `min_score` of {figures['threshold']} on, "
         f"{figures['right_kept_percent']} % of the right and {figures['wrong_kept_percent']} % of the wrong landmarks "
-        f"are kept. {record['date'][:10]}; `{record['command']}`.\n"
+        f"are kept; for covered faces, {covered['right_kept_percent']} % and {covered['wrong_kept_percent']} %. "
+        f"{record['date'][:10]}; `{record['command']}`.\n"
     )
 
 
