@@ -90,6 +90,7 @@ def test_the_steadiness_has_every_way_of_smoothing(networks: Networks, labelled:
         [cut_out(photograph, labelled.points[0])],
         [np.full((360, 640, 3), 90, np.uint8)],
         lambda **options: Tracker.from_networks(*networks, **options),
+        networks[1],
     )
     rows = pose.steadiness(cast, unwatched, faces=1, frames=50)
     assert rows["from smoothed landmarks"]["jitter"] < rows["not smoothed"]["jitter"]

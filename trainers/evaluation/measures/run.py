@@ -27,7 +27,7 @@ def evaluate_measures(
     """
     turned, upright = read_aflw68(root, test=True), read_300w(root, test=True)
     build = partial(Tracker.from_networks, detector, aligner)
-    cast = cast_of(upright, read_negatives(root, test=True), build, count=HEADS)
+    cast = cast_of(upright, read_negatives(root, test=True), build, aligner, count=HEADS)
     third = upright.pick(range(0, len(upright), 3))
     with build(smooth="none") as tracker, build(smooth="none", measures=("pose",)) as posed:
         return {
