@@ -38,6 +38,7 @@ WRITTEN = {
     ("head", "out"): ("x.json", "head --data {folder} --out {}"),
     ("calibrate", "out"): ("x.onnx", "calibrate landmarks-68 --data {folder} --out {}"),
     ("calibrate", "json"): ("x.json", "calibrate landmarks-68 --data {folder} --out {folder}/x.onnx --json {}"),
+    ("check-recipes", "json"): ("x.json", "check-recipes pwc --data {folder} --json {}"),
     ("quantize", "out"): ("x.onnx", "quantize landmarks-68 {folder} --out {}"),
     ("quantize", "json"): ("x.json", "quantize landmarks-68 {folder} --out {folder}/x.onnx --json {}"),
     ("export", "out"): ("x.onnx", "export landmarks-68 --out {}"),
@@ -49,15 +50,18 @@ WRITTEN = {
     ("plugins bench", "json"): ("x.json", "plugins bench --json {}"),
     ("plugins build", "out"): ("libnasion_reference.so", "plugins build --out {folder}"),
 }
-ELSEWHERE = {("evaluate", "card"), ("calibrate", "card"), ("quantize", "card")}  # in cards that are there; see below
+ELSEWHERE = {  # in cards that are there, see below, and in runs that are continued
+    ("evaluate", "card"), ("calibrate", "card"), ("quantize", "card"), ("check-recipes", "out"),
+}  # fmt: skip
 READ = {
-    ("blinks", "landmarks"), ("head", "data"),
+    ("blinks", "landmarks"), ("head", "data"), ("check-recipes", "data"),
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
     ("evaluate", "data"), ("evaluate-papers", "data"), ("calibrate", "data"), ("export", "data"), ("rtx", "python"),
     ("plugins build", "tensorrt"),
 }  # fmt: skip
 SWITCHES = {
     ("track", "show"), ("track", "quiet"), ("data check", "decode"), ("evaluate-papers", "masks"),
+    ("evaluate-papers", "each"), ("train", "brief"),
     ("export", "fp16"), ("export", "head"), ("compile", "fp16"), ("rtx", "fp16"), ("plugins build", "cuda"),
     ("plugins build", "verbose"),
 }  # fmt: skip

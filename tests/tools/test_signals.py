@@ -124,7 +124,7 @@ def test_a_signal_ends_every_command_with_its_status_and_one_line(command, tmp_p
         "import signal\n"
         "from nasion.engines import output_paths\n"
         "from nasion.tools.main import main\n"
-        "output_paths.check_places = lambda *_, **__: signal.raise_signal(signal.SIGHUP)\n"  # at work
+        "output_paths.check_output_paths = lambda *_, **__: signal.raise_signal(signal.SIGHUP)\n"  # at work
         f"main({command.split()!r})\n"
     )
     done = run(script=script, cwd=tmp_path)

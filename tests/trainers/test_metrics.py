@@ -155,7 +155,8 @@ def test_the_area_under_the_error_curve_is_the_auc() -> None:
 def test_curves_are_drawn_to_the_kind_of_picture_that_the_name_says(ending: str, start: bytes, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     file = tmp_path / f"ced{ending}"
-    draw_error_curves({"ours": np.array([0.02, 0.05]), "theirs": np.array([0.03, np.nan])}, file, title="300w")
+    curves = {"ours": np.array([0.02, 0.05]), "theirs": np.array([0.03, np.nan])}
+    draw_error_curves({"all landmarks": curves, "eyes": curves}, file, title="300w")
     assert file.read_bytes().startswith(start)
     if ending == ".svg":
         assert file.read_text().count("line2d_") > 4

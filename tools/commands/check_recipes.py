@@ -69,11 +69,11 @@ def check_recipes(
         raise NasionError(f"--steps is {steps}; give a whole number from 1")
     chosen = list(in_order(_chosen(system, recipes)))
     folder = out or Path("runs") / f"check-{system}"
-    faces = training_faces(set_, data)
-    options = Options(set=set_, size=size, width=width, stacks=stacks, seed=seed, batch=batch, faces=faces)
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     with json_results(json, force=force) as to_json:
+        faces = training_faces(set_, data)
+        options = Options(set=set_, size=size, width=width, stacks=stacks, seed=seed, batch=batch, faces=faces)
         trials, skipped = [], {}
         for recipe in chosen:
             try:

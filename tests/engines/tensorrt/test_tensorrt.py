@@ -67,11 +67,11 @@ def test_all_batch_sizes_have_their_scratch_memory_in_common(fake: FakeTensorRt,
 def test_a_detector_takes_pictures_up_to_the_plans_longest_side(fake: FakeTensorRt, tmp_path: Path) -> None:
     path = detector(tmp_path / "boxes.onnx")
     with open_runtime(path, runtime="tensorrt") as quick, OnnxRuntime(path, device="cpu") as slow:
-        for height, width in ((32, 64), (96, 128)):
+        for height, width in ((32, 64), (96, 256)):
             images = np.ones((1, 3, height, width), np.float32)
             np.testing.assert_allclose(quick(images)["boxes"], slow(images)["boxes"], atol=1e-4)
-        with pytest.raises(ModelError, match=r"takes images of 1:1:4 x 32:64:128 x 32:64:128 .*not 1 x 160 x 64"):
-            quick(np.ones((1, 3, 64, 160), np.float32))
+        with pytest.raises(ModelError, match=r"takes images of 1:1:4 x 32:64:256 x 32:64:256 .*not 1 x 288 x 64"):
+            quick(np.ones((1, 3, 64, 288), np.float32))
 
 
 def test_the_plan_is_built_once_and_the_reason_is_told(

@@ -96,6 +96,7 @@ class _Container(_Proxy):
         videos = [_Stream(stream, fake, gpu) for stream in real.streams.video]
         streams = _Streams(real.streams)
         object.__setattr__(streams, "video", videos)
+        object.__setattr__(streams, "best", lambda kind, related: real.streams.best(kind, related=related.real))
         object.__setattr__(self, "streams", streams)
 
     def seek(self, offset: int, *, stream: _Stream) -> None:

@@ -23,10 +23,12 @@ CASES = {
     "doctor": ("doctor", "findings", "Python"),
     "models": ("models", "models", "landmarks-68"),
     "networks": ("networks pwc-discriminator", "networks", "34,689"),
-    "evaluate": ("evaluate negatives --data data", "measured", "faceless pictures"),
+    "evaluate": ("evaluate negatives --data data", "measured", "faceless images"),
     "evaluate-papers": ("evaluate-papers 300w --data data --model landmarks-68", "measured", "13 of 330"),
     "data check": ("data check data --set 300w --force", "sets", "landmarks"),
     "train": ("train sd-hrnet-slim --data data --start supernet --steps 1 --batch 2", "runs", "1 steps"),
+    "blinks": ("blinks faces.jsonl", "blinks", "duration s"),
+    "check-recipes": ("check-recipes pwc pwc-direct --data data", "recipes", "better than the mean shape"),
     "calibrate": ("calibrate landmarks-68 --data data --out x.onnx --force", "figures", "AUC of score"),
     "quantize": ("quantize landmarks-68 images --out x.onnx --force", "bytes", "ranges from 16 images"),
     "export": ("export run --out x.onnx --force", "differences", "worst difference from torch"),
@@ -61,7 +63,18 @@ def prepared(request, tmp_path, monkeypatch):
 
         write_data(tmp_path / "data")
         shares = np.random.default_rng(0).uniform(0.01, 0.99, (2, 200)).astype(np.float32)
-        monkeypatch.setattr(calibration, "crops_of", lambda *_: calibration.Crops(*shares, shares.sum(axis=0) > 1))
+        right = shares.sum(axis=0) > 1
+        monkeypatch.setattr(calibration, "crops_of", lambda *_: calibration.Crops(*shares, right, ~right))
+    elif command == "blinks":
+        (tmp_path / "faces.jsonl").write_text('{"format": 2}\n{"frame": 0, "time": 0.0, "faces": []}\n')
+    elif command == "check-recipes":
+        from nasion.trainers.systems import trials
+
+        from ...support.data_sets.labelled import write_data
+
+        write_data(tmp_path / "data")
+        trial = trials.Trial("pwc-direct", 2, 300, 60.0, "nme", 0.1, 0.2, None, {})
+        monkeypatch.setattr(trials, "run_trial", lambda *_, **__: trial)
     elif command == "quantize":
         (tmp_path / "images").mkdir()
         image = cv2.imread(str(PHOTOGRAPH))

@@ -150,7 +150,7 @@ def test_the_head_of_an_untrained_network_is_exported_by_the_name_of_its_recipe(
     export("rdfn", out=out, head=True, size=64, width=1 / 16, set_="wflw")
     printed = capsys.readouterr().out
     assert "fp32, landmarks, input 64x64" in printed
-    assert max(differences(printed)) == 0, "torch runs what torch traced"
+    assert max(differences(printed)) < 1e-6, "torch runs what torch traced"
     with open_runtime(out) as runtime:
         spec = runtime.spec
         assert (spec.task, spec.name, spec.landmarks, spec.stride) == ("landmarks", "rdfn-head", 98, 1)

@@ -106,7 +106,7 @@ def test_attention_weakens_what_is_unlike() -> None:
 def test_the_hard_transformation_starts_as_the_identity() -> None:
     hard = HardTransform(TINY).eval()
     values = scales(1, 8)
-    laid = hard(torch.randn(2, 16, 8, 8), Reference(torch.randn(1, 16, 8, 8), values))
+    laid, _ = hard(torch.randn(2, 16, 8, 8), Reference(torch.randn(1, 16, 8, 8), values))
     for each, value in zip(laid, values, strict=True):
         torch.testing.assert_close(each, value.expand_as(each), atol=1e-5, rtol=1e-5)
 
