@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from graphlib import TopologicalSorter
@@ -223,7 +224,10 @@ def test_a_module_that_no_contract_names_is_found(without_links: Path, tmp_path:
         (copy / "src" / "nasion" / name).unlink()
         (copy / "src" / "nasion" / name).symlink_to(copy / name)
     (copy / "realtime" / "newcomer.py").touch()
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-    result = subprocess.run(LINT, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    paths = [str(copy / "src"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    # -S: an editable installation would lead to the checkout
+    command = [LINT[0], "-S", *LINT[1:]]
+    result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "newcomer" in result.stdout

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from nasion.engines.closing import Closing
 
 _CONTEXT = multiprocessing.get_context("spawn")
+_ROOT = str(Path(__file__).parents[2])
+if _ROOT not in sys.path:  # where a new process looks for this package
+    sys.path.append(_ROOT)
 
 
 class Failed(Exception):

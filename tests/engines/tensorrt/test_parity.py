@@ -158,7 +158,7 @@ def test_the_shipped_networks_see_a_face_in_each_view() -> None:
         assert apart.min() > 1, "no two are alike"
     with open_runtime(model_path("face-detector"), device="cpu") as detector:
         scores = detector(views(detector.spec, 6))["scores"]
-        assert scores.max(axis=1).min() > 0.8
+        assert scores.max(axis=1).min() > 0.7
 
 
 def test_views_are_normalised_as_the_network_wants_them() -> None:
