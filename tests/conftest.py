@@ -127,7 +127,7 @@ def fake_gpu(fake_cuda_library: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert left == 0, "something was not given back"
 
 
-NEEDS_TORCH = re.compile(r"\b(train|calibrate|quantize|export|evaluate|networks|data check|checkpoint)\b")
+NEEDS_TORCH = re.compile(r"\b(train|calibrate|quantize|export|evaluate|networks|data check|check-recipes|checkpoint)\b")
 """Words in the cases of tests of the command line that run commands which import torch."""
 
 
