@@ -319,9 +319,12 @@ class Face:
 
     def __post_init__(self) -> None:
         """Attach the scheme to the landmarks."""
-        if type(self.landmarks) is not Landmarks:
-            scheme = SCHEMES.get(self.scheme) if self.scheme else scheme_of(len(self.landmarks))
-            object.__setattr__(self, "landmarks", Landmarks(self.landmarks, scheme))
+        if type(self.landmarks) is Landmarks:
+            attached = self.landmarks.scheme.name if self.landmarks.scheme else ""
+            if not self.scheme or attached == self.scheme:
+                return
+        scheme = SCHEMES.get(self.scheme) if self.scheme else scheme_of(len(self.landmarks))
+        object.__setattr__(self, "landmarks", Landmarks(self.landmarks, scheme))
 
     @property
     def points(self) -> Never:

@@ -10,6 +10,7 @@ import pytest
 
 import nasion
 from nasion.engines.errors import NasionError
+from nasion.realtime import schemes
 from nasion.realtime.faces import DeviceFrame, Face, Frame
 from nasion.realtime.geometry import box_of
 from nasion.realtime.images.pixels import HostPixels
@@ -174,3 +175,14 @@ def test_the_old_name_of_the_landmarks_is_refused_with_the_new_one() -> None:
         with pytest.raises(NasionError, match=r"takes landmarks, not points.* give landmarks="):
             make()
     assert pickle.loads(pickle.dumps(face)) == face == replace(face, landmarks=points)
+
+
+def test_another_scheme_reaches_the_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(schemes.SCHEMES, "my-68", replace(IBUG_68, name="my-68", further={"tip": (30,)}))
+    points = np.arange(136, dtype=np.float32).reshape(68, 2)
+    face = Face(1, np.zeros(4, np.float32), 1.0, points, np.ones(68, np.float32), scheme="ibug-68")
+    mine = replace(face, scheme="my-68")
+    assert mine.landmarks.scheme is not None
+    assert mine.landmarks.scheme.name == mine.scheme == "my-68"
+    np.testing.assert_array_equal(mine.landmarks["tip"], points[[30]])
+    assert face.landmarks.scheme is IBUG_68

@@ -29,7 +29,7 @@ SHARES = {
     "cfp-profile": 0.05,
     "infants": 0.02,
     "wider": 0.02,
-    "nobody": 0.08,
+    "faceless": 0.08,
 }
 # The labels of YouTube Faces are whole pixels with a noisy outline: they have a lower weight and their own correction.
 SET_WEIGHT = {
@@ -86,7 +86,7 @@ class AlignmentSamples(SampleStream[Item]):
         super().__init__(seed)
         self.data, self.size, self.margin = data, spec.size[0], spec.crop_margin
         sets = {each.name for each in data.faces if len(each)}
-        shares = {name: share for name, share in SHARES.items() if name in sets or name in ("wider", "nobody")}
+        shares = {name: share for name, share in SHARES.items() if name in sets or name in ("wider", "faceless")}
         total = sum(shares.values())
         self._shares = {name: share / total for name, share in shares.items()}
 
@@ -94,7 +94,7 @@ class AlignmentSamples(SampleStream[Item]):
         """Return crop number ``index`` with its labels."""
         rng = self.generator(index)
         kind = str(rng.choice(list(self._shares), p=list(self._shares.values())))
-        if kind == "nobody":
+        if kind == "faceless":
             crop = self._faceless(rng)
         elif kind == "wider":
             crop = self._unlabelled(rng)
