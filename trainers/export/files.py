@@ -210,7 +210,6 @@ def write_card(trained: Trained, path: Path) -> Path:
     card_path, content = path.with_suffix(".json"), path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     before = json.loads(card_path.read_text()) if card_path.is_file() else {}
-    same = before.get("sha256") == sha256
     scheme = scheme_of_spec(trained.spec)
     card = {
         "name": path.stem,
@@ -229,7 +228,7 @@ def write_card(trained: Trained, path: Path) -> Path:
             "parameters": sum(p.numel() for p in trained.network.parameters()),
             "validation": trained.figures,
         },
-        **{name: before.get(name, {}) if same else {} for name in ("measured", "cost")},
+        **_measured(before, sha256),
     }
     write_file(card_path, json.dumps(card, indent=1) + "\n")
     return card_path
@@ -252,10 +251,7 @@ def renew_card(path: Path, calibration: Mapping[str, Any]) -> Path:
     Raises:
         NasionError: there is no card.
     """
-    card_path, content = path.with_suffix(".json"), path.read_bytes()
-    if not card_path.is_file():
-        raise NasionError(f"--card: {path} has no card {card_path}; write one with: nasion export --card")
-    card = json.loads(card_path.read_text())
+    card, card_path, content = _read_card(path), path.with_suffix(".json"), path.read_bytes()
     card |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     card["recipe"] |= {"calibration": calibration}
     write_file(card_path, json.dumps(card, indent=1) + "\n")
@@ -270,20 +266,16 @@ def write_int8_card(path: Path, quantized: Path) -> Path:
     Raises:
         NasionError: the network has no card.
     """
-    source = path.with_suffix(".json")
-    if not source.is_file():
-        raise NasionError(f"--card: {path} has no card {source}; write one with: nasion export --card")
-    card_path, content = quantized.with_suffix(".json"), quantized.read_bytes()
-    card, sha256 = json.loads(source.read_text()), hashlib.sha256(content).hexdigest()
+    card, card_path, content = _read_card(path), quantized.with_suffix(".json"), quantized.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
     before = json.loads(card_path.read_text()) if card_path.is_file() else {}
-    same = before.get("sha256") == sha256
     card |= {
         "name": quantized.stem,
         "file": quantized.name,
         "about": f"{card['about']}, in int8",
         "sha256": sha256,
         "bytes": len(content),
-        **{name: before.get(name, {}) if same else {} for name in ("measured", "cost")},
+        **_measured(before, sha256),
     }
     card["recipe"] |= {
         "export": f"nasion quantize {path.stem} IMAGES",
@@ -291,6 +283,25 @@ def write_int8_card(path: Path, quantized: Path) -> Path:
     }
     write_file(card_path, json.dumps(card, indent=1) + "\n")
     return card_path
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """Return the model card beside a file.
+
+    Raises:
+        NasionError: there is none.
+    """
+    card_path = path.with_suffix(".json")
+    if not card_path.is_file():
+        raise NasionError(f"--card: {path} has no card {card_path}; write one with: nasion export --card")
+    card: dict[str, Any] = json.loads(card_path.read_text())
+    return card
+
+
+def _measured(before: Mapping[str, Any], sha256: str) -> dict[str, Any]:
+    """Return the measured figures of an earlier card; empty ones if it describes another file."""
+    same = before.get("sha256") == sha256
+    return {name: before.get(name, {}) if same else {} for name in ("measured", "cost")}
 
 
 def _data(trained: Trained) -> str:

@@ -63,8 +63,9 @@ def calibration_inputs(runtime: Runtime, detector: Runtime, images: Iterable[Ima
         raise NasionError(f"model {runtime.spec.name!r} finds faces and landmarks at once, which int8 does not support")
     recorder = _Recorder(runtime)
     if runtime.spec.task == "detector":
+        recording_detector = Detector(recorder)
         for image in images:
-            Detector(recorder).detect(image)
+            recording_detector.detect(image)
         recorder.kept = [_padded(each, *runtime.spec.size) for each in recorder.kept]
     else:
         finder, aligner, recording = Detector(detector), Aligner(runtime), Aligner(recorder)
