@@ -64,7 +64,7 @@ class OnnxRuntime(Closing):
     def _on_gpu(self, path: Path, threads: int, device: str) -> Any:
         """Return a session for a GPU, or None if the device is ``auto`` and there is no CUDA provider."""
         number = gpu_number(device)
-        if CUDA not in _ort.get_available_providers():
+        if not has_cuda():
             if device == "auto":
                 return None
             raise RuntimeUnavailable(
@@ -149,6 +149,11 @@ def _check_memory(error: Exception) -> None:
     """
     if lacks_memory(error):
         raise MemoryError(f"ONNX Runtime: {foreign(error)}") from error
+
+
+def has_cuda() -> bool:
+    """Return True if this ONNX Runtime has a CUDA provider."""
+    return CUDA in _ort.get_available_providers()
 
 
 def describe() -> str:

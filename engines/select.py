@@ -82,67 +82,101 @@ def open_runtime(
         RuntimeUnavailable: the requested runtime or device does not work on this machine, or cannot run this file. No
             other one is tried.
     """
-    opened = _open(Path(model), runtime, threads, device, longest)
-    if int8 is None or opened.provider != "CPUExecutionProvider" or not has_vnni():
-        return opened
-    opened.close()
-    return _load("onnx", int8, threads, "cpu", longest, reason=f"{opened.reason}; in int8, because it has VNNI")
-
-
-def _open(path: Path, runtime: RuntimeName, threads: int, device: str, longest: int | None) -> Runtime:
     if runtime not in get_args(RuntimeName):
         raise RuntimeUnavailable(f"runtime {runtime!r} is unknown; allowed: {', '.join(get_args(RuntimeName))}")
-    device = device_name(device)
+    path, device = Path(model), device_name(device)
     with reaching(path, ModelError, named=f"model {str(path)!r}"):
         is_file = path.is_file()
         if is_file:
             path.open("rb").close()  # gives a clearer error for an unreadable file than the libraries do
     if not is_file:
         raise ModelError(f"model {str(path)!r} is not a file; give the name of a shipped model or a path")
+    wanted = _Wanted(path, int8, threads, longest)
     if runtime != "auto":
         _check_suffix(runtime, path)
-        return _load(runtime, path, threads, device, longest, reason=f"asked for: {runtime}")
+        return _load(runtime, wanted, device, reason=f"asked for: {runtime}")
     name = _by_suffix(path)
     if name == "onnx":
-        return _best(path, threads, device, longest)
-    return _load(name, path, threads, device, longest, reason=f"a {path.suffix} file runs in {name}")
+        return _best(wanted, device)
+    return _load(name, wanted, device, reason=f"a {path.suffix} file runs in {name}")
 
 
-def _best(path: Path, threads: int, device: str, longest: int | None) -> Runtime:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Arguments of ``open_runtime`` that do not depend on the choice."""
+
+    path: Path
+    int8: Path | None
+    threads: int
+    longest: int | None
+
+
+def _best(wanted: _Wanted, device: str) -> Runtime:
     """Load an ONNX file in TensorRT, else in ONNX Runtime on the GPU, else on the CPU."""
     if device == "cpu":
-        return _load("onnx", path, threads, "cpu", longest, reason="the CPU was asked for")
+        return _load("onnx", wanted, "cpu", reason="the CPU was asked for")
     passed: list[str] = []
-    wanted = "cuda:0" if device == "auto" else device
+    place = "cuda:0" if device == "auto" else device
     try:
-        from .gpu.driver import gpu
-
-        gpu(gpu_number(wanted))
+        _check_gpu(place)
     except NoGpu as error:
         _log.info("%s", error)
         if device == "auto":
-            return _load("onnx", path, threads, "cpu", longest, reason="no NVIDIA GPU found")
+            return _load("onnx", wanted, "cpu", reason="no NVIDIA GPU found")
         passed.append(str(error))
     except DeviceError as error:
         passed.append(str(error))
     else:
         for name, title in _ON_GPU.items():
             try:
-                reason = "; ".join([*passed, f"{title} works on {wanted}"])
-                return _load(name, path, threads, wanted, longest, reason=reason)
+                return _load(name, wanted, place, reason="; ".join([*passed, f"{title} works on {place}"]))
             # if the file itself is the cause, the last runtime reports it as well
             except (RuntimeUnavailable, DeviceError, MissingExtra, ModelError) as error:
                 _log.info("%s is skipped: %s", title, error)
                 passed.append(f"{title}: {error}")
     if device != "auto":
         raise RuntimeUnavailable(f"no runtime works on {device}: {'; '.join(passed)}")
-    return _load("onnx", path, threads, "cpu", longest, reason="; ".join([*passed, "so the CPU"]))
+    return _load("onnx", wanted, "cpu", reason="; ".join([*passed, "so the CPU"]))
 
 
-def _load(name: str, path: Path, threads: int, device: str, longest: int | None, *, reason: str) -> Runtime:
-    opened = _KINDS[name].load()(path, threads=threads, device=device, longest=longest)
+def _load(name: str, wanted: _Wanted, device: str, *, reason: str) -> Runtime:
+    make = _KINDS[name].load()
+    if name == "onnx" and device == "auto" and not _onnx_may_use_a_gpu():
+        device = "cpu"
+    path = wanted.path
+    quantized = wanted.int8 if name == "onnx" and has_vnni() else None
+    if quantized and device == "cpu":
+        path, reason = quantized, f"{reason}; in int8, because it has VNNI"
+    opened = make(path, threads=wanted.threads, device=device, longest=wanted.longest)
+    if quantized and device == "auto" and opened.device == "cpu":  # there is a GPU, but it does not work
+        opened.close()
+        return _load(name, wanted, "cpu", reason=reason)
     opened.reason = reason
     return opened
+
+
+def _onnx_may_use_a_gpu() -> bool:
+    from .onnx_runtime import has_cuda
+
+    if not has_cuda():
+        return False
+    try:
+        _check_gpu("cuda:0")
+    except DeviceError as error:
+        _log.info("%s", error)
+        return False
+    return True
+
+
+def _check_gpu(device: str) -> None:
+    """Check that a GPU works.
+
+    Raises:
+        DeviceError: it does not.
+    """
+    from .gpu.driver import gpu
+
+    gpu(gpu_number(device))
 
 
 def _check_suffix(name: str, path: Path) -> None:

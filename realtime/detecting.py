@@ -23,6 +23,7 @@ from .tracking.options import ImageKeywords, TrackerKeywords, TrackerOptions
 from .tracking.requests import Networks
 from .tracking.state import Tracking
 from .tracking.tracker import Tracker
+from .values.names import renamed
 from .values.numeric import finite
 
 AnyImage = str | os.PathLike[str] | ImageInMemory | Frame
@@ -177,6 +178,8 @@ def _options(options: ImageKeywords) -> TrackerOptions:
     allowed = get_type_hints(ImageKeywords)
     for name in options:
         if name not in allowed:
+            if name == "detect_every":
+                raise NasionError(f"{renamed()}, and is about video; leave it out")
             about = " is about video" if name in get_type_hints(TrackerKeywords) else " is unknown"
             raise NasionError(
                 f"option {name!r}{about}; allowed: channels, landmarks, threshold, {', '.join(sorted(allowed))}"

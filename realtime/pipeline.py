@@ -8,8 +8,6 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import fields
-from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, thread_time
 from types import TracebackType
@@ -22,8 +20,10 @@ from .sinks.header import Header
 from .sources import Source, SourceInfo, open_source
 from .threads.channels import Channel
 from .threads.timing import Timings
-from .tracking.options import TrackerKeywords, renamed
-from .tracking.tracker import Tracker, TrackerOptions
+from .tracking.options import TrackerKeywords
+from .tracking.tracker import Tracker, TrackerOptions, chosen_options
+from .values.names import check_names
+from .values.source_options import SourceKeywords, SourceOptions
 
 T = TypeVar("T")
 Tracked = tuple[Frame, list[Face]]
@@ -33,18 +33,12 @@ Tracked = tuple[Frame, list[Face]]
 _FILE_CAPACITY = 4
 
 
+class TrackKeywords(SourceKeywords, TrackerKeywords, total=False):
+    """Fields of ``SourceOptions`` and of ``TrackerOptions`` as keyword arguments."""
+
+
 def track(
-    source: str | int | Path,
-    *,
-    start: float | None = None,
-    end: float | None = None,
-    size: tuple[int, int] | None = None,
-    fps: float | None = None,
-    timeout: float = 10.0,
-    decode: str = "auto",
-    stream: int | None = None,
-    max_pixels: int = 175_000_000,
-    **options: Unpack[TrackerKeywords],
+    source: str | int | Path, options: TrackerOptions | None = None, **overrides: Unpack[TrackKeywords]
 ) -> Pipeline:
     """Track the faces of a video: ``for frame, faces in nasion.track("film.mp4")``.
 
@@ -52,18 +46,10 @@ def track(
     consumed are dropped and counted in ``dropped``. Leaving the loop stops all threads. ``async for`` works, too.
 
     Args:
-        source: a video file, an image, a folder of images, a camera number, a URL or ``pattern:``.
-        start: time in seconds at which to begin; files only.
-        end: time in seconds at which to stop; files only.
-        size: (width, height) requested from a camera or pattern.
-        fps: frames per second requested from a camera or pattern.
-        timeout: seconds to wait for a camera or stream to answer.
-        decode: device that decodes a video file or stream. ``cpu``; ``cuda`` or ``cuda:N`` for an NVIDIA GPU, which is
-            an error if the GPU cannot decode it; ``auto`` for the GPU if TensorRT runs the networks there. Images
-            decoded on a GPU stay there: ``frame.image`` copies one to the host on demand.
-        stream: number of the video stream in a file or URL that has several.
-        max_pixels: largest image file to decode, in width times height.
-        **options: fields of ``TrackerOptions``, for example ``detect_interval=0.5``.
+        source: a video file, an image, a folder of images, a camera number, a URL or ``pattern:``; see ``open_source``.
+        options: options of the tracker; by default those of ``TrackerOptions()``.
+        **overrides: fields of ``SourceOptions``, such as ``start=1.5``, and of ``TrackerOptions``, such as
+            ``detect_interval=0.2``, which replace those of ``options``.
 
     Raises:
         NasionError: an option is unknown or invalid, or the source or model cannot be opened. Raised by this call, not
@@ -76,19 +62,13 @@ def track(
         0 [1]
         1 [1]
     """
-    chosen = tracker_options(options)
-    decode = chosen.where_to_decode(decode)
-    opened = open_source(
-        source,
-        start=start,
-        end=end,
-        size=size,
-        fps=fps,
-        timeout=timeout,
-        decode=decode,
-        stream=stream,
-        max_pixels=max_pixels,
-    )
+    reading, tracking = ([each.name for each in fields(kind)] for kind in (SourceOptions, TrackerOptions))
+    check_names(overrides, {"the source": reading, "the tracker": tracking})
+    of_tracker = {name: value for name, value in overrides.items() if name in tracking}
+    of_source = {name: value for name, value in overrides.items() if name in reading}
+    chosen = chosen_options(options, cast(TrackerKeywords, of_tracker))
+    decode = chosen.where_to_decode(SourceOptions(**cast(SourceKeywords, of_source)).decode)
+    opened = open_source(source, **cast(SourceKeywords, of_source | {"decode": decode}))
     try:
         return Pipeline(opened, Tracker(chosen))
     except BaseException:
@@ -96,36 +76,10 @@ def track(
         raise
 
 
-def tracker_options(options: TrackerKeywords) -> TrackerOptions:
-    """Convert keyword options to ``TrackerOptions``.
-
-    Raises:
-        NasionError: an option does not exist or its value is not allowed.
-    """
-    allowed = [field.name for field in fields(TrackerOptions)]
-    unknown = [name for name in options if name not in allowed]
-    if "detect_every" in unknown:
-        raise NasionError(renamed())
-    if unknown:
-        near = get_close_matches(unknown[0], [*_SOURCE_OPTIONS, *allowed], n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise NasionError(
-            f"option {unknown[0]!r} is unknown; {hint}"
-            f"allowed for the source: {', '.join(_SOURCE_OPTIONS)}; for the tracker: {', '.join(allowed)}"
-        )
-    return TrackerOptions(**options)
-
-
 def header_of(info: SourceInfo, tracker: Tracker) -> Header:
-    """Return the header of a landmark file of a source and the networks of a tracker.
-
-    It names the version of nasion if it is installed, and not only imported from a checkout.
-    """
+    """Return the header of a landmark file of a source and the networks of a tracker."""
     aligner = tracker.networks.aligner
     models = {part: network.spec.name for part, network in tracker.runtimes.items()}
-    versions = {}
-    with suppress(PackageNotFoundError):
-        versions["nasion"] = version("nasion")
     return Header.of(
         info,
         scheme=aligner.scheme,
@@ -134,11 +88,7 @@ def header_of(info: SourceInfo, tracker: Tracker) -> Header:
         measures=tracker.options.measures,
         focal_length=tracker.options.focal_length,
         models=models,
-        versions=versions,
     )
-
-
-_SOURCE_OPTIONS = ("start", "end", "size", "fps", "timeout", "decode", "stream", "max_pixels")
 
 
 class FrameTracker(Protocol):

@@ -1,4 +1,4 @@
-"""Description of the machine and of package versions, stored with every measurement."""
+"""Description of the machine, stored with every measurement together with package versions."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..engines.errors import DeviceError
 from ..engines.gpu.driver import gpus
-
-_PACKAGES = (
-    "numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "onnxruntime-gpu", "torch",
-    "tensorrt", "tensorrt-rtx",
-)  # fmt: skip
+from ..realtime.values.versions import versions
 
 
 def provenance(command: str | None = None) -> dict[str, Any]:
@@ -51,16 +46,3 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def versions() -> Mapping[str, str]:
-    """Return the versions of nasion, Python and all installed packages that affect measurements."""
-    from .. import __version__
-
-    found = {"nasion": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -111,7 +111,7 @@ def _check_options(words: Sequence[str]) -> None:
     if words and words[0] == "evaluate" and moved:
         raise NasionError(f"nasion evaluate has no option {moved[0]}; it is one of nasion evaluate-papers")
     if words and words[0] in _COMMANDS and any(word.partition("=")[0] == "--detect-every" for word in words):
-        from ..realtime.tracking.options import renamed
+        from ..realtime.values.names import renamed
 
         raise NasionError(renamed("--detect-every", "--detect-interval"))
     if words and words[-1] == "--json":

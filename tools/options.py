@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from inspect import getdoc
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 from cyclopts import Parameter, Token
 
 from ..realtime.tracking.options import TrackerKeywords, TrackerOptions
+from ..realtime.values.source_options import SourceKeywords, SourceOptions
 
 
 class Time(float):
@@ -70,18 +71,33 @@ def read_size(kind: type, tokens: Sequence[Token]) -> Size:
     return parse_size(tokens[0].value)
 
 
-def _tracking() -> Any:
-    """Return the type of the tracker options on the command line: a dict of those given.
+_OF_TRACKER: dict[str, Any] = {"measures": Annotated[Parts, Parameter(converter=read_parts, n_tokens=1)]}
+_OF_SOURCE: dict[str, Any] = {
+    "start": Annotated[Time | None, Parameter(converter=read_time)],
+    "end": Annotated[Time | None, Parameter(converter=read_time)],
+    "size": Annotated[Size | None, Parameter(converter=read_size, n_tokens=1)],
+}
+_WRITTEN = {
+    "start": "in seconds or as [HH:]MM:SS",
+    "end": "in seconds or as [HH:]MM:SS",
+    "size": "as WIDTHxHEIGHT, for example 1280x720",
+}
+"""How the values of some options are written on the command line."""
 
-    Names, types, help and defaults are those of ``TrackerOptions``.
+
+def _given(kind: type[TrackerOptions | SourceOptions], types: Mapping[str, Any]) -> Any:
+    """Return the type of some options on the command line: a dict of those given.
+
+    Names, types, help and defaults are those of a dataclass; ``types`` replaces types that need a parser.
     """
-    types = get_type_hints(TrackerOptions) | {"measures": Annotated[Parts, Parameter(converter=read_parts, n_tokens=1)]}
-    described = descriptions(TrackerOptions)
+    types = get_type_hints(kind) | dict(types)
+    described = descriptions(kind)
     options: dict[str, Any] = {}
-    for field in fields(TrackerOptions):  # the default is a part of the text: not every cyclopts shows that of a dict
+    for field in fields(kind):  # the default is a part of the text: not every cyclopts shows that of a dict
         shown = "none" if field.default == () else field.default
+        written = f" Written {_WRITTEN[field.name]}." if field.name in _WRITTEN else ""
         default = "" if field.default is None else f" [default: {shown}]"
-        parameter = Parameter(help=described[field.name] + default, show_default=False)
+        parameter = Parameter(help=described[field.name] + written + default, show_default=False)
         options[field.name] = Annotated[types[field.name], parameter]
     given = TypedDict("given", options, total=False)  # type: ignore[misc]  # made of another type
     return Annotated[given, Parameter(name="*")]
@@ -95,7 +111,10 @@ def descriptions(kind: type) -> dict[str, str]:
 
 if TYPE_CHECKING:
     Tracking = TrackerKeywords
+    Reading = SourceKeywords
 else:
-    Tracking = _tracking()
+    Tracking = _given(TrackerOptions, _OF_TRACKER)
+    Reading = _given(SourceOptions, _OF_SOURCE)
 
 NONE_GIVEN: Tracking = {}
+NOTHING_GIVEN: Reading = {}

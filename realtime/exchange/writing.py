@@ -26,6 +26,7 @@ def write(
     parts: Collection[str] = PARTS,
     force: bool = False,
     info: SourceInfo | None = None,
+    header: Header | None = None,
 ) -> int:
     """Write frames and their faces to a file: ``nasion.write("tracked.mp4", nasion.track("film.mp4"))``.
 
@@ -41,6 +42,9 @@ def write(
         force: replace existing files. A file that is read is never replaced.
         info: description of the source, whose sound is copied to the video. By default that of ``nasion.track``; give
             ``video.info`` if ``frames`` is a generator over ``video``.
+        header: header of landmark files, with landmark scheme, networks and versions. By default that of
+            ``nasion.track`` or ``nasion.read``, else one made from the first frame; give ``video.header`` if ``frames``
+            is a generator over ``video``.
 
     Returns:
         Number of frames written.
@@ -60,9 +64,9 @@ def write(
     """
     paths = [Path(each) for each in ([path] if isinstance(path, str | os.PathLike) else path)]
     source = info or getattr(frames, "info", None) or SourceInfo("", 0, 0)
-    known: Header | None = getattr(frames, "header", None)
-    header = known or LateHeader(source)
-    with Sinks([sink_of(each, source, header, drawing(parts)) for each in paths]) as sinks:
+    known: Header | None = header or getattr(frames, "header", None)
+    written = known or LateHeader(source)
+    with Sinks([sink_of(each, source, written, drawing(parts)) for each in paths]) as sinks:
         check_output_paths(
             {f"path {number}" if number else "path": each for number, each in enumerate(paths)},
             force=force,
@@ -73,8 +77,8 @@ def write(
         count = 0
         for item in frames:
             frame, faces = _checked(item, draws=draws)
-            if isinstance(header, LateHeader) and not count:
-                header.value = _header_of(source, frame, faces)
+            if isinstance(written, LateHeader) and not count:
+                written.value = _header_of(source, frame, faces)
             sinks.write(frame, faces)
             count += 1
     return count

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from ..sources.base import SourceInfo
+from ..values.versions import versions
 
 FORMAT = 2
 """Format version of landmark files. Version 1, until nasion 0.1, has no header."""
@@ -47,8 +48,9 @@ class Header:
 
     @classmethod
     def of(cls, info: SourceInfo, **values: Any) -> Self:
-        """Build the header of a source, with further fields by name."""
+        """Build the header of a source written by this process, with further fields by name."""
         rate = None if info.rate is None else str(info.rate)
+        values = {"versions": versions()} | values
         return cls(source=info.name, width=info.width, height=info.height, rate=rate, **values)
 
     def values(self) -> dict[str, Any]:

@@ -8,21 +8,21 @@ import os
 import re
 import threading
 import time
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Unpack
 from urllib.parse import parse_qsl
 
 from ...engines.errors import SourceError, printable
 from ...engines.output_paths import is_folder, reaching
-from ..values.numeric import finite, is_whole
+from ..values.numeric import is_whole
+from ..values.source_options import SourceKeywords, SourceOptions
 from .background import BackgroundSource
 from .base import FrameSource, Images, Source, SourceInfo, TimeRange
 from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_camera
-from .image_files.reading import MAX_PIXELS, is_image_file
+from .image_files.reading import is_image_file
 from .image_files.sources import open_folder, open_image
 from .media import open_media
-from .nvdec import check_decode
 from .standard_input import STANDARD_INPUT, StandardInput
 from .synthetic import CameraMotion
 
@@ -32,8 +32,6 @@ _log = logging.getLogger(__name__)
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _PATTERN = "pattern:"
-_LAST_START = 1_000_000_000  # seconds; a valid timestamp even in nanoseconds
-_LONGEST_WAIT = 86_400  # seconds, a day; the system limits how long a wait may be
 _KINDS = (
     "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...), - for standard input or "
     "pattern:"
@@ -41,38 +39,18 @@ _KINDS = (
 _SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
 
 
-def open_source(
-    source: str | int | Path,
-    *,
-    start: float | None = None,
-    end: float | None = None,
-    size: tuple[int, int] | None = None,
-    fps: float | None = None,
-    timeout: float = 10.0,
-    decode: str = "cpu",
-    stream: int | None = None,
-    max_pixels: int = MAX_PIXELS,
-) -> Source:
+def open_source(source: str | int | Path, **options: Unpack[SourceKeywords]) -> Source:
     """Open a source of frames and read its first frame.
 
     Args:
         source: path of a video, an image or a folder of images; number or device of a camera; URL; or ``pattern:``, a
             moving test pattern (``pattern:live`` runs at the frame rate of a camera; ``pattern:?seconds=5&seed=1``
             sets its length and motion). A string of digits is a camera number, ``-`` a video from standard input.
-        start: time in seconds at which to begin: the first frame has this time or a later one. Not for live sources.
-        end: time in seconds before which to stop.
-        size: (width, height) in pixels requested from a camera or pattern.
-        fps: frames per second requested from a camera or pattern.
-        timeout: seconds to wait for a camera or stream to open, and for each frame.
-        decode: device that decodes a video file or stream. ``cuda`` or ``cuda:N`` is an NVIDIA GPU, on which the images
-            stay: ``Frame.image`` copies one to the host on demand. ``auto`` is the GPU ``cuda:0`` if it works and
-            TensorRT is installed to use the images there, otherwise the CPU.
-        stream: number of the video stream in a file or URL, as ffprobe counts them. By default it is the one with the
-            most pixels, where one that is marked as the default counts as 5 million more.
-        max_pixels: largest image file to decode, in width times height. A small file may claim a huge image.
+        **options: fields of ``SourceOptions``, such as ``start=1.5``.
 
     Raises:
-        SourceError: the source cannot be opened, or an argument does not apply to it.
+        NasionError: an option is unknown.
+        SourceError: the source cannot be opened, or an option is not allowed or does not apply to it.
 
     Examples:
         >>> import nasion
@@ -85,29 +63,24 @@ def open_source(
         source = int(source)
     elif not isinstance(source, str | os.PathLike):
         raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
-    _check(start, end, size, fps, timeout)
-    if not is_whole(max_pixels) or max_pixels < 1:
-        raise SourceError(f"max_pixels is {max_pixels!r:.60}; it must be a whole number from 1")
-    if stream is not None and (not is_whole(stream) or stream < 0):
-        raise SourceError(f"stream is {stream!r:.60}; it must be a whole number from 0")
-    # Convert to Python numbers, because numpy numbers are not accepted everywhere.
-    start, end, fps, timeout = _plain(start), _plain(end), _plain(fps), float(timeout)
-    size = None if size is None else (int(size[0]), int(size[1]))
-    stream = None if stream is None else int(stream)
-    check_decode(decode)
-    time_range = TimeRange(start, end)
+    return _open(source, SourceOptions(**options))
+
+
+def _open(source: str | int | os.PathLike[str], options: SourceOptions) -> Source:
+    decode, stream, timeout = options.decode, options.stream, float(options.timeout)
+    time_range = TimeRange(options.start, options.end)
     text = str(source).strip()
     number = source if isinstance(source, int) else camera_number(source)
     if number is not None:
         _refuse_gpu(f"camera {number}", decode)
         _refuse_stream(f"camera {number}", stream)
-        return _camera_named(text, number, time_range, size, fps, timeout)
+        return _camera_named(text, number, time_range, options.size, options.fps, timeout)
     assert not isinstance(source, int)
     if isinstance(source, str) and text.startswith(_PATTERN):
         _refuse_gpu(text, decode)
         _refuse_stream(text, stream)
-        return _pattern(text, time_range, size, fps)
-    _refuse(size=size, fps=fps)
+        return _pattern(text, time_range, options.size, options.fps)
+    _refuse(size=options.size, fps=options.fps)
     if isinstance(source, str) and text in STANDARD_INPUT:
         return StandardInput(time_range, decode, stream)
     if isinstance(source, str) and "://" in text:
@@ -115,7 +88,7 @@ def open_source(
     if not text:
         raise SourceError(f"the source is empty; {_KINDS}")
     with reaching(Path(source), SourceError):
-        return _path(Path(source), time_range, decode, stream, int(max_pixels))
+        return _path(Path(source), time_range, decode, stream, options.max_pixels)
 
 
 def redact(url: str) -> str:
@@ -130,38 +103,6 @@ def redact(url: str) -> str:
     place, mark, _ = place.partition("#")[0].partition("?")
     place = _SECRET.sub(r"\1***", place)
     return f"{scheme}://{'***@' if at else ''}{place}{'?***' if mark else ''}"
-
-
-def _check(
-    start: float | None, end: float | None, size: tuple[int, int] | None, fps: float | None, timeout: float
-) -> None:
-    """Reject numbers that are valid for no source."""
-    for name, seconds in (("start", start), ("end", end)):
-        if seconds is not None and not _is_number(seconds, least=0):
-            raise SourceError(f"{name} is {seconds!r:.60}; it must be a number of seconds, 0 or more")
-    if start is not None and start > _LAST_START:
-        raise SourceError(f"start is {start:g} s; it must be at most {_LAST_START} s; milliseconds are divided by 1000")
-    if end is not None and end <= (start or 0.0):
-        raise SourceError(f"end is {end:g} s and start is {start or 0.0:g} s; end must come after start")
-    if size is not None and not _is_size(size):
-        raise SourceError(f"size is {size!r:.60}; it must be (width, height) in pixels, for example (640, 480)")
-    if fps is not None and not (_is_number(fps, least=0) and fps > 0):
-        raise SourceError(f"fps is {fps!r}; it must be a number of frames per second above 0")
-    if not (_is_number(timeout, least=0) and 0 < timeout <= _LONGEST_WAIT):
-        raise SourceError(f"timeout is {timeout!r}; it must be a number of seconds above 0, at most {_LONGEST_WAIT}")
-
-
-def _is_number(value: object, *, least: float) -> bool:
-    number = finite(value)
-    return number is not None and number >= least
-
-
-def _plain(value: float | None) -> float | None:
-    return value if value is None or type(value) is int else float(value)
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, Sequence) and len(value) == 2 and all(is_whole(side) and side >= 1 for side in value)
 
 
 def _refuse(**asked: object) -> None:

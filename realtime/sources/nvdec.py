@@ -14,7 +14,6 @@ The images stay on the GPU. Behaviour of PyAV 18 and 19, according to their sour
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -35,16 +34,6 @@ _log = logging.getLogger(__name__)
 
 _DEFAULT_STREAM = 0
 _REMEDY = "leave it to the CPU with --decode cpu (decode='cpu')"
-
-
-def check_decode(decode: str) -> None:
-    """Check that ``decode`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        SourceError: it is none of these.
-    """
-    if not isinstance(decode, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", decode):
-        raise SourceError(f"decode is {decode!r}; allowed: auto, cpu, cuda, or cuda:N (for example cuda:1)")
 
 
 def decoder_for(decode: str, name: str) -> GpuDecoder | None:

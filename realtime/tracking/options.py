@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, get_args
 
 from ...engines.errors import NasionError
 from ...engines.runtime import RuntimeName, device_name
 from ..measures.names import Measure, chosen
+from ..values.names import check_names
 from ..values.numeric import finite, is_whole
 
 Strength = Literal["none", "light", "strong"]
@@ -95,6 +96,13 @@ class TrackerOptions:
     measures: Sequence[Measure] = ()
     focal_length: float | None = None
 
+    if not TYPE_CHECKING:  # type checkers take the signature from the fields
+
+        def __new__(cls, *values: Any, **named: Any) -> Self:
+            """Refuse options that do not exist, also from ``dataclasses.replace``."""
+            check_names(named, [each.name for each in fields(cls)])
+            return object.__new__(cls)
+
     def __post_init__(self) -> None:
         """Validate all options.
 
@@ -140,21 +148,7 @@ class TrackerOptions:
         Raises:
             NasionError: there is no such option, or its value is not allowed.
         """
-        allowed = [field.name for field in fields(self)]
-        for name in changes:
-            if name not in allowed:
-                if name == "detect_every":
-                    raise NasionError(renamed())
-                raise NasionError(f"option {name!r} is unknown; allowed: {', '.join(allowed)}")
         return replace(self, **changes)
-
-
-def renamed(before: str = "detect_every", after: str = "detect_interval") -> str:
-    """Return the message for the option ``detect_every``, by its names in Python or on the command line."""
-    return (
-        f"option {before!r} (frames) is {after} (seconds) since nasion 0.2; at 30 frames a second {before}=45 is "
-        f"{after}=1.5"
-    )
 
 
 # Name, minimum and maximum of each integer option. With more threads a runtime only manages its threads.

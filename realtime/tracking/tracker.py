@@ -61,7 +61,7 @@ class Tracker(Closing):
         Raises:
             NasionError: an option is unknown or not allowed, or a network cannot be loaded.
         """
-        options = _chosen(options, overrides)
+        options = chosen_options(options, overrides)
         with ExitStack() as opened:
             aligner = opened.enter_context(_open(options.model, "landmarks-68", options))
             detector = aligner
@@ -100,7 +100,7 @@ class Tracker(Closing):
                 )
         tracker = cls.__new__(cls)
         tracker._opened = ExitStack()
-        tracker._begin(detector, aligner, _chosen(options, overrides))
+        tracker._begin(detector, aligner, chosen_options(options, overrides))
         return tracker
 
     def _begin(self, detector: Runtime, aligner: Runtime, options: TrackerOptions) -> None:
@@ -164,7 +164,7 @@ class Tracker(Closing):
         self._opened.close()
 
 
-def _chosen(options: TrackerOptions | None, overrides: TrackerKeywords) -> TrackerOptions:
+def chosen_options(options: TrackerOptions | None, overrides: TrackerKeywords) -> TrackerOptions:
     """Return ``options`` (None for the defaults) with the overrides applied.
 
     Raises:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from .realtime.schemes import LandmarkScheme, Opening, add_scheme, schemes
     from .realtime.sources import open_source
     from .realtime.tracking.tracker import Tracker, TrackerOptions
+    from .realtime.values.source_options import SourceOptions
+    from .realtime.values.versions import __version__ as __version__
 
-__version__ = "0.2.0"
 __all__ = [
     "Blink",
     "BlinkDetector",
@@ -35,6 +36,7 @@ __all__ = [
     "NasionError",
     "Opening",
     "Pose",
+    "SourceOptions",
     "Tracker",
     "TrackerOptions",
     "add_scheme",
@@ -65,8 +67,10 @@ _HOME = {
     "NasionError": ".engines.errors",
     "Opening": ".realtime.schemes",
     "Pose": ".realtime.faces",
+    "SourceOptions": ".realtime.values.source_options",
     "Tracker": ".realtime.tracking.tracker",
     "TrackerOptions": ".realtime.tracking.tracker",
+    "__version__": ".realtime.values.versions",
     "add_scheme": ".realtime.schemes",
     "blinks": ".realtime.measures.blinks",
     "detect": ".realtime.detecting",

@@ -36,6 +36,7 @@ WRITTEN = {
     ("evaluate-papers", "plot"): ("x.svg", "evaluate-papers --data {folder} --model {folder}/m.onnx --plot {}"),
     ("blinks", "json"): ("x.json", "blinks {folder}/faces.jsonl --json {}"),
     ("head", "out"): ("x.json", "head --data {folder} --out {}"),
+    ("head", "json"): ("x.json", "head --data {folder} --out {folder}/head.json --json {}"),
     ("calibrate", "out"): ("x.onnx", "calibrate landmarks-68 --data {folder} --out {}"),
     ("calibrate", "json"): ("x.json", "calibrate landmarks-68 --data {folder} --out {folder}/x.onnx --json {}"),
     ("check-recipes", "json"): ("x.json", "check-recipes pwc --data {folder} --json {}"),
@@ -49,6 +50,8 @@ WRITTEN = {
     ("rtx", "json"): ("x.json", "rtx --json {}"),
     ("plugins bench", "json"): ("x.json", "plugins bench --json {}"),
     ("plugins build", "out"): ("libnasion_reference.so", "plugins build --out {folder}"),
+    ("plugins build", "json"): ("x.json", "plugins build --out {folder}/libraries --json {}"),
+    ("plugins where", "json"): ("x.json", "plugins where --json {}"),
 }
 ELSEWHERE = {  # in cards that are there, see below, and in runs that are continued
     ("evaluate", "card"), ("calibrate", "card"), ("quantize", "card"), ("check-recipes", "out"),

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 from nasion.engines import onnx_runtime as runtime_onnx
-from nasion.engines.errors import DeviceError, ModelError, RuntimeUnavailable
+from nasion.engines.errors import DeviceError, ModelError, NoGpu, RuntimeUnavailable
 from nasion.engines.runtime import RuntimeName
 from nasion.engines.select import open_runtime, working_runtimes
 from nasion.engines.tensorrt.library import tensorrt
@@ -277,6 +277,39 @@ def test_auto_takes_onnx_runtime_on_the_gpu_where_tensorrt_is_missing(
             r"TensorRT: tensorrt is not installed: install the extra tensorrt: .*; ONNX Runtime with CUDA works",
             runtime.reason,
         )
+
+
+@pytest.mark.parametrize(("runtime", "device"), [("auto", "auto"), ("auto", "cpu"), ("onnx", "auto"), ("onnx", "cpu")])
+@pytest.mark.parametrize("vnni", [True, False])
+def test_one_file_is_loaded_the_int8_one_on_a_cpu_with_vnni(
+    runtime: str, device: str, vnni: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, loaded = onnxruntime.InferenceSession, list[str]()
+
+    def load(path: str, *arguments: object, **options: object) -> object:
+        loaded.append(Path(path).name)
+        return session(path, *arguments, **options)
+
+    def no_gpu(number: int) -> None:
+        raise NoGpu(f"no GPU {number}")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", load)
+    monkeypatch.setattr("nasion.engines.gpu.driver.gpu", no_gpu)
+    monkeypatch.setattr("nasion.engines.select.has_vnni", lambda: vnni)
+    network, int8 = landmarks(tmp_path / "network.onnx"), landmarks(tmp_path / "int8.onnx")
+    with open_runtime(network, runtime=runtime, device=device, int8=int8) as opened:  # type: ignore[arg-type]
+        assert ("in int8, because it has VNNI" in opened.reason) == vnni
+    assert loaded == ["int8.onnx" if vnni else "network.onnx"]
+
+
+def test_int8_is_loaded_where_onnx_runtime_cannot_use_the_gpu(
+    onnx_on_gpu: type[SessionOnGpu], fake_gpu: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_on_gpu.works = False
+    monkeypatch.setattr("nasion.engines.select.has_vnni", lambda: True)
+    network, int8 = landmarks(tmp_path / "network.onnx"), landmarks(tmp_path / "int8.onnx")
+    with open_runtime(network, runtime="onnx", int8=int8) as opened:
+        assert (opened.device, opened.reason) == ("cpu", "asked for: onnx; in int8, because it has VNNI")
 
 
 def test_doctor_learns_of_every_runtime() -> None:

@@ -34,6 +34,11 @@ def own_loop(images: list[NDArray[np.uint8]], options: nasion.TrackerOptions) ->
     return ids
 
 
+def part_of(path: Path, options: nasion.TrackerOptions) -> int:
+    part: nasion.SourceOptions = nasion.SourceOptions(start=1.0, end=2.5)
+    return sum(len(faces) for _, faces in nasion.track(path, options, start=part.start, end=part.end, max_faces=1))
+
+
 def one_image(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     faces = nasion.detect(image, channels="rgb", landmarks=True, threshold=0.4, max_faces=3)
     boxes: list[nasion.Face] = nasion.detect("face.png", landmarks=False)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from ...engines.errors import NasionError
+from ..machine import provenance
 from ..results import Json, json_results
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def build(
     cuda: Annotated[bool, Parameter(negative="--no-cuda")] = True,
     jobs: int = 1,
     verbose: bool = False,
+    json: Json = None,
 ) -> None:
     """Compile the parts that can be compiled here, and report what is missing for the others.
 
@@ -34,12 +37,14 @@ def build(
 
     Args:
         out: folder for the libraries (default: the user's cache, where nasion finds them).
-        force: replace files of the same names in a folder that holds no earlier build.
+        force: replace files of the same names in a folder that holds no earlier build, and the file of --json.
         tensorrt: folder that holds TensorRT's include folder (default: $TensorRT_ROOT and the usual locations).
         architectures: GPUs to compile for, e.g. 90-real or "86-real;120" (default: all from Turing on).
         cuda: compile kernels and plugins; with --no-cuda only the plain C++ references.
         jobs: number of parallel compiler processes.
         verbose: show the output of CMake and the compilers.
+        json: also write libraries, compilers and what was skipped, with machine and versions, to this file; - for
+            standard output (default: none).
     """
     from ...engines.operators import library as native
 
@@ -47,30 +52,40 @@ def build(
         raise NasionError(f"--jobs is {jobs}; it must be at least 1")
     if out is not None:
         native.check_folder(out, force=force)
-    print(f"compiling in {out or native.default_folder()}; about a minute with CUDA", flush=True)
-    found = native.build(
-        out,
-        cuda=cuda,
-        architectures=architectures,
-        tensorrt=tensorrt,
-        jobs=jobs,
-        say=print if verbose else _progress,
-    )
-    _print(found)
-    if found.folder != native.default_folder().resolve():
-        print(f"nasion does not look in this folder by default; set {native.FOLDER_VARIABLE}={found.folder}")
+    with json_results(json, force=force) as to_json:
+        print(f"compiling in {out or native.default_folder()}; about a minute with CUDA", flush=True)
+        found = native.build(
+            out,
+            cuda=cuda,
+            architectures=architectures,
+            tensorrt=tensorrt,
+            jobs=jobs,
+            say=print if verbose else _progress,
+        )
+        _print(found)
+        if found.folder != native.default_folder().resolve():
+            print(f"nasion does not look in this folder by default; set {native.FOLDER_VARIABLE}={found.folder}")
+        to_json.write(provenance() | asdict(found))
 
 
 @plugins.command
-def where() -> None:
-    """List the built libraries, with compilers and paths; exit with 1 if none of this version is built."""
+def where(*, json: Json = None, force: bool = False) -> None:
+    """List the built libraries, with compilers and paths; exit with 1 if none of this version is built.
+
+    Args:
+        json: also write libraries, compilers and what was skipped, with machine and versions, to this file; - for
+            standard output (default: none).
+        force: replace that file.
+    """
     from ...engines.operators import library as native
 
-    found = native.built()
-    if found is None or found.stale:
-        state = "nothing is built" if found is None else "the built libraries are of other sources"
-        sys.exit(f"nasion: {native.default_folder()}: {state}; run: nasion plugins build")
-    _print(found)
+    with json_results(json, force=force) as to_json:
+        found = native.built()
+        if found is None or found.stale:
+            state = "nothing is built" if found is None else "the built libraries are of other sources"
+            sys.exit(f"nasion: {native.default_folder()}: {state}; run: nasion plugins build")
+        _print(found)
+        to_json.write(provenance() | asdict(found))
 
 
 @plugins.command

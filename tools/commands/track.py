@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 from cyclopts import Parameter
 
 from ...engines.errors import NasionError, SinkError, printable
 from ...engines.signals import Held
 from ...realtime.tracking.options import TrackerOptions
-from ..machine import provenance, versions
-from ..options import NONE_GIVEN, PARTS, Parts, Size, Time, Tracking, read_parts, read_size, read_time
+from ...realtime.values.source_options import SourceKeywords, SourceOptions
+from ..machine import provenance
+from ..options import NONE_GIVEN, NOTHING_GIVEN, PARTS, Parts, Reading, Tracking, read_parts
 from ..results import Json, Results, json_results
 
 if TYPE_CHECKING:
@@ -62,14 +63,7 @@ def track(
     force: bool = False,
     quiet: bool = False,
     draw: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1, show_default=",".join)] = Parts(PARTS),  # noqa: B008
-    start: Annotated[Time | None, Parameter(converter=read_time)] = None,
-    end: Annotated[Time | None, Parameter(converter=read_time)] = None,
-    size: Annotated[Size | None, Parameter(converter=read_size, n_tokens=1)] = None,
-    fps: float | None = None,
-    timeout: float = 10.0,
-    decode: str = "auto",
-    stream: int | None = None,
-    max_pixels: int = 175_000_000,
+    reading: Reading = NOTHING_GIVEN,
     tracking: Tracking = NONE_GIVEN,
 ) -> None:
     """Track the faces of SOURCE, and print tables of results and times.
@@ -88,23 +82,11 @@ def track(
         show: show the result in a window; q closes it.
         force: replace files that exist.
         quiet: print warnings and errors only.
-        draw: parts of each face to draw: box, label, landmarks and lines, separated by commas, or none.
-        start: begin at this time, in seconds or [HH:]MM:SS (default: the beginning).
-        end: stop at this time, in seconds or [HH:]MM:SS (default: the end).
-        size: request this image size from a camera or pattern, for example 1280x720 (default: that of the camera;
-            640x360 for a pattern).
-        fps: request this frame rate from a camera or pattern (default: that of the camera; 30 for a pattern).
-        timeout: seconds to wait for a camera or URL.
-        decode: device that decodes a video: cpu; cuda or cuda:N for an NVIDIA GPU, where the decoded images stay; auto
-            for the GPU if TensorRT runs the networks there.
-        stream: number of the video stream in a file or URL, as ffprobe counts them (default: the one with the most
-            pixels, where one marked as the default counts as 5 million more).
-        max_pixels: largest image file to decode, in width times height; a small file may claim a huge image.
+        draw: parts of each face to draw, separated by commas, or none; axes and bars show --measures.
     """
     options = TrackerOptions(**tracking)
-    decode = options.where_to_decode(decode)
-    reading: dict[str, Any] = {"start": start, "end": end, "size": size, "fps": fps, "timeout": timeout}
-    reading |= {"decode": decode, "stream": stream, "max_pixels": max_pixels}
+    decode = options.where_to_decode(SourceOptions(**reading).decode)
+    reading = {**reading, "decode": decode}
     outputs = Outputs(out, landmarks, sys.stdout, show, force, draw)
     places = {"--out": out, "--landmarks": landmarks, "--json": json}
     on_stream = [option for option, path in places.items() if str(path) == "-"]
@@ -120,7 +102,7 @@ def run(
     source: str,
     outputs: Outputs,
     options: TrackerOptions,
-    reading: Mapping[str, Any],
+    reading: SourceKeywords,
     to_json: Results,
     *,
     quiet: bool = False,
@@ -147,7 +129,7 @@ def run(
         chosen = {field.name: getattr(outputs, field.name) for field in fields(outputs)}
         sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **chosen))
         tracker = stack.enter_context(Tracker(options))
-        header.value = replace(header_of(opened.info, tracker), versions=versions())
+        header.value = header_of(opened.info, tracker)
         for told in _running(tracker):
             print(printable(told), flush=True)
         if not (outputs.out or outputs.landmarks or outputs.show or to_json.wanted):

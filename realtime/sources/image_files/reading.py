@@ -19,11 +19,9 @@ from PIL.ImageFile import ImageFile
 
 from ....engines.errors import SourceError, extra_remedy, foreign, printable
 from ...faces import Image
+from ...values.source_options import MAX_PIXELS
 from ..conversion import turned
 from .colours import is_srgb, of_fractions, to_bgr
-
-MAX_PIXELS = 175_000_000
-"""Default limit of the size of an image: below Pillow's own, and about 1.8 GB while the image is decoded."""
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff",

@@ -17,6 +17,7 @@ from nasion import Face, Frame, NasionError
 from nasion.engines.errors import SinkError
 from nasion.realtime.sources import SourceInfo
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
+from nasion.realtime.values.versions import versions
 
 from ...support.media.media_samples import write_video
 from ...support.media.plain_videos import times_in
@@ -47,6 +48,18 @@ def test_what_is_written_is_read_and_can_be_written_again(clip: Path, tmp_path: 
     with nasion.read(second) as reading:
         assert reading.header == header
         assert list(reading) == read
+
+
+@pytest.mark.parametrize("suffix", LANDMARKS)
+def test_headers_name_networks_and_versions(clip: Path, tmp_path: Path, suffix: str) -> None:
+    video = nasion.track(clip, end=0.1)
+    nasion.write(tmp_path / f"a{suffix}", ((frame, faces[:1]) for frame, faces in video), header=video.header)
+    nasion.write(tmp_path / f"b{suffix}", list(nasion.track(clip, end=0.1)))
+    first, second = (nasion.read(tmp_path / f"{name}{suffix}").header for name in "ab")
+    assert first.models == video.header.models
+    assert set(first.models) == {"detector", "landmarks"}
+    assert first.versions == second.versions == versions()
+    assert {"nasion", "python", "numpy", "av"} <= set(first.versions)
 
 
 @pytest.mark.parametrize("suffix", VIDEOS)

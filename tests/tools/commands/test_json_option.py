@@ -2,6 +2,7 @@
 
 import json
 from inspect import signature
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -34,6 +35,9 @@ CASES = {
     "export": ("export run --out x.onnx --force", "differences", "worst difference from torch"),
     "compile": ("compile points.onnx", "plan", "run it with"),
     "rtx": ("rtx points.onnx", "results", "tiny"),
+    "head": ("head --data data --out head.json --force", "spread_mm", "120 faces; spread of the landmarks"),
+    "plugins build": ("plugins build", "libraries", "skipped: no nvcc"),
+    "plugins where": ("plugins where", "libraries", "reference  libnasion_reference.so"),
     "plugins bench": ("plugins bench", "results", "a table"),
 }
 
@@ -84,6 +88,21 @@ def prepared(request, tmp_path, monkeypatch):
         from ...support.model_files.trained import write_checkpoint
 
         write_checkpoint(tmp_path / "run", "pwc")
+    elif command == "head":
+        from nasion.realtime.measures.head import generic_head
+        from nasion.trainers import data
+        from nasion.trainers.evaluation.measures import head
+
+        faces = data.LandmarkSet("x", (Path("x.png"),) * 120, np.zeros((120, 68, 2), np.float32), np.zeros(120))
+        monkeypatch.setattr(data, "read_aflw68", lambda folder: faces)
+        monkeypatch.setattr(head, "fit_head", lambda points, yaw: generic_head())
+    elif command in ("plugins build", "plugins where"):
+        from nasion.engines.operators import library
+
+        libraries, skipped = {"reference": Path("libnasion_reference.so")}, {"kernels": "no nvcc"}
+        built = library.Built(tmp_path, libraries, skipped, "g++ 13", "", "", "", library.source_hash())
+        monkeypatch.setattr(library, "build", lambda *_, **__: built)
+        monkeypatch.setattr(library, "built", lambda: built)
     elif command == "plugins bench":
         from nasion.tools.kernels import bench
 

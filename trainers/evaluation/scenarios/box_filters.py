@@ -1,4 +1,4 @@
-"""Kalman filters of bounding boxes with constant velocity, and the assignment of boxes, as SORT and its successors use.
+"""Parts of trackers of bounding boxes: Kalman filters with constant velocity, assignment, and the list of tracks.
 
 Time is counted in frames. Boxes are (4,) float64: x0, y0, x1, y1 in pixels.
 """
@@ -7,12 +7,47 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
+BUFFER = 30
+"""Frames for which a lost track is kept, by the papers of ByteTrack and of OC-SORT."""
+
+
+class BoxTracker(ABC, Generic[T]):
+    """Tracker of the boxes of one video."""
+
+    def __init__(self, *, buffer: int = BUFFER) -> None:
+        """Start without tracks.
+
+        Args:
+            buffer: frames for which a lost track is kept.
+        """
+        self._buffer = buffer
+        self._tracks: list[T] = []
+        self._frames = self._born = 0
+
+    @abstractmethod
+    def update(self, boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> dict[int, int]:
+        """Associate the detections of the next frame with tracks.
+
+        Args:
+            boxes: (n, 4) bounding boxes in pixels.
+            scores: (n,) detection scores in 0..1.
+
+        Returns:
+            IDs of the reported tracks by the number of their detection.
+        """
+
+    def _next_id(self) -> int:
+        """Return the ID of a new track."""
+        self._born += 1
+        return self._born
 
 
 class BoxFilter(ABC):

@@ -11,13 +11,12 @@ import numpy as np
 
 from ....realtime.geometry import iou
 from ....realtime.values.arrays import FloatArray
-from .box_filters import Array, HeightFilter, assign, boxes_of
+from .box_filters import Array, BoxTracker, HeightFilter, assign, boxes_of
 
 STRONG = 0.6  # detection score that separates strong from weak detections
 WEAK = 0.1  # detection score below which a detection is ignored; of the release
 BEGIN = STRONG + 0.1  # detection score of a new track; of the release
 OVERLAP = 0.2  # IoU below which a match is rejected
-BUFFER = 30  # frames for which a lost track is kept
 
 
 class _Track:
@@ -34,29 +33,11 @@ class _Track:
         self.id, self.filter, self.lost, self.confirmed = number, HeightFilter(box), 0, confirmed
 
 
-class ByteTrack:
+class ByteTrack(BoxTracker[_Track]):
     """Rules of ByteTrack for one video."""
 
-    def __init__(self, *, buffer: int = BUFFER) -> None:
-        """Start without tracks.
-
-        Args:
-            buffer: frames for which a lost track is kept.
-        """
-        self._buffer = buffer
-        self._tracks: list[_Track] = []
-        self._frames = self._born = 0
-
     def update(self, boxes: FloatArray, scores: FloatArray) -> dict[int, int]:
-        """Associate the detections of the next frame with tracks.
-
-        Args:
-            boxes: (n, 4) bounding boxes in pixels.
-            scores: (n,) detection scores in 0..1.
-
-        Returns:
-            IDs of the confirmed tracks by the number of their detection.
-        """
+        """Associate strong detections with tracks first, then weak ones; report confirmed tracks."""
         self._frames += 1
         strong = np.flatnonzero(scores >= STRONG).tolist()
         weak = np.flatnonzero((scores > WEAK) & (scores < STRONG)).tolist()
@@ -80,8 +61,7 @@ class ByteTrack:
         ]
         for i in left:
             if i not in found.values() and scores[i] >= BEGIN:
-                self._born += 1
-                track = _Track(self._born, boxes[i].astype(np.float64), confirmed=self._frames == 1)
+                track = _Track(self._next_id(), boxes[i].astype(np.float64), confirmed=self._frames == 1)
                 self._tracks.append(track)
                 found[track] = i
         return {i: track.id for track, i in found.items() if track.confirmed}

@@ -19,13 +19,12 @@ import numpy as np
 
 from ....realtime.geometry import iou
 from ....realtime.values.arrays import FloatArray
-from .box_filters import AreaFilter, Array, assign, boxes_of
+from .box_filters import AreaFilter, Array, BoxTracker, assign, boxes_of
 
 STRONG = 0.6  # detection score below which a detection is ignored
 OVERLAP = 0.3  # IoU below which a match is rejected
 DIRECTION = 0.2  # weight of the difference of directions
 STEPS = 3  # frames over which a direction is measured
-BUFFER = 30  # frames for which a lost track is kept
 HITS = 3  # consecutive frames with a match from which on a track is reported; of the release
 
 
@@ -81,29 +80,11 @@ class _Track:
         self.filter.predict()
 
 
-class OCSort:
+class OCSort(BoxTracker[_Track]):
     """Rules of OC-SORT for one video."""
 
-    def __init__(self, *, buffer: int = BUFFER) -> None:
-        """Start without tracks.
-
-        Args:
-            buffer: frames for which a lost track is kept.
-        """
-        self._buffer = buffer
-        self._tracks: list[_Track] = []
-        self._frames = self._born = 0
-
     def update(self, boxes: FloatArray, scores: FloatArray) -> dict[int, int]:
-        """Associate the detections of the next frame with tracks.
-
-        Args:
-            boxes: (n, 4) bounding boxes in pixels.
-            scores: (n,) detection scores in 0..1.
-
-        Returns:
-            IDs of the reported tracks by the number of their detection.
-        """
+        """Associate strong detections by overlap and direction, then by the last observation."""
         self._frames += 1
         for track in self._tracks:
             track.predict()
@@ -114,8 +95,7 @@ class OCSort:
             track.update(boxes[i].astype(np.float64))
         for i in strong:
             if i not in found.values():
-                self._born += 1
-                track = _Track(self._born, boxes[i].astype(np.float64))
+                track = _Track(self._next_id(), boxes[i].astype(np.float64))
                 self._tracks.append(track)
                 found[track] = i
         self._tracks = [track for track in self._tracks if track.lost <= self._buffer]

@@ -24,7 +24,7 @@ constexpr int kColumns = 32, kRows = 8;  // threads of a block
 constexpr int kDeep = 4;                 // pixels per thread, kRows apart
 
 // Passed by value. The address of a plane is a byte pointer.
-struct Work {
+struct CropInputs {
     const unsigned char *first, *second;
     int first_pitch, second_pitch;
     int frame_width, frame_height;
@@ -56,8 +56,8 @@ __device__ __forceinline__ float byte(unsigned word, int which) {
 
 // Adds the pixels (x, y) and (x + 1, y), both inside the frame, without updating the weight inside.
 template <Source SOURCE>
-__device__ __forceinline__ void add_pair(const Work& work, int y, int x, float left, float right, Sum& sum) {
-    const unsigned char* row = work.first + static_cast<std::size_t>(y) * work.first_pitch;
+__device__ __forceinline__ void add_pair(const CropInputs& inputs, int y, int x, float left, float right, Sum& sum) {
+    const unsigned char* row = inputs.first + static_cast<std::size_t>(y) * inputs.first_pitch;
     if constexpr (SOURCE == Source::bgr_words) {
         const auto* words = reinterpret_cast<const unsigned*>(row + (3 * x & ~3));
         const unsigned shift = (3 * x & 3) * 8;  // the same in every row, because all rows start at a word boundary
@@ -71,7 +71,7 @@ __device__ __forceinline__ void add_pair(const Work& work, int y, int x, float l
         sum.add(left, __ldg(p), __ldg(p + 1), __ldg(p + 2));
         sum.add(right, __ldg(p + 3), __ldg(p + 4), __ldg(p + 5));
     } else {
-        const unsigned char* below = work.second + static_cast<std::size_t>(y / 2) * work.second_pitch;
+        const unsigned char* below = inputs.second + static_cast<std::size_t>(y / 2) * inputs.second_pitch;
         const auto* chroma = reinterpret_cast<const unsigned short*>(below);
         const unsigned uv = __ldg(chroma + x / 2), next = __ldg(chroma + (x + 1) / 2);
         sum.add(left, byte(__ldg(row + x), 0), byte(uv, 0), byte(uv, 1));
@@ -100,47 +100,47 @@ struct Axis {
 
 // Samples the frame without halving, between four of its pixels.
 template <Source SOURCE>
-__device__ __forceinline__ Sum between(const Work& work, float x, float y) {
+__device__ __forceinline__ Sum between(const CropInputs& inputs, float x, float y) {
     const int column = __float2int_rd(x), row = __float2int_rd(y);
     const float right = x - column, lower = y - row, corner = right * lower;
     Sum sum = {0.0f, 0.0f, 0.0f, 1.0f};
-    add_pair<SOURCE>(work, row, column, (1.0f - right) - (lower - corner), right - corner, sum);
-    add_pair<SOURCE>(work, row + 1, column, lower - corner, corner, sum);
+    add_pair<SOURCE>(inputs, row, column, (1.0f - right) - (lower - corner), right - corner, sum);
+    add_pair<SOURCE>(inputs, row + 1, column, lower - corner, corner, sum);
     return sum;
 }
 
 // Samples the frame without halving at its border, where some of the four pixels are outside.
 template <Source SOURCE>
-__device__ Sum at_border(const Work& work, const Axis& x, const Axis& y) {
+__device__ Sum at_border(const CropInputs& inputs, const Axis& x, const Axis& y) {
     Sum sum = {};
     if (x.misses() || y.misses()) return sum;
     // a pair that starts before the frame, or ends after it, is shifted by one together with its weights
-    const int column = min(max(x.start, 0), work.frame_width - 2);
+    const int column = min(max(x.start, 0), inputs.frame_width - 2);
     const float left = column == x.start ? x.near : column > x.start ? x.far : 0.0f;
     const float right = column == x.start ? x.far : column > x.start ? 0.0f : x.near;
     // a row outside has weight 0; any other row can be read instead
-    const int upper = max(y.start, 0), lower = min(y.start + 1, work.frame_height - 1);
-    add_pair<SOURCE>(work, upper, column, y.near * left, y.near * right, sum);
-    add_pair<SOURCE>(work, lower, column, y.far * left, y.far * right, sum);
+    const int upper = max(y.start, 0), lower = min(y.start + 1, inputs.frame_height - 1);
+    add_pair<SOURCE>(inputs, upper, column, y.near * left, y.near * right, sum);
+    add_pair<SOURCE>(inputs, lower, column, y.far * left, y.far * right, sum);
     sum.inside = (y.near + y.far) * (left + right);
     return sum;
 }
 
 // Samples the frame as if it was halved until `block` pixels are one: all pixels of the four blocks, pair by pair.
 template <Source SOURCE>
-__device__ Sum averaged(const Work& work, const Axis& x, const Axis& y, int block) {
+__device__ Sum averaged(const CropInputs& inputs, const Axis& x, const Axis& y, int block) {
     Sum sum = {};
     if (x.misses() || y.misses()) return sum;
-    const int bottom = min(y.start + 2 * block, work.frame_height), end = min(x.start + 2 * block, work.frame_width);
+    const int bottom = min(y.start + 2 * block, inputs.frame_height), end = min(x.start + 2 * block, inputs.frame_width);
     for (int row = max(y.start, 0); row < bottom; ++row) {
         const float down = row < y.start + block ? y.near : y.far;
         for (int pixel = max(x.start, 0); pixel < end; pixel += 2) {  // block sizes are even, so a pair is in one block
             const float weight = down * (pixel < x.start + block ? x.near : x.far);
             if (pixel + 1 < end) {
-                add_pair<SOURCE>(work, row, pixel, weight, weight, sum);
+                add_pair<SOURCE>(inputs, row, pixel, weight, weight, sum);
                 sum.inside += 2.0f * weight;
             } else {
-                add_pair<SOURCE>(work, row, pixel - 1, 0.0f, weight, sum);
+                add_pair<SOURCE>(inputs, row, pixel - 1, 0.0f, weight, sum);
                 sum.inside += weight;
             }
         }
@@ -149,10 +149,10 @@ __device__ Sum averaged(const Work& work, const Axis& x, const Axis& y, int bloc
 }
 
 // Number of times the frame is halved before it is sampled for a crop.
-__device__ int halvings(const Work& work, const float* transform) {
+__device__ int halvings(const CropInputs& inputs, const float* transform) {
     float square = transform[0] * transform[0] + transform[3] * transform[3];  // of the pixels of the frame per pixel of the crop
-    int width = work.frame_width, height = work.frame_height, count = 0;
-    while (square > 6.25f && width >= 2 * work.width && height >= 2 * work.height) {
+    int width = inputs.frame_width, height = inputs.frame_height, count = 0;
+    while (square > 6.25f && width >= 2 * inputs.width && height >= 2 * inputs.height) {
         square *= 0.25f;
         width = (width + 1) / 2;
         height = (height + 1) / 2;
@@ -162,56 +162,56 @@ __device__ int halvings(const Work& work, const float* transform) {
 }
 
 template <Source SOURCE>
-__device__ float3 colour_of(const Work& work, const Sum& sum) {
+__device__ float3 colour_of(const CropInputs& inputs, const Sum& sum) {
     if constexpr (SOURCE != Source::nv12) return make_float3(sum.a, sum.b, sum.c);
     const auto channel = [&](const float* row) {
         return fminf(fmaxf(row[0] * sum.a + row[1] * sum.b + row[2] * sum.c + row[3] * sum.inside, 0.0f), 255.0f);
     };
-    return make_float3(channel(work.colour), channel(work.colour + 4), channel(work.colour + 8));
+    return make_float3(channel(inputs.colour), channel(inputs.colour + 4), channel(inputs.colour + 8));
 }
 
 template <Source SOURCE>
-__device__ __forceinline__ Sum sample(const Work& work, float x, float y, int halved) {
+__device__ __forceinline__ Sum sample(const CropInputs& inputs, float x, float y, int halved) {
     if (halved) {
         const int block = 1 << halved;
-        return averaged<SOURCE>(work, Axis(x, block, work.frame_width), Axis(y, block, work.frame_height), block);
+        return averaged<SOURCE>(inputs, Axis(x, block, inputs.frame_width), Axis(y, block, inputs.frame_height), block);
     }
     // written so that every comparison with NaN is false
-    if (x >= 0.0f && x < work.right && y >= 0.0f && y < work.bottom) return between<SOURCE>(work, x, y);
-    return at_border<SOURCE>(work, Axis(x, 1, work.frame_width), Axis(y, 1, work.frame_height));
+    if (x >= 0.0f && x < inputs.right && y >= 0.0f && y < inputs.bottom) return between<SOURCE>(inputs, x, y);
+    return at_border<SOURCE>(inputs, Axis(x, 1, inputs.frame_width), Axis(y, 1, inputs.frame_height));
 }
 
 template <Source SOURCE, typename T>
-__global__ void __launch_bounds__(kColumns* kRows) crops(const Work work, T* output) {
+__global__ void __launch_bounds__(kColumns* kRows) crops(const CropInputs inputs, T* output) {
     const int column = blockIdx.x * kColumns + threadIdx.x, first = blockIdx.y * kRows * kDeep + threadIdx.y;
-    if (column >= work.width) return;
+    if (column >= inputs.width) return;
     float t[6];
 #pragma unroll
-    for (int i = 0; i < 6; ++i) t[i] = __ldg(work.transforms + 6 * blockIdx.z + i);
-    const int halved = halvings(work, t);  // the same for the whole crop, so that no warp diverges
+    for (int i = 0; i < 6; ++i) t[i] = __ldg(inputs.transforms + 6 * blockIdx.z + i);
+    const int halved = halvings(inputs, t);  // the same for the whole crop, so that no warp diverges
     const float left = t[0] * column + t[2], top = t[3] * column + t[5];
-    const int plane = work.height * work.width, rows = min((work.height - first + kRows - 1) / kRows, kDeep);
-    T* green = output + (3 * static_cast<std::size_t>(blockIdx.z) + 1) * plane + first * work.width + column;
-    T *blue = green + (work.rgb ? plane : -plane), *red = green + (work.rgb ? -plane : plane);
-    const int step = kRows * work.width;
+    const int plane = inputs.height * inputs.width, rows = min((inputs.height - first + kRows - 1) / kRows, kDeep);
+    T* green = output + (3 * static_cast<std::size_t>(blockIdx.z) + 1) * plane + first * inputs.width + column;
+    T *blue = green + (inputs.rgb ? plane : -plane), *red = green + (inputs.rgb ? -plane : plane);
+    const int step = kRows * inputs.width;
     for (int i = 0; i < rows; ++i, blue += step, green += step, red += step) {
         const int row = first + i * kRows;
-        const float3 colour = colour_of<SOURCE>(work, sample<SOURCE>(work, t[1] * row + left, t[4] * row + top, halved));
-        *blue = narrow<T>(colour.x * work.scale[0] + work.shift[0]);
-        *green = narrow<T>(colour.y * work.scale[1] + work.shift[1]);
-        *red = narrow<T>(colour.z * work.scale[2] + work.shift[2]);
+        const float3 colour = colour_of<SOURCE>(inputs, sample<SOURCE>(inputs, t[1] * row + left, t[4] * row + top, halved));
+        *blue = narrow<T>(colour.x * inputs.scale[0] + inputs.shift[0]);
+        *green = narrow<T>(colour.y * inputs.scale[1] + inputs.shift[1]);
+        *red = narrow<T>(colour.z * inputs.scale[2] + inputs.shift[2]);
     }
 }
 
 template <typename T>
-int run(const Work& work, const nasion_crops& arguments, cudaStream_t stream) {
-    const bool words = aligned(work.first, 4) && work.first_pitch % 4 == 0;
+int run(const CropInputs& inputs, const nasion_crops& arguments, cudaStream_t stream) {
+    const bool words = aligned(inputs.first, 4) && inputs.first_pitch % 4 == 0;
     auto* kernel = arguments.frame.format == NASION_NV12 ? crops<Source::nv12, T>
                    : words                               ? crops<Source::bgr_words, T>
                                                          : crops<Source::bgr_bytes, T>;
     constexpr int deep = kRows * kDeep;
-    const dim3 grid((work.width + kColumns - 1) / kColumns, (work.height + deep - 1) / deep, arguments.count);
-    return launch(kernel, grid, dim3(kColumns, kRows), 0, stream, work, static_cast<T*>(arguments.output));
+    const dim3 grid((inputs.width + kColumns - 1) / kColumns, (inputs.height + deep - 1) / deep, arguments.count);
+    return launch(kernel, grid, dim3(kColumns, kRows), 0, stream, inputs, static_cast<T*>(arguments.output));
 }
 
 }  // namespace
@@ -222,24 +222,24 @@ int nasion_crop(const nasion_crops* arguments, cudaStream_t stream) {
     if (const int status = check(*arguments)) return status;
     if (arguments->count == 0) return NASION_OK;
     const nasion_frame& frame = arguments->frame;
-    Work work = {};
-    work.first = static_cast<const unsigned char*>(frame.planes[0]);
-    work.second = static_cast<const unsigned char*>(frame.planes[1]);
-    work.first_pitch = frame.pitches[0];
-    work.second_pitch = frame.pitches[1];
-    work.frame_width = frame.width;
-    work.frame_height = frame.height;
-    work.right = static_cast<float>(frame.width - 1);
-    work.bottom = static_cast<float>(frame.height - 1);
-    for (int i = 0; i < 12; ++i) work.colour[i] = frame.colour[i];
-    work.transforms = arguments->transforms;
-    work.height = arguments->height;
-    work.width = arguments->width;
-    work.rgb = arguments->rgb != 0;
+    CropInputs inputs = {};
+    inputs.first = static_cast<const unsigned char*>(frame.planes[0]);
+    inputs.second = static_cast<const unsigned char*>(frame.planes[1]);
+    inputs.first_pitch = frame.pitches[0];
+    inputs.second_pitch = frame.pitches[1];
+    inputs.frame_width = frame.width;
+    inputs.frame_height = frame.height;
+    inputs.right = static_cast<float>(frame.width - 1);
+    inputs.bottom = static_cast<float>(frame.height - 1);
+    for (int i = 0; i < 12; ++i) inputs.colour[i] = frame.colour[i];
+    inputs.transforms = arguments->transforms;
+    inputs.height = arguments->height;
+    inputs.width = arguments->width;
+    inputs.rgb = arguments->rgb != 0;
     for (int i = 0; i < 3; ++i) {
-        const int channel = work.rgb ? 2 - i : i;
-        work.scale[i] = arguments->scale[channel];
-        work.shift[i] = -arguments->mean[channel] * arguments->scale[channel];
+        const int channel = inputs.rgb ? 2 - i : i;
+        inputs.scale[i] = arguments->scale[channel];
+        inputs.shift[i] = -arguments->mean[channel] * arguments->scale[channel];
     }
-    return arguments->half ? run<__half>(work, *arguments, stream) : run<float>(work, *arguments, stream);
+    return arguments->half ? run<__half>(inputs, *arguments, stream) : run<float>(inputs, *arguments, stream);
 }

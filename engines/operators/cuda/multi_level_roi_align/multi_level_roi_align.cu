@@ -23,38 +23,38 @@ namespace nasion {
 namespace {
 
 template <typename T, int SAMPLING>
-int run(const Work& work, const nasion_roi_align& arguments, dim3 grid, std::size_t shared, cudaStream_t stream) {
+int run(const RoiAlignInputs& inputs, const nasion_roi_align& arguments, dim3 grid, std::size_t shared, cudaStream_t stream) {
     auto* kernel = arguments.channels_last ? interleaved<T, SAMPLING>
                    : arguments.normalize   ? planes<T, SAMPLING, true>
                                            : planes<T, SAMPLING, false>;
-    return launch(kernel, grid, dim3(kThreads), shared, stream, work, static_cast<T*>(arguments.output));
+    return launch(kernel, grid, dim3(kThreads), shared, stream, inputs, static_cast<T*>(arguments.output));
 }
 
 template <typename T>
 int run(const nasion_roi_align& arguments, cudaStream_t stream) {
-    Work work = {};
-    work.level_count = arguments.level_count;
-    work.batch = arguments.batch;
-    work.size = arguments.size;
-    work.normalize = arguments.normalize != 0;
-    work.epsilon = arguments.epsilon;
-    work.rois = arguments.rois;
+    RoiAlignInputs inputs = {};
+    inputs.level_count = arguments.level_count;
+    inputs.batch = arguments.batch;
+    inputs.size = arguments.size;
+    inputs.normalize = arguments.normalize != 0;
+    inputs.epsilon = arguments.epsilon;
+    inputs.rois = arguments.rois;
     int blocks = 0, most = 0;
-    for (int i = 0; i < work.level_count; ++i) {
+    for (int i = 0; i < inputs.level_count; ++i) {
         const nasion_level& given = arguments.levels[i];
-        Level& level = work.levels[i];
-        level = {given.data, given.channels, given.height, given.width, given.scale, work.channels, blocks, 1, 1, 1, 1};
+        Level& level = inputs.levels[i];
+        level = {given.data, given.channels, given.height, given.width, given.scale, inputs.channels, blocks, 1, 1, 1, 1};
         blocks += arguments.channels_last ? share_out_interleaved<T>(level, arguments) : share_out_planes(level, arguments);
-        work.channels += given.channels;
+        inputs.channels += given.channels;
         most = std::max(most, given.channels * level.at_once);
     }
-    const std::size_t shared = (work.normalize ? sizeof(float) * most : 0) + (arguments.channels_last ? 0 : kColumnBytes);
+    const std::size_t shared = (inputs.normalize ? sizeof(float) * most : 0) + (arguments.channels_last ? 0 : kColumnBytes);
     const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.regions));
     switch (arguments.sampling) {
-        case 1: return run<T, 1>(work, arguments, grid, shared, stream);
-        case 2: return run<T, 2>(work, arguments, grid, shared, stream);
-        case 3: return run<T, 3>(work, arguments, grid, shared, stream);
-        default: return run<T, 4>(work, arguments, grid, shared, stream);
+        case 1: return run<T, 1>(inputs, arguments, grid, shared, stream);
+        case 2: return run<T, 2>(inputs, arguments, grid, shared, stream);
+        case 3: return run<T, 3>(inputs, arguments, grid, shared, stream);
+        default: return run<T, 4>(inputs, arguments, grid, shared, stream);
     }
 }
 

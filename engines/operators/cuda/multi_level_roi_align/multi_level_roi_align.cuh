@@ -24,7 +24,7 @@ struct Level {
 };
 
 // Passed by value, so that no table must be copied to the device before the launch.
-struct Work {
+struct RoiAlignInputs {
     Level levels[NASION_MOST_LEVELS];
     int level_count;
     int batch, size, channels;
@@ -84,15 +84,15 @@ __device__ __forceinline__ int quotient(int a, int b) {
     return static_cast<int>(__fdividef(a + 0.5f, static_cast<float>(b)));
 }
 
-__device__ __forceinline__ const Level& level_of_block(const Work& work) {
+__device__ __forceinline__ const Level& level_of_block(const RoiAlignInputs& inputs) {
     int i = 0;
-    while (i + 1 < work.level_count && static_cast<int>(blockIdx.x) >= work.levels[i + 1].first_block) ++i;
-    return work.levels[i];
+    while (i + 1 < inputs.level_count && static_cast<int>(blockIdx.x) >= inputs.levels[i + 1].first_block) ++i;
+    return inputs.levels[i];
 }
 
 // Image index of a region, or -1 if it is invalid.
-__device__ __forceinline__ int image_of(const Work& work, const float* roi) {
-    return roi[0] >= 0.0f && roi[0] < work.batch ? static_cast<int>(roi[0]) : -1;
+__device__ __forceinline__ int image_of(const RoiAlignInputs& inputs, const float* roi) {
+    return roi[0] >= 0.0f && roi[0] < inputs.batch ? static_cast<int>(roi[0]) : -1;
 }
 
 template <typename T>
@@ -102,8 +102,8 @@ __device__ __forceinline__ const T* map_of(const Level& level, int image) {
 }
 
 // Factor for the values of a bin, given the sum of their squares.
-__device__ __forceinline__ float factor_of(const Work& work, float squares) {
-    return 1.0f / fmaxf(sqrtf(squares), work.epsilon);
+__device__ __forceinline__ float factor_of(const RoiAlignInputs& inputs, float squares) {
+    return 1.0f / fmaxf(sqrtf(squares), inputs.epsilon);
 }
 
 }  // namespace nasion

@@ -18,16 +18,16 @@ constexpr int kInterleavedBlocks = 3;
 // writes are whole cache lines, and the norm is a shuffle. A block processes several bins per group of lanes, one after the
 // other, so that values computed once per block are reused. Values in shared memory are read by the thread that wrote them.
 template <typename T, int SAMPLING>
-__global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlocks) interleaved(const Work work, T* output) {
+__global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlocks) interleaved(const RoiAlignInputs inputs, T* output) {
     constexpr int N = kPack<T>, TAPS = 2 * SAMPLING;
     extern __shared__ __align__(16) float values[];
     __shared__ Cells<SAMPLING> rows[kMostBins], columns[kMostBins];
-    const Level& level = level_of_block(work);
-    const int size = work.size, area = size * size, thread = threadIdx.x;
+    const Level& level = level_of_block(inputs);
+    const int size = inputs.size, area = size * size, thread = threadIdx.x;
     const int first_bin = (blockIdx.x - level.first_block) * level.across;
     const int bins = min(level.across, area - first_bin);
-    const float* roi = work.rois + 5 * blockIdx.y;
-    const int image = image_of(work, roi);
+    const float* roi = inputs.rois + 5 * blockIdx.y;
+    const int image = image_of(inputs, roi);
     if (thread < bins) {
         rows[thread].gather(roi[2], roi[4], quotient(first_bin + thread, size), size, level.scale, level.height);
     } else if (thread >= kThreads - bins) {
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlock
     const int turned = N == 8 ? lane >> 2 & 1 : 0;  // start of a thread in its kept values: avoids bank conflicts
     float4* const kept = reinterpret_cast<float4*>(values) + group * level.channels / 4;
     const T* const maps = map_of<T>(level, image);
-    T* const out = output + (static_cast<std::size_t>(blockIdx.y) * area + first_bin) * work.channels + level.first_channel;
+    T* const out = output + (static_cast<std::size_t>(blockIdx.y) * area + first_bin) * inputs.channels + level.first_channel;
 #pragma unroll 1
     for (int first = 0; first < bins; first += level.at_once) {
         const int bin = first + group;
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlock
 #pragma unroll
                 for (int n = 0; n < N; ++n) pooled[n] += row_weight[j] * row[n];
             }
-            if (work.normalize) {
+            if (inputs.normalize) {
 #pragma unroll
                 for (int n = 0; n < N; ++n) sum += pooled[n] * pooled[n];
 #pragma unroll
@@ -92,14 +92,14 @@ __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlock
                 Pack<T, N> pack;
 #pragma unroll
                 for (int n = 0; n < N; ++n) pack.items[n] = narrow<T>(pooled[n]);
-                *reinterpret_cast<Pack<T, N>*>(out + static_cast<std::size_t>(bin) * work.channels + c) = pack;
+                *reinterpret_cast<Pack<T, N>*>(out + static_cast<std::size_t>(bin) * inputs.channels + c) = pack;
             }
         }
-        if (!work.normalize) continue;
+        if (!inputs.normalize) continue;
 
         // every thread of the warp takes part; threads without a bin contribute zero
         for (int d = level.lanes / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
-        const float factor = factor_of(work, sum);
+        const float factor = factor_of(inputs, sum);
         for (int c = lane * N; busy && c < level.channels; c += level.lanes * N) {
             Pack<T, N> pack;
 #pragma unroll
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, SAMPLING > 2 ? 1 : kInterleavedBlock
                 pack.items[n + 2] = narrow<T>(four.z * factor);
                 pack.items[n + 3] = narrow<T>(four.w * factor);
             }
-            *reinterpret_cast<Pack<T, N>*>(out + static_cast<std::size_t>(bin) * work.channels + c) = pack;
+            *reinterpret_cast<Pack<T, N>*>(out + static_cast<std::size_t>(bin) * inputs.channels + c) = pack;
         }
     }
 }

@@ -31,20 +31,20 @@ __device__ __forceinline__ void sum_rows(const T*& map, std::size_t step, const 
 // threads map to bins x channels and sum over columns. Consecutive threads thus read adjacent cells and write adjacent
 // bins.
 template <typename T, int SAMPLING, bool NORMALIZE>
-__global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const Work work, T* output) {
+__global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const RoiAlignInputs inputs, T* output) {
     constexpr int TAPS = 2 * SAMPLING;
     extern __shared__ __align__(16) float values[];
     __shared__ Cells<SAMPLING> rows[kMostBins], columns[kMostBins];
     __shared__ int column_cells[kMostBins * TAPS];
     __shared__ float squares[kThreads];
-    const Level& level = level_of_block(work);
-    const int size = work.size, thread = threadIdx.x;
+    const Level& level = level_of_block(inputs);
+    const int size = inputs.size, thread = threadIdx.x;
     const int blocks_across = quotient(size + level.across - 1, level.across), block = blockIdx.x - level.first_block;
     const int block_row = quotient(block, blocks_across), block_column = block - block_row * blocks_across;
     const int first_row = block_row * level.down, first_column = block_column * level.across;
     const int down = min(level.down, size - first_row), across = min(level.across, size - first_column);
-    const float* roi = work.rois + 5 * blockIdx.y;
-    const int image = image_of(work, roi);
+    const float* roi = inputs.rois + 5 * blockIdx.y;
+    const int image = image_of(inputs, roi);
 
     // all columns from the first to the last needed one; if bins are further apart than that, only the needed columns
     const int steps = size * SAMPLING;
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const
         share[i] = i < bin_count ? columns[bin_column].weight[i] : 0.0f;
     }
     const int area = size * size;
-    const std::size_t first_channel = static_cast<std::size_t>(blockIdx.y) * work.channels + level.first_channel;
+    const std::size_t first_channel = static_cast<std::size_t>(blockIdx.y) * inputs.channels + level.first_channel;
     T* const out = output + (first_channel + bin_channel) * area + (first_row + bin_row) * size + first_column + bin_column;
     float* const column_sums = values + (NORMALIZE ? level.channels * bins : 0);
     float total = 0.0f;
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kThreads, kPlaneBlocks<SAMPLING>) planes(const
     __syncthreads();
     total = 0.0f;
     for (int i = 0; i < bins_at_once; ++i) total += squares[i * bins + bin];
-    const float factor = factor_of(work, total);
+    const float factor = factor_of(inputs, total);
     const float* kept = values + thread;
     T* written = out;
     for (int c = bin_channel; bin_busy && c < level.channels; c += bins_at_once) {

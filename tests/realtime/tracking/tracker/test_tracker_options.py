@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, get_type_hints
+from typing import Any, Unpack, get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 import nasion
 from nasion.engines.errors import NasionError
+from nasion.realtime.pipeline import TrackKeywords
+from nasion.realtime.sources import open_source
 from nasion.realtime.tracking.options import TrackerKeywords
 from nasion.realtime.tracking.tracker import Tracker, TrackerOptions
+from nasion.realtime.values.source_options import SourceKeywords, SourceOptions
+from nasion.tools.options import Reading
 
 from ....support.fakes.disc_stories import ids, make, place, play
 from ....support.fakes.networks import BLUE, GREEN, RED, SIZE, Disc, DiscAligner, DiscDetector, backdrop, frame
@@ -86,12 +91,19 @@ def test_an_option_that_is_not_allowed_is_named_with_what_is(option, message):
 
 
 def test_an_unknown_option_is_named_with_those_that_are_known():
-    with pytest.raises(NasionError, match=r"option 'max_face' is unknown; allowed: model, .*max_faces"):
+    with pytest.raises(NasionError, match=r"option 'max_face' is unknown; did you mean 'max_faces'\? allowed: model, "):
         make(max_face=1)
 
 
 def test_the_old_name_of_an_option_is_refused_with_the_new_one():
-    for refused in (lambda: make(detect_every=45), lambda: nasion.track("pattern:", detect_every=45)):
+    for refused in (
+        lambda: make(detect_every=45),
+        lambda: nasion.track("pattern:", detect_every=45),
+        lambda: nasion.TrackerOptions(detect_every=45),
+        lambda: nasion.TrackerOptions().but(detect_every=45),
+        lambda: replace(nasion.TrackerOptions(), detect_every=45),
+        lambda: nasion.detect(np.zeros((64, 64, 3), np.uint8), detect_every=45),
+    ):
         with pytest.raises(
             NasionError, match=r"'detect_every' \(frames\) is detect_interval \(seconds\) since nasion 0\.2"
         ):
@@ -150,7 +162,6 @@ def test_the_keywords_for_editors_and_type_checkers_are_the_fields_of_the_option
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        (nasion.track, "options"),
         (Tracker.__init__, "overrides"),
         (Tracker.from_networks, "overrides"),
         (TrackerOptions.but, "changes"),
@@ -158,6 +169,26 @@ def test_the_keywords_for_editors_and_type_checkers_are_the_fields_of_the_option
 )
 def test_every_function_that_takes_options_by_name_says_which(function: Callable[..., Any], name: str):
     assert get_type_hints(function)[name] == Unpack[TrackerKeywords]
+
+
+def test_the_options_of_a_source_are_one_list_in_python_and_on_the_command_line():
+    named = get_type_hints(SourceKeywords)
+    assert named == get_type_hints(SourceOptions)
+    assert get_type_hints(open_source)["options"] == Unpack[SourceKeywords]
+    assert get_type_hints(nasion.track)["overrides"] == Unpack[TrackKeywords]
+    assert get_type_hints(TrackKeywords) == named | get_type_hints(TrackerKeywords)
+    assert set(get_type_hints(get_args(Reading)[0])) == set(named)
+
+
+def test_track_takes_a_set_of_options_and_single_ones_in_its_place():
+    options = TrackerOptions(max_faces=2, smooth="none")
+    with nasion.track("pattern:", options, smooth="strong", end=1.0) as video:
+        assert video.tracker.options == options.but(smooth="strong")  # type: ignore[attr-defined]
+        assert video.info.duration == 1.0
+    with nasion.track("pattern:", options=options) as video:
+        assert video.tracker.options == options  # type: ignore[attr-defined]
+    with pytest.raises(NasionError, match=r"given 'x\.onnx' in place of its options; name the network"):
+        nasion.track("pattern:", "x.onnx")  # type: ignore[arg-type]
 
 
 def test_an_unknown_option_of_track_is_named_with_what_may_be_meant():

@@ -1,0 +1,26 @@
+"""Versions of nasion and of the packages that affect its results."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+
+__version__ = "0.2.0"
+_PACKAGES = (
+    "numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "onnxruntime-gpu", "torch",
+    "tensorrt", "tensorrt-rtx",
+)  # fmt: skip
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Return the versions of nasion, Python and all installed packages that affect measurements."""
+    found = {"nasion": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
