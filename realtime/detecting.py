@@ -14,7 +14,8 @@ import numpy as np
 
 from ..engines.errors import NasionError
 from ..engines.zoo import VARIABLE
-from .faces import Face, Frame, Landmarks
+from .faces.face import Face
+from .faces.frame import Frame
 from .images.inputs import Channels, ImageInMemory, bgr_of, check_channels
 from .images.pixels import pixels_of
 from .sources.image_files.reading import read_image
@@ -23,6 +24,7 @@ from .tracking.options import ImageKeywords, TrackerKeywords, TrackerOptions
 from .tracking.requests import Networks
 from .tracking.state import Tracking
 from .tracking.tracker import Tracker
+from .values.landmarks import Landmarks
 from .values.names import renamed
 from .values.numeric import finite
 

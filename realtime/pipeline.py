@@ -15,7 +15,8 @@ from typing import Any, Protocol, Self, TypeVar, Unpack, cast
 
 from ..engines.closing import Closing
 from ..engines.errors import NasionError
-from .faces import Face, Frame
+from .faces.face import Face
+from .faces.frame import Frame
 from .sinks.header import Header
 from .sources import Source, SourceInfo, open_source
 from .threads.channels import Channel

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..engines.gpu.graphs import Fill, Shape
     from ..engines.runtime import GpuRuntime, Runtime
     from ..engines.spec import Outputs
-    from ..realtime.faces import Frame
+    from ..realtime.faces.frame import Frame
     from ..realtime.tracking.options import TrackerOptions
     from ..realtime.tracking.tracker import Tracker
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ..realtime.faces import Face
+    from ..realtime.faces.face import Face
     from ..realtime.threads.timing import StageTime
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.errors import NasionError
-from ..realtime.faces import USUAL, FloatArray, LandmarkScheme
-from ..realtime.geometry import iou
+from ..realtime.values.arrays import FloatArray
+from ..realtime.values.geometry import iou
+from ..realtime.values.schemes import USUAL, LandmarkScheme
 from .figures import save_figure
 
 Norm = Literal["io", "ip", "box", "diag", "tight-box", "tight-diag"]

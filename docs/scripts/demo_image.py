@@ -7,7 +7,7 @@ import numpy as np
 from reports import ROOT
 
 import nasion
-from nasion.realtime.drawing import draw
+from nasion.realtime.faces.drawing import draw
 from nasion.realtime.sources.synthetic import CameraMotion
 
 MOMENTS = (20, 90, 150, 260)

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 from reports import ROOT
 
-from nasion.realtime.drawing import draw
-from nasion.realtime.faces import Face, Image, Pose
-from nasion.realtime.geometry import box_of
+from nasion.realtime.faces.drawing import draw
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.measured import Pose
 from nasion.realtime.measures.head import generic_head
+from nasion.realtime.values.arrays import Image
+from nasion.realtime.values.geometry import box_of
 
 SIDE, FOCAL, DISTANCE = 300, 1000.0, 680.0
 POSES = {

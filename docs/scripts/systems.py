@@ -23,8 +23,8 @@ import numpy as np
 from reports import BENCH, ROOT
 from studies import nasion
 
-from nasion.realtime.faces import FloatArray, Image
 from nasion.realtime.sources import open_source
+from nasion.realtime.values.arrays import FloatArray, Image
 from nasion.tools.machine import machine, versions
 
 Faces = Sequence[dict[str, Any]]

@@ -15,7 +15,7 @@ import numpy as np
 from nasion.engines.runtime import Runtime
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
-from nasion.realtime.geometry import to_tensor, warp
+from nasion.realtime.values.geometry import to_tensor, warp
 from nasion.trainers.data import read_image, read_negatives, read_set, split_validation
 from nasion.trainers.data.augment import jitter_region, random_region
 

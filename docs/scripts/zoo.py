@@ -115,7 +115,7 @@ def kept(study: str, sha256: str) -> bytes:
 
 def difference(full: Path, stored: Path, data: Path) -> dict[str, Any]:
     """Return the distance in pixels of the crop between the landmarks of two files of one network, on HELEN test."""
-    from nasion.realtime.geometry import region_of_points, to_tensor, warp
+    from nasion.realtime.values.geometry import region_of_points, to_tensor, warp
     from nasion.trainers.data import read_image, read_set
 
     faces, apart = read_set("300w", data, part="test"), []

@@ -176,7 +176,7 @@ def crop(
     std: Sequence[float] = (1, 1, 1),
     rgb: bool = False,
 ) -> Array:
-    """Crop a frame as ``realtime.geometry.warp`` and ``to_tensor`` do, but without rounding to bytes.
+    """Crop a frame as ``realtime.values.geometry.warp`` and ``to_tensor`` do, but without rounding to bytes.
 
     Args:
         frame: BGR (H, W, 3), or NV12.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...engines.errors import NasionError
-from ..faces import Face
+from ..faces.face import Face
 
 if TYPE_CHECKING:
     from supervision import Detections, KeyPoints

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from ...engines.closing import Closing
 from ...engines.errors import MissingExtra, SourceError
-from ..faces import OCCLUDED, SELF_OCCLUDED, VISIBLE, EyeOpening, Face, Pose
-from ..schemes import scheme_of
+from ..faces.face import OCCLUDED, SELF_OCCLUDED, VISIBLE, Face
+from ..faces.measured import EyeOpening, Pose
 from ..sinks.header import FORMAT, Header
 from ..sinks.landmarks import MEASURED, METADATA_KEY, columns
 from ..values.arrays import FloatArray
 from ..values.numeric import finite
+from ..values.schemes import scheme_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...engines.errors import NasionError
 from ...engines.output_paths import check_output_paths
-from ..drawing import PARTS, drawing
-from ..faces import Face, Frame
+from ..faces.drawing import PARTS, drawing
+from ..faces.face import Face
+from ..faces.frame import Frame
 from ..sinks import LANDMARK_SUFFIXES, Header, LateHeader, Sinks, sink_of
 from ..sources import SourceInfo
 from .reading import FrameRecord

@@ -19,8 +19,8 @@ from ...engines.gpu.device import Part, Stream
 from ...engines.operators.bindings import DeviceImage
 from ...engines.operators.cropper import Cropper
 from ...engines.spec import Spec
-from ..geometry import Region, from_crops
 from ..values.arrays import FloatArray, Image
+from ..values.geometry import Region, from_crops
 from .pixels import Writer
 
 

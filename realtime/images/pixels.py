@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.spec import Spec
-from ..geometry import Region, fill_planes, warp
 from ..values.arrays import FloatArray, Image
+from ..values.geometry import Region, fill_planes, warp
 
 if TYPE_CHECKING:
     from ...engines.gpu.device import Part, Stream

@@ -9,8 +9,8 @@ from statistics import median
 from typing import Protocol
 
 from ...engines.errors import NasionError
-from ..faces import Face
-from ..schemes import LandmarkScheme
+from ..faces.face import Face
+from ..values.schemes import LandmarkScheme
 from .openings import EYES, Openings
 
 CLOSED, OPEN = 0.75, 0.85

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ...engines.errors import NasionError
-from ..faces import EyeOpening, Face
-from ..schemes import LandmarkScheme
+from ..faces.face import Face
+from ..faces.measured import EyeOpening
+from ..values.schemes import LandmarkScheme
 from .names import Measure
 from .openings import EYES, MOUTH, Openings
 from .pose import PoseEstimator

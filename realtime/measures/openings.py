@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...engines.errors import NasionError
-from ..faces import FloatArray
-from ..schemes import LandmarkScheme
+from ..values.arrays import FloatArray
+from ..values.schemes import LandmarkScheme
 
 EYES, MOUTH = ("left_eye", "right_eye"), ("mouth",)
 _TINY = 1e-6  # pixels

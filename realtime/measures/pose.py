@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import NasionError
-from ..faces import FloatArray, Pose
-from ..schemes import LandmarkScheme
+from ..faces.measured import Pose
+from ..values.arrays import FloatArray
+from ..values.schemes import LandmarkScheme
 from .head import generic_head
 
 LEAST = 6

@@ -10,8 +10,9 @@ from typing import TextIO
 
 from ...engines.errors import SinkError
 from ...engines.output_paths import check_output_paths
-from ..drawing import PARTS, Draw, drawing
-from ..faces import Face, Frame
+from ..faces.drawing import PARTS, Draw, drawing
+from ..faces.face import Face
+from ..faces.frame import Frame
 from ..sources.base import SourceInfo
 from .base import STREAM, Sink
 from .header import AnyHeader, Header, LateHeader

@@ -9,7 +9,8 @@ from pathlib import Path
 from ...engines.closing import Closing
 from ...engines.errors import SinkError
 from ...engines.output_paths import writing as writing
-from ..faces import Face, Frame
+from ..faces.face import Face
+from ..faces.frame import Frame
 
 STREAM = Path("-")
 """Stands for standard output in place of a file."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...engines.errors import MissingExtra, SinkError
-from ..faces import Face, Frame
+from ..faces.face import Face
+from ..faces.frame import Frame
 from .base import STREAM, Sink, closed, writing
 from .header import AnyHeader, Header
 from .whole import WholeFile

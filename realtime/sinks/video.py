@@ -18,10 +18,12 @@ from av.video.stream import VideoStream
 
 from ...engines.errors import SinkError
 from ...engines.output_paths import is_there, make_folder, remove_if_empty
-from ..drawing import Draw, draw
-from ..faces import Face, Frame, Image
+from ..faces.drawing import Draw, draw
+from ..faces.face import Face
+from ..faces.frame import Frame
 from ..sources.base import SourceInfo
 from ..sources.conversion import usual_matrix
+from ..values.arrays import Image
 from .base import STREAM, Sink, closed, writing
 from .sound import open_sound
 from .whole import WholeFile

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import cv2
 
 from ...engines.errors import SinkError
-from ..drawing import Draw, draw
-from ..faces import Face, Frame
+from ..faces.drawing import Draw, draw
+from ..faces.face import Face
+from ..faces.frame import Frame
 from .base import Sink
 
 _ESCAPE = 27

@@ -10,7 +10,7 @@ from typing import Self
 
 from ...engines.closing import Closing
 from ...engines.errors import SourceError
-from ..faces import Frame
+from ..faces.frame import Frame
 from ..threads.channels import Channel
 from .base import Source, SourceInfo
 

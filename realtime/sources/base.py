@@ -14,8 +14,9 @@ import numpy as np
 
 from ...engines.closing import Closing
 from ...engines.errors import SourceError
-from ..faces import DeviceFrame, Frame, Image
+from ..faces.frame import DeviceFrame, Frame
 from ..images.pixels import Pixels
+from ..values.arrays import Image
 
 # An upright BGR image, on the host or on a device, its time in seconds and its number in the source.
 TimedImage = tuple[Image | Pixels, float, int]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ...engines.errors import SourceError
 from ...engines.operators import reference
-from ..faces import FloatArray, Image
 from ..images.transparency import over_white
+from ..values.arrays import FloatArray, Image
 
 _log = logging.getLogger(__name__)
 

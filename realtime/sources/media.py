@@ -21,8 +21,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ...engines.errors import SourceError
-from ..faces import Image
 from ..images.pixels import Pixels
+from ..values.arrays import Image
 from .base import FrameSource, Images, Media, SourceInfo, TimeRange
 from .conversion import colour_matrix, is_sideways, is_wide_gamut, to_bgr
 from .nvdec import GpuDecoder, decoder_for

@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from ...engines.errors import NasionError, SourceError
-from ..faces import Image
+from ..values.arrays import Image
 from .conversion import colour_of, display_matrix, to_bgr, to_stored
 
 if TYPE_CHECKING:

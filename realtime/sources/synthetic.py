@@ -25,7 +25,7 @@ from ...engines.errors import SourceError
 from ...engines.output_paths import writing
 from ...engines.signals import Held
 from ...engines.tensorrt.photograph import FACE, PHOTOGRAPH
-from ..faces import FloatArray, Image
+from ..values.arrays import FloatArray, Image
 from .image_files.reading import read_image
 
 # Parts of the clip as fractions of its length.

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from ...engines.errors import ModelError
 from ...engines.runtime import Runtime
 from ...engines.spec import joined
-from ..faces import FloatArray, Image
-from ..geometry import Region, boxes_and_regions, to_frame
 from ..images.pixels import Pixels, pixels_of
-from ..schemes import scheme_of_spec
-from ..values.arrays import FARTHEST, possible, probability, within
+from ..values.arrays import FARTHEST, FloatArray, Image, possible, probability, within
+from ..values.geometry import Region, boxes_and_regions, to_frame
+from ..values.schemes import scheme_of_spec
 from .appearance import appearance_of
 from .feeding import Crops, run_crops, split
 from .score import calibrated

@@ -10,10 +10,9 @@ import numpy as np
 
 from ...engines.errors import ModelError, NasionError
 from ...engines.runtime import Runtime
-from ..faces import FloatArray, Image
-from ..geometry import Region
 from ..images.pixels import Pixels, pixels_of
-from ..values.arrays import possible, probability
+from ..values.arrays import FloatArray, Image, possible, probability
+from ..values.geometry import Region
 from .aligner import region_of_box
 from .face_finder import region_of_tight_box
 from .feeding import run_letterbox

@@ -18,9 +18,8 @@ from ...engines.closing import Closing
 from ...engines.errors import ModelError
 from ...engines.runtime import GpuRuntime, Runtime, most_on_gpu
 from ...engines.spec import Outputs
-from ..faces import FloatArray
-from ..geometry import Region, iou
-from ..values.arrays import possible, probability
+from ..values.arrays import FloatArray, possible, probability
+from ..values.geometry import Region, iou
 
 if TYPE_CHECKING:
     from ...engines.gpu.graphs import Fill, Shape

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...engines.runtime import GpuRuntime, Runtime, takes_images_on
 from ...engines.spec import Outputs, joined
-from ..geometry import Region
 from ..images.pixels import DevicePixels, Pixels, Writer, host_pixels
 from ..values.arrays import FloatArray
+from ..values.geometry import Region
 
 if TYPE_CHECKING:
     from ...engines.gpu.device import Memory, Stream

@@ -13,8 +13,8 @@ from time import perf_counter, thread_time
 from typing import TypeVar
 
 from ...engines.errors import NasionError
-from ..geometry import Region
 from ..images.pixels import Pixels
+from ..values.geometry import Region
 from .aligner import Aligner, Alignments
 from .detector import Detections, Detector
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..faces import FloatArray, Image
 from ..images.pixels import Pixels, pixels_of
+from ..values.arrays import FloatArray, Image
 
 # All chosen on 800 photographs under a virtual camera: pans of up to a tenth of the image a frame, zooms of 10 %,
 # rotations of 6 degrees, doubled brightness, noise and occluders over nearly half the image, against shot changes

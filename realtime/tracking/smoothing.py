@@ -9,8 +9,10 @@ from typing import get_args
 import numpy as np
 
 from ...engines.errors import NasionError
-from ..faces import Face, FloatArray, Landmarks
-from ..geometry import box_of
+from ..faces.face import Face
+from ..values.arrays import FloatArray
+from ..values.geometry import box_of
+from ..values.landmarks import Landmarks
 from ..values.times import SHORTEST, time_passed
 from .options import Strength
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Self, cast
 
 from ...engines.errors import NasionError
-from ..faces import Face, Frame
-from ..geometry import Region
+from ..faces.face import Face
+from ..faces.frame import Frame
 from ..images.pixels import Pixels, pixels_of
 from ..measures.measurer import Measurer
-from ..schemes import SCHEMES
+from ..values.geometry import Region
+from ..values.schemes import SCHEMES
 from ..values.times import time_passed
 from .aligner import Alignments
 from .detector import Detections, Views

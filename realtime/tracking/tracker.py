@@ -13,7 +13,8 @@ from ...engines.errors import NasionError
 from ...engines.runtime import Runtime
 from ...engines.select import open_runtime
 from ...engines.zoo import model_path, models
-from ..faces import Face, Frame
+from ..faces.face import Face
+from ..faces.frame import Frame
 from ..threads.timing import Timings
 from ..values.times import StepCheck
 from .aligner import Aligner

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..faces import Face, FloatArray, Landmarks
-from ..geometry import Region, containment, iou
-from ..schemes import LandmarkScheme
+from ..faces.face import Face
+from ..values.arrays import FloatArray
+from ..values.geometry import Region, containment, iou
+from ..values.landmarks import Landmarks
+from ..values.schemes import LandmarkScheme
 from ..values.times import time_passed
 from .appearance import similarity
 

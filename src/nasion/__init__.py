@@ -12,16 +12,19 @@ TYPE_CHECKING = False  # as type checkers know it; to import typing takes longer
 if TYPE_CHECKING:
     from .engines.errors import NasionError
     from .realtime.detecting import detect
-    from .realtime.drawing import draw
     from .realtime.exchange.conversions import to_detections, to_key_points
     from .realtime.exchange.reading import read
     from .realtime.exchange.writing import write
-    from .realtime.faces import EyeOpening, Face, Frame, Landmarks, Pose
+    from .realtime.faces.drawing import draw
+    from .realtime.faces.face import Face
+    from .realtime.faces.frame import Frame
+    from .realtime.faces.measured import EyeOpening, Pose
     from .realtime.measures.blinks import Blink, BlinkDetector, blinks
     from .realtime.pipeline import track
-    from .realtime.schemes import LandmarkScheme, Opening, add_scheme, schemes
     from .realtime.sources import open_source
     from .realtime.tracking.tracker import Tracker, TrackerOptions
+    from .realtime.values.landmarks import Landmarks
+    from .realtime.values.schemes import LandmarkScheme, Opening, add_scheme, schemes
     from .realtime.values.source_options import SourceOptions
     from .realtime.values.versions import __version__ as __version__
 
@@ -59,25 +62,25 @@ if not os.path.isdir(os.path.join(_FOLDER, "engines")):  # a checkout without sy
 _HOME = {
     "Blink": ".realtime.measures.blinks",
     "BlinkDetector": ".realtime.measures.blinks",
-    "EyeOpening": ".realtime.faces",
-    "Face": ".realtime.faces",
-    "Frame": ".realtime.faces",
-    "LandmarkScheme": ".realtime.schemes",
-    "Landmarks": ".realtime.faces",
+    "EyeOpening": ".realtime.faces.measured",
+    "Face": ".realtime.faces.face",
+    "Frame": ".realtime.faces.frame",
+    "LandmarkScheme": ".realtime.values.schemes",
+    "Landmarks": ".realtime.values.landmarks",
     "NasionError": ".engines.errors",
-    "Opening": ".realtime.schemes",
-    "Pose": ".realtime.faces",
+    "Opening": ".realtime.values.schemes",
+    "Pose": ".realtime.faces.measured",
     "SourceOptions": ".realtime.values.source_options",
     "Tracker": ".realtime.tracking.tracker",
     "TrackerOptions": ".realtime.tracking.tracker",
     "__version__": ".realtime.values.versions",
-    "add_scheme": ".realtime.schemes",
+    "add_scheme": ".realtime.values.schemes",
     "blinks": ".realtime.measures.blinks",
     "detect": ".realtime.detecting",
-    "draw": ".realtime.drawing",
+    "draw": ".realtime.faces.drawing",
     "open_source": ".realtime.sources",
     "read": ".realtime.exchange.reading",
-    "schemes": ".realtime.schemes",
+    "schemes": ".realtime.values.schemes",
     "to_detections": ".realtime.exchange.conversions",
     "to_key_points": ".realtime.exchange.conversions",
     "track": ".realtime.pipeline",

@@ -12,7 +12,7 @@ import pytest
 
 import nasion
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
-from nasion.realtime.schemes import SCHEMES
+from nasion.realtime.values.schemes import SCHEMES
 
 from ..conftest import ROOT
 

@@ -14,10 +14,11 @@ import pytest
 from nasion.engines.errors import NasionError
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
-from nasion.realtime.faces import Face, Frame
-from nasion.realtime.geometry import Region
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks.landmarks import record
 from nasion.realtime.tracking.aligner import Aligner
+from nasion.realtime.values.geometry import Region
 from nasion.tools.main import main as nasion
 
 from ..support.model_files import damaged_models as damaged

@@ -12,7 +12,7 @@ import pytest
 from nasion.engines.gpu.device import Device, Memory
 from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import Kernels
-from nasion.realtime.geometry import Region, invert
+from nasion.realtime.values.geometry import Region, invert
 from nasion.tools.kernels.cases import RDFN_TAPS
 
 from ..support.operators.native import Array, crop, reweight, roi_align

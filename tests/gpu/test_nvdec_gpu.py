@@ -14,7 +14,7 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.engines.gpu.device import Device
 from nasion.engines.operators import library as plugins
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.images.pixels import HostPixels, pixels_of
 from nasion.realtime.pipeline import Pipeline
 from nasion.realtime.sources import open_source

@@ -17,7 +17,8 @@ import pytest
 
 from nasion.engines.errors import ModelError, NasionError, SourceError
 from nasion.realtime import pipeline
-from nasion.realtime.faces import Face, Frame
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.pipeline import Pipeline, track
 from nasion.realtime.sources import SourceInfo, open_source
 from nasion.realtime.threads.channels import Channel

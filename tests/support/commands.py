@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nasion.realtime.faces import Face
+from nasion.realtime.faces.face import Face
 from nasion.realtime.tracking import tracker
 from nasion.realtime.tracking.options import TrackerOptions
 from nasion.tools.main import _COMMANDS, application

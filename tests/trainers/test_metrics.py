@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import USUAL
+from nasion.realtime.values.schemes import USUAL
 from nasion.trainers.metrics import (
     Found,
     MetricError,

@@ -125,7 +125,7 @@ def test_a_curve_with_an_unknown_point_is_not_drawn_and_the_others_are() -> None
 
 @pytest.mark.parametrize("count", BOUNDARIES)
 def test_boundaries_name_points_of_their_scheme_and_mirror_onto_each_other(count: int) -> None:
-    from nasion.realtime.faces import USUAL
+    from nasion.realtime.values.schemes import USUAL
 
     curves = BOUNDARIES[count]
     assert len(curves) == (5 if count in (19, 21) else 13)

@@ -13,7 +13,7 @@ from ..machine import provenance
 from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
-    from ...realtime.faces import Image
+    from ...realtime.values.arrays import Image
     from ...trainers.data import LandmarkSet, Part
     from ...trainers.data.sheet import Counts
 

@@ -15,7 +15,7 @@ from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
     from ...engines.runtime import Runtime
-    from ...realtime.faces import FloatArray
+    from ...realtime.values.arrays import FloatArray
     from ...trainers.data import LandmarkSet
     from ...trainers.evaluation.comparison import Line
     from ...trainers.evaluation.tracking import Located

@@ -15,7 +15,7 @@ from ..machine import provenance
 from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
-    from ...realtime.faces import Image
+    from ...realtime.values.arrays import Image
 
 
 def quantize(

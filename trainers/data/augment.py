@@ -1,6 +1,6 @@
 """Augmentation of labelled crops and images, to resemble those that the tracker sees.
 
-Geometric changes use the run-time warp (``realtime/geometry.py``). All randomness comes from the given generator.
+Geometric changes use the run-time warp (``realtime.values.geometry``). All randomness comes from the given generator.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ...realtime.faces import FloatArray, Image
-from ...realtime.geometry import Region, region_of_points
+from ...realtime.values.arrays import FloatArray, Image
+from ...realtime.values.geometry import Region, region_of_points
 
 
 def jitter_region(

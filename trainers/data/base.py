@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import NasionError
-from ...realtime.faces import FloatArray, LandmarkScheme, scheme_of
+from ...realtime.values.arrays import FloatArray
+from ...realtime.values.schemes import LandmarkScheme, scheme_of
 
 Part = Literal["train", "test"]
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ...realtime.faces import FloatArray, Image, LandmarkScheme
-from ...realtime.geometry import box_of
+from ...realtime.values.arrays import FloatArray, Image
+from ...realtime.values.geometry import box_of
+from ...realtime.values.schemes import LandmarkScheme
 from .masks import paint_mask
 
 EDGE = 0.008  # width of the soft edge of a cover, in sides of the face's box

@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ...engines.closing import Closing
-from ...realtime.faces import Image
+from ...realtime.values.arrays import Image
 from .base import DataError
 from .readers.matlab import open_hdf5
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from ...realtime.faces import FloatArray, Image, LandmarkScheme
+from ...realtime.values.arrays import FloatArray, Image
+from ...realtime.values.schemes import LandmarkScheme
 from .base import LandmarkSet
 from .images import read_images
 from .samples import FaceSamples

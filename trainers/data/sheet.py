@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...realtime.faces import FloatArray, Image, LandmarkScheme
-from ...realtime.geometry import Region, region_of_points, transform, warp
+from ...realtime.values.arrays import FloatArray, Image
+from ...realtime.values.geometry import Region, region_of_points, transform, warp
+from ...realtime.values.schemes import LandmarkScheme
 from .base import DetectionSet, LandmarkSet
 from .images import read_images
 

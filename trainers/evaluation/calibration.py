@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ...engines.spec import Spec
-from ...realtime.faces import FloatArray
-from ...realtime.geometry import Region, box_of, region_of_points, roll
 from ...realtime.tracking.aligner import Aligner
 from ...realtime.tracking.score import Weights, calibrated, features
+from ...realtime.values.arrays import FloatArray
+from ...realtime.values.geometry import Region, box_of, region_of_points, roll
 from ..data import DataError, LandmarkSet, read_image
 from ..data.augment import displaced
 from ..data.covers import cover_face

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...realtime.faces import FloatArray
+from ...realtime.values.arrays import FloatArray
 from ..data import LandmarkSet
 from ..metrics import (
     NORMS,

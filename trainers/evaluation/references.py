@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import default_collate
 
-from ...realtime.faces import FloatArray, Image
-from ...realtime.geometry import roll
+from ...realtime.values.arrays import FloatArray, Image
+from ...realtime.values.geometry import roll
 from ..data import DataError, LandmarkSet, SampleStream
 from ..data.samples import FaceItem, FaceSamples, accuracy
 

@@ -15,11 +15,12 @@ from torch import nn
 from ...engines.closing import Closing
 from ...engines.runtime import Runtime
 from ...engines.spec import Outputs, Spec
-from ...realtime.faces import FloatArray, Frame
-from ...realtime.geometry import box_of, iou, region_of_points
+from ...realtime.faces.frame import Frame
 from ...realtime.tracking.aligner import Aligner
 from ...realtime.tracking.detector import Detector
 from ...realtime.tracking.tracker import Tracker
+from ...realtime.values.arrays import FloatArray
+from ...realtime.values.geometry import box_of, iou, region_of_points
 from ..data import (
     DetectionSet,
     LandmarkSet,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...engines.errors import ModelError, NasionError
 from ...engines.output_paths import write_file
 from ...engines.spec import METADATA_KEY, Spec
-from ...realtime.schemes import scheme_of_spec
+from ...realtime.values.schemes import scheme_of_spec
 from ..networks.operators import as_nodes
 from ..systems import load_trained, recipe_named
 from ..systems.rdfn.recipes import head_of

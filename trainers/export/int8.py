@@ -17,10 +17,9 @@ from ...engines.closing import Closing
 from ...engines.errors import ModelError, NasionError
 from ...engines.runtime import Runtime
 from ...engines.spec import Outputs, Spec
-from ...realtime.faces import Image
 from ...realtime.tracking.aligner import Aligner
 from ...realtime.tracking.detector import Detector
-from ...realtime.values.arrays import FloatArray
+from ...realtime.values.arrays import FloatArray, Image
 from .files import with_spec
 
 LEAST_IMAGES = 16

@@ -13,9 +13,9 @@ from ...engines.spec import Spec
 from ...engines.tensorrt.onnx_file import Precision
 from ...engines.tensorrt.parity import Difference, differences
 from ...engines.tensorrt.photograph import views
-from ...realtime.faces import FloatArray
-from ...realtime.geometry import Region, region_of_points, to_tensor, warp
 from ...realtime.sources.image_files.reading import read_image
+from ...realtime.values.arrays import FloatArray
+from ...realtime.values.geometry import Region, region_of_points, to_tensor, warp
 from ..data import read_set
 
 WIDE = 1.5  # side of an image relative to its face, for networks that detect the face themselves

@@ -17,9 +17,9 @@ from ...engines.runtime import Runtime
 from ...engines.select import open_runtime
 from ...engines.spec import Outputs
 from ...engines.zoo import model_path
-from ...realtime.faces import FloatArray
-from ...realtime.geometry import Region, box_of, iou, region_of_points, to_frame, to_tensor, transform, warp
 from ...realtime.tracking.tracker import Tracker
+from ...realtime.values.arrays import FloatArray
+from ...realtime.values.geometry import Region, box_of, iou, region_of_points, to_frame, to_tensor, transform, warp
 from ..data import LandmarkSet
 from ..data.masks import face_images
 from ..evaluation.tracking import FOUND_OVERLAP, Located, ModuleRuntime, Watch, locate, unwatched, watched

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...realtime.faces import FloatArray
-from ...realtime.geometry import box_of
+from ...realtime.values.arrays import FloatArray
+from ...realtime.values.geometry import box_of
 from ..data import read_set, split_validation
 from ..data.augment import Augmentation
 from ..data.samples import FaceSamples, accuracy, mean_shape

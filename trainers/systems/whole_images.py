@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...engines.spec import Spec
-from ...realtime.faces import FloatArray, Image
-from ...realtime.geometry import Region, box_of, iou, region_of_points, to_tensor, transform, warp
+from ...realtime.values.arrays import FloatArray, Image
+from ...realtime.values.geometry import Region, box_of, iou, region_of_points, to_tensor, transform, warp
 from ..data import LandmarkSet, SampleStream
 from ..data.augment import mirror, vary
 from ..data.samples import lips_accuracy

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ....engines.errors import foreign
-from ...faces import Image
 from ...images.transparency import over_white
+from ...values.arrays import Image
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from PIL import UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from ....engines.errors import SourceError, extra_remedy, foreign, printable
-from ...faces import Image
+from ...values.arrays import Image
 from ...values.source_options import MAX_PIXELS
 from ..conversion import turned
 from .colours import is_srgb, of_fractions, to_bgr

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import KernelError, Kernels
-from nasion.realtime.geometry import Region, invert, to_tensor, warp
+from nasion.realtime.values.geometry import Region, invert, to_tensor, warp
 from nasion.trainers.networks.decoding import reweighted
 from nasion.trainers.networks.roi_align import roi_align_levels
 

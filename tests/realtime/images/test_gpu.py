@@ -17,9 +17,8 @@ from nasion.engines.gpu.device import Device
 from nasion.engines.operators.bindings import Kernels
 from nasion.engines.spec import Spec
 from nasion.engines.tensorrt import library as tensorrt_library
-from nasion.realtime.drawing import draw as draw_faces
-from nasion.realtime.faces import DeviceFrame, Frame
-from nasion.realtime.geometry import Region
+from nasion.realtime.faces.drawing import draw as draw_faces
+from nasion.realtime.faces.frame import DeviceFrame, Frame
 from nasion.realtime.images.gpu import GpuPixels
 from nasion.realtime.images.pixels import HostPixels, pixels_of
 from nasion.realtime.pipeline import Pipeline
@@ -27,6 +26,7 @@ from nasion.realtime.sources import open_source
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.realtime.tracking.feeding import run_crops, run_letterbox
 from nasion.realtime.tracking.tracker import Tracker
+from nasion.realtime.values.geometry import Region
 
 from ...support.fakes import nvdec as fake_nvdec
 from ...support.fakes import tensorrt as fake_tensorrt

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.images.inputs import bgr_of, in_order_of
 from nasion.realtime.values.arrays import Image
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import EyeOpening, Face, Frame
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
+from nasion.realtime.faces.measured import EyeOpening
 from nasion.realtime.measures.blinks import Blink, BlinkDetector, blinks
 
 from .test_openings import IBUG_68, drawn

@@ -11,14 +11,16 @@ import pytest
 from nasion.engines.errors import NasionError
 from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
-from nasion.realtime.drawing import draw
 from nasion.realtime.exchange.reading import read
-from nasion.realtime.faces import EyeOpening, Face, Frame, Pose
+from nasion.realtime.faces.drawing import draw
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
+from nasion.realtime.faces.measured import EyeOpening, Pose
 from nasion.realtime.measures.openings import Openings
-from nasion.realtime.schemes import IBUG_68
 from nasion.realtime.sinks import Header, open_sinks
 from nasion.realtime.tracking.aligner import Aligner
 from nasion.realtime.tracking.tracker import Tracker, TrackerOptions
+from nasion.realtime.values.schemes import IBUG_68
 
 from ...support.fakes.networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, frame
 from ...support.media.sink_samples import INFO, LANDMARKS

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import FloatArray
 from nasion.realtime.measures.head import generic_head
 from nasion.realtime.measures.openings import EYES, Openings
-from nasion.realtime.schemes import AFLW_19, AFLW_21, IBUG_68, SCHEMES, LandmarkScheme
+from nasion.realtime.values.arrays import FloatArray
+from nasion.realtime.values.schemes import AFLW_19, AFLW_21, IBUG_68, SCHEMES, LandmarkScheme
 
 
 def drawn(scheme: LandmarkScheme, **openings: float) -> FloatArray:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import FloatArray, Pose
+from nasion.realtime.faces.measured import Pose
 from nasion.realtime.measures.head import ORIGIN, PUPILS_APART, generic_head
 from nasion.realtime.measures.pose import PoseEstimator
-from nasion.realtime.schemes import IBUG_68, SCHEMES, LandmarkScheme
+from nasion.realtime.values.arrays import FloatArray
+from nasion.realtime.values.schemes import IBUG_68, SCHEMES, LandmarkScheme
 
 SIZE = (640, 360)
 SURE = np.ones(68, np.float32)

@@ -12,7 +12,8 @@ import pytest
 
 from nasion.engines.errors import MissingExtra, SinkError, SourceError
 from nasion.realtime.exchange.reading import read
-from nasion.realtime.faces import Face, Frame
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks import Header, open_sinks
 from nasion.realtime.sinks.landmarks import columns
 

@@ -13,7 +13,8 @@ import cv2
 import pytest
 
 from nasion.engines.errors import SinkError
-from nasion.realtime.faces import Face, Frame
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks import Sink, Sinks, open_sinks
 from nasion.realtime.sources import SourceInfo, open_source
 

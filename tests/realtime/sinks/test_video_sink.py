@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import SinkError
-from nasion.realtime.faces import Face, Frame, Image
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks.video import ImageSink, VideoSink
+from nasion.realtime.values.arrays import Image
 
 from ...support.media.plain_videos import info_of, plain, times_in, write
 

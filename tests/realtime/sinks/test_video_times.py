@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks.video import VideoSink
 from nasion.realtime.sources import SourceInfo
 from nasion.realtime.sources.base import Media

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import SinkError
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks import open_sinks
 from nasion.realtime.sinks import window as window_sink
 from nasion.realtime.sinks.window import WindowSink

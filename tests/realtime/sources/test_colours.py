@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from nasion.engines.errors import SourceError
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks.video import VideoSink
 from nasion.realtime.sources import SourceInfo, open_source
 

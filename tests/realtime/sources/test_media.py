@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import SourceError
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.packets.timestamps import Clock
 

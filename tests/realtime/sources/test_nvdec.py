@@ -20,7 +20,7 @@ from nasion.engines.gpu.device import Device
 from nasion.engines.operators import library as plugins
 from nasion.engines.operators.bindings import Kernels
 from nasion.engines.tensorrt import library as tensorrt_library
-from nasion.realtime.faces import DeviceFrame, Frame
+from nasion.realtime.faces.frame import DeviceFrame, Frame
 from nasion.realtime.images.pixels import HostPixels, pixels_of
 from nasion.realtime.pipeline import track
 from nasion.realtime.sources import nvdec, open_source

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import Image
 from nasion.realtime.sources import open_source
+from nasion.realtime.values.arrays import Image
 
 from ...support.media.media_samples import picture
 

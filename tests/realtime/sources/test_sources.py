@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import SourceError
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import Source, open_source
 
 from ...support.media.media_samples import SIZE, number_of

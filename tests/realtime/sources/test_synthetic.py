@@ -11,11 +11,11 @@ import pytest
 
 from nasion.engines.errors import SourceError
 from nasion.engines.tensorrt.photograph import FACE, PHOTOGRAPH
-from nasion.realtime.faces import FloatArray, Image
-from nasion.realtime.geometry import transform
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.image_files.reading import read_image
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
+from nasion.realtime.values.arrays import FloatArray, Image
+from nasion.realtime.values.geometry import transform
 
 CORNERS = np.array([(x, y) for x in FACE[::2] for y in FACE[1::2]], np.float32)
 DOTS = np.array([(x, y) for x in (180, 230, 280) for y in (80, 135, 190)], np.float32)

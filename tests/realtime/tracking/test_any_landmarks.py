@@ -10,13 +10,13 @@ import pyarrow.parquet as parquet
 import pytest
 
 from nasion.engines.spec import Spec
-from nasion.realtime.drawing import draw as overlay
-from nasion.realtime.faces import Frame
-from nasion.realtime.schemes import USUAL
+from nasion.realtime.faces.drawing import draw as overlay
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks import Header, open_sinks
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.realtime.tracking.tracker import Tracker
+from nasion.realtime.values.schemes import USUAL
 
 from ...support.fakes.networks import RED, Disc, DiscAligner, DiscDetector, FakeRuntime, draw, frame
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nasion.realtime.geometry import Region, box_of
 from nasion.realtime.tracking.appearance import appearance_of, similarity
 from nasion.realtime.tracking.tracks import LOOKED, Observation, TrackManager
+from nasion.realtime.values.geometry import Region, box_of
 
 from ...support.fakes.networks import TEMPLATE
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from nasion.engines.errors import ModelError, NasionError
 from nasion.engines.spec import Spec
-from nasion.realtime.geometry import Region
 from nasion.realtime.tracking.aligner import Aligner
 from nasion.realtime.tracking.detector import Detector
 from nasion.realtime.tracking.face_finder import MARGIN, MiddleFace, region_of_tight_box
 from nasion.realtime.tracking.tracker import Tracker
+from nasion.realtime.values.geometry import Region
 from nasion.tools.main import main as nasion
 from nasion.trainers.export.files import write_model
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import nasion
-from nasion.realtime.faces import Face, FloatArray, Frame, Image
-from nasion.realtime.geometry import invert, transform
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources.synthetic import CameraMotion
+from nasion.realtime.values.arrays import FloatArray, Image
+from nasion.realtime.values.geometry import invert, transform
 
 RATE = 30.0
 

@@ -8,10 +8,10 @@ import pytest
 from OneEuroFilter import OneEuroFilter
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import Face
-from nasion.realtime.geometry import box_of, transform
+from nasion.realtime.faces.face import Face
 from nasion.realtime.sources.synthetic import FACE, CameraMotion
 from nasion.realtime.tracking.smoothing import FORGET, SETTINGS, OneEuro, Setting, Smoother
+from nasion.realtime.values.geometry import box_of, transform
 
 from ...support.fakes.networks import TEMPLATE
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasion.realtime.geometry import Region, box_of
 from nasion.realtime.tracking.tracks import Observation, TrackManager, greedy
+from nasion.realtime.values.geometry import Region, box_of
 
 from ...support.fakes.networks import TEMPLATE
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.pipeline import Pipeline
 from nasion.realtime.sources import SourceInfo
 

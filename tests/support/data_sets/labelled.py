@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from nasion.realtime.faces import FloatArray, Image
+from nasion.realtime.values.arrays import FloatArray, Image
 
 PARTS_300W = ("helen/trainset", "lfpw/trainset", "afw", "helen/testset")
 

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from nasion.realtime.faces import FloatArray, Image
+from nasion.realtime.values.arrays import FloatArray, Image
 
 from .labelled import background, face_shape, write_pts
 

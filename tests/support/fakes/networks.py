@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from nasion.engines.spec import Spec
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 
 # BGR
 RED, GREEN, BLUE, YELLOW, CYAN = (0, 0, 230), (0, 230, 0), (230, 0, 0), (0, 230, 230), (230, 230, 0)

@@ -25,8 +25,8 @@ from nasion.engines.operators import cropper
 from nasion.engines.operators.bindings import Kernels
 from nasion.engines.runtime import Runtime
 from nasion.engines.spec import Outputs
-from nasion.realtime.faces import Image
 from nasion.realtime.sources import conversion, media, nvdec
+from nasion.realtime.values.arrays import Image
 
 CUDA = 2  # DLPack's number for it
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -9,10 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from nasion.realtime.faces import Frame, Image
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks.video import VideoSink
 from nasion.realtime.sources import SourceInfo
 from nasion.realtime.sources.base import Media
+from nasion.realtime.values.arrays import Image
 
 
 def info_of(path: Path | None = None, rate: int | None = 25) -> SourceInfo:

@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 import pyarrow.parquet
 
-from nasion.realtime.faces import Face, Frame, scheme_of
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks import Header, Sinks, open_sinks
 from nasion.realtime.sources import SourceInfo
+from nasion.realtime.values.schemes import scheme_of
 
 INFO = SourceInfo("clip", 64, 48, Fraction(25), None, None)
 IMAGE_INFO = SourceInfo("face", 64, 48, Fraction(25), 1, 0.04)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import Source, cameras
 
 from .media_samples import picture, write_video

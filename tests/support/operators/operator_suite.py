@@ -11,7 +11,7 @@ import pytest
 
 from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import DeviceImage, KernelError, Level
-from nasion.realtime.geometry import Region, invert, to_tensor, warp
+from nasion.realtime.values.geometry import Region, invert, to_tensor, warp
 
 from .native import Array, Machine, crop, reweight, roi_align
 

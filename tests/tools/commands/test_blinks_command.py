@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import EyeOpening, Face, Frame
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
+from nasion.realtime.faces.measured import EyeOpening
 from nasion.realtime.sinks import Header, open_sinks
 from nasion.tools.commands.blinks import blinks
 

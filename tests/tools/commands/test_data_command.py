@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import USUAL
-from nasion.realtime.geometry import region_of_points, transform
+from nasion.realtime.values.geometry import region_of_points, transform
+from nasion.realtime.values.schemes import USUAL
 from nasion.tools.main import main
 from nasion.trainers.data import LandmarkSet, sheet
 

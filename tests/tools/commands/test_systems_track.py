@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import FloatArray
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
+from nasion.realtime.values.arrays import FloatArray
 from nasion.tools.main import main as nasion
 
 Faces = list[dict[str, Any]]

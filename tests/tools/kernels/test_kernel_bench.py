@@ -16,7 +16,7 @@ from nasion.engines.gpu.device import Device
 from nasion.engines.gpu.driver import Library
 from nasion.engines.operators import reference
 from nasion.engines.operators.bindings import Kernels
-from nasion.realtime.geometry import Region, invert
+from nasion.realtime.values.geometry import Region, invert
 from nasion.tools.kernels import bench as kernel_bench
 from nasion.tools.kernels.bench import Timed, bench, microseconds, missed, on_device, table
 from nasion.tools.kernels.cases import Case, cases, crop, points, regions

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import Image
+from nasion.realtime.values.arrays import Image
 from nasion.trainers.data import DataError, ImageReader, SampleStream, read_image, read_images
 from nasion.trainers.data import images as pictures_module
 

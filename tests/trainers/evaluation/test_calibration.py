@@ -13,7 +13,7 @@ from nasion.engines.select import open_runtime
 from nasion.engines.spec import Spec
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.engines.zoo import model_path
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.tracking.aligner import Aligner
 from nasion.realtime.tracking.options import TrackerOptions
 from nasion.realtime.tracking.score import calibrated

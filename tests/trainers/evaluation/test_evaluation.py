@@ -11,8 +11,9 @@ import pytest
 
 from nasion.engines import zoo
 from nasion.engines.errors import ModelError, NasionError
-from nasion.realtime.faces import Face, Frame
-from nasion.realtime.geometry import box_of
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
+from nasion.realtime.values.geometry import box_of
 from nasion.tools.commands import evaluate as command
 from nasion.tools.commands.evaluate import evaluate
 from nasion.trainers.data import LandmarkSet, read_300w, read_aflw68, read_image, read_ytf68

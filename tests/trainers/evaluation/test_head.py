@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import Pose
+from nasion.realtime.faces.measured import Pose
 from nasion.realtime.measures.head import generic_head
 from nasion.trainers.data import DataError
 from nasion.trainers.evaluation.measures.head import fit_head

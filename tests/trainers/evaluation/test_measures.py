@@ -16,7 +16,7 @@ from nasion.engines.runtime import Runtime
 from nasion.engines.select import open_runtime
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.engines.zoo import model_path
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.tracking.tracker import Tracker
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.evaluation.measures import openings, pose

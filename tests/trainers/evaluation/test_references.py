@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nasion.engines.spec import Spec
-from nasion.realtime.faces import FloatArray
+from nasion.realtime.values.arrays import FloatArray
 from nasion.trainers.data import DataError, LandmarkSet
 from nasion.trainers.data.augment import Augmentation
 from nasion.trainers.data.samples import FaceItem, FaceSamples

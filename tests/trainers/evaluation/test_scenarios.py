@@ -11,10 +11,12 @@ import pytest
 from nasion.engines.select import open_runtime
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.engines.zoo import model_path
-from nasion.realtime.faces import Face, Frame, Landmarks
-from nasion.realtime.geometry import box_of
-from nasion.realtime.schemes import IBUG_68
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.tracking.tracker import Tracker
+from nasion.realtime.values.geometry import box_of
+from nasion.realtime.values.landmarks import Landmarks
+from nasion.realtime.values.schemes import IBUG_68
 from nasion.trainers.evaluation.scenarios import identities, landmarks
 from nasion.trainers.evaluation.scenarios.cast import Cast, watch
 from nasion.trainers.evaluation.scenarios.run import SCENARIOS

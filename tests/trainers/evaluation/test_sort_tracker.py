@@ -9,7 +9,7 @@ import pytest
 from nasion.engines.select import open_runtime
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.engines.zoo import model_path
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.tools.main import main
 from nasion.trainers.evaluation.scenarios.box_filters import AreaFilter, HeightFilter, assign
 from nasion.trainers.evaluation.scenarios.byte_track import ByteTrack

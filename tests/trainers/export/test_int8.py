@@ -15,9 +15,9 @@ from nasion.engines.errors import NasionError
 from nasion.engines.select import open_runtime
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.engines.zoo import model_path
-from nasion.realtime.faces import Image
 from nasion.realtime.tracking.detector import Detector
 from nasion.realtime.tracking.tracker import Tracker
+from nasion.realtime.values.arrays import Image
 from nasion.tools.main import main
 from nasion.trainers.data import read_image
 from nasion.trainers.export.int8 import LEAST_IMAGES, calibration_inputs, quantize

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from nasion.realtime.faces import IBUG_68
-from nasion.realtime.geometry import Region, region_of_points, transform
+from nasion.realtime.values.geometry import Region, region_of_points, transform
+from nasion.realtime.values.schemes import IBUG_68
 from nasion.trainers import checkpoint
 from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.data import TrainingData, augment

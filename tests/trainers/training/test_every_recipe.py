@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import USUAL
+from nasion.realtime.values.schemes import USUAL
 from nasion.tools.commands.train import train
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.data.augment import Augmentation

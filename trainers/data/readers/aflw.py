@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ....realtime.faces import FloatArray
+from ....realtime.values.arrays import FloatArray
 from ..base import DataError, LandmarkSet, Layout, Part, existing_folder, existing_image, unknown_yaw
 from .ibug import labels_in, read_pts_values
 from .matlab import read_mat

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ....realtime.faces import FloatArray
+from ....realtime.values.arrays import FloatArray
 from ..base import DataError, LandmarkSet, Layout, Part, unknown_yaw
 from .matlab import open_hdf5, read_mat
 

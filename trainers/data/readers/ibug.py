@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ....realtime.faces import FloatArray
+from ....realtime.values.arrays import FloatArray
 from ..base import DataError, LandmarkSet, Layout, Part, existing_folder, unknown_yaw
 from .matlab import read_mat
 

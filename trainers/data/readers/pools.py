@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ....realtime.faces import FloatArray
+from ....realtime.values.arrays import FloatArray
 from ..base import DataError, LandmarkSet, existing_folder, existing_image, unknown_yaw
 from .ibug import read_pts_folders
 

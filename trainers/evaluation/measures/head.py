@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ....realtime.faces import IBUG_68, FloatArray
 from ....realtime.measures.head import ORIGIN, PUPILS_APART, Head
+from ....realtime.values.arrays import FloatArray
+from ....realtime.values.schemes import IBUG_68
 from ...data import DataError
 
 ROUNDS = 30

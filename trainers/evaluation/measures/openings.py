@@ -13,14 +13,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ....realtime.faces import IBUG_68, Face, FloatArray, Frame, Image, Landmarks, Pose
-from ....realtime.geometry import box_of
+from ....realtime.faces.face import Face
+from ....realtime.faces.frame import Frame
+from ....realtime.faces.measured import Pose
 from ....realtime.measures.blinks import Blink, BlinkDetector
 from ....realtime.measures.head import generic_head
 from ....realtime.measures.openings import EYES, MOUTH, Openings
 from ....realtime.sources import open_source
 from ....realtime.tracking.smoothing import Smoother
 from ....realtime.tracking.tracker import Tracker
+from ....realtime.values.arrays import FloatArray, Image
+from ....realtime.values.geometry import box_of
+from ....realtime.values.landmarks import Landmarks
+from ....realtime.values.schemes import IBUG_68
 from ...data import LandmarkSet, read_image
 from ...metrics import YAW_BANDS, inter_ocular
 from ..scenarios.cast import RATE

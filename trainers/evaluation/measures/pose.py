@@ -13,12 +13,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ....realtime.faces import IBUG_68, Face, FloatArray, Frame, Image, Pose
+from ....realtime.faces.face import Face
+from ....realtime.faces.frame import Frame
+from ....realtime.faces.measured import Pose
 from ....realtime.measures.head import generic_head
 from ....realtime.measures.measurer import Measurer
 from ....realtime.measures.pose import PoseEstimator
 from ....realtime.tracking.smoothing import SETTINGS, OneEuro
 from ....realtime.tracking.tracker import Tracker
+from ....realtime.values.arrays import FloatArray, Image
+from ....realtime.values.schemes import IBUG_68
 from ...data import LandmarkSet, read_image
 from ...metrics import YAW_BANDS
 from ..scenarios.cast import FACE, RATE, SIZE, Cast, still

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....realtime.geometry import iou
 from ....realtime.values.arrays import FloatArray
+from ....realtime.values.geometry import iou
 from .box_filters import Array, BoxTracker, HeightFilter, assign, boxes_of
 
 STRONG = 0.6  # detection score that separates strong from weak detections

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ....engines.runtime import Runtime
-from ....realtime.faces import Face, FloatArray, Frame, Image
-from ....realtime.geometry import box_of
+from ....realtime.faces.face import Face
+from ....realtime.faces.frame import Frame
+from ....realtime.values.arrays import FloatArray, Image
+from ....realtime.values.geometry import box_of
 from ...data import LandmarkSet, read_image
 from ...metrics import inter_ocular
 from .scenes import Cutout, Pose, Shown, cut_out

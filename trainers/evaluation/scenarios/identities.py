@@ -8,7 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ....realtime.faces import Frame
+from ....realtime.faces.frame import Frame
 from .cast import (
     FACE,
     RATE,

@@ -8,10 +8,10 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from ....realtime.faces import Frame
-from ....realtime.geometry import region_of_points, roll
-from ....realtime.schemes import IBUG_68
+from ....realtime.faces.frame import Frame
 from ....realtime.tracking.aligner import Aligner
+from ....realtime.values.geometry import region_of_points, roll
+from ....realtime.values.schemes import IBUG_68
 from .cast import (
     FACE,
     FOREHEAD,

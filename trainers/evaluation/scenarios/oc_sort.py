@@ -17,8 +17,8 @@ from copy import deepcopy
 
 import numpy as np
 
-from ....realtime.geometry import iou
 from ....realtime.values.arrays import FloatArray
+from ....realtime.values.geometry import iou
 from .box_filters import AreaFilter, Array, BoxTracker, assign, boxes_of
 
 STRONG = 0.6  # detection score below which a detection is ignored

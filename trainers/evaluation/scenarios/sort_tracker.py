@@ -7,11 +7,13 @@ from typing import Protocol
 
 from ....engines.closing import Closing
 from ....engines.runtime import Runtime
-from ....realtime.faces import Face, Frame, Landmarks
-from ....realtime.schemes import SCHEMES
+from ....realtime.faces.face import Face
+from ....realtime.faces.frame import Frame
 from ....realtime.tracking.aligner import Aligner
 from ....realtime.tracking.detector import Detector
 from ....realtime.values.arrays import FloatArray
+from ....realtime.values.landmarks import Landmarks
+from ....realtime.values.schemes import SCHEMES
 from .byte_track import WEAK, ByteTrack
 from .cast import RATE
 from .oc_sort import OCSort

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from ....realtime.faces import FloatArray
+from ....realtime.values.arrays import FloatArray
 from ...data.samples import FaceSamples
 from ...learner import device_of
 from ...metrics import usual_lengths

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ....engines.spec import Spec
-from ....realtime.faces import IBUG_68, OCCLUDED, SELF_OCCLUDED, VISIBLE, FloatArray, Image
-from ....realtime.geometry import Region, region_of_points, roll, to_tensor, transform, warp
+from ....realtime.faces.face import OCCLUDED, SELF_OCCLUDED, VISIBLE
+from ....realtime.values.arrays import FloatArray, Image
+from ....realtime.values.geometry import Region, region_of_points, roll, to_tensor, transform, warp
+from ....realtime.values.schemes import IBUG_68
 from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment
 
 # How often each kind of crop is drawn, relative to the others. 300W defines the landmarks, AFLW adds large poses,

@@ -11,8 +11,9 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from ....engines.spec import Spec
-from ....realtime.faces import IBUG_68, FloatArray, Image
-from ....realtime.geometry import iou, to_tensor, transform, warp
+from ....realtime.values.arrays import FloatArray, Image
+from ....realtime.values.geometry import iou, to_tensor, transform, warp
+from ....realtime.values.schemes import IBUG_68
 from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment
 from ...evaluation.tracking import ModuleRuntime, detect_faces, highest_scores
 from ...learner import Learner

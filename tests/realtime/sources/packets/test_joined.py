@@ -11,7 +11,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from nasion.engines.errors import SourceError
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.packets import container as container_module
 

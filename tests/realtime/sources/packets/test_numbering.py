@@ -12,7 +12,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from nasion.engines.errors import SourceError
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import media as media_source
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.packets.decoder import Decoder

@@ -7,7 +7,8 @@ import pytest
 
 from nasion.engines.errors import NasionError
 from nasion.engines.spec import Spec
-from nasion.realtime.faces import Face, Frame
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.tracking.tracker import Tracker
 
 from ....support.fakes.disc_stories import ids, make, place, play

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.faces import Frame
-from nasion.realtime.geometry import Region, box_of, region_of_points
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.images.pixels import pixels_of
 from nasion.realtime.sources import open_source
 from nasion.realtime.tracking.aligner import Aligner, Alignments
@@ -18,6 +17,7 @@ from nasion.realtime.tracking.options import TrackerOptions
 from nasion.realtime.tracking.requests import Align, Detect, Networks
 from nasion.realtime.tracking.state import Tracking
 from nasion.realtime.tracking.tracker import Tracker
+from nasion.realtime.values.geometry import Region, box_of, region_of_points
 
 from ....support.fakes.disc_stories import ids, make
 from ....support.fakes.networks import BLUE, GREEN, RED, TEMPLATE, Disc, DiscAligner, DiscDetector, backdrop, frame

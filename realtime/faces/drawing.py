@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.errors import NasionError
-from .faces import SELF_OCCLUDED, VISIBLE, Face, FloatArray, Image, Pose
-from .images.inputs import Channels, ImageInMemory, bgr_of, in_order_of
+from ...engines.errors import NasionError
+from ..images.inputs import Channels, ImageInMemory, bgr_of, in_order_of
+from ..values.arrays import FloatArray, Image
+from .face import SELF_OCCLUDED, VISIBLE, Face
+from .measured import Pose
 
 Colour = tuple[int, int, int]
 

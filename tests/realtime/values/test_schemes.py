@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import AFLW_19, AFLW_21, USUAL, LandmarkScheme, scheme_of
+from nasion.realtime.values.schemes import AFLW_19, AFLW_21, USUAL, LandmarkScheme, scheme_of
 
-from ..support.data_sets.labelled import face_shape
+from ...support.data_sets.labelled import face_shape
 
 every_scheme = pytest.mark.parametrize("scheme", USUAL.values(), ids=lambda scheme: scheme.name)
 

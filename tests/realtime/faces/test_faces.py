@@ -10,14 +10,15 @@ import pytest
 
 import nasion
 from nasion.engines.errors import NasionError
-from nasion.realtime import schemes
-from nasion.realtime.faces import DeviceFrame, Face, Frame
-from nasion.realtime.geometry import box_of
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import DeviceFrame, Frame
 from nasion.realtime.images.pixels import HostPixels
-from nasion.realtime.schemes import IBUG_68
+from nasion.realtime.values import schemes
 from nasion.realtime.values.arrays import Image
+from nasion.realtime.values.geometry import box_of
+from nasion.realtime.values.schemes import IBUG_68
 
-from ..support.data_sets.labelled import face_shape
+from ...support.data_sets.labelled import face_shape
 
 
 def face_at(x: float = 160, y: float = 120, *, size: float = 80, degrees: float = 0, number: int = 1) -> Face:

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.spec import Spec
+from ...engines.spec import Spec
+from .arrays import FloatArray, Image
 from .schemes import LandmarkScheme
-from .values.arrays import FloatArray, Image
 
 
 @dataclass(frozen=True, slots=True)

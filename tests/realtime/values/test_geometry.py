@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasion.realtime.faces import IBUG_68, scheme_of
-from nasion.realtime.geometry import (
+from nasion.realtime.values.geometry import (
     Region,
     box_of,
     boxes_and_regions,
@@ -23,8 +22,9 @@ from nasion.realtime.geometry import (
     transform,
     warp,
 )
+from nasion.realtime.values.schemes import IBUG_68, scheme_of
 
-from ..support.data_sets.labelled import face_shape
+from ...support.data_sets.labelled import face_shape
 
 coordinates = st.floats(-500, 500)
 regions = st.builds(Region, coordinates, coordinates, st.floats(8, 800), st.floats(-3.1, 3.1))

@@ -7,9 +7,11 @@ import pytest
 
 import nasion
 from nasion.engines.errors import NasionError
-from nasion.realtime.drawing import colour_of, draw
-from nasion.realtime.faces import IBUG_68, Face, FloatArray, Image
-from nasion.realtime.geometry import box_of
+from nasion.realtime.faces.drawing import colour_of, draw
+from nasion.realtime.faces.face import Face
+from nasion.realtime.values.arrays import FloatArray, Image
+from nasion.realtime.values.geometry import box_of
+from nasion.realtime.values.schemes import IBUG_68
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
-from ..engines.errors import NasionError
-from ..engines.spec import Spec
+from ...engines.errors import NasionError
+from ...engines.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
