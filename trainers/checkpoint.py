@@ -87,11 +87,34 @@ def plain(path: Path) -> Any:
         TrainingError: it cannot be read, or holds something else.
     """
     try:
+        _check_sums(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except TrainingError:
+        raise
     except Exception as error:  # the unpickler's own types are private
         raise TrainingError(
             f"{path}: {_unreadable(path, error)}; give a checkpoint of nasion train, or a state dict"
         ) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare all entries of a file of ``torch.save`` with their checksums, which torch writes but does not check.
+
+    Raises:
+        TrainingError: an entry has changed.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        try:
+            broken = archive.testzip()
+        except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+            broken = str(error)
+    if broken is not None:
+        raise TrainingError(
+            f"{path}: is damaged, its checksum does not match ({broken}); give another checkpoint, for example best.pt "
+            "of the same run, or start again in another --out"
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> str:

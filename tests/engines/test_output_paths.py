@@ -64,7 +64,7 @@ READ = {
 }  # fmt: skip
 SWITCHES = {
     ("track", "show"), ("track", "quiet"), ("data check", "decode"), ("evaluate-papers", "masks"),
-    ("evaluate-papers", "each"), ("train", "brief"),
+    ("evaluate-papers", "each"), ("train", "brief"), ("train", "extend"),
     ("export", "fp16"), ("export", "head"), ("compile", "fp16"), ("rtx", "fp16"), ("plugins build", "cuda"),
     ("plugins build", "verbose"),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +15,13 @@ from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
     from ...realtime.values.arrays import Image
-    from ...trainers.data import LandmarkSet, Part
+    from ...trainers.data import Fault, LandmarkSet, Part
     from ...trainers.data.sheet import Counts
 
 data = App(name="data", help="Check data sets in their published layouts.")
 
 ROWS = 2  # rows of images on the sheet, for each part of a set
+FAULTS = 20  # faults that are printed
 
 
 @data.command
@@ -32,7 +34,7 @@ def check(
     force: bool = False,
     decode: bool = False,
 ) -> None:
-    """Read data sets, count their contents, and draw a sheet of faces with their landmarks.
+    """Read data sets, count their contents, name labels that cannot be right, and draw a sheet of faces.
 
     Args:
         path: a data set, or a folder that holds several.
@@ -41,7 +43,7 @@ def check(
             after the set or the folder read). Occluded landmarks are red; bounding boxes of the set are blue.
         json: also write the counts to this file; - for standard output (default: none).
         force: replace files that exist.
-        decode: also decode every image and count the landmarks that lie outside it.
+        decode: also decode every image, name those that cannot be read, and count the landmarks outside their image.
     """
     from rich.console import Console
 
@@ -62,7 +64,24 @@ def check(
         _write(file, report.blocks)
         Console().print(report.table)
         print(f"faces drawn: {file}")
-        to_json.write(provenance() | {"sheet": short(str(file)), "sets": report.counts})
+        print("\n".join(_told(report.faults)))
+        to_json.write(
+            provenance()
+            | {"sheet": short(str(file)), "sets": report.counts}
+            | {"faults": [{"file": short(str(fault.file)), "problem": fault.problem} for fault in report.faults]}
+        )
+
+
+def _told(faults: Sequence[Fault]) -> Iterator[str]:
+    """Yield the faults as lines of text, the first ones in full."""
+    if not faults:
+        yield "no label was found that cannot be right"
+        return
+    yield f"{len(faults)} labels or images cannot be right; training refuses them, or leaves them out with --skip-bad:"
+    for fault in faults[:FAULTS]:
+        yield f"  {fault}"
+    if len(faults) > FAULTS:
+        yield f"  and {len(faults) - FAULTS} more, all of them in the file of --json"
 
 
 def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
@@ -97,6 +116,7 @@ class _Report:
         self.blocks: list[Image] = []
         self.counts: list[dict[str, Any]] = []
         self.files: set[Path] = set()
+        self.faults: list[Fault] = []
         self._decode = decode
         for name in ("set", "part", "subset"):
             self.table.add_column(name)
@@ -113,26 +133,39 @@ class _Report:
             self._add_faces(read_set(name, path, part=part), part)
 
     def _add_faces(self, found: LandmarkSet, part: Part) -> None:
-        from ...trainers.data import sheet
+        from ...trainers.data import landmark_faults, sheet
 
         self.files.update(found.files)
-        self._row(found.name, part, None, sheet.count(found), sheet.outside(found) if self._decode else None)
+        faults = landmark_faults(found) + self._unreadable(found.files)
+        self.faults += faults
+        wrong = {fault.index for fault in faults}
+        good = found.pick([i for i in range(len(found)) if i not in wrong]) if wrong else found
+        self._row(found.name, part, None, sheet.count(found), sheet.outside(good) if self._decode else None)
         for name in found.subsets:
             self._row(found.name, part, name, sheet.count(sheet.subset(found, name)), None)
-        cells = list(sheet.face_cells(found, ROWS * sheet.COLUMNS))
+        cells = list(sheet.face_cells(good, ROWS * sheet.COLUMNS))
         self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
 
     def _add_images(self, name: str, path: Path, part: Part) -> None:
-        from ...trainers.data import read_negatives, read_wider, sheet
+        from ...trainers.data import box_faults, read_negatives, read_wider, sheet
 
         test = part == "test"
         found = read_wider(path, test=test) if name == "wider" else sheet.without_faces(read_negatives(path, test=test))
         self.files.update(found.files)
+        unreadable = self._unreadable(found.files)
+        self.faults += box_faults(found) + unreadable
+        wrong = {fault.index for fault in unreadable}
         boxes = sum(len(each) for each in found.boxes)
         self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
         self.counts.append({"set": name, "part": part, "images": len(found), "boxes": boxes})
-        cells = list(sheet.image_cells(found, ROWS * sheet.COLUMNS))
+        good = found.pick([i for i in range(len(found)) if i not in wrong])
+        cells = list(sheet.image_cells(good, ROWS * sheet.COLUMNS))
         self.blocks.append(sheet.block(f"{name}, {part}: {len(found)} images, {boxes} boxes", cells))
+
+    def _unreadable(self, files: Sequence[Path]) -> list[Fault]:
+        from ...trainers.data import unreadable
+
+        return list(unreadable(files)) if self._decode else []
 
     def _row(self, name: str, part: str, subset: str | None, counts: Counts, outside: int | None) -> None:
         known = {

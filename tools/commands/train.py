@@ -53,6 +53,9 @@ def train(
     teacher: Path | None = None,
     backbone_weights: Path | None = None,
     budget: float | None = None,
+    skip_bad: int = 0,
+    extend: bool = False,
+    patience: float = 30.0,
     json: Json = None,
     force: bool = False,
 ) -> None:
@@ -90,6 +93,10 @@ def train(
         backbone_weights: public weights of the backbone (default: from scratch).
         budget: cost that pruning keeps, in million multiply-accumulates (default: prune at the paper's
             threshold).
+        skip_bad: number of files that may be left out because they cannot be read; each is reported. Without it, the
+            run stops at the first one, after a checkpoint.
+        extend: resume a run with a higher number of --steps than before; its learning rate follows the new number.
+        patience: minutes that a process of torchrun waits for one that hangs, before it ends with an error.
         json: also write the figures of the best checkpoint of each run to this file; - for standard output (default:
             none).
         force: replace that file, and best.pt and curves in OUT if they belong to no run that could be resumed.
@@ -102,7 +109,9 @@ def train(
     from ...trainers.training.recipes import Options
 
     chosen = recipe_named(recipe)
-    _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1))
+    _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1), skip_bad=(skip_bad, 0))
+    if not patience > 0:
+        raise NasionError(f"--patience is {patience:g}; give a number of minutes above 0")
     if threads:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -119,13 +128,17 @@ def train(
         minutes=minutes,
         brief=brief,
         batch=batch,
+        skip_bad=skip_bad,
     )
     chosen.check(options)
     folder, inputs = out or Path("runs") / recipe, (start, teacher, backbone_weights)
     for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:
         check_folder(each, force=force, inputs=inputs)
-    with json_results(json, force=force, inputs=inputs) as to_json, joined(device_named(device)) as place:
-        job = Job(chosen, data, clock, steps, workers, place, precision)
+    with (
+        json_results(json, force=force, inputs=inputs) as to_json,
+        joined(device_named(device), patience=patience) as place,
+    ):
+        job = Job(chosen, data, clock, steps, workers, place, precision, skip_bad, extend)
         if seeds is None:
             runs = [job.run(options, folder)]
         else:
@@ -141,7 +154,7 @@ def _check_numbers(**given: tuple[int | None, int]) -> None:
     for name, (value, least) in given.items():
         most = {"threads": 1024, "workers": 1024}.get(name, 2**31 - 1)
         if value is not None and not least <= value <= most:
-            raise NasionError(f"--{name} is {value}; give a whole number from {least} to {most}")
+            raise NasionError(f"--{name.replace('_', '-')} is {value}; give a whole number from {least} to {most}")
 
 
 def check_folder(folder: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
@@ -190,6 +203,8 @@ class Job:
     workers: int
     device: torch.device
     precision: Literal["fp32", "bf16"]
+    skip_bad: int = 0
+    extend: bool = False
 
     @property
     def speaks(self) -> bool:
@@ -234,6 +249,8 @@ class Job:
                     precision=self.precision,
                     description=self.recipe.described(options),
                     watch=watch,
+                    skip_bad=self.skip_bad,
+                    extend=self.extend,
                 )
         finally:  # draw the curves of a stopped run, too
             if self.speaks and (folder / "record.jsonl").is_file():

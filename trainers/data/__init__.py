@@ -3,8 +3,9 @@
 Each reader checks its input. An error names the file, the line and the expected layout.
 """
 
-from .base import FOREHEAD, DataError, DetectionSet, LandmarkSet, Layout, Part, split_validation
+from .base import FOREHEAD, DataError, DetectionSet, LandmarkSet, Layout, Part, check_validation, split_validation
 from .catalogue import SETS, layout_of, read_set, recognised, training_faces
+from .faults import Fault, box_faults, landmark_faults, sound_boxes, sound_faces, unreadable
 from .images import ImageReader, SampleStream, read_image, read_images
 from .readers.aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
 from .readers.cofw import read_cofw, read_cofw68
@@ -26,12 +27,16 @@ __all__ = [
     "SETS",
     "DataError",
     "DetectionSet",
+    "Fault",
     "ImageReader",
     "LandmarkSet",
     "Layout",
     "Part",
     "SampleStream",
     "TrainingData",
+    "box_faults",
+    "check_validation",
+    "landmark_faults",
     "layout_of",
     "read_300vw",
     "read_300w",
@@ -53,6 +58,9 @@ __all__ = [
     "read_wider",
     "read_ytf68",
     "recognised",
+    "sound_boxes",
+    "sound_faces",
     "split_validation",
     "training_faces",
+    "unreadable",
 ]

@@ -205,7 +205,7 @@ def read_lines(table: Path) -> list[str]:
         DataError: the file is not text in UTF-8.
     """
     try:
-        return table.read_text(encoding="utf-8").splitlines()
+        return table.read_text(encoding="utf-8-sig").splitlines()  # some programs begin the file with a BOM
     except UnicodeDecodeError as error:
         raise DataError(f"{table}: is not text in UTF-8 ({error}); give the list as it was published") from error
 
@@ -219,6 +219,19 @@ def existing_image(path: Path, *, named_by: str) -> Path:
     if not path.is_file():
         raise DataError(f"{path}: image is missing; {named_by} refers to it")
     return path
+
+
+def check_validation(name: str, count: int, *, every: int = 12) -> None:
+    """Check that ``split_validation`` of ``count`` items holds out at least one.
+
+    Raises:
+        DataError: there are too few.
+    """
+    if count < every:
+        raise DataError(
+            f"{name} has {count} labelled images; every {every}th is held out for validation, so at least {every} are "
+            "needed"
+        )
 
 
 def split_validation(count: int, *, every: int = 12) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -80,10 +80,30 @@ class ImageReader(Closing):
 
 
 def _decoded(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if is_cut_short(data):
+        raise DataError(f"{path}: the image is cut short: its end is missing; give the whole file")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise DataError(f"{path}: not an image that can be decoded")
     return image.astype(np.uint8, copy=False)
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Return True if the end of an image in JPEG, PNG or WebP is missing, of which OpenCV decodes a part.
+
+    In a JPEG the marker of the end (FF D9) follows the last marker of a scan (FF DA); a preview inside comes before.
+    """
+    if data.startswith(b"\xff\xd8"):
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-(1 << 16) :]
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return len(data) < int.from_bytes(data[4:8], "little") + 8
+    return False
 
 
 def _element(path: Path, name: str, number: int) -> Image:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .base import DetectionSet, LandmarkSet, split_validation
+from .base import DetectionSet, LandmarkSet, check_validation, split_validation
+from .faults import sound_boxes, sound_faces
 from .readers.aflw import read_aflw68
 from .readers.ibug import read_300w, read_ytf68
 from .readers.pools import read_pools
@@ -13,6 +14,7 @@ from .readers.wider import read_negatives, read_wider, read_wider2
 
 _EVERY = {"infants": 4, "aflw68-context": 4}
 """Sets of which more than every twelfth image is held out, because no other set covers their kind of images."""
+_WRONG_BOXES = 0.01  # share of WIDER FACE's boxes that may have no area
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,23 @@ class TrainingData:
     negatives: tuple[Path, ...]
 
     @classmethod
-    def read(cls, root: Path) -> tuple[TrainingData, TrainingData]:
+    def read(cls, root: Path, *, skip_bad: int = 0) -> tuple[TrainingData, TrainingData]:
         """Read the training data in ``root``, split into a training and a validation part.
 
         Raises:
-            DataError: a set is missing or malformed.
+            DataError: a set is missing or malformed, has too few images, or more than ``skip_bad`` of its labels
+                cannot be right.
         """
         faces = (read_300w(root), read_aflw68(root), read_ytf68(root), *read_pools(root))
         wider, negatives = read_wider(root), read_negatives(root)
         for more in read_wider2(root):
             wider = wider.joined(more)
+        faces = tuple(sound_faces(data, skip=skip_bad) for data in faces)
+        wider = sound_boxes(wider, skip=skip_bad, share=_WRONG_BOXES)
+        for data in faces:
+            check_validation(data.name, len(data), every=_EVERY.get(data.name, 12))
+        check_validation(wider.name, len(wider))
+        check_validation("negatives", len(negatives))
         parts = [split_validation(len(data), every=_EVERY.get(data.name, 12)) for data in faces]
         parts = [split_validation(len(data)) for data in (wider, negatives)] + parts
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from ...engines.signals import ignore
 from ..checkpoint import TrainingError
+from ..data.tolerance import Drawn, Tolerant, gathered
 from ..learner import Learner
 from . import processes
+from .folder import locked
+from .precision import warn_of_slow_bf16
 from .record import Record
 from .schedule import Optimiser as Optimiser
 from .schedule import Schedule as Schedule
@@ -29,6 +35,8 @@ Validate = Callable[[nn.Module], dict[str, float]]
 Watch = Callable[[State, float, dict[str, float]], None]
 Precision = Literal["fp32", "bf16"]
 Clock = Literal["wall", "cpu"]
+
+log = logging.getLogger(__name__)
 
 SAVE_EVERY = 300.0
 """Seconds between checkpoints, independent of steps."""
@@ -53,6 +61,8 @@ class _Run:
     precision: Precision
     description: dict[str, Any]
     watch: Watch | None
+    skip_bad: int
+    skipped: dict[str, None] = field(default_factory=dict)
 
     def now(self) -> float:
         """Return the current time of the run's clock in seconds; only differences are meaningful."""
@@ -86,6 +96,8 @@ def train(
     precision: Precision = "fp32",
     description: dict[str, Any] | None = None,
     watch: Watch | None = None,
+    skip_bad: int = 0,
+    extend: bool = False,
 ) -> State:
     """Train ``learner``, resuming from the checkpoint in ``folder`` if there is one.
 
@@ -110,22 +122,31 @@ def train(
         precision: ``bf16`` runs the operations that torch's autocast considers safe in bfloat16.
         description: recipe and options, stored in each checkpoint for ``load_trained``.
         watch: called after each step with the state, the fraction of the run that is done, and the losses of the step.
+        skip_bad: number of different errors of the data that are skipped; another sample takes the place of each.
+        extend: the schedule may have more steps than the checkpoint that the run resumes from.
 
     Raises:
         TrainingError: a loss is not finite (the message names its parts), the checkpoint belongs to another schedule,
             a turn has no optimiser, a turn with an optimiser is never reached, or the batch cannot be divided among
-            the processes.
+            the processes, another process trains in ``folder``, or more than ``skip_bad`` samples cannot be read; the
+            checkpoint is written before.
         Stopped: after Ctrl-C or another signal that ends the process, once the checkpoint is written.
     """
     device = torch.device(device)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     about = description or {}
     _check_turns(learner, schedule)
-    state = begin(learner, schedule, folder / "latest.pt", about)
-    with Record(folder, silent=processes.rank() > 0) as record, Stopping() as stopping:
-        run = _Run(schedule, folder, record, validate, criterion, minutes, clock, device, precision, about, watch)
-        record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, clock=clock, **about)
-        _steps(state, run, _batches(samples, run, state.step, collate, workers), stopping)
+    first = processes.rank() == 0
+    if first and precision == "bf16":
+        warn_of_slow_bf16(device)
+    with locked(folder) if first else nullcontext():
+        state = begin(learner, schedule, folder / "latest.pt", about, extend=extend, processes=processes.size())
+        with Record(folder, silent=not first) as record, Stopping() as stopping:
+            run = _Run(
+                schedule, folder, record, validate, criterion, minutes, clock, device, precision, about, watch, skip_bad
+            )
+            record.write("start", step=state.step, schedule=asdict(schedule), minutes=minutes, clock=clock, **about)
+            _steps(state, run, _batches(samples, run, state.step, collate, workers), stopping)
     return state
 
 
@@ -171,10 +192,10 @@ def _batches(
 ) -> Iterator[Any]:
     share = _Share(run.schedule, step)
     loader = DataLoader(
-        samples,
+        Tolerant(samples, replace=run.skip_bad > 0),
         share.size,
         sampler=share,
-        collate_fn=collate,
+        collate_fn=partial(gathered, collate or default_collate),
         num_workers=workers,
         worker_init_fn=_without_signals,
         pin_memory=run.device.type == "cuda",
@@ -210,10 +231,26 @@ def _steps(state: State, run: _Run, batches: Iterator[Any], stopping: Stopping) 
             saved = time.monotonic()
         if run.over(state):
             return
-        _step(state, run, module, next(batches))
+        _step(state, run, module, _readable(state, run, next(batches)))
         if time.monotonic() - saved > SAVE_EVERY:
             _save_latest(state, run)
             saved = time.monotonic()
+
+
+def _readable(state: State, run: _Run, drawn: Drawn) -> Any:
+    """Return the batch, after reporting the errors of its samples; too many end the run, after a checkpoint."""
+    for message in drawn.errors:
+        if message not in run.skipped:
+            run.skipped[message] = None
+            run.record.write("skipped", step=state.step, error=message, count=len(run.skipped))
+            log.warning("skipped (%d of at most %d): %s", len(run.skipped), run.skip_bad, message)
+    if drawn.errors and (len(run.skipped) > run.skip_bad or drawn.batch is None):
+        _save_latest(state, run)
+        raise TrainingError(
+            f"{next(reversed(run.skipped))}; the checkpoint of step {state.step} is written: correct or remove the "
+            f"file and run the command again, or leave out up to N such files with --skip-bad N"
+        )
+    return drawn.batch
 
 
 class _Losses(nn.Module):
@@ -330,4 +367,4 @@ def _figures(state: State, run: _Run) -> dict[str, float]:
 
 def _save_latest(state: State, run: _Run) -> None:
     if processes.rank() == 0:
-        save_latest(state, run.schedule, run.description, run.folder)
+        save_latest(state, run.schedule, run.description, run.folder, processes=processes.size())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,24 +18,42 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
-# The other processes wait while the first one validates; on a large set that exceeds the default of ten minutes.
-_PATIENCE = timedelta(hours=2)
+PATIENCE = 30.0
+"""Minutes that a process waits for the others. They wait while the first one validates, which may take minutes."""
+_LAST_WAIT = 60.0  # seconds from the end of torchrun until its processes end without a checkpoint
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[torch.device]:
-    """Join the process group that torchrun started; yields the device of this process."""
+def joined(device: torch.device, *, patience: float = PATIENCE) -> Iterator[torch.device]:
+    """Join the process group that torchrun started; yields the device of this process.
+
+    If torchrun is killed, the process gets SIGTERM, as from torchrun itself.
+
+    Args:
+        device: device to train on; with several GPUs each process takes its own.
+        patience: minutes after which a process gives up waiting for another one that hangs.
+    """
     if "LOCAL_RANK" not in os.environ:
         yield device
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=patience))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         yield device
     finally:
         distributed.destroy_process_group()
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: by SIGTERM, and without it if it hangs."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_LAST_WAIT)
+    os._exit(128 + signal.SIGTERM)
 
 
 def size() -> int:

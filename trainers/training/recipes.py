@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from ...engines.errors import ModelError, NasionError, foreign
 from ...engines.spec import Spec
 from .. import checkpoint
-from ..data import SETS, LandmarkSet, read_set, split_validation
+from ..data import SETS, LandmarkSet, check_validation, read_set, sound_faces, split_validation
 from ..data.augment import Augmentation
 from ..data.samples import FaceSamples, validate_points
 from ..learner import Learner
@@ -39,6 +39,7 @@ class Options:
         batch: samples per step.
         faces: number of training faces of ``set``, for sets without a published number.
         structure: structure of the network as stored in a checkpoint (``Learner.structure``); never set by a user.
+        skip_bad: number of faces or boxes with labels that cannot be right that may be left out.
         version: version of the recipe that made a checkpoint; None for the current one; never set by a user.
     """
 
@@ -55,6 +56,7 @@ class Options:
     brief: bool = False
     batch: int | None = None
     faces: int | None = None
+    skip_bad: int = 0
     structure: Mapping[str, Any] | None = None
     version: int | None = None
 
@@ -109,7 +111,8 @@ class Options:
         ``faces`` and ``brief``, because the schedule does. ``stacks`` is left out if it is the recipe's.
         """
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        left_out = {"structure", "version", "batch", "faces", "brief", *(() if self.stacks else ("stacks",))}
+        left_out = {"structure", "version", "batch", "faces", "brief", "skip_bad"}
+        left_out |= set() if self.stacks else {"stacks"}
         return {name: value for name, value in values.items() if name not in left_out}
 
     @classmethod
@@ -195,6 +198,17 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def training_part(root: Path, options: Options) -> LandmarkSet:
+    """Read the training part of ``options.set`` and check its labels.
+
+    Raises:
+        DataError: the set is missing or malformed, labels cannot be right, or there are too few faces to validate.
+    """
+    data = sound_faces(read_set(options.set, root, part="train"), skip=options.skip_bad)
+    check_validation(data.name, len(data))
+    return data
+
+
 def prepare_faces(
     augmentation: Augmentation, validate: Callable[[nn.Module, LandmarkSet, Spec], dict[str, float]] | None = None
 ) -> Callable[[Learner, Path, Options], Prepared]:
@@ -205,7 +219,7 @@ def prepare_faces(
     """
 
     def prepare(learner: Learner, root: Path, options: Options) -> Prepared:
-        data, spec = read_set(options.set, root, part="train"), learner.spec
+        data, spec = training_part(root, options), learner.spec
         if data.points.shape[1] != spec.landmarks:
             raise NasionError(
                 f"{options.set} has {data.points.shape[1]} landmarks per face, the network {spec.landmarks}; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Record(Closing):
         if not silent:
             with writing(self.path):
                 folder.mkdir(parents=True, exist_ok=True)
+                _drop_torn_line(self.path)
                 self._file = WholeFile(self.path, append=True)
 
     def write(self, kind: str, **values: Any) -> None:
@@ -52,8 +53,41 @@ class Record(Closing):
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """Return all reports of a ``record.jsonl``."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Return all reports of a ``record.jsonl``; a line that is no report is left out with a warning."""
+    return list(_reports(path))
+
+
+def _reports(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        report = _report(line)
+        if report is None:
+            log.warning("%s, line %d is torn and left out: %.60r", path, number, line)
+        else:
+            yield report
+
+
+def _report(line: str) -> dict[str, Any] | None:
+    try:
+        report = json.loads(line)
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) and "kind" in report else None
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Remove the last line of a record if a crash tore it, with a warning.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    whole, _, last = content.rpartition(b"\n")
+    if last:
+        log.warning("%s: its last line was torn by a crash and is dropped: %.60r", path, last.decode(errors="replace"))
+        with path.open("r+b") as file:
+            file.truncate(len(whole) + 1 if whole else 0)
 
 
 class Means:

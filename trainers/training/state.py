@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,24 @@ class State:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def begin(learner: Learner, schedule: Schedule, path: Path, description: Mapping[str, Any]) -> State:
+def begin(
+    learner: Learner,
+    schedule: Schedule,
+    path: Path,
+    description: Mapping[str, Any],
+    *,
+    extend: bool = False,
+    processes: int = 1,
+) -> State:
     """Return the state at the start of a run, or restore it from the checkpoint at ``path``.
+
+    Args:
+        learner: learner as built.
+        schedule: schedule of the run.
+        path: checkpoint to resume from; it may be missing.
+        description: recipe and options.
+        extend: the number of steps may be higher than in the checkpoint.
+        processes: number of processes that train together; another number than before is logged.
 
     Raises:
         TrainingError: the checkpoint lacks an entry, or is of a run with another schedule or description.
@@ -67,25 +83,56 @@ def begin(learner: Learner, schedule: Schedule, path: Path, description: Mapping
         saved = checkpoint.load(path)
         if lacking := [name for name in ("model", "optimisers", "means", "schedule", *_COUNTERS) if name not in saved]:
             raise TrainingError(f"{path}: lacks {', '.join(lacking)}; no run can resume from it; choose another --out")
-        _check(path, saved, {"schedule": asdict(schedule), **description})
+        _check(path, saved, {"schedule": asdict(schedule), **description}, extend=extend)
         _resume(state, saved)
+        before = saved.get("processes", processes)
+        if before != processes:
+            log.warning(
+                "%s was trained by %d processes and is resumed by %d: batches are divided in another way, so that the "
+                "losses differ from those of an uninterrupted run",
+                path,
+                before,
+                processes,
+            )
         log.info("resuming %s at step %d", path, state.step)
     return state
 
 
-def _check(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+_MAY_CHANGE = ("options.minutes",)
+_STEPS = "schedule.steps"
+
+
+def _check(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any], *, extend: bool) -> None:
+    """Check that the settings are those of the checkpoint; the message names only those that differ."""
     before = {name: saved["description"].get(name) for name in asked} | {"schedule": saved["schedule"]}
-    differ = [name for name in asked if _fixed(before[name]) != _fixed(asked[name])]
-    if differ:
-        was, now = ({name: values[name] for name in differ} for values in (before, asked))
-        raise TrainingError(
-            f"{path} was trained with {was}, given is {now}; choose another --out, or the same settings to resume"
-        )
+    was, now = dict(_flat(before)), dict(_flat(asked))
+    differ = [name for name in (was | now) if was.get(name) != now.get(name) and name not in _MAY_CHANGE]
+    longer = was.get(_STEPS, 0) < now.get(_STEPS, 0)
+    if extend and longer:
+        differ = [name for name in differ if name not in (_STEPS, "schedule.report_every")]
+    if not differ:
+        return
+    changes = [f"{_shown(name)} was {was.get(name)!r}, given is {now.get(name)!r}" for name in differ]
+    told = "; ".join(dict.fromkeys(changes))
+    remedy = "the same settings to resume, or choose another --out"
+    if differ == [_STEPS] and longer:
+        remedy = "--extend to train on until then, the same number to resume, or choose another --out"
+    raise TrainingError(f"{path} was trained with other settings: {told}; give {remedy}")
 
 
-def _fixed(settings: Any) -> Any:
-    """Return the settings that must not change when a run is resumed: all except ``minutes``, which may grow."""
-    return {**settings, "minutes": None} if isinstance(settings, Mapping) else settings
+def _flat(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield settings under their full names, such as ``schedule.optimisers.0.warmup``."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{within}{name}.")
+        elif isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
+            yield from _flat({str(i): each for i, each in enumerate(value)}, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", list(value) if isinstance(value, tuple) else value
+
+
+def _shown(name: str) -> str:
+    return name.removeprefix("schedule.").removeprefix("options.")
 
 
 def _resume(state: State, saved: Mapping[str, Any]) -> None:
@@ -99,13 +146,16 @@ def _resume(state: State, saved: Mapping[str, Any]) -> None:
         setattr(state, name, saved[name])
 
 
-def save_latest(state: State, schedule: Schedule, description: Mapping[str, Any], folder: Path) -> None:
+def save_latest(
+    state: State, schedule: Schedule, description: Mapping[str, Any], folder: Path, *, processes: int = 1
+) -> None:
     """Write ``latest.pt``: everything needed to resume the run."""
     saved = {
         "model": checkpoint.kept(state.learner),
         "optimisers": {turn: optimiser.state_dict() for turn, optimiser in state.optimisers.items()},
         "means": state.means.sums,
         "schedule": asdict(schedule),
+        "processes": processes,
     }
     counters = {name: getattr(state, name) for name in _COUNTERS}
     checkpoint.save(_usable(state, description) | saved | counters, folder / "latest.pt")

@@ -32,7 +32,7 @@ def test_another_schedule_or_recipe_never_overwrites_a_run(tmp_path: Path) -> No
     run(tmp_path, description={"recipe": "a"})
     with pytest.raises(TrainingError, match="choose another --out"):
         run(tmp_path, replace(SCHEDULE, steps=41), description={"recipe": "a"})
-    with pytest.raises(TrainingError, match=r"'recipe': 'a'.*'recipe': 'b'.*choose another --out"):
+    with pytest.raises(TrainingError, match=r"recipe was 'a', given is 'b'.*choose another --out"):
         run(tmp_path, description={"recipe": "b"})
 
 

@@ -36,7 +36,7 @@ def test_minutes_may_be_added_to_a_run(tmp_path: Path) -> None:
     first = run(tmp_path, schedule, minutes=0.001, description=short)
     assert first.step < 300
     assert run(tmp_path, schedule, description=long).step == 300
-    with pytest.raises(TrainingError, match="'set': 'y'"):
+    with pytest.raises(TrainingError, match="set was 'x', given is 'y'"):
         run(tmp_path, schedule, description={"recipe": "a", "options": {"set": "y", "minutes": None}})
 
 

@@ -25,7 +25,7 @@ from ...learner import Learner
 from ...networks.rht.network import RHTConfig
 from ...networks.rht.transformer import Backbone
 from ...targets import BOUNDARIES
-from ...training.recipes import FORM, Options, Prepared, Recipe
+from ...training.recipes import FORM, Options, Prepared, Recipe, training_part
 from ...training.schedule import Optimiser, Schedule
 from .learner import SIZE, RHTLearner, load_weights, validate_rht
 
@@ -65,7 +65,7 @@ def _prepare(*, references: str | None = None, study: bool = False) -> Callable[
 
     def prepare(learner: Learner, root: Path, options: Options) -> Prepared:
         assert isinstance(learner, RHTLearner)
-        data, spec = read_set(options.set, root, part="train"), learner.spec
+        data, spec = training_part(root, options), learner.spec
         _check_points(data, spec)
         training, held = (data.pick(indices) for indices in split_validation(len(data)))
         faces = FaceSamples(training, spec, AUGMENTATION, seed=options.seed)

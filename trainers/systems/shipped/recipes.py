@@ -57,7 +57,7 @@ def _schedule(batch: int, validate_every: int) -> Schedule:
 
 
 def _prepare_detector(learner: Learner, root: Path, options: Options) -> Prepared:
-    training, held = TrainingData.read(root)
+    training, held = TrainingData.read(root, skip_bad=options.skip_bad)
     return Prepared(
         DetectionSamples(training, seed=options.seed),
         collate,
@@ -66,7 +66,7 @@ def _prepare_detector(learner: Learner, root: Path, options: Options) -> Prepare
 
 
 def _prepare_landmarks(learner: Learner, root: Path, options: Options) -> Prepared:
-    training, held = TrainingData.read(root)
+    training, held = TrainingData.read(root, skip_bad=options.skip_bad)
     return Prepared(
         AlignmentSamples(training, learner.spec, seed=options.seed),
         None,

@@ -1,0 +1,62 @@
+"""Folder of a training run: one process trains in it at a time, and no older result is replaced."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ...engines.output_paths import writing
+from ..checkpoint import TrainingError
+
+LOCK = "run.lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a run's folder against other processes; the system releases the lock when the process ends.
+
+    Raises:
+        TrainingError: another process trains in the folder.
+        SinkError: the folder cannot be written.
+    """
+    path = folder / LOCK
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    with file:
+        if not _take(file):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise TrainingError(
+                f"{folder}: {holder} trains in this folder; wait for its end, stop it, or give another --out"
+            )
+        with writing(path):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        yield
+        path.unlink(missing_ok=True)
+
+
+def _take(file: IO[str]) -> bool:
+    """Take the lock of an open file; return False if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
