@@ -53,7 +53,7 @@ class Record(Closing):
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """Return all reports of a ``record.jsonl``; a line that is no report is left out with a warning."""
+    """Return all reports of a ``record.jsonl``; a torn line is left out with a warning."""
     return list(_reports(path))
 
 
