@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from ...realtime.faces import FloatArray
+from ...realtime.values.arrays import FloatArray
 from .base import DataError, DetectionSet, LandmarkSet
 from .images import ImageReader
 
