@@ -23,7 +23,7 @@ PAGE = (ROOT / "docs" / "python" / "api.md").read_text(encoding="utf-8")
 
 def _schemes() -> str:
     """The docstring of ``nasion.schemes``, a mapping, which Python does not keep."""
-    body = ast.parse((ROOT / "realtime" / "schemes.py").read_text(encoding="utf-8")).body
+    body = ast.parse((ROOT / "realtime" / "values" / "schemes.py").read_text(encoding="utf-8")).body
     place = next(i for i, node in enumerate(body) if isinstance(node, ast.AnnAssign) and _name(node) == "schemes")
     text = ast.literal_eval(body[place + 1].value)  # type: ignore[attr-defined]
     assert isinstance(text, str)
