@@ -1,4 +1,4 @@
-"""What more than one test file needs."""
+"""Fixtures that several test files need."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c_counts() -> None:
-    """A shell that runs the tests in the background has Ctrl-C ignored, and the tests of Ctrl-C would wait in vain."""
+    """A shell that runs the tests in the background has Ctrl-C ignored, and the tests of Ctrl-C would hang."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -13,8 +13,15 @@ import pytest
 
 from .conftest import ROOT
 
-FOLDERS = ("engines", "realtime", "trainers", "tools")
-MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("engines", "realtime", "trainers", "tools", "tests", "docs/scripts", ".ci")
+MODULES = {folder: sorted((ROOT / folder).rglob("*.py")) for folder in FOLDERS}
+SOURCES = sorted(
+    path
+    for folder, suffixes in (("engines/operators", "c cpp cu cuh h txt"), ("tests", "c cpp h"), (".ci", ""))
+    for path in (ROOT / folder).rglob("*")
+    if path.is_file() and path.suffix[1:] in suffixes.split(" ")
+)
+"""Files of other languages, checked as a whole."""
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 OPENINGS = re.compile(r"^(What|Where|Whether|How|Which|Who|Whose|When|Why|Is|Are|Does|Do|Can)\b")
@@ -26,6 +33,13 @@ BANNED = re.compile(
 )
 QUOTED = re.compile(r"``[^`]*``|`[^`]*`|\"[^\"]*\"|'[^']*'|<!--.*?-->|```.*?```", re.DOTALL)
 """Names, options and quotations, in which a banned word is not prose."""
+
+
+def functions(module: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of every class and function of a module, with spaces between the words."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.lineno, node.name.replace("_", " ")
 
 
 def docstrings(module: Path) -> Iterator[tuple[int, str]]:
@@ -69,8 +83,7 @@ def messages(module: Path) -> Iterator[tuple[int, str]]:
 def test_docstrings_open_with_a_verb_or_a_noun_phrase(folder: str) -> None:
     wrong = [
         f"{module.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
-        for module in MODULES
-        if module.relative_to(ROOT).parts[0] == folder
+        for module in MODULES[folder]
         for line, text in docstrings(module)
         if OPENINGS.match(text)
     ]
@@ -78,15 +91,21 @@ def test_docstrings_open_with_a_verb_or_a_noun_phrase(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_prose_in_code_has_no_banned_word(folder: str) -> None:
+def test_names_and_prose_in_code_have_no_banned_word(folder: str) -> None:
     wrong = [
         f"{module.relative_to(ROOT)}:{line}: {found[0]}"
-        for module in MODULES
-        if module.relative_to(ROOT).parts[0] == folder
-        for line, text in (*docstrings(module), *comments(module), *messages(module))
+        for module in MODULES[folder]
+        if module != Path(__file__)
+        for line, text in (*functions(module), *docstrings(module), *comments(module), *messages(module))
         if (found := BANNED.search(QUOTED.sub("", text)))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(ROOT).as_posix())
+def test_sources_of_other_languages_have_no_banned_word(source: Path) -> None:
+    lines = enumerate(source.read_text(encoding="utf-8").splitlines(), start=1)
+    assert not [f"{number}: {line}" for number, line in lines if BANNED.search(line)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -78,12 +78,12 @@ def main() -> None:
         nasion("demo", "--out", str(folder))
         clips = {"demo": folder / "clip.mp4", "close-up": close_up}
         default: dict[str, list[Faces]] = {}
-        results, pictures = [], []
+        results, images = [], []
         for name, title in SYSTEMS.items():
             videos = {clip: folder / f"{name}-{clip}.mp4" for clip in clips}
             seen = {clip: _track(path, name, videos[clip]) for clip, path in clips.items()}
             default = default or seen
-            pictures.append(_moments(title, videos["demo"]))
+            images.append(_moments(title, videos["demo"]))
             tracked = {clip: asdict(Tracked.of(seen[clip], default[clip])) for clip in clips}
             results.append({"title": title, "model": name, "tracked": tracked, **_bench(clips["demo"], name, folder)})
     report = {
@@ -95,7 +95,7 @@ def main() -> None:
         "results": results,
     }
     (BENCH / "systems.json").write_text(json.dumps(report, indent=1) + "\n")
-    cv2.imwrite(str(ROOT / "docs" / "images" / "systems.jpg"), np.vstack(pictures), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    cv2.imwrite(str(ROOT / "docs" / "images" / "systems.jpg"), np.vstack(images), [cv2.IMWRITE_JPEG_QUALITY, 80])
 
 
 def _track(clip: Path, model: str, video: Path) -> list[Faces]:

@@ -139,7 +139,7 @@ def plan_named(path: Path, library: TensorRt, device: Device, *, say: Callable[[
         return Ready(plan, Engine(library, device, plan), path, False, "named by the user")
     refused = f"{path.name} was built for something else: {'; '.join(others)}"
     model = path.with_suffix(".onnx")
-    build_options = _wish_behind(plan, model) if model.is_file() else None
+    build_options = _options_behind(plan, model) if model.is_file() else None
     if build_options is None:
         raise RuntimeUnavailable(
             f"{refused}; build one for this machine with: nasion compile MODEL.onnx "
@@ -149,7 +149,7 @@ def plan_named(path: Path, library: TensorRt, device: Device, *, say: Callable[[
     return plan_of(model, library, device, build_options=build_options, say=say)
 
 
-def _wish_behind(plan: Plan, path: Path) -> BuildOptions | None:
+def _options_behind(plan: Plan, path: Path) -> BuildOptions | None:
     """Return the options that a plan was built with, or None if it is not a plan of this model."""
     model = read_onnx(path)
     fp16 = model.sha256 != plan.key.model

@@ -28,7 +28,7 @@ _COARSE = (8, 6)  # an image is compared in so many fields
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is in a video.
+    """Contents of a video.
 
     Attributes:
         times: time of each frame in seconds, from the first.

@@ -39,7 +39,7 @@ _SECONDS = 120.0  # without an answer for so long, a file of one second hangs, e
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file: ``status`` of the command, and ``fault``, empty if all that must hold does."""
+    """Outcome of a file: ``status`` of the command, and ``fault``, empty if every requirement is met."""
 
     name: str
     status: str

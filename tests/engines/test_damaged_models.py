@@ -31,7 +31,7 @@ assert len(REFUSED) + len(STRANGE) + len(DETECTORS) >= 60
 
 
 def told(arguments: list[str]) -> str:
-    """What the command line says in the end, by way of its exit; nothing where it went well."""
+    """Return the message with which the command exits; empty if it succeeds."""
     try:
         nasion(arguments)
     except SystemExit as end:
@@ -40,7 +40,7 @@ def told(arguments: list[str]) -> str:
 
 
 def no_constant(name: str) -> None:
-    raise AssertionError(f"{name} is no JSON")
+    raise AssertionError(f"{name} is not JSON")
 
 
 def track(option: str, model: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> str:

@@ -71,7 +71,7 @@ SWITCHES = {
 
 
 def may_write(hint):
-    """Whether an option of this type may name, or ask for, a file: a path or a switch."""
+    """Return True if an option of this type may name or request a file: a path or a switch."""
     if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
         return any(may_write(part) for part in typing.get_args(hint)[: 1 if hasattr(hint, "__metadata__") else None])
     return hint in (Path, bool)

@@ -1,4 +1,4 @@
-"""What tests on a GPU need. Without one they are skipped with the reason, and under NASION_REQUIRE_GPU=1 they fail."""
+"""Fixtures of the tests on a GPU. Without one they are skipped with the reason, or fail if NASION_REQUIRE_GPU=1."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def device() -> Iterator[Device]:
     try:
         opened = Device(0)
     except DeviceError as error:
-        pytest.skip(f"there is no GPU to be had: {error}")
+        pytest.skip(f"no GPU is available: {error}")
     with opened:
         yield opened
 

@@ -95,7 +95,7 @@ def crops(*, half: bool, kind: str, rgb: bool) -> Call:
     nv12 = kind == "nv12"
     colour = tuple(yuv.colour.ravel().tolist())
     options = {"height": 17, "width": 19, "mean": (104.0, 117.0, 123.0), "std": (58.0, 57.0, 59.0), "rgb": rgb}
-    with np.errstate(invalid="ignore"):  # the transform that is no number
+    with np.errstate(invalid="ignore"):  # the transform that is not a number
         expected = reference.crop(yuv if nv12 else frame, transforms, **options)
 
     def call(kernels: Kernels, inputs: Sequence[int], outputs: Sequence[int], stream: int) -> None:
@@ -132,7 +132,7 @@ def check(each: Call, device: Device, stream: Stream, kernels: Kernels) -> str:
     ]
     for resource in (*given, *room, *staged):
         resource.close()
-    return "" if max(gaps) <= each.tolerance else f"{each.name}: {max(gaps):.3g} beside the twin"
+    return "" if max(gaps) <= each.tolerance else f"{each.name}: {max(gaps):.3g} off the reference"
 
 
 def main() -> None:

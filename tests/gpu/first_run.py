@@ -25,7 +25,7 @@ from first_run_parts import PARTS, Place, Unfit
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a part: ``passed`` or ``failed``, and why or what was seen."""
+    """Outcome of a part: ``passed`` or ``failed``, and the reason or the observation."""
 
     part: str
     state: str

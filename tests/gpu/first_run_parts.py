@@ -39,12 +39,12 @@ RUNS = (("onnx", "cpu"), ("onnx", "cuda:0"), ("tensorrt", "cuda:0"))
 
 
 class Unfit(Exception):
-    """Why a part has not passed."""
+    """Reason why a part has not passed."""
 
 
 @dataclass(slots=True)
 class Place:
-    """Where a run takes place.
+    """Folder and interpreter of a run.
 
     Attributes:
         out: folder of the report.
@@ -139,7 +139,7 @@ def environment(place: Place) -> str:
 
 
 def for_the_gpu(place: Place, pip: Sequence[str], packages: Sequence[str]) -> str:
-    """What only runs on a GPU, into that environment; what cannot be had is told, and the rest goes on without."""
+    """Install the packages that only run on a GPU; those that cannot be installed are reported and left out."""
     told = []
     for package in packages:
         try:
@@ -165,7 +165,7 @@ print(*[name for name in {packages!r} if name not in there and find_spec(name.re
 
 
 def doctor(place: Place) -> str:
-    """What is here; a GPU must be."""
+    """Report what the machine has. A GPU is required."""
     listing = [place.python, "-m", "nasion.tools.main", "doctor", "--json", "-"]
     try:
         text = place.run("doctor", listing, most=60)
@@ -308,7 +308,7 @@ def systems(place: Place) -> str:
 
 
 def _tracked(place: Place, name: str, runtime: str, device: str, *words: str, frames: int) -> dict[str, Any]:
-    """What ``nasion bench`` says of the clip of ``nasion demo``."""
+    """Return the results of ``nasion bench`` for the clip of ``nasion demo``."""
     folder = place.out / "demo"
     if not (folder / "clip.mp4").is_file():
         place.nasion("demo", "demo", "--out", str(folder), most=90)

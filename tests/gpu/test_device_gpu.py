@@ -26,7 +26,7 @@ def gpu() -> Iterator[Device]:
     try:
         opened = Device(0)
     except DeviceError as error:
-        pytest.skip(f"there is no GPU to be had: {error}")
+        pytest.skip(f"no GPU is available: {error}")
     with opened:
         yield opened
 

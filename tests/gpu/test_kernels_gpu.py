@@ -16,7 +16,7 @@ from nasion.realtime.values.geometry import Region, invert
 from nasion.tools.kernels.cases import RDFN_TAPS
 
 from ..support.operators.native import Array, crop, reweight, roi_align
-from ..support.operators.operator_suite import OperatorSuite, maps_of, picture_of, rois_of
+from ..support.operators.operator_suite import OperatorSuite, image_of, maps_of, rois_of
 from .conftest import library
 
 pytestmark = pytest.mark.timeout(900)  # the kernels may have to be compiled first
@@ -100,7 +100,7 @@ def test_the_maps_of_eight_faces_agree_with_float64(machine: OnGpu, dtype: type)
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
 def test_crops_of_a_full_hd_frame_agree_with_float64(machine: OnGpu, half: bool) -> None:
-    frame, rng = picture_of(1080, 1920), np.random.default_rng(2)
+    frame, rng = image_of(1080, 1920), np.random.default_rng(2)
     regions = [Region(*rng.uniform((0, 0, 60), (1920, 1080, 900)), angle) for angle in rng.uniform(-3, 3, 8)]
     transforms = np.stack([invert(region.to_crop(128)) for region in regions])
     ours = crop(machine, frame, transforms, height=128, width=128, half=half)

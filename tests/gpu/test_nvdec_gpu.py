@@ -56,7 +56,7 @@ def test_the_pixels_are_those_of_the_cpu_and_many_frames_are_kept_at_once(tmp_pa
         np.testing.assert_array_equal(ours.image, theirs.image)
 
 
-def test_crops_whole_pictures_and_thumbnails_are_those_of_the_host(device: Device, tmp_path: Path) -> None:
+def test_crops_whole_images_and_thumbnails_are_those_of_the_host(device: Device, tmp_path: Path) -> None:
     on_cpu, on_gpu = both(clip(tmp_path / "a.mp4", discs(6)))
     network = OnFakeGpu(Seeing(), device)
     for ours, theirs in zip(on_gpu, on_cpu, strict=True):

@@ -97,7 +97,7 @@ def need_plugins(name: str, patch: pytest.MonkeyPatch) -> None:
 
 
 def by_torch(network: nn.Module, spec: Spec, given: Spec, kernels: Kernels, device: str) -> Call:
-    """The network with our operators by ``kernels``, for pictures that are normalised as another spec says."""
+    """The network with our operators by ``kernels``, for images that are normalised as another spec says."""
     import torch
 
     from nasion.trainers.export.compiled_operators import compiled_operators

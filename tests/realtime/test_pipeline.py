@@ -196,7 +196,7 @@ def test_leaving_the_loop_early_stops_every_thread(live):
     assert source.closed == 1
 
 
-def test_a_pipeline_nobody_holds_any_more_ends_by_itself():
+def test_a_pipeline_without_references_ends_by_itself():
     source = FakeSource(blocks_at=2)
     frames = Pipeline(source, FakeTracker())
     next(frames)

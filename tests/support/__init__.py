@@ -1,1 +1,1 @@
-"""What tests share: fakes, samples of media and data, and small helpers."""
+"""Code that tests share: fakes, samples of media and data, and small helpers."""

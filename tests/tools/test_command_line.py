@@ -131,7 +131,7 @@ def test_what_is_wrong_is_named_before_any_work_starts(arguments, text, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_the_user_can_mend_is_one_message_without_a_traceback():
+def test_an_error_the_user_can_fix_is_one_message_without_a_traceback():
     done = run("track", "nowhere.mp4")
     assert done.returncode == 1
     assert done.stderr.startswith("nasion: 'nowhere.mp4' does not exist; give a video file")

@@ -1,4 +1,4 @@
-"""Errors that a user can mend come as one line: the system's, those of streams and terminals, and of names."""
+"""Errors that the user can fix come as one line: those of the system, of streams and terminals, and of names."""
 
 import errno
 import json
@@ -68,7 +68,7 @@ def test_a_name_that_is_too_long_is_said_to_be(command, tmp_path, monkeypatch):
 
 
 def _without_root():
-    """What a command is put behind so that rights count, root or not; None where that cannot be had."""
+    """Return the prefix of a command that makes access rights count for root, too; None if there is none."""
     if os.geteuid() != 0:
         return []
     found = shutil.which("setpriv")

@@ -119,7 +119,7 @@ def test_when_no_time_is_left_nothing_is_started(place: Place) -> None:
     assert not (place.out / "touched").exists()
 
 
-def test_a_command_that_fails_is_told_by_its_last_words(place: Place) -> None:
+def test_a_command_that_fails_is_reported_with_its_last_lines(place: Place) -> None:
     with pytest.raises(Unfit, match=r"exit status 3, see x\.log: one \| two"):
         place.run("x", ["sh", "-c", "echo zero; echo one; echo two >&2; exit 3"], most=60)
     with pytest.raises(Unfit, match="nowhere cannot be started"):
@@ -138,7 +138,7 @@ def test_packages_that_can_be_had_nowhere_are_named(tmp_path: Path) -> None:
         parts.environment(scripted(tmp_path, environment="torch onnx\n", environment_pip=Unfit("no network")))
 
 
-def test_packages_for_the_gpu_are_tried_and_those_that_cannot_be_had_are_told(tmp_path: Path) -> None:
+def test_packages_for_the_gpu_are_tried_and_those_that_cannot_be_had_are_reported(tmp_path: Path) -> None:
     told = parts.for_the_gpu(scripted(tmp_path, environment_pycuda=Unfit("no network")), ["pip"], parts.ON_GPU)
     assert told == "tensorrt, no pycuda (no network), onnxruntime-gpu"
     assert (tmp_path / "environment-again.log").is_file(), "one ONNX Runtime is left"
@@ -270,5 +270,5 @@ def test_where_a_gpu_is_required_a_skipped_test_has_failed(required: str, summar
     command = [sys.executable, "-m", "pytest", "-n", "0", "-rs", "-p", "no:cacheprovider", test]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | nothing, capture_output=True, text=True, check=False)
     assert f"= {summary} in " in done.stdout
-    assert "there is no GPU to be had" in done.stdout
+    assert "no GPU is available" in done.stdout
     assert ("NASION_REQUIRE_GPU=1, but there is no GPU" in done.stdout) == bool(required)

@@ -152,7 +152,7 @@ def test_the_area_under_the_error_curve_is_the_auc() -> None:
 
 
 @pytest.mark.parametrize(("ending", "start"), [(".svg", b"<?xml"), (".png", b"\x89PNG")])
-def test_curves_are_drawn_to_the_kind_of_picture_that_the_name_says(ending: str, start: bytes, tmp_path: Path) -> None:
+def test_curves_are_drawn_to_the_kind_of_image_that_the_name_says(ending: str, start: bytes, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     file = tmp_path / f"ced{ending}"
     curves = {"ours": np.array([0.02, 0.05]), "theirs": np.array([0.03, np.nan])}

@@ -207,7 +207,7 @@ CALLS = {
 }
 
 
-def test_work_that_cannot_be_recorded_runs_all_the_same_and_is_told(
+def test_work_that_cannot_be_recorded_runs_all_the_same_and_is_reported(
     cuda: FakeCuda, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Device() as device, Batches(device, counted(device, waits=True), most=4) as batches:

@@ -53,7 +53,7 @@ def test_rows_without_gaps_need_no_strides() -> None:
     assert view_of(Compact()).strides == (96, 32, 8)
 
 
-def test_another_device_is_told_with_its_number() -> None:
+def test_another_device_is_named_with_its_number() -> None:
     class Elsewhere:
         def __init__(self, kind: int) -> None:
             self._kind = kind

@@ -17,7 +17,7 @@ from nasion.trainers.networks.decoding import reweighted
 from nasion.trainers.networks.roi_align import roi_align_levels
 
 from ...support.operators.native import Host, build, build_emulated, crop, reweight, roi_align
-from ...support.operators.operator_suite import OperatorSuite, maps_of, picture_of, rois_of, turned
+from ...support.operators.operator_suite import OperatorSuite, image_of, maps_of, rois_of, turned
 
 # whichever test compiles the kernels first waits for them: a minute, and much longer on a busy machine
 pytestmark = pytest.mark.timeout(1500)
@@ -63,30 +63,30 @@ def test_points_agree_with_what_networks_are_trained_with(machine: Host, thresho
 
 
 @pytest.mark.parametrize("centre", [(64, 48), (3, 90)], ids=["inside", "over the corner"])
-def test_a_crop_of_a_picture_is_what_torch_samples(machine: Host, centre: tuple[float, float]) -> None:
-    picture = picture_of(96, 128)
+def test_a_crop_of_an_image_is_what_torch_samples(machine: Host, centre: tuple[float, float]) -> None:
+    image = image_of(96, 128)
     to_frame = invert(Region(*centre, 40, 0.2).to_crop(32))
-    ours = crop(machine, picture, to_frame[None], height=32, width=32)
+    ours = crop(machine, image, to_frame[None], height=32, width=32)
     v, u = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     places = torch.stack([u, v, torch.ones_like(u)], dim=2) @ torch.from_numpy(to_frame).T
     grid = 2 * places / torch.tensor([127.0, 95.0]) - 1
-    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     theirs = functional.grid_sample(pixels, grid[None], align_corners=True)  # black outside
     np.testing.assert_allclose(ours, theirs.numpy(), atol=0.05)
 
 
 @pytest.mark.parametrize("full_range", [False, True], ids=["16..235", "0..255"])
-def test_a_crop_of_a_video_frame_is_that_of_its_bgr_picture(machine: Host, full_range: bool) -> None:
+def test_a_crop_of_a_video_frame_is_that_of_its_bgr_image(machine: Host, full_range: bool) -> None:
     """FFmpeg makes the image that the tracker works on from the same bytes, with chroma in separate planes."""
-    bgr, limits = av.VideoFrame.from_ndarray(picture_of(96, 128), format="bgr24"), "JPEG" if full_range else "MPEG"
+    bgr, limits = av.VideoFrame.from_ndarray(image_of(96, 128), format="bgr24"), "JPEG" if full_range else "MPEG"
     stored = bgr.reformat(format="yuv420p", dst_color_range=limits).to_ndarray()
     luma, chroma = stored[:96], stored[96:].reshape(2, 48, 64).transpose(1, 2, 0)
     yuv = av.VideoFrame.from_ndarray(stored, format="yuv420p")
-    picture = yuv.reformat(format="bgr24", src_color_range=limits).to_ndarray()
+    image = yuv.reformat(format="bgr24", src_color_range=limits).to_ndarray()
     to_crop = Region(64, 48, 40, 0.2).to_crop(32)
     frame = reference.Nv12(luma, chroma, reference.yuv_to_bgr(full_range=full_range))
     ours = crop(machine, frame, invert(to_crop)[None], height=32, width=32)
-    theirs = to_tensor([warp(picture, to_crop, 32)], (0, 0, 0), (1, 1, 1), rgb=False)
+    theirs = to_tensor([warp(image, to_crop, 32)], (0, 0, 0), (1, 1, 1), rgb=False)
     assert np.abs(ours - theirs).mean() < 1.5  # FFmpeg rounds down on the way
     assert np.abs(ours - theirs).max() < 4.0
 

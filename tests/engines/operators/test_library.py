@@ -86,7 +86,7 @@ def test_a_damaged_record_is_named(libraries: Path, text: str) -> None:
         built()
 
 
-def test_a_library_that_cannot_be_loaded_is_an_error_to_mend(tmp_path: Path) -> None:
+def test_a_library_that_cannot_be_loaded_is_an_error_to_fix(tmp_path: Path) -> None:
     (tmp_path / "broken.so").write_bytes(b"no library")
     with pytest.raises(RuntimeUnavailable, match=r"broken.so cannot be loaded .* nasion plugins build"):
         plugins.load(tmp_path / "broken.so")
@@ -138,7 +138,7 @@ def test_what_a_compiler_says_is_in_the_error(tmp_path: Path, monkeypatch: pytes
         build(tmp_path / "out", cuda=False)
 
 
-def test_a_tree_that_was_configured_for_other_sources_is_begun_anew(tmp_path: Path) -> None:
+def test_a_tree_that_was_configured_for_other_sources_is_configured_again(tmp_path: Path) -> None:
     native.build(cuda=False)
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -146,7 +146,7 @@ def test_a_tree_that_was_configured_for_other_sources_is_begun_anew(tmp_path: Pa
     assert set(build(tmp_path, cuda=False).libraries) == {"reference"}
 
 
-def test_the_command_builds_where_it_is_told_and_says_so(
+def test_the_command_builds_in_the_folder_given_and_names_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     native.build(cuda=False)

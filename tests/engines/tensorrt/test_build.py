@@ -71,8 +71,8 @@ def test_a_profile_covers_what_the_tracker_asks_for() -> None:
     crops = Profile.of(SPEC)
     assert list(crops.shapes()) == [(1, 3, 32, 32), (8, 3, 32, 32), (32, 3, 32, 32)]
     assert str(crops) == "1:8:32 x 32 x 32"
-    pictures = Profile.of(replace(DETECTOR, size=(96, 64)))
-    assert list(pictures.shapes()) == [(1, 3, 32, 32), (1, 3, 64, 96), (4, 3, 384, 384)]
+    images = Profile.of(replace(DETECTOR, size=(96, 64)))
+    assert list(images.shapes()) == [(1, 3, 32, 32), (1, 3, 64, 96), (4, 3, 384, 384)]
     assert str(Profile.of(DETECTOR, batch=(2, 2, 2), longest=70)) == "2 x 32:64:96 x 32:64:96"
     assert [Profile.of(DETECTOR, shown=side).width[2] for side in (100, 256, 300)] == [256, 256, 320]
     assert Profile.of(DETECTOR).width[2] >= FAR * 64  # the view for small faces in a large image
@@ -281,7 +281,7 @@ def test_what_was_measured_makes_the_next_build_quicker_and_damage_does_no_harm(
     assert [each["timing"] for each in fake.builds] == [b"", first.timing, b"", b""]
 
 
-def test_progress_is_told_and_ctrl_c_ends_the_build(library: TensorRt, tmp_path: Path) -> None:
+def test_progress_is_reported_and_ctrl_c_ends_the_build(library: TensorRt, tmp_path: Path) -> None:
     model, told = read_onnx(landmarks(tmp_path / "a.onnx")), []
     build(library, model, Profile.of(SPEC), progress=lambda *step: told.append(step))
     assert told == [("Building engine", 0, 2), ("Building engine", 1, 2), ("Building engine", 2, 2)]

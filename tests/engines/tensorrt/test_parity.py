@@ -1,4 +1,4 @@
-"""What a built plan is checked for: what its layers compute, and that its results are those of ONNX Runtime."""
+"""Checks of a built plan: operations of its layers, and parity of its results with those of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_layers_are_counted_as_an_inspector_tells_them() -> None:
         {"Name": "e", "LayerType": "kgen", "Outputs": [{"Format": "Format not available due to dynamic shapes"}]},
         {"Name": "f", "LayerType": "gemm", "Outputs": [{"Format": "Format not available", "Datatype": "Half"}]},
         {"Name": "{ForeignNode[x...y]}", "LayerType": "Myelin", "Outputs": []},
-        "a layer of which only the name is told",
+        "a layer of which only the name is known",
     ]
     inspector = SimpleNamespace(get_engine_information=lambda form: json.dumps({"Layers": told}))
     api = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON=1))
@@ -130,7 +130,7 @@ def test_faces_in_another_order_are_the_same_faces() -> None:
     assert differences(faces, more, "fp32")["valid"].within < 1, "an unexpected face"
 
 
-def test_where_nobody_is_there_all_slots_are_compared_and_nobody_may_be_found() -> None:
+def test_without_a_face_all_slots_are_compared_and_none_may_be_found() -> None:
     rng = np.random.default_rng(0)
     nobody = {
         "boxes": rng.random((2, 5, 4)).astype(np.float32) * 100,
@@ -173,7 +173,7 @@ def test_views_are_normalised_as_the_network_wants_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["landmarks-68", "face-detector"])
-def test_rounding_to_float16_is_no_disagreement_and_a_shift_is(name: str) -> None:
+def test_rounding_to_float16_is_not_a_disagreement_and_a_shift_is(name: str) -> None:
     model = read_onnx(model_path(name))
     session = onnxruntime.InferenceSession(to_fp16(model).content)
     names = [each.name for each in session.get_outputs()]

@@ -93,7 +93,7 @@ def test_no_missing_end_goes_unnoticed(length: int) -> None:
 
 
 @given(st.binary())
-def test_what_is_no_plan_is_refused(content: bytes) -> None:
+def test_what_is_not_a_plan_is_refused(content: bytes) -> None:
     with pytest.raises(ModelError, match="not a nasion plan"):
         Plan.from_bytes(content, origin="x.plan")
 
@@ -208,7 +208,7 @@ def test_the_plan_of_another_model_whose_name_begins_alike_is_not_compared(tmp_p
     assert cache.find("points", KEY) == (None, "there is no plan of points yet")
 
 
-def test_names_of_models_that_no_file_system_likes_are_mended(tmp_path: Path) -> None:
+def test_names_of_models_that_no_file_system_allows_are_changed(tmp_path: Path) -> None:
     path = PlanCache(tmp_path).store("a/b: ü*", PLAN)
     assert path.parent == tmp_path
     assert path.name.startswith("a-b-")

@@ -182,7 +182,7 @@ def test_a_process_that_it_ends_is_an_error_with_its_last_words(
     assert told["error"].endswith("last words")
 
 
-def test_a_file_that_is_no_model_is_an_error_of_its_own(python: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_an_error_of_its_own(python: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     path.write_text("no model")
     result = build_apart(path, python=python)

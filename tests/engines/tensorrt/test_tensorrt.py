@@ -64,7 +64,7 @@ def test_all_batch_sizes_have_their_scratch_memory_in_common(fake: FakeTensorRt,
     assert sum(dict(fake.lent).values()) < 3 * largest
 
 
-def test_a_detector_takes_pictures_up_to_the_plans_longest_side(fake: FakeTensorRt, tmp_path: Path) -> None:
+def test_a_detector_takes_images_up_to_the_plans_longest_side(fake: FakeTensorRt, tmp_path: Path) -> None:
     path = detector(tmp_path / "boxes.onnx")
     with open_runtime(path, runtime="tensorrt") as quick, OnnxRuntime(path, device="cpu") as slow:
         for height, width in ((32, 64), (96, 256)):
@@ -74,7 +74,7 @@ def test_a_detector_takes_pictures_up_to_the_plans_longest_side(fake: FakeTensor
             quick(np.ones((1, 3, 64, 288), np.float32))
 
 
-def test_the_plan_is_built_once_and_the_reason_is_told(
+def test_the_plan_is_built_once_and_the_reason_is_reported(
     fake: FakeTensorRt, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = landmarks(tmp_path / "points.onnx")
@@ -89,7 +89,7 @@ DEFAULT = BuildOptions()
 
 
 def _found(path: Path, build_options: BuildOptions = DEFAULT) -> tuple[bool, str, Plan]:
-    """Whether a plan had to be built, why, and the plan."""
+    """Return True if a plan had to be built, the reason, and the plan."""
     told: list[str] = []
     with Device() as device:
         ready = plan_of(path, tensorrt(), device, build_options=build_options, say=told.append)
@@ -99,7 +99,7 @@ def _found(path: Path, build_options: BuildOptions = DEFAULT) -> tuple[bool, str
     return ready.built, ready.reason, ready.plan
 
 
-def test_a_changed_model_version_or_wish_gets_a_plan_of_its_own_and_says_why(
+def test_a_changed_model_version_or_option_gets_a_plan_of_its_own_and_says_why(
     fake: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = landmarks(tmp_path / "points.onnx")

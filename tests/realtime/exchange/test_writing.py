@@ -109,7 +109,7 @@ def test_frames_of_unknown_origin_have_the_scheme_of_their_faces(tmp_path: Path,
     assert (header.scheme, header.landmarks, header.width, header.height) == (scheme, points, 64, 48)
 
 
-def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
+def test_without_frames_there_is_not_a_file(tmp_path: Path) -> None:
     assert nasion.write([tmp_path / "out.mp4", tmp_path / "out.jsonl"], []) == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -153,7 +153,7 @@ def test_a_file_that_is_read_is_never_replaced(clip: Path, tmp_path: Path) -> No
         ([(a_frame(0), ["face"])], "write was given .* give pairs"),
     ],
 )
-def test_what_is_no_frame_with_faces_is_refused(tmp_path: Path, frames: list[Any], message: str) -> None:
+def test_what_is_not_a_frame_with_faces_is_refused(tmp_path: Path, frames: list[Any], message: str) -> None:
     with pytest.raises(NasionError, match=message):
         nasion.write(tmp_path / "out.jsonl", frames)
 

@@ -53,14 +53,14 @@ def test_a_dot_has_the_colour_of_its_identity(grey: Image) -> None:
     assert np.abs(drawn[40, 30].astype(int) - colour_of(5)).max() <= 2
 
 
-def test_the_picture_given_stays_as_it_is(grey: Image) -> None:
+def test_the_image_given_stays_as_it_is(grey: Image) -> None:
     before = grey.copy()
     drawn = draw(grey, [face_at(grid(7, 4))])
     assert (grey == before).all()
     assert changed(grey, drawn).any()
 
 
-def test_without_faces_the_copy_equals_the_picture(grey: Image) -> None:
+def test_without_faces_the_copy_equals_the_image(grey: Image) -> None:
     drawn = draw(grey, [])
     assert (drawn == grey).all()
     assert not np.shares_memory(drawn, grey)
@@ -143,7 +143,7 @@ def test_a_box_that_is_not_finite_is_left_out(grey: Image) -> None:
     assert changed(grey, draw(grey, [face]))[40, 30]
 
 
-def test_the_smallest_picture_can_be_drawn_into() -> None:
+def test_the_smallest_image_can_be_drawn_into() -> None:
     assert draw(np.zeros((1, 1, 3), np.uint8), [face_at(grid(17, 4))]).shape == (1, 1, 3)
 
 
@@ -166,12 +166,12 @@ def test_a_grey_image_is_drawn_on_in_colour(grey: Image) -> None:
 
 
 @pytest.mark.parametrize("image", [np.full((4, 4, 3), 2.0), np.zeros((5, 5, 2), np.uint8), None, "x.png"])
-def test_what_is_no_image_is_refused(image):
+def test_what_is_not_an_image_is_refused(image):
     with pytest.raises(NasionError, match=r"^the image (is|has) "):
         nasion.draw(image, [])
 
 
 @pytest.mark.parametrize("faces", [None, 3, [None], ["face"]])
-def test_what_is_no_list_of_faces_is_refused(faces):
+def test_what_is_not_a_list_of_faces_is_refused(faces):
     with pytest.raises(NasionError, match=r"give a list of nasion\.Face"):
         nasion.draw(np.zeros((4, 4, 3), np.uint8), faces)

@@ -1,4 +1,4 @@
-"""Pictures on a GPU against the same on the host: decoded of H.264, cropped by the kernel, followed by the tracker.
+"""Images on a GPU against the same on the host: decoded of H.264, cropped by the kernel, followed by the tracker.
 
 There is no GPU: decoder, driver and kernel are the stand-ins of fakes/nvdec.py, fakes/cuda.py and tests/emulated.
 """
@@ -122,7 +122,7 @@ def test_a_frame_on_the_gpu_is_like_any_other_but_for_where_it_lies(
     assert reference[0].fetched == []
 
 
-def test_a_picture_is_fetched_when_it_is_asked_for_and_once(
+def test_an_image_is_fetched_when_it_is_asked_for_and_once(
     reference: tuple[FakeNvdec, StreamKernels], tmp_path: Path
 ) -> None:
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(2)))
@@ -173,7 +173,7 @@ def test_more_crops_than_a_network_takes_go_in_parts(
 
 
 @pytest.mark.parametrize("size", [(160, 120), (97, 73), (320, 240), (64, 48)])
-def test_the_whole_picture_is_that_of_the_host(
+def test_the_whole_image_is_that_of_the_host(
     emulated: tuple[FakeNvdec, StreamKernels], device: Device, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", discs(1)))
@@ -213,7 +213,7 @@ def agree(ours: list[list[tuple]], theirs: list[list[tuple]], *, within: float) 
                 assert np.abs(one - other).max() < within
 
 
-def test_the_tracker_finds_the_same_and_no_picture_visits_the_host(
+def test_the_tracker_finds_the_same_and_no_image_visits_the_host(
     reference: tuple[FakeNvdec, StreamKernels], device: Device, tmp_path: Path
 ) -> None:
     fake, kernels = reference
@@ -261,7 +261,7 @@ def test_a_cut_is_seen_on_the_gpu(reference: tuple[FakeNvdec, StreamKernels], de
 
 
 @pytest.mark.parametrize("elsewhere", ["cpu", "cuda:1"])
-def test_networks_that_run_elsewhere_get_each_picture_fetched_once(
+def test_networks_that_run_elsewhere_get_each_image_fetched_once(
     reference: tuple[FakeNvdec, StreamKernels], device: Device, tmp_path: Path, elsewhere: str
 ) -> None:
     class Host(OnFakeGpu):
@@ -276,7 +276,7 @@ def test_networks_that_run_elsewhere_get_each_picture_fetched_once(
     assert len(reference[0].fetched) == len(on_gpu)
 
 
-def test_through_the_threads_it_is_the_same_and_drawing_fetches_each_picture_once(
+def test_through_the_threads_it_is_the_same_and_drawing_fetches_each_image_once(
     reference: tuple[FakeNvdec, StreamKernels], device: Device, tmp_path: Path
 ) -> None:
     fake, _ = reference

@@ -58,7 +58,7 @@ def test_each_blink_is_found_once() -> None:
         [0.1, 0.1] + [0.3] * 30,  # what is usual is not yet known
     ],
 )
-def test_what_is_no_blink(openings: list[float | None]) -> None:
+def test_what_is_not_a_blink(openings: list[float | None]) -> None:
     assert found_in(openings) == []
 
 

@@ -186,7 +186,7 @@ def test_files_of_the_first_format_are_read(tmp_path: Path) -> None:
         ("a.parquet", "no parquet", "cannot be read"),
     ],
 )
-def test_what_is_no_landmark_file_is_named(tmp_path: Path, name: str, content: str, text: str) -> None:
+def test_what_is_not_a_landmark_file_is_named(tmp_path: Path, name: str, content: str, text: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(SourceError, match=text):
         list(read(tmp_path / name))

@@ -107,7 +107,7 @@ def test_a_missing_folder_is_created_with_the_first_frame(path: Path) -> None:
     assert frames_in(within) == 1
 
 
-def test_a_folder_is_no_file(path: Path) -> None:
+def test_a_folder_is_not_a_file(path: Path) -> None:
     path.mkdir()
     with pytest.raises(SinkError, match="is a folder; give the name of a file"):
         open_for(path, force=True)
@@ -148,7 +148,7 @@ def test_the_source_is_known_by_any_of_its_names(path: Path) -> None:
         open_sinks(**target, info=SourceInfo("x", 64, 48, frames=1, files=(original,)), force=True)  # type: ignore[arg-type]
 
 
-def test_the_only_picture_of_a_folder_is_not_replaced_by_its_result(tmp_path: Path) -> None:
+def test_the_only_image_of_a_folder_is_not_replaced_by_its_result(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), a_frame(0).image)
     before = (tmp_path / "a.png").read_bytes()
     with (

@@ -1,4 +1,4 @@
-"""Pictures in a video: their times, sizes and colours, faces drawn on them, and the finished file."""
+"""Images in a video: their times, sizes and colours, faces drawn on them, and the finished file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound in a video: in time with the picture, copied or made AAC, and what becomes of it when it is lost."""
+"""Sound in a video: in sync with the video, copied or made AAC, and what becomes of it when it is lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def source_of(tmp_path_factory: pytest.TempPathFactory) -> SourceMaker:
     return make
 
 
-# --- in time with the picture
+# --- in sync with the video
 
 
 SOURCES = [
@@ -52,7 +52,7 @@ SOURCES = [
 
 @pytest.mark.parametrize(("container", "codec", "layout", "suffix"), SOURCES)
 @pytest.mark.parametrize(("start", "end"), [(None, None), (1.2, 3.0)])
-def test_sound_stays_in_time_with_the_picture(
+def test_sound_stays_in_time_with_the_image(
     tmp_path: Path,
     source_of: SourceMaker,
     container: str,
@@ -71,7 +71,7 @@ def test_sound_stays_in_time_with_the_picture(
     assert heard is not None
     there = hear(source)
     assert there is not None
-    # The zero of a source is its first picture, and some containers here show that late. AVI has no presentation times;
+    # The zero of a source is its first image, and some containers here show that late. AVI has no presentation times;
     # FFmpeg makes up one that is late by a frame.
     zero = 0.0 if container == ".avi" else times_in(source)[0]
     expected = there.beep - zero - (start or 0.0)
@@ -210,9 +210,7 @@ def test_a_live_stream_costs_the_sound_and_that_is_said_once(
     assert PASSWORD not in said
 
 
-def test_a_live_source_that_has_no_sound_is_passed_over_in_silence(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_live_source_without_sound_gives_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "out.mp4", [0.0], info=SourceInfo("camera 0", 64, 48, live=True))
     assert caplog.text == ""
 

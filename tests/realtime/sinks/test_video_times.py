@@ -90,9 +90,9 @@ def sound_of(tmp_path_factory: pytest.TempPathFactory) -> SoundMaker:
             audio = container.add_stream(codec, rate=SOUND_RATE, layout="mono")
             packets = []
             for second in range(12):
-                picture = av.VideoFrame.from_ndarray(plain(20, 32, 32), format="bgr24")
-                picture.pts, picture.time_base = second, Fraction(1)
-                packets += video.encode(picture)
+                image = av.VideoFrame.from_ndarray(plain(20, 32, 32), format="bgr24")
+                image.pts, image.time_base = second, Fraction(1)
+                packets += video.encode(image)
             packets += video.encode(None)
             for first in range(0, int((end - begin) * SOUND_RATE), 1024):
                 time = begin + first / SOUND_RATE

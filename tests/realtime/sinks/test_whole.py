@@ -176,7 +176,7 @@ def test_closing_after_a_full_disk_does_not_fail_again(tmp_path: Path) -> None:
             sinks.close()
 
 
-def test_a_picture_without_room_leaves_no_part_of_it(tmp_path: Path) -> None:
+def test_an_image_without_room_leaves_no_part_of_it(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="ulimit -f"), room_for(50):
         write(tmp_path / "out.png", RUN[:1])
     assert not (tmp_path / "out.png").exists()

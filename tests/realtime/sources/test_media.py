@@ -20,7 +20,15 @@ from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import open_source
 from nasion.realtime.sources.packets.timestamps import Clock
 
-from ...support.media.media_samples import SIZE, cut_off, damage_packet, number_of, picture, write_sound, write_video
+from ...support.media.media_samples import (
+    SIZE,
+    cut_off,
+    damage_packet,
+    number_of,
+    numbered_image,
+    write_sound,
+    write_video,
+)
 
 NO_REORDER = {"bf": "0"}
 
@@ -45,16 +53,16 @@ def numbers(frames: list[Frame]) -> list[int]:
     return [number_of(frame.image) for frame in frames]
 
 
-# --- pictures
+# --- images
 
 
 @pytest.mark.parametrize("mirrored", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_pictures_come_out_upright_whatever_the_display_matrix(
+def test_images_come_out_upright_whatever_the_display_matrix(
     tmp_path: Path, degrees: int, mirrored: tuple[bool, bool]
 ) -> None:
     path = write_video(tmp_path / "turned.mp4", frames=3, matrix=(degrees, *mirrored))
-    expected = np.rot90(picture(2), degrees // 90)
+    expected = np.rot90(numbered_image(2), degrees // 90)
     expected = expected[:: -1 if mirrored[1] else 1, :: -1 if mirrored[0] else 1]
     with open_source(path) as source:
         assert (source.info.width, source.info.height) == expected.shape[1::-1]
@@ -177,7 +185,7 @@ def test_a_cut_gives_exactly_the_frames_of_a_whole_read(
     assert times(part) == times(whole)
     assert numbers(part) == numbers(whole)
     assert [frame.index for frame in part] == [frame.index for frame in whole]
-    assert "damaged" not in caplog.text  # a seek between key frames is no damage
+    assert "damaged" not in caplog.text  # a seek between key frames is not damage
 
 
 def test_a_cut_is_found_by_seeking_not_by_decoding_all(
@@ -237,13 +245,13 @@ def test_an_avi_that_ends_between_two_packets_is_truncated(tmp_path: Path, share
     assert "of 4.00 s (the file is truncated)" in message
 
 
-def test_a_long_last_frame_is_no_damage(tmp_path: Path) -> None:
+def test_a_long_last_frame_is_not_damage(tmp_path: Path) -> None:
     path = tmp_path / "slow.flv"  # which does not store how long a frame lasts
     with av.open(str(path), "w") as container:
         stream = container.add_stream("flv1", rate=1)
         (stream.width, stream.height), stream.pix_fmt = SIZE, "yuv420p"
         for index in range(5):
-            frame = av.VideoFrame.from_ndarray(picture(index), format="bgr24")
+            frame = av.VideoFrame.from_ndarray(numbered_image(index), format="bgr24")
             frame.pts, frame.time_base = index, Fraction(1, 1)
             for packet in stream.encode(frame):
                 packet.duration = 1
@@ -297,7 +305,7 @@ def test_damage_in_the_middle_is_skipped_and_logged(tmp_path: Path, caplog: pyte
     assert "dirty.mov is damaged: 1 packet could not be decoded and was skipped" in caplog.text
 
 
-def test_damage_at_the_end_is_said_and_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_at_the_end_is_said_and_is_not_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_video(tmp_path / "dirty.mov", frames=20, codec="png", pix_fmt="rgb24")
     damage_packet(path, 18)
     damage_packet(path, 19)
@@ -305,12 +313,12 @@ def test_damage_at_the_end_is_said_and_is_no_error(tmp_path: Path, caplog: pytes
     assert "dirty.mov is damaged: 2 packets could not be decoded and were skipped" in caplog.text
 
 
-def test_sound_that_outlasts_the_picture_is_no_damage(tmp_path: Path) -> None:
+def test_sound_that_outlasts_the_image_is_not_damage(tmp_path: Path) -> None:
     assert len(read(write_video(tmp_path / "long-sound.mkv", frames=10, sound=4.0))) == 10
     assert len(read(write_video(tmp_path / "long-sound.mp4", frames=10, sound=4.0))) == 10
 
 
-def test_what_is_no_video_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_what_is_not_a_video_is_refused_with_its_reason(tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("these are words\n" * 40)
     with pytest.raises(SourceError, match=r"text\.mp4: cannot be read as a video \(Invalid data found"):
@@ -326,7 +334,7 @@ def test_what_is_no_video_is_refused_with_its_reason(tmp_path: Path) -> None:
         open_source(write_sound(tmp_path / "song.m4a"))
 
 
-def test_the_cover_picture_of_a_song_is_no_video(tmp_path: Path) -> None:
+def test_the_cover_image_of_a_song_is_not_a_video(tmp_path: Path) -> None:
     path = tmp_path / "song.m4a"
     with av.open(str(path), "w", format="mp4") as container:
         sound = container.add_stream("aac", rate=8000, layout="mono")
@@ -334,7 +342,7 @@ def test_the_cover_picture_of_a_song_is_no_video(tmp_path: Path) -> None:
         cover.width, cover.height = SIZE
         cover.pix_fmt = "rgb24"
         cover.disposition = av.stream.Disposition.attached_pic
-        packets = cover.encode(av.VideoFrame.from_ndarray(picture(0), format="bgr24")) + cover.encode(None)
+        packets = cover.encode(av.VideoFrame.from_ndarray(numbered_image(0), format="bgr24")) + cover.encode(None)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 8000
         container.mux(packets + sound.encode(frame) + sound.encode(None))

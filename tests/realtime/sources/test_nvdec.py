@@ -1,4 +1,4 @@
-"""Decoding on a GPU: where it is asked for, what is refused and why, colours, turned videos, pictures of other kinds.
+"""Decoding on a GPU: where it is asked for, what is refused and why, colours, turned videos, images of other kinds.
 
 There is no GPU: see fakes/nvdec.py. tests/gpu has the same with a real one.
 """
@@ -123,13 +123,13 @@ def test_a_place_that_is_none_is_refused(clip: Path, decode: str) -> None:
         open_source(clip, decode=decode)
 
 
-@pytest.mark.parametrize("source", [0, "pattern:", "folder", "picture.png"])
+@pytest.mark.parametrize("source", [0, "pattern:", "folder", "image.png"])
 def test_what_is_not_decoded_cannot_be_decoded_on_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    Path("picture.png").write_bytes(b"x")
+    Path("image.png").write_bytes(b"x")
     with pytest.raises(SourceError, match="only video files and streams are decoded; leave it out"):
         open_source(source, decode="cuda")
 
@@ -140,7 +140,7 @@ def test_auto_leaves_a_machine_without_a_gpu_as_it_is(clip: Path, caplog: pytest
     assert "clip.mp4: decoded on the CPU: " in caplog.text
 
 
-def test_auto_takes_the_gpu_where_tensorrt_can_use_the_pictures(
+def test_auto_takes_the_gpu_where_tensorrt_can_use_the_images(
     fake: FakeNvdec, clip: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -168,7 +168,7 @@ def _no_tensorrt() -> None:
         ({}, "cpu", "cpu"),
     ],
 )
-def test_auto_is_the_cpu_where_networks_do_not_take_pictures_on_the_gpu(
+def test_auto_is_the_cpu_where_networks_do_not_take_images_on_the_gpu(
     options: dict[str, str], asked: str, where: str
 ) -> None:
     assert TrackerOptions(**options).where_to_decode(asked) == where  # type: ignore[arg-type]
@@ -239,7 +239,7 @@ def test_a_video_that_the_gpu_does_not_decode_is_an_error_by_name_and_left_to_th
     assert told.startswith(str(clip))
 
 
-def test_what_is_no_video_is_told_as_ever(fake: FakeNvdec, tmp_path: Path) -> None:
+def test_what_is_not_a_video_gives_the_usual_message(fake: FakeNvdec, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="it has sound but no video"):
         open_source(write_sound(tmp_path / "sound.mp4"), decode="cpu")
     (tmp_path / "text.mp4").write_text("no video")
@@ -249,7 +249,7 @@ def test_what_is_no_video_is_told_as_ever(fake: FakeNvdec, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("stored", ["p010le", "yuv444p"])
-def test_pictures_that_the_kernel_does_not_take_are_fetched_and_the_reason_is_told_once(
+def test_images_that_the_kernel_does_not_take_are_fetched_and_the_reason_is_reported_once(
     fake: FakeNvdec, clip: Path, caplog: pytest.LogCaptureFixture, stored: str
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -262,7 +262,7 @@ def test_pictures_that_the_kernel_does_not_take_are_fetched_and_the_reason_is_to
     assert f"images are {stored} of 64x48, and the crop kernel needs nv12 (8 bits) of even width" in told
 
 
-def test_a_picture_of_odd_height_is_fetched(fake: FakeNvdec, tmp_path: Path) -> None:
+def test_an_image_of_odd_height_is_fetched(fake: FakeNvdec, tmp_path: Path) -> None:
     path = write_video(tmp_path / "odd.mkv", frames=2, size=(64, 47), codec="libvpx-vp9", codec_options={"crf": "10"})
     frames = frames_of(path, "cuda")
     assert [frame.device for frame in frames] == ["cpu"] * 2
@@ -278,10 +278,10 @@ def test_colours_are_those_that_ffmpeg_makes(
     fake: FakeNvdec, device: Device, tmp_path: Path, standard: str, full: bool
 ) -> None:
     numbers = {"bt601": 6, "bt709": 1, "bt2020": 9, "unknown": 2}
-    picture = draw(*(Disc(RED, x, y, 70) for x, y in ((70, 60), (240, 180))), on=backdrop(3) // 2)
-    picture[100:140] = (200, 90, 20)
+    image = draw(*(Disc(RED, x, y, 70) for x, y in ((70, 60), (240, 180))), on=backdrop(3) // 2)
+    image[100:140] = (200, 90, 20)
     tags = {"colorspace": numbers[standard], "color_range": 2 if full else 1}
-    on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", [picture], **tags))
+    on_cpu, on_gpu = both(fake_nvdec.clip(tmp_path / "a.mp4", [image], **tags))
     theirs = run_letterbox(Seeing(), [HostPixels(on_cpu[0].image)], 320, 240)[0]["seen"]
     ours = run_letterbox(OnFakeGpu(Seeing(), device), [on_gpu[0].pixels], 320, 240)[0]["seen"]
     assert np.abs(ours - theirs)[:, :, :240].max() * 255 < 4  # FFmpeg rounds on the way

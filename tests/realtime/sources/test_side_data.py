@@ -14,7 +14,7 @@ import pytest
 from nasion.realtime.sources import open_source
 from nasion.realtime.values.arrays import Image
 
-from ...support.media.media_samples import picture
+from ...support.media.media_samples import numbered_image
 
 JPEGS = ("still.jfif", "still.jpe", "still.mpo")
 
@@ -40,7 +40,7 @@ def images_of(path: Path) -> list[Image]:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", JPEGS)
 def test_a_jpeg_with_exif_comes_out_upright(tmp_path: Path, name: str, orientation: int) -> None:
-    data = jpeg(picture(4), orientation)
+    data = jpeg(numbered_image(4), orientation)
     (tmp_path / name).write_bytes(data)
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     (image,) = images_of(tmp_path / name)
@@ -52,7 +52,7 @@ def test_a_jpeg_with_exif_comes_out_upright(tmp_path: Path, name: str, orientati
 @pytest.mark.parametrize("suffix", [".mjpeg", ".avi", ".mkv", ".mov"])
 def test_motion_jpeg_with_exif_is_read_whole(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"clip{suffix}"
-    data = [jpeg(picture(index), 6) for index in range(5)]
+    data = [jpeg(numbered_image(index), 6) for index in range(5)]
     if suffix == ".mjpeg":
         path.write_bytes(b"".join(data))
     else:
@@ -66,7 +66,7 @@ def test_motion_jpeg_with_exif_is_read_whole(tmp_path: Path, suffix: str) -> Non
                 container.mux(packet)
     images = images_of(path)
     assert [image.shape for image in images] == [(64, 48, 3)] * 5
-    assert all(np.abs(image.astype(int) - np.rot90(picture(i), -1)).mean() < 6 for i, image in enumerate(images))
+    assert all(np.abs(image.astype(int) - np.rot90(numbered_image(i), -1)).mean() < 6 for i, image in enumerate(images))
 
 
 def test_an_avif_with_exif_is_read(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_avif_with_exif_is_read(tmp_path: Path) -> None:
     if not (cv2.haveImageWriter(str(path)) and hasattr(cv2, "imencodeWithMetadata")):
         pytest.skip(f"OpenCV {cv2.__version__} cannot write AVIF with EXIF")
     metadata = [np.frombuffer(exif(6), np.uint8)]
-    _, encoded = cv2.imencodeWithMetadata(".avif", picture(4), [cv2.IMAGE_METADATA_EXIF], metadata)
+    _, encoded = cv2.imencodeWithMetadata(".avif", numbered_image(4), [cv2.IMAGE_METADATA_EXIF], metadata)
     path.write_bytes(encoded.tobytes())
     (image,) = images_of(path)
     assert sorted(image.shape) == [3, 48, 64]

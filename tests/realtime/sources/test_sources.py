@@ -1,4 +1,4 @@
-"""One suite over every kind of source, and what is no source."""
+"""One suite over every kind of source, and arguments that are not sources."""
 
 from __future__ import annotations
 

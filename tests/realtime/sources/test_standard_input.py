@@ -90,14 +90,14 @@ def test_frames_are_tracked_while_more_are_to_come(tmp_path: Path) -> None:
         (b"words " * 100, "standard input: cannot be read as a video"),
     ],
 )
-def test_what_is_no_video_is_refused_in_a_line(piped: bytes, message: str) -> None:
+def test_what_is_not_a_video_is_refused_in_a_line(piped: bytes, message: str) -> None:
     done = track(piped)
     assert (done.returncode, done.stderr.decode().count("\n")) == (1, 1)
     assert done.stderr.decode().startswith(f"nasion: {message}")
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
-def test_a_terminal_is_no_video() -> None:
+def test_a_terminal_is_not_a_video() -> None:
     _, terminal = os.openpty()
     done = subprocess.run(TRACK, stdin=terminal, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.stderr.startswith("nasion: no video comes from standard input; pipe a video into it")

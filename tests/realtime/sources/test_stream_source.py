@@ -26,7 +26,7 @@ from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import SourceInfo, open_source, redact
 from nasion.realtime.sources.background import BackgroundSource
 
-from ...support.media.media_samples import number_of, picture, write_video
+from ...support.media.media_samples import number_of, numbered_image, write_video
 from ...support.media.rtsp import rtsp_server
 from ...support.media.serving import PASSWORD, QuietHandler, serving
 from ...support.media.source_samples import comes_true, ends_when_closed_elsewhere, media, reading_threads, web
@@ -49,7 +49,7 @@ def whole_text(error: BaseException) -> str:
 # --- closing and silence
 
 
-def test_a_stream_that_nobody_holds_any_more_lets_its_thread_go(web: str) -> None:
+def test_a_stream_without_references_ends_its_thread(web: str) -> None:
     source = open_source(f"{web}/clip.mp4")
     next(source)
     assert reading_threads() == 1
@@ -200,7 +200,7 @@ class MjpegHandler(QuietHandler):
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         for index in range(15):
-            image = cv2.imencode(".jpg", picture(index))[1].tobytes()
+            image = cv2.imencode(".jpg", numbered_image(index))[1].tobytes()
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
             self.wfile.write(head.encode() + image + b"\r\n")
             time.sleep(0.1)

@@ -133,7 +133,7 @@ def test_a_short_clip_has_the_whole_show_in_less_time() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7680), (7680, 1)])
-def test_the_narrowest_pictures_can_be_made(size: tuple[int, int]) -> None:
+def test_the_narrowest_images_can_be_made(size: tuple[int, int]) -> None:
     assert CameraMotion(size, seconds=0.1).render(0).shape == (size[1], size[0], 3)
 
 

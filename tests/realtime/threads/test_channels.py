@@ -88,7 +88,7 @@ def test_cancel_wakes_a_waiting_receiver():
     assert seen == []
 
 
-def test_cancel_discards_an_error_that_nobody_waits_for():
+def test_cancel_discards_an_error_that_is_not_awaited():
     channel = Channel(1)
     channel.close(OSError("unread"))
     channel.cancel()

@@ -98,7 +98,7 @@ def test_a_network_that_does_not_fit_is_refused():
 
 
 def reference(image, matrix, size=128):
-    """The crop as one would write it: the whole picture, halved as a whole, warped as it is."""
+    """The crop as one would write it: the whole image, halved as a whole, warped as it is."""
     scale = np.hypot(matrix[0, 0], matrix[1, 0])
     while scale < 0.4 and min(image.shape[:2]) >= 2 * size:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
@@ -107,7 +107,7 @@ def reference(image, matrix, size=128):
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
 
 
-def test_a_crop_from_its_neighbourhood_is_the_crop_from_the_whole_picture(rng):
+def test_a_crop_from_its_neighbourhood_is_the_crop_from_the_whole_image(rng):
     image = rng.integers(0, 256, (448, 704, 3)).astype(np.uint8)
     image = cv2.GaussianBlur(image, (3, 3), 0)
     for _ in range(60):
@@ -120,7 +120,7 @@ def test_a_crop_from_its_neighbourhood_is_the_crop_from_the_whole_picture(rng):
         assert np.abs(difference).max() <= 2, region
 
 
-def test_a_crop_that_sees_nothing_of_the_picture_is_black():
+def test_a_crop_that_sees_nothing_of_the_image_is_black():
     crop = warp(backdrop(), Region(-500, 4000, 60, 0.2).to_crop(128), 128)
     assert crop.shape == (128, 128, 3)
     assert crop.dtype == np.uint8

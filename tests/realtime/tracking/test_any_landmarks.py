@@ -1,4 +1,4 @@
-"""Landmark networks of every scheme, with a mean and no presence, from the crop to the file and the picture."""
+"""Landmark networks of every scheme, with a mean and no presence, from the crop to the file and the image."""
 
 from __future__ import annotations
 

@@ -35,13 +35,13 @@ def blank(width, height):
         ((1920, 1080), (192, 320)),
         ((360, 640), (320, 192)),
         ((320, 200), (224, 320)),
-        ((100, 50), (64, 128)),  # small pictures keep their size
+        ((100, 50), (64, 128)),  # small images keep their size
         ((10, 10), (64, 64)),  # tiny ones are enlarged
         ((1, 1), (64, 64)),
         ((5000, 3), (32, 320)),
     ],
 )
-def test_the_network_sees_the_picture_fitted_into_its_size_in_whole_strides(size, seen):
+def test_the_network_sees_the_image_fitted_into_its_size_in_whole_strides(size, seen):
     network = Keep(SPEC)
     assert len(Detector(network).detect(blank(*size))) == 0
     assert network.batches[0].shape == (1, 3, *seen)
@@ -75,7 +75,7 @@ def test_boxes_come_back_in_pixels_of_the_frame_to_the_half_pixel():
 
 
 @pytest.mark.parametrize("size", [(320, 240), (333, 777), (641, 479), (1280, 720), (1919, 1079), (90, 90)])
-def test_a_face_is_found_where_it_is_whatever_the_size_of_the_picture(size):
+def test_a_face_is_found_where_it_is_whatever_the_size_of_the_image(size):
     width, height = size
     across = min(size) / 2
     x, y = width * 0.6 - 0.3, height * 0.45

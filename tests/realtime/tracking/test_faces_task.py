@@ -31,7 +31,7 @@ MIDDLE = [14, 14, 113, 113]
 
 
 def answers(*boxes, scores, valid=None):
-    """The same faces for every picture; the points of a face are the corners of its box."""
+    """The same faces for every image; the points of a face are the corners of its box."""
     corners = np.float32(boxes).reshape(-1, 2, 2)
     return Constant(
         SPEC,
@@ -89,13 +89,13 @@ def test_only_a_network_that_finds_faces_with_landmarks_has_a_middle_face():
         ((3000, 30), (16, 512)),  # a strip is shown smaller
     ],
 )
-def test_a_whole_picture_is_shown_with_its_shorter_side_as_the_network_knows_it(size, seen):
+def test_a_whole_image_is_shown_with_its_shorter_side_as_the_network_knows_it(size, seen):
     network = answers(MIDDLE, scores=[0.9])
     Detector(network).detect(np.zeros((size[1], size[0], 3), np.uint8))
     assert network.batches == [(1, 3, *seen)]
 
 
-def test_a_chosen_size_is_the_longer_side_of_the_picture_and_enlarges_a_small_one():
+def test_a_chosen_size_is_the_longer_side_of_the_image_and_enlarges_a_small_one():
     network = answers(MIDDLE, scores=[0.9])
     Detector(network, size=320).detect(np.zeros((48, 64, 3), np.uint8))
     assert network.batches[0][2:] == (240, 320)
@@ -118,7 +118,7 @@ def test_one_network_finds_and_follows_and_faces_keep_their_identities():
         np.testing.assert_allclose(centres, [[disc.x, disc.y] for disc in discs], atol=1.5)
 
 
-def test_the_whole_picture_is_seen_on_schedule_and_each_face_in_its_crop_in_every_frame():
+def test_the_whole_image_is_seen_on_schedule_and_each_face_in_its_crop_in_every_frame():
     network = DiscFaces()
     play(whole(network, detect_interval=10 / 30), *[[Disc(RED, 80, 80), Disc(GREEN, 220, 160)]] * 20)
     shapes = [batch for batch in network.batches if batch[2:] != (128, 128)]
@@ -220,8 +220,8 @@ def clip(tmp_path_factory):
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=25, width=160, height=128, pix_fmt="yuv420p")
         for i in range(12):
-            picture = draw(Disc(RED, 40 + 4 * i, 60, 40), on=np.full((128, 160, 3), 120, np.uint8))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
+            image = draw(Disc(RED, 40 + 4 * i, 60, 40), on=np.full((128, 160, 3), 120, np.uint8))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
         container.mux(stream.encode())
     return path
 

@@ -1,4 +1,4 @@
-"""The shipped networks in the tracker, on video: steady, in time, one identity, nobody where nobody is."""
+"""The shipped networks in the tracker, on video: steady, in time, one track, and no face where there is none."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_each_identity_has_a_filter_of_its_own(rng):
             np.testing.assert_array_equal(smoothed.landmarks, alone[smoothed.id - 1][i])
 
 
-def test_a_short_gap_is_bridged_and_after_a_long_one_the_filter_starts_afresh():
+def test_a_short_gap_is_bridged_and_after_a_long_one_the_filter_restarts():
     for gap, fresh in ((FORGET / 2, False), (FORGET * 1.5, True), (-FORGET * 1.5, True), (-FORGET / 2, False)):
         smoother = Smoother("strong")
         for i in range(3):

@@ -83,7 +83,7 @@ def test_of_several_that_return_each_takes_the_nearest_place():
     assert {track.id: track.observation.region.x for track in manager.in_sight} == {1: 58, 2: 131, 3: 205}
 
 
-def test_one_gone_for_long_takes_nobody_elses_place():
+def test_a_face_gone_for_long_takes_the_place_of_no_other():
     manager = known(0, 82)
     for step in range(1, 14):
         manager.next_frame()
@@ -93,7 +93,7 @@ def test_one_gone_for_long_takes_nobody_elses_place():
     assert numbers(manager.in_sight) == [2]
 
 
-def test_a_face_within_another_is_no_other():
+def test_a_face_within_another_is_not_another():
     manager = known(50)
     inner, outer = observation(52, size=36), observation(50, size=90)
     for found in (inner, outer):
@@ -110,7 +110,7 @@ def test_a_small_face_beside_a_large_one_is_another():
     assert numbers(manager.in_sight) == [1, 2]
 
 
-def test_a_face_on_one_that_is_in_sight_is_no_other():
+def test_a_face_on_one_that_is_in_sight_is_not_another():
     manager = known(50)
     manager.associate([observation(55), observation(60)], 0.0)
     assert numbers(manager.in_sight) == [1]

@@ -51,10 +51,10 @@ def test_a_transform_undone_leads_back(region: Region) -> None:
 @settings(deadline=None)
 @given(st.floats(-0.8, 0.8), st.floats(60, 400), st.floats(60, 140), st.floats(60, 140))
 def test_what_lies_at_a_point_lies_at_its_image_in_the_crop(angle: float, side: float, x: float, y: float) -> None:
-    picture = np.zeros((200, 200, 3), np.uint8)
-    cv2.circle(picture, (round(x * 16), round(y * 16)), 6 * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
+    image = np.zeros((200, 200, 3), np.uint8)
+    cv2.circle(image, (round(x * 16), round(y * 16)), 6 * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
     matrix = Region(100, 100, side, angle).to_crop(112)
-    crop = warp(picture, matrix, 112)[:, :, 0].astype(float)
+    crop = warp(image, matrix, 112)[:, :, 0].astype(float)
     there = transform(np.array([[x, y]], np.float32), matrix)[0]
     if not (8 < there[0] < 104 and 8 < there[1] < 104) or crop.sum() == 0:
         return
@@ -88,7 +88,7 @@ def test_the_places_of_many_faces_are_those_of_each(places: list[Region]) -> Non
         np.testing.assert_allclose(astuple(region), astuple(expected), rtol=1e-3, atol=1e-3)
 
 
-def test_outside_the_picture_is_black() -> None:
+def test_outside_the_image_is_black() -> None:
     white = np.full((50, 60, 3), 255, np.uint8)
     crop = warp(white, Region(0, 0, 40).to_crop(40), 40)
     assert (crop[22:, 22:] == 255).all()

@@ -1,4 +1,4 @@
-"""What a user's own loop may give as a frame, and what the tracker does where its times are none."""
+"""Frames of a user's own loop: values that are allowed, and the tracker on unusable times."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_index_is_kept_as_an_int(index):
 
 
 @pytest.mark.parametrize("index", [None, "1", 1.0, True, -1, np.bool_(True), np.timedelta64(1, "s"), np.array([1])])
-def test_what_is_no_index_is_refused_with_what_to_give(index):
+def test_what_is_not_an_index_is_refused_with_what_to_give(index):
     with pytest.raises(NasionError, match=r"index of a frame is .*; give the number .* whole number from 0"):
         Frame(IMAGE, 0.0, index)
 
@@ -97,7 +97,7 @@ def test_what_is_no_index_is_refused_with_what_to_give(index):
         (np.zeros((), np.uint8), r"shape \(\); give BGR uint8"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_what_to_give(image, message):
+def test_what_is_not_an_image_is_refused_with_what_to_give(image, message):
     with pytest.raises(NasionError, match=message):
         Frame(image, 0.0, 0)
 
@@ -133,7 +133,7 @@ def test_landmarks_follow_the_face_whatever_the_clock_does(name, strength):
 
 
 @pytest.mark.parametrize("name", WRONG_CLOCKS)
-def test_times_that_are_unlikely_to_be_seconds_are_told_once(name, caplog):
+def test_times_that_are_unlikely_to_be_seconds_are_reported_once(name, caplog):
     follow(WRONG_CLOCKS[name])
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -176,7 +176,7 @@ def test_times_that_may_be_seconds_are_not_warned_of(times, caplog):
 
 @pytest.mark.parametrize("step", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("zero", [0.0, EPOCH])
-def test_numbers_of_frames_as_times_are_told_once(step, zero, caplog):
+def test_numbers_of_frames_as_times_are_reported_once(step, zero, caplog):
     follow([zero + step * i for i in range(COUNT)])
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -184,7 +184,7 @@ def test_numbers_of_frames_as_times_are_told_once(step, zero, caplog):
     assert "If these are the numbers of frames, divide them by the frame rate" in record.getMessage()
 
 
-def test_numbers_of_every_fifth_frame_as_times_are_told_once(caplog):
+def test_numbers_of_every_fifth_frame_as_times_are_reported_once(caplog):
     follow([5.0 * i for i in range(COUNT)])
     (record,) = caplog.records
     assert "if these are the numbers of frames, divide them by the frame rate" in record.getMessage()
@@ -211,7 +211,7 @@ def test_a_slideshow_in_a_pipeline_is_not_warned_of(caplog):
     assert not caplog.records
 
 
-def test_pictures_that_are_videos_of_their_own_are_not_warned_of(caplog):
+def test_images_that_are_videos_of_their_own_are_not_warned_of(caplog):
     tracker = make()
     for _ in range(COUNT):
         tracker.reset()
@@ -219,7 +219,7 @@ def test_pictures_that_are_videos_of_their_own_are_not_warned_of(caplog):
     assert not caplog.records
 
 
-def test_a_clock_that_stops_after_a_while_is_told(caplog):
+def test_a_clock_that_stops_after_a_while_is_reported(caplog):
     follow([*STEADY, *[STEADY[-1]] * 20])
     assert "does not advance" in caplog.text
 

@@ -19,10 +19,10 @@ PARTS_300W = ("helen/trainset", "lfpw/trainset", "afw", "helen/testset")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a face differs from the plain one, which has 0 everywhere; other values go from -1 to 1.
+    """Differences of a face from the plain one, which has 0 everywhere; values from -1 to 1.
 
     ``brows`` raised; ``eyes`` apart and ``lids`` open; ``nose`` long; ``mouth`` wide, ``lips`` open and a ``smile``;
-    ``jaw`` wide and ``chin`` long; the head with a ``turn`` to the right of the picture and a ``roll`` clockwise.
+    ``jaw`` wide and ``chin`` long; the head with a ``turn`` to the right of the image and a ``roll`` clockwise.
     """
 
     brows: float = 0.0
@@ -121,7 +121,7 @@ def _points_21() -> list[list[float]]:
 
 
 def _points_29() -> list[list[float]]:
-    """COFW goes to and fro between left and right."""
+    """COFW alternates between left and right."""
     left = {0: (0.12, 0.12), 2: (0.42, 0.12), 4: (0.27, 0.08), 5: (0.27, 0.13), 8: (0.19, 0.28), 10: (0.37, 0.28)}
     left |= {12: (0.28, 0.24), 13: (0.28, 0.32), 16: (0.28, 0.28), 18: (0.4, 0.57), 22: (0.32, 0.75)}
     right = {4: 6, 5: 7, 12: 14, 13: 15}
@@ -150,7 +150,7 @@ def draw_face(image: Image, points: FloatArray) -> None:
 
 
 def cartoon(rng: Generator, size: int, *, landmarks: int = 68) -> tuple[Image, FloatArray]:
-    """A picture of ``size`` pixels with one face of about half of it, and the face's points; no two look alike."""
+    """An image of ``size`` pixels with one face of about half of it, and the face's points; no two look alike."""
     image, look = background(rng, size), some_look(rng)
     drawn = face_shape(68, look)
     low, high = drawn.min(axis=0), drawn.max(axis=0)
@@ -182,7 +182,7 @@ def write_faces(rng: Generator, folder: Path, count: int, size: int) -> FloatArr
 
 
 def write_data(root: Path, *, each: int = 13) -> Path:
-    """All sets of ../shared/data in miniature, ``each`` pictures per part. Returns ``root``."""
+    """All sets of ../shared/data in miniature, ``each`` images per part. Returns ``root``."""
     rng = np.random.default_rng(5)
     folders = [
         *(root / "300w" / part for part in PARTS_300W),

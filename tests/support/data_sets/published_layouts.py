@@ -20,16 +20,16 @@ from nasion.realtime.values.arrays import FloatArray, Image
 
 from .labelled import background, face_shape, write_pts
 
-SIZE = 64  # pixels of a side of every picture
+SIZE = 64  # pixels of a side of every image
 
 
 def face(number: int, landmarks: int = 68) -> FloatArray:
-    """The points (landmarks, 2) of face ``number``, each elsewhere in the picture."""
+    """The points (landmarks, 2) of face ``number``, each elsewhere in the image."""
     return face_shape(landmarks) * np.float32(30 + number % 5) + np.float32([10 + number % 7, 12 + number % 3])
 
 
-def picture(number: int) -> Image:
-    """A picture that cannot be taken for another one, whatever compression does to it: its mean tells its number."""
+def numbered_image(number: int) -> Image:
+    """An image that cannot be taken for another one, whatever compression does to it: its mean tells its number."""
     image = background(np.random.default_rng(number), SIZE) // 8
     image[:32] += np.uint8(8 * number)
     return image
@@ -37,12 +37,12 @@ def picture(number: int) -> Image:
 
 def write_image(path: Path, number: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture(number))
+    cv2.imwrite(str(path), numbered_image(number))
     return path
 
 
 def write_folder(folder: Path, numbers: Sequence[int], *, suffix: str = ".jpg") -> None:
-    """A ``.pts`` file beside each picture."""
+    """A ``.pts`` file beside each image."""
     for number in numbers:
         write_image(folder / f"image_{number:04}{suffix}", number)
         write_pts(folder / f"image_{number:04}.pts", face(number))
@@ -69,9 +69,9 @@ def write_300w_boxes(root: Path) -> None:
     """iBUG's boxes: a file a folder, a cell of structs, 1-based corners; box i starts at (i, 2 i), 0-based."""
     (root / "Bounding Boxes").mkdir()
     for name in ("helen/trainset", "lfpw/trainset", "afw"):
-        pictures = sorted((root / name).glob("*.jpg"))
-        cells = np.empty((1, len(pictures)), object)
-        for i, file in enumerate(pictures):
+        files = sorted((root / name).glob("*.jpg"))
+        cells = np.empty((1, len(files)), object)
+        for i, file in enumerate(files):
             box = np.array([[i + 1.0, 2 * i + 1.0, i + 31.0, 2 * i + 41.0]])
             cells[0, i] = {"imgName": file.name.replace("_", " _"), "bb_detector": box, "bb_ground_truth": box + 100}
         table = root / "Bounding Boxes" / f"bounding_boxes_{name.replace('/', '_')}.mat"
@@ -79,7 +79,7 @@ def write_300w_boxes(root: Path) -> None:
 
 
 def write_wflw(root: Path, *, faces: int = 4) -> Path:
-    """WFLW with ``faces`` faces in train and test, of which face i has attribute i; two share a picture."""
+    """WFLW with ``faces`` faces in train and test, of which face i has attribute i; two share an image."""
     lists = root / "WFLW_annotations" / "list_98pt_rect_attr_train_test"
     lists.mkdir(parents=True)
     for part in ("train", "test"):
@@ -95,28 +95,28 @@ def write_wflw(root: Path, *, faces: int = 4) -> Path:
 
 
 def write_cofw(root: Path, *, faces: int = 3) -> Path:
-    """COFW's two files; the second picture is grey, face i has i occluded points, box i starts at (i, 4), 0-based."""
+    """COFW's two files; the second image is grey, face i has i occluded points, box i starts at (i, 4), 0-based."""
     root.mkdir(parents=True, exist_ok=True)
     for part, suffix in (("train", "Tr"), ("test", "T")):
         points = np.stack([face(number, 29) for number in range(faces)]) + 1
         occluded = np.arange(29) < np.arange(faces)[:, None]
         with h5py.File(root / f"COFW_{part}_color.mat", "w") as file:
-            write_cells(file, f"Is{suffix}", [picture(number) for number in range(faces)], grey=1)
+            write_cells(file, f"Is{suffix}", [numbered_image(number) for number in range(faces)], grey=1)
             file[f"phis{suffix}"] = np.concatenate([points[..., 0], points[..., 1], occluded], axis=1).T
             file[f"bboxes{suffix}"] = np.array([[i + 1, 5, 40, 44] for i in range(faces)], float).T
     return root
 
 
-def write_cells(file: h5py.File, name: str, pictures: Sequence[Image], *, grey: int) -> None:
-    """A MATLAB cell array of RGB pictures, of which one is grey: references, and axes in reverse order."""
-    cells = file.create_dataset(name, (1, len(pictures)), dtype=h5py.ref_dtype)
-    for i, image in enumerate(pictures):
+def write_cells(file: h5py.File, name: str, images: Sequence[Image], *, grey: int) -> None:
+    """A MATLAB cell array of RGB images, of which one is grey: references, and axes in reverse order."""
+    cells = file.create_dataset(name, (1, len(images)), dtype=h5py.ref_dtype)
+    for i, image in enumerate(images):
         pixels: NDArray[np.uint8] = image[..., 1] if i == grey else image[..., ::-1]
         cells[0, i] = file.create_dataset(f"#refs#/{name}{i}", data=pixels.T).ref
 
 
 def write_cofw68(folder: Path, *, faces: int = 3) -> Path:
-    """The 68 points of COFW's test pictures; of face i the first i points are occluded."""
+    """The 68 points of COFW's test images; of face i the first i points are occluded."""
     (folder / "test_annotations").mkdir(parents=True)
     for number in range(faces):
         occluded = (np.arange(68) < number).astype(np.uint8)[None]
@@ -127,7 +127,7 @@ def write_cofw68(folder: Path, *, faces: int = 3) -> Path:
     return folder
 
 
-def write_aflw(root: Path, *, faces: int = 6, pictures: bool = True, **changed: NDArray[np.generic]) -> Path:
+def write_aflw(root: Path, *, faces: int = 6, images: bool = True, **changed: NDArray[np.generic]) -> Path:
     """AFLW's 19 points, ``ra`` in falling order; every second face has a hidden point. ``changed`` replaces arrays."""
     root.mkdir(parents=True, exist_ok=True)
     names = [f"{(0, 2, 3)[i % 3]}/image{i:05}.jpg" for i in range(faces)]
@@ -142,7 +142,7 @@ def write_aflw(root: Path, *, faces: int = 6, pictures: bool = True, **changed: 
         "ra": np.arange(faces, 0, -1)[None],
     }
     scipy.io.savemat(root / "AFLWinfo_release.mat", arrays | changed)
-    for number, name in enumerate(names if pictures else []):
+    for number, name in enumerate(names if images else []):
         write_image(root / "flickr" / name, number)
     return root
 
@@ -150,7 +150,7 @@ def write_aflw(root: Path, *, faces: int = 6, pictures: bool = True, **changed: 
 def write_merl_rav(root: Path, *, organised: bool) -> Path:
     """One face a pose and part; point 0 hidden by the face itself, point 1 by something.
 
-    Organised, the pictures lie beside the labels; else labels lie apart from AFLW's pictures, one of which has two
+    Organised, the images lie beside the labels; else labels lie apart from AFLW's images, one of which has two
     faces.
     """
     number = 0
@@ -171,7 +171,7 @@ def write_merl_rav(root: Path, *, organised: bool) -> Path:
 
 
 def write_300vw(root: Path, *, videos: Sequence[str] = ("001", "114", "203", "410"), frames: int = 5) -> Path:
-    """Videos with B-frames and few key frames; frame i shows picture i, and all but the third are annotated."""
+    """Videos with B-frames and few key frames; frame i shows image i, and all but the third are annotated."""
     for video in videos:
         (root / video / "annot").mkdir(parents=True)
         write_video(root / video / "vid.avi", frames)
@@ -188,5 +188,5 @@ def write_video(path: Path, frames: int) -> None:
         stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
         stream.codec_context.max_b_frames, stream.codec_context.gop_size = 2, 12
         for i in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i), format="bgr24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_image(i), format="bgr24")))
         container.mux(stream.encode())

@@ -39,7 +39,7 @@ class Copying:
 
 
 def counted(device: Device, works: list[Copying] | None = None, *, waits: bool = False) -> Callable[[Shape], Copying]:
-    """What makes such work for a shape, and keeps it in ``works``."""
+    """Return a function that makes such work for a shape and appends it to ``works``."""
 
     def prepare(shape: Shape) -> Copying:
         work = Copying(device, shape, waits=waits)

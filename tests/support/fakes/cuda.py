@@ -34,7 +34,7 @@ def build(folder: Path) -> Path:
 
 
 class FakeCuda:
-    """What tests ask of the fake driver beyond CUDA's own functions."""
+    """Functions of the fake driver for tests, beyond CUDA's own."""
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
@@ -42,7 +42,7 @@ class FakeCuda:
         self._library.fake_reset.argtypes = (ctypes.c_int, ctypes.c_longlong)
 
     def reset(self, gpus: int = 1, room: int = 1 << 30) -> None:
-        """So many GPUs, with room for so many bytes at a time; counts of calls start anew."""
+        """Start over with so many GPUs and bytes of memory; counts of calls restart at 0."""
         self._library.fake_reset(gpus, room)
 
     @property
@@ -51,7 +51,7 @@ class FakeCuda:
         return int(self._library.fake_live())
 
     def calls(self, name: str) -> int:
-        """How often a function of the driver was called."""
+        """Return the number of calls of a function of the driver."""
         return int(self._library.fake_calls(name.encode()))
 
 
@@ -105,7 +105,7 @@ class Context:
 
     @staticmethod
     def finish() -> None:
-        """What pycuda does at the end of the process."""
+        """Free the context as pycuda does at the end of the process."""
         _call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
         _call("cuDevicePrimaryCtxRelease_v2", 0)
 

@@ -1,7 +1,7 @@
 """Networks that need no training: to them a face is a disc of a bright colour, before a grey backdrop.
 
-They are real runtimes in that they see nothing but the tensor that the detector or the aligner hands them. So the
-tracker can be told whole stories, frame by frame, with crops, scales and occlusions as in earnest.
+They are real runtimes in that they see nothing but the tensor that the detector or the aligner hands them. So
+whole stories can be played to the tracker, frame by frame, with real crops, scales and occlusions.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Disc:
 
 
 def backdrop(seed: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A grey picture with the soft and the fine texture of a photograph."""
+    """A grey image with the soft and the fine texture of a photograph."""
     return _backdrop(seed, size).copy()
 
 
@@ -65,7 +65,7 @@ def _backdrop(seed: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def draw(*discs: Disc, on: np.ndarray | None = None) -> np.ndarray:
-    """A picture of discs; later ones hide earlier ones."""
+    """An image of discs; later ones hide earlier ones."""
     image = backdrop() if on is None else on.copy()
     for disc in discs:
         centre = round(disc.x * 16), round(disc.y * 16)
@@ -79,7 +79,7 @@ def frame(index: int, *discs: Disc, on: np.ndarray | None = None, fps: float = 3
 
 
 class FakeRuntime:
-    """What all fakes share: a spec, and a count of what was asked of them."""
+    """Base of all fakes: a spec, and a record of the calls."""
 
     provider, threads, device, reason = "fake", 1, "cpu", "a fake"
 
@@ -199,7 +199,7 @@ class Script(FakeRuntime):
 
 
 class Constant(FakeRuntime):
-    """Answers the same to everything, for each picture of the batch."""
+    """Answers the same to everything, for each image of the batch."""
 
     def __init__(self, spec: Spec, **outputs: object) -> None:
         super().__init__(spec)
@@ -211,7 +211,7 @@ class Constant(FakeRuntime):
 
 
 def _masks(image: np.ndarray) -> list[np.ndarray]:
-    """For each colour where it is in an RGB/255 picture (3, h, w)."""
+    """For each colour where it is in an RGB/255 image (3, h, w)."""
     bright = (image > 0.55) * np.array([1, 2, 4], np.uint8)[:, None, None]
     code = bright[0] + bright[1] + bright[2]
     code[image.min(axis=0) > 0.35] = 0  # pale, so no colour

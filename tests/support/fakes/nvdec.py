@@ -134,14 +134,14 @@ class FakeNvdec:
         if hwaccel is None:
             return _open(location, *arguments, **options)
         assert hwaccel.is_hw_owned
-        assert _current_context(), "FFmpeg is told to take the current context"
+        assert _current_context(), "FFmpeg is to take the current context"
         self.opened.append(hwaccel.options)
         if not self.works:
             raise av.PermissionError(1, "Operation not permitted", location)
         return _Container(_open(location, **options), self, hwaccel.device_id)
 
     def to_bgr(self, frame: Any, convert: VideoReformatter) -> Image:
-        """What the reader calls for pictures that must come to the host at once."""
+        """Convert an image that must be on the host at once."""
         if not isinstance(frame, FakeCudaFrame):
             return conversion.to_bgr(frame, convert)
         self.fetched.append(frame)
@@ -197,7 +197,7 @@ class OnFakeGpu:
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, images: np.ndarray) -> Outputs:
-        raise AssertionError("pictures came by way of the host")
+        raise AssertionError("images came by way of the host")
 
     def run(self, shape: tuple[int, ...], fill: Callable[[Any, Any], None]) -> Outputs:
         assert 0 < shape[0] <= self.most_on_gpu
@@ -250,15 +250,15 @@ def installed(patch: pytest.MonkeyPatch, kernels: Kernels) -> Iterator[tuple[Fak
     assert not streamed.errors
 
 
-def clip(path: Path, pictures: list[Image], **tags: int) -> Path:
+def clip(path: Path, images: list[Image], **tags: int) -> Path:
     """Write an H.264 video of 25 frames a second; ``tags`` are colorspace and color_range of the stream."""
-    height, width = pictures[0].shape[:2]
+    height, width = images[0].shape[:2]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "12", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for name, value in tags.items():
             setattr(stream.codec_context, name, value)
-        for picture in pictures:
-            container.mux(stream.encode(VideoFrame.from_ndarray(picture, format="bgr24")))
+        for image in images:
+            container.mux(stream.encode(VideoFrame.from_ndarray(image, format="bgr24")))
         container.mux(stream.encode(None))
     return path

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 SIZE = (64, 48)
 
 
-def picture(index: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
-    """A picture that tells its number by its grey (``number_of``) and which side is up by its corners."""
+def numbered_image(index: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
+    """An image that tells its number by its grey (``number_of``) and which side is up by its corners."""
     width, height = size
     image = np.full((height, width, 3), level(index), np.uint8)
     image[: height // 4, : width // 4] = 255
@@ -31,7 +31,7 @@ def level(index: int) -> int:
 
 
 def number_of(image: NDArray[np.uint8]) -> int:
-    """The number (modulo 20) of a picture, however compressed."""
+    """The number (modulo 20) of an image, however compressed."""
     height, width = image.shape[:2]
     grey = float(image[height // 2 :, width // 4 : -(width // 4)].mean())
     return round((grey - 40) / 8)
@@ -69,7 +69,7 @@ def write_video(
             stream.set_display_rotation(matrix[0], hflip=matrix[1], vflip=matrix[2])
         if sound:
             container.add_stream("aac", rate=8000, layout="mono")
-        _encode(container, stream, [picture(i, size) for i in range(frames)], stamps, base)
+        _encode(container, stream, [numbered_image(i, size) for i in range(frames)], stamps, base)
         if sound:
             _hum(container, sound)
     return path
@@ -78,12 +78,12 @@ def write_video(
 def _encode(
     container: OutputContainer,
     stream: VideoStream,
-    pictures: list[NDArray[np.uint8]],
+    images: list[NDArray[np.uint8]],
     stamps: Iterable[int] | None,
     base: Fraction,
 ) -> None:
     packets = []
-    for index, image in enumerate(pictures):
+    for index, image in enumerate(images):
         frame = VideoFrame.from_ndarray(image, format="bgr24")
         frame.pts, frame.time_base = index, Fraction(1, 25)
         packets += stream.encode(frame)
@@ -105,7 +105,7 @@ def _hum(container: OutputContainer, seconds: float) -> None:
 
 
 def write_sound(path: Path) -> Path:
-    """Write a second of sound without a picture."""
+    """Write a second of sound without an image."""
     with av.open(str(path), "w") as container:
         container.add_stream("aac", rate=8000, layout="mono")
         _hum(container, 1.0)

@@ -1,4 +1,4 @@
-"""Grey pictures, written by the sink for videos, and the times at which a reader finds them."""
+"""Grey images, written by the sink for videos, and the times at which a reader finds them."""
 
 from __future__ import annotations
 

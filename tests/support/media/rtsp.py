@@ -15,7 +15,7 @@ from typing import Literal
 import av
 from av.video.frame import VideoFrame
 
-from .media_samples import SIZE, picture
+from .media_samples import SIZE, numbered_image
 
 SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -32,7 +32,7 @@ def packets(frames: int) -> list[bytes]:
     encoder.options = {"tune": "zerolatency", "g": "10"}
     coded = []
     for index in range(frames):
-        frame = VideoFrame.from_ndarray(picture(index), format="bgr24")
+        frame = VideoFrame.from_ndarray(numbered_image(index), format="bgr24")
         frame.pts, frame.time_base = index, Fraction(1, 25)
         coded += encoder.encode(frame)
     coded += encoder.encode(None)

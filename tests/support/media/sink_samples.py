@@ -70,7 +70,7 @@ def write(path: Path, run: Iterable[tuple[Frame, list[Face]]], *, force: bool = 
 
 
 def frames_in(path: Path) -> int:
-    """How many frames a reader finds."""
+    """Return the number of frames that a reader finds."""
     if path.suffix in LANDMARKS:
         return len(records_in(path))
     if path.suffix in IMAGES:
@@ -81,7 +81,7 @@ def frames_in(path: Path) -> int:
 
 
 def records_in(path: Path) -> list[dict[str, Any]]:
-    """What a landmark file of any kind says, in the form of JSON Lines."""
+    """Return the records of a landmark file of any kind, as in JSON Lines."""
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()[1:]]
     if path.suffix == ".csv":

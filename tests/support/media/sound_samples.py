@@ -21,7 +21,7 @@ BEEP = 2.0  # seconds into the sound of the sources made here
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a video sounds like: seconds of its first sample, last sample and beeps, and the Hertz of each beep."""
+    """Sound of a video: seconds of its first sample, last sample and beeps, and the frequency of each beep in Hz."""
 
     codec: str
     begin: float
@@ -41,7 +41,7 @@ def make_source(
     rate: int = RATE,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """4 s of pictures, the first of them shown at ``delay``, and 4 s of sound with a beep of 1,000 Hz."""
+    """4 s of images, the first of them shown at ``delay``, and 4 s of sound with a beep of 1,000 Hz."""
     with av.open(str(path), "w", options=options or {}) as container:
         video = container.add_stream("libx264", rate=25, time_base=Fraction(1, 90_000), options=SPEED)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
@@ -49,9 +49,9 @@ def make_source(
         audio.layout = layout
         packets = []
         for index in range(100):
-            picture = av.VideoFrame.from_ndarray(plain(index), format="bgr24")
-            picture.pts, picture.time_base = round((delay + index / 25) * 90_000), Fraction(1, 90_000)
-            packets += video.encode(picture)
+            image = av.VideoFrame.from_ndarray(plain(index), format="bgr24")
+            image.pts, image.time_base = round((delay + index / 25) * 90_000), Fraction(1, 90_000)
+            packets += video.encode(image)
         packets += video.encode(None)
         for part in sound(audio.format.name, layout, rate):
             packets += audio.encode(part)

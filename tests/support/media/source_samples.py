@@ -15,14 +15,14 @@ import pytest
 from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import Source, cameras
 
-from .media_samples import picture, write_video
+from .media_samples import numbered_image, write_video
 from .serving import serving
 
 COUNT = 20
 
 
 class FakeCapture:
-    """Stands in for ``cv2.VideoCapture``: camera 0 gives pictures, the others do not open."""
+    """Stands in for ``cv2.VideoCapture``: camera 0 gives images, the others do not open."""
 
     opened = 0
 
@@ -44,7 +44,7 @@ class FakeCapture:
     def read(self) -> tuple[bool, np.ndarray[Any, Any] | None]:
         time.sleep(0.002)
         self.read_so_far += 1
-        return (True, picture(self.read_so_far - 1)) if self.read_so_far <= COUNT else (False, None)
+        return (True, numbered_image(self.read_so_far - 1)) if self.read_so_far <= COUNT else (False, None)
 
     def release(self) -> None:
         FakeCapture.opened -= self._open
@@ -57,7 +57,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_video(folder / "clip.mp4", frames=COUNT, sound=0.8, options={"movflags": "faststart"})
     (folder / "images").mkdir()
     for i in range(COUNT):
-        cv2.imwrite(str(folder / "images" / f"frame{i}.png"), picture(i))
+        cv2.imwrite(str(folder / "images" / f"frame{i}.png"), numbered_image(i))
     return folder
 
 

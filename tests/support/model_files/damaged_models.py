@@ -285,7 +285,7 @@ def wrong_graphs() -> Iterator[tuple[str, bytes]]:
 
 
 def strange_graphs() -> Iterator[tuple[str, bytes]]:
-    """Landmark networks that may run: what they return is no number, or too large."""
+    """Landmark networks that run and return values that are not numbers, or too large."""
     for kind, bad in STRANGE.items():
         for target, text in TARGETS.items():
             changes = {name: part.format(bad=bad) for name, part in text.items()}

@@ -72,7 +72,7 @@ def landmarks(path: Path, *, node: bool = False, seed: int = 0) -> Path:
 
 
 def detector(path: Path) -> Path:
-    """A detector of random weights, for pictures of any size."""
+    """A detector of random weights, for images of any size."""
     weight = np.random.default_rng(1).normal(size=(4, 3, 32, 32)) / 1000
     return _write(path, _DETECTOR, DETECTOR, weight=weight)
 

@@ -37,7 +37,7 @@ def _alone() -> Iterator[None]:
 
 @cache
 def build(*, cuda: bool) -> Built:
-    """What is built of this checkout; kept in ``build/``, so that only what changed is compiled again."""
+    """Build the libraries of this checkout in ``build/``, so that only changed files are compiled again."""
     if shutil.which("cmake") is None or shutil.which("c++") is None:
         pytest.skip("CMake or a C++ compiler is missing: apt-get install cmake g++")
     if cuda and shutil.which("nvcc") is None:
@@ -154,14 +154,14 @@ def crop(
     pad: int = 0,
     **options: Any,
 ) -> Array:
-    """The operator on a frame whose rows are ``pad`` bytes longer than the picture."""
-    picture = [frame.luma, frame.chroma] if isinstance(frame, reference.Nv12) else [frame]
-    planes = [np.pad(each.reshape(len(each), -1), ((0, 0), (0, pad)), constant_values=255) for each in picture]
+    """The operator on a frame whose rows are ``pad`` bytes longer than the image."""
+    planes_given = [frame.luma, frame.chroma] if isinstance(frame, reference.Nv12) else [frame]
+    planes = [np.pad(each.reshape(len(each), -1), ((0, 0), (0, pad)), constant_values=255) for each in planes_given]
     pitches = tuple(each.shape[1] for each in planes)
     out = blank((len(transforms), 3, height, width), np.float16 if half else np.float32)
 
     def call(inputs: list[int], outputs: list[int], stream: int) -> None:
-        addresses, size = tuple(inputs[:-1]), {"width": picture[0].shape[1], "height": picture[0].shape[0]}
+        addresses, size = tuple(inputs[:-1]), {"width": planes_given[0].shape[1], "height": planes_given[0].shape[0]}
         if isinstance(frame, reference.Nv12):
             colour = tuple(frame.colour.ravel().tolist())
             shown = DeviceImage(addresses, pitches, **size, format="nv12", colour=colour)

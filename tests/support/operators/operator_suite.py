@@ -1,4 +1,4 @@
-"""What every implementation of our operators must do: the plain C++ references, and the kernels on a GPU.
+"""Suite for every implementation of our operators: the plain C++ references, and the kernels on a GPU.
 
 The specification is ``engines/operators/reference.py``. A class of tests inherits from this one and has a fixture
 ``machine``.
@@ -24,7 +24,7 @@ BOXES = {
     "inverted": (30.0, 20.0, 10.0, 5.0),
     "far outside": (500.0, 500.0, 540.0, 540.0),
 }
-# float16 inputs are given to the twin as they are, so that only the rounding of the result remains
+# float16 inputs are given to the reference as they are, so that only the rounding of the result remains
 TOLERANCE = {np.float32: 2e-5, np.float16: 1e-3}
 RAMP = np.broadcast_to(np.arange(16, dtype=np.float32) * 4 + 1.5, (1, 4, 16, 16))  # the pixel a cell is centred on
 
@@ -47,8 +47,8 @@ def turned(side: float, angle: float = 0.0, *, x: float = 60.0, y: float = 45.0,
     return invert(Region(x, y, side, angle).to_crop(size))[None]
 
 
-def picture_of(height: int, width: int) -> Array:
-    """A smooth picture of all colours: pixels of noise would hide a shift by a part of a pixel."""
+def image_of(height: int, width: int) -> Array:
+    """A smooth image of all colours: pixels of noise would hide a shift by a part of a pixel."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     waves = [np.sin(x / 7 + y / 11), np.cos(x / 5 - y / 13), np.sin(x / 17) * np.cos(y / 6)]
     return np.round(np.stack(waves, axis=2) * 120 + 128).astype(np.uint8)
@@ -66,7 +66,7 @@ class OperatorSuite:
     @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
     @pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["float32", "float16"])
     @pytest.mark.parametrize("normalize", [False, True], ids=["plain", "normalized"])
-    def test_regions_agree_with_the_twin(
+    def test_regions_agree_with_the_reference(
         self, machine: Machine, dtype: type, channels_last: bool, normalize: bool
     ) -> None:
         levels, scales = maps_of(dtype)
@@ -114,9 +114,7 @@ class OperatorSuite:
             np.testing.assert_allclose(ours, expected, atol=2e-4)  # a place in 1,600 pixels is known to 1e-4 of one
 
     @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
-    def test_boxes_that_are_not_numbers_or_without_end_are_what_the_twin_says(
-        self, machine: Machine, channels_last: bool
-    ) -> None:
+    def test_boxes_that_are_not_finite_agree_with_the_reference(self, machine: Machine, channels_last: bool) -> None:
         levels, scales = maps_of(np.float32)
         boxes = [
             np.where(np.arange(4) == i, odd, (8, 4, 40, 30)) for i in range(4) for odd in (np.nan, np.inf, -np.inf)
@@ -196,7 +194,7 @@ class OperatorSuite:
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["float32", "float16"])
     @pytest.mark.parametrize("size", [(5, 7), (16, 16), (1, 9), (40, 36), (120, 120)], ids=str)
-    def test_points_agree_with_the_twin(self, machine: Machine, dtype: type, size: tuple[int, int]) -> None:
+    def test_points_agree_with_the_reference(self, machine: Machine, dtype: type, size: tuple[int, int]) -> None:
         maps = (np.random.default_rng(2).random((2, 3, *size)) ** 4).astype(dtype)
         for threshold in (0.2, 0.5, 0.99, 2.0):
             points, confidence = reweight(machine, maps, threshold=threshold)
@@ -253,8 +251,8 @@ class OperatorSuite:
 
     @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
     @pytest.mark.parametrize("kind", ["bgr", "nv12"])
-    def test_crops_agree_with_the_twin(self, machine: Machine, kind: str, half: bool) -> None:
-        frame = picture_of(90, 120) if kind == "bgr" else nv12_of(90, 120)
+    def test_crops_agree_with_the_reference(self, machine: Machine, kind: str, half: bool) -> None:
+        frame = image_of(90, 120) if kind == "bgr" else nv12_of(90, 120)
         sides = ((12, 0.4), (39, -0.3), (50, 0.2), (85, 1.0), (85, 0.0), (200, 2.5))  # halved 0, 0, 1, 2, 2 and 2 times
         transforms = np.concatenate([turned(side, angle) for side, angle in sides])
         for pad in (0, 2, 6, 8):  # of BGR, rows of whole words or not
@@ -264,7 +262,7 @@ class OperatorSuite:
             np.testing.assert_allclose(ours, expected, atol=4e-3 if half else 5e-4)
 
     def test_a_crop_is_what_the_tracker_cuts_out(self, machine: Machine) -> None:
-        frame = picture_of(96, 128)
+        frame = image_of(96, 128)
         for side, angle, halved in ((20, 0.3, 0), (38, 0.0, 0), (44, -0.2, 1), (90, 0.1, 2)):
             to_crop = Region(60.3, 45.7, side, angle).to_crop(16)
             ours = crop(machine, frame, invert(to_crop)[None], height=16, width=16)
@@ -296,19 +294,19 @@ class OperatorSuite:
             assert np.abs(nowhere).max() == 0
 
     def test_a_frame_of_odd_sides_is_halved_up_to_its_border(self, machine: Machine) -> None:
-        frame = picture_of(77, 101)
+        frame = image_of(77, 101)
         transforms = np.concatenate([turned(90, 0.2, x=50, y=40), turned(120, 0, x=60, y=60)])
         ours = crop(machine, frame, transforms, height=16, width=16)
         np.testing.assert_allclose(ours, reference.crop(frame, transforms, height=16, width=16), atol=5e-4)
 
     def test_a_crop_need_not_be_square(self, machine: Machine) -> None:
-        frame = picture_of(60, 100)
+        frame = image_of(60, 100)
         whole = np.float32([[[100 / 40, 0, 0.75], [0, 60 / 24, 0.75]]])
         ours = crop(machine, frame, whole, height=24, width=40)
         np.testing.assert_allclose(ours, reference.crop(frame, whole, height=24, width=40), atol=5e-4)
 
     def test_no_crops_give_nothing(self, machine: Machine) -> None:
-        assert crop(machine, picture_of(8, 8), np.zeros((0, 2, 3)), height=4, width=4).shape == (0, 3, 4, 4)
+        assert crop(machine, image_of(8, 8), np.zeros((0, 2, 3)), height=4, width=4).shape == (0, 3, 4, 4)
 
     def test_a_crop_alone_is_the_same_as_among_others(self, machine: Machine) -> None:
         frame, transforms = nv12_of(90, 120), np.concatenate([turned(30), turned(80), turned(40, 0.5)])
@@ -357,7 +355,7 @@ class OperatorSuite:
         with pytest.raises(KernelError, match="std of 0"):
             kernels.crop(frame, 4096, count=1, height=4, width=4, output=4096, std=(1, 0, 1))
         for wrong in (
-            DeviceImage((4096,), (29,), 10, 10),  # rows shorter than the picture
+            DeviceImage((4096,), (29,), 10, 10),  # rows shorter than the image
             DeviceImage((4096, 4096), (10, 10), 10, 9, "nv12", (0.0,) * 12),  # half a row of chroma
             DeviceImage((4096,), (3,), 1, 10),
         ):

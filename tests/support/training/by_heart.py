@@ -16,7 +16,7 @@ from ..data_sets.labelled import cartoon
 
 
 def eight_faces(folder: Path, *, landmarks: int = 68, size: int = 96) -> LandmarkSet:
-    """Cartoons of eight looks as pictures of ``size`` pixels in ``folder``, with their points."""
+    """Cartoons of eight looks as images of ``size`` pixels in ``folder``, with their points."""
     rng, files, points = np.random.default_rng(8), [], []
     for i in range(8):
         image, where = cartoon(rng, size, landmarks=landmarks)
@@ -58,7 +58,7 @@ def blind_error(points: Tensor) -> float:
 
 
 def assert_learned(found: Tensor, points: Tensor, *, within: float) -> None:
-    """``found`` lies ``within`` so many pixels of ``points`` (B,n,2), and no answer in ignorance of the pictures would.
+    """``found`` lies ``within`` so many pixels of ``points`` (B,n,2), and no answer in ignorance of the images would.
 
     Such an answer must err by three times as much at least.
     """

@@ -128,7 +128,7 @@ class Crops(Dataset[FaceItem]):
 
 
 def supernet() -> SupernetLearner:
-    """One whose batch normalisation is frozen: every process normalises its own share, which is no fault of DDP's."""
+    """Return a supernet with frozen batch normalisation, which DDP would compute per process."""
     torch.manual_seed(3)
     learner = recipe_named("sd-hrnet-supernet").build(Options(size=32, width=0.1, minutes=1))
     assert isinstance(learner, SupernetLearner)

@@ -34,7 +34,7 @@ def check(*arguments: str | Path) -> None:
 
 
 def error_of(*arguments: str | Path) -> str:
-    """What the command says when it fails."""
+    """Return the message with which the command fails."""
     with pytest.raises(SystemExit) as ended:
         main(["data", "check", *(str(argument) for argument in arguments)])
     assert isinstance(ended.value.code, str)
@@ -62,7 +62,7 @@ def test_every_set_in_a_folder_is_counted(tmp_path: Path, capsys: pytest.Capture
     assert table["negatives test"] == ["3", "0"]
 
 
-def test_missing_and_occluded_points_boxes_and_shared_pictures_are_counted(
+def test_missing_and_occluded_points_boxes_and_shared_images_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_wflw(tmp_path / "wflw")
@@ -79,7 +79,7 @@ def test_missing_and_occluded_points_boxes_and_shared_pictures_are_counted(
     assert table["300vw test"] == ["4", "4", "68", "0", "–", "0"]
 
 
-def test_a_set_may_be_named_and_its_pictures_decoded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_set_may_be_named_and_its_images_decoded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_cofw(tmp_path)
     check(root, "--set", "cofw", "--decode")
     assert rows(capsys.readouterr().out)["cofw train"] == ["3", "3", "29", "0", "3", "3", "0"]
@@ -147,14 +147,14 @@ def test_faces_without_any_point_are_left_out_of_the_sheet(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("total", "wanted"), [(0, 4), (1, 4), (5, 2), (100, 7), (3, 3)])
-def test_pictures_for_the_sheet_are_spread_from_first_to_last(total: int, wanted: int) -> None:
+def test_images_for_the_sheet_are_spread_from_first_to_last(total: int, wanted: int) -> None:
     chosen = sheet.spread(total, wanted)
     assert len(chosen) == min(total, wanted)
     assert chosen == sorted(set(chosen))
     assert not chosen or (chosen[0] == 0 and (chosen[-1] == total - 1 or wanted == 1))
 
 
-def test_points_outside_their_picture_are_counted(tmp_path: Path) -> None:
+def test_points_outside_their_image_are_counted(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
     points = np.full((1, 19, 2), 5, np.float32)
     points[0, :5] = [[-0.5, 0], [-0.6, 0], [29.5, 19.5], [29.6, 0], [np.nan, np.nan]]
@@ -169,5 +169,5 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     )
     assert "not a folder; give the folder that holds the set" in error_of(tmp_path / "none")
     assert "sheet.gif': suffix '.gif'; allowed: .jpg, .png" in error_of(tmp_path, "--out", tmp_path / "sheet.gif")
-    write_aflw(tmp_path, pictures=False)
+    write_aflw(tmp_path, images=False)
     assert "AFLW's images are missing; expected flickr/0" in error_of(tmp_path)

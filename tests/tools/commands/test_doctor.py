@@ -119,7 +119,7 @@ def test_two_opencv_wheels_are_pointed_out(monkeypatch):
     assert "pip uninstall -y opencv-python opencv-python-headless" in found.remedy
 
 
-def test_a_gpu_is_named_where_there_is_one_and_missed_by_nobody(monkeypatch):
+def test_a_gpu_is_named_where_there_is_one_and_is_never_required(monkeypatch):
     def smi(*_, **__):
         return subprocess.CompletedProcess([], 0, "NVIDIA L4, 550.1, 23034 MiB\n", "")
 
@@ -202,7 +202,7 @@ def test_a_check_that_fails_does_not_hide_the_others(monkeypatch):
     assert named(findings, "codec")["h264"].state == "ok"
 
 
-def test_the_plan_cache_is_counted_and_one_of_somebody_else_is_told(tmp_path, monkeypatch):
+def test_the_plan_cache_is_counted_and_that_of_another_user_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("NASION_PLANS", str(tmp_path / "plans"))
     assert module._plans().found == f"no plans yet in {tmp_path / 'plans'}"
     (tmp_path / "plans").mkdir()

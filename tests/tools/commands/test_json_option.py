@@ -44,7 +44,7 @@ CASES = {
 
 @pytest.fixture
 def prepared(request, tmp_path, monkeypatch):
-    """What the command reads, and stand-ins for what takes long or needs a GPU."""
+    """Write the inputs of the command, and replace parts that take long or need a GPU."""
     monkeypatch.chdir(tmp_path)
     command = request.getfixturevalue("command")
     if command in ("track", "demo"):

@@ -19,7 +19,7 @@ from ...support.model_files.onnx_models import landmarks
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a user with a landmark network ``mine`` and a file that is no network."""
+    """Folder of a user with a landmark network ``mine`` and a file that is not a network."""
     folder = tmp_path / "models"
     folder.mkdir()
     landmarks(folder / "mine.onnx")
@@ -99,7 +99,7 @@ def test_an_unknown_name_is_one_line_with_the_names_there_are(own: Path, option:
     assert str(end.value.code).endswith("in NASION_MODELS: broken, mine")
 
 
-def test_a_file_that_is_no_model_is_one_line(own: Path) -> None:
+def test_a_file_that_is_not_a_model_is_one_line(own: Path) -> None:
     with pytest.raises(SystemExit) as end:
         main(["track", "pattern:", "--model", "broken", "--device", "cpu", "--landmarks", "x.csv"])
     assert "broken.onnx: ONNX Runtime cannot load it" in str(end.value.code)

@@ -52,7 +52,7 @@ def overlap(a: FloatArray, b: FloatArray) -> float:
 
 
 def agree(found: Faces, expected: Faces) -> bool:
-    """Whether two networks see nobody in a frame, or one face in the same place."""
+    """Return True if two networks find no face in a frame, or one face in the same place."""
     if len(found) != len(expected):
         return False
     pairs = zip(found, expected, strict=True)

@@ -35,7 +35,7 @@ def test_a_time_is_seconds_or_a_clock(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-3", "1:2:3:4", "1:", "nan", "1e3", ".", "1:."])
-def test_what_is_no_time_is_refused(text):
+def test_what_is_not_a_time_is_refused(text):
     with pytest.raises(ValueError, match="give seconds, MM:SS or HH:MM:SS"):
         parse_time(text)
 

@@ -14,7 +14,7 @@ from nasion.engines.operators.bindings import Kernels
 from nasion.tools.kernels.banks import WARP, of_crop, of_planes, passes
 
 from ...support.operators.native import Array, Host, build_emulated, crop, roi_align
-from ...support.operators.operator_suite import nv12_of, picture_of
+from ...support.operators.operator_suite import image_of, nv12_of
 
 pytestmark = pytest.mark.timeout(600)  # the kernels may have to be compiled first
 THREAD = np.arange(WARP)
@@ -70,7 +70,7 @@ def watched() -> Watched:
 
 
 def passes_of(reads: Array, *, skip: int = 0) -> int:
-    """Where all threads of a warp that read at all make equally many reads, the n-th of each are one instruction.
+    """Return the passes of reads: the n-th reads of the threads of a warp are one instruction.
 
     Args:
         reads: block, thread and address of each.
@@ -120,6 +120,6 @@ def test_a_crop_is_read_as_it_is_counted(watched: Watched) -> None:
 
 def test_a_crop_of_bgr_reads_two_words_for_two_pixels_or_three(watched: Watched) -> None:
     transform = np.float32([[1, 0, 20], [0, 1, 3]])
-    reads = watched.reads(lambda: crop(watched.host, picture_of(90, 120), transform[None], height=8, width=32))
+    reads = watched.reads(lambda: crop(watched.host, image_of(90, 120), transform[None], height=8, width=32))
     assert len(reads) == 6 * 256 + 8 * 2 * (2 * 32 + 8)
     assert of_crop((90, 120), transform, height=8, width=32, kind="bgr") == 8 * 2 * 3

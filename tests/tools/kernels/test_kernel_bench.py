@@ -100,7 +100,7 @@ def test_the_scores_that_are_timed_reach_the_threshold_here_and_there() -> None:
     assert 0 < (maps >= 0.5).mean() < 0.005
 
 
-def test_the_regions_that_are_timed_lie_within_their_pictures() -> None:
+def test_the_regions_that_are_timed_lie_within_their_images() -> None:
     case = regions(2, 3, half=False, channels_last=True)
     *maps, rois = case.inputs()
     assert len(maps) == 9
@@ -202,7 +202,7 @@ def test_the_program_for_the_sanitizer_ends_with_1_where_a_result_is_wrong(
     with pytest.raises(SystemExit) as end:
         every_kernel.main()
     assert end.value.code == 1
-    assert re.search(r"spoilt: .* beside the twin\n2 calls, 1 of them wrong", capsys.readouterr().out)
+    assert re.search(r"spoilt: .* off the reference\n2 calls, 1 of them wrong", capsys.readouterr().out)
 
 
 def unrecorded(each: every_kernel.Call) -> Callable[..., None]:

@@ -22,7 +22,7 @@ SHIFT = np.float32([[[1.25, 0, 3.5], [0, 1.25, 2.5]]])
 
 
 def read_cells(level: tuple[int, int, int, float]) -> int:
-    """A cell is needed where another value of it changes what the twin gives."""
+    """Return the number of cells whose value changes the result of the reference."""
     channels, height, width, scale = level
     options = {"scales": [scale], "output_size": 3, "normalize": False}
     blank = np.zeros((2, 1, height, width))
@@ -112,7 +112,7 @@ def test_a_score_is_read_once() -> None:
 
 
 def read_pixels(frame: np.ndarray, transforms: np.ndarray, *, width: int) -> int:
-    """A pixel is needed where another value of it changes the twin's crop."""
+    """Return the number of pixels whose value changes the crop of the reference."""
     before, count = reference.crop(frame, transforms, height=4, width=width), 0
     for place in np.ndindex(frame.shape[:2]):
         frame[place] = 200

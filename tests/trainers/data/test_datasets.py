@@ -1,4 +1,4 @@
-"""What all readers share, the sets in the layout of iBUG, and those for the detector."""
+"""Parts that all readers share, sets in the layout of iBUG, and sets for the detector."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_a_pts_file_without_a_block_is_named(tmp_path: Path) -> None:
         read_pts(tmp_path / "b.pts")
 
 
-def test_a_pts_file_without_its_picture_is_named(tmp_path: Path) -> None:
+def test_a_pts_file_without_its_image_is_named(tmp_path: Path) -> None:
     write_rows(tmp_path / "s" / "a.pts", ["1 2"] * 68)
     with pytest.raises(DataError, match=r"expected a\.jpg or a\.png"):
         read_pts_folders("s", [tmp_path / "s"])
 
 
-def test_a_folder_of_pictures_and_points_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+def test_a_folder_of_images_and_points_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     write_folder(tmp_path / "s", (2, 1))
     write_folder(tmp_path / "s", (3,), suffix=".png")
     data = read_pts_folders("s", [tmp_path / "s"])
@@ -302,7 +302,7 @@ def test_a_malformed_wider_line_is_named(tmp_path: Path, text: str, message: str
         read_wider(write_wider(tmp_path, text))
 
 
-def test_a_list_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_list_that_is_not_a_text_is_named(tmp_path: Path) -> None:
     home = write_wider(tmp_path, "e/a.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n")
     (table,) = home.rglob("*train_bbx_gt.txt")
     table.write_bytes(b"e/\xff.jpg\n0\n")

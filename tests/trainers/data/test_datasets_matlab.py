@@ -15,7 +15,7 @@ from nasion.trainers.data.readers import aflw as aflw_module
 
 from ...support.data_sets.published_layouts import (
     face,
-    picture,
+    numbered_image,
     write_aflw,
     write_cells,
     write_cofw,
@@ -69,8 +69,8 @@ def test_an_array_of_aflw_of_another_shape_is_named(
         read_aflw(write_aflw(tmp_path, **changed))
 
 
-def test_missing_pictures_of_aflw_are_named(tmp_path: Path) -> None:
-    write_aflw(tmp_path, pictures=False)
+def test_missing_images_of_aflw_are_named(tmp_path: Path) -> None:
+    write_aflw(tmp_path, images=False)
     with pytest.raises(DataError, match=r"AFLW's images are missing; expected flickr/0, flickr/2 and flickr/3"):
         read_aflw(tmp_path)
     (tmp_path / "flickr" / "0").mkdir(parents=True)
@@ -108,14 +108,14 @@ def test_merl_rav_tells_hidden_by_the_face_from_occluded(tmp_path: Path, organis
     assert all(read_image(file).shape == (64, 64, 3) for file in data.files)
 
 
-def test_several_faces_of_merl_rav_share_a_picture_of_aflw(tmp_path: Path) -> None:
+def test_several_faces_of_merl_rav_share_an_image_of_aflw(tmp_path: Path) -> None:
     apart = read_set("merl-rav", write_merl_rav(tmp_path / "a", organised=False), part="train")
     assert apart.files[0] == tmp_path / "a" / "aflw" / "flickr" / "2" / "image00000.jpg"
     organised = read_set("merl-rav", write_merl_rav(tmp_path / "b", organised=True), part="train")
     assert organised.files[0].name == "image00000_1.jpg"
 
 
-def test_organised_pictures_of_merl_rav_come_before_labels_alone(tmp_path: Path) -> None:
+def test_organised_images_of_merl_rav_come_before_labels_alone(tmp_path: Path) -> None:
     write_merl_rav(write_merl_rav(tmp_path, organised=False), organised=True)
     assert "merl_rav_organized" in str(read_set("merl-rav", tmp_path, part="test").files[0])
     assert recognised(tmp_path) == [("merl-rav", "train"), ("merl-rav", "test")]
@@ -148,12 +148,12 @@ def test_cofw_comes_with_occlusion_and_boxes(tmp_path: Path) -> None:
         assert data.boxes.tolist() == [[i, 4, i + 40, 48] for i in range(3)]
 
 
-def test_pictures_of_cofw_have_their_colours_and_their_way_up(tmp_path: Path) -> None:
+def test_images_of_cofw_have_their_colours_and_their_way_up(tmp_path: Path) -> None:
     files = read_cofw(write_cofw(tmp_path)).files
-    np.testing.assert_array_equal(read_image(files[0]), picture(0))
-    np.testing.assert_array_equal(read_image(files[2]), picture(2))
+    np.testing.assert_array_equal(read_image(files[0]), numbered_image(0))
+    np.testing.assert_array_equal(read_image(files[2]), numbered_image(2))
     grey = read_image(files[1])
-    np.testing.assert_array_equal(grey, np.repeat(picture(1)[..., 1:2], 3, axis=2))
+    np.testing.assert_array_equal(grey, np.repeat(numbered_image(1)[..., 1:2], 3, axis=2))
 
 
 def test_the_grey_release_of_cofw_will_do(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_what_is_wrong_with_cofw_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train_color\.mat: not a file of that version; expected a MATLAB file of"):
         read_cofw(tmp_path)
     with h5py.File(path, "w") as file:
-        write_cells(file, "IsTr", [picture(0)], grey=1)
+        write_cells(file, "IsTr", [numbered_image(0)], grey=1)
     with pytest.raises(DataError, match="lacks phisTr, bboxesTr; expected"):
         read_cofw(tmp_path)
     with h5py.File(path, "a") as file:
@@ -181,7 +181,7 @@ def test_what_is_wrong_with_cofw_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "cofw", "COFW68_Data"])
-def test_cofw68_takes_its_pictures_from_cofw(tmp_path: Path, place: str) -> None:
+def test_cofw68_takes_its_images_from_cofw(tmp_path: Path, place: str) -> None:
     write_cofw68(tmp_path / "COFW68_Data")
     write_cofw(tmp_path / place)
     data = read_set("cofw68", tmp_path, part="test")
@@ -190,7 +190,7 @@ def test_cofw68_takes_its_pictures_from_cofw(tmp_path: Path, place: str) -> None
     np.testing.assert_allclose(data.points, np.stack([face(i) for i in range(3)]), atol=1e-4)
     assert (data.visible == 0).sum(axis=1).tolist() == [0, 1, 2]
     assert data.boxes.tolist() == [[i, 4, i + 40, 48] for i in range(3)]
-    np.testing.assert_array_equal(read_image(data.files[2]), picture(2))
+    np.testing.assert_array_equal(read_image(data.files[2]), numbered_image(2))
 
 
 def test_what_is_wrong_with_cofw68_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures in files of their own, in videos and in MATLAB files."""
+"""Images in files of their own, in videos and in MATLAB files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 
 from nasion.realtime.values.arrays import Image
 from nasion.trainers.data import DataError, ImageReader, SampleStream, read_image, read_images
-from nasion.trainers.data import images as pictures_module
+from nasion.trainers.data import images as images_module
 
-from ...support.data_sets.published_layouts import picture, write_cofw, write_image, write_video
+from ...support.data_sets.published_layouts import numbered_image, write_cofw, write_image, write_video
 
 
 def number_of(image: Image) -> int:
-    """Which of ``published_layouts.picture`` this is: the upper half is lighter by eight a number."""
+    """Return the number of a ``numbered_image``: its upper half is lighter by eight for each."""
     upper, lower = float(image[:30].mean()), float(image[34:].mean())
-    plain = picture(0)
+    plain = numbered_image(0)
     return round((upper - lower - float(plain[:30].mean()) + float(plain[34:].mean())) / 8)
 
 
@@ -63,7 +63,7 @@ def test_a_frame_beyond_the_end_is_named(video: Path) -> None:
 
 
 def test_what_cannot_be_decoded_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_text("no picture")
+    (tmp_path / "a.jpg").write_text("no image")
     (tmp_path / "vid.avi").write_text("no video")
     with pytest.raises(DataError, match=r"a\.jpg: not an image that can be decoded"):
         read_image(tmp_path / "a.jpg")
@@ -75,7 +75,7 @@ def test_what_cannot_be_decoded_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 4])
-def test_a_number_beyond_the_pictures_of_a_matlab_file_is_named(tmp_path: Path, number: int) -> None:
+def test_a_number_beyond_the_images_of_a_matlab_file_is_named(tmp_path: Path, number: int) -> None:
     path = write_cofw(tmp_path) / "COFW_test_color.mat"
     with pytest.raises(DataError, match=rf"IsT holds 3 images; number {number} was requested"):
         read_image(path / "IsT" / str(number))
@@ -91,7 +91,7 @@ def test_a_reader_may_be_closed_twice_and_used_again(video: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork processes")
-def test_a_forked_process_opens_the_video_anew(video: Path) -> None:
+def test_a_forked_process_opens_the_video_again(video: Path) -> None:
     with ImageReader() as reader:
         reader.read(video / "5")
         child = os.fork()
@@ -110,13 +110,13 @@ class Numbers(SampleStream[int]):
         return int(self.generator(index).integers(1 << 30))
 
 
-def test_a_stream_keeps_pictures_while_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_keeps_images_while_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [write_image(tmp_path / f"{i}.png", i) for i in range(3)]
-    monkeypatch.setattr(pictures_module, "BYTES_KEPT", 2 * picture(0).nbytes)
+    monkeypatch.setattr(images_module, "BYTES_KEPT", 2 * numbered_image(0).nbytes)
     stream = Numbers(0)
     kept = [stream.image(file) for file in files]
     assert [stream.image(file) is image for file, image in zip(files, kept, strict=True)] == [True, True, False]
-    np.testing.assert_array_equal(stream.image(files[2]), picture(2))
+    np.testing.assert_array_equal(stream.image(files[2]), numbered_image(2))
 
 
 def test_a_stream_travels_to_another_process_and_goes_on_the_same(video: Path) -> None:

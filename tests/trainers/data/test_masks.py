@@ -64,13 +64,13 @@ def test_a_mask_changes_the_lower_face_only_and_no_annotation(faces: LandmarkSet
     assert torch.equal(masked["image"], MaskedSamples(faces, SPEC, Augmentation()).crop(1)["image"])
 
 
-def test_a_face_whose_mouth_nobody_marked_wears_no_mask(faces: LandmarkSet) -> None:
+def test_a_face_without_a_marked_mouth_wears_no_mask(faces: LandmarkSet) -> None:
     image, points = FaceSamples(faces, SPEC, Augmentation()).cut(0)
     points[50] = np.nan
     assert np.array_equal(paint_mask(image, points, IBUG_68, np.random.default_rng(0)), image)
 
 
-def test_whole_pictures_wear_the_mask_on_the_face_always_the_same_one(faces: LandmarkSet) -> None:
+def test_whole_images_wear_the_mask_on_the_face_always_the_same_one(faces: LandmarkSet) -> None:
     bare, masked, again = (list(face_images(faces, masks=masks)) for masks in (False, True, True))
     for before, after, twice, points in zip(bare, masked, again, faces.points, strict=True):
         assert np.array_equal(after, twice)

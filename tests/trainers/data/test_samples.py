@@ -70,7 +70,7 @@ def test_points_stay_on_their_features_however_the_crop_is_changed(faces: Landma
         assert red - green > 0.3
 
 
-def test_a_mirrored_face_is_numbered_anew(faces: LandmarkSet) -> None:
+def test_a_mirrored_face_is_renumbered(faces: LandmarkSet) -> None:
     plain, mirrored = (FaceSamples(faces, SPEC, Augmentation(flip=share))[0] for share in (0.0, 1.0))
     torch.testing.assert_close(plain["image"].flip(2), mirrored["image"], atol=0.02, rtol=0)
     expected = plain["points"][list(IBUG_68.flip)] * torch.tensor([-1.0, 1.0]) + torch.tensor([63.0, 0])
@@ -146,7 +146,7 @@ def test_appearance_changes_as_often_as_asked(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("look", CHS_CHANGES[:-1])
-def test_every_look_keeps_shape_and_type_and_changes_the_picture(look: augment.Change) -> None:
+def test_every_look_keeps_shape_and_type_and_changes_the_image(look: augment.Change) -> None:
     image, _ = cartoon(np.random.default_rng(1), 64)
     before = image.copy()
     out = look(np.random.default_rng(2), image)

@@ -92,7 +92,7 @@ def test_with_the_highest_minimum_no_face_is_good_enough(photograph):
         assert lax.update(Frame(photograph, 0.0, 0))
 
 
-def test_the_command_refuses_a_file_that_is_no_onnx_file(tmp_path, capsys):
+def test_the_command_refuses_a_file_that_is_not_an_onnx_file(tmp_path, capsys):
     (tmp_path / "model.pt2").write_bytes(b"")
     with pytest.raises(SystemExit) as end:
         main(["calibrate", str(tmp_path / "model.pt2"), "--data", str(tmp_path), "-o", str(tmp_path / "out.onnx")])

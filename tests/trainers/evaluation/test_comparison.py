@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def faces(count: int = 3, landmarks: int = 68, name: str = "300w", **more: object) -> LandmarkSet:
-    """Faces of 100 pixels at growing distances from the corner, without pictures."""
+    """Faces of 100 pixels at growing distances from the corner, without images."""
     points = np.stack([face_shape(landmarks) * 100 + 10 * i for i in range(count)])
     files = tuple(Path(f"{i}.png") for i in range(count))
     return LandmarkSet(name, files, points, np.full(count, NAN, np.float32), **more)  # type: ignore[arg-type]
@@ -76,12 +76,12 @@ def test_points_come_back_from_crops_around_the_annotation_in_the_order_of_the_f
     for i, face in enumerate(points):
         low, high = np.nanmin(face, axis=0), np.nanmax(face, axis=0)
         side = 1.5 * (high - low).max()
-        crop = np.array([10 + i, 7.0])  # the crop lies within the picture: its brightness is the picture's
+        crop = np.array([10 + i, 7.0])  # the crop lies within the image: its brightness is the image's
         expected = (low + high) / 2 + ((crop + 0.5) / 32 - 0.5) * side
         np.testing.assert_allclose(located.points[i], np.tile(expected, (68, 1)), atol=0.01)
 
 
-def test_with_a_detector_the_labelled_face_is_found_in_the_whole_picture_or_missed(tmp_path: Path) -> None:
+def test_with_a_detector_the_labelled_face_is_found_in_the_whole_image_or_missed(tmp_path: Path) -> None:
     discs = [Disc(RED, 100, 110, 80), Disc(RED, 200, 120, 80)]
     for i, disc in enumerate(discs):
         cv2.imwrite(str(tmp_path / f"{i}.png"), draw(disc))
@@ -101,7 +101,7 @@ def test_a_network_of_other_points_than_the_set_is_refused() -> None:
 
 
 class FindsItself(FakeRuntime):
-    """A network that finds a face where it is told, with all points in the box's middle, and an empty slot after it."""
+    """Network that finds faces at given boxes, with all points in the middle, and an empty slot after them."""
 
     def __init__(self, *boxes: tuple[float, ...]) -> None:
         super().__init__(Spec("faces", "whole", (64, 64), stride=16, landmarks=68))
@@ -115,12 +115,12 @@ class FindsItself(FakeRuntime):
         return {"boxes": boxes, "points": points, "confidence": points[..., 0], "valid": np.float32([[1, 0]])}
 
 
-def test_a_network_that_finds_faces_itself_gets_pictures_and_may_miss(tmp_path: Path) -> None:
+def test_a_network_that_finds_faces_itself_gets_images_and_may_miss(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((150, 150, 3), np.uint8))
     truth = np.stack([face_shape() * 80 + 30] * 2).astype(np.float32)
     data = LandmarkSet("x", (tmp_path / "a.png",) * 2, truth, np.full(2, NAN, np.float32))
     low, high = truth[0].min(axis=0), truth[0].max(axis=0)
-    side = 51.2 * (high - low) / (high - low).max()  # of a picture of 64 pixels the face takes 0.8
+    side = 51.2 * (high - low) / (high - low).max()  # of an image of 64 pixels the face takes 0.8
     inside = (*(31.5 - side / 2), *(31.5 + side / 2))
     model = Model("whole", "whole", FindsItself(inside, (0, 0, 9, 9)), {})
     located = locate_in_images(model, data, boxes=False)

@@ -117,14 +117,14 @@ def test_references_are_plain_crops_of_all_faces(faces: LandmarkSet) -> None:
 # --- SIFT
 
 
-def test_the_most_alike_is_the_same_picture_darker_and_the_least_alike_is_empty() -> None:
+def test_the_most_alike_is_the_same_image_darker_and_the_least_alike_is_empty() -> None:
     rng = np.random.default_rng(2)
-    pictures = [cv2.cvtColor(background(rng, 128), cv2.COLOR_BGR2GRAY).astype(np.uint8) for _ in range(4)]
-    for i, picture in enumerate(pictures):
-        cv2.putText(picture, f"{i}A{i}B", (8, 80), cv2.FONT_HERSHEY_SIMPLEX, 1.4, 255, 3)
-    index = SiftIndex([*pictures, np.zeros((128, 128), np.uint8)])
-    for i, picture in enumerate(pictures):
-        likeness = index.likeness((picture * 0.7 + 10).astype(np.uint8))
+    images = [cv2.cvtColor(background(rng, 128), cv2.COLOR_BGR2GRAY).astype(np.uint8) for _ in range(4)]
+    for i, image in enumerate(images):
+        cv2.putText(image, f"{i}A{i}B", (8, 80), cv2.FONT_HERSHEY_SIMPLEX, 1.4, 255, 3)
+    index = SiftIndex([*images, np.zeros((128, 128), np.uint8)])
+    for i, image in enumerate(images):
+        likeness = index.likeness((image * 0.7 + 10).astype(np.uint8))
         assert int(likeness.argmax()) == i
         assert int(likeness.argmin()) == 4
         assert likeness[i] > 2 * np.delete(likeness, i).max()
@@ -138,7 +138,7 @@ def test_a_crop_for_sift_is_grey_and_of_128_pixels(faces: LandmarkSet) -> None:
     np.testing.assert_allclose(cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA), plain, atol=12)
 
 
-def test_a_coarser_picture_keeps_its_size_and_its_mean_but_not_its_detail() -> None:
+def test_a_coarser_image_keeps_its_size_and_its_mean_but_not_its_detail() -> None:
     fine = torch.tensor([0.0, 1.0]).repeat(16)[None, None, None].expand(1, 3, 32, 32)
     coarse = coarser(fine, 2)
     assert coarse.shape == fine.shape

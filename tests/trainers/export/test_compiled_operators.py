@@ -55,7 +55,7 @@ BOXES = torch.tensor([[[3.0, 4, 40, 50], [-9, -9, 20, 30]], [[0, 0, 64, 64], [30
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_regions_and_points_are_those_of_the_twins(kernels: Counting, dtype: torch.dtype) -> None:
+def test_regions_and_points_are_those_of_the_references(kernels: Counting, dtype: torch.dtype) -> None:
     maps = (torch.rand(3, 5, 12, 12, generator=torch.Generator().manual_seed(4)) ** 2).to(dtype)
     with torch.no_grad(), compiled_operators(kernels):
         features = multi_level_roi_align(levels(dtype), BOXES, size=7, scales=(1 / 4, 1 / 8), normalize=True)
@@ -91,7 +91,7 @@ def test_a_whole_network_gives_what_it_gives_in_plain_torch(kernels: Counting, h
         assert within.float().mean() > (0.9 if half else 0.99), name
 
 
-def test_what_the_library_does_not_take_is_told(kernels: Counting) -> None:
+def test_what_the_library_does_not_take_is_reported(kernels: Counting) -> None:
     with compiled_operators(kernels):
         with pytest.raises(NasionError, match="maps hold bfloat16; the compiled operators take float32 or float16"):
             location_reweight(torch.zeros(1, 2, 4, 4, dtype=torch.bfloat16))
@@ -112,4 +112,4 @@ def test_the_comparison_that_awaits_a_gpu_holds_on_the_cpu(kernels: Counting, tm
     network, spec = built("rdfn")
     with OnnxRuntime(exported("rdfn", tmp_path).with_suffix(".onnx"), device="cpu") as slow:
         compare(slow, by_torch(network, spec, slow.spec, kernels, "cpu"), slow.spec, "fp32", batch=4)
-    assert kernels.calls == {"regions": 3, "points": 3}, "a batch, and two pictures alone"
+    assert kernels.calls == {"regions": 3, "points": 3}, "a batch, and two images alone"

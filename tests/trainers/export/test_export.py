@@ -203,7 +203,7 @@ def test_faces_of_a_data_set_stand_in_for_the_photograph(tmp_path: Path) -> None
     assert not torch.equal(shipped, own)
     assert 0 <= float(shipped.min()) < float(shipped.max()) <= 1
     whole = photographs(replace(spec, task="faces", stride=16))
-    assert float((shipped[0] - whole[0]).abs().mean()) > 0.01, "a face that fills less of the picture"
+    assert float((shipped[0] - whole[0]).abs().mean()) > 0.01, "a face that fills less of the image"
 
 
 def test_operators_that_torch_does_not_know_are_explained(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def align(maps: list[NDArray[Any]], boxes: Array, *, sampling: int = 2, normaliz
 
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("sampling", [1, 2, 3])
-def test_regions_agree_with_the_numpy_twin_in_torch_and_in_onnx_runtime(sampling: int, normalize: bool) -> None:
+def test_regions_agree_with_the_numpy_reference_in_torch_and_in_onnx_runtime(sampling: int, normalize: bool) -> None:
     expected = reference.multi_level_roi_align(
         levels(), rois(), scales=SCALES, output_size=SIZE, sampling_ratio=sampling, normalize=normalize
     )
@@ -130,7 +130,7 @@ def maps(dtype: type = np.float32) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_points_agree_with_the_numpy_twin_in_torch_and_in_onnx_runtime(dtype: type) -> None:
+def test_points_agree_with_the_numpy_reference_in_torch_and_in_onnx_runtime(dtype: type) -> None:
     found = run("LocationReweight", {"maps": maps(dtype)}, ("points", "confidence"), threshold=0.5)
     expected = reference.location_reweight(maps(dtype), threshold=0.5)
     in_torch = torch.ops.nasion.location_reweight(torch.from_numpy(maps(dtype)), 0.5)

@@ -222,7 +222,7 @@ def test_the_papers_augmentation_scales_by_three_factors_and_turns_by_three_angl
 # --- samples and learning
 
 
-def test_a_picture_is_the_same_for_one_seed_and_its_points_lie_in_its_box(tmp_path: Path) -> None:
+def test_an_image_is_the_same_for_one_seed_and_its_points_lie_in_its_box(tmp_path: Path) -> None:
     root = write_data(tmp_path)
     learner = NAMES["rdfn"].build(TINY)
     samples = NAMES["rdfn"].prepare(learner, root, TINY).samples
@@ -241,7 +241,7 @@ def test_a_picture_is_the_same_for_one_seed_and_its_points_lie_in_its_box(tmp_pa
 
 
 def dotted(count: int) -> dict[str, Tensor]:
-    """Pictures of a bright square with five dots in it, and where they are."""
+    """Images of a bright square with five dots in it, and where they are."""
     rng = np.random.default_rng(0)
     image, points = rng.normal(0, 0.3, (count, 3, 64, 64)), np.zeros((count, 5, 2))
     shape = np.array([[0, 0], [1, 0], [0.5, 0.5], [0, 1], [1, 1]])
@@ -258,7 +258,7 @@ def dotted(count: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.usefixtures("shallow")
-def test_a_tiny_one_learns_eight_pictures_by_heart() -> None:
+def test_a_tiny_one_learns_eight_images_by_heart() -> None:
     """Tiny in depth too: one bottleneck a group (``shallow``); faces are squares with dots, as large as anchors are."""
     torch.manual_seed(0)
     config = small(width=1 / 8, roi_margin=1.2)

@@ -1,4 +1,4 @@
-"""RoIAlign against a slow NumPy twin and against what can be worked out by hand."""
+"""RoIAlign against a slow NumPy reference and against results computed by hand."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ BOXES = {
 
 @pytest.mark.parametrize("sampling", [1, 2, 3])
 @pytest.mark.parametrize("scale", [1 / 4, 1 / 8])
-def test_it_agrees_with_the_slow_twin(scale: float, sampling: int) -> None:
+def test_it_agrees_with_the_slow_reference(scale: float, sampling: int) -> None:
     rng = np.random.default_rng(3)
     features = rng.normal(size=(2, 3, int(48 * scale), int(64 * scale)))
     boxes = np.array(list(BOXES.values()))

@@ -30,7 +30,7 @@ def test_factors_below_the_threshold_go_whatever_their_sign() -> None:
     assert set(network.transforms()) - set(slim.transforms()) == gone
 
 
-def test_what_is_pruned_at_no_importance_was_of_no_use() -> None:
+def test_what_is_pruned_at_no_importance_changes_nothing() -> None:
     network, images = tiny(), torch.rand(2, 3, 64, 64)
     for place in ((1, 0, 1), (2, 2, 0), (1, 1, 2)):
         nn.init.zeros_(network.transforms()[place].importance)

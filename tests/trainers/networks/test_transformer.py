@@ -77,7 +77,7 @@ def test_without_positions_the_encoder_does_not_know_where_a_cell_lies() -> None
     torch.testing.assert_close(encoder(turned), encoder(features).flip(3))
 
 
-def test_the_position_code_is_no_weight_and_not_saved() -> None:
+def test_the_position_code_is_not_a_weight_and_not_saved() -> None:
     assert not any("positions" in name for name in Encoder(4, 8, heads=1, hidden=8).state_dict())
 
 

@@ -1,4 +1,4 @@
-"""Do the eight cartoons differ so much that only a network which looks at them can know them."""
+"""The eight cartoons differ so much that only a network that sees them can know their landmarks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_generator_draws_the_same_cartoon_again_and_then_another_one() -> None
 
 
 @every_scheme
-def test_eight_faces_lie_in_their_pictures_and_far_from_any_constant_answer(
+def test_eight_faces_lie_in_their_images_and_far_from_any_constant_answer(
     scheme: LandmarkScheme, tmp_path: Path
 ) -> None:
     faces = eight_faces(tmp_path, landmarks=scheme.count)

@@ -38,7 +38,7 @@ def test_targets_are_as_large_on_the_face_at_256_pixels_and_never_narrower_than_
     assert [cells("300w", 256), cells("wflw", 256), cells("wflw", 192), cells("300w", 128)] == [1.0, 1.5, 1.125, 1.0]
 
 
-def test_a_learner_reads_its_maps_as_it_is_told() -> None:
+def test_a_learner_decodes_its_maps_as_its_options_say() -> None:
     learner, images = SlimLearner(tiny(), spec_of("x", SIZE), sigma=1.0).eval(), torch.rand(2, 3, 64, 64)
     soft = learner(images)["points"]
     read_by(learner, "arg_max")

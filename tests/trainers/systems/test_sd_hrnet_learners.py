@@ -61,7 +61,7 @@ def test_factors_and_weights_are_learned_in_turn(batch: FaceItem) -> None:
         parts = learner.losses(batch, turn)
         torch.stack(list(parts.values())).sum().backward()
         assert all(p.grad is not None for p in ours)
-        assert all(p.grad is None for p in others), "no time is lost on gradients that nobody uses"
+        assert all(p.grad is None for p in others), "no time is lost on gradients that are not used"
     total = sum(abs(float(p.detach())) for p in factors)
     assert float(parts["sparsity"]) == pytest.approx(5e-5 * total, rel=1e-5)
 

@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(name: str, data: Path, folder: Path, options: Options, *, steps: int = 0) -> Path:
-    """What ``nasion train`` does."""
+    """Train as ``nasion train`` does."""
     recipe: Recipe = NAMES[name]
     torch.manual_seed(0)
     learner = recipe.build(options)

@@ -66,14 +66,14 @@ def test_the_cartoon_face_is_its_own_mirror_image() -> None:
     np.testing.assert_allclose(mirrored, face_shape(), atol=1e-6)
 
 
-def test_training_and_validation_share_no_picture(alignment: tuple[TrainingData, TrainingData]) -> None:
+def test_training_and_validation_share_no_image(alignment: tuple[TrainingData, TrainingData]) -> None:
     training, held = alignment
     for ours, theirs in zip(training.faces, held.faces, strict=True):
         assert not set(ours.files) & set(theirs.files)
     assert not set(training.negatives) & set(held.negatives)
 
 
-def test_no_test_picture_is_ever_drawn(alignment: tuple[TrainingData, TrainingData]) -> None:
+def test_no_test_image_is_ever_drawn(alignment: tuple[TrainingData, TrainingData]) -> None:
     samples = AlignmentSamples(alignment[0], SPEC)
     for i in range(60):
         samples[i]
@@ -111,7 +111,7 @@ def test_labelled_points_stay_on_their_features(alignment: tuple[TrainingData, T
     assert np.mean(np.array(redness) > 0.02) > 0.6  # the rest is grey, dark, covered or blurred
 
 
-def test_negatives_carry_no_points_and_say_that_nobody_is_there(
+def test_negatives_have_no_points_and_no_presence(
     alignment: tuple[TrainingData, TrainingData],
 ) -> None:
     samples = AlignmentSamples(alignment[0], SPEC)
@@ -154,7 +154,7 @@ def test_the_crop_jitter_keeps_most_of_the_face_in_sight() -> None:
         augment.cut_off,
     ],
 )
-def test_every_look_keeps_shape_and_type_and_changes_the_picture(change) -> None:  # type: ignore[no-untyped-def]
+def test_every_look_keeps_shape_and_type_and_changes_the_image(change) -> None:  # type: ignore[no-untyped-def]
     image, _ = cartoon(np.random.default_rng(1), 96)
     before = image.copy()
     out = change(np.random.default_rng(2), image)
@@ -188,7 +188,7 @@ def test_cells_near_a_face_stand_for_it_and_no_others_do() -> None:
     assert float(quality[index == 0].max()) > 0.5
 
 
-def test_a_picture_without_faces_still_teaches(detection: tuple[TrainingData, TrainingData]) -> None:
+def test_an_image_without_faces_still_teaches(detection: tuple[TrainingData, TrainingData]) -> None:
     model = FaceDetector(DetectorConfig((8, 8), (8, 8, 8), 8))
     batch = (torch.rand(2, 3, 64, 64), [torch.zeros(0, 4)] * 2, [torch.zeros(0)] * 2, [torch.zeros(0, 2)] * 2)
     parts = detection_losses(model, batch)

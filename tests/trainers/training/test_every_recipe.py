@@ -1,4 +1,4 @@
-"""What holds for the recipes of all papers: every number of points, exact resume, only options that they take."""
+"""Properties of the recipes of all papers: every number of points, exact resume, only options that they take."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Points(Options):
 def batch_for(learner: Learner, faces: LandmarkSet) -> object:
     """Two samples as its recipe has them."""
     if learner.spec.task == "faces":
-        pictures = ImageSamples(faces, [], learner.spec, Framing())
-        return default_collate([pictures[0], pictures[1]])
+        images = ImageSamples(faces, [], learner.spec, Framing())
+        return default_collate([images[0], images[1]])
     samples = FaceSamples(faces, learner.spec, Augmentation())
     if not isinstance(learner, RHTLearner) or not learner.compares:
         return default_collate([samples[0], samples[1]])

@@ -85,8 +85,8 @@ def test_bf16_computes_in_bfloat16_and_keeps_its_weights_in_float32(tmp_path: Pa
     assert last["square"] < 0.3
 
 
-def test_pictures_and_kernels_have_their_channels_last(tmp_path: Path) -> None:
-    class Picture(LineLearner):
+def test_images_and_kernels_have_their_channels_last(tmp_path: Path) -> None:
+    class LearnerOfImages(LineLearner):
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)
@@ -96,12 +96,12 @@ def test_pictures_and_kernels_have_their_channels_last(tmp_path: Path) -> None:
             seen.append(self.conv.weight.is_contiguous(memory_format=torch.channels_last))
             return {"mean": self.conv(batch).mean()}
 
-    class Pictures(Line):
+    class LineOfImages(Line):
         def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
             return torch.rand(3, 8, 8)
 
     seen: list[bool] = []
-    train(Picture(), Pictures(), Schedule(steps=1, batch=2), tmp_path)
+    train(LearnerOfImages(), LineOfImages(), Schedule(steps=1, batch=2), tmp_path)
     assert seen == [True, True]
 
 

@@ -89,7 +89,7 @@ def test_epochs_are_over_the_set_that_is_learned_from(name: str, epochs: int, ba
         assert halved.steps == pytest.approx(2 * schedule.steps, rel=0.05)
 
 
-def test_faces_that_nobody_published_are_counted(data: Path, tmp_path: Path) -> None:
+def test_faces_of_no_publication_are_counted(data: Path, tmp_path: Path) -> None:
     assert training_faces("ytf68", data) == len(read_set("ytf68", data, part="train"))
     assert training_faces("300w", data) == 3148 != len(read_set("300w", data, part="train"))
     with pytest.raises(NasionError, match="set 'ytf68' has no published number of training faces"):
@@ -175,7 +175,7 @@ def test_options_survive_a_checkpoint_but_for_the_files_whose_weights_it_holds()
     assert again.landmarks == 98
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not a file"):
         load_trained(tmp_path / "none.pt")
     (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 nothing")

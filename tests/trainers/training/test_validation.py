@@ -22,7 +22,7 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_criterion(tmp_path: Path
     assert checkpoint.load(tmp_path / "latest.pt")["best"] == 0.2
 
 
-def test_a_criterion_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+def test_a_criterion_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
     figures = iter([float("nan"), 0.2, float("nan"), 0.1])
     assert run(tmp_path, validate=lambda _: {"loss": next(figures)}).best == 0.1
     assert checkpoint.load(tmp_path / "best.pt")["step"] == 40

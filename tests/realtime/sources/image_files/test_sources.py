@@ -13,14 +13,14 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.realtime.sources import open_source
 
-from ....support.media.media_samples import picture
+from ....support.media.media_samples import numbered_image
 
 
-def test_a_folder_is_read_in_natural_order_and_passes_over_what_is_no_image(
+def test_a_folder_is_read_in_natural_order_without_what_is_not_an_image(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (10, 2, 1):
-        cv2.imwrite(str(tmp_path / f"frame{number}.png"), picture(number, (20 + number, 30)))
+        cv2.imwrite(str(tmp_path / f"frame{number}.png"), numbered_image(number, (20 + number, 30)))
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "frame3.jpg").write_bytes(b"damaged")
@@ -56,13 +56,13 @@ def test_every_kind_of_image_becomes_bgr_of_eight_bits(tmp_path: Path, name: str
 
 
 def test_images_are_turned_as_their_exif_tag_says(tmp_path: Path) -> None:
-    _, data = cv2.imencode(".jpg", picture(0))
+    _, data = cv2.imencode(".jpg", numbered_image(0))
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # turn clockwise
     header = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     (tmp_path / "phone.jpg").write_bytes(data.tobytes()[:2] + header + data.tobytes()[2:])
     with open_source(tmp_path / "phone.jpg") as source:
         (frame,) = source
-    assert np.abs(frame.image.astype(int) - np.rot90(picture(0), -1)).mean() < 6
+    assert np.abs(frame.image.astype(int) - np.rot90(numbered_image(0), -1)).mean() < 6
 
 
 def test_an_image_that_is_none_is_refused(tmp_path: Path) -> None:

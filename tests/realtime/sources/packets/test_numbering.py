@@ -18,7 +18,7 @@ from nasion.realtime.sources import open_source
 from nasion.realtime.sources.packets.decoder import Decoder
 from nasion.realtime.sources.packets.numbering import Numbering
 
-from ....support.media.media_samples import damage_packet, number_of, picture, write_video
+from ....support.media.media_samples import damage_packet, number_of, numbered_image, write_video
 from ....support.media.serving import PASSWORD, QuietHandler, RangeHandler, serving
 from ....support.media.source_samples import camera, media, web
 
@@ -47,7 +47,7 @@ def write(
         (stream.width, stream.height), stream.pix_fmt = size, pix_fmt
         packets = []
         for i in range(60):
-            image = picture(i, size)
+            image = numbered_image(i, size)
             image[20:30, i % 40 : i % 40 + 9] = i * 37 % 255
             frame = VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts, frame.time_base = i, Fraction(1, 25)
@@ -175,7 +175,7 @@ def test_packets_are_read_up_to_the_start_only_and_few_are_decoded(
     with open_source(path, start=1.7) as source:
         assert next(source).index == 43
     assert len(counted) <= 60
-    assert len(decoded) < 50  # two groups of pictures, and what the decoder holds
+    assert len(decoded) < 50  # two groups of frames from a key frame on, and those that the decoder holds
 
 
 # --- unknown
@@ -214,7 +214,7 @@ def test_over_http_the_number_comes_from_the_index_or_counts_from_the_start(
 
 def test_a_damaged_image_of_a_folder_keeps_its_number(tmp_path: Path) -> None:
     for number in range(12):
-        cv2.imwrite(str(tmp_path / f"frame{number}.png"), picture(number))
+        cv2.imwrite(str(tmp_path / f"frame{number}.png"), numbered_image(number))
     for number in (0, 5):
         (tmp_path / f"frame{number}.png").write_bytes(b"damaged")
     (tmp_path / "notes.txt").write_text("not an image")

@@ -1,4 +1,4 @@
-"""Stories in frames, told to real pictures and networks that take a coloured disc for a face."""
+"""Stories in frames, told to real images and networks that take a coloured disc for a face."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_face_that_jumps_is_found_again_in_the_same_frame():
     np.testing.assert_allclose(place(seen[5][0]), [165, 120], atol=1.5)
 
 
-def test_a_face_that_leaves_the_picture_is_dropped_at_its_edge():
+def test_a_face_that_leaves_the_image_is_dropped_at_its_edge():
     path = [[Disc(RED, 250 + 4 * i, 120)] for i in range(40)]
     seen = [ids(faces) for faces in play(make(), *path)]
     assert seen[0] == [1]
@@ -134,10 +134,10 @@ def test_a_face_that_flickers_does_not_have_the_detector_asked_in_every_frame():
     assert 6 <= len(detector.batches) <= 1 + 5 + 100 / 5
 
 
-# --- what is no face
+# --- not a face
 
 
-def test_the_backdrop_is_no_face_where_one_was_and_is_looked_at_for_as_long_as_it_may_come_back():
+def test_the_backdrop_in_place_of_a_face_is_not_a_face_and_is_watched_while_the_face_may_return():
     aligner = DiscAligner()
     tracker = Tracker.from_networks(DiscDetector(), aligner, keep=0.5)
     seen = play(tracker, *[[Disc(RED, 160, 120)]] * 3, *[[]] * 30)
@@ -145,7 +145,7 @@ def test_the_backdrop_is_no_face_where_one_was_and_is_looked_at_for_as_long_as_i
     assert 2 + 2 + 15 <= len(aligner.batches) <= 2 + 2 + 18  # found, followed, then looked for during half a second
 
 
-def test_what_the_detector_takes_for_a_face_but_the_aligner_does_not_is_nobody():
+def test_what_the_detector_takes_for_a_face_but_the_aligner_does_not_is_dropped():
     wall = backdrop()
     wall[80:150, 20:300] = RED  # of the right colour, but not round
     tracker = make()
@@ -168,7 +168,7 @@ def test_a_doubtful_first_look_is_followed_by_a_second_and_that_one_counts():
     [
         [100, 100, 104, 105],  # a face of four pixels
         [-3000, -3000, 3000, 3000],
-        [500, 100, 560, 160],  # wholly beside the picture
+        [500, 100, 560, 160],  # wholly beside the image
         [100, -200, 160, -140],
     ],
 )
@@ -202,13 +202,13 @@ def test_time_may_stand_still_jump_ahead_and_fall_back():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (16, 9), (33, 77)])
-def test_tiny_and_narrow_pictures_hold_no_face_and_do_no_harm(size):
+def test_tiny_and_narrow_images_hold_no_face_and_do_no_harm(size):
     tracker = make()
     for i in range(3):
         assert tracker.update(Frame(backdrop(i, size), i / 30, i)) == []
 
 
-def test_pictures_seen_through_strides_are_as_good_as_others():
+def test_images_seen_through_strides_are_as_good_as_others():
     image = draw(Disc(RED, 100, 120))
     plain = make().update(Frame(image, 0.0, 0))
     for view in (
@@ -234,10 +234,10 @@ def test_what_a_caller_does_to_the_points_does_not_reach_the_tracker():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("picture.jpg", r"given an object of type str; give a nasion\.Frame\(image="),
+        ("image.jpg", r"given an object of type str; give a nasion\.Frame\(image="),
         (np.zeros((4, 4, 3), np.uint8), "given an object of type ndarray; give a nasion.Frame"),
     ],
 )
-def test_what_is_no_frame_is_refused_with_what_was_given_and_what_is_allowed(value, message):
+def test_what_is_not_a_frame_is_refused_with_what_was_given_and_what_is_allowed(value, message):
     with pytest.raises(NasionError, match=message):
         make().update(value)

@@ -1,4 +1,4 @@
-"""Who is who in the tracker: hidden, away, far, crossing, after a cut, after a reset."""
+"""Track IDs: hidden, absent, far and crossing faces, after a shot change, after a reset."""
 
 from __future__ import annotations
 

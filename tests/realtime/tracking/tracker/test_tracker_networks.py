@@ -72,12 +72,12 @@ def test_a_runtime_and_a_device_asked_for_by_name_are_asked_of_all_networks(load
     assert [options for _, options, _ in loaded] == [wanted | {"int8": name} for name in names]
 
 
-def test_networks_are_made_ready_for_the_pictures_that_they_are_shown(loaded):
+def test_networks_are_made_ready_for_the_images_that_they_are_shown(loaded):
     Tracker(detect_size=1280)
     assert [options["longest"] for _, options, _ in loaded] == [1280, 1280]
 
 
-def test_what_ships_is_no_file_for_torch_and_that_is_said():
+def test_what_ships_is_not_a_file_for_torch_and_that_is_said():
     with pytest.raises(RuntimeUnavailable, match=r"runtime 'torch' runs \.pt2 files, not 'landmarks-68\.onnx'"):
         Tracker(runtime="torch")
 

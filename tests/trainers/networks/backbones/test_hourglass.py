@@ -88,7 +88,7 @@ def test_a_coordinate_convolution_can_tell_left_from_right() -> None:
     torch.testing.assert_close(convolution(torch.rand(1, 1, 2, 3))[0, 0, 0], torch.tensor([-2.0, 0, 2]))
 
 
-def test_a_later_stack_is_told_of_the_outline() -> None:
+def test_a_later_stack_gets_the_outline() -> None:
     torch.manual_seed(0)
     stack = Stack(8, 4, 2, first=False, last=True).eval()
     features, before = torch.rand(1, 8, 8, 8), torch.zeros(1, 4, 8, 8)
@@ -108,7 +108,7 @@ def test_what_a_stack_found_reaches_the_next() -> None:
     torch.testing.assert_close(onward, features + stack.back[0](top) + stack.back[1](maps))
 
 
-def test_an_hourglass_sees_the_whole_picture() -> None:
+def test_an_hourglass_sees_the_whole_image() -> None:
     hourglass = Hourglass(4, depth=3).eval()
     x = torch.rand(1, 4, 16, 16, requires_grad=True)
     hourglass(x)[0, :, 15, 15].sum().backward()
