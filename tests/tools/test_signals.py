@@ -83,7 +83,7 @@ def test_a_killed_process_leaves_a_video_from_the_first_second_on(suffix, rate, 
         "from fractions import Fraction\n"
         "from pathlib import Path\n"
         "import numpy as np\n"
-        "from nasion.realtime.faces import Frame\n"
+        "from nasion.realtime.faces.frame import Frame\n"
         "from nasion.realtime.sinks import open_sinks\n"
         "from nasion.realtime.sources import SourceInfo\n"
         "from nasion.realtime.sources.base import Media\n"

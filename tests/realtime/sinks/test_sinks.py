@@ -179,7 +179,8 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from nasion.realtime.faces import Face, Frame
+from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks import open_sinks
 from nasion.realtime.sources import SourceInfo
 

@@ -141,7 +141,7 @@ import os, signal, sys
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks.video import VideoSink
 from nasion.realtime.sources import SourceInfo
 from nasion.realtime.sources.base import Media

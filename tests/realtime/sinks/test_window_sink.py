@@ -148,7 +148,7 @@ def display() -> Iterator[str]:
 _SHOW = """
 import cv2
 import numpy as np
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sinks import open_sinks
 from nasion.realtime.sources import SourceInfo
 
