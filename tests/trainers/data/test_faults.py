@@ -1,4 +1,4 @@
-"""Labels and pictures that cannot be right: named by ``nasion data check`` and before any training."""
+"""Labels and images that cannot be right: named by ``nasion data check`` and before any training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def ended(*arguments: str | Path) -> object:
-    """What the command ends with."""
+    """Return the message with which the command ends."""
     with pytest.raises(SystemExit) as stopped:
         main([str(argument) for argument in arguments])
     return stopped.value.code
@@ -105,7 +105,7 @@ def test_an_image_that_is_cut_short_is_named(tmp_path: Path, suffix: str) -> Non
         read_image(file)
 
 
-def test_the_check_names_pictures_that_cannot_be_read(
+def test_the_check_names_images_that_cannot_be_read(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What goes wrong around a training run: it costs nothing that was done, and the message says what to do."""
+"""Faults around a training run: nothing done is lost, and the message says what to do."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Unreadable(Line):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_picture_stops_the_run_after_a_checkpoint(tmp_path: Path, workers: int) -> None:
+def test_an_unreadable_image_stops_the_run_after_a_checkpoint(tmp_path: Path, workers: int) -> None:
     schedule = Schedule(steps=20, batch=4, validate_every=100)
     with pytest.raises(TrainingError, match=r"face42\.jpg: the image is cut short; the checkpoint of step 10 is writ"):
         train(line(), Unreadable(42), schedule, tmp_path, workers=workers)
@@ -136,7 +136,7 @@ def test_an_unreadable_picture_stops_the_run_after_a_checkpoint(tmp_path: Path, 
     assert train(line(), Line(), schedule, tmp_path).step == 20, "once the file is corrected"
 
 
-def test_unreadable_pictures_are_skipped_up_to_a_number_and_reported(tmp_path: Path) -> None:
+def test_unreadable_images_are_skipped_up_to_a_number_and_reported(tmp_path: Path) -> None:
     schedule = Schedule(steps=20, batch=4, validate_every=100)
     state = train(line(), Unreadable(42, 50), schedule, tmp_path / "two", skip_bad=2)
     assert state.step == 20
