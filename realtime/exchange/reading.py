@@ -87,7 +87,8 @@ class Reading(Closing):
     def _face(self, record: _FaceRecord) -> Face:
         landmarks = record.landmarks
         usual = scheme_of(len(landmarks))
-        scheme = self.header.scheme if len(landmarks) == self.header.landmarks else usual.name if usual else ""
+        of_file = self.header.scheme if len(landmarks) == self.header.landmarks else usual.name if usual else ""
+        scheme = of_file if record.scheme is None else record.scheme
         return Face(
             record.id,
             record.box,
@@ -182,6 +183,7 @@ class _FaceRecord(NamedTuple):
     confidence: FloatArray
     visibility: NDArray[np.uint8] | None
     measured: Mapping[str, list[float]]
+    scheme: str | None
 
 
 _Record = tuple[int, float, list[_FaceRecord]]
@@ -347,6 +349,7 @@ def _face_record(
             for measure, names in MEASURED.items()
             if all(optional.get(name) not in (None, "") for name in names)
         },
+        None if optional.get("scheme") is None else str(optional["scheme"]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -102,8 +102,8 @@ def draw(
             only the rim where the face itself hides it, if the network predicts the visibility.
         lines: draw the lines of the scheme if it is known; not for faces smaller than 60 pixels.
         box: draw the bounding box of the landmarks.
-        label: draw the track ID beside the bounding box, where it covers no face if possible; not for faces smaller
-            than 40 pixels.
+        label: draw the track ID beside the bounding box, where it covers no face and no other label; not if there is no
+            such place, and not for faces smaller than 40 pixels.
         axes: draw the axes of the head at the root of the nose if the pose is measured: red to the right ear in the
             image, green down, blue in the direction in which the face looks.
         bars: draw the openings of the eyes and the mouth, if they are measured, as bars beside the bounding box: left
@@ -145,7 +145,7 @@ def draw(
         for face in faces:
             pen = _Pen.of(face)
             if pen.side >= _LEAST_FOR_LABEL and np.isfinite(face.box).all():
-                taken.append(_draw_label(canvas, face, pen, taken))
+                taken += _draw_label(canvas, face, pen, taken)
     return in_order_of(image, channels, canvas)
 
 
@@ -215,24 +215,40 @@ def _draw_bars(canvas: Image, face: Face, pen: _Pen) -> None:
         cv2.rectangle(canvas, bottom, level, pen.colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_label(canvas: Image, face: Face, pen: _Pen, taken: Sequence[Sequence[float]]) -> list[float]:
-    """Draw the track ID where it covers none of the boxes ``taken``, if possible, and return the box of the label."""
+def _draw_label(canvas: Image, face: Face, pen: _Pen, taken: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Draw the track ID beside the bounding box, covering none of the boxes ``taken``, if there is such a place.
+
+    Returns:
+        Box of the label in a list, which is empty if no label is drawn.
+    """
     text, thick = str(face.id), 1 if pen.text < 0.8 else 2
     (width, height), descent = cv2.getTextSize(text, _FONT, pen.text, thick)
     pad = max(2, height // 3)
     width, height = width + 2 * pad, height + descent + pad
-    x0, y0, x1, y1 = face.box.tolist()
-    # above, below, left and right of the bounding box; clipped to the image
-    corners = ((x0, y0 - height - pad), (x0, y1 + pad), (x0 - width - pad, y0), (x1 + pad, y0))
-    limits = max(canvas.shape[1] - width, 0), max(canvas.shape[0] - height, 0)
-    places = [
-        tuple(int(np.clip(value, 0, most)) for value, most in zip(corner, limits, strict=True)) for corner in corners
-    ]
-    left, top = next((place for place in places if not _covers(place, width, height, taken)), places[0])
+    free = (place for place in _places(canvas, face, width, height, pad) if not _covers(place, width, height, taken))
+    place = next(free, None)
+    if place is None:
+        return []
+    left, top = place
     cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), pen.colour, cv2.FILLED)
     base = (left + pad, top + height - descent - pad // 2)
     cv2.putText(canvas, text, base, _FONT, pen.text, _BLACK, thick, cv2.LINE_AA)
-    return [left, top, left + width, top + height]
+    return [[left, top, left + width, top + height]]
+
+
+def _places(canvas: Image, face: Face, width: int, height: int, pad: int) -> Iterator[tuple[int, int]]:
+    """Yield the top left corners where a label may lie: above, below, left and right of the bounding box.
+
+    On each side it begins at the left or upper end of the box, ends at the other one, or lies in the middle. Corners
+    are clipped to the image.
+    """
+    x0, y0, x1, y1 = face.box.tolist()
+    across, along = (x0, x1 - width, (x0 + x1 - width) / 2), (y0, y1 - height, (y0 + y1 - height) / 2)
+    corners = [(x, y) for y in (y0 - height - pad, y1 + pad) for x in across]
+    corners += [(x, y) for x in (x0 - width - pad, x1 + pad) for y in along]
+    limits = max(canvas.shape[1] - width, 0), max(canvas.shape[0] - height, 0)
+    for x, y in corners:
+        yield int(np.clip(x, 0, limits[0])), int(np.clip(y, 0, limits[1]))
 
 
 def _covers(corner: tuple[int, ...], width: int, height: int, boxes: Sequence[Sequence[float]]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Never, Self
 
@@ -20,6 +21,7 @@ from .measured import EyeOpening, Pose
 SELF_OCCLUDED, OCCLUDED, VISIBLE = 0, 1, 2
 """Values of ``Face.visibility``."""
 _LARGEST_CROP = 8192  # pixels
+_FLOAT, _BYTE = np.dtype(np.float32), np.dtype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -72,13 +74,36 @@ class Face:
             return object.__new__(cls)
 
     def __post_init__(self) -> None:
-        """Attach the scheme to the landmarks."""
-        if type(self.landmarks) is Landmarks:
-            attached = self.landmarks.scheme.name if self.landmarks.scheme else ""
-            if not self.scheme or attached == self.scheme:
-                return
-        scheme = SCHEMES.get(self.scheme) if self.scheme else scheme_of(len(self.landmarks))
-        object.__setattr__(self, "landmarks", Landmarks(self.landmarks, scheme))
+        """Convert lists to arrays, and attach the scheme to the landmarks.
+
+        Raises:
+            NasionError: a value has another shape, or cannot be converted.
+        """
+        landmarks = self.landmarks
+        attached = landmarks.scheme.name if type(landmarks) is Landmarks and landmarks.scheme else ""
+        if type(landmarks) is not Landmarks or (self.scheme and attached != self.scheme):
+            points = _array("landmarks", landmarks, _FLOAT, (None, 2))
+            scheme = SCHEMES.get(self.scheme) if self.scheme else scheme_of(len(points))
+            object.__setattr__(self, "landmarks", Landmarks(points, scheme))
+        count = len(self.landmarks)
+        for name, dtype, shape in (
+            ("box", _FLOAT, (4,)),
+            ("confidence", _FLOAT, (count,)),
+            ("visibility", _BYTE, (count,)),
+        ):
+            value = getattr(self, name)
+            if value is None and name == "visibility":
+                continue
+            if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
+                object.__setattr__(self, name, _array(name, value, dtype, shape))
+        if self.eye_opening is not None and type(self.eye_opening) is not EyeOpening:
+            object.__setattr__(self, "eye_opening", EyeOpening(*self.eye_opening))
+
+    @property
+    def scheme_name(self) -> str:
+        """Name of the landmark scheme, also of the usual one; empty if it is unknown."""
+        scheme = self.landmarks.scheme
+        return scheme.name if scheme else self.scheme
 
     @property
     def points(self) -> Never:
@@ -175,6 +200,24 @@ class Face:
         box = ", ".join(f"{value:.1f}" for value in np.asarray(self.box).ravel()[:4].tolist())
         scheme = f" {self.scheme}" if self.scheme else ""
         return f"Face(id={self.id}, box=[{box}], score={self.score:.3f}, landmarks={self.landmarks.shape}{scheme})"
+
+
+def _array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Convert a value of a face to an array of ``shape``, in which None stands for any length.
+
+    Raises:
+        NasionError: that is not possible.
+    """
+    with suppress(TypeError, ValueError, OverflowError):
+        array = np.asarray(value, dtype)
+        if all(want in (None, got) for want, got in zip(shape, array.shape, strict=True)):
+            return array
+    given = f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else f"{value!r:.60}"
+    expected = ", ".join("n" if side is None else str(side) for side in shape)
+    raise NasionError(
+        f"{name} of a face is {given}; give numbers of shape ({expected}): a face has landmarks (n, 2), a confidence "
+        "(n,) and a box (4,)"
+    )
 
 
 def _rounded(values: Any, decimals: int) -> Any:

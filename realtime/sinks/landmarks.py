@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ...engines.errors import MissingExtra, SinkError
 from ..faces.face import Face
 from ..faces.frame import Frame
+from ..values.schemes import IBUG_68
 from .base import STREAM, Sink, closed, writing
 from .header import AnyHeader, Header
 from .whole import WholeFile
@@ -28,13 +29,23 @@ _ROW_GROUP = 1000  # rows of a Parquet row group, held in memory: about 10 MB at
 _INDEX_ENTRY = 256  # maximum bytes in Parquet's index for a column, and for the column's chunk in each row group
 
 
-def record(frame: Frame, faces: Sequence[Face]) -> dict[str, Any]:
-    """Return the record of a frame for all formats: seconds rounded to 1 µs, pixels to 0.01, scores to 0.0001."""
+def record(frame: Frame, faces: Sequence[Face], scheme: str = IBUG_68.name) -> dict[str, Any]:
+    """Return the record of a frame for all formats: seconds rounded to 1 µs, pixels to 0.01, scores to 0.0001.
+
+    A face of another landmark scheme than ``scheme``, that of the header, has its name as ``scheme``.
+    """
     return {
         "frame": frame.index,
         "time": round(frame.time, 6),
-        "faces": [face.to_dict() for face in faces],
+        "faces": [
+            face.to_dict() | ({"scheme": face.scheme_name} if _has_other(face, scheme) else {}) for face in faces
+        ],
     }
+
+
+def _has_other(face: Face, scheme: str) -> bool:
+    """Return True if the landmark scheme of a face is known and another one."""
+    return face.scheme_name not in ("", scheme)
 
 
 class JsonLinesSink(Sink):
@@ -57,7 +68,7 @@ class JsonLinesSink(Sink):
             if self._file is None:
                 self._file = WholeFile(self._path)
                 self._file.write((self._header().to_json() + "\n").encode())
-            self._file.write(_line(frame, faces).encode())
+            self._file.write(_line(frame, faces, self._header()).encode())
 
     def close(self) -> None:
         """Close the file."""
@@ -86,7 +97,7 @@ class StreamSink(Sink):
         if not self._is_begun:
             self._is_begun = True
             self._stream.write(self._header().to_json() + "\n")
-        self._stream.write(_line(frame, faces))
+        self._stream.write(_line(frame, faces, self._header()))
         self._stream.flush()
 
     def close(self) -> None:
@@ -94,8 +105,12 @@ class StreamSink(Sink):
         self._is_closed = True
 
 
-def _line(frame: Frame, faces: Sequence[Face]) -> str:
-    return json.dumps(record(frame, faces), separators=(",", ":"), allow_nan=False) + "\n"
+def _line(frame: Frame, faces: Sequence[Face], header: Header) -> str:
+    return json.dumps(record(frame, faces, header.scheme), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def _scheme(landmarks: int, scheme: str) -> str:
+    return f"{landmarks} landmarks" + (f" of the scheme {scheme}" if scheme else "")
 
 
 class _Table(Sink):
@@ -113,13 +128,16 @@ class _Table(Sink):
             raise closed(self._path)
         header = self._header()
         for face in faces:
-            if len(face.landmarks) != header.landmarks:
+            if len(face.landmarks) != header.landmarks or _has_other(face, header.scheme):
                 raise SinkError(
-                    f"{str(self._path)!r} has columns for {header.landmarks} landmarks, not "
-                    f"{len(face.landmarks)}; write faces of several schemes to a .jsonl file"
+                    f"{str(self._path)!r} has columns for {_scheme(header.landmarks, header.scheme)}, not "
+                    f"{_scheme(len(face.landmarks), face.scheme_name)}; write faces of several schemes to a .jsonl "
+                    "file"
                 )
         width = len(columns_of(header))
-        self._waiting += [row + [None] * (width - len(row)) for row in _rows(record(frame, faces), header)]
+        self._waiting += [
+            row + [None] * (width - len(row)) for row in _rows(record(frame, faces, header.scheme), header)
+        ]
         with writing(self._path):
             self._put_all()
 

@@ -284,10 +284,10 @@ def _fit(image: Image, width: int, height: int) -> Image:
     scale = min(width / image.shape[1], height / image.shape[0])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    fitted = np.zeros((height, width, 3), np.uint8)
+    canvas = np.zeros((height, width, 3), np.uint8)
     x, y = (width - size[0]) // 2, (height - size[1]) // 2
-    fitted[y : y + size[1], x : x + size[0]] = resized
-    return fitted
+    canvas[y : y + size[1], x : x + size[0]] = resized
+    return canvas
 
 
 def _pad_even(image: Image) -> Image:

@@ -54,6 +54,11 @@ class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):
             )
         return np.asarray(self)[list(self.scheme.part(key))]
 
+    def __repr__(self) -> str:
+        """Return one line that shows the shape and the scheme; ``str`` shows the coordinates."""
+        scheme = f", {self.scheme.name}" if self.scheme else ""
+        return f"Landmarks({'x'.join(map(str, self.shape))}{scheme})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the landmarks with their scheme."""
         return Landmarks, (np.array(self), self.scheme)

@@ -161,24 +161,7 @@ AFLW_21 = LandmarkScheme(
     pupils=((7,), (10,)),
     flip=_mirror(21, *_facing(0, 5, 3), *_facing(6, 11, 3), (12, 16), (13, 15), (17, 19)),
     lines=(*(_run(i, i + 2) for i in range(0, 12, 3)), _run(13, 15), _run(17, 19)),
-    head=_places(
-        (0, 17),
-        (1, 19),
-        (2, 21),
-        (3, 22),
-        (4, 24),
-        (5, 26),
-        (6, 36),
-        (8, 39),
-        (9, 42),
-        (11, 45),
-        (13, 31),
-        (14, 30),
-        (15, 35),
-        (17, 48),
-        (19, 54),
-        (20, 8),
-    ),
+    head={i + (i > 11) + (i > 14): place for i, place in AFLW_19.head.items()},
 )
 
 COFW_29 = LandmarkScheme(

@@ -48,7 +48,7 @@ def calibrate(
         raise ModelError(f"model {model!r} is a {path.suffix} file; give an .onnx file")
     with json_results(json, force=force, inputs=[path], others={"--out": out}) as to_json:
         from ...trainers.data import TrainingData
-        from ...trainers.evaluation.calibration import calibrate as fitted
+        from ...trainers.evaluation.calibration import calibrate as fit_score
         from ...trainers.evaluation.calibration import crops_of
         from ...trainers.export.files import renew_card, with_spec
 
@@ -56,7 +56,7 @@ def calibrate(
         with open_runtime(path, device="cpu") as runtime:
             runtime.spec = replace(runtime.spec, score=None)
             aligner = Aligner(runtime)
-            spec, figures = fitted(replace(runtime.spec, scheme=aligner.scheme), crops_of(aligner, held.faces))
+            spec, figures = fit_score(replace(runtime.spec, scheme=aligner.scheme), crops_of(aligner, held.faces))
         write_file(out, with_spec(path, spec))
         print(table(figures))
         report = provenance(f"nasion calibrate {short(model)} --data DATA --out {short(str(out))}")

@@ -17,6 +17,7 @@ from nasion import Face, Frame, NasionError
 from nasion.engines.errors import SinkError
 from nasion.realtime.sources import SourceInfo
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
+from nasion.realtime.values.schemes import IBUG_68, SCHEMES
 from nasion.realtime.values.versions import versions
 
 from ...support.media.media_samples import write_video
@@ -60,6 +61,19 @@ def test_headers_name_networks_and_versions(clip: Path, tmp_path: Path, suffix: 
     assert set(first.models) == {"detector", "landmarks"}
     assert first.versions == second.versions == versions()
     assert {"nasion", "python", "numpy", "av"} <= set(first.versions)
+
+
+def test_faces_of_two_schemes_keep_them_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCHEMES, "mine-68", replace(IBUG_68, name="mine-68"))
+    usual, other = some_faces(2)
+    mine, fewer = replace(other, scheme="mine-68"), replace(some_faces(1, points=29)[0], id=3)
+    nasion.write(tmp_path / "a.jsonl", [(a_frame(0), [usual, mine, fewer])])
+    ((_, faces),) = nasion.read(tmp_path / "a.jsonl")
+    assert [face.scheme_name for face in faces] == ["ibug-68", "mine-68", "cofw-29"]
+    assert faces[1].landmarks.scheme is SCHEMES["mine-68"]
+    for suffix in (".csv", ".parquet"):
+        with pytest.raises(SinkError, match=r"columns for 68 landmarks of the scheme ibug-68, not 68 .* mine-68"):
+            nasion.write(tmp_path / f"a{suffix}", [(a_frame(0), [usual, mine])])
 
 
 @pytest.mark.parametrize("suffix", VIDEOS)

@@ -111,6 +111,30 @@ def test_box_and_label_are_drawn_where_the_face_is(grey: Image) -> None:
     assert not labelled[90:].any()
 
 
+@pytest.mark.parametrize("gap", [0.0, 1.0, 7.0, 30.0, 60.0])
+def test_no_label_in_a_dense_grid_covers_a_face_or_another_label(gap: float) -> None:
+    empty = np.full((400, 500, 3), 120, np.uint8)
+    faces = [
+        face_at(grid(4, 4, x=10 + (60 + gap) * column, y=10 + (60 + gap) * row), number=1 + 5 * row + column)
+        for row in range(4)
+        for column in range(5)
+    ]
+    labels = changed(empty, draw(empty, faces, landmarks=False, lines=False, box=False))
+    for face in faces:
+        x0, y0, x1, y1 = face.box.astype(int).tolist()
+        assert not labels[y0 : y1 + 1, x0 : x1 + 1].any()
+    alone = [changed(empty, draw(empty, [face], landmarks=False, lines=False, box=False)).sum() for face in faces]
+    assert labels.sum() <= sum(alone)
+    if gap >= 30:
+        assert labels.sum() == sum(alone), "there is room for all, and none covers another"
+    assert labels.any()
+
+
+def test_a_face_that_leaves_no_room_has_no_label(grey: Image) -> None:
+    face = face_at(grid(9, 9, step=60, x=-100, y=-100))
+    np.testing.assert_array_equal(draw(grey, [face], landmarks=False, lines=False, box=False), grey)
+
+
 def test_a_larger_face_has_larger_dots(grey: Image) -> None:
     small = draw(grey, [face_at(grid(2, 2, step=30))], box=False, label=False)
     large = draw(grey, [face_at(grid(2, 2, step=190))], box=False, label=False)

@@ -166,6 +166,47 @@ def test_all_known_schemes_are_listed_and_the_list_is_read_only() -> None:
         nasion.schemes["mine"] = IBUG_68  # type: ignore[index]
 
 
+def test_lists_become_arrays_of_the_types_that_a_face_has() -> None:
+    points = [[1, 2], [3, 4.5]]
+    face = Face(1, [1, 2, 3, 4.5], 0.9, points, (0.5, 1), [0, 2], eye_opening=(0.25, 0.3))  # type: ignore[arg-type]
+    same = Face(
+        1,
+        np.array([1, 2, 3, 4.5], np.float32),
+        0.9,
+        nasion.Landmarks(points),
+        np.array([0.5, 1], np.float32),
+        np.array([0, 2], np.uint8),
+        eye_opening=nasion.EyeOpening(0.25, 0.3),
+    )
+    assert face == same
+    assert (face.box.dtype, face.confidence.dtype, face.visibility.dtype) == (np.float32, np.float32, np.uint8)
+    assert face.eye_opening.left == 0.25
+    assert (replace(face, box=[0, 0, 8, 8]).box == [0, 0, 8, 8]).all()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"box": [1, 2, 3]}, r"box of a face is \[1, 2, 3\]; give numbers of shape \(4\)"),
+        ({"box": None}, "box of a face is None"),
+        ({"confidence": np.ones(3)}, r"confidence of a face is an array of shape \(3,\); give numbers of shape \(68\)"),
+        ({"confidence": ["a"] * 68}, r"confidence of a face is \['a'"),
+        ({"visibility": np.ones((68, 2))}, r"visibility of a face is an array of shape \(68, 2\)"),
+        ({"landmarks": np.ones((68, 3))}, r"landmarks of a face is an array .*; give numbers of shape \(n, 2\)"),
+    ],
+)
+def test_values_of_another_shape_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(NasionError, match=message):
+        replace(face_at(), **changes)
+
+
+def test_landmarks_show_themselves_in_one_short_line() -> None:
+    face = face_at()
+    assert repr(face.landmarks) == "Landmarks(68x2, ibug-68)"
+    assert repr(nasion.Landmarks(np.zeros((7, 2)))) == "Landmarks(7x2)"
+    assert str(face.landmarks[0])[1:6] in str(face.landmarks), "str shows the coordinates"
+
+
 def test_the_old_name_of_the_landmarks_is_refused_with_the_new_one() -> None:
     points = np.zeros((68, 2), np.float32)
     face = Face(1, np.zeros(4, np.float32), 0.5, points, np.ones(68, np.float32))

@@ -107,7 +107,7 @@ def test_parquet_is_written_in_row_groups(tmp_path: Path) -> None:
 def test_faces_of_two_schemes_do_not_fit_into_one_table(tmp_path: Path, suffix: str) -> None:
     with open_for(tmp_path / f"faces{suffix}") as sinks:
         sinks.write(a_frame(0), some_faces(1, 68))
-        with pytest.raises(SinkError, match=r"columns for 68 landmarks, not 98; .* to a \.jsonl file"):
+        with pytest.raises(SinkError, match=r"68 landmarks of the scheme ibug-68, not 98 .* to a \.jsonl file"):
             sinks.write(a_frame(1), some_faces(1, 98))
     assert frames_in(tmp_path / f"faces{suffix}") == 1
 
