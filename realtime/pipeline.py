@@ -19,7 +19,7 @@ from .faces.face import Face
 from .faces.frame import Frame
 from .sinks.header import Header
 from .sources import Source, SourceInfo, open_source
-from .threads.channels import Channel
+from .threads.channels import Channel, ready
 from .threads.timing import Timings
 from .tracking.options import TrackerKeywords
 from .tracking.tracker import Tracker, TrackerOptions, chosen_options
@@ -203,7 +203,7 @@ class Pipeline(Closing):
         try:
             self._start()
             while not self._tracked.ready:  # another task may have taken the frame
-                await _ready(self._tracked)
+                await ready(self._tracked)
         except BaseException:  # the task was cancelled: leave no thread running
             self.close()
             raise
@@ -247,21 +247,6 @@ class Pipeline(Closing):
     def _channels(self) -> list[Channel[Any]]:
         tickets = [] if self._tickets is None else [self._tickets]
         return [self._frames, self._tracked, *tickets]
-
-
-async def _ready(channel: Channel[Any]) -> None:
-    """Wait in the event loop until ``next`` of a channel would not wait."""
-    import asyncio  # whoever waits has imported it; others need not wait for that
-
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-
-    def call() -> None:
-        with suppress(RuntimeError):  # the loop has been closed, so nothing waits in it
-            loop.call_soon_threadsafe(ready.set)
-
-    channel.when_ready(call)
-    await ready.wait()
 
 
 def _pump(items: Iterator[T], inlet: Channel[Any] | None, outlet: Channel[T]) -> None:

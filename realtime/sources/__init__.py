@@ -23,14 +23,16 @@ from .cameras import MOST_CAMERAS, Camera, camera_number, list_cameras, open_cam
 from .image_files.reading import is_image_file
 from .image_files.sources import open_folder, open_image
 from .media import open_media
+from .packets.container import has_protocol
 from .standard_input import STANDARD_INPUT, StandardInput
 from .synthetic import CameraMotion
 
-__all__ = ["Camera", "Source", "SourceInfo", "list_cameras", "open_source", "redact"]
+__all__ = ["Camera", "Source", "SourceInfo", "check_address", "list_cameras", "open_source", "redact"]
 
 _log = logging.getLogger(__name__)
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
+_OPTIONAL_SCHEMES = ("srt", "rist")  # libraries that FFmpeg may be built without
 _PATTERN = "pattern:"
 _KINDS = (
     "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...), - for standard input or "
@@ -91,6 +93,29 @@ def _open(source: str | int | os.PathLike[str], options: SourceOptions) -> Sourc
         return _path(Path(source), time_range, decode, stream, options.max_pixels)
 
 
+def check_address(source: str | int | Path) -> None:
+    """Check what can be known of a source without opening it: its kind, its protocol, and that a file exists.
+
+    Raises:
+        SourceError: it is none that can be opened.
+    """
+    if not is_whole(source) and not isinstance(source, str | os.PathLike):
+        raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
+    text = str(source).strip()
+    number = camera_number(text)
+    if number is not None:
+        _check_camera(number)
+    elif not text:
+        raise SourceError(f"the source is empty; {_KINDS}")
+    elif text.startswith(_PATTERN):
+        _pattern_options(text)
+    elif "://" in text:
+        _check_url(text)
+    elif text not in STANDARD_INPUT:
+        with reaching(Path(text), SourceError):
+            _check_path(Path(text))
+
+
 def redact(url: str) -> str:
     """Remove possible secrets from a URL: user and password, the query, and ``password=`` within the path.
 
@@ -144,29 +169,49 @@ def _camera_named(
     return camera
 
 
-def _camera(
-    number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float
-) -> BackgroundSource:
+def _check_camera(number: int) -> None:
     if not 0 <= number <= MOST_CAMERAS:
         raise SourceError(
             f"camera {number} does not exist; cameras count from 0 to {MOST_CAMERAS}; see them with: nasion doctor"
         )
+
+
+def _camera(
+    number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float
+) -> BackgroundSource:
+    _check_camera(number)
     _no_start(f"camera {number}", time_range)
     return open_camera(number, time_range, size=size, fps=fps, timeout=timeout)
 
 
-def _url(url: str, time_range: TimeRange, timeout: float, decode: str, stream: int | None) -> BackgroundSource:
-    name = redact(url)
-    scheme = url.split("://")[0].lower()
-    if scheme not in URL_SCHEMES:
+def _check_url(url: str) -> None:
+    name, scheme = redact(url), url.split("://")[0].lower()
+    if scheme in _OPTIONAL_SCHEMES and not has_protocol(scheme):
+        raise SourceError(
+            f"{name}: the FFmpeg of the installed PyAV is built without {scheme.upper()}; use a PyAV that is built "
+            f"with it, or another protocol: {', '.join(URL_SCHEMES)}"
+        )
+    if scheme not in URL_SCHEMES + _OPTIONAL_SCHEMES:
         raise SourceError(f"{name}: {scheme}:// is not supported; allowed: {', '.join(URL_SCHEMES)}; or a path")
     if not re.match(r"[^/?#]", url.split("://", 1)[1].rpartition("@")[2]):
         raise SourceError(f"{name}: the URL names no host; write for example rtsp://192.168.1.20/stream")
+
+
+def _url(url: str, time_range: TimeRange, timeout: float, decode: str, stream: int | None) -> BackgroundSource:
+    name = redact(url)
+    _check_url(url)
 
     def opened() -> FrameSource:
         return open_media(url, name, time_range, timeout=timeout, decode=decode, stream=stream)
 
     return BackgroundSource(opened, name, timeout)
+
+
+def _check_path(path: Path) -> None:
+    if not path.exists():
+        raise SourceError(f"{str(path)!r} does not exist; {_KINDS}")
+    if not path.is_file() and not path.is_dir():
+        raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
 
 
 def _path(path: Path, time_range: TimeRange, decode: str, stream: int | None, max_pixels: int) -> FrameSource:
@@ -175,10 +220,7 @@ def _path(path: Path, time_range: TimeRange, decode: str, stream: int | None, ma
         _refuse_gpu(name, decode)
         _refuse_stream(name, stream)
         return open_folder(path, time_range, max_pixels)
-    if not path.exists():
-        raise SourceError(f"{str(path)!r} does not exist; {_KINDS}")
-    if not path.is_file():
-        raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
+    _check_path(path)
     if is_image_file(path):
         _refuse_gpu(name, decode)
         _refuse_stream(name, stream)

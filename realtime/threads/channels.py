@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, Literal, Self, TypeVar, get_args
+from contextlib import suppress
+from typing import Any, Generic, Literal, Self, TypeVar, get_args
 
 T = TypeVar("T")
 WhenFull = Literal["wait", "drop_oldest"]
@@ -96,6 +97,12 @@ class Channel(Generic[T]):
             if self.ready:
                 self._call_back()
 
+    def forget(self, callback: Callable[[], None]) -> None:
+        """Drop a callback of ``when_ready`` that has not been called."""
+        with self._filled:
+            if callback in self._on_ready:
+                self._on_ready.remove(callback)
+
     def _wake(self) -> None:
         self._filled.notify_all()
         self._emptied.notify_all()
@@ -140,3 +147,23 @@ class Channel(Generic[T]):
             raise error
         finally:
             del error  # a traceback that refers to its own error would keep video frames alive
+
+
+async def ready(channel: Channel[Any]) -> None:
+    """Wait in the event loop until ``next`` of a channel would not wait."""
+    if channel.ready:
+        return
+    import asyncio  # whoever waits has imported it; others need not wait for that
+
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+
+    def call() -> None:
+        with suppress(RuntimeError):  # the loop has been closed, so nothing waits in it
+            loop.call_soon_threadsafe(event.set)
+
+    channel.when_ready(call)
+    try:
+        await event.wait()
+    finally:
+        channel.forget(call)

@@ -45,6 +45,17 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
     return container
 
 
+def has_protocol(scheme: str) -> bool:
+    """Return whether FFmpeg is built with a protocol such as ``srt``."""
+    try:
+        av.open(f"{scheme}:").close()
+    except av.error.ProtocolNotFoundError:
+        return False
+    except av.FFmpegError:  # it misses the host
+        pass
+    return True
+
+
 def choose_video(container: InputContainer, number: int | None, name: str) -> VideoStream:
     """Return the video stream to read.
 

@@ -1,0 +1,1 @@
+"""Live feeds: many cameras, streams and files tracked with one set of networks, each reconnected when it is lost."""
