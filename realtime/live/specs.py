@@ -68,6 +68,12 @@ class SourceSpec:
         number = camera_number(str(self.source))
         return redact(str(self.source)) if number is None else f"camera {number}"
 
+    @property
+    def is_local(self) -> bool:
+        """True for a file, a folder, standard input or a pattern: what is not there is not waited for."""
+        text = str(self.source).strip()
+        return camera_number(text) is None and "://" not in text
+
     @classmethod
     def parse(cls, text: str, **options: Any) -> Self:
         """Read ``[NAME=]SOURCE``. A file whose own name contains ``=`` is found if it exists.

@@ -41,13 +41,15 @@ _KINDS = (
 _SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
 
 
-def open_source(source: str | int | Path, **options: Unpack[SourceKeywords]) -> Source:
+def open_source(source: str | int | Path, *, background: bool = True, **options: Unpack[SourceKeywords]) -> Source:
     """Open a source of frames and read its first frame.
 
     Args:
         source: path of a video, an image or a folder of images; number or device of a camera; URL; or ``pattern:``, a
             moving test pattern (``pattern:live`` runs at the frame rate of a camera; ``pattern:?seconds=5&seed=1``
             sets its length and motion). A string of digits is a camera number, ``-`` a video from standard input.
+        background: read a camera or URL in a thread of its own, so that ``close`` ends a blocked read. Without it, the
+            calling thread reads, and may be blocked until the timeout has passed.
         **options: fields of ``SourceOptions``, such as ``start=1.5``.
 
     Raises:
@@ -65,10 +67,10 @@ def open_source(source: str | int | Path, **options: Unpack[SourceKeywords]) -> 
         source = int(source)
     elif not isinstance(source, str | os.PathLike):
         raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
-    return _open(source, SourceOptions(**options))
+    return _open(source, SourceOptions(**options), background=background)
 
 
-def _open(source: str | int | os.PathLike[str], options: SourceOptions) -> Source:
+def _open(source: str | int | os.PathLike[str], options: SourceOptions, *, background: bool) -> Source:
     decode, stream, timeout = options.decode, options.stream, float(options.timeout)
     time_range = TimeRange(options.start, options.end)
     text = str(source).strip()
@@ -76,7 +78,7 @@ def _open(source: str | int | os.PathLike[str], options: SourceOptions) -> Sourc
     if number is not None:
         _refuse_gpu(f"camera {number}", decode)
         _refuse_stream(f"camera {number}", stream)
-        return _camera_named(text, number, time_range, options.size, options.fps, timeout)
+        return _camera_named(text, number, time_range, options.size, options.fps, timeout if background else None)
     assert not isinstance(source, int)
     if isinstance(source, str) and text.startswith(_PATTERN):
         _refuse_gpu(text, decode)
@@ -86,7 +88,7 @@ def _open(source: str | int | os.PathLike[str], options: SourceOptions) -> Sourc
     if isinstance(source, str) and text in STANDARD_INPUT:
         return StandardInput(time_range, decode, stream)
     if isinstance(source, str) and "://" in text:
-        return _url(text, time_range, timeout, decode, stream)
+        return _url(text, time_range, timeout, decode, stream, background=background)
     if not text:
         raise SourceError(f"the source is empty; {_KINDS}")
     with reaching(Path(source), SourceError):
@@ -154,8 +156,8 @@ def _no_start(name: str, time_range: TimeRange) -> None:
 
 
 def _camera_named(
-    text: str, number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float
-) -> BackgroundSource:
+    text: str, number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float | None
+) -> Source:
     """Open a camera, with a hint in messages if a file has the name of its number."""
     hint = f"for the file of that name give ./{text}" if text.isdigit() and os.path.lexists(text) else ""
     try:
@@ -177,8 +179,8 @@ def _check_camera(number: int) -> None:
 
 
 def _camera(
-    number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float
-) -> BackgroundSource:
+    number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float | None
+) -> Source:
     _check_camera(number)
     _no_start(f"camera {number}", time_range)
     return open_camera(number, time_range, size=size, fps=fps, timeout=timeout)
@@ -197,14 +199,16 @@ def _check_url(url: str) -> None:
         raise SourceError(f"{name}: the URL names no host; write for example rtsp://192.168.1.20/stream")
 
 
-def _url(url: str, time_range: TimeRange, timeout: float, decode: str, stream: int | None) -> BackgroundSource:
+def _url(
+    url: str, time_range: TimeRange, timeout: float, decode: str, stream: int | None, *, background: bool
+) -> Source:
     name = redact(url)
     _check_url(url)
 
     def opened() -> FrameSource:
         return open_media(url, name, time_range, timeout=timeout, decode=decode, stream=stream)
 
-    return BackgroundSource(opened, name, timeout)
+    return BackgroundSource(opened, name, timeout) if background else opened()
 
 
 def _check_path(path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -129,7 +130,12 @@ class FrameSource(Closing):
     """Source over a generator of images, which releases its resources when it is closed.
 
     The first image is read immediately, so a file that cannot be decoded is reported before any work starts.
+
+    Attributes:
+        arrival: returns the ``time.monotonic()`` at which the data of the newest frame arrived, before its decoding.
     """
+
+    arrival: Callable[[], float]
 
     def __init__(
         self, images: Images, info: SourceInfo, time_range: TimeRange, *, closing: threading.Event | None = None
@@ -145,6 +151,7 @@ class FrameSource(Closing):
         Raises:
             SourceError: no image is within the time range.
         """
+        self.arrival = time.monotonic  # until the generator knows it better
         self._images, self._time_range = images, time_range
         self._closing = closing or threading.Event()
         self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread

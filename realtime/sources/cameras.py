@@ -20,7 +20,7 @@ import numpy as np
 
 from ...engines.errors import SourceError
 from .background import BackgroundSource
-from .base import FrameSource, Images, SourceInfo, TimeRange
+from .base import FrameSource, Images, Source, SourceInfo, TimeRange
 
 _log = logging.getLogger(__name__)
 _quiet_lock = threading.Lock()
@@ -66,13 +66,17 @@ def list_cameras() -> list[Camera]:
 
 
 def open_camera(
-    number: int, time_range: TimeRange, *, size: tuple[int, int] | None, fps: float | None, timeout: float
-) -> BackgroundSource:
+    number: int, time_range: TimeRange, *, size: tuple[int, int] | None, fps: float | None, timeout: float | None
+) -> Source:
     """Open a camera and request ``size`` and ``fps``. A different actual size is logged.
+
+    Without a timeout, the calling thread reads the camera.
 
     Raises:
         SourceError: the camera is missing, in use, or silent for ``timeout`` seconds.
     """
+    if timeout is None:
+        return _open(number, time_range, size, fps)
     return BackgroundSource(lambda: _open(number, time_range, size, fps), f"camera {number}", timeout)
 
 

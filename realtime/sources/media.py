@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import av
@@ -79,6 +80,7 @@ def open_media(
     if reader.info.live:
         _log.info("%s: live; Frame.index counts from the first frame received", name)
     source = FrameSource(reader.images(time_range.start or 0.0), reader.info, time_range)
+    source.arrival = lambda: reader.arrival
     info = reader.info  # the first frame has told more
     source.info = replace(source.info, pixel_aspect=info.pixel_aspect, wide_gamut=info.wide_gamut)
     if source.info.sound is not None:
@@ -111,6 +113,7 @@ class _Reader:
         self._open()
         self._convert = VideoReformatter()
         self._time = 0.0
+        self.arrival = monotonic()  # time at which the newest packet was read
         self._is_silent = False  # the server does not answer
 
     @property
@@ -257,6 +260,7 @@ class _Reader:
                     yield from self._change_stream()
                 if packet.stream.index != self._stream.index:
                     continue
+                self.arrival = monotonic()
                 if packet.has_sidedata("encryption_info"):
                     raise SourceError(f"{self._name}: it is encrypted; give a decrypted copy")
                 self._numbering.add(packet, decoded=self._run_up is None)

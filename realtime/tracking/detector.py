@@ -114,7 +114,7 @@ class Detector:
             sizes: longer side of the network's input for each image; None for the usual one.
         """
         asked = sizes or [None] * len(images)
-        inputs = [self._input_size(image, size) for image, size in zip(images, asked, strict=True)]
+        inputs = [self.input_size(image, size) for image, size in zip(images, asked, strict=True)]
         found: dict[int, Detections] = {}
         for size in dict.fromkeys(inputs):
             chosen = [i for i, each in enumerate(inputs) if each == size]
@@ -123,7 +123,7 @@ class Detector:
                 found[i] = self._detections(boxes, scores, ratio)
         return [found[i] for i in range(len(images))]
 
-    def _input_size(self, image: Pixels, size: int | None) -> tuple[int, int]:
+    def input_size(self, image: Pixels, size: int | None) -> tuple[int, int]:
         """Return the width and height to which an image is resized."""
         if size is None:
             size = _longer(image.shape, min(self._spec.size)) if self._by_shorter else self.size

@@ -69,6 +69,7 @@ class Tracking:
         threshold: float,
         views: Callable[[tuple[int, ...]], Views],
         scheme: str = "",
+        permit: Callable[[], bool] = lambda: True,
     ) -> None:
         """Start without tracks.
 
@@ -77,11 +78,13 @@ class Tracking:
             threshold: score at or above which a region contains a face.
             views: further input sizes of the detector for images of a shape; ``Detector.views``.
             scheme: name of the landmark scheme; empty if it is unknown.
+            permit: called before the detector runs on a frame; False puts it off to a later frame.
 
         Raises:
             NasionError: a measure is not possible with the landmark scheme.
         """
         self.options: TrackerOptions = options
+        self._permit = permit
         self._threshold, self._views = threshold, views
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         self._measurer = Measurer(options.measures, self._scheme, focal_length=options.focal_length)
@@ -94,14 +97,20 @@ class Tracking:
         # state of search
         self._schedule = _Interval()
         self._scheduled = 0
+        self._put_off = self._look_put_off = False
         # state of follow
         self._shape: tuple[int, ...] = ()
         self._frames = self._alone = 0
         self._since_request = _Interval()
         self._credit = ASK_CREDIT
 
+    @property
+    def is_detection_put_off(self) -> bool:
+        """True if the detector was due in the last frame, but was not permitted."""
+        return self._put_off
+
     @classmethod
-    def over(cls, networks: Networks, options: TrackerOptions) -> Self:
+    def over(cls, networks: Networks, options: TrackerOptions, *, permit: Callable[[], bool] = lambda: True) -> Self:
         """Start without tracks, with the thresholds, views and landmark scheme of networks.
 
         Raises:
@@ -113,6 +122,7 @@ class Tracking:
             threshold=aligner.threshold if options.min_score is None else options.min_score,
             views=networks.detector.views,
             scheme=aligner.scheme,
+            permit=permit,
         )
 
     def steps(self, frame: Frame) -> Steps[list[Face]]:
@@ -134,11 +144,17 @@ class Tracking:
         image = pixels_of(frame.pixels)
         begins = self._schedule.never
         shot_change = self._shots.update(image)
-        if not (self._schedule.passed(frame.time, self.options.detect_interval) or shot_change):
+        is_due = self._schedule.passed(frame.time, self.options.detect_interval)
+        if not (is_due or shot_change or self._put_off):
+            return SearchResult(shot_change)
+        looks_closely = begins or shot_change or self._look_put_off
+        self._put_off = not self._permit()
+        self._look_put_off = self._put_off and looks_closely
+        if self._put_off:
             return SearchResult(shot_change)
         self._schedule.begin(frame.time)
         views = self._views(image.shape)
-        if begins or shot_change:
+        if looks_closely:
             return SearchResult(shot_change, (yield from self._look_closely(image, views)))
         self._scheduled += 1
         every = FAR_EVERY if max(image.shape[:2]) < LARGE else FAR_EVERY_LARGE
@@ -238,8 +254,8 @@ class Tracking:
         if not (lost or alone) or manager.room <= 0:
             return False
         if alone:
-            return True
-        if self._credit < 1:
+            return self._permit()
+        if self._credit < 1 or not self._permit():
             return False
         self._credit -= 1
         return True
