@@ -1,0 +1,157 @@
+"""Access to the server: its token, the sessions of browsers, and the hosts and origins that requests may name."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from ipaddress import ip_address
+from time import monotonic
+from urllib.parse import urlsplit
+
+from .limits import Rates
+
+LIFETIME = 7 * 24 * 3600.0
+"""Seconds after which a session that was not used ends."""
+_MOST_SESSIONS = 256
+_GUESSES, _GUESS_BURST = 0.2, 10.0  # wrong tokens of one address, per second and at once
+_LOOPBACK = "localhost"
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for ``localhost`` and the addresses of the loopback interface."""
+    if host == _LOOPBACK:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_address(host: str) -> bool:
+    """Return True for an IP address, which no other site can make a name of its own lead to."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def host_and_port(text: str) -> tuple[str, int | None] | None:
+    """Return host, in lower case and without brackets, and port of ``host[:port]``; None if it is neither."""
+    try:
+        parts = urlsplit(f"//{text}")
+        if parts.path or parts.query or parts.fragment or parts.username is not None or parts.hostname is None:
+            return None
+        return parts.hostname.rstrip("."), parts.port
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Host names that requests may name, as a defence against pages of other sites whose name leads here.
+
+    Attributes:
+        bound: host that the server listens on.
+        names: further names, such as those of a proxy.
+        is_tls: True if the server speaks TLS itself; pages of ``http:`` are other origins then.
+    """
+
+    bound: str
+    names: frozenset[str] = frozenset()
+    is_tls: bool = False
+
+    def allow(self, header: str) -> bool:
+        """Return True if a request may have this ``Host`` header."""
+        parsed = host_and_port(header)
+        if parsed is None:
+            return False
+        host, _ = parsed
+        if host in self.names or host == self.bound:
+            return True
+        return is_loopback(host) if is_loopback(self.bound) else is_address(host)
+
+    def allow_origin(self, origin: str, host: str) -> bool:
+        """Return True if a request for ``host`` may come from a page of ``origin``: that of this server itself."""
+        scheme, _, place = origin.partition("://")
+        parsed, wanted = host_and_port(place), host_and_port(host)
+        if scheme not in (("https",) if self.is_tls else ("http", "https")) or parsed is None or wanted is None:
+            return False
+        usual = 443 if scheme == "https" else 80
+        return (parsed[0], parsed[1] or usual) == (wanted[0], wanted[1] or usual) or parsed[0] in self.names
+
+
+class Sessions:
+    """Sessions of the browsers that have signed in, by the digest of their secret; they end with the process."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        """Start without sessions."""
+        self._clock = clock
+        self._used: OrderedDict[bytes, float] = OrderedDict()
+
+    def begin(self) -> str:
+        """Begin a session and return its secret; of too many, the one unused for longest ends."""
+        secret = secrets.token_urlsafe(32)
+        self._used[_digest(secret)] = self._clock()
+        if len(self._used) > _MOST_SESSIONS:
+            self._used.popitem(last=False)
+        return secret
+
+    def has(self, secret: str) -> bool:
+        """Return True if there is such a session, which was used just now."""
+        digest = _digest(secret)
+        used = self._used.pop(digest, None)
+        if used is None or self._clock() - used > LIFETIME:
+            return False
+        self._used[digest] = self._clock()
+        return True
+
+    def end(self, secret: str) -> None:
+        """End a session, if there is one."""
+        self._used.pop(_digest(secret), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Rules of access to one server.
+
+    Attributes:
+        hosts: hosts and origins that requests may name.
+        token: secret that every request needs; None if none is needed.
+        cookie: name of the cookie of a browser that has signed in.
+        sessions: browsers that have given the token.
+        wrong_tokens: wrong tokens in headers, by address.
+        wrong_sign_ins: wrong tokens in the form, by address; a program with an old token keeps no person out.
+    """
+
+    hosts: Hosts
+    token: str | None = field(default=None, repr=False)
+    cookie: str = "nasion"
+    sessions: Sessions = field(default_factory=Sessions, repr=False)
+    wrong_tokens: Rates = field(default_factory=lambda: Rates(_GUESSES, _GUESS_BURST), repr=False)
+    wrong_sign_ins: Rates = field(default_factory=lambda: Rates(_GUESSES, _GUESS_BURST), repr=False)
+
+    def is_token(self, given: str) -> bool:
+        """Compare with the token in a time that does not depend on how much of it is right."""
+        return self.token is not None and secrets.compare_digest(_digest(given), _digest(self.token))
+
+    def admits(self, authorization: str, cookie: str | None) -> bool:
+        """Return True for a request with this ``Authorization`` header and session cookie."""
+        if self.token is None:
+            return True
+        scheme, _, given = authorization.partition(" ")
+        if scheme.lower() == "bearer" and self.is_token(given.strip()):
+            return True
+        return cookie is not None and self.sessions.has(cookie)
+
+
+def names_of(hosts: Iterable[str]) -> frozenset[str]:
+    """Return host names as they are compared: in lower case, without a dot at the end."""
+    return frozenset(host.lower().rstrip(".") for host in hosts)
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogateescape")).digest()

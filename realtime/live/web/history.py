@@ -1,0 +1,88 @@
+"""History of the last minutes: samples for the plot of the page, and changes of the states of the sources."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..status import HubStatus, SourceStatus
+
+MINUTES = 10
+"""Length of the history."""
+_MOST_EVENTS = 200
+_SAME = 0.1  # seconds; the two clocks of a status are never read at the same moment
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Change of the state of one source.
+
+    Attributes:
+        number: number of the event, from 1.
+        at: wall-clock time, in seconds since 1970.
+        source: name of the source.
+        state: state that began, ``added`` or ``removed``.
+        reason: why; empty if there is nothing to say.
+    """
+
+    number: int
+    at: float
+    source: str
+    state: str
+    reason: str = ""
+
+
+class History:
+    """Samples once a second and events, of the last ``MINUTES``. Used in one thread."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._samples: deque[dict[str, Any]] = deque(maxlen=60 * MINUTES)
+        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
+        self._before: Mapping[str, SourceStatus] = {}
+        self._count = 0
+
+    def watch(self, status: HubStatus) -> None:
+        """Note what has changed since the status before."""
+        after = {source.name: source for source in status.sources}
+        for name in self._before.keys() - after.keys():
+            self._note(status.at, name, "removed")
+        for name, source in after.items():
+            before = self._before.get(name)
+            if before is None:
+                self._note(source.since, name, "added")
+            elif source.reconnects > before.reconnects and before.state == "live":  # between two looks
+                self._note(source.since, name, "reconnecting")
+            if before is None or source.state != before.state or source.since - before.since > _SAME:
+                self._note(source.since, name, source.state, source.reason)
+        self._before = after
+
+    def sample(self, status: HubStatus) -> dict[str, Any]:
+        """Keep the figures of the sources, and return them as the page gets them."""
+        figures = {
+            source.name: [round(source.fps, 2), None if source.latency is None else round(source.latency.p95, 2)]
+            for source in status.sources
+        }
+        sample = {"at": round(status.at, 3), "sources": figures}
+        self._samples.append(sample)
+        return sample
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """All samples, oldest first: ``at``, and for each source its FPS and the 95th percentile of its latency."""
+        return list(self._samples)
+
+    @property
+    def last(self) -> int:
+        """Number of the newest event; 0 before the first."""
+        return self._count
+
+    def events(self, after: int = 0) -> list[dict[str, Any]]:
+        """Return the events after number ``after``, oldest first."""
+        return [asdict(event) for event in self._events if event.number > after]
+
+    def _note(self, at: float, source: str, state: str, reason: str = "") -> None:
+        self._count += 1
+        self._events.append(Event(self._count, at, source, state, reason))
