@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from signal import SIGINT
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "track": "Track the faces of a video, camera or stream.",
+    "live": "Track the faces of many cameras and streams at once, and keep them running.",
     "blinks": "List the blinks of the faces in a landmark file.",
     "demo": "Make a short clip, track it and print the results.",
     "bench": "Measure the speed of the tracker on a clip, with one thread and with all, or with --threads.",
@@ -45,6 +47,7 @@ _OF_PAPERS = (
     "--plot",
     "--device",
 )  # options of evaluate-papers, which evaluate refuses
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]*):\d+")  # HOST:PORT; a number alone is a camera
 _TAKE_DASH = ("--json", "--landmarks", "--out")  # options for which - is a value
 _ENOUGH = 1 << 30  # bytes of address space in which every library can be loaded
 
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _check_options(words)
             _check_dependencies(words)
             _check_memory(words)
-            application()(_plain(words))  # slow imports are in this block, where signals are caught
+            application()(_with_default_address(_plain(words)))  # slow imports are here, where signals are caught
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or signals.is_waiting:  # even if it was wrapped in another exception
             ignore()  # the process ends, which another signal would disturb
@@ -99,6 +102,17 @@ def _plain(words: Sequence[str]) -> list[str]:
     before = ("", *words[:-1])
     pairs = zip(before, words, strict=True)
     return ["/dev/stdin" if word == "-" and option not in _TAKE_DASH else word for option, word in pairs]
+
+
+def _with_default_address(words: Sequence[str]) -> list[str]:
+    """Return the words with a value after ``--serve`` of ``nasion live``, which may be given without one."""
+    if not words or words[0] != "live":
+        return list(words)
+    given: list[str] = []
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        is_bare = word == "--serve" and not _ADDRESS.fullmatch(following)
+        given.append("--serve=" if is_bare else word)
+    return given
 
 
 def _check_options(words: Sequence[str]) -> None:

@@ -22,6 +22,18 @@ class Size(tuple[int, int]):
     """Width and height, written as ``1280x720``."""
 
 
+class Duration(float):
+    """Length of time in seconds, written as ``90``, ``90s``, ``10m`` or ``2h``."""
+
+
+class Bytes(int):
+    """Number of bytes, written as ``500M``, ``50G`` or ``2T`` (powers of 1000)."""
+
+
+class Part(tuple[int, int, int, int]):
+    """Part of an image, written as ``X,Y,WIDTH,HEIGHT``."""
+
+
 class Parts(tuple[str, ...]):
     """Names separated by commas, such as ``box,landmarks``, or ``none``."""
 
@@ -53,6 +65,59 @@ def parse_size(text: str) -> Size:
     if not match:
         raise ValueError(f"{text!r} is not a size; give width and height in pixels, for example 1280x720")
     return Size((int(match[1]), int(match[2])))
+
+
+def parse_duration(text: str) -> Duration:
+    """Parse a number of seconds, minutes, hours or days.
+
+    Raises:
+        ValueError: the text does not have that form, or the duration is 0.
+    """
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smhd]?)", text.lower())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if not seconds:
+        raise ValueError(f"{text!r} is not a duration; give seconds, or for example 10m, 2h or 1d")
+    return Duration(seconds)
+
+
+def parse_bytes(text: str) -> Bytes:
+    """Parse a size in bytes, with K, M, G or T for powers of 1000.
+
+    Raises:
+        ValueError: the text does not have that form, or the size is 0.
+    """
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)([kmgt]?)b?", text.lower())
+    size = float(match[1]) * 1000 ** " kmgt".index(match[2] or " ") if match else 0.0
+    if size < 1:
+        raise ValueError(f"{text!r} is not a size; give bytes, or for example 500M or 50G")
+    return Bytes(size)
+
+
+def parse_part(text: str) -> Part:
+    """Parse X,Y,WIDTH,HEIGHT in pixels.
+
+    Raises:
+        ValueError: the text does not have that form.
+    """
+    match = re.fullmatch(r"(\d+),(\d+),([1-9]\d*),([1-9]\d*)", text.replace(" ", ""))
+    if not match:
+        raise ValueError(f"{text!r} is not a part of an image; give x, y, width and height, such as 100,0,640,360")
+    return Part(int(number) for number in match.groups())
+
+
+def read_duration(kind: type, tokens: Sequence[Token]) -> Duration:
+    """Convert a command-line token to a duration."""
+    return parse_duration(tokens[0].value)
+
+
+def read_bytes(kind: type, tokens: Sequence[Token]) -> Bytes:
+    """Convert a command-line token to a number of bytes."""
+    return parse_bytes(tokens[0].value)
+
+
+def read_part(kind: type, tokens: Sequence[Token]) -> Part:
+    """Convert a command-line token to a part of an image."""
+    return parse_part(tokens[0].value)
 
 
 def read_time(kind: type, tokens: Sequence[Token]) -> Time:

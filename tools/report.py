@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ..engines.errors import NasionError
+
 if TYPE_CHECKING:
     from ..realtime.faces.face import Face
     from ..realtime.threads.timing import StageTime
+    from ..realtime.tracking.tracker import Tracker
 
 
 class Summary:
@@ -99,3 +103,29 @@ def stage_table(stages: Mapping[str, StageTime]) -> Table:
         values = [value for clock in (stage.wall, stage.cpu) for value in (clock.median, clock.p95, clock.mean)]
         table.add_row(name, *(f"{value:.2f}" for value in values))
     return table
+
+
+def running(tracker: Tracker) -> list[str]:
+    """Return where the networks run and why: one line for all networks that share both."""
+    alike: dict[str, list[str]] = {}
+    for network in tracker.runtimes.values():
+        place = "the CPU" if network.device == "cpu" else f"{network.device} with {network.provider}"
+        alike.setdefault(f"on {place}; {network.reason}", []).append(network.spec.name)
+    return [f"{'Running' if len(alike) == 1 else ', '.join(names)} {where}" for where, names in alike.items()]
+
+
+def networks_of(tracker: Tracker) -> dict[str, dict[str, str]]:
+    """Return name, runtime and device of each network, for the report."""
+    return {
+        part: {"model": network.spec.name, "provider": network.provider, "device": network.device}
+        for part, network in tracker.runtimes.items()
+    }
+
+
+def close(stack: ExitStack) -> BaseException | None:
+    """Close the outputs, and return the error of closing them, if any."""
+    try:
+        stack.close()
+    except (KeyboardInterrupt, NasionError) as trouble:
+        return trouble
+    return None

@@ -84,9 +84,9 @@ class Batch:
         for i in order:
             _advance(i, steps[i], None, waiting, outcomes)
         while waiting:
-            asked = {i: each for i, each in waiting.items() if isinstance(each, Detect)} or dict(waiting)
-            for i in asked:
-                del waiting[i]
+            detects = any(isinstance(each, Detect) for each in waiting.values())
+            asked = {i: each for i, each in waiting.items() if isinstance(each, Detect) or not detects}
+            waiting = {i: each for i, each in waiting.items() if i not in asked}
             for i, answer in zip(asked, self._answer(list(asked.values())), strict=True):
                 _advance(i, steps[i], answer, waiting, outcomes)
         for i, outcome in outcomes.items():

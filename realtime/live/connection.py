@@ -1,4 +1,4 @@
-"""Connection of a source: its states, and the delays between attempts to restore it. Knows neither threads nor clocks."""
+"""Connection of a source: its states, and the delays between attempts to restore it; without threads or clock."""
 
 from __future__ import annotations
 

@@ -194,9 +194,7 @@ class Feed:
             number = self._reading
         self._changed.set()
         delay = self._lose(reason)
-        self._thread = threading.Thread(
-            target=self.run, args=(number, delay), name=f"nasion-{self.name}", daemon=True
-        )
+        self._thread = threading.Thread(target=self.run, args=(number, delay), name=f"nasion-{self.name}", daemon=True)
         self._thread.start()
 
     # What follows runs in the thread of the feed, which owns the source that it opens.
@@ -257,7 +255,8 @@ class Feed:
             if not self._is_current(number):
                 return None
             if not source.info.live or self.spec.is_local:
-                return self._end()
+                self._end()
+                return None
             return self._lose(f"{source.info.name}: the stream has ended")
         finally:
             source.close()
@@ -339,7 +338,8 @@ class Feed:
         if self._is_paused:
             return 0.0  # connect again when it is resumed
         if not self._reconnect or self.is_live is False or self.spec.is_local:
-            return self._end(reason)
+            self._end(reason)
+            return None
         with self.lock:
             was_open = self.connection.state in ("live", "stalled")
             delay = self.connection.lose(self._clock.monotonic(), reason)
@@ -351,10 +351,9 @@ class Feed:
         return delay
 
     def _end(self, reason: str = "") -> None:
-        """Note the end of the source."""
+        """Note that the source has ended for good."""
         with self.lock:
             self.connection.end(self._clock.monotonic(), reason)
         if reason:
             _log.warning("%s: %s", self.name, reason)
         self._wake()
-

@@ -9,20 +9,20 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self, Unpack
+from typing import Self, Unpack, cast
 
 import numpy as np
 
 from ...engines.closing import Closing
 from ...engines.errors import NasionError
-from ..faces import Face, Frame
+from ..faces import Face, Frame, Landmarks
 from ..sources import Source, open_source
 from ..tracking.options import TrackerKeywords
 from ..tracking.requests import Networks
 from ..tracking.state import Tracking
 from ..tracking.tracker import Tracker, TrackerOptions
 from ..values.numeric import finite
-from .batch import Batch, Outcome
+from .batch import Batch
 from .feed import Captured, Clock, Feed, SystemClock
 from .meters import Meter
 from .recording import Recorder, Recording
@@ -102,8 +102,7 @@ class Hub(Closing):
             raise NasionError(f"timeout={timeout!r:.60} is not allowed; give seconds above 0")
         self.options: TrackerOptions = options or TrackerOptions()
         self.tracker: Tracker | None = Tracker(self.options) if networks is None else None
-        self._networks = networks or (self.tracker and self.tracker.networks)
-        assert self._networks is not None
+        self._networks: Networks = cast(Tracker, self.tracker).networks if networks is None else networks
         self._batch = Batch(self._networks)
         self._timeout, self._reconnect, self._decode = timeout, reconnect, decode
         self._record, self._most = record, most_sources
@@ -156,7 +155,6 @@ class Hub(Closing):
         timeout = self._timeout or (15.0 if ".m3u8" in str(spec.source).lower() else 3.0)
         if opener is None:
             opener = partial(open_source, spec.source, timeout=timeout, decode=self._decode, background=False)
-        assert self._networks is not None
         tracking = Tracking.over(self._networks, self.options, permit=self._batch.turns.take)
         with self._lock:
             if self._is_closed:
@@ -377,7 +375,7 @@ class Hub(Closing):
                 width=newest.frame.width if newest else 0, height=newest.frame.height if newest else 0,
                 faces=len(newest.faces) if newest else 0, index=newest.frame.index if newest else None,
                 time=newest.frame.time if newest else None, captured=newest.captured if newest else None,
-                latency=entry.meter.latency(now), recording=entry.recorder and entry.recorder.status(),
+                latency=entry.meter.latency(now), recording=None if entry.recorder is None else entry.recorder.status(),
             )  # fmt: skip
 
     # What follows runs in the threads of the hub.
@@ -457,7 +455,9 @@ def _part(frame: Frame, roi: Roi) -> Frame:
 def _moved(face: Face, x: int, y: int) -> Face:
     """Return a face of a part of the image in pixels of the whole."""
     offset = np.array([x, y], np.float32)
-    return replace(face, box=face.box + np.tile(offset, 2), landmarks=face.landmarks + offset)
+    return replace(
+        face, box=face.box + np.tile(offset, 2), landmarks=Landmarks(face.landmarks + offset, face.landmarks.scheme)
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -469,7 +469,7 @@ def _call(callback: Callable[[LiveResult], object], subscription: Subscription) 
     try:
         for result in subscription:
             callback(result)
-    except Exception:  # the function is not ours; the others go on
+    except Exception:  # noqa: BLE001 - the function is not ours; the others go on
         _log.exception("a callback of nasion.live failed; it is not called again")
     finally:
         subscription.close()

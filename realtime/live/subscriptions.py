@@ -14,7 +14,8 @@ from .results import LiveResult
 class Subscription(Closing):
     """Results of some or all sources, as they happen. Iterate over it with ``for`` or ``async for``.
 
-    Nothing waits for a slow client: its queue is bounded and a full one drops its oldest result. The iteration ends
+    Nothing waits for a slow client: its queue is bounded, and each source
+    that fills its share loses its oldest result. The iteration ends
     when the subscription or the hub is closed. It belongs to one client, in one thread or event loop.
     """
 
@@ -25,17 +26,24 @@ class Subscription(Closing):
 
         Args:
             names: names of the sources; empty for all, also those that are added later.
-            capacity: number of results that wait for the client.
+            capacity: number of results of each source that wait for the client.
             on_close: called once by ``close``.
         """
         self.names: frozenset[str] = frozenset(names)
-        self._results: Channel[LiveResult] = Channel(capacity, when_full="drop_oldest")
+        self._results: Channel[LiveResult] = Channel(
+            capacity, when_full="drop_oldest", key=lambda result: result.source
+        )
         self._on_close = on_close
 
     @property
     def dropped(self) -> int:
         """Number of results that newer ones replaced because the client was slower."""
         return self._results.dropped
+
+    @property
+    def ready(self) -> bool:
+        """True if ``next`` would not wait."""
+        return self._results.ready
 
     def put(self, result: LiveResult) -> None:
         """Queue a result if it is of one of the sources. Called by the hub."""

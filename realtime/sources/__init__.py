@@ -156,7 +156,12 @@ def _no_start(name: str, time_range: TimeRange) -> None:
 
 
 def _camera_named(
-    text: str, number: int, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None, timeout: float | None
+    text: str,
+    number: int,
+    time_range: TimeRange,
+    size: tuple[int, int] | None,
+    fps: float | None,
+    timeout: float | None,
 ) -> Source:
     """Open a camera, with a hint in messages if a file has the name of its number."""
     hint = f"for the file of that name give ./{text}" if text.isdigit() and os.path.lexists(text) else ""

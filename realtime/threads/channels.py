@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any, Generic, Literal, Self, TypeVar, get_args
 
@@ -20,8 +20,15 @@ class Channel(Generic[T]):
     Waiting does not poll.
     """
 
-    def __init__(self, capacity: int, *, when_full: WhenFull = "wait") -> None:
-        """Build an open channel of at most ``capacity`` items; a full one waits in ``put`` or drops its oldest item.
+    def __init__(
+        self, capacity: int, *, when_full: WhenFull = "wait", key: Callable[[T], Hashable] = lambda item: None
+    ) -> None:
+        """Build an open channel.
+
+        Args:
+            capacity: number of items, for each key, at which the channel is full.
+            when_full: wait in ``put``, or drop the oldest item of the same key.
+            key: returns the key of an item.
 
         Raises:
             ValueError: ``capacity`` is below 1, or ``when_full`` is unknown.
@@ -32,7 +39,9 @@ class Channel(Generic[T]):
             raise ValueError(f"when_full is {when_full!r}; allowed: {', '.join(get_args(WhenFull))}")
         self._capacity = capacity
         self._drops = when_full == "drop_oldest"
+        self._key = key
         self._items: deque[T] = deque()
+        self._counts: Counter[Hashable] = Counter()
         self._closed = False
         self._error: BaseException | None = None
         self._dropped = 0
@@ -53,13 +62,17 @@ class Channel(Generic[T]):
     def put(self, item: T) -> bool:
         """Queue an item and return True, or return False if the channel is closed."""
         with self._emptied:
-            while not self._closed and not self._drops and len(self._items) >= self._capacity:
+            key = self._key(item)
+            while not self._closed and not self._drops and self._counts[key] >= self._capacity:
                 self._emptied.wait()
             if self._closed:
                 return False
-            if len(self._items) >= self._capacity:
-                self._items.popleft()
+            if self._counts[key] >= self._capacity:
+                oldest = next(i for i, each in enumerate(self._items) if self._key(each) == key)
+                del self._items[oldest]
                 self._dropped += 1
+            else:
+                self._counts[key] += 1
             self._items.append(item)
             self._filled.notify()
             self._call_back()
@@ -80,6 +93,7 @@ class Channel(Generic[T]):
         with self._filled:
             self._closed, self._error = True, None
             self._items.clear()
+            self._counts.clear()
             self._wake()
 
     @property
@@ -138,7 +152,11 @@ class Channel(Generic[T]):
                 raise TimeoutError
             if self._items:
                 item = self._items.popleft()
-                self._emptied.notify()
+                key = self._key(item)
+                self._counts[key] -= 1
+                if not self._counts[key]:
+                    del self._counts[key]
+                self._emptied.notify_all()
                 return item
             error, self._error = self._error, None
         if error is None:

@@ -23,7 +23,6 @@ from ..results import Json, Results, json_results
 if TYPE_CHECKING:
     from ...realtime.pipeline import Pipeline
     from ...realtime.sinks import Sinks
-    from ...realtime.tracking.tracker import Tracker
     from ..report import Summary
 
 
@@ -117,7 +116,7 @@ def run(
     from ...realtime.sinks import LateHeader, open_sinks
     from ...realtime.sources import open_source
     from ...realtime.tracking.tracker import Tracker
-    from ..report import Summary
+    from ..report import Summary, close, networks_of, running
 
     cv2.setNumThreads(options.threads or 1)  # OpenCV's default is all cores
     summary = Summary()
@@ -130,15 +129,15 @@ def run(
         sinks = stack.enter_context(open_sinks(info=opened.info, header=header, **chosen))
         tracker = stack.enter_context(Tracker(options))
         header.value = header_of(opened.info, tracker)
-        for told in _running(tracker):
+        for told in running(tracker):
             print(printable(told), flush=True)
         if not (outputs.out or outputs.landmarks or outputs.show or to_json.wanted):
             print(_UNSAVED, flush=True)
-        report = provenance() | {"source": opened.info.name, "networks": _networks(tracker)}
+        report = provenance() | {"source": opened.info.name, "networks": networks_of(tracker)}
         pipeline = stack.enter_context(Pipeline(opened, tracker))
         with Held() as signals:  # from the first write to the end of the last
             trouble = _track_all(pipeline, sinks, summary, signals, quiet=quiet)
-            late = _close(stack)
+            late = close(stack)
             stopped = signals.take()  # in any case: what the caller gets is raised below
             trouble = late or trouble or stopped
     try:
@@ -149,23 +148,6 @@ def run(
     finally:
         if trouble is not None:
             raise trouble
-
-
-def _running(tracker: Tracker) -> list[str]:
-    """Return where the networks run and why: one line for all networks that share both."""
-    alike: dict[str, list[str]] = {}
-    for network in tracker.runtimes.values():
-        place = "the CPU" if network.device == "cpu" else f"{network.device} with {network.provider}"
-        alike.setdefault(f"on {place}; {network.reason}", []).append(network.spec.name)
-    return [f"{'Running' if len(alike) == 1 else ', '.join(names)} {where}" for where, names in alike.items()]
-
-
-def _networks(tracker: Tracker) -> dict[str, dict[str, str]]:
-    """Return name, runtime and device of each network, for the report."""
-    return {
-        part: {"model": network.spec.name, "provider": network.provider, "device": network.device}
-        for part, network in tracker.runtimes.items()
-    }
 
 
 def _track_all(
@@ -193,13 +175,4 @@ def _track_all(
         return signals.take() or error
     finally:
         summary.finish(monotonic() - begin, pipeline.dropped, pipeline.timings.summary())
-    return None
-
-
-def _close(stack: ExitStack) -> BaseException | None:
-    """Close the outputs, and return the error of closing them, if any."""
-    try:
-        stack.close()
-    except (KeyboardInterrupt, NasionError) as trouble:
-        return trouble
     return None
