@@ -6,7 +6,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from time import perf_counter, thread_time

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from ..faces import Face, Frame
+from ..faces.face import Face
+from ..faces.frame import Frame
 from ..tracking.requests import Align, Answer, Detect, Networks, Request, Steps
 from ..tracking.state import Tracking
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...engines.errors import NasionError
-from ..faces import Frame
+from ..faces.frame import Frame
 from ..sources import Source
 from .connection import BackOff, Connection
 from .pacing import LoopedSource, Pacer, Thinner

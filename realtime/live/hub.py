@@ -15,12 +15,14 @@ import numpy as np
 
 from ...engines.closing import Closing
 from ...engines.errors import NasionError
-from ..faces import Face, Frame, Landmarks
+from ..faces.face import Face
+from ..faces.frame import Frame
 from ..sources import Source, open_source
 from ..tracking.options import TrackerKeywords
 from ..tracking.requests import Networks
 from ..tracking.state import Tracking
 from ..tracking.tracker import Tracker, TrackerOptions
+from ..values.landmarks import Landmarks
 from ..values.numeric import finite
 from .batch import Batch
 from .feed import Captured, Clock, Feed, SystemClock
@@ -500,7 +502,7 @@ def live(
 
     Raises:
         NasionError: an option or a source is not allowed, or a network cannot be loaded. A live source that does not
-            answer is no error: its status says so.
+            answer raises nothing: its status says so.
     """
     hub = Hub(TrackerOptions().but(**options), timeout=timeout, reconnect=reconnect, decode=decode, record=record)
     try:

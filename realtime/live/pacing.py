@@ -9,7 +9,7 @@ from typing import Self
 
 from ...engines.closing import Closing
 from ...engines.errors import SourceError
-from ..faces import DeviceFrame, Frame
+from ..faces.frame import DeviceFrame, Frame
 from ..sources import Source, SourceInfo
 
 _BEHIND = 1.0  # seconds of delay after which the schedule starts again: a pause, not a slow machine

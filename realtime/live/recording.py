@@ -15,7 +15,7 @@ from time import monotonic
 
 from ...engines.errors import NasionError, SinkError
 from ...engines.output_paths import reaching
-from ..drawing import Draw, draw
+from ..faces.drawing import Draw, draw
 from ..sinks.video import VideoSink
 from ..sources import SourceInfo
 from ..threads.channels import Channel

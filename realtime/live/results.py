@@ -8,7 +8,8 @@ from typing import Any
 
 import cv2
 
-from ..faces import Face, Frame
+from ..faces.face import Face
+from ..faces.frame import Frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)

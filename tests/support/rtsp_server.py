@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sys
 
+_FAST = "tune=zerolatency speed-preset=ultrafast key-int-max={fps} bitrate=1500"
 ENCODERS = {
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={fps} bitrate=1500 ! rtph264pay config-interval=1 name=pay0 pt=96",
-    "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max={fps} bitrate=1500 ! rtph265pay config-interval=1 name=pay0 pt=96",
+    "h264": f"x264enc {_FAST} ! rtph264pay config-interval=1 name=pay0 pt=96",
+    "h265": f"x265enc {_FAST} ! rtph265pay config-interval=1 name=pay0 pt=96",
     "mjpeg": "video/x-raw,format=I420 ! jpegenc quality=80 ! rtpjpegpay name=pay0 pt=26",
     "raw": "videoconvert ! video/x-raw,format=UYVY ! rtpvrawpay name=pay0 pt=96",
 }

@@ -140,7 +140,7 @@ def live(
     on_stream = landmarks is not None and file is None
     lines = None if landmarks is None else _Lines(file, sys.stdout)
     if record is not None:
-        from ...realtime.drawing import drawing
+        from ...realtime.faces.drawing import drawing
         from ...realtime.live.recording import Recording
 
         recording = Recording(record, rotate, keep_size, drawing(draw))

@@ -37,7 +37,8 @@ _HEADERS = {
 }
 _FORM = files(__package__).joinpath("page", "sign-in.html").read_text("utf-8")
 _FORM_STYLES = " ".join(
-    f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'" for style in findall("<style>(.*?)</style>", _FORM, DOTALL)
+    f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
+    for style in findall("<style>(.*?)</style>", _FORM, DOTALL)
 )
 
 
@@ -86,7 +87,9 @@ class Guard:
             wrong.take()
         if path in ("/", SIGN_IN) and request.scope["type"] == "http":
             return sign_in_form()
-        return problem(401, "a token is needed; send it as the header Authorization: Bearer TOKEN, or sign in on the page")
+        return problem(
+            401, "a token is needed; send it as the header Authorization: Bearer TOKEN, or sign in on the page"
+        )
 
     def _is_same_origin(self, headers: Headers, host: str) -> bool:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
@@ -137,8 +140,6 @@ def _adding_headers(send: Send) -> Send:
         await send(message)
 
     return send_with_headers
-
-
 
 
 def full() -> JSONResponse:

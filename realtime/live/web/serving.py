@@ -61,7 +61,9 @@ class Serving:
         if not 0 <= self.port <= 65535:
             raise NasionError(f"port {self.port} is not allowed; give a number from 0 to 65535")
         if self.token is not None and not _TOKEN.fullmatch(self.token):
-            raise NasionError(f"the token is not allowed; give 16 to 512 visible ASCII characters without spaces: {_HOW}")
+            raise NasionError(
+                f"the token is not allowed; give 16 to 512 visible ASCII characters without spaces: {_HOW}"
+            )
         if self.token is None and not is_loopback(self.host):
             raise NasionError(
                 f"{self.host} can be reached from other machines, so a token is needed; set {TOKEN_VARIABLE} or give "
@@ -98,7 +100,9 @@ class Serving:
         """
         found = _ADDRESS.fullmatch(text)
         if found is None:
-            raise NasionError(f"{text!r:.80} is not an address; give [HOST:]PORT, such as {HOST}:{PORT} or [::1]:{PORT}")
+            raise NasionError(
+                f"{text!r:.80} is not an address; give [HOST:]PORT, such as {HOST}:{PORT} or [::1]:{PORT}"
+            )
         host = (found["host"] or HOST).strip("[]").lower()
         token = _read_token(token_file) if token_file is not None else os.environ.get(TOKEN_VARIABLE) or None
         return cls(host, int(found["port"]), token, tls_cert, tls_key, root_path.rstrip("/"), tuple(allow_host))
@@ -119,7 +123,12 @@ def serve(hub: Hub, serving: Serving) -> Server:
     try:
         from .server import Server
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("starlette", "uvicorn", "websockets", "prometheus_client"):
+        if error.name is None or error.name.partition(".")[0] not in (
+            "starlette",
+            "uvicorn",
+            "websockets",
+            "prometheus_client",
+        ):
             raise
         raise MissingExtra(error.name.replace("_", "-"), "web", "the page of live feeds") from None
     return Server(hub, serving)

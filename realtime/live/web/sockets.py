@@ -40,9 +40,7 @@ class Socket:
             try:
                 with anyio.fail_after(_SLOW):
                     await (
-                        self._websocket.send_text(data)
-                        if isinstance(data, str)
-                        else self._websocket.send_bytes(data)
+                        self._websocket.send_text(data) if isinstance(data, str) else self._websocket.send_bytes(data)
                     )
             except (WebSocketDisconnect, RuntimeError, OSError, TimeoutError):
                 self._is_gone = True

@@ -57,9 +57,7 @@ async def socket(websocket: WebSocket) -> None:
     await client.close(GOING_AWAY)
 
 
-async def _results(
-    hub: Hub, name: str, subscription: Subscription, clients: Clients
-) -> AsyncIterator[tuple[str, str]]:
+async def _results(hub: Hub, name: str, subscription: Subscription, clients: Clients) -> AsyncIterator[tuple[str, str]]:
     """Yield kind and JSON of each event until the source is removed; an empty text if nothing has come for a while."""
     told = 0
     while True:

@@ -24,8 +24,8 @@ from starlette.datastructures import State
 from starlette.websockets import WebSocket
 
 from ....engines.errors import NasionError
-from ...schemes import schemes
 from ...values.numeric import finite, is_whole
+from ...values.schemes import schemes
 from ..hub import Hub, UnknownSource
 from ..results import LiveResult
 from ..status import HubStatus

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from nasion.realtime.faces import Frame
+from nasion.realtime.faces.frame import Frame
 from nasion.realtime.live.results import LiveResult
 from nasion.realtime.live.subscriptions import Subscription
 
