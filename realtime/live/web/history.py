@@ -12,7 +12,6 @@ from ..status import HubStatus, SourceStatus
 MINUTES = 10
 """Length of the history."""
 _MOST_EVENTS = 200
-_SAME = 0.1  # seconds; the two clocks of a status are never read at the same moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,10 @@ class History:
             before = self._before.get(name)
             if before is None:
                 self._note(source.since, name, "added")
-            elif source.reconnects > before.reconnects and before.state == "live":  # between two looks
+            is_back = before is not None and source.reconnects > before.reconnects
+            if is_back and before.state == source.state:  # lost and restored between two looks
                 self._note(source.since, name, "reconnecting")
-            if before is None or source.state != before.state or source.since - before.since > _SAME:
+            if before is None or is_back or (source.state, source.reason) != (before.state, before.reason):
                 self._note(source.since, name, source.state, source.reason)
         self._before = after
 

@@ -56,7 +56,8 @@ export class Tile {
     this.#button("pause").disabled = status.state === "ended";
     const notice = this.#find(".notice");
     notice.hidden = status.state === "live";
-    notice.querySelector("strong").textContent = TITLES[status.state] ?? "";
+    const isFirst = status.state === "reconnecting" && status.frames === 0;
+    notice.querySelector("strong").textContent = isFirst ? "Cannot connect" : TITLES[status.state] ?? "";
     notice.querySelector(".reason").textContent = status.reason;
     this.countDown(now);
     if (status.width) this.#find(".view").style.aspectRatio = `${status.width} / ${status.height}`;
