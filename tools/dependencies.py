@@ -62,6 +62,10 @@ EXTRAS = {
     "h5py": "train",
     "matplotlib": "train",
     "tensorrt": "tensorrt",
+    "starlette": "web",
+    "uvicorn": "web",
+    "websockets": "web",
+    "prometheus-client": "web",
     "pycuda": "pycuda",
 }
 

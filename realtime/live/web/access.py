@@ -1,87 +1,21 @@
-"""Access to the server: its token, the sessions of browsers, and the hosts and origins that requests may name."""
+"""Access to the server: its token, and the sessions of the browsers that have given it."""
 
 from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from ipaddress import ip_address
 from time import monotonic
-from urllib.parse import urlsplit
 
+from .hosts import Hosts
 from .limits import Rates
 
 LIFETIME = 7 * 24 * 3600.0
 """Seconds after which a session that was not used ends."""
 _MOST_SESSIONS = 256
 _GUESSES, _GUESS_BURST = 0.2, 10.0  # wrong tokens of one address, per second and at once
-_LOOPBACK = "localhost"
-
-
-def is_loopback(host: str) -> bool:
-    """Return True for ``localhost`` and the addresses of the loopback interface."""
-    if host == _LOOPBACK:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_address(host: str) -> bool:
-    """Return True for an IP address, which no other site can make a name of its own lead to."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def host_and_port(text: str) -> tuple[str, int | None] | None:
-    """Return host, in lower case and without brackets, and port of ``host[:port]``; None if it is neither."""
-    try:
-        parts = urlsplit(f"//{text}")
-        if parts.path or parts.query or parts.fragment or parts.username is not None or parts.hostname is None:
-            return None
-        return parts.hostname.rstrip("."), parts.port
-    except ValueError:
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """Host names that requests may name, as a defence against pages of other sites whose name leads here.
-
-    Attributes:
-        bound: host that the server listens on.
-        names: further names, such as those of a proxy.
-        is_tls: True if the server speaks TLS itself; pages of ``http:`` are other origins then.
-    """
-
-    bound: str
-    names: frozenset[str] = frozenset()
-    is_tls: bool = False
-
-    def allow(self, header: str) -> bool:
-        """Return True if a request may have this ``Host`` header."""
-        parsed = host_and_port(header)
-        if parsed is None:
-            return False
-        host, _ = parsed
-        if host in self.names or host == self.bound:
-            return True
-        return is_loopback(host) if is_loopback(self.bound) else is_address(host)
-
-    def allow_origin(self, origin: str, host: str) -> bool:
-        """Return True if a request for ``host`` may come from a page of ``origin``: that of this server itself."""
-        scheme, _, place = origin.partition("://")
-        parsed, wanted = host_and_port(place), host_and_port(host)
-        if scheme not in (("https",) if self.is_tls else ("http", "https")) or parsed is None or wanted is None:
-            return False
-        usual = 443 if scheme == "https" else 80
-        return (parsed[0], parsed[1] or usual) == (wanted[0], wanted[1] or usual) or parsed[0] in self.names
 
 
 class Sessions:
@@ -146,11 +80,6 @@ class Access:
         if scheme.lower() == "bearer" and self.is_token(given.strip()):
             return True
         return cookie is not None and self.sessions.has(cookie)
-
-
-def names_of(hosts: Iterable[str]) -> frozenset[str]:
-    """Return host names as they are compared: in lower case, without a dot at the end."""
-    return frozenset(host.lower().rstrip(".") for host in hosts)
 
 
 def _digest(text: str) -> bytes:

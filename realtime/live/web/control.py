@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ...sources.standard_input import STANDARD_INPUT
 from ...values.numeric import is_whole
 from ..hub import Hub
 
@@ -29,6 +30,8 @@ async def add_source(request: Request) -> Response:
     source, name, max_fps, roi, loop = (given.get(key) for key in _KEYS)
     if not (isinstance(source, str) and source) and not is_whole(source):
         raise HTTPException(400, "source is an address, a path or the number of a camera")
+    if source in STANDARD_INPUT:
+        raise HTTPException(400, "standard input is no source of the API; give an address, a path or a camera number")
     if name is not None and not isinstance(name, str):
         raise HTTPException(400, "name is a text, or left out")
     if max_fps is not None and (isinstance(max_fps, bool) or not isinstance(max_fps, int | float)):

@@ -15,16 +15,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ....engines.closing import Closing
 from ....engines.errors import NasionError
 from ..hub import Hub
-from .access import Access, Hosts, names_of
+from .access import Access
 from .application import application
 from .clients import Clients
 from .guard import MOST_BYTES
-from .serving import Serving, check_certificate
+from .hosts import Hosts, names_of
+from .options import Serving, check_certificate
 
 _CONNECTIONS = 512  # open at once, pages and streams included
 _HEADER_BYTES = 16_384
 _PATIENCE = 10.0  # seconds for the first request of a connection, or the rest of one, to arrive
 _DEAD = 30_000  # milliseconds after which a connection that takes nothing is closed
+_UNSENT = 131_072  # bytes that the system keeps for a client that takes them slowly; more would only be older
 _START = 30.0  # seconds for the server to start
 
 
@@ -137,8 +139,8 @@ def _listen(host: str, port: int) -> list[socket.socket]:
             port = port or sockets[0].getsockname()[1]
             with suppress(OSError, AttributeError):  # Linux only; elsewhere the system decides when a peer is dead
                 sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD)
-            with suppress(OSError):
-                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT)
     except OSError as error:
         for each in sockets:
             each.close()
