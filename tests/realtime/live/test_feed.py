@@ -13,7 +13,7 @@ from nasion.engines.errors import SourceError
 from nasion.realtime.live.connection import BackOff
 from nasion.realtime.live.feed import Feed
 from nasion.realtime.live.specs import SourceSpec
-from tests.realtime.live.simulation import ScriptedSource, SimulatedClock
+from tests.support.live.simulation import ScriptedSource, SimulatedClock
 
 CAMERA = SourceSpec("rtsp://user:hunter2@camera/live", "door")
 

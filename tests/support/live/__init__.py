@@ -1,0 +1,1 @@
+"""Real servers, faults and a long run for live feeds."""
