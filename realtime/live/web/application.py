@@ -19,10 +19,10 @@ from starlette.types import ASGIApp
 
 from ....engines.errors import NasionError, printable
 from ..hub import Hub, UnknownSource
-from .access import LIFETIME, Access
+from .access.guard import HEALTH, SIGN_IN, Guard, address_of, problem, sign_in_form, too_many
+from .access.sessions import LIFETIME, Access
 from .clients import Clients
 from .control import add_source, change_source, list_sources, remove_source, show_source
-from .guard import HEALTH, SIGN_IN, Guard, address_of, problem, sign_in_form, too_many
 from .history import History
 from .metrics import CONTENT_TYPE, Metrics
 from .streams import events, socket
@@ -64,7 +64,7 @@ def application(hub: Hub, access: Access, clients: Clients) -> ASGIApp:
 def _pages() -> dict[str, str]:
     """Return the paths of the files of the page. Nothing else is ever read, whatever a request names."""
     names = [each.name for each in files(__package__).joinpath("page").iterdir()]
-    shown = [name for name in names if name.rpartition(".")[2] in _TYPES and name not in ("index.html", "sign-in.html")]
+    shown = [name for name in names if name.rpartition(".")[2] in _TYPES and name != "index.html"]
     return {"/": "index.html", **{f"/{name}": name for name in shown}}
 
 
@@ -79,7 +79,7 @@ def _file(path: str, name: str) -> Route:
 
 
 async def _openapi(request: Request) -> Response:
-    content = files(__package__).joinpath("openapi.json").read_bytes()
+    content = files(__package__).joinpath("page", "openapi.json").read_bytes()
     return Response(content, media_type="application/json")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..status import HubStatus, SourceStatus
@@ -52,10 +52,11 @@ class History:
             before = self._before.get(name)
             if before is None:
                 self._note(source.since, name, "added")
-            is_back = before is not None and source.reconnects > before.reconnects
+                before = replace(source, state="connecting", reason="")
+            is_back = source.reconnects > before.reconnects
             if is_back and before.state == source.state:  # lost and restored between two looks
                 self._note(source.since, name, "reconnecting")
-            if before is None or is_back or (source.state, source.reason) != (before.state, before.reason):
+            if is_back or (source.state, source.reason) != (before.state, before.reason):
                 self._note(source.since, name, source.state, source.reason)
         self._before = after
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from ....engines.errors import MissingExtra, NasionError, foreign, printable
-from .hosts import is_loopback
+from .access.hosts import is_loopback
 
 HOST, PORT = "127.0.0.1", 8765
 """Address of the server if none is given."""

@@ -15,11 +15,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ....engines.closing import Closing
 from ....engines.errors import NasionError
 from ..hub import Hub
-from .access import Access
+from .access.guard import MOST_BYTES
+from .access.hosts import Hosts, names_of
+from .access.sessions import Access
 from .application import application
 from .clients import Clients
-from .guard import MOST_BYTES
-from .hosts import Hosts, names_of
 from .options import Serving, check_certificate
 
 _CONNECTIONS = 512  # open at once, pages and streams included

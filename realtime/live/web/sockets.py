@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from .limits import Rate
+from .access.limits import Rate
 
 _SLOW = 20.0  # seconds for which a client may take nothing
 _RATE, _BURST = 100.0, 300.0  # messages from a client, per second and at once

@@ -13,8 +13,8 @@ from starlette.websockets import WebSocket
 from ..hub import Hub, UnknownSource
 from ..results import LiveResult
 from ..subscriptions import Subscription
+from .access.guard import full
 from .clients import Clients
-from .guard import full
 from .sockets import GOING_AWAY, Socket
 
 _WAITING = 64  # results that wait for a slow client

@@ -30,8 +30,8 @@ from ..hub import Hub, UnknownSource
 from ..results import LiveResult
 from ..status import HubStatus
 from ..subscriptions import Subscription
+from .access.guard import full
 from .clients import Clients
-from .guard import full
 from .history import MINUTES, History
 from .sockets import GOING_AWAY, NOT_ALLOWED, Socket
 

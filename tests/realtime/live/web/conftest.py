@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from nasion.realtime.live.web.access import Access
+from nasion.realtime.live.web.access.hosts import Hosts
+from nasion.realtime.live.web.access.sessions import Access
 from nasion.realtime.live.web.application import application
 from nasion.realtime.live.web.clients import Clients
-from nasion.realtime.live.web.hosts import Hosts
 
 from ....support.fakes.hub import FakeHub
 

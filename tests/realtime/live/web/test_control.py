@@ -129,7 +129,7 @@ def test_the_description_is_valid_and_names_every_route_of_the_api(client: TestC
 
 
 def test_the_status_has_the_keys_of_the_description(client: TestClient, hub) -> None:
-    described = json.loads(files("nasion.realtime.live.web").joinpath("openapi.json").read_text())
+    described = json.loads(files("nasion.realtime.live.web").joinpath("page", "openapi.json").read_text())
     schemas = described["components"]["schemas"]
     status = client.get("/api/sources").json()
     assert set(status) == set(schemas["HubStatus"]["properties"])

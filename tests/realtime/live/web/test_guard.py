@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from nasion.realtime.live.web import access, guard
-from nasion.realtime.live.web.access import Access, Sessions
-from nasion.realtime.live.web.hosts import Hosts, is_loopback
+from nasion.realtime.live.web.access import guard
+from nasion.realtime.live.web.access import sessions as access
+from nasion.realtime.live.web.access.hosts import Hosts, is_loopback
+from nasion.realtime.live.web.access.sessions import Access, Sessions
 from nasion.realtime.live.web.metrics import Metrics
 
 from .conftest import BASE, TOKEN, WS, Connect

@@ -13,8 +13,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .access import Access
 from .limits import Rate, Rates, limited, too_large
+from .sessions import Access
 
 HEALTH, SIGN_IN = "/healthz", "/sign-in"
 """Paths that need no token."""
@@ -35,7 +35,7 @@ _HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
-_FORM = files(__package__).joinpath("page", "sign-in.html").read_text("utf-8")
+_FORM = files(__package__).joinpath("sign-in.html").read_text("utf-8")
 _FORM_STYLES = " ".join(
     f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
     for style in findall("<style>(.*?)</style>", _FORM, DOTALL)
