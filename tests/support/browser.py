@@ -1,0 +1,102 @@
+"""Headless Chromium, as Debian has it, for tests of pages."""
+
+from __future__ import annotations
+
+import shutil
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars"
+)
+
+
+def why_not() -> str | None:
+    """Return why there is no browser here; None if there is one."""
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    return f"{' and '.join(missing)} not installed: apt-get install chromium chromium-driver" if missing else None
+
+
+class Browser:
+    """A tab of Chromium, driven by selenium."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, address: str) -> None:
+        self.driver.get(address)
+
+    def size(self, width: int, height: int, *, scheme: str = "light", ratio: float = 1.0) -> None:
+        """Set size and colours of the screen; narrow ones are those of a phone."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": ratio, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        colours = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": colours})
+
+    def one(self, selector: str) -> Any:
+        return self.driver.find_element("css selector", selector)
+
+    def all(self, selector: str) -> list[Any]:
+        return self.driver.find_elements("css selector", selector)
+
+    def text(self, selector: str) -> str:
+        return str(self.run(f"return document.querySelector({selector!r})?.textContent ?? ''"))
+
+    def run(self, script: str, *arguments: object) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+        """Return the first true value of ``condition``; elements may vanish meanwhile."""
+        from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        ignored = (NoSuchElementException, StaleElementReferenceException)
+        return WebDriverWait(self.driver, seconds, 0.1, ignored).until(lambda _: condition())
+
+    def press(self, *keys: str) -> None:
+        """Press keys where the focus is."""
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def tab_to(self, selector: str) -> None:
+        """Press Tab until an element has the focus."""
+        from selenium.webdriver.common.keys import Keys
+
+        for _ in range(100):
+            if self.run(f"return document.activeElement.matches({selector!r})"):
+                return
+            self.press(Keys.TAB)
+        raise AssertionError(f"Tab does not lead to {selector}")
+
+    def canvas(self, selector: str) -> np.ndarray:
+        """Return what a canvas shows: BGR, (height, width, 3)."""
+        data = self.run(f"return document.querySelector({selector!r}).toDataURL('image/png')")
+        return cv2.imdecode(np.frombuffer(b64decode(data.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+
+    def errors(self) -> list[str]:
+        """Return the errors that the browser has logged since the last call, such as breaches of the policy."""
+        return [each["message"] for each in self.driver.get_log("browser") if each["level"] == "SEVERE"]
+
+
+@contextmanager
+def browsing(profile: Path) -> Iterator[Browser]:
+    """Start a browser with an empty profile."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    for flag in (*FLAGS.split(), f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.binary_location = shutil.which("chromium") or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
