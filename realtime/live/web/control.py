@@ -31,7 +31,7 @@ async def add_source(request: Request) -> Response:
     if not (isinstance(source, str) and source) and not is_whole(source):
         raise HTTPException(400, "source is an address, a path or the number of a camera")
     if source in STANDARD_INPUT:
-        raise HTTPException(400, "standard input is no source of the API; give an address, a path or a camera number")
+        raise HTTPException(400, "standard input cannot be added here; give an address, a path or a camera number")
     if name is not None and not isinstance(name, str):
         raise HTTPException(400, "name is a text, or left out")
     if max_fps is not None and (isinstance(max_fps, bool) or not isinstance(max_fps, int | float)):
@@ -81,9 +81,9 @@ async def _body(request: Request, keys: tuple[str, ...]) -> dict[str, Any]:
     except TimeoutError:
         raise HTTPException(408, f"the body did not arrive within {_PATIENCE:g} seconds") from None
     except (ValueError, RecursionError):
-        raise HTTPException(400, "the body is no valid JSON") from None
+        raise HTTPException(400, "the body cannot be read as JSON") from None
     if not isinstance(given, dict):
-        raise HTTPException(400, f"the body is no JSON object; its keys are {', '.join(keys)}")
+        raise HTTPException(400, f"the body must be a JSON object; its keys are {', '.join(keys)}")
     if unknown := [key for key in given if key not in keys]:
         raise HTTPException(400, f"{unknown[0]!r:.60} is not a key of the body; allowed: {', '.join(keys)}")
     return given

@@ -64,7 +64,7 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a page shows.
+    """Choice of tiles that a page shows.
 
     Attributes:
         sources: names of the sources; None for all.

@@ -56,7 +56,7 @@ def test_a_source_without_a_name_gets_one(client: TestClient) -> None:
         ({"source": "pattern:live", "roi": [0, 0, 0, 0]}, "roi="),
         ({"source": "pattern:live", "loop": 1}, "loop is true or false"),
         ({"source": "pattern:live", "password": "hunter2"}, "'password' is not a key"),
-        ([], "no JSON object"),
+        ([], "must be a JSON object"),
     ],
 )
 def test_mistakes_are_answered_with_what_is_allowed(client: TestClient, body: object, said: str) -> None:
@@ -67,12 +67,12 @@ def test_mistakes_are_answered_with_what_is_allowed(client: TestClient, body: ob
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 9000, b'{"source": NaN}'])
-def test_a_body_that_is_no_json_is_refused(client: TestClient, content: bytes) -> None:
+def test_a_body_other_than_json_is_refused(client: TestClient, content: bytes) -> None:
     answer = client.post("/api/sources", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 400
 
 
-def test_a_form_of_another_page_is_no_json(client: TestClient) -> None:
+def test_a_form_of_another_page_is_refused(client: TestClient) -> None:
     text = json.dumps({"source": "pattern:live"})
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         assert client.post("/api/sources", content=text, headers={"content-type": kind}).status_code == 415

@@ -1,4 +1,4 @@
-"""What the guard refuses: other hosts and origins, requests without the token, too many and too large ones."""
+"""Requests that the guard refuses: of other hosts and origins, without the token, too many and too large ones."""
 
 from __future__ import annotations
 

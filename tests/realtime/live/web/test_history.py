@@ -23,7 +23,7 @@ def test_sources_that_come_and_go() -> None:
     assert [each["number"] for each in history.events()] == [1, 2, 3]
 
 
-def test_a_lost_source_is_told_once_however_often_it_is_tried() -> None:
+def test_a_lost_source_is_one_event_however_often_it_is_tried() -> None:
     hub, history = FakeHub("door"), History()
     history.watch(hub.status())
     for attempt in range(5):
@@ -34,7 +34,7 @@ def test_a_lost_source_is_told_once_however_often_it_is_tried() -> None:
     assert told(history, 2) == [("door", "reconnecting", "refused"), ("door", "live", "")]
 
 
-def test_a_loss_between_two_looks_is_told_too() -> None:
+def test_a_loss_between_two_looks_is_an_event_too() -> None:
     hub, history = FakeHub("door"), History()
     history.watch(hub.status())
     hub.change("door", reconnects=1, since=1.8e9)

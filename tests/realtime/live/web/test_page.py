@@ -306,7 +306,9 @@ const light = (values) => {
   const [r, g, b] = values.map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 };
-return [...document.querySelectorAll(arguments[0])].filter((each) => each.offsetWidth && each.textContent.trim()).map((each) => {
+const shown = [...document.querySelectorAll(arguments[0])]
+  .filter((each) => each.offsetWidth && each.textContent.trim());
+return shown.map((each) => {
   const behind = [];
   for (let node = each; node; node = node.parentElement) behind.unshift(getComputedStyle(node).backgroundColor);
   const back = light(rgb(behind)), front = light(rgb([...behind, getComputedStyle(each).color]));

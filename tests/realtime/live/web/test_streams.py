@@ -79,7 +79,7 @@ def test_events_are_server_sent(client: TestClient, hub: FakeHub, monkeypatch) -
     assert json.loads(data.removeprefix("data: "))["frame"] == 7
 
 
-def test_a_slow_stream_loses_its_oldest_results_and_is_told_how_many() -> None:
+def test_a_slow_stream_loses_its_oldest_results_and_learns_how_many() -> None:
     hub, counted = FakeHub("door"), Clients()
     subscription = hub.subscribe("door", capacity=2)
     for index in range(5):
@@ -123,7 +123,7 @@ def test_too_many_clients_are_refused_and_a_place_is_free_again(client: TestClie
 
 
 @pytest.mark.parametrize("text", ["not json", "[1]", '"view"'])
-def test_what_is_no_message_closes_the_stream(client: TestClient, hub: FakeHub, text: str) -> None:
+def test_anything_but_a_message_closes_the_stream(client: TestClient, hub: FakeHub, text: str) -> None:
     with client.websocket_connect(f"{WS}/api/sources/door/landmarks") as socket:
         socket.send_text(text)
         with pytest.raises(WebSocketDisconnect) as caught:

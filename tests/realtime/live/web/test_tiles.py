@@ -125,7 +125,7 @@ def test_a_source_that_connects_again_counts_from_zero_and_is_shown(page, hub: F
     assert next_tile(page)[0]["connection"] == 2
 
 
-def test_changes_are_told_at_once_and_kept_for_the_next_page(client: TestClient, page, hub: FakeHub) -> None:
+def test_changes_are_sent_at_once_and_kept_for_the_next_page(client: TestClient, page, hub: FakeHub) -> None:
     hub.change("door", state="reconnecting", reason="no video received", since=1.8e9, next_attempt=1.8e9 + 2)
     told = next_status(page, lambda message: any(each["state"] == "reconnecting" for each in message.get("events", ())))
     event = told["events"][-1]
