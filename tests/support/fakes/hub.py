@@ -24,8 +24,9 @@ def result(source: str, index: int, faces: int = 1, connection: int = 1) -> Live
     frame = Frame(np.full((36, 64, 3), 128, np.uint8), index / 30, index, source)
     return LiveResult(source, frame, found, captured=1.7e9 + index / 30, latency=0.008, connection=connection)
 
+
+class FakeHub:
     """Stand-in with all methods of a hub that the web server uses."""
-    """What the web server uses of a hub."""
 
     def __init__(self, *names: str) -> None:
         self.statuses = {name: SourceStatus(name, f"rtsp://***@camera/{name}", "live", "", 1.7e9) for name in names}
