@@ -54,7 +54,8 @@ class Decoder:
             by_dts: order frames by decoding times, because presentation times are not in order.
         """
         self._stream, self._by_dts = stream, by_dts
-        self._codec = stream.codec_context.codec.canonical_name
+        codec = stream.codec_context.codec  # PyAV 19 has none once opening the decoder has failed
+        self._codec, self._by_frame = codec.canonical_name, bool(codec.capabilities & _FRAME_THREADS)
         self._earlier = 0  # lost packets before the last start
         self._lost: set[int] = set()  # numbers of the lost packets since then
         self.restart()
@@ -95,7 +96,7 @@ class Decoder:
         self._await(packet)
         try:
             return self._count(self._decode(packet))
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError) as error:  # ValueError from PyAV 19 if the decoder cannot be opened
             if self._runs_behind and self._codec in _FRAGILE and self._kept:
                 return self._without_threads()
             self._errors += 1
@@ -113,7 +114,7 @@ class Decoder:
             yield from self._count(self._decode(None))
         except EOFError:
             pass
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError) as error:
             failed = error
         if self._kept and (failed is not None or self._frames + self._errors < self._sent):
             yield from self._end_again(reopen)
@@ -150,7 +151,7 @@ class Decoder:
                 frames = context.decode(packet)
             except EOFError:
                 return
-            except av.FFmpegError as error:
+            except (av.FFmpegError, ValueError) as error:
                 if packet is not None:
                     self._note(number, error)
                 continue
@@ -197,8 +198,7 @@ class Decoder:
 
     def _behind(self) -> int:
         """Number of packets between a packet and the call that returns its frame or its error."""
-        by_frame = self._runs_behind and self._context.codec.capabilities & _FRAME_THREADS
-        return max(self._context.thread_count - 1, 0) if by_frame else 0
+        return max(self._context.thread_count - 1, 0) if self._runs_behind and self._by_frame else 0
 
     def _count(self, frames: list[VideoFrame]) -> list[VideoFrame]:
         self._frames += len(frames)
@@ -229,12 +229,12 @@ class Decoder:
         time: int | None = item.dts if self._by_dts or item.pts is None else item.pts
         return math.inf if time is None else time
 
-    def _note(self, number: int, error: av.FFmpegError) -> None:
+    def _note(self, number: int, error: av.FFmpegError | ValueError) -> None:
         """Count a packet as lost, unless it comes before the first key frame.
 
         A recording or a seek may begin between two key frames, which is not damage.
         """
-        _log.debug("packet %d skipped (%s)", number, reason(error))
+        _log.debug("packet %d skipped (%s)", number, reason(error) if isinstance(error, av.FFmpegError) else error)
         if self._first_key is not None and number >= self._first_key:
             self._lost.add(number)
 

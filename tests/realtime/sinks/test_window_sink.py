@@ -135,7 +135,8 @@ def display() -> Iterator[str]:
     if shutil.which("Xvfb") is None:
         pytest.skip("Xvfb is not installed: apt-get install xvfb")
     read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "320x240x24", "-nolisten", "tcp"]
+    own = f":{10_000 + os.getpid() % 40_000}"  # a free number that Xvfb chooses can be taken by another in between
+    command = ["Xvfb", own, "-displayfd", str(write), "-screen", "0", "320x240x24", "-nolisten", "tcp"]
     process = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     with os.fdopen(read) as pipe:
