@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "track": "Track the faces of a video, camera or stream.",
     "live": "Track the faces of many cameras and streams at once, and keep them running.",
+    "annotate": "Annotate every frame of files, resumable, in the formats of the field.",
+    "convert": "Write annotations, or corrected ones, in other formats.",
     "blinks": "List the blinks of the faces in a landmark file.",
     "demo": "Make a short clip, track it and print the results.",
     "bench": "Measure the speed of the tracker on a clip, with one thread and with all, or with --threads.",

@@ -32,11 +32,13 @@ class FrameRecord:
         index: number of the frame within the source, from 0.
         time: time in seconds of the source.
         source: name of the source, as in ``Frame.source``; empty if the file does not contain it.
+        file: name of the image file of the frame; empty for a frame of a video.
     """
 
     index: int
     time: float
     source: str = ""
+    file: str = ""
 
 
 class Reading(Closing):
@@ -81,8 +83,8 @@ class Reading(Closing):
             SourceError: the file is damaged; the message names the line, or the row of a .parquet file.
         """
         with self._place:
-            index, time, faces = next(self._records)
-            return FrameRecord(index, time, self.header.source), [self._face(face) for face in faces]
+            index, time, file, faces = next(self._records)
+            return FrameRecord(index, time, self.header.source, file), [self._face(face) for face in faces]
 
     def _face(self, record: _FaceRecord) -> Face:
         landmarks = record.landmarks
@@ -97,6 +99,7 @@ class Reading(Closing):
             record.confidence,
             record.visibility,
             scheme=scheme,
+            interpolated=record.interpolated,
             **self._measures(record),
         )
 
@@ -184,10 +187,11 @@ class _FaceRecord(NamedTuple):
     visibility: NDArray[np.uint8] | None
     measured: Mapping[str, list[float]]
     scheme: str | None
+    interpolated: bool
 
 
-_Record = tuple[int, float, list[_FaceRecord]]
-"""Number and time of a frame, and its faces."""
+_Record = tuple[int, float, str, list[_FaceRecord]]
+"""Number, time and image file of a frame, and its faces."""
 
 
 def _json_lines(path: Path, place: _Place) -> Iterator[Any]:
@@ -200,7 +204,7 @@ def _json_lines(path: Path, place: _Place) -> Iterator[Any]:
                 continue
             record = _record(values)
             if number == 1:
-                yield _first_format(len(record[2][0].landmarks) if record[2] else 68)
+                yield _first_format(len(record[3][0].landmarks) if record[3] else 68)
             yield record
         if not place.now:
             yield Header()  # an empty file
@@ -236,7 +240,13 @@ def _record(values: Mapping[str, Any]) -> _Record:
         found.append(
             _face_record(face.get("id"), face.get("box"), face.get("score"), landmarks, face.get("confidence"), face)
         )
-    return _whole(values.get("frame"), "frame"), _number(values.get("time"), "time"), found
+    return _whole(values.get("frame"), "frame"), _number(values.get("time"), "time"), _text(values.get("file")), found
+
+
+def _text(value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise _DamageError(f"file is {value!r:.60}, expected the name of a file")
+    return value or ""
 
 
 def _csv(path: Path, place: _Place) -> Iterator[Any]:
@@ -308,17 +318,18 @@ def _grouped(
             if present is not None:
                 yield present
                 place.now = where
-            present = index, _number(row.get("time"), "time"), []
+            present = index, _number(row.get("time"), "time"), _text(row.get("file")), []
         if cells != len(names):
             raise _DamageError(f"it has {cells} cells, expected {len(names)}")
         if row["id"] not in (None, ""):
-            present[2].append(_row_record(row, count))
+            present[3].append(_row_record(row, count))
     if present is not None:
         yield present
 
 
 def _row_record(row: Mapping[str, Any], count: int) -> _FaceRecord:
     measured = {name: row.get(name) for names in MEASURED.values() for name in names}
+    measured["interpolated"] = row.get("interpolated")
     seen = [row.get(f"visibility{i}") for i in range(count)]
     return _face_record(
         row["id"],
@@ -350,6 +361,7 @@ def _face_record(
             if all(optional.get(name) not in (None, "") for name in names)
         },
         None if optional.get("scheme") is None else str(optional["scheme"]),
+        optional.get("interpolated") in (True, 1, "1"),
     )
 
 

@@ -45,6 +45,8 @@ class Face:
         eye_opening: openings ``left`` and ``right``: distance between the lids over the width of the eye, about 0.3 for
             an open eye; None if they are not measured.
         mouth_opening: distance between the inner lips over the width of the mouth; None if it is not measured.
+        interpolated: True if the face was not seen in this frame, but lies between two frames in which it was
+            (``nasion.annotate``).
 
     Examples:
         >>> import nasion
@@ -64,6 +66,7 @@ class Face:
     scheme: str = ""
     eye_opening: EyeOpening | None = None
     mouth_opening: float | None = None
+    interpolated: bool = False
 
     if not TYPE_CHECKING:  # type checkers take the signature from the fields
 
@@ -161,7 +164,8 @@ class Face:
 
         Keys are ``id``, ``box``, ``score``, ``landmarks`` and ``confidence``; if they are known also ``visibility``,
         ``yaw``, ``pitch``, ``roll`` and ``head_x``, ``head_y``, ``head_z`` of the pose, ``eye_left``, ``eye_right`` and
-        ``mouth``. Pixels and degrees are rounded to 0.01, millimetres to 0.1, all else to 0.0001.
+        ``mouth``; and ``interpolated`` if it is. Pixels and degrees are rounded to 0.01, millimetres to 0.1, all else
+        to 0.0001.
         """
         values = {
             "id": self.id,
@@ -180,6 +184,8 @@ class Face:
             values["eye_left"], values["eye_right"] = _rounded(self.eye_opening, 4)
         if self.mouth_opening is not None:
             values["mouth"] = round(self.mouth_opening, 4)
+        if self.interpolated:
+            values["interpolated"] = True
         return values
 
     def __lt__(self, other: Face) -> bool:

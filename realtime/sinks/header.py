@@ -12,7 +12,7 @@ from ..values.versions import versions
 
 FORMAT = 2
 """Format version of landmark files. Version 1, until nasion 0.1, has no header."""
-_OPTIONAL = ("visibility", "measures", "focal_length")
+_OPTIONAL = ("visibility", "measures", "focal_length", "interpolated", "files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Header:
         visibility: True if each landmark has its visibility.
         measures: measures of each face: ``pose``, ``eyes``, ``mouth``.
         focal_length: focal length in pixels given for the pose; None for the longer side of the image.
+        interpolated: True if faces may be interpolated; see ``Face.interpolated``.
+        files: True if each frame has the name of its image file.
     """
 
     source: str = ""
@@ -45,6 +47,8 @@ class Header:
     visibility: bool = False
     measures: tuple[str, ...] = ()
     focal_length: float | None = None
+    interpolated: bool = False
+    files: bool = False
 
     @classmethod
     def of(cls, info: SourceInfo, **values: Any) -> Self:

@@ -32,11 +32,14 @@ _INDEX_ENTRY = 256  # maximum bytes in Parquet's index for a column, and for the
 def record(frame: Frame, faces: Sequence[Face], scheme: str = IBUG_68.name) -> dict[str, Any]:
     """Return the record of a frame for all formats: seconds rounded to 1 µs, pixels to 0.01, scores to 0.0001.
 
-    A face of another landmark scheme than ``scheme``, that of the header, has its name as ``scheme``.
+    A face of another landmark scheme than ``scheme``, that of the header, has its name as ``scheme``. A frame that is
+    an image file has its name as ``file``.
     """
+    file = getattr(frame, "file", "")
     return {
         "frame": frame.index,
         "time": round(frame.time, 6),
+        **({"file": file} if file else {}),
         "faces": [
             face.to_dict() | ({"scheme": face.scheme_name} if _has_other(face, scheme) else {}) for face in faces
         ],
@@ -179,22 +182,29 @@ MEASURED = {
 
 def columns_of(header: Header) -> list[str]:
     """Return the column names of a table."""
-    return columns(header.landmarks, header.visibility, header.measures)
+    further = tuple(name for name, wanted in (("interpolated", header.interpolated), ("file", header.files)) if wanted)
+    return columns(header.landmarks, header.visibility, header.measures, further)
 
 
 @cache
-def columns(landmarks: int, visibility: bool = False, measures: tuple[str, ...] = ()) -> list[str]:
-    """Return the column names of a table of faces with this number of landmarks, and with these measures."""
+def columns(
+    landmarks: int, visibility: bool = False, measures: tuple[str, ...] = (), further: tuple[str, ...] = ()
+) -> list[str]:
+    """Return the column names of a table of faces with this number of landmarks, and with these measures.
+
+    ``further`` columns are ``interpolated``, 0 or 1, and ``file``.
+    """
     names = ("x", "y", "confidence", *(("visibility",) if visibility else ()))
     numbered = [f"{name}{i}" for name in names for i in range(landmarks)]
     measured = [column for measure in measures for column in MEASURED[measure]]
-    return ["frame", "time", "id", "box_x0", "box_y0", "box_x1", "box_y1", "score", *numbered, *measured]
+    return ["frame", "time", "id", "box_x0", "box_y0", "box_x1", "box_y1", "score", *numbered, *measured, *further]
 
 
 def _rows(frame: dict[str, Any], header: Header) -> list[Row]:
     measured = [column for measure in header.measures for column in MEASURED[measure]]
     unknown = [None] * header.landmarks if header.visibility else []
     start = [frame["frame"], frame["time"]]
+    file = [frame.get("file")] if header.files else []
     faces = [
         [
             *start,
@@ -206,10 +216,14 @@ def _rows(frame: dict[str, Any], header: Header) -> list[Row]:
             *face["confidence"],
             *(face.get("visibility", unknown) if header.visibility else ()),
             *(face.get(column) for column in measured),
+            *([int(face.get("interpolated", False))] if header.interpolated else ()),
+            *file,
         ]
         for face in frame["faces"]
     ]
-    return faces or [start]
+    if faces or not file:
+        return faces or [start]
+    return [[*start, *[None] * (len(columns_of(header)) - len(start) - 1), *file]]
 
 
 class CsvSink(_Table):
@@ -264,6 +278,7 @@ class ParquetSink(_Table):
 
     def _open(self) -> None:
         whole = {"frame": self._arrow.int64(), "time": self._arrow.float64(), "id": self._arrow.int32()}
+        whole |= {"interpolated": self._arrow.int8(), "file": self._arrow.string()}
         types = [
             (name, self._arrow.int8() if name.startswith("visibility") else whole.get(name, self._arrow.float32()))
             for name in columns_of(self._header())

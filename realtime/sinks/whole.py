@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,14 @@ class WholeFile(Closing):
 
     def flush(self) -> None:
         """Return at once, because writes are unbuffered. Needed by pyarrow."""
+
+    def sync(self) -> None:
+        """Return once everything written is on the disk.
+
+        Raises:
+            OSError: it cannot be stored.
+        """
+        os.fsync(self._file.fileno())
 
     def reserve(self, size: int) -> None:
         """Reserve space for the next ``size`` bytes by writing zeros; ``close`` releases what was not used.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 
 from ...engines.errors import NasionError
 from ..faces.face import Face
@@ -40,6 +40,7 @@ LEARN_EVERY = 8  # frames after which the appearance of a face that is alone is 
 ANGLES = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
 UPRIGHT = 0.05  # mean confidence by which a rotated one must be better
 _EARLY = 1e-3  # seconds by which a detection may be early, because frame times are rounded
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +233,41 @@ class Tracking:
         for track, place, observation in zip(owners, places, observations, strict=True):
             if observation is not None and (track not in best or observation.certainty > best[track][1].certainty):
                 best[track] = place, observation
-        for _ in range(ALIGNMENTS - 1):
-            moved = [track for track, (place, seen) in best.items() if _away(place, seen.region) > AGAIN]
-            regions = [best[track][1].region for track in moved]
-            closer = yield from self._observe(image, regions, appearance=appearance)
-            for track, observation in zip(moved, closer, strict=True):
-                place = best[track][1].region
-                best[track] = place, observation or replace(best[track][1], region=place)
+        yield from self._look_again(image, best, appearance=appearance)
         for track, (_, observation) in best.items():
             self._tracks.update(track, observation, time)
         self._tracks.separate()
+
+    def _look_again(self, image: Pixels, best: dict[K, tuple[Region, Observation]], *, appearance: bool) -> Steps[None]:
+        """Align again, in place, the observations that lie far from the region in which they were found."""
+        for _ in range(ALIGNMENTS - 1):
+            moved = [key for key, (place, seen) in best.items() if _away(place, seen.region) > AGAIN]
+            regions = [best[key][1].region for key in moved]
+            closer = yield from self._observe(image, regions, appearance=appearance)
+            for key, observation in zip(moved, closer, strict=True):
+                place = best[key][1].region
+                best[key] = place, observation or replace(best[key][1], region=place)
+
+    def find(self, frame: Frame, regions: Sequence[Region]) -> Steps[list[Observation | None]]:
+        """Look for one face in each region of any frame, without a change of the tracks; None where none is found."""
+        image = pixels_of(frame.pixels)
+        found = yield from self._observe(image, list(regions), appearance=True)
+        best = {
+            i: (place, observation)
+            for i, (place, observation) in enumerate(zip(regions, found, strict=True))
+            if observation is not None
+        }
+        yield from self._look_again(image, best, appearance=True)
+        return [best[i][1] if i in best else None for i in range(len(regions))]
+
+    @property
+    def in_sight(self) -> list[Track]:
+        """Tracks seen in the current frame, in order of creation."""
+        return self._tracks.in_sight
+
+    def follow_on(self, frame: Frame) -> None:
+        """Take a frame as the one before the first, so that a shot change in the first is detected."""
+        self._shots.update(pixels_of(frame.pixels))
 
     def _must_ask(self, alone: bool) -> bool:
         """Return True if the detector must run although it is not due.

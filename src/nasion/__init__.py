@@ -11,6 +11,7 @@ import os
 TYPE_CHECKING = False  # as type checkers know it; to import typing takes longer than all else here
 if TYPE_CHECKING:
     from .engines.errors import NasionError
+    from .realtime.annotate.annotate import annotate
     from .realtime.detecting import detect
     from .realtime.exchange.conversions import to_detections, to_key_points
     from .realtime.exchange.reading import read
@@ -43,6 +44,7 @@ __all__ = [
     "Tracker",
     "TrackerOptions",
     "add_scheme",
+    "annotate",
     "blinks",
     "detect",
     "draw",
@@ -75,6 +77,7 @@ _HOME = {
     "TrackerOptions": ".realtime.tracking.tracker",
     "__version__": ".realtime.values.versions",
     "add_scheme": ".realtime.values.schemes",
+    "annotate": ".realtime.annotate.annotate",
     "blinks": ".realtime.measures.blinks",
     "detect": ".realtime.detecting",
     "draw": ".realtime.faces.drawing",

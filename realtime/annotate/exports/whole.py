@@ -1,0 +1,68 @@
+"""Outputs that appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ....engines.output_paths import make_folder, writing
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path``; what was written there takes its place at the end, and is removed after an error.
+
+    It is synchronised to the disk before. It may be a file or a folder, and keeps the suffix.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    part = path.with_name(f".part-{path.name}")
+    with writing(path):
+        make_folder(path)
+        _remove(part)
+    try:
+        yield part
+        with writing(path):
+            _synchronise(part)
+            _replace(part, path)
+    except BaseException:
+        with suppress(OSError):  # report the first error
+            _remove(part)
+        raise
+
+
+def _synchronise(path: Path) -> None:
+    if path.is_dir():
+        os.sync()  # of many files, one call is faster than one for each
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _replace(part: Path, path: Path) -> None:
+    if part.is_dir() and path.is_dir():
+        old = path.with_name(f".old-{path.name}")
+        _remove(old)
+        path.rename(old)
+        part.rename(path)
+        _remove(old)
+    else:
+        part.replace(path)
+    if os.name != "posix":  # a folder cannot be opened
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

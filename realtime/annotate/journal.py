@@ -1,0 +1,412 @@
+"""Journal of an input: an append-only file that holds what the first pass saw.
+
+A journal is JSON Lines: the header, then for each chunk one line for each frame and one that closes the chunk, and at
+the end one line that closes the journal. A chunk is appended as a whole with a checksum and synchronised to the disk.
+What a killed process left behind the last whole chunk is cut off when the work is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engines.closing import Closing
+from ...engines.errors import SourceError
+from ...engines.output_paths import writing
+from ..sinks.whole import WholeFile
+from ..values.arrays import FloatArray
+
+FORMAT = 1
+SUFFIX = ".journal"
+_APPEARANCE = 1000  # components of a descriptor are stored as integers of 1/1000
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHeader:
+    """Header of a journal: everything that its content depends on.
+
+    Attributes:
+        source: path of the video or of the folder of the images, as it was given; or a ``pattern:``.
+        kind: ``video``; ``sequence`` of images; ``images`` that are independent of each other.
+        content: size and SHA-256 of what was read.
+        width, height: size of the first frame in pixels, upright.
+        rate: frames per second as a fraction, such as ``30000/1001``; None if unknown.
+        frames: estimated number of frames of the source; None if unknown.
+        every: each frame whose number is a multiple of it was chosen.
+        chunk: frames of a chunk.
+        options: options of the tracker.
+        obscure: how faces are obscured in a video: ``blur``, ``pixelate`` or ``box``; empty if they are not.
+        scheme: name of the landmark scheme; empty if it is unknown.
+        landmarks: number of landmarks of a face.
+        visibility: True if each landmark has its visibility.
+        models: name and SHA-256 of each network, by its role.
+        versions: versions of nasion and of the libraries that the results depend on.
+        journal: format version; see ``FORMAT``.
+    """
+
+    source: str
+    kind: str
+    content: Mapping[str, Any]
+    width: int
+    height: int
+    rate: str | None
+    frames: int | None
+    every: int
+    chunk: int
+    options: Mapping[str, Any]
+    obscure: str
+    scheme: str
+    landmarks: int
+    visibility: bool
+    models: Mapping[str, Mapping[str, str]]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    journal: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return the header as one line of JSON."""
+        values = asdict(self)
+        return _line({"journal": values.pop("journal"), **values})
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """Build a header from parsed JSON; entries unknown to this version are ignored."""
+        return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
+
+    def differences(self, other: JournalHeader) -> list[str]:
+        """Return how another header differs, in words; the name of the source does not count."""
+        ours, theirs = (_flat({**asdict(each), "source": "", "journal": 0}) for each in (self, other))
+        return [
+            f"{name} was {theirs.get(name)!r:.80} and is {ours.get(name)!r:.80}"
+            for name in {**theirs, **ours}
+            if ours.get(name) != theirs.get(name)
+        ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name} ") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """Face in one frame, as the first pass saw it: not smoothed.
+
+    Attributes:
+        track: number of its track within the chunk, from 1.
+        points: (n, 2) float32, landmarks in pixels of the frame.
+        confidence: (n,) float32 in 0..1.
+        score: score of the face; see ``Face.score``.
+        visibility: (n,) uint8; see ``Face.visibility``; None if the network does not predict it.
+        back: True if it was found while looking back from a later frame.
+    """
+
+    track: int
+    points: FloatArray
+    confidence: FloatArray
+    score: float
+    visibility: NDArray[np.uint8] | None = None
+    back: bool = False
+
+    def values(self) -> dict[str, Any]:
+        """Return the sighting as plain values: pixels rounded to 0.01, all else to 0.0001."""
+        values: dict[str, Any] = {
+            "track": self.track,
+            "score": round(float(self.score), 4),
+            "points": np.asarray(self.points, np.float64).ravel().round(2).tolist(),
+            "confidence": np.asarray(self.confidence, np.float64).round(4).tolist(),
+        }
+        if self.visibility is not None:
+            values["visibility"] = "".join(map(str, self.visibility.tolist()))
+        if self.back:
+            values["back"] = True
+        return values
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """Build a sighting from the result of ``values``."""
+        seen = values.get("visibility")
+        return cls(
+            values["track"],
+            np.array(values["points"], np.float32).reshape(-1, 2),
+            np.array(values["confidence"], np.float32),
+            values["score"],
+            None if seen is None else np.array(list(map(int, seen)), np.uint8),
+            values.get("back", False),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class SeenFrame:
+    """Frame as the first pass saw it.
+
+    Attributes:
+        index: number of the frame in its source.
+        time: time in seconds of the source.
+        faces: sightings.
+        size: width and height in pixels.
+        file: name of the image file; empty for a frame of a video.
+        shot: True if the frame is the first of a new shot.
+        resumes: number of an earlier first frame of a shot, if this frame goes on with the shot before that one.
+        detections: boxes x0, y0, x1, y1 of the detector in pixels, if it ran.
+        damage: reason why the image could not be read; empty if it could.
+    """
+
+    index: int
+    time: float
+    size: tuple[int, int]
+    faces: list[Sighting] = field(default_factory=list)
+    file: str = ""
+    shot: bool = False
+    resumes: int | None = None
+    detections: list[list[float]] | None = None
+    damage: str = ""
+
+    def to_json(self) -> str:
+        """Return the frame as one line of JSON; what it does not have is left out."""
+        values: dict[str, Any] = {"frame": self.index, "time": round(self.time, 6), "size": self.size}
+        optional = {name: getattr(self, name) for name in ("file", "shot", "resumes", "detections", "damage")}
+        values |= {name: value for name, value in optional.items() if value not in ("", False, None)}
+        return _line({**values, "faces": [each.values() for each in self.faces]})
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """Build a frame from parsed JSON."""
+        known = {name: values[name] for name in ("file", "shot", "resumes", "detections", "damage") if name in values}
+        faces = [Sighting.from_values(each) for each in values["faces"]]
+        return cls(values["frame"], values["time"], tuple(values["size"]), faces, **known)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Run of frames that was tracked on its own.
+
+    Attributes:
+        number: number of the chunk, from 0.
+        frames: chosen frames, in order.
+        appearance: descriptor (192,) of the face of each track, where it is known.
+        pixels: checksum of the pixels of the last frame, by which a place in the source is recognised.
+    """
+
+    number: int
+    frames: Sequence[SeenFrame]
+    appearance: Mapping[int, FloatArray]
+    pixels: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the lines of the chunk."""
+        frames = "".join(frame.to_json() for frame in self.frames).encode()
+        tracks = {str(track): _integers(values) for track, values in sorted(self.appearance.items())}
+        closing = {
+            "chunk": self.number,
+            "frames": len(self.frames),
+            "pixels": self.pixels,
+            "checksum": zlib.crc32(frames),
+            "appearance": tracks,
+        }
+        return frames + _line(closing).encode()
+
+
+def _integers(values: FloatArray) -> list[int]:
+    return [round(value * _APPEARANCE) for value in values.tolist()]
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, separators=(",", ":"), allow_nan=False, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """End of a journal.
+
+    Attributes:
+        frames: number of frames in it.
+        damage: reason why the source ended early; empty if it did not.
+    """
+
+    frames: int
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Whole part of a journal.
+
+    Attributes:
+        header: its header; None if there is not even that.
+        bytes: length of the whole part.
+        chunks: number of whole chunks.
+        frames: number of frames in them.
+        last: last frame, None if there is none.
+        pixels: checksum of the pixels of that frame.
+        end: end of the journal; None if the work is not finished.
+    """
+
+    header: JournalHeader | None = None
+    bytes: int = 0
+    chunks: int = 0
+    frames: int = 0
+    last: SeenFrame | None = None
+    pixels: int = 0
+    end: End | None = None
+
+
+class Journal(Closing):
+    """Journal that is being written."""
+
+    def __init__(self, path: Path, *, keep: int = 0) -> None:
+        """Open a journal.
+
+        Args:
+            path: its file.
+            keep: bytes of the whole part to keep; 0 starts the journal from the beginning.
+
+        Raises:
+            SinkError: the file cannot be written.
+        """
+        self._path = path
+        with writing(path):
+            if keep:
+                os.truncate(path, keep)
+            self._file = WholeFile(path, append=bool(keep))
+
+    def begin(self, header: JournalHeader) -> None:
+        """Write the header."""
+        self._append(header.to_json().encode())
+
+    def add(self, chunk: Chunk) -> None:
+        """Append a chunk, all of it or nothing, and synchronise the file to the disk.
+
+        Raises:
+            SinkError: it cannot be written; the file ends with the chunk before.
+        """
+        self._append(chunk.to_bytes())
+
+    def finish(self, end: End) -> None:
+        """Close the journal with its last line."""
+        self._append(_line({"end": True, **asdict(end)}).encode())
+
+    def _append(self, data: bytes) -> None:
+        with writing(self._path):
+            self._file.write(data)
+            self._file.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        with writing(self._path):
+            self._file.close()
+
+
+def read_header(path: Path) -> JournalHeader:
+    """Return the header of a journal.
+
+    Raises:
+        SourceError: the file cannot be read, is not a journal, or has a later format.
+    """
+    with _open(path) as file:
+        header = _header(file.readline(), path)
+    if header is None:
+        raise SourceError(f"{str(path)!r} is not a journal; give one that nasion annotate wrote")
+    return header
+
+
+def read_chunks(path: Path) -> Iterator[Chunk]:
+    """Yield the whole chunks of a journal, one at a time.
+
+    Raises:
+        SourceError: the file cannot be read, or is damaged; the message names the line.
+    """
+    for _, frames, closing in _chunks(path):
+        if "end" in closing:
+            return
+        appearance = {
+            int(track): np.array(values, np.float32) / np.float32(_APPEARANCE)
+            for track, values in closing["appearance"].items()
+        }
+        parsed = [SeenFrame.from_values(json.loads(line)) for line in frames]
+        yield Chunk(closing["chunk"], parsed, appearance, closing["pixels"])
+
+
+def whole_part(path: Path) -> Whole:
+    """Return the part of a journal that is whole, for resuming.
+
+    Raises:
+        SourceError: the file is not a journal, or is damaged before its last line.
+    """
+    if not path.exists():
+        return Whole()
+    with _open(path) as file:
+        first = file.readline()
+        header = _header(first, path)
+    if header is None:
+        return Whole()
+    chunks = count = pixels = 0
+    size, last = len(first), None
+    for place, frames, closing in _chunks(path):
+        if "end" in closing:
+            return Whole(header, place, chunks, count, last, pixels, End(closing["frames"], closing["damage"]))
+        size, chunks, count, pixels = place, chunks + 1, count + len(frames), closing["pixels"]
+        last = SeenFrame.from_values(json.loads(frames[-1]))
+    return Whole(header, size, chunks, count, last, pixels)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise SourceError(f"{str(path)!r} cannot be read: {error.strerror}; give a journal") from error
+
+
+def _header(line: bytes, path: Path) -> JournalHeader | None:
+    """Parse the first line of a journal; None if it was not written completely."""
+    begin = b'{"journal":'
+    if not line.endswith(b"\n") and (line.startswith(begin) or begin.startswith(line)):
+        return None
+    try:
+        values = json.loads(line)
+        version = values["journal"]
+        if version > FORMAT:
+            raise SourceError(f"{str(path)!r} has format {version}; this version reads up to {FORMAT}; update nasion")
+        return JournalHeader.from_values(values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise SourceError(f"{str(path)!r} is not a journal; give one that nasion annotate wrote") from error
+
+
+def _chunks(path: Path) -> Iterator[tuple[int, list[bytes], dict[str, Any]]]:
+    """Yield for each whole chunk, and for the end, the place in the file after it, its frame lines and closing line.
+
+    Raises:
+        SourceError: a chunk before the end of the file is damaged.
+    """
+    with _open(path) as file:
+        place = len(file.readline())
+        frames: list[bytes] = []
+        for number, line in enumerate(file, start=2):
+            place += len(line)
+            if not line.startswith((b'{"chunk":', b'{"end":')):
+                frames.append(line)
+                continue
+            if not line.endswith(b"\n"):
+                return
+            try:
+                closing = json.loads(line)
+                if "chunk" in closing and closing["checksum"] != zlib.crc32(b"".join(frames)):
+                    raise ValueError("its checksum is another one")
+            except ValueError as error:
+                if file.read(1):
+                    raise SourceError(
+                        f"{str(path)!r}: the chunk that ends in line {number} is damaged ({error}); annotate the "
+                        "input from the beginning with --force"
+                    ) from error
+                return
+            yield place, frames, closing
+            frames = []

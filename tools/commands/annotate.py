@@ -1,0 +1,183 @@
+"""``nasion annotate``: annotate every frame of files, in the formats of the field."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from ...engines.errors import NasionError, SourceError, printable
+from ..machine import provenance
+from ..options import NONE_GIVEN, Parts, Tracking, read_parts
+from ..results import Json, json_results
+
+if TYPE_CHECKING:
+    from ...realtime.annotate.annotate import Plan
+    from ...realtime.annotate.results import Result
+
+
+def annotate(
+    *paths: str,
+    out: Path,
+    format: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1, show_default=",".join)] = Parts(("jsonl",)),  # noqa: B008
+    list: Path | None = None,
+    every: int = 1,
+    independent: bool = False,
+    overlay: bool = False,
+    blur: bool = False,
+    pixelate: bool = False,
+    box: bool = False,
+    workers: int = 1,
+    resume: bool = False,
+    force: bool = False,
+    quiet: bool = False,
+    json: Json = None,
+    max_pixels: int = 175_000_000,
+    tracking: Tracking = NONE_GIVEN,
+) -> None:
+    """Annotate every frame of videos and images, and print a table of the results.
+
+    A run that was stopped or killed goes on with --resume, and gives the same files to the byte.
+
+    Args:
+        paths: videos, images, folders and globs. A folder is searched with the folders in it: each video is an input,
+            and so are the images of each folder together.
+        out: folder of the outputs: NAME.journal, and a file for each format.
+        format: formats, separated by commas: jsonl, csv, parquet, coco, cvat, pts (a folder of files) and vtt.
+        list: file with further paths, one a line; - for standard input (default: none).
+        every: annotate each frame whose number is a multiple of this.
+        independent: images are no sequence: each is annotated on its own.
+        overlay: also write a video, or images, with the faces drawn in.
+        blur: also write a video, or images, with every face blurred.
+        pixelate: the same with large pixels.
+        box: the same with black boxes.
+        workers: processes, each of which does one input at a time; they change no result.
+        resume: continue what an earlier run with the same inputs and options has begun.
+        force: replace what an earlier run has written.
+        quiet: print warnings and errors only.
+        json: also write the results, with networks, machine and versions, to this file; - for standard output
+            (default: none).
+        max_pixels: largest image file to decode, in width times height; a small file may claim a huge image.
+    """
+    import cv2
+
+    from ...realtime.annotate.annotate import planned
+
+    ways = [way for way, wanted in (("blur", blur), ("pixelate", pixelate), ("box", box)) if wanted]
+    if len(ways) > 1:
+        raise NasionError(f"--{' and --'.join(ways)} exclude each other; give one of them")
+    named = [*paths, *_listed(list)]
+    if not named:
+        raise NasionError("there is nothing to annotate; give videos, images, folders or globs, or --list FILE")
+    silent = quiet or str(json) == "-"
+    with json_results(json, force=force or resume, inputs=named, silent=silent) as to_json:
+        progress = _Job(silent=silent)
+        with (
+            progress,
+            planned(
+                named,
+                out,
+                formats=format,
+                every=every,
+                independent=independent,
+                overlay=overlay,
+                obscure=ways[0] if ways else None,
+                workers=workers,
+                resume=resume,
+                force=force,
+                max_pixels=max_pixels,
+                progress=progress,
+                **tracking,
+            ) as plan,
+        ):
+            cv2.setNumThreads(plan.tracker.options.threads or 1)  # OpenCV's default is all cores
+            results = _done(plan, progress)
+        print_results(results)
+        to_json.write(provenance() | {"inputs": [result.to_dict() for result in results]})
+    bad = [result for result in results if not result.complete]
+    if bad:
+        raise NasionError(_trouble(bad, len(results)))
+
+
+def _listed(file: Path | None) -> Iterator[str]:
+    """Yield the paths in a list."""
+    if file is None:
+        return
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(
+            f"--list {str(file)!r} cannot be read ({error}); give a text file with a path a line"
+        ) from error
+    yield from (line.strip() for line in text.splitlines() if line.strip())
+
+
+class _Job:
+    """Progress of all inputs: frames of the one that reported last, and how many inputs are done."""
+
+    def __init__(self, *, silent: bool) -> None:
+        from ..terminal.progress import Progress
+
+        self._progress = Progress(silent=silent)
+        self._silent = silent
+        self.inputs = self.done = 0
+
+    def __enter__(self) -> _Job:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress.__exit__(*error)
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        self._progress(f"{self.done} of {self.inputs} done, {name}", done, total, "frames")
+
+    def say(self, text: str) -> None:
+        """Print a line above the progress."""
+        if not self._silent:
+            self._progress.print(text)
+
+
+def _done(plan: Plan, progress: _Job) -> list[Result]:
+    """Run the jobs of a plan and return their results in the order of the inputs."""
+    progress.inputs = len(plan.jobs)
+    found: dict[str, Result] = {}
+    for result in plan.results():
+        progress.done += 1
+        found[result.name] = result
+        if not result.complete:
+            progress.say(f"{result.source}: {result.error or f'{result.unread} images cannot be read'}")
+    return [found[job.input.name] for job in plan.jobs]
+
+
+def print_results(results: Sequence[Result]) -> None:
+    """Print a row for each input."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("input")
+    for name in ("frames", "faces", "identities", "interpolated", "seconds", ""):
+        table.add_column(name, justify="right" if name else "left")
+    for result in results:
+        table.add_row(
+            printable(result.name),
+            f"{result.frames:,}",
+            f"{result.faces:,}",
+            f"{result.identities:,}",
+            f"{result.interpolated:,}",
+            f"{result.seconds:.1f}",
+            "done" if result.complete else "partly" if result.frames else "failed",
+        )
+    Console().print(table)
+
+
+def _trouble(bad: Sequence[Result], count: int) -> str:
+    shown = "\n".join(
+        f"  {result.source}: {result.error or f'{result.unread} of its images cannot be read'}" for result in bad[:20]
+    )
+    more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
+    return f"{len(bad)} of {count} inputs could not be annotated completely; the others are complete:\n{shown}{more}"
