@@ -22,6 +22,10 @@ class Size(tuple[int, int]):
     """Width and height, written as ``1280x720``."""
 
 
+class Counts(tuple[int, ...]):
+    """Whole numbers from 1 separated by commas, such as ``1,2,4``."""
+
+
 class Duration(float):
     """Length of time in seconds, written as ``90``, ``90s``, ``10m`` or ``2h``."""
 
@@ -65,6 +69,22 @@ def parse_size(text: str) -> Size:
     if not match:
         raise ValueError(f"{text!r} is not a size; give width and height in pixels, for example 1280x720")
     return Size((int(match[1]), int(match[2])))
+
+
+def parse_counts(text: str) -> Counts:
+    """Parse whole numbers separated by commas.
+
+    Raises:
+        ValueError: the text does not have that form.
+    """
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text.replace(" ", "")):
+        raise ValueError(f"{text!r} is no list of numbers; give whole numbers from 1 to 9999, such as 1,2,4")
+    return Counts(int(number) for number in text.split(","))
+
+
+def read_counts(kind: type, tokens: Sequence[Token]) -> Counts:
+    """Convert a command-line token to numbers."""
+    return parse_counts(tokens[0].value)
 
 
 def parse_duration(text: str) -> Duration:

@@ -156,7 +156,7 @@ class Hub(Closing):
             spec = SourceSpec(text, name, max_fps, roi, loop)
         timeout = self._timeout or (15.0 if ".m3u8" in str(spec.source).lower() else 3.0)
         if opener is None:
-            opener = partial(open_source, spec.source, timeout=timeout, decode=self._decode, background=False)
+            opener = partial(open_source, spec.source, timeout=timeout, decode=self._decode, light=True)
         tracking = Tracking.over(self._networks, self.options, permit=self._batch.turns.take)
         with self._lock:
             if self._is_closed:

@@ -94,7 +94,7 @@ class LoopedSource(Closing):
             self._source = self._opener()
             self._time, self._index = self._next_time, self._next_index
             frame = next(self._source)
-        frame = _moved(frame, self._time, self._index)
+        frame = timed(frame, self._time + frame.time, self._index + frame.index)
         self._next_time, self._next_index = frame.time + self._interval, frame.index + 1
         return frame
 
@@ -103,7 +103,8 @@ class LoopedSource(Closing):
         self._source.close()
 
 
-def _moved(frame: Frame, time: float, index: int) -> Frame:
-    """Return a frame later by ``time`` seconds and ``index`` frames."""
-    kind = DeviceFrame if isinstance(frame, DeviceFrame) else Frame
-    return kind(frame.pixels, frame.time + time, frame.index + index, frame.source)  # type: ignore[arg-type]
+def timed(frame: Frame, time: float, index: int) -> Frame:
+    """Return a frame with another time in seconds and another number."""
+    if isinstance(frame, DeviceFrame):
+        return DeviceFrame(frame.pixels, time, index, frame.source)
+    return Frame(frame.image, time, index, frame.source)

@@ -41,15 +41,16 @@ _KINDS = (
 _SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
 
 
-def open_source(source: str | int | Path, *, background: bool = True, **options: Unpack[SourceKeywords]) -> Source:
+def open_source(source: str | int | Path, *, light: bool = False, **options: Unpack[SourceKeywords]) -> Source:
     """Open a source of frames and read its first frame.
 
     Args:
         source: path of a video, an image or a folder of images; number or device of a camera; URL; or ``pattern:``, a
             moving test pattern (``pattern:live`` runs at the frame rate of a camera; ``pattern:?seconds=5&seed=1``
             sets its length and motion). A string of digits is a camera number, ``-`` a video from standard input.
-        background: read a camera or URL in a thread of its own, so that ``close`` ends a blocked read. Without it, the
-            calling thread reads, and may be blocked until the timeout has passed.
+        light: read it as one of many sources that share a machine. The calling thread reads and decodes, and may be
+            blocked until the timeout has passed; otherwise cameras and URLs have a thread of their own, so that
+            ``close`` ends a blocked read. Sound is not read, and colours may differ by a few levels.
         **options: fields of ``SourceOptions``, such as ``start=1.5``.
 
     Raises:
@@ -67,10 +68,10 @@ def open_source(source: str | int | Path, *, background: bool = True, **options:
         source = int(source)
     elif not isinstance(source, str | os.PathLike):
         raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
-    return _open(source, SourceOptions(**options), background=background)
+    return _open(source, SourceOptions(**options), light=light)
 
 
-def _open(source: str | int | os.PathLike[str], options: SourceOptions, *, background: bool) -> Source:
+def _open(source: str | int | os.PathLike[str], options: SourceOptions, *, light: bool) -> Source:
     decode, stream, timeout = options.decode, options.stream, float(options.timeout)
     time_range = TimeRange(options.start, options.end)
     text = str(source).strip()
@@ -78,7 +79,7 @@ def _open(source: str | int | os.PathLike[str], options: SourceOptions, *, backg
     if number is not None:
         _refuse_gpu(f"camera {number}", decode)
         _refuse_stream(f"camera {number}", stream)
-        return _camera_named(text, number, time_range, options.size, options.fps, timeout if background else None)
+        return _camera_named(text, number, time_range, options.size, options.fps, None if light else timeout)
     assert not isinstance(source, int)
     if isinstance(source, str) and text.startswith(_PATTERN):
         _refuse_gpu(text, decode)
@@ -88,11 +89,11 @@ def _open(source: str | int | os.PathLike[str], options: SourceOptions, *, backg
     if isinstance(source, str) and text in STANDARD_INPUT:
         return StandardInput(time_range, decode, stream)
     if isinstance(source, str) and "://" in text:
-        return _url(text, time_range, timeout, decode, stream, background=background)
+        return _url(text, time_range, timeout, decode, stream, light=light)
     if not text:
         raise SourceError(f"the source is empty; {_KINDS}")
     with reaching(Path(source), SourceError):
-        return _path(Path(source), time_range, decode, stream, options.max_pixels)
+        return _path(Path(source), time_range, decode, stream, options.max_pixels, light=light)
 
 
 def check_address(source: str | int | Path) -> None:
@@ -204,16 +205,14 @@ def _check_url(url: str) -> None:
         raise SourceError(f"{name}: the URL names no host; write for example rtsp://192.168.1.20/stream")
 
 
-def _url(
-    url: str, time_range: TimeRange, timeout: float, decode: str, stream: int | None, *, background: bool
-) -> Source:
+def _url(url: str, time_range: TimeRange, timeout: float, decode: str, stream: int | None, *, light: bool) -> Source:
     name = redact(url)
     _check_url(url)
 
     def opened() -> FrameSource:
-        return open_media(url, name, time_range, timeout=timeout, decode=decode, stream=stream)
+        return open_media(url, name, time_range, timeout=timeout, decode=decode, stream=stream, light=light)
 
-    return BackgroundSource(opened, name, timeout) if background else opened()
+    return opened() if light else BackgroundSource(opened, name, timeout)
 
 
 def _check_path(path: Path) -> None:
@@ -223,7 +222,9 @@ def _check_path(path: Path) -> None:
         raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
 
 
-def _path(path: Path, time_range: TimeRange, decode: str, stream: int | None, max_pixels: int) -> FrameSource:
+def _path(
+    path: Path, time_range: TimeRange, decode: str, stream: int | None, max_pixels: int, *, light: bool
+) -> FrameSource:
     name = printable(path)
     if is_folder(path):
         _refuse_gpu(name, decode)
@@ -237,7 +238,7 @@ def _path(path: Path, time_range: TimeRange, decode: str, stream: int | None, ma
     if path.stat().st_size == 0:
         raise SourceError(f"{name}: the file is empty (0 bytes); give a whole video or image file")
     # Use an absolute path, because FFmpeg parses "name:rest" as a protocol.
-    return open_media(str(path.absolute()), name, time_range, decode=decode, stream=stream)
+    return open_media(str(path.absolute()), name, time_range, decode=decode, stream=stream, light=light)
 
 
 def _pattern(text: str, time_range: TimeRange, size: tuple[int, int] | None, fps: float | None) -> FrameSource:

@@ -56,6 +56,7 @@ def open_media(
     timeout: float | None = None,
     decode: str = "cpu",
     stream: int | None = None,
+    light: bool = False,
 ) -> FrameSource:
     """Open a video file or, with a ``timeout``, a network stream.
 
@@ -66,12 +67,13 @@ def open_media(
         timeout: seconds without any data after which a stream counts as dead; None for a file.
         decode: device that decodes, as in ``open_source``.
         stream: number of the video stream; None for the default one.
+        light: decode in the calling thread alone, without sound, and with colours that may differ by a few levels.
 
     Raises:
         SourceError: it does not answer, is not a video, cannot be decoded on that device, or has no frame in the time
             range.
     """
-    reader = _Reader(Media(location, timeout, stream), name, decoder_for(decode, name))
+    reader = _Reader(Media(location, timeout, stream), name, decoder_for(decode, name), light=light)
     if reader.info.live and time_range.start is not None:
         reader.close()
         raise SourceError(
@@ -106,8 +108,8 @@ class _Opener:
 class _Reader:
     """Decodes the video stream of a container; ``images`` closes it when it ends."""
 
-    def __init__(self, media: Media, name: str, gpu: GpuDecoder | None) -> None:
-        self._media, self._name, self._opener = media, name, _Opener(name, gpu)
+    def __init__(self, media: Media, name: str, gpu: GpuDecoder | None, *, light: bool) -> None:
+        self._media, self._name, self._opener, self._light = media, name, _Opener(name, gpu), light
         self._lost = 0  # packets that earlier decoders could not decode
         self._before: int | None = 0  # frames before those that the numbering counts; None if unknown
         self._open()
@@ -170,7 +172,7 @@ class _Reader:
                 _log.warning("%s is damaged: %s skipped", self._name, what)
 
     def _open(self) -> None:
-        self._demuxer = Demuxer(self._media, self._opener, self._name)
+        self._demuxer = Demuxer(self._media, self._opener, self._name, with_sound=not self._light)
         container, stream = self._demuxer.container, self._demuxer.video
         self.info = _info(container, stream, self._media, self._name)
         # AVI has packet counts instead of presentation times; the times that FFmpeg derives are not in order.
@@ -190,7 +192,9 @@ class _Reader:
         """Decode the stream that the demuxer reads now."""
         self._stream = self._demuxer.video
         # Frame threads hold back one frame each: good for a file, bad for a camera, and useless on a GPU.
-        self._stream.thread_type = "SLICE" if self.info.live or self._opener.gpu else "AUTO"
+        self._stream.thread_type = "SLICE" if self.info.live or self._opener.gpu or self._light else "AUTO"
+        if self._light:
+            self._stream.codec_context.thread_count = 1
         self._reopen = self._demuxer.reopener()
         self._decoder = Decoder(self._stream, by_dts=self._only_dts)
         self._numbering = Numbering(self._demuxer.container, self._stream, by_dts=self._only_dts)
@@ -354,7 +358,7 @@ class _Reader:
         gpu = self._opener.gpu
         if gpu is not None and (pixels := gpu.pixels(frame)) is not None:
             return pixels
-        return to_bgr(frame, self._convert)
+        return to_bgr(frame, self._convert, exact=not self._light)
 
 
 def _steps_back(start: float) -> Iterator[Fraction]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from ...engines.errors import NasionError, printable
 from ...realtime.tracking.options import TrackerOptions
 from ..machine import cores, provenance
-from ..options import NONE_GIVEN, Tracking
+from ..options import NONE_GIVEN, Counts, Tracking, read_counts
 from ..results import Json, json_results
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ def bench(
     *,
     repeat: int = 3,
     frames: int | None = None,
+    streams: Annotated[Counts | None, Parameter(converter=read_counts, n_tokens=1)] = None,
+    fps: float = 30.0,
+    seconds: float = 10.0,
     json: Json = None,
     force: bool = False,
     decode: str = "auto",
@@ -37,14 +43,22 @@ def bench(
             first, at most 1500 frames or 2 GB.
         repeat: number of passes over the clip.
         frames: take this many frames from the beginning, whatever memory they need (default: as many as fit).
+        streams: instead, track so many streams of SOURCE at once as nasion live does, in real time; several numbers
+            separated by commas, such as 1,4,16, are measured one after the other.
+        fps: frames per second of each of these streams.
+        seconds: duration of the measurement for each number of streams.
         json: also write all results, with machine and versions, to this file; - for standard output (default: none).
         force: replace that file.
         decode: device that decodes the clip and holds its frames, as in nasion track.
     """
     from ..measurement import load, measure
 
-    _check(repeat, frames)
+    _check(repeat, frames, fps, seconds)
     options = TrackerOptions(**tracking)
+    if streams is not None:
+        with json_results(json, force=force, inputs=[source]) as to_json:
+            to_json.write(_bench_streams(source, streams, options, fps, seconds, options.where_to_decode(decode)))
+        return
     with json_results(json, force=force, inputs=[source]) as to_json:
         loaded = load(source, frames, decode=options.where_to_decode(decode))
         print(f"{printable(Path(source).name)}: {loaded}", flush=True)
@@ -57,10 +71,41 @@ def bench(
         to_json.write(report(loaded, results, repeat=repeat))
 
 
-def _check(repeat: int, frames: int | None) -> None:
-    for name, value in (("--repeat", repeat), ("--frames", frames)):
-        if value is not None and value < 1:
+def _check(repeat: int, frames: int | None, fps: float, seconds: float) -> None:
+    for name, value in (("--repeat", repeat), ("--frames", frames), ("--fps", fps), ("--seconds", seconds)):
+        if value is not None and not 1 <= value < math.inf:
             raise NasionError(f"{name} is {value}; it must be at least 1")
+
+
+def _bench_streams(
+    source: str, counts: Sequence[int], options: TrackerOptions, fps: float, seconds: float, decode: str
+) -> dict[str, Any]:
+    """Measure and print many streams, and return the figures as JSON data."""
+    import cv2
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..live_measurement import measure_streams
+
+    cv2.setNumThreads(options.threads or 1)
+    rows = list(measure_streams(source, counts, options, fps=fps, seconds=seconds, decode=decode))
+    table = Table(box=None, pad_edge=False)
+    for column in ("streams", "FPS of the slowest", "p50 ms", "p99 ms", "dropped", "faces", "cores a stream", "batch"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        latency = (f"{row.latency_ms['p50']:.1f}", f"{row.latency_ms['p99']:.1f}")
+        cpu, faces = f"{row.cpu_per_stream:.3f}", f"{row.faces_per_frame:.2f}"
+        table.add_row(
+            str(row.streams),
+            f"{row.fps_per_stream:.1f}",
+            *latency,
+            str(row.dropped),
+            faces,
+            cpu,
+            f"{row.mean_batch:.2f}",
+        )
+    Console().print(table)
+    return {"clip": Path(source).name, **provenance(), "rows": [asdict(row) for row in rows]}
 
 
 def _print(result: Measurement) -> None:

@@ -47,17 +47,19 @@ class Demuxer(Closing):
     does, the rest of the file is opened on its own, and if it has other streams, reading continues there.
     """
 
-    def __init__(self, media: Media, opener: Opener, name: str) -> None:
+    def __init__(self, media: Media, opener: Opener, name: str, *, with_sound: bool = True) -> None:
         """Open ``media`` and choose its streams.
 
         Args:
             media: file or stream.
             opener: opens the media, or a part of the file, and raises ``SourceError`` or ``av.FFmpegError``.
             name: name of the media for messages.
+            with_sound: read the sound, too.
 
         Raises:
             SourceError: it cannot be opened, or has no video.
         """
+        self._with_sound = with_sound
         self._media, self._opener, self._name = media, opener, name
         self._part, self._begin = media, 0  # the part of the file that is being read, and its first byte
         self._containers = [opener(media)]
@@ -146,8 +148,8 @@ class Demuxer(Closing):
 
     def _take(self, video: VideoStream) -> None:
         self.video: VideoStream = video
-        self.sound: AudioStream | None = choose_sound(self.container, video)
-        if self.container.format.name.startswith(_ADAPTIVE):
+        self.sound: AudioStream | None = choose_sound(self.container, video) if self._with_sound else None
+        if self.container.format.name.startswith(_ADAPTIVE) or not self._with_sound:
             for stream in self.container.streams:
                 if stream is not self.video and stream is not self.sound:
                     stream.discard = av.stream.Discard.all
