@@ -53,7 +53,7 @@ def to_bgr(frame: VideoFrame, convert: VideoReformatter, *, exact: bool = True) 
     """Convert a frame to an upright BGR image on the host; a frame on a GPU is copied.
 
     The values are those of the video, exact to rounding. HDR (PQ and HLG) is mapped to BT.709, and transparent pixels
-    are shown over white. If ``exact`` is False, the usual formats are converted in a third of the time, with values that
+    are shown over white. If ``exact`` is False, the usual formats take a third of the time, with values that
     may differ by a few levels.
 
     Raises:

@@ -94,16 +94,8 @@ def _bench_streams(
         table.add_column(column, justify="right")
     for row in rows:
         latency = (f"{row.latency_ms['p50']:.1f}", f"{row.latency_ms['p99']:.1f}")
-        cpu, faces = f"{row.cpu_per_stream:.3f}", f"{row.faces_per_frame:.2f}"
-        table.add_row(
-            str(row.streams),
-            f"{row.fps_per_stream:.1f}",
-            *latency,
-            str(row.dropped),
-            faces,
-            cpu,
-            f"{row.mean_batch:.2f}",
-        )
+        cpu, faces, batch = f"{row.cpu_per_stream:.3f}", f"{row.faces_per_frame:.2f}", f"{row.mean_batch:.2f}"
+        table.add_row(str(row.streams), f"{row.fps_per_stream:.1f}", *latency, str(row.dropped), faces, cpu, batch)
     Console().print(table)
     return {"clip": Path(source).name, **provenance(), "rows": [asdict(row) for row in rows]}
 
