@@ -126,6 +126,24 @@ class Source(Protocol):
         ...
 
 
+class Arrival:
+    """Time of the arrival of data, which a reader sets and others call for. It keeps no reference to the reader.
+
+    Attributes:
+        time: ``time.monotonic()`` of the arrival.
+    """
+
+    __slots__ = ("time",)
+
+    def __init__(self) -> None:
+        """Set the present time."""
+        self.time = time.monotonic()
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.time
+
+
 class FrameSource(Closing):
     """Source over a generator of images, which releases its resources when it is closed.
 

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from ...engines.errors import SourceError
 from ..images.pixels import Pixels
 from ..values.arrays import Image
-from .base import FrameSource, Images, Media, SourceInfo, TimeRange
+from .base import Arrival, FrameSource, Images, Media, SourceInfo, TimeRange
 from .conversion import colour_matrix, is_sideways, is_wide_gamut, to_bgr
 from .nvdec import GpuDecoder, decoder_for
 from .packets.container import WHOLE, exact, open_container, rate_of, reason
@@ -82,7 +82,7 @@ def open_media(
     if reader.info.live:
         _log.info("%s: live; Frame.index counts from the first frame received", name)
     source = FrameSource(reader.images(time_range.start or 0.0), reader.info, time_range)
-    source.arrival = lambda: reader.arrival
+    source.arrival = reader.arrival
     info = reader.info  # the first frame has told more
     source.info = replace(source.info, pixel_aspect=info.pixel_aspect, wide_gamut=info.wide_gamut)
     if source.info.sound is not None:
@@ -115,7 +115,7 @@ class _Reader:
         self._open()
         self._convert = VideoReformatter()
         self._time = 0.0
-        self.arrival = monotonic()  # time at which the newest packet was read
+        self.arrival = Arrival()  # of the newest packet
         self._is_silent = False  # the server does not answer
 
     @property
@@ -264,7 +264,7 @@ class _Reader:
                     yield from self._change_stream()
                 if packet.stream.index != self._stream.index:
                     continue
-                self.arrival = monotonic()
+                self.arrival.time = monotonic()
                 if packet.has_sidedata("encryption_info"):
                     raise SourceError(f"{self._name}: it is encrypted; give a decrypted copy")
                 self._numbering.add(packet, decoded=self._run_up is None)
