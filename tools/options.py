@@ -78,7 +78,7 @@ def parse_counts(text: str) -> Counts:
         ValueError: the text does not have that form.
     """
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text.replace(" ", "")):
-        raise ValueError(f"{text!r} is no list of numbers; give whole numbers from 1 to 9999, such as 1,2,4")
+        raise ValueError(f"{text!r} is not a list of numbers; give whole numbers from 1 to 9999, such as 1,2,4")
     return Counts(int(number) for number in text.split(","))
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .... import __version__
+from ...values.versions import __version__
 from ..hub import Hub
 from ..status import SourceStatus, State
 from .clients import Clients
