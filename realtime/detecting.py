@@ -80,9 +80,9 @@ def detect(
 
             Pixels of an array may lie apart in memory, and may be read-only.
         channels: order of the colours of an array: ``bgr`` as in OpenCV, or ``rgb``, also for RGBA.
-        landmarks: if False, only the detector runs, on the image at its own size: ``box`` and ``score`` are those of
-            the detector, best first, and ``landmarks`` and ``confidence`` are empty. It finds faces of up to about 250
-            pixels; for larger ones reduce the image, for example with ``detect_size=320``.
+        landmarks: if False, only the detector runs, on the image at its own size and, for larger faces, at smaller
+            ones: ``box`` and ``score`` are those of the detector, best first, and ``landmarks`` and ``confidence`` are
+            empty. With ``detect_size`` it sees that size only.
         threshold: score of the detector, from 0 to 1, from which on a face counts as found; by default the one of the
             network. The score of a face with landmarks is another one, for which ``min_score`` sets the limit.
         **options: ``model``, ``detector``, ``runtime``, ``device``, ``detect_size``, ``max_faces``, ``threads``,
@@ -127,9 +127,7 @@ def _with_landmarks(frames: Sequence[Frame], networks: Networks, options: Tracke
 
 def _boxes(frames: Sequence[Frame], networks: Networks, options: TrackerOptions) -> list[list[Face]]:
     """Return the faces of each frame as the detector finds them."""
-    images = [pixels_of(frame.pixels) for frame in frames]
-    sizes = [None if options.detect_size else max(image.shape[:2]) for image in images]
-    found = networks.detector.detect_all(images, sizes)
+    found = networks.detector.detect_closely([pixels_of(frame.pixels) for frame in frames])
     return [_faces_of(each)[: options.max_faces] for each in found]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...engines.errors import NasionError
 from ..faces.face import Face
-from ..faces.measured import EyeOpening
+from ..faces.measured import EyeOpening, Pose
+from ..values.arrays import FloatArray
 from ..values.schemes import LandmarkScheme
 from .names import Measure
 from .openings import EYES, MOUTH, Openings
@@ -45,25 +46,23 @@ class Measurer:
             self._openings = Openings(scheme, parts) if parts else None
         self._eyes, self._mouth = "eyes" in measures, "mouth" in measures
 
-    def measure(self, faces: list[Face], size: tuple[int, int]) -> list[Face]:
-        """Return the faces with their measures.
+    def pose(self, landmarks: FloatArray, confidence: FloatArray, size: tuple[int, int]) -> Pose | None:
+        """Return the pose of a face, if it is measured; see ``PoseEstimator``.
 
-        Args:
-            faces: faces of one image.
-            size: width and height of the image in pixels.
+        It is that of landmarks that are not smoothed, because the pose is smoothed itself.
         """
-        if self._pose is None and self._openings is None:
-            return faces
-        return [replace(face, **self._measures(face, size)) for face in faces]
+        return None if self._pose is None else self._pose(landmarks, confidence, size)
 
-    def _measures(self, face: Face, size: tuple[int, int]) -> dict[str, Any]:
+    def add_openings(self, faces: list[Face]) -> list[Face]:
+        """Return the faces with the openings that are measured, of smoothed landmarks."""
+        return faces if self._openings is None else [replace(face, **self._openings_of(face)) for face in faces]
+
+    def _openings_of(self, face: Face) -> dict[str, Any]:
+        assert self._openings is not None
+        openings = self._openings(face.landmarks)
         found: dict[str, Any] = {}
-        if self._pose is not None:
-            found["pose"] = self._pose(face.landmarks, face.confidence, size)
-        if self._openings is not None:
-            openings = self._openings(face.landmarks)
-            if self._eyes:
-                found["eye_opening"] = EyeOpening(*openings[:2])
-            if self._mouth:
-                found["mouth_opening"] = openings[-1]
+        if self._eyes:
+            found["eye_opening"] = EyeOpening(*openings[:2])
+        if self._mouth:
+            found["mouth_opening"] = openings[-1]
         return found

@@ -38,13 +38,13 @@ class Openings:
             )
         openings = [scheme.openings[part] for part in parts]
         pairs = [pair for opening in openings for pair in (opening.corners, *opening.pairs)]
-        self._first, self._second = (list(each) for each in zip(*pairs, strict=True))
+        self._ends = np.array([*(first for first, _ in pairs), *(second for _, second in pairs)])
         self._counts = [len(opening.pairs) for opening in openings]
 
     def __call__(self, landmarks: FloatArray) -> list[float]:
         """Return the opening of each part from landmarks (n, 2)."""
-        points = np.asarray(landmarks)
-        ways = points[self._first] - points[self._second]
+        ends = np.asarray(landmarks).take(self._ends, axis=0)
+        ways = ends[: len(ends) // 2] - ends[len(ends) // 2 :]
         lengths: list[float] = np.hypot(ways[:, 0], ways[:, 1]).tolist()
         found, at = [], 0
         for count in self._counts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -19,13 +20,13 @@ from .head import generic_head
 LEAST = 6
 """Number of landmarks with a place on the head that a scheme needs."""
 
-_STEP = 15  # degrees of yaw between two sets of weights
+_STEP, _FINE = 15, 0.5  # degrees of yaw between two sets of weights, and after interpolation
 _STRAIGHT, _SIDE = 15, 90  # degrees of yaw up to which and from which on the weights stay the same
 _SOFT = 10.0  # degrees of yaw over which a landmark gets hidden
 _FIRMNESS = 8  # power of the confidence in the weight of a landmark: an unsure landmark is off by several spreads
 _FLOOR = 1e-6  # weight of a hidden landmark, so that the equations can be solved
 _ITERATIONS = 5  # of POSIT at most; each reduces the error by the depth of the head over its distance
-_SETTLED = 4e-6  # change of the perspective, per millimetre of depth, at which it stops
+_SETTLED = 1e-5  # change of the perspective, per millimetre of depth, at which it stops
 _TINY, _FLAT = 1e-12, 1e-6  # scale, and area over its square, from which on landmarks determine a pose
 _NONE = (0.0, 0.0, 0.0)  # perspective of scaled orthographic projection
 _Vector = tuple[float, float, float]
@@ -73,11 +74,18 @@ class PoseEstimator:
         # products of all pairs of (1, x, y, z) of each landmark: the normal equations are linear in the weights
         self._products = (rows[:, None] * rows[None, :]).reshape(16, -1)
         yaws = np.arange(-_SIDE, _SIDE + 1, _STEP)
-        yaws[np.abs(yaws) <= _STRAIGHT] = 0
         side = np.sign(points[:, 0])
-        turned = np.where(side == 0, np.abs(yaws)[:, None], -side * yaws[:, None])
+        ahead = np.where(np.abs(yaws) <= _STRAIGHT, 0, yaws)[:, None]
+        turned = np.where(side == 0, np.abs(ahead), -side * ahead)
         seen = 1 / (1 + np.exp((turned - head.hidden_from[places]) / _SOFT))
-        self._weights = np.maximum(seen**2 / head.spread[places] ** 2, _FLOOR)
+        known = np.maximum(seen**2 / head.spread[places] ** 2, _FLOOR)
+        # interpolated, so that the pose does not jump
+        fine = np.arange(-_SIDE, _SIDE + _FINE, _FINE)
+        self._weights = np.stack([np.interp(fine, yaws, column) for column in known.T], axis=1)
+        # solution for a face that looks ahead, all landmarks of which are as sure: linear in the rays
+        weighted = rows * self._weights[len(fine) // 2]
+        solved = np.linalg.solve(weighted @ rows.T, weighted)
+        self._ahead: NDArray[np.float64] = (solved[:, None] * rows[None, :]).reshape(16, -1)
 
     def __call__(self, landmarks: FloatArray, confidence: FloatArray, size: tuple[int, int]) -> Pose | None:
         """Return the pose of a face.
@@ -94,23 +102,18 @@ class PoseEstimator:
         points, sure = np.asarray(landmarks, np.float64), np.asarray(confidence, np.float64)
         if not self._has_all:
             points, sure = points[self._chosen], sure[self._chosen]
-        middle = np.array([(size[0] - 1) / 2, (size[1] - 1) / 2])
-        rays: NDArray[np.float64] = (points - middle) / focal
+        rays: NDArray[np.float64] = (points - _middle(size)) / focal
+        guess = _posit((self._ahead @ rays).reshape(4, 8).tolist(), _NONE, iterations=1)
+        if guess is None:
+            return None
         firm = np.maximum(sure**_FIRMNESS, _FLOOR)
-        equations = self._equations(rays, firm * self._weights[_SIDE // _STEP])
-        found = _posit(equations, _NONE, iterations=1)
-        if found is not None and abs(yaw := _yaw(found)) > _STRAIGHT:
-            equations = self._equations(rays, firm * self._weights_at(yaw))
-        if found is not None:
-            found = _posit(equations, found.perspective, iterations=_ITERATIONS)
+        equations = self._equations(rays, firm * self._weights_at(_yaw(guess)))
+        found = _posit(equations, guess.perspective, iterations=_ITERATIONS)
         return None if found is None else _pose(found, focal)
 
     def _weights_at(self, yaw: float) -> NDArray[np.float64]:
-        """Return the weights for a yaw in degrees, interpolated so that the pose does not jump."""
-        place = (max(-_SIDE, min(yaw, _SIDE)) + _SIDE) / _STEP
-        before = min(int(place), len(self._weights) - 2)
-        part = place - before
-        weights: NDArray[np.float64] = (1 - part) * self._weights[before] + part * self._weights[before + 1]
+        """Return the weights for a yaw in degrees."""
+        weights: NDArray[np.float64] = self._weights[round((max(-_SIDE, min(yaw, _SIDE)) + _SIDE) / _FINE)]
         return weights
 
     def _equations(self, rays: NDArray[np.float64], weights: NDArray[np.float64]) -> list[list[float]]:
@@ -180,6 +183,12 @@ def _pose(found: _Solution, focal_length: float) -> Pose:
     pitch = math.degrees(math.asin(max(-1.0, min(-found.down[2], 1.0))))
     roll = math.degrees(math.atan2(found.down[0], found.down[1]))
     return Pose(_yaw(found), pitch, roll, found.translation, focal_length)
+
+
+@lru_cache(maxsize=16)
+def _middle(size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the middle of an image of this width and height in pixels."""
+    return np.array([(size[0] - 1) / 2, (size[1] - 1) / 2])
 
 
 def _split(head: Mapping[int, int]) -> tuple[list[int], list[int]]:

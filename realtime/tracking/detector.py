@@ -12,13 +12,14 @@ from ...engines.errors import ModelError, NasionError
 from ...engines.runtime import Runtime
 from ..images.pixels import Pixels, pixels_of
 from ..values.arrays import FloatArray, Image, possible, probability
-from ..values.geometry import Region
+from ..values.geometry import Region, containment, iou
 from .aligner import region_of_box
 from .face_finder import region_of_tight_box
 from .feeding import run_letterbox
 
 MOST_BOXES = 5000  # boxes that enter non-maximum suppression, best first; its time grows with the square of the number
 OVERLAP = 0.45  # IoU above which two boxes are the same face
+WITHIN = 0.8  # share of a box within a better one, at another size of the image, above which it is a part of that face
 SMALLEST = 64  # pixels; the longer side of a smaller image is enlarged to this before detection
 LONGEST = 4  # longer over shorter side above which an image is reduced further, if the input size is the shorter side
 
@@ -123,6 +124,26 @@ class Detector:
                 found[i] = self._detections(boxes, scores, ratio)
         return [found[i] for i in range(len(images))]
 
+    def detect_closely(self, images: Sequence[Pixels]) -> list[Detections]:
+        """Detect the faces of all sizes in several images: each is seen at its own size and at all smaller ones.
+
+        A detector whose size was given sees each image at that size only. Of detections of one face at several sizes,
+        the best is kept; one that lies within a better one is taken for a part of that face.
+        """
+        if self._asked:
+            return self.detect_all(images)
+        sizes = [self._all_sizes(image.shape) for image in images]
+        repeated = [image for image, each in zip(images, sizes, strict=True) for _ in each]
+        found = iter(self.detect_all(repeated, [size for each in sizes for size in each]))
+        return [_merged([next(found) for _ in each]) for each in sizes]
+
+    def _all_sizes(self, shape: tuple[int, ...]) -> list[int]:
+        """Return the longer side of an image, and the smaller sizes at which its larger faces are seen as a whole."""
+        longer = max(shape[:2])
+        views = self.views(shape)
+        smaller = [*([views.far] if views.far else []), min(self.size, longer), *views.near]
+        return [longer, *(size for size in smaller if size < longer)] if not self._with_points else [longer]
+
     def input_size(self, image: Pixels, size: int | None) -> tuple[int, int]:
         """Return the width and height to which an image is resized."""
         if size is None:
@@ -136,6 +157,20 @@ class Detector:
         boxes = (boxes + np.float32(0.5)) * ratio - np.float32(0.5)
         region = region_of_tight_box if self._with_points else region_of_box
         return Detections(boxes, scores, [region(box) for box in boxes])
+
+
+def _merged(views: Sequence[Detections]) -> Detections:
+    """Return the detections of several views of one image, each face once, best first."""
+    boxes, scores = np.concatenate([each.boxes for each in views]), np.concatenate([each.scores for each in views])
+    regions = [region for each in views for region in each.regions]
+    kept: list[int] = []
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    for i in np.argsort(-scores, kind="stable").tolist():
+        box, best = boxes[i : i + 1], boxes[kept]
+        is_part = (containment(box, best)[0] > WITHIN) & (areas[i] <= areas[kept])
+        if not (iou(box, best)[0] > OVERLAP).any() and not is_part.any():
+            kept.append(i)
+    return Detections(boxes[kept], scores[kept], [regions[i] for i in kept])
 
 
 def _longer(shape: tuple[int, ...], shorter: int) -> int:

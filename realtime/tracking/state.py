@@ -13,6 +13,7 @@ from ..faces.frame import Frame
 from ..images.pixels import Pixels, pixels_of
 from ..measures.measurer import Measurer
 from ..values.geometry import Region
+from ..values.landmarks import Landmarks
 from ..values.schemes import SCHEMES
 from ..values.times import time_passed
 from .aligner import Alignments
@@ -190,9 +191,24 @@ class Tracking:
         for each in detections:
             yield from self._add_new(image, frame.time, each)
         self._tracks.expire(frame.time)
-        faces = [track.face(self._scheme, self._scheme_name) for track in self._tracks.in_sight]
+        size = image.shape[1], image.shape[0]
+        faces = [self._face(track, size) for track in self._tracks.in_sight]
         faces = self._smoother.smooth(faces, time=frame.time)
-        return self._measurer.measure(faces, (image.shape[1], image.shape[0]))
+        return self._measurer.add_openings(faces)
+
+    def _face(self, track: Track, size: tuple[int, int]) -> Face:
+        """Return the face of a track in a frame of this width and height, with its pose if that is measured."""
+        seen = track.observation
+        return Face(
+            track.id,
+            seen.box,
+            seen.score,
+            Landmarks(seen.points, self._scheme),
+            seen.confidence,
+            seen.visibility,
+            self._measurer.pose(seen.points, seen.confidence, size),
+            scheme=self._scheme_name,
+        )
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         """Adapt the tracks to a frame of another size than the last one."""

@@ -11,11 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..faces.face import Face
 from ..values.arrays import FloatArray
 from ..values.geometry import Region, containment, iou
-from ..values.landmarks import Landmarks
-from ..values.schemes import LandmarkScheme
 from ..values.times import time_passed
 from .appearance import similarity
 
@@ -123,12 +120,6 @@ class Track:
     def followed(self) -> bool:
         """True if the face was in sight in one of the last ``MISSES`` frames."""
         return self.misses < MISSES
-
-    def face(self, scheme: LandmarkScheme | None, name: str) -> Face:
-        """Return the public ``Face``, with landmarks of a scheme."""
-        seen = self.observation
-        landmarks = Landmarks(seen.points, scheme)
-        return Face(self.id, seen.box, seen.score, landmarks, seen.confidence, seen.visibility, scheme=name)
 
     def gone(self, time: float, since: float | None = None) -> float:
         """Return the seconds since the face was seen, or since ``since``; see ``time_passed``."""

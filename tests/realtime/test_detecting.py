@@ -17,6 +17,7 @@ from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.realtime import detecting
 from nasion.realtime.tracking.options import ImageKeywords, TrackerOptions
 from nasion.realtime.values.arrays import Image
+from nasion.realtime.values.geometry import iou
 
 from ..support.fakes.networks import GREEN, RED, Disc, DiscAligner, DiscFaces, draw
 
@@ -119,7 +120,8 @@ def test_a_batch_has_a_limited_number_of_pixels(discs: DiscFaces, monkeypatch: p
 def test_without_landmarks_only_the_detector_runs_at_the_size_of_the_image(discs: DiscFaces) -> None:
     image = draw(Disc(RED, 100, 100), Disc(GREEN, 220, 100))
     (faces,) = nasion.detect([image], landmarks=False)
-    assert discs.batches == [(1, 3, 240, 320)]
+    assert discs.batches[0] == (1, 3, 240, 320)
+    assert all(width < 320 for *_, width in discs.batches[1:])
     assert [face.id for face in faces] == [1, 2]
     assert all(face.landmarks.shape == (0, 2) and face.confidence.shape == (0,) for face in faces)
     assert {round(float(face.box[0])) for face in faces} == {70, 190}
@@ -130,10 +132,22 @@ def test_without_landmarks_only_the_detector_runs_at_the_size_of_the_image(discs
 def test_boxes_and_scores_are_those_of_the_detector(photograph: Image) -> None:
     (face,) = nasion.detect(photograph, landmarks=False)
     with Tracker() as tracker:
-        found = tracker.networks.detector.detect_all([detecting.pixels_of(photograph)], [512])[0]
-    np.testing.assert_array_equal(face.box, found.boxes[0])
-    assert face.score == pytest.approx(float(found.scores[0]))
+        detector = tracker.networks.detector
+        views = detector.views(photograph.shape)
+        sizes = [512, views.far or 512, detector.size, *views.near]
+        found = detector.detect_all([detecting.pixels_of(photograph)] * len(sizes), sizes)
+    best = max((each for each in found if len(each)), key=lambda each: float(each.scores[0]))
+    np.testing.assert_array_equal(face.box, best.boxes[0])
+    assert face.score == pytest.approx(float(best.scores[0]))
     assert nasion.draw(photograph, [face]).shape == photograph.shape
+
+
+@pytest.mark.parametrize("scale", [0.25, 1, 2, 4, 6])
+def test_faces_of_all_sizes_are_found_once(photograph: Image, scale: float) -> None:
+    (usual,) = nasion.detect(photograph, landmarks=False)
+    other = cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else 1)
+    (face,) = nasion.detect(other, landmarks=False, threshold=0.5)
+    assert iou(face.box[None] / np.float32(scale), usual.box[None])[0, 0] > 0.7
 
 
 def test_the_threshold_is_that_of_the_detector(photograph: Image) -> None:

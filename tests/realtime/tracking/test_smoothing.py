@@ -9,8 +9,9 @@ from OneEuroFilter import OneEuroFilter
 
 from nasion.engines.errors import NasionError
 from nasion.realtime.faces.face import Face
+from nasion.realtime.faces.measured import Pose
 from nasion.realtime.sources.synthetic import FACE, CameraMotion
-from nasion.realtime.tracking.smoothing import FORGET, SETTINGS, OneEuro, Setting, Smoother
+from nasion.realtime.tracking.smoothing import FORGET, SETTINGS, OneEuro, PoseOneEuro, Setting, Smoother
 from nasion.realtime.values.geometry import box_of, transform
 
 from ...support.fakes.networks import TEMPLATE
@@ -223,6 +224,49 @@ def test_identities_long_gone_are_forgotten():
     assert len(smoother._filters) < 10
     smoother.reset()
     assert smoother._filters == {}
+
+
+# --- poses
+
+
+def pose(yaw, pitch=0.0, roll=0.0):
+    return Pose(yaw, pitch, roll, (10.0, 20.0, 600.0), 640.0)
+
+
+def posed(smoother, poses):
+    faces = [replace(face(TEMPLATE * 30), pose=each) for each in poses]
+    return [smoother.smooth([each], time=i * STEP)[0].pose for i, each in enumerate(faces)]
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=str)
+def test_a_pose_is_filtered_as_landmarks_are(rng, setting):
+    angles = np.cumsum(rng.normal(0, 1, (90, 3)), axis=0)
+    poses, rows = PoseOneEuro(setting), OneEuro(setting)
+    for i, each in enumerate(angles):
+        found = poses(pose(*each.tolist()), time=i * STEP)
+        expected = rows(np.stack([each, np.zeros(3)], axis=1), time=i * STEP, size=90.0)[:, 0]
+        np.testing.assert_allclose([found.yaw, found.pitch, found.roll], expected, atol=1e-3)
+        assert (found.translation, found.focal_length) == ((10.0, 20.0, 600.0), 640.0)
+
+
+def test_a_head_at_rest_has_a_steadier_pose_and_none_leaves_it_as_it_is(rng):
+    poses = [pose(30 + noise, noise) for noise in rng.normal(0, 0.2, 90).tolist()]
+    assert posed(Smoother("none"), poses) == poses
+    yaws = [each.yaw for each in posed(Smoother("light"), poses)[30:]]
+    assert np.std(yaws) < 0.5 * np.std([each.yaw for each in poses[30:]])
+    assert np.mean(yaws) == pytest.approx(30, abs=0.1)
+
+
+def test_a_head_upside_down_does_not_turn_the_long_way(rng):
+    rolls = [each.roll for each in posed(Smoother("light"), [pose(0, 0, 179.5 * (-1) ** i) for i in range(60)])]
+    assert min(abs(roll) for roll in rolls) > 179
+    assert max(abs(roll) for roll in rolls) <= 180
+
+
+def test_a_frame_without_a_pose_has_none_and_the_next_one_goes_on():
+    found = posed(Smoother("light"), [pose(10), pose(10), None, pose(10)])
+    assert found[2] is None
+    assert found[3].yaw == pytest.approx(10)
 
 
 def test_a_strength_that_does_not_exist_is_named_with_those_that_do():

@@ -36,9 +36,9 @@ def miss(manager, frames, time=0.0):
 def test_faces_are_born_with_numbers_from_one():
     manager = known(50, 200)
     assert numbers(manager.in_sight) == [1, 2]
-    face = manager.in_sight[1].face(None, "")
-    assert (face.id, face.score) == (2, 0.9)
-    assert face.landmarks.shape == (68, 2)
+    track = manager.in_sight[1]
+    assert (track.id, track.observation.score) == (2, 0.9)
+    assert track.observation.points.shape == (68, 2)
 
 
 def test_a_face_not_seen_is_looked_for_until_its_track_expires():

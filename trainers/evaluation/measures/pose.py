@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
 from functools import partial
+from itertools import count
 from typing import Any
 
 import cv2
@@ -19,7 +19,7 @@ from ....realtime.faces.measured import Pose
 from ....realtime.measures.head import generic_head
 from ....realtime.measures.measurer import Measurer
 from ....realtime.measures.pose import PoseEstimator
-from ....realtime.tracking.smoothing import SETTINGS, OneEuro
+from ....realtime.tracking.smoothing import SETTINGS, PoseOneEuro
 from ....realtime.tracking.tracker import Tracker
 from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.schemes import IBUG_68
@@ -156,10 +156,14 @@ def _poses_of(
     cast: Cast, number: int, swing: NDArray[np.float64], times: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
     """Return yaw, pitch and roll (frames, 3) of a face that swings, by each way to smooth them."""
-    found: dict[str, list[list[float]]] = {}
-    for name, smooth in (("not smoothed", "none"), ("from smoothed landmarks", "light")):
+    estimator = PoseEstimator(IBUG_68)
+    found: dict[str, list[list[float]]] = {
+        "not smoothed": [],
+        "from smoothed landmarks": [],
+        "pose smoothed itself": [],
+    }
+    for smooth in ("none", "light"):
         random = np.random.default_rng(number)
-        poses = []
         with cast.build(smooth=smooth, measures=("pose",)) as tracker:
             for index, angle in enumerate(swing):
                 place = still(Place(320, 180, FACE, math.radians(float(angle))))
@@ -167,16 +171,19 @@ def _poses_of(
                     play([Actor(cast.head(number), place)], cast.photograph(number), frames=1, size=SIZE, pan=0)
                 )
                 noisy = np.clip(shown.image + random.normal(0, 4, shown.image.shape), 0, 255).astype(np.uint8)
-                faces = tracker.update(Frame(noisy, float(times[index]), index))
-                pose = faces[0].pose if faces else None
-                poses.append([math.nan] * 3 if pose is None else [*astuple(pose)[:3]])
-        found[name] = poses
-    one_euro = OneEuro(SETTINGS["light"])
-    found["pose smoothed itself"] = [
-        one_euro(np.array([[yaw, 0], [pitch, 0], [roll, 0]], np.float32), time=float(moment), size=90.0)[:, 0].tolist()
-        for (yaw, pitch, roll), moment in zip(found["not smoothed"], times, strict=True)
-    ]
+                face = next(iter(tracker.update(Frame(noisy, float(times[index]), index))), None)
+                own = None if face is None else face.pose
+                if smooth == "none":
+                    found["not smoothed"].append(_angles_of(own))
+                    continue
+                found["pose smoothed itself"].append(_angles_of(own))
+                again = None if face is None else estimator(face.landmarks, face.confidence, SIZE)
+                found["from smoothed landmarks"].append(_angles_of(again))
     return {name: np.array(poses) for name, poses in found.items()}
+
+
+def _angles_of(pose: Pose | None) -> list[float]:
+    return [math.nan] * 3 if pose is None else [pose.yaw, pose.pitch, pose.roll]
 
 
 def _lag(roll: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[float, float]:
@@ -190,8 +197,8 @@ def _lag(roll: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[float, 
 def cost(tracker: Tracker, data: LandmarkSet) -> dict[str, Row]:
     """Return the CPU time of all measures in milliseconds a face, and its ratios to other times.
 
-    For faces that look ahead and turned ones, whose pose takes two steps. ``of_solvepnp`` is the ratio to the time of
-    ``cv2.solvePnP`` with the same landmarks, ``of_tracking`` that to an update of the tracker without measures.
+    For faces that look ahead and turned ones, with the smoothing of their poses. ``of_solvepnp`` is the ratio to the
+    time of ``cv2.solvePnP`` with the same landmarks, ``of_tracking`` that to an update of the tracker without measures.
     """
     measurer = Measurer(("pose", "eyes", "mouth"), IBUG_68)
     rows: dict[str, Row] = {}
@@ -202,7 +209,7 @@ def cost(tracker: Tracker, data: LandmarkSet) -> dict[str, Row]:
         for image in images:
             tracker.reset()
             seen += [(face, _size(image)) for face in tracker.update(Frame(image, 0.0, 0))[:1]]
-        ours = _cpu_ms([partial(measurer.measure, [face], size) for face, size in seen])
+        ours = _cpu_ms([_measuring(measurer, face, size) for face, size in seen])
         theirs = _cpu_ms([partial(_solve_pnp, np.asarray(face.landmarks), size) for face, size in seen])
         tracking = _update_ms(tracker, images[0])
         rows[name] = {
@@ -211,6 +218,19 @@ def cost(tracker: Tracker, data: LandmarkSet) -> dict[str, Row]:
             "of_tracking": round(ours / tracking, 4),
         }
     return rows
+
+
+def _measuring(measurer: Measurer, face: Face, size: tuple[int, int]) -> Callable[[], list[Face]]:
+    """Return a function that measures a face in the next frame, with the smoothing of its pose."""
+    smooth, frames = PoseOneEuro(SETTINGS["light"]), count()
+
+    def measure() -> list[Face]:
+        pose = measurer.pose(face.landmarks, face.confidence, size)
+        if pose is not None:
+            smooth(pose, time=next(frames) / RATE)
+        return measurer.add_openings([face])
+
+    return measure
 
 
 def _cpu_ms(calls: Sequence[Callable[[], object]], repeat: int = 20) -> float:
