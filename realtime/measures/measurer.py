@@ -46,6 +46,17 @@ class Measurer:
             self._openings = Openings(scheme, parts) if parts else None
         self._eyes, self._mouth = "eyes" in measures, "mouth" in measures
 
+    def measure(self, faces: list[Face], size: tuple[int, int]) -> list[Face]:
+        """Return the faces with all measures of their landmarks, for landmarks that are smoothed by other means.
+
+        Args:
+            faces: faces of one image.
+            size: width and height of the image in pixels.
+        """
+        if self._pose is not None:
+            faces = [replace(face, pose=self.pose(face.landmarks, face.confidence, size)) for face in faces]
+        return self.add_openings(faces)
+
     def pose(self, landmarks: FloatArray, confidence: FloatArray, size: tuple[int, int]) -> Pose | None:
         """Return the pose of a face, if it is measured; see ``PoseEstimator``.
 
