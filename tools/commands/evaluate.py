@@ -16,8 +16,21 @@ from ..results import Json, json_results, short
 if TYPE_CHECKING:
     from ...trainers.evaluation.tracking import Watch
 
-Set = Literal["detector", "300w", "ytf68", "aflw68", "presence", "negatives", "tracking", "measures"]
+Set = Literal[
+    "detector",
+    "300w",
+    "ytf68",
+    "aflw68",
+    "presence",
+    "negatives",
+    "infants",
+    "close-ups",
+    "shifts",
+    "tracking",
+    "measures",
+]
 SETS: tuple[Set, ...] = get_args(Set)
+BY_NAME = ("infants", "close-ups", "shifts", "tracking", "measures")  # measured only if they are named
 LANDMARKS = 68  # of all the sets
 Rules = Literal["ours", "bytetrack", "oc-sort"]
 
@@ -38,13 +51,16 @@ def evaluate(
     The set "tracking" stands for videos made of faces of the test part of 300W, whose truth is known: crossings,
     occlusions, fast motion, rotations, close-ups, small faces, disturbances. "measures" stands for the head pose on
     AFLW and on rotations of known size, and for openings and blinks under blur, distance and yaw. Both take minutes.
+    Faces that no training has seen, of kinds that no test part covers: "infants" are babies at all in-plane angles,
+    "close-ups" are faces of half to 1.2 times the image's side, and "shifts" is the movement of landmarks if the
+    region in which they are looked for is moved and scaled by 10 %.
 
     The networks are the shipped ones, or your own. Faces that are missed count as failures. For figures next to those
     of the papers, in crops around annotated landmarks: nasion evaluate-papers.
 
     Args:
-        sets: detector, 300w, ytf68, aflw68, presence, negatives, tracking or measures (default: all but tracking and
-            measures).
+        sets: detector, 300w, ytf68, aflw68, presence, negatives, infants, close-ups, shifts, tracking or measures
+            (default: the first six).
         data: folder that holds the sets, each under its own name.
         model: landmark network, by shipped name or file.
         detector: detector, by shipped name or file.
@@ -58,7 +74,7 @@ def evaluate(
     from ...engines.zoo import model_path
     from ..terminal.progress import Progress
 
-    chosen = [_set(name) for name in sets or SETS if sets or name not in ("tracking", "measures")]
+    chosen = [_set(name) for name in sets or SETS if sets or name not in BY_NAME]
     if rules != "ours" and chosen != ["tracking"]:
         raise NasionError(f"--rules {rules} is for the set tracking alone: nasion evaluate tracking --rules {rules}")
     with json_results(json, force=force, inputs=[model, detector]) as to_json:
@@ -101,6 +117,7 @@ def _measure(name: Set, data: Path, model: str, detector: str, rules: Rules, wat
     from ...engines.select import open_runtime
     from ...engines.zoo import model_path
     from ...realtime.tracking.tracker import Tracker
+    from ...trainers.evaluation import held_out
     from ...trainers.evaluation import tracking as evaluation
 
     if name in ("detector", "presence"):
@@ -122,7 +139,15 @@ def _measure(name: Set, data: Path, model: str, detector: str, rules: Rules, wat
         with open_runtime(model_path(detector)) as finds, open_runtime(model_path(model)) as aligns:
             _check_landmarks(aligns.spec.landmarks, model, name)
             return dict(evaluate_measures(finds, aligns, data, watch))
+    if name == "shifts":
+        from ...realtime.tracking.aligner import Aligner
+
+        with open_runtime(model_path(model)) as aligns:
+            _check_landmarks(aligns.spec.landmarks, model, name)
+            return dict(held_out.evaluate_shifted_regions(Aligner(aligns), aligns.spec.crop_margin, data, watch))
     through_tracker = {
+        "infants": held_out.evaluate_infants,
+        "close-ups": held_out.evaluate_close_ups,
         "300w": evaluation.evaluate_300w,
         "ytf68": evaluation.evaluate_ytf68,
         "aflw68": evaluation.evaluate_aflw68,
@@ -154,7 +179,13 @@ def _figures(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str,
         if isinstance(value, Mapping):
             yield from _figures(value, f"{title}, ")
         else:
-            yield title, "-" if value is None else f"{value:g}"
+            yield title, _shown(value)
+
+
+def _shown(value: float | Sequence[float] | None) -> str:
+    if isinstance(value, Sequence):
+        return " ".join(map(_shown, value))
+    return "-" if value is None else f"{value:g}"
 
 
 def _check_cards(networks: Sequence[str], *, force: bool) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from ...engines.closing import Closing
 from ...engines.runtime import Runtime
 from ...engines.spec import Outputs, Spec
+from ...realtime.faces.face import Face
 from ...realtime.faces.frame import Frame
 from ...realtime.tracking.aligner import Aligner
 from ...realtime.tracking.detector import Detector
@@ -144,13 +145,16 @@ def locate(tracker: Tracker, data: LandmarkSet, *, masks: bool = False, watch: W
     confidence = np.full((len(data), count), np.nan, np.float32)
     for i, image in enumerate(watched(face_images(data, masks=masks), data.name, len(data), watch)):
         tracker.reset()
-        faces = tracker.update(Frame(image, 0.0, 0))
-        truth = box_of(data.points[i][~np.isnan(data.points[i, :, 0])])
-        overlaps = [float(iou(box_of(face.landmarks)[None], truth[None])[0, 0]) for face in faces]
-        if overlaps and max(overlaps) >= FOUND_OVERLAP:
-            best = faces[int(np.argmax(overlaps))]
-            points[i], confidence[i] = best.landmarks, best.confidence
+        if face := face_at(tracker.update(Frame(image, 0.0, 0)), data.points[i]):
+            points[i], confidence[i] = face.landmarks, face.confidence
     return Located(points, confidence)
+
+
+def face_at(faces: Sequence[Face], points: FloatArray) -> Face | None:
+    """Return the face with the highest IoU with the box around ``points`` (n, 2); None below ``FOUND_OVERLAP``."""
+    truth = box_of(points[~np.isnan(points[:, 0])])
+    overlaps = [float(iou(box_of(face.landmarks)[None], truth[None])[0, 0]) for face in faces]
+    return faces[int(np.argmax(overlaps))] if overlaps and max(overlaps) >= FOUND_OVERLAP else None
 
 
 def score(errors: FloatArray) -> dict[str, float]:
