@@ -32,7 +32,7 @@ PASTED = {
     "cfp-profile": 0.12,
     "wflw98": 0.05,
     "wflw98-more": 0.02,
-    "infants": 0.09,
+    "infants": 0.15,
 }
 
 
@@ -178,9 +178,9 @@ class DetectionSamples(SampleStream[Item]):
         draw = rng.random()
         rotation = (
             rng.normal(0, 0.15)
-            if draw < 0.55
+            if draw < 0.45
             else rng.uniform(-1.6, 1.6)
-            if draw < 0.88
+            if draw < 0.7
             else rng.uniform(-np.pi, np.pi)
         )
         spread = min(1.0, 0.5 * self.size / (scale * longer))
