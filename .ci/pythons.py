@@ -26,7 +26,8 @@ RESULT = ROOT / "docs" / "bench" / "ci-full.json"
 SAMPLE = ("container", "media", "video_sink", "tracker", "command_line", "doctor", "zoo")
 TESTS_NEED = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
 # What more tests need: packages of the extras that come without torch.
-ALL_TESTS_NEED = ("onnx", "scipy", "h5py", "pyarrow", "OneEuroFilter", "scikit-build-core")
+OF_WEB = ("starlette", "uvicorn", "websockets", "prometheus-client", "httpx2")
+ALL_TESTS_NEED = ("onnx", "scipy", "h5py", "pyarrow", "OneEuroFilter", "scikit-build-core", *OF_WEB)
 NEWEST_TRIED = 20
 
 

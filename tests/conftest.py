@@ -18,7 +18,10 @@ from .support.fakes.cuda import build as build_fake_cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
-_OF_EXTRAS = ("torch", "onnx", "onnxscript", "scipy", "h5py", "matplotlib", "pyarrow", "OneEuroFilter")
+_OF_EXTRAS = (
+    *("torch", "onnx", "onnxscript", "scipy", "h5py", "matplotlib", "pyarrow", "OneEuroFilter"),
+    *("starlette", "uvicorn", "websockets", "prometheus_client", "httpx2", "h11"),
+)
 
 
 def pytest_configure() -> None:

@@ -21,7 +21,13 @@ from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 
 from .conftest import ROOT
 
-DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "python").glob("*.md")])
+DOCS = sorted(
+    [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(page for room in ("commands", "python") for page in (ROOT / "docs" / room).glob("*.md")),
+    ]
+)
 ZOO = ("face-detector", "landmarks-68", "rdfn", "chs", "rht", "pwc", "sd-hrnet")
 LINT = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")

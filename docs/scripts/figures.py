@@ -22,7 +22,7 @@ from reports import BENCH, ROOT, read, table
 from nasion.engines.zoo import models as cards
 
 ZOO = ROOT / "engines" / "zoo"
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/commands").glob("*.md")))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Draw the conventions of the head pose in docs/measures.md. Usage: python docs/scripts/pose_image.py"""
+"""Draw the conventions of the head pose in docs/commands/measures.md. Usage: python docs/scripts/pose_image.py"""
 
 from __future__ import annotations
 

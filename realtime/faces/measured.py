@@ -16,7 +16,8 @@ class Pose:
 
     Axes of the camera: x to the right of the image, y down, z away from the camera. A head with all angles 0 looks
     along -z, straight back. The angles are right-handed rotations: the head is rotated by roll about z, then by pitch
-    about x, then by yaw about y, so yaw and pitch are the direction in which the face looks; see docs/measures.md.
+    about x, then by yaw about y, so yaw and pitch are the direction in which the face looks; see
+    docs/commands/measures.md.
 
     Attributes:
         yaw: degrees in -180..180; positive where the face looks to the left of the image.

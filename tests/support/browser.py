@@ -17,6 +17,16 @@ FLAGS = (
     "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars"
 )
 
+# How often Tab has to be pressed: the elements that take the focus between the one that has it and another.
+_PRESSES = """
+const stops = [...document.querySelectorAll('a[href], button:enabled, input, summary, [tabindex="0"]')]
+  .filter((each) => each.checkVisibility() && (each.type !== 'radio' || each.checked));
+const goal = stops.findIndex((each) => each.matches(arguments[0]));
+const now = document.activeElement;
+const isPassed = (each) => each === now || now.compareDocumentPosition(each) & Node.DOCUMENT_POSITION_PRECEDING;
+return now === document.body ? goal + 1 : goal - stops.filter(isPassed).length + 1;
+"""
+
 
 def why_not() -> str | None:
     """Return why there is no browser here; None if there is one."""
@@ -65,14 +75,14 @@ class Browser:
         self.driver.switch_to.active_element.send_keys(*keys)
 
     def tab_to(self, selector: str) -> None:
-        """Press Tab until an element has the focus."""
+        """Press Tab until an element has the focus, at least once."""
         from selenium.webdriver.common.keys import Keys
 
-        for _ in range(100):
-            if self.run(f"return document.activeElement.matches({selector!r})"):
-                return
-            self.press(Keys.TAB)
-        raise AssertionError(f"Tab does not lead to {selector}")
+        presses = self.run(_PRESSES, selector)
+        self.press(Keys.TAB * max(presses, 1))
+        if not self.run("return document.activeElement.matches(arguments[0])", selector):
+            there = self.run("return document.activeElement.outerHTML.slice(0, 200)")
+            raise AssertionError(f"{presses} times Tab lead to {there}, not to {selector}")
 
     def canvas(self, selector: str) -> np.ndarray:
         """Return what a canvas shows: BGR, (height, width, 3)."""

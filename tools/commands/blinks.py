@@ -16,7 +16,7 @@ def blinks(landmarks: Path, /, *, json: Json = None, force: bool = False) -> Non
     """List the blinks of every face with start, end and duration in seconds, and their rate.
 
     A blink is a fall of the mean opening of both eyes below three quarters of their usual opening, and the return
-    within 0.6 s. See docs/measures.md for what blur, distance and yaw do to it.
+    within 0.6 s. See docs/commands/measures.md for what blur, distance and yaw do to it.
 
     Args:
         landmarks: landmark file that nasion track --landmarks wrote: .jsonl, .csv or .parquet.

@@ -53,6 +53,8 @@ class History:
             if before is None:
                 self._note(source.since, name, "added")
                 before = replace(source, state="connecting", reason="")
+            elif before.state == "reconnecting" and source.state == "connecting":  # one more attempt is nothing new
+                after[name] = source = replace(source, state=before.state, reason=before.reason)
             is_back = source.reconnects > before.reconnects
             if is_back and before.state == source.state:  # lost and restored between two looks
                 self._note(source.since, name, "reconnecting")

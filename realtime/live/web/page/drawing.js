@@ -16,7 +16,7 @@ export function drawFaces(context, faces, { scale, ratio, lines, parts }) {
     const [x0, y0, x1, y1] = face.box.map((value) => (value + 0.5) * scale);
     const points = face.landmarks.map(([x, y]) => [(x + 0.5) * scale, (y + 0.5) * scale]);
     const side = Math.sqrt(Math.max((x1 - x0) * (y1 - y0), 1));
-    const dot = Math.min(Math.max(side / 90, 0.75 * ratio), 4 * ratio);
+    const dot = Math.min(Math.max(side / 90, 0.9 * ratio), 4 * ratio);
     if (parts.lines && side > 50 * ratio) {
       context.strokeStyle = colour;
       context.globalAlpha = 0.65;

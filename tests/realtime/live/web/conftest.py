@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from starlette.testclient import TestClient
 
 from nasion.realtime.live.web.access.hosts import Hosts
-from nasion.realtime.live.web.access.sessions import Access
-from nasion.realtime.live.web.application import application
-from nasion.realtime.live.web.clients import Clients
 
 from ....support.fakes.hub import FakeHub
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
 
 TOKEN = "correct-horse-battery"
 BASE, WS = "http://127.0.0.1:8765", "ws://127.0.0.1:8765"
 
-Connect = Callable[..., TestClient]
+Connect = Callable[..., "TestClient"]
 
 
 @pytest.fixture
@@ -28,6 +28,12 @@ def hub() -> FakeHub:
 @pytest.fixture
 def connect(hub: FakeHub) -> Iterator[Connect]:
     """Return a function that starts an application and returns a client of it."""
+    from starlette.testclient import TestClient  # of the extra web, without which the tests are skipped
+
+    from nasion.realtime.live.web.access.sessions import Access
+    from nasion.realtime.live.web.application import application
+    from nasion.realtime.live.web.clients import Clients
+
     started: list[TestClient] = []
 
     def start(token: str | None = None, *, host: str = "127.0.0.1", names: tuple[str, ...] = ()) -> TestClient:

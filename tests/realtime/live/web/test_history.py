@@ -29,6 +29,8 @@ def test_a_lost_source_is_one_event_however_often_it_is_tried() -> None:
     for attempt in range(5):
         hub.change("door", state="reconnecting", reason="refused", since=1.8e9 + attempt, next_attempt=1.8e9 + attempt)
         history.watch(hub.status())
+        hub.change("door", state="connecting")  # the reason stays
+        history.watch(hub.status())
     hub.change("door", state="live", reason="", reconnects=1)
     history.watch(hub.status())
     assert told(history, 2) == [("door", "reconnecting", "refused"), ("door", "live", "")]

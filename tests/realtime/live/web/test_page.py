@@ -22,10 +22,7 @@ from ....support.browser import Browser, browsing, why_not
 from .conftest import TOKEN
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install -e '.[dev]'")
-pytestmark = [
-    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
-    pytest.mark.xdist_group("browser"),  # one browser for all tests of this file
-]
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 PATTERN = "pattern:live?seconds=600"
 DOOR, YARD = '[data-source="door"]', '[data-source="yard"]'
@@ -72,8 +69,8 @@ def flaky() -> Flaky:
 @pytest.fixture(scope="module")
 def hub(flaky: Flaky) -> Iterator[Hub]:
     with Hub(TrackerOptions(max_faces=2, threads=1), timeout=60) as started:
-        started.add(PATTERN, name="door", max_fps=8)
-        started.add("rtsp://user:hunter2@camera.local/yard", name="yard", max_fps=8, opener=flaky.open)
+        started.add(PATTERN, name="door", max_fps=5)
+        started.add("rtsp://user:hunter2@camera.local/yard", name="yard", max_fps=5, opener=flaky.open)
         yield started
 
 
@@ -157,21 +154,23 @@ def test_landmarks_lie_on_the_face(page: Browser, hub: Hub) -> None:
     assert 68 * 4 < changed.sum() < 0.5 * (x1 - x0) * (y1 - y0)
 
 
+def dots_alone(page: Browser) -> list[np.ndarray]:
+    """Return the canvas in a list, which is empty while it shows an image or no landmarks."""
+    image = page.canvas(f"{DOOR} canvas")
+    return [image] if image[:20, :20].max() < 30 < (image[..., 1] > 70).sum() else []
+
+
 def test_the_image_can_be_dimmed_and_hidden_with_the_landmarks_left(page: Browser) -> None:
     for name in ("lines", "boxes"):
         check(page, f"[name={name}]", False)
-    page.until(lambda: page.text(f"{DOOR} .faces").startswith("Face"))
     bright = page.canvas(f"{DOOR} canvas").mean()
     check(page, "[name=image][value=dimmed]")
     assert 0.1 < page.canvas(f"{DOOR} canvas").mean() / bright < 0.6
     check(page, "[name=image][value=hidden]")
-    hidden = page.until(
-        lambda: (image := page.canvas(f"{DOOR} canvas"))[:20, :20].max() < 30 and image is not None
-    ) and (page.canvas(f"{DOOR} canvas"))
-    green = (hidden[..., 1] > 150).sum()
-    assert 30 < green < hidden.shape[0] * hidden.shape[1] / 50  # the dots, and nothing else
+    (hidden,) = page.until(lambda: dots_alone(page))
+    assert (hidden[..., 1] > 70).sum() < hidden.shape[0] * hidden.shape[1] / 50  # the dots, and nothing else
     check(page, "[name=landmarks]", False)
-    page.until(lambda: (page.canvas(f"{DOOR} canvas")[..., 1] > 150).sum() == 0)
+    page.until(lambda: (page.canvas(f"{DOOR} canvas")[..., 1] > 70).sum() == 0)
     page.driver.refresh()
     page.until(lambda: page.all(f"{DOOR}[data-frame]"))
     assert page.run("return document.querySelector('[name=image]:checked').value") == "hidden"  # it is remembered
@@ -218,7 +217,6 @@ def test_a_source_is_added_paused_enlarged_and_removed_by_keyboard(page: Browser
     assert page.run("return document.activeElement.getAttribute('aria-label')") == "Pause hall"
     page.press(Keys.SPACE)
     page.until(lambda: state_of(page, hall) == "Paused")
-    page.press(Keys.TAB, Keys.TAB)
     page.tab_to(f"{hall} [data-do=enlarge]")
     page.press(Keys.ENTER)
     assert not page.one(DOOR).is_displayed()
