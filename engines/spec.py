@@ -23,6 +23,7 @@ Outputs = dict[str, NDArray[np.float32]]
 """Outputs of a network by name."""
 
 LONGEST_NAME, LONGEST_SIDE, MOST_LANDMARKS, MOST_STRIDE = 100, 4096, 1000, 1024
+LONGEST_SCHEME = 100_000
 _AGAIN = "export the model again with: nasion export CHECKPOINT"
 
 
@@ -78,6 +79,7 @@ class Spec:
         score: offset, and weights of the logits of mean confidence and presence, of the logistic regression that gives
             the probability that the landmarks are right (task ``landmarks`` only); None if it is not calibrated.
         visibility: True if the network has the output ``visibility`` (task ``landmarks`` only).
+        scheme_values: the landmark scheme as JSON, if it is one of the user's own; empty for a known one.
     """
 
     task: Task
@@ -93,10 +95,14 @@ class Spec:
     threshold: float = 0.5
     score: tuple[float, float, float] | None = None
     visibility: bool = False
+    scheme_values: str = ""
 
     def to_json(self) -> str:
         """Serialise the spec for the metadata of a model file."""
-        return json.dumps(asdict(self), sort_keys=True)
+        values = asdict(self)
+        if not self.scheme_values:
+            del values["scheme_values"]
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, *, origin: str = "the model") -> Spec:
@@ -274,4 +280,8 @@ _SCHEMA: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "threshold": ("a number of 0..1", _number(0, 1)),
     "score": ("null, or three numbers of -1000..1000", _or_none(_each(3, _number(-1000, 1000)))),
     "visibility": ("true or false", lambda value: isinstance(value, bool)),
+    "scheme_values": (
+        f"at most {LONGEST_SCHEME} characters of JSON",
+        lambda value: isinstance(value, str) and len(value) <= LONGEST_SCHEME,
+    ),
 }

@@ -100,6 +100,25 @@ def usual_lengths(points: FloatArray) -> FloatArray:
     return lengths(points, usual_norm(points))
 
 
+def scheme_lengths(points: FloatArray, scheme: LandmarkScheme) -> FloatArray:
+    """Return the length (N,) that divides the errors of faces, as their scheme names it (``LandmarkScheme.norm``).
+
+    Where its landmarks are not annotated or coincide, it is the size of the face.
+
+    Args:
+        points: (N, n, 2) annotated landmarks, NaN where not annotated.
+        scheme: their scheme.
+    """
+    size = box_size(points)
+    if scheme.norm == "box":
+        return size
+    groups = scheme.pupils if scheme.norm == "pupils" else tuple((corner,) for corner in scheme.outer_corners)
+    a, b = (points[:, list(group)].mean(axis=1) for group in groups)
+    distance = np.linalg.norm(a - b, axis=1)
+    length: FloatArray = np.where(distance > 0, distance, size)
+    return length
+
+
 def inter_ocular(points: FloatArray) -> FloatArray:
     """Return the distance (N,) of the outer eye corners of landmarks (N, n, 2) of any scheme."""
     a, b = scheme_for(points).outer_corners

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from ..sources.base import SourceInfo
+from ..values.scheme_files import known_scheme, values_beyond_published
 from ..values.versions import versions
 
 FORMAT = 2
 """Format version of landmark files. Version 1, until nasion 0.1, has no header."""
+_SCHEME = "scheme_values"  # entry with a scheme that is not a published one
 _OPTIONAL = ("visibility", "measures", "focal_length", "interpolated", "files")
 
 
@@ -61,6 +63,8 @@ class Header:
         """Return the fields as a dict, ``format`` first; those about optional columns only where a file has them."""
         found = asdict(self)
         found = {name: value for name, value in found.items() if value or name not in _OPTIONAL}
+        if own := values_beyond_published(self.scheme):
+            found[_SCHEME] = own
         return {"format": found.pop("format"), **found}
 
     def to_json(self) -> str:
@@ -73,7 +77,15 @@ class Header:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Build a header from the result of ``values``; entries unknown to this version are ignored."""
+        """Build a header from the result of ``values``; entries unknown to this version are ignored.
+
+        A scheme of the user's own is registered under its name.
+
+        Raises:
+            NasionError: its scheme is not one, or another scheme has its name.
+        """
+        if _SCHEME in values:
+            known_scheme(json.dumps(values[_SCHEME]), origin="the header")
         known = {each.name for each in fields(cls)}
         read = {name: value for name, value in values.items() if name in known}
         return cls(**read | {"measures": tuple(read.get("measures", ()))})

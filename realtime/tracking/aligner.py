@@ -14,7 +14,7 @@ from ...engines.spec import joined
 from ..images.pixels import Pixels, pixels_of
 from ..values.arrays import FARTHEST, FloatArray, Image, possible, probability, within
 from ..values.geometry import Region, boxes_and_regions, to_frame
-from ..values.schemes import scheme_of_spec
+from ..values.scheme_files import scheme_of_spec
 from .appearance import appearance_of
 from .feeding import Crops, run_crops, split
 from .score import calibrated

@@ -164,8 +164,13 @@ def _angle(ways: Sequence[Sequence[float]]) -> float:
 
 @cache
 def roll_weights(scheme: LandmarkScheme) -> FloatArray:
-    """Return weights (2, n) that map landmarks to the vectors from left to right eye and from the eyes to the mouth."""
+    """Return weights (2, n) that map landmarks to the vectors from left to right eye and from the eyes to the mouth.
+
+    They are 0 if the scheme lacks one of these parts.
+    """
     weights = np.zeros((2, scheme.count), np.float32)
+    if not scheme.tells_roll:
+        return weights  # every angle is then 0
     left, right, mouth = list(scheme.left_eye), list(scheme.right_eye), list(scheme.mouth)
     weights[0, right], weights[0, left] = 1 / len(right), -1 / len(left)
     weights[1, right], weights[1, left] = -0.5 / len(right), -0.5 / len(left)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from ...engines.errors import NasionError
-from ...engines.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,11 @@ class LandmarkScheme:
         further: further parts by name, in addition to ``left_eye``, ``right_eye`` and ``mouth``.
         openings: landmarks of the openings ``left_eye``, ``right_eye`` and ``mouth``, for the measures of that name.
         head: landmark of ibug-68 at the same place of the head, by landmark; for the head pose.
+        names: (count,) name of each landmark; empty if they have none.
+        norm: what divides errors: the distance of the ``outer_corners`` or of the ``pupils``, or the size of the face,
+            the square root of the area of the box around its landmarks.
+
+    Eyes and mouth may be empty: the roll of a face is then unknown.
 
     Examples:
         >>> import nasion
@@ -65,6 +69,18 @@ class LandmarkScheme:
     further: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     openings: Mapping[str, Opening] = field(default_factory=dict)
     head: Mapping[int, int] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    norm: Literal["corners", "pupils", "box"] = "corners"
+
+    @property
+    def tells_roll(self) -> bool:
+        """True if the landmarks show how a face is rotated in the image: both eyes and the mouth have some."""
+        return bool(self.left_eye and self.right_eye and self.mouth)
+
+    @property
+    def has_mirror(self) -> bool:
+        """True if mirror pairs are known, so that mirrored images can be labelled."""
+        return self.flip != tuple(range(self.count))
 
     @property
     def parts(self) -> dict[str, tuple[int, ...]]:
@@ -393,6 +409,9 @@ Examples:
     98
 """
 
+PUBLISHED = frozenset(SCHEMES)
+"""Names of the schemes of published data sets, which every version of nasion knows."""
+
 USUAL: dict[int, LandmarkScheme] = {scheme.count: scheme for scheme in SCHEMES.values()}
 """Default scheme by number of landmarks, for data and networks that do not name one."""
 
@@ -428,22 +447,3 @@ def add_scheme(scheme: LandmarkScheme) -> None:
 def scheme_of(count: int) -> LandmarkScheme | None:
     """Return the default scheme of ``count`` landmarks; None if there is none."""
     return USUAL.get(count)
-
-
-def scheme_of_spec(spec: Spec) -> LandmarkScheme | None:
-    """Return the scheme of a network: the one in its spec, or the default for its number of landmarks.
-
-    None if the scheme is unknown: the landmarks can still be tracked, and drawn as dots.
-
-    Raises:
-        NasionError: the scheme in the spec has another number of landmarks.
-    """
-    if not spec.scheme:
-        return scheme_of(spec.landmarks)
-    found = SCHEMES.get(spec.scheme)
-    if found is not None and found.count != spec.landmarks:
-        raise NasionError(
-            f"model {spec.name!r} has {spec.landmarks} landmarks and names the scheme {spec.scheme!r}, which has "
-            f"{found.count}; export it again with the scheme that it was trained with"
-        )
-    return found

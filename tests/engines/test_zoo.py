@@ -11,7 +11,7 @@ import pytest
 from nasion.engines import zoo
 from nasion.engines.errors import ModelError
 from nasion.engines.select import open_runtime
-from nasion.realtime.values.schemes import scheme_of_spec
+from nasion.realtime.values.scheme_files import scheme_of_spec
 
 from ..conftest import ROOT
 

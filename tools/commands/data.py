@@ -15,7 +15,7 @@ from ..results import Json, json_results, short
 
 if TYPE_CHECKING:
     from ...realtime.values.arrays import Image
-    from ...trainers.data import Fault, LandmarkSet, Part
+    from ...trainers.data import DetectionSet, Fault, LandmarkSet, Part
     from ...trainers.data.sheet import Counts
 
 data = App(name="data", help="Check data sets in their published layouts.")
@@ -29,6 +29,7 @@ def check(
     path: Path,
     *,
     set_: Annotated[str | None, Parameter(name="--set")] = None,
+    scheme: Path | None = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Json = None,
     force: bool = False,
@@ -37,8 +38,10 @@ def check(
     """Read data sets, count their contents, name labels that cannot be right, and draw a sheet of faces.
 
     Args:
-        path: a data set, or a folder that holds several.
+        path: a data set, or a folder that holds several; or labelled faces or boxes of your own (docs/data.md).
         set_: name of the set (default: all that are recognised); an unknown name lists all known ones.
+        scheme: TOML file of the landmark scheme, for labelled faces of your own (default: the one that the labels name,
+            or the usual one with that many landmarks).
         out: file for the sheet, .jpg or .png; an image of the set is refused (default: in the current folder, named
             after the set or the folder read). Occluded landmarks are red; bounding boxes of the set are blue.
         json: also write the counts to this file; - for standard output (default: none).
@@ -54,7 +57,9 @@ def check(
         raise SinkError(f"--out {str(file)!r}: suffix {file.suffix!r}; allowed: .jpg, .png")
     with json_results(json, force=force, others={"--out": file}) as to_json:
         report = _Report(decode=decode)
-        chosen = _chosen(path, set_)
+        chosen = _chosen(path, set_, scheme)
+        if not chosen:
+            report.add_own(path, scheme)
         with Progress() as progress:
             for number, (name, part) in enumerate(chosen, 1):
                 progress("sets", number, len(chosen), f"{name}, {part}")
@@ -64,10 +69,11 @@ def check(
         _write(file, report.blocks)
         Console().print(report.table)
         print(f"faces drawn: {file}")
-        print("\n".join(_told(report.faults)))
+        print("\n".join([*report.remarks, *_told(report.faults)]))
         to_json.write(
             provenance()
             | {"sheet": short(str(file)), "sets": report.counts}
+            | {"scheme": report.remarks}
             | {"faults": [{"file": short(str(fault.file)), "problem": fault.problem} for fault in report.faults]}
         )
 
@@ -84,19 +90,25 @@ def _told(faults: Sequence[Fault]) -> Iterator[str]:
         yield f"  and {len(faults) - FAULTS} more, all of them in the file of --json"
 
 
-def _chosen(path: Path, name: str | None) -> list[tuple[str, Part]]:
-    """Return the sets and parts to read.
+def _chosen(path: Path, name: str | None, scheme: Path | None) -> list[tuple[str, Part]]:
+    """Return the sets and parts to read; none for data of the user.
 
     Raises:
         DataError: the name is unknown, the set is not there, or no set is recognised.
     """
     from ...trainers.data import DataError, layout_of, recognised
+    from ...trainers.data.readers.own import EXPECTED, has_own_boxes, is_own
 
     if name is None:
+        if path.is_file() or scheme is not None:
+            return []
         found = recognised(path)
+        if not found and (is_own(path) or has_own_boxes(path)):
+            return []
         if not found:
             raise DataError(
-                f"{path}: no data set is recognised here; 'nasion data check {path} --set NAME' says what is missing"
+                f"{path}: no data set is recognised here; 'nasion data check {path} --set NAME' says what is missing "
+                f"from a published one; of your own data: {EXPECTED}"
             )
         return found
     layout = layout_of(name)
@@ -117,6 +129,7 @@ class _Report:
         self.counts: list[dict[str, Any]] = []
         self.files: set[Path] = set()
         self.faults: list[Fault] = []
+        self.remarks: list[str] = []
         self._decode = decode
         for name in ("set", "part", "subset"):
             self.table.add_column(name)
@@ -132,7 +145,21 @@ class _Report:
         else:
             self._add_faces(read_set(name, path, part=part), part)
 
-    def _add_faces(self, found: LandmarkSet, part: Part) -> None:
+    def add_own(self, path: Path, scheme: Path | None) -> None:
+        """Read labelled faces of the user, or images with boxes, and add them to the report."""
+        from ...realtime.values.scheme_files import read_scheme
+        from ...trainers.data import FOREHEAD
+        from ...trainers.data.own import mirror_faults
+        from ...trainers.data.readers.own import has_own_boxes, is_own, read_own, read_own_boxes
+
+        if scheme is None and has_own_boxes(path) and not (path.is_dir() and is_own(path, with_points=True)):
+            self._add_boxes(read_own_boxes(path, forehead=FOREHEAD), "own")
+            return
+        faces = read_own(path, scheme=read_scheme(scheme) if scheme else None)
+        self._add_faces(faces, "own")
+        self.remarks += mirror_faults(faces)
+
+    def _add_faces(self, found: LandmarkSet, part: str) -> None:
         from ...trainers.data import landmark_faults, sheet
 
         self.files.update(found.files)
@@ -147,15 +174,20 @@ class _Report:
         self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
 
     def _add_images(self, name: str, path: Path, part: Part) -> None:
-        from ...trainers.data import box_faults, read_negatives, read_wider, sheet
+        from ...trainers.data import read_negatives, read_wider, sheet
 
         test = part == "test"
         found = read_wider(path, test=test) if name == "wider" else sheet.without_faces(read_negatives(path, test=test))
+        self._add_boxes(found, part)
+
+    def _add_boxes(self, found: DetectionSet, part: str) -> None:
+        from ...trainers.data import box_faults, sheet
+
         self.files.update(found.files)
         unreadable = self._unreadable(found.files)
         self.faults += box_faults(found) + unreadable
         wrong = {fault.index for fault in unreadable}
-        boxes = sum(len(each) for each in found.boxes)
+        name, boxes = found.name, sum(len(each) for each in found.boxes)
         self.table.add_row(name, part, "", "", f"{len(found):,}", "", "", "", f"{boxes:,}")
         self.counts.append({"set": name, "part": part, "images": len(found), "boxes": boxes})
         good = found.pick([i for i in range(len(found)) if i not in wrong])

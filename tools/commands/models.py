@@ -45,7 +45,7 @@ def _own() -> Iterator[dict[str, Any]]:
     """Yield the networks of the user, with what their spec says; ``problem`` tells why a file cannot be read."""
     from ...engines.select import open_runtime
     from ...engines.zoo import own_models
-    from ...realtime.values.schemes import scheme_of_spec
+    from ...realtime.values.scheme_files import scheme_of_spec
 
     for name, path in own_models().items():
         entry = {"name": name, "place": str(path), "problem": ""}

@@ -49,6 +49,12 @@ def train(
     size: int | None = None,
     width: float | None = None,
     stacks: int | None = None,
+    scheme: Path | None = None,
+    val: Path | None = None,
+    val_share: float | None = None,
+    group: str | None = None,
+    margin: float | None = None,
+    negatives: Path | None = None,
     start: Path | None = None,
     teacher: Path | None = None,
     backbone_weights: Path | None = None,
@@ -67,7 +73,9 @@ def train(
     Args:
         recipe: name of the recipe; an unknown name lists all recipes.
         data: folder that holds the data sets, each under its own name: 300w, wflw, wider ...
-        out: folder of the run (default runs/RECIPE); receives record.jsonl, latest.pt, best.pt and curve.svg.
+        out: folder of the run (default runs/RECIPE); receives record.jsonl, latest.pt, best.pt, curve.svg and
+            scalars.csv; from the recipe landmarks also the errors of the held-out faces (faces.csv, points.csv,
+            worst.jpg, error-curve.svg) and card.json.
         minutes: budget of training time; the learning rate follows it if it ends before the steps do. A recipe may
             have a faster schedule for it (default: no limit).
         clock: clock of --minutes: wall, or cpu, the CPU time of the process over all its threads, which does not
@@ -87,8 +95,19 @@ def train(
         size: side of the crop in pixels (default: the recipe's).
         width: number of channels relative to the paper (default: the recipe's).
         stacks: number of hourglasses, for the recipes of CHS (default: 4, the paper's).
-        start: checkpoint of the previous stage, for recipes that have one; for the shipped networks, the initial
-            weights (default: none).
+        scheme: TOML file of the landmark scheme, for the recipe landmarks (default: the scheme that the labels name, or
+            the usual one with that many landmarks).
+        val: folder or file of labels for validation, for landmarks and detector (default: a part of --data).
+        val_share: share of --data that is held out for validation (default: 0.1).
+        group: what stays together when a part is held out: image, video (frames of one video, and images whose names
+            differ in their last number only), folder, or a column of the labels (default: image).
+        margin: side of the crop over the extent of the landmarks, for the recipe landmarks (default: estimated, so that
+            crops show whole faces).
+        negatives: folder of images without faces, for the recipes landmarks and detector (default: none).
+        start: initial weights. For the recipes landmarks and detector: a shipped network (landmarks-68, accurate,
+            face-detector), an .onnx file, a checkpoint, the folder of a run, or none for random weights (default:
+            landmarks-68, face-detector). For the other shipped networks: a checkpoint (default: none). For recipes that
+            have one: checkpoint of the previous stage.
         teacher: checkpoint of the teacher network, for recipes with distillation (default: none).
         backbone_weights: public weights of the backbone (default: from scratch).
         budget: cost that pruning keeps, in million multiply-accumulates (default: prune at the paper's
@@ -128,9 +147,17 @@ def train(
         minutes=minutes,
         brief=brief,
         batch=batch,
+        scheme=scheme,
+        val=val,
+        val_share=val_share,
+        group=group,
+        margin=margin,
+        negatives=negatives,
         skip_bad=skip_bad,
     )
     chosen.check(options)
+    if chosen.starts_from and start is None:
+        options = replace(options, start=Path(chosen.starts_from))
     folder, inputs = out or Path("runs") / recipe, (start, teacher, backbone_weights)
     for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:
         check_folder(each, force=force, inputs=inputs)
@@ -224,10 +251,13 @@ class Job:
 
         from ...trainers import checkpoint
         from ...trainers.data import training_faces
-        from ...trainers.training.curves import draw_curves
+        from ...trainers.training.curves import draw_curves, write_scalars
         from ...trainers.training.loop import train as loop
 
-        options = replace(options, faces=training_faces(options.set, self.data))
+        if self.recipe.survey:
+            options = self.recipe.survey(self.data, options)
+        else:
+            options = replace(options, faces=training_faces(options.set, self.data))
         schedule = self._schedule(options)
         torch.manual_seed(options.seed)
         try:
@@ -255,10 +285,13 @@ class Job:
         finally:  # draw the curves of a stopped run, too
             if self.speaks and (folder / "record.jsonl").is_file():
                 draw_curves(folder)
+                write_scalars(folder)
         if not self.speaks:
             return {}
         taken = f"{state.step} steps, {state.seconds / 60:.1f} minutes"
         print(f"{folder}: {taken}, best {self.recipe.criterion} {state.best:.4f}")
+        if self.recipe.report:
+            print(f"errors on held-out data: {', '.join(map(str, self.recipe.report(folder, self.data, options)))}")
         figures = checkpoint.load(folder / "best.pt")["figures"]
         return {"folder": short(str(folder)), "steps": state.step, "minutes": state.seconds / 60, "figures": figures}
 

@@ -38,6 +38,8 @@ class LandmarkSet:
         visible: (N, n) float32, 1 visible, 0 occluded, NaN not annotated; None if the set has no such labels.
         boxes: (N, 4) float32 x0, y0, x1, y1, the bounding boxes that come with the set; None if it has none.
         subsets: (N,) bool masks by the name under which papers report that subset.
+        numbering: numbering scheme of the landmarks; None for the usual one with that many landmarks.
+        groups: name of the group of each face; faces of one group, such as a video, stay together when a set is split.
     """
 
     name: str
@@ -47,6 +49,8 @@ class LandmarkSet:
     visible: FloatArray | None = None
     boxes: FloatArray | None = None
     subsets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    numbering: LandmarkScheme | None = None
+    groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check that each landmark has two finite coordinates or none.
@@ -73,7 +77,7 @@ class LandmarkSet:
         Raises:
             DataError: no scheme has that many landmarks.
         """
-        found = scheme_of(self.points.shape[1])
+        found = self.numbering or scheme_of(self.points.shape[1])
         if found is None:
             raise DataError(f"{self.name}: no scheme has {self.points.shape[1]} points")
         return found
@@ -89,6 +93,8 @@ class LandmarkSet:
             None if self.visible is None else self.visible[chosen],
             None if self.boxes is None else self.boxes[chosen],
             {name: mask[chosen] for name, mask in self.subsets.items()},
+            self.numbering,
+            None if self.groups is None else tuple(self.groups[i] for i in chosen),
         )
 
 

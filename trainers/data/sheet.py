@@ -86,8 +86,12 @@ def face_cell(
     *,
     visible: FloatArray | None = None,
     box: FloatArray | None = None,
+    found: FloatArray | None = None,
 ) -> Image:
-    """Return a crop around landmarks (n, 2) with landmarks, lines and box drawn; NaN landmarks are left out."""
+    """Return a crop around landmarks (n, 2) with landmarks, lines and box drawn; NaN landmarks are left out.
+
+    Landmarks ``found`` (n, 2) by a network are drawn in red, joined with those of the label.
+    """
     known = np.isfinite(points).all(axis=1)
     matrix = region_of_points(points[known], margin=_MARGIN).to_crop(CELL)
     cell, placed = warp(image, matrix, CELL), transform(points, matrix)
@@ -98,6 +102,10 @@ def face_cell(
     for i in np.flatnonzero(known):
         colour = _OCCLUDED if visible is not None and visible[i] == 0 else _SEEN
         cv2.circle(cell, _fixed(placed[i]), 24, colour, cv2.FILLED, cv2.LINE_AA, 4)
+        if found is not None:
+            other = transform(found[i], matrix)
+            cv2.line(cell, _fixed(placed[i]), _fixed(other), _OCCLUDED, 1, cv2.LINE_AA, 4)
+            cv2.circle(cell, _fixed(other), 24, _OCCLUDED, cv2.FILLED, cv2.LINE_AA, 4)
     return cell
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...engines.errors import ModelError, NasionError
 from ...engines.output_paths import write_file
 from ...engines.spec import METADATA_KEY, Spec
-from ...realtime.values.schemes import scheme_of_spec
+from ...realtime.values.scheme_files import scheme_of_spec
 from ..networks.operators import as_nodes
 from ..systems import load_trained, recipe_named
 from ..systems.rdfn.recipes import head_of
@@ -306,6 +306,8 @@ def _measured(before: Mapping[str, Any], sha256: str) -> dict[str, Any]:
 
 def _data(trained: Trained) -> str:
     """Return a description of the training data for the model card."""
+    if trained.recipe.starts_from is not None:
+        return f"data of the user; weights of {trained.recipe.starts_from} or another network to start from"
     if trained.recipe.paper is None:
         return DATA[trained.spec.task]
     return f"{trained.options.set}, its training part without every twelfth image"

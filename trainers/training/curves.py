@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...engines.output_paths import write_file
 from ..figures import save_figure
 from .record import read_record
 
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Series = Mapping[str, tuple[list[int], list[float]]]
-_NO_CURVE = ("kind", "at", "step", "seconds", "learning_rate")
+_NO_CURVE = ("kind", "at", "step", "seconds", "left", "learning_rate")
+SCALARS = "scalars.csv"
 
 
 def series(reports: Sequence[Mapping[str, Any]], kind: str) -> Series:
@@ -29,6 +33,25 @@ def series(reports: Sequence[Mapping[str, Any]], kind: str) -> Series:
                 found[name][0].append(report["step"])
                 found[name][1].append(report[name])
     return dict(sorted(found.items()))
+
+
+def write_scalars(folder: Path) -> Path:
+    """Write ``scalars.csv`` from the record in ``folder``: kind, step, name and value of each figure; return its path.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("kind", "step", "name", "value"))
+    for report in read_record(folder / "record.jsonl"):
+        if report["kind"] in ("train", "notes", "validate"):
+            apart = ("kind", "at", "step")
+            table.writerows(
+                (report["kind"], report["step"], name, value) for name, value in report.items() if name not in apart
+            )
+    write_file(folder / SCALARS, text.getvalue())
+    return folder / SCALARS
 
 
 def draw_curves(folder: Path) -> tuple[Path, ...]:

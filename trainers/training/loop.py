@@ -325,9 +325,11 @@ def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, flo
 
 def _report(state: State, run: _Run, rate: float) -> None:
     """Write the mean losses since the last report, and the learner's notes, if it has any."""
-    means, when = state.means.take(), {"step": state.step, "seconds": round(state.seconds, 1)}
+    means, part = state.means.take(), run.progress(state)
+    when = {"step": state.step, "seconds": round(state.seconds, 1)}
+    left = {"left": round(state.seconds * (1 / part - 1))} if part > 0 else {}
     losses = {name: value for name, value in means.items() if not name.startswith(NOTE)}
-    run.record.write("train", **when, learning_rate=rate, **losses)
+    run.record.write("train", **when, **left, learning_rate=rate, **losses)
     if notes := {name.removeprefix(NOTE): value for name, value in means.items() if name.startswith(NOTE)}:
         run.record.write("notes", **when, **notes)
 

@@ -39,6 +39,12 @@ class Options:
         batch: samples per step.
         faces: number of training faces of ``set``, for sets without a published number.
         structure: structure of the network as stored in a checkpoint (``Learner.structure``); never set by a user.
+        scheme: file of the landmark scheme, for data of users.
+        val: data for validation; None to hold out a part.
+        val_share: share of the data that is held out.
+        group: what keeps faces together when a part is held out.
+        margin: side of the crop over the extent of the landmarks; None to estimate it.
+        negatives: folder of images without faces.
         skip_bad: number of faces or boxes with labels that cannot be right that may be left out.
         version: version of the recipe that made a checkpoint; None for the current one; never set by a user.
     """
@@ -56,6 +62,12 @@ class Options:
     brief: bool = False
     batch: int | None = None
     faces: int | None = None
+    scheme: Path | None = None
+    val: Path | None = None
+    val_share: float | None = None
+    group: str | None = None
+    margin: float | None = None
+    negatives: Path | None = None
     skip_bad: int = 0
     structure: Mapping[str, Any] | None = None
     version: int | None = None
@@ -66,10 +78,12 @@ class Options:
         Raises:
             NasionError: a number is 0 or less.
         """
-        for name in ("size", "width", "stacks", "budget", "minutes", "batch", "faces"):
+        for name in ("size", "width", "stacks", "budget", "minutes", "batch", "faces", "val_share", "margin"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise NasionError(f"{name} is {value}; give a number above 0, or leave it out for the recipe's own")
+        if self.val_share is not None and self.val_share >= 1:
+            raise NasionError(f"val_share is {self.val_share}; give a number below 1, such as 0.1")
 
     @property
     def is_brief(self) -> bool:
@@ -112,21 +126,25 @@ class Options:
         """
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         left_out = {"structure", "version", "batch", "faces", "brief", "skip_bad"}
-        left_out |= set() if self.stacks else {"stacks"}
+        left_out |= {name for name in ("stacks", *OF_USERS) if not getattr(self, name)}
         return {name: value for name, value in values.items() if name not in left_out}
 
     @classmethod
     def of_checkpoint(cls, description: Mapping[str, Any]) -> Options:
         """Return the options that build the network of a checkpoint; its weights need no other file."""
         known = {field.name for field in fields(cls)}
+        apart = ("val", "negatives")  # files of the training only
         given = {name: value for name, value in description.get("options", {}).items() if name in known}
+        given = {name: value for name, value in given.items() if name not in apart}
         structure, version = description.get("structure") or None, description.get("version", 1)
         loaded = replace(cls(**given), start=None, teacher=None, backbone_weights=None)
         return replace(loaded, structure=structure, version=version)
 
 
 FORM = frozenset({"set", "size", "width"})  # options of every network from the papers
-CHOICES = ("set", "size", "width", "stacks", "start", "teacher", "backbone_weights", "budget")
+OF_USERS = ("scheme", "val", "val_share", "group", "margin", "negatives")
+"""Options of the recipes for data of users."""
+CHOICES = ("set", "size", "width", "stacks", "start", "teacher", "backbone_weights", "budget", *OF_USERS)
 """Options of which each recipe takes some."""
 
 
@@ -155,6 +173,9 @@ class Recipe:
         version: number that rises when losses, network or brief schedule change, so that results stay comparable.
         after: recipe that makes the checkpoint for ``start``, for recipes that need one.
         taught_by: recipe that makes the checkpoint for ``teacher``, for recipes that need one.
+        survey: returns the options with the structure of the network, for recipes whose network follows the data.
+        report: writes tables and images of the best checkpoint's errors on held-out data into the folder of a run.
+        starts_from: network whose weights training starts from unless ``start`` names another one.
         caveat: reason why the recipe, which is kept as published, is not expected to learn.
     """
 
@@ -169,6 +190,9 @@ class Recipe:
     version: int = 1
     after: str | None = None
     taught_by: str | None = None
+    survey: Callable[[Path, Options], Options] | None = None
+    report: Callable[[Path, Path, Options], list[Path]] | None = None
+    starts_from: str | None = None
     caveat: str | None = None
 
     def described(self, options: Options) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def open_folder(folder: Path, time_range: TimeRange, max_pixels: int) -> FrameSo
     """
     name = printable(folder)
     try:
-        paths = sorted(filter(_is_image, folder.iterdir()), key=lambda path: natural_order(path.name))
+        paths = images_in(folder)
     except OSError as error:
         raise SourceError(f"{name}: cannot be listed ({error.strerror}); check its rights") from error
     if not paths:
@@ -49,6 +49,15 @@ def open_folder(folder: Path, time_range: TimeRange, max_pixels: int) -> FrameSo
     length = float(len(paths) / FOLDER_RATE)
     info = SourceInfo(name, 0, 0, FOLDER_RATE, len(paths), length, files=tuple(paths))
     return FrameSource(_read_all(paths, time_range.start or 0.0, max_pixels), info, time_range)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files of a folder in natural order, the order of their numbers as frames.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    return sorted(filter(_is_image, folder.iterdir()), key=lambda path: natural_order(path.name))
 
 
 def _is_image(path: Path) -> bool:

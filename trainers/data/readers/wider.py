@@ -52,6 +52,18 @@ def read_wider2(root: Path) -> list[DetectionSet]:
     return [_read(table, folder) for table, folder in tables if table.is_file()]
 
 
+def read_list(table: Path) -> DetectionSet:
+    """Read a list in WIDER's text format whose images are beside it, or in a folder that it is named after.
+
+    Raises:
+        DataError: an image is missing or a line malformed.
+    """
+    folders = (table.parent, table.parent / table.stem.removesuffix("_bbx_gt"), table.parent / "images")
+    names = [name for _, name, _ in _wider_entries(table)]
+    folder = next((each for each in folders if names and (each / names[0]).is_file()), table.parent)
+    return _read(table, folder)
+
+
 def _read(table: Path, folder: Path) -> DetectionSet:
     files, boxes, invalid = [], [], []
     for line, name, rows in _wider_entries(table):

@@ -25,6 +25,7 @@ from .alignment_samples import (
     UNKNOWN,
     AlignmentSamples,
     Item,
+    Labels,
     extent,
     face_angle,
 )
@@ -76,11 +77,18 @@ class WithCorrection(Learner):
 
 
 def alignment_losses(model: WithCorrection, batch: Item) -> dict[str, Tensor]:
-    """Return the losses of coordinates, heatmaps, confidence, presence and, where predicted, visibility."""
-    out = model.network(batch["image"])
+    """Return the losses of coordinates, heatmaps, confidence, presence and, where predicted, visibility.
+
+    Labels of a corrected set are moved to the positions of 300W's convention.
+    """
+    return landmark_losses(model.network, batch, model.correction()[batch["set"]] @ batch["corrected"].transpose(1, 2))
+
+
+def landmark_losses(network: nn.Module, batch: Labels, offset: Tensor | None = None) -> dict[str, Tensor]:
+    """Return the losses of a landmark network; ``offset`` (B,n,2) is the difference of the labels from its points."""
+    out = network(batch["image"])
     size = batch["image"].shape[-1]
-    # labels of a corrected set are moved to the positions of 300W's convention
-    offset = model.correction()[batch["set"]] @ batch["corrected"].transpose(1, 2)
+    offset = torch.zeros_like(batch["points"]) if offset is None else offset
     error = out["points"] + offset - batch["points"]
     known, cell = batch["known"], size / out["maps"].shape[-1]
     inside = ((batch["points"] > 0) & (batch["points"] < size - 1)).all(dim=2)

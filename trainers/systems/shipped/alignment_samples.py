@@ -51,13 +51,12 @@ TELLS_VISIBILITY = ("aflw68", "aflw68-context")
 UNKNOWN = -1
 
 
-class Item(TypedDict):
+class Labels(TypedDict):
     """Crop with its labels, or a batch of them.
 
     ``image`` (3,S,S); ``points`` (n,2) in crop pixels; ``known`` (n,) weight of each landmark's annotation; ``hidden``
     (n,) marks self-occluded landmarks; ``visibility`` (n,) int64, ``UNKNOWN`` if the set does not annotate it;
-    ``presence`` 0 or 1; ``corrected`` (2,2) maps the set's correction into the crop, all zero for sets without one;
-    ``set`` () index of the set in ``CORRECTED``, 0 for others.
+    ``presence`` 0 or 1.
     """
 
     image: Tensor
@@ -66,6 +65,15 @@ class Item(TypedDict):
     hidden: Tensor
     visibility: Tensor
     presence: Tensor
+
+
+class Item(Labels):
+    """Crop with the correction of its set, or a batch of them.
+
+    ``corrected`` (2,2) maps the set's correction into the crop, all zero for sets without one; ``set`` () is the index
+    of the set in ``CORRECTED``, 0 for others.
+    """
+
     corrected: Tensor
     set: Tensor
 

@@ -68,14 +68,14 @@ class DetectionSamples(SampleStream[Item]):
         super().__init__(seed)
         self.data, self.size = data, size
         shares = np.array([PASTED.get(each.name, 0.0) * (len(each) > 0) for each in data.faces])
-        self._shares = shares / shares.sum()
+        self._shares = shares / shares.sum() if len(shares) else shares
         self._angles = [_rolls(each) for each in data.faces]
 
     def __getitem__(self, index: int) -> Item:
         """Return image, boxes, counts and rolls."""
         rng = self.generator(index)
         draw = rng.random()
-        if draw < 0.48:
+        if draw < 0.48 or not self.data.negatives or (draw < 0.86 and not self.data.faces):
             scene = self._crowd(rng)
         elif draw < 0.86:
             scene = self._portraits(rng)
@@ -351,12 +351,17 @@ def _within(centres: Tensor, boxes: Tensor) -> Tensor:
 
 
 class DetectorLearner(Learner):
-    """Learner of the face detector."""
+    """Learner of the face detector.
+
+    Attributes:
+        is_folded: True if its normalisations were folded into convolutions and need their statistics back.
+    """
 
     def __init__(self, network: FaceDetector, spec: Spec, shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
         """Train ``network``; the exported detector applies ``shifts`` to the logits of each stride."""
         super().__init__()
         self.network, self.spec, self.shifts = network, spec, shifts
+        self.is_folded = False
 
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Return the losses of a batch; see ``detection_losses``."""
@@ -383,9 +388,9 @@ def validate_detector(learner: nn.Module, spec: Spec, data: TrainingData) -> dic
         results = detect_faces(runtime, data.wider)
         alarms = highest_scores(runtime, data.negatives)
     precision = average_precision(results)
-    return {
+    figures = {
         "average_precision": round(precision, 4),
         "missed_precision": round(1 - precision, 4),
         "recall": round(recall_at(results, spec.threshold), 4),
-        "false_alarms": round(float((alarms >= spec.threshold).mean()), 4),
     }
+    return figures | ({"false_alarms": round(float((alarms >= spec.threshold).mean()), 4)} if len(alarms) else {})

@@ -1,0 +1,1 @@
+"""Data of users: landmarks of any scheme and boxes of any faces, trained from the shipped weights."""

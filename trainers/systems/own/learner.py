@@ -1,0 +1,94 @@
+"""Learner of a landmark network for a user's own scheme, and its validation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ....engines.spec import Spec
+from ....realtime.values.arrays import FloatArray
+from ....realtime.values.geometry import to_tensor
+from ....realtime.values.scheme_files import values_of_scheme
+from ....realtime.values.schemes import LandmarkScheme
+from ...learner import Learner, device_of
+from ...metrics import failure_rate, nme, point_errors, scheme_lengths
+from ...networks.encoder_decoder import EncoderDecoder, LandmarkExport
+from ..shipped.alignment import landmark_losses, tolerance
+from ..shipped.alignment_samples import Labels
+from .samples import OwnSamples
+from .weights import config_values
+
+FACE_MARGIN = 1.2
+"""Side of the shipped networks' crops over the extent of the 68 landmarks; crops of all schemes show as much."""
+_BATCH = 64
+
+
+class OwnLandmarks(Learner):
+    """Landmark network of any scheme.
+
+    Attributes:
+        scheme: scheme of its landmarks.
+        is_folded: True if its normalisations were folded into convolutions and need their statistics back.
+    """
+
+    def __init__(self, network: EncoderDecoder, spec: Spec, scheme: LandmarkScheme, *, is_folded: bool = False) -> None:
+        """Train ``network`` on crops in the format of ``spec``."""
+        super().__init__()
+        self.network, self.spec, self.scheme, self.is_folded = network, spec, scheme, is_folded
+
+    def losses(self, batch: Labels, turn: str) -> dict[str, Tensor]:
+        """Return the losses of a batch; see ``landmark_losses``."""
+        return landmark_losses(self.network, batch)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return points, confidence, presence and, if the network predicts it, visibility."""
+        out: dict[str, Tensor] = self.exported()(images)
+        return out
+
+    def exported(self) -> LandmarkExport:
+        """Return the network as it is exported."""
+        return LandmarkExport(self.network, tolerance(replace(self.spec, crop_margin=FACE_MARGIN)))
+
+    def structure(self) -> dict[str, Any]:
+        """Return size, scheme and crop of the network."""
+        return {
+            "config": config_values(self.network.config),
+            "scheme": values_of_scheme(self.scheme),
+            "margin": self.spec.crop_margin,
+            "name": self.spec.name,
+        }
+
+
+@torch.no_grad()
+def locate_in_crops(learner: nn.Module, samples: OwnSamples) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return predicted and annotated landmarks (N,n,2) in pixels of the plain crops, and presence (N,)."""
+    assert isinstance(learner, OwnLandmarks)
+    crops, truth = zip(*(samples.plain(i) for i in range(len(samples.faces))), strict=True)
+    found, presence, device = [], [], device_of(learner)
+    for at in range(0, len(crops), _BATCH):
+        images = torch.from_numpy(to_tensor(crops[at : at + _BATCH], (0, 0, 0), (255, 255, 255), rgb=True))
+        out = learner(images.to(device))
+        found.append(out["points"].float().cpu().numpy())
+        presence.append(out["presence"].float().cpu().numpy())
+    return np.concatenate(found), np.stack(truth), np.concatenate(presence)
+
+
+def errors_in_crops(learner: nn.Module, samples: OwnSamples) -> FloatArray:
+    """Return the error (N,n) of each landmark in the plain crops, over the norm of the scheme."""
+    found, truth, _ = locate_in_crops(learner, samples)
+    return point_errors(found, truth, scheme_lengths(truth, samples.scheme))
+
+
+def validate_own(learner: nn.Module, samples: OwnSamples) -> dict[str, float]:
+    """Return the mean error, the failure rate at 10 % and the mean presence on the plain crops of held-out faces."""
+    found, truth, presence = locate_in_crops(learner, samples)
+    each = nme(point_errors(found, truth, scheme_lengths(truth, samples.scheme)))
+    return {
+        "nme": round(float(each.mean()), 5),
+        "fr": round(failure_rate(each), 4),
+        "presence": round(float(presence.mean()), 4),
+    }
