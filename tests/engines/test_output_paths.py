@@ -30,6 +30,7 @@ WRITTEN = {
     ("data check", "out"): ("x.jpg", "data check {folder} --out {}"),
     ("data check", "json"): ("x.json", "data check {folder} --json {}"),
     ("train", "out"): ("best.pt", "train landmarks-68 --data {folder} --out {folder}"),
+    ("evaluate", "report"): ("faces.csv", "evaluate own --data {folder} --report {folder}"),
     ("train", "json"): ("x.json", "train landmarks-68 --data {folder} --out {folder} --json {}"),
     ("evaluate", "json"): ("x.json", "evaluate --data {folder} --json {}"),
     ("evaluate-papers", "json"): ("x.json", "evaluate-papers --data {folder} --model m --json {}"),
@@ -59,6 +60,7 @@ ELSEWHERE = {  # in cards that are there, see below, and in runs that are contin
 READ = {
     ("blinks", "landmarks"), ("head", "data"), ("check-recipes", "data"),
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
+    ("train", "scheme"), ("train", "val"), ("train", "negatives"), ("data check", "scheme"),
     ("evaluate", "data"), ("evaluate-papers", "data"), ("calibrate", "data"), ("export", "data"), ("rtx", "python"),
     ("plugins build", "tensorrt"),
 }  # fmt: skip

@@ -375,7 +375,7 @@ def _nasion_labels(file: Path) -> Iterator[_Label]:
                     about = {"id": str(face.id), "source": header.source}
                     where = f"{file}, frame {frame.index}"
                     points = np.asarray(face.landmarks, np.float32)
-                    yield _Label(place.image(frame.index, where), points, visible, about, face.scheme, where)
+                    yield _Label(place.image(frame.index, where, frame.file), points, visible, about, face.scheme, where)
     except SourceError as error:
         raise DataError(str(error)) from error
 
@@ -388,8 +388,10 @@ class _Place:
     kind: Literal["image", "folder", "video"]
     images: tuple[Path, ...] = ()
 
-    def image(self, index: int, where: str) -> Path:
-        """Return the path of frame ``index``."""
+    def image(self, index: int, where: str, name: str) -> Path:
+        """Return the path of frame ``index``, whose image file has ``name``; empty where the file does not tell it."""
+        if self.kind == "folder" and name and (self.path / Path(name).name).is_file():
+            return self.path / Path(name).name
         if self.kind == "video":
             return self.path / str(index + 1)
         if index >= len(self.images):
