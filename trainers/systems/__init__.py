@@ -12,7 +12,7 @@ from .rht.recipes import RECIPES as RHT
 from .sd_hrnet.recipes import RECIPES as SD_HRNET
 from .shipped.recipes import RECIPES as SHIPPED
 
-for _recipes in (OWN, SHIPPED, SD_HRNET, PWC, CHS, RDFN, RHT):
+for _recipes in (SHIPPED, OWN, SD_HRNET, PWC, CHS, RDFN, RHT):
     register(_recipes)
 
 __all__ = ["Options", "Recipe", "Trained", "all_recipes", "load_trained", "recipe_named"]

@@ -36,8 +36,8 @@ normaliser = "box"
 """
 
 
-def own_pictures(folder: Path, count: int, points: tuple[int, ...], *, seed: int = 3, size: int = 96) -> FloatArray:
-    """Write ``count`` pictures, clip-a_0.jpg …, and return the points (count, n, 2) of their faces."""
+def own_images(folder: Path, count: int, points: tuple[int, ...], *, seed: int = 3, size: int = 96) -> FloatArray:
+    """Write ``count`` images, clip-a_0.jpg …, and return the points (count, n, 2) of their faces."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, every = np.random.default_rng(seed), []
     for i in range(count):
@@ -52,7 +52,7 @@ def names_of(count: int) -> list[str]:
 
 
 def write_own_pts(folder: Path, count: int = 14, points: tuple[int, ...] = TWENTY, *, seed: int = 3) -> FloatArray:
-    placed = own_pictures(folder, count, points, seed=seed)
+    placed = own_images(folder, count, points, seed=seed)
     for name, face in zip(names_of(count), placed, strict=True):
         rows = "\n".join(f"{x + 1:.3f} {y + 1:.3f}" for x, y in face)
         (folder / f"{name}.pts").write_text(f"version: 1\nn_points: {len(face)}\n{{\n{rows}\n}}\n")
@@ -60,7 +60,7 @@ def write_own_pts(folder: Path, count: int = 14, points: tuple[int, ...] = TWENT
 
 
 def write_own_coco(folder: Path, count: int = 6, points: tuple[int, ...] = FIVE) -> FloatArray:
-    placed = own_pictures(folder / "images", count, points)
+    placed = own_images(folder / "images", count, points)
     images = [
         {"id": i + 7, "file_name": f"{name}.jpg", "shoot": f"day {i % 2}"} for i, name in enumerate(names_of(count))
     ]
@@ -77,7 +77,7 @@ def write_own_coco(folder: Path, count: int = 6, points: tuple[int, ...] = FIVE)
 
 
 def write_own_csv(folder: Path, count: int = 6, points: tuple[int, ...] = FIVE) -> FloatArray:
-    placed = own_pictures(folder, count, points)
+    placed = own_images(folder, count, points)
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8-sig") as file:
         table = csv.writer(file)
         table.writerow(["image", *(f"{axis}{i}" for i in range(len(points)) for axis in "xy"), "person"])

@@ -30,14 +30,14 @@ from ...support.data_sets.own import (
     SCHEME_20,
     TWENTY,
     names_of,
-    own_pictures,
+    own_images,
     write_own_coco,
     write_own_csv,
     write_own_pts,
 )
 
 
-def test_pts_files_of_any_number_of_points_with_pictures_of_any_suffix(tmp_path: Path) -> None:
+def test_pts_files_of_any_number_of_points_with_images_of_any_suffix(tmp_path: Path) -> None:
     placed = write_own_pts(tmp_path / "deep" / "anything", 5)
     home = tmp_path / "deep" / "anything"
     for name, suffix in zip(names_of(5), (".JPG", ".jpeg", ".PNG", ".webp", ".bmp"), strict=True):
@@ -100,7 +100,7 @@ def test_frames_of_a_video_stay_together(tmp_path: Path) -> None:
     assert (len(training), len(held)) == (13, 1)
 
 
-def test_pictures_in_both_parts_are_refused(tmp_path: Path) -> None:
+def test_images_in_both_parts_are_refused(tmp_path: Path) -> None:
     write_own_pts(tmp_path, 4)
     with pytest.raises(DataError, match="is both in the data and in --val"):
         own_faces(tmp_path, tmp_path)
@@ -168,8 +168,8 @@ def test_mirror_pairs_that_do_not_match_the_data_are_reported(tmp_path: Path) ->
 
 
 def test_boxes_from_lists_coco_and_landmarks(tmp_path: Path) -> None:
-    own_pictures(tmp_path / "list" / "pictures", 3, FIVE)
-    rows = "".join(f"pictures/{name}.jpg\n1\n10 20 30 40 0 0 0 0 0 0\n" for name in names_of(3))
+    own_images(tmp_path / "list" / "images", 3, FIVE)
+    rows = "".join(f"images/{name}.jpg\n1\n10 20 30 40 0 0 0 0 0 0\n" for name in names_of(3))
     (tmp_path / "list" / "boxes.txt").write_text("\ufeff" + rows, encoding="utf-8")
     listed = read_own_boxes(tmp_path / "list", forehead=0)
     np.testing.assert_allclose(listed.boxes[0], [[9.5, 19.5, 39.5, 59.5]])

@@ -1,4 +1,4 @@
-"""From own pictures to a tracked clip: every step of the tutorial, at a small size."""
+"""From own images to a tracked clip: every step of the tutorial, at a small size."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_weights_of_the_shipped_detector_are_rebuilt_exactly() -> None:
 
 
 @pytest.mark.parametrize(("points", "scheme"), [(TWENTY, SCHEME_20), (FIVE, SCHEME_5)], ids=["20", "5"])
-def test_from_own_pictures_to_a_tracked_clip(
+def test_from_own_images_to_a_tracked_clip(
     points: tuple[int, ...],
     scheme: str,
     tmp_path: Path,

@@ -375,7 +375,9 @@ def _nasion_labels(file: Path) -> Iterator[_Label]:
                     about = {"id": str(face.id), "source": header.source}
                     where = f"{file}, frame {frame.index}"
                     points = np.asarray(face.landmarks, np.float32)
-                    yield _Label(place.image(frame.index, where, frame.file), points, visible, about, face.scheme, where)
+                    yield _Label(
+                        place.image(frame.index, where, frame.file), points, visible, about, face.scheme, where
+                    )
     except SourceError as error:
         raise DataError(str(error)) from error
 
