@@ -177,11 +177,7 @@ class DetectionSamples(SampleStream[Item]):
         scale = float(np.clip(wanted / longer, 0.1, 4.0))
         draw = rng.random()
         rotation = (
-            rng.normal(0, 0.15)
-            if draw < 0.45
-            else rng.uniform(-1.6, 1.6)
-            if draw < 0.7
-            else rng.uniform(-np.pi, np.pi)
+            rng.normal(0, 0.15) if draw < 0.45 else rng.uniform(-1.6, 1.6) if draw < 0.7 else rng.uniform(-np.pi, np.pi)
         )
         spread = min(1.0, 0.5 * self.size / (scale * longer))
         matrix, mirrored = self._window(
