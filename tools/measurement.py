@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -87,6 +90,27 @@ def load(source: str | Path, most: int | None = None, *, decode: str = "cpu") ->
         room = max(min(MOST_FRAMES, MOST_BYTES // (info.width * info.height * 3)), 1)
         frames = list(islice(opened, most or room))
         return Clip(str(source), frames, next(opened, None) is None, decode)
+
+
+@contextmanager
+def readable_twice(source: str) -> Iterator[str]:
+    """Yield a source that can be opened twice: a copy of standard input, in a folder that is removed afterwards.
+
+    Raises:
+        NasionError: standard input is a terminal, or is empty.
+    """
+    from ..realtime.sources.standard_input import STANDARD_INPUT
+
+    if source not in STANDARD_INPUT:
+        yield source
+        return
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        raise SourceError("no video comes from standard input; pipe one into it: cat clip.mp4 | nasion bench -")
+    with TemporaryDirectory(prefix="nasion-", ignore_cleanup_errors=True) as folder:
+        copy = Path(folder) / "standard-input"
+        with copy.open("wb") as file:
+            copyfileobj(sys.stdin.buffer, file)
+        yield str(copy)
 
 
 class Watched(Closing):

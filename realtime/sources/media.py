@@ -27,6 +27,7 @@ from ..values.arrays import Image
 from .base import Arrival, FrameSource, Images, Media, SourceInfo, TimeRange
 from .conversion import colour_matrix, is_sideways, is_wide_gamut, to_bgr
 from .nvdec import GpuDecoder, decoder_for
+from .packets.causes import cause
 from .packets.container import WHOLE, exact, open_container, rate_of, reason
 from .packets.decoder import Decoder
 from .packets.demuxer import Demuxer
@@ -43,6 +44,7 @@ _INDEX_LAST = (
     "an MP4 with its index at the end needs a server that answers range requests: "
     "download it first, or write it with the index in front (faststart)"
 )
+_ONE_IMAGE = ("_pipe", "image2")  # formats of single images that FFmpeg reads, such as DPX
 _LAST_PART = 1.0  # seconds before the end of a recording
 _USUAL_RATE = Fraction(25)  # if a file does not tell
 _Timed = tuple[VideoFrame, float, int]  # frame, time in seconds and number since the last seek
@@ -205,7 +207,8 @@ class _Reader:
         Where a seek does not find the time or the number of a frame, all packets are read, and those before the last
         key frames are not decoded.
         """
-        seeks = not self._demuxer.is_local or self._numbering.is_indexed
+        demuxer = self._demuxer
+        seeks = self._numbering.is_indexed and not demuxer.is_joined if demuxer.is_local else not demuxer.is_joinable
         self._run_up = RunUp(start) if start and not seeks else None
         frames = self._timed()
         first = next(frames, None)
@@ -235,7 +238,13 @@ class _Reader:
             self._clock.rewind()
             self._numbering.restart()
             frames = self._timed()
-            first = next(frames, None)
+            try:
+                first = next(frames, None)
+            except SourceError as error:  # a server without ranges ends the connection
+                if self._demuxer.is_local:
+                    raise
+                _log.info("%s; reading from the start", error)
+                return None
             if first and first[1] <= start:
                 self._before = self._numbering.frames_before()
                 if self._before is None:
@@ -280,6 +289,8 @@ class _Reader:
         if self._media.location.lower().startswith(_UNENDING) and not self._is_over():
             broken = broken or "the server has ended the stream"
         cut_short = not self.info.live and self._decoder.begun and self._demuxer.is_cut_short()
+        if not self._any and not self.info.live and self._run_up is None and (known := cause(self._media.location)):
+            raise SourceError(f"{self._name}: {known}")
         if broken or cut_short:  # nothing was read: the seek went past the end
             raise SourceError(self._broken_off(broken))
 
@@ -375,6 +386,8 @@ def _open_container(media: Media, name: str, accelerator: HWAccel | None) -> Inp
     except av.FFmpegError as error:
         why, number = reason(error), error.errno
     # Raised outside the handler, because the original error contains the whole URL and would be chained.
+    if known := cause(media.location):
+        raise SourceError(f"{name}: {known}")
     if media.timeout is None:
         raise SourceError(f"{name}: cannot be read as a video ({why}); {WHOLE}")
     if number == errno.EPROTONOSUPPORT and media.location.lower().startswith("rtsp"):
@@ -399,9 +412,12 @@ def _info(container: InputContainer, stream: VideoStream, media: Media, name: st
         duration = float(stream.frames / rate)  # FFmpeg shortens that of a truncated file
     sound = media if container.streams.audio else None
     local = media.timeout is None
-    if not local and (duration is None or media.location.split("://")[0].lower() in _LIVE_SCHEMES):
+    is_finite = duration is not None or (container.size or -1) > 0
+    if not local and (not is_finite or media.location.split("://")[0].lower() in _LIVE_SCHEMES):
         return SourceInfo(name, 0, 0, rate, live=True, sound=sound)
     frames = stream.frames or (round(duration * rate) if duration and rate else None)
+    if local and container.format.name.endswith(_ONE_IMAGE):
+        frames, rate, duration = 1, None, None
     files = (Path(media.location),) if local else ()
     return SourceInfo(name, 0, 0, rate, frames, duration, files=files, sound=sound)
 

@@ -39,8 +39,8 @@ def bench(
     """Measure the speed of the tracker on SOURCE, with one thread and with all, or with --threads.
 
     Args:
-        source: a video file, a folder of images, or pattern:. Live sources are refused. The clip is decoded into memory
-            first, at most 1500 frames or 2 GB.
+        source: a video file, a folder of images, pattern:, or - for standard input. Live sources are refused. The clip
+            is decoded into memory first, at most 1500 frames or 2 GB.
         repeat: number of passes over the clip.
         frames: take this many frames from the beginning, whatever memory they need (default: as many as fit).
         streams: instead, track so many streams of SOURCE at once as nasion live does, in real time; several numbers
@@ -51,7 +51,7 @@ def bench(
         force: replace that file.
         decode: device that decodes the clip and holds its frames, as in nasion track.
     """
-    from ..measurement import load, measure
+    from ..measurement import load, measure, readable_twice
 
     _check(repeat, frames, fps, seconds)
     options = TrackerOptions(**tracking)
@@ -59,7 +59,7 @@ def bench(
         with json_results(json, force=force, inputs=[source]) as to_json:
             to_json.write(_bench_streams(source, streams, options, fps, seconds, options.where_to_decode(decode)))
         return
-    with json_results(json, force=force, inputs=[source]) as to_json:
+    with json_results(json, force=force, inputs=[source]) as to_json, readable_twice(source) as source:
         loaded = load(source, frames, decode=options.where_to_decode(decode))
         print(f"{printable(Path(source).name)}: {loaded}", flush=True)
         results = []

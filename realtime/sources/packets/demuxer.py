@@ -21,7 +21,8 @@ from ....engines.closing import Closing
 from ....engines.errors import SourceError
 from ..base import Media
 from .container import choose_sound, choose_video, exact, rate_of
-from .timestamps import Timeline
+from .joined import next_file
+from .timestamps import LEAP, Timeline
 
 _log = logging.getLogger(__name__)
 
@@ -71,10 +72,20 @@ class Demuxer(Closing):
         self._begins: dict[int, int] = {}  # IDs of streams, and the first byte of each in the part that is read
         flags: Any = self.container.format.flags
         self._step = 1 / (rate_of(self.video) or _USUAL_RATE)
-        self._timeline = Timeline(self._step, self.base, leaps=bool(flags & Flags.ts_discont.value))
+        self._timeline = Timeline(self._step, self.base, leap=self._largest_step(bool(flags & Flags.ts_discont.value)))
         self._ends: dict[int, int] = {}  # end of the last packet of each stream, because sound may outlast the video
         self._last: dict[int, int] = {}  # timestamp of that packet
         self._is_partial = False  # the last packet
+
+    def _largest_step(self, may_restart: bool) -> float | None:
+        """Return the seconds by which a timestamp may lie ahead of the last one; None for any.
+
+        FLV has a clock that runs on, so only a timestamp beyond the length of the file is wrong.
+        """
+        if may_restart:
+            return LEAP
+        length = (self.container.duration or 0) / av.time_base
+        return length + LEAP if length and self.container.format.name == "flv" else None
 
     @property
     def container(self) -> InputContainer:
@@ -99,7 +110,13 @@ class Demuxer(Closing):
     @property
     def is_seekable(self) -> bool:
         """True if a seek finds a time: the format has one clock, or reading everything before it takes too long."""
-        return not self.is_local or self.container.format.name.startswith(_SEEKABLE)
+        return not self.is_local or (self.container.format.name.startswith(_SEEKABLE) and not self.is_joined)
+
+    @property
+    def is_joined(self) -> bool:
+        """True for a file in which another MP4 file follows."""
+        is_mp4 = self._is_file and self.container.format.name.startswith("mov")
+        return is_mp4 and next_file(Path(self._media.location), "mov", 0, 0) is not None
 
     def reopener(self) -> Callable[[], InputContainer]:
         """Return a function that opens the part of the file that is being read once more."""
@@ -156,11 +173,13 @@ class Demuxer(Closing):
 
     def _read(self) -> Iterator[Any]:
         """Yield the packets as FFmpeg reads them."""
-        has_parts = self.container.format.name == _WITH_PARTS and Path(self._media.location).is_file()
+        has_parts = self.container.format.name == _WITH_PARTS and self._is_file
         while True:
             end = None  # byte after the last packet of the video
+            last = 0  # byte after the last packet
             for packet in _demuxed(self.container, self._media.timeout):
                 self._note_end(packet)
+                last = max(last, 0 if packet.pos is None else packet.pos + packet.size)
                 if has_parts and packet.pos is not None:
                     self._begins.setdefault(packet.stream.id, packet.pos)
                     if packet.stream.index == self.video.index:
@@ -169,7 +188,7 @@ class Demuxer(Closing):
                         end = packet.pos + packet.size
                 yield packet
             else:
-                if end is None or not self._continues(end, with_sound=False):
+                if not (end is not None and self._continues(end, with_sound=False)) and not self._enters_next(last):
                     return
 
     def _continues(self, place: int, *, with_sound: bool) -> bool:
@@ -182,26 +201,69 @@ class Demuxer(Closing):
         if place + _LEAST >= self.container.size:
             return False
         begin = self._begin + place
-        part = replace(self._media, location=f"subfile,,start,{begin},end,0,,:{self._media.location}")
-        try:
-            container = self._opener(part)
-        except (SourceError, av.FFmpegError):
+        part = self._part_from(begin)
+        opened = self._opened(part)
+        if opened is None:
             return False
-        try:
-            video = choose_video(container, None, self._name)
-        except SourceError:
-            container.close()
-            return False
+        container, video = opened
         same_sound = _kind(choose_sound(container, video)) == _kind(self.sound)
         known = self._begins.get(video.id, place) < place
         if known and _kind(video) == _kind(self.video) and (same_sound or not with_sound):
             container.close()
             return False
         _log.info("%s: other streams from byte %d on", self._name, begin)
+        self._enter(part, begin, container, video)
+        return True
+
+    def _enters_next(self, last: int) -> bool:
+        """Return True if another file of the same format follows, which is read from now on.
+
+        Args:
+            last: byte after the last packet in the part that is being read.
+        """
+        kind = self.container.format.name
+        begin = next_file(Path(self._media.location), kind, self._begin, self._begin + last) if self._is_file else None
+        if begin is None:
+            return False
+        part = self._part_from(begin)
+        opened = self._opened(part)
+        if opened is None or exact(opened[1].time_base) != exact(self.video.time_base):
+            if opened is not None:
+                opened[0].close()
+            _log.warning(
+                "%s: another file follows in it from byte %d on, which is not read; give the files one by one, or join "
+                "them with ffmpeg -f concat",
+                self._name,
+                begin,
+            )
+            return False
+        self._enter(part, begin, *opened)
+        return True
+
+    @property
+    def _is_file(self) -> bool:
+        return self.is_local and Path(self._media.location).is_file()
+
+    def _part_from(self, begin: int) -> Media:
+        return replace(self._media, location=f"subfile,,start,{begin},end,0,,:{self._media.location}")
+
+    def _opened(self, part: Media) -> tuple[InputContainer, VideoStream] | None:
+        """Open a part of the file and return it with its video; None if it has none."""
+        try:
+            container = self._opener(part)
+        except (SourceError, av.FFmpegError):
+            return None
+        try:
+            return container, choose_video(container, None, self._name)
+        except SourceError:
+            container.close()
+            return None
+
+    def _enter(self, part: Media, begin: int, container: InputContainer, video: VideoStream) -> None:
+        """Read a part of the file from now on."""
         self._containers.append(container)
         self._part, self._begin, self._begins = part, begin, {}
         self._take(video)
-        return True
 
     def _note_end(self, packet: Any) -> None:
         self._is_partial = packet.is_corrupt

@@ -28,17 +28,17 @@ class Timeline:
     that jumps waits for the jump of the video; if there is none, it was a gap in the sound.
     """
 
-    def __init__(self, step: Fraction, time_base: Fraction, *, leaps: bool) -> None:
+    def __init__(self, step: Fraction, time_base: Fraction, *, leap: float | None) -> None:
         """Start before the first packet.
 
         Args:
             step: average time between two images in seconds.
             time_base: seconds per unit of the timestamps of the video.
-            leaps: True if a leap ahead also starts another clock, and is not a long image.
+            leap: seconds; a larger step ahead also starts another clock, and is not a long image. None for never.
         """
         self._base = time_base
         self._step = max(round(step / time_base), 1)
-        self._back, self._leap = round(Fraction(JUMP, 1000) / time_base), LEAP / time_base if leaps else None
+        self._back, self._leap = round(Fraction(JUMP, 1000) / time_base), None if leap is None else leap / time_base
         self.rewind()
 
     def rewind(self) -> None:

@@ -374,3 +374,28 @@ def test_times_stay_increasing_in_every_sample_at_once(tmp_path: Path) -> None:
     path = write_video(tmp_path / "joined.ts", frames=30, sound=1.0)
     path.write_bytes(path.read_bytes() + write_video(tmp_path / "other.ts", frames=12).read_bytes())
     assert all(a < b for a, b in pairwise(times(read(path))))
+
+
+def test_a_dash_manifest_and_a_scrambled_stream_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.mpd").write_text('<?xml version="1.0"?><MPD type="static"></MPD>')
+    with pytest.raises(SourceError, match=r"a\.mpd: it is a DASH manifest, .* give an HLS playlist"):
+        open_source(tmp_path / "a.mpd")
+    data = bytearray(write_video(tmp_path / "a.ts", frames=50).read_bytes())
+    for begin in range(0, len(data), 188):
+        if data[begin + 1] & 1 and not data[begin + 2]:  # the video has the number 256
+            data[begin + 3] |= 0x80
+            data[begin + 8 : begin + 188] = bytes(0x5A ^ value for value in data[begin + 8 : begin + 188])
+    (tmp_path / "scrambled.ts").write_bytes(data)
+    with pytest.raises(SourceError, match=r"scrambled\.ts: it is encrypted \(scrambled\); give a decrypted copy"):
+        list(open_source(tmp_path / "scrambled.ts"))
+
+
+def test_an_image_that_ffmpeg_reads_counts_as_one(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.dpx"), "w", format="image2") as container:
+        stream = container.add_stream("dpx", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_image(3, (64, 48)), format="bgr24")))
+        container.mux(stream.encode(None))
+    with open_source(tmp_path / "a.dpx") as source:
+        assert source.info.frames == 1
+        assert [number_of(frame.image) for frame in source] == [3]

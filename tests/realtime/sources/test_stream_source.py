@@ -137,6 +137,15 @@ def test_a_video_whose_index_comes_too_late_for_its_server_says_what_to_do(tmp_p
     assert PASSWORD not in whole_text(caught.value)
 
 
+def test_a_start_is_reached_though_the_server_cannot_send_from_the_middle(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", frames=200, codec="mpeg4")
+    with serving(tmp_path) as address:
+        for start in (1.0, 3.6, 7.5):
+            with open_source(f"{address}/a.mkv", start=start) as source:
+                times = [frame.time for frame in source]
+            assert times == pytest.approx([i / 25 for i in range(200) if i / 25 >= start], abs=0.001)
+
+
 def test_an_rtsp_stream_that_the_server_ends_is_broken_off() -> None:
     with rtsp_server(30) as address, open_source(address, timeout=20) as source:
         frames: list[Frame] = []

@@ -180,3 +180,18 @@ def test_the_shipped_networks_are_measured(clip):
     assert 0 < result.costs["networks"].cpu.mean < result.costs["end to end"].cpu.mean
     with open_source(clip) as source, tracker.Tracker() as ours:
         assert any(ours.update(frame) for frame in source)
+
+
+def test_a_clip_from_standard_input_is_read_once_and_measured(fake_networks, clip, monkeypatch, capsys):
+    with clip.open() as standard_input:
+        monkeypatch.setattr(sys, "stdin", standard_input)
+        with pytest.raises(SystemExit) as end:
+            nasion(["bench", "-", "--repeat", "1", "--threads", "1", "--json", "-"])
+    assert not end.value.code
+    assert json.loads(capsys.readouterr().out)["clip"]["name"] == "standard-input"
+
+
+def test_a_terminal_as_standard_input_is_refused(fake_networks, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SystemExit, match="no video comes from standard input; pipe one into it"):
+        nasion(["bench", "-"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from nasion.realtime.sources import open_source
 from nasion.realtime.sources.packets import container as container_module
 
 from ....support.media.media_samples import write_video
+from ....support.media.serving import QuietHandler, RangeHandler, serving
 
 RED, BLUE = (20, 20, 200), (200, 20, 20)
 
@@ -65,7 +67,7 @@ def check(path: Path, *, lost: int = 0) -> None:
 
 
 @pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "2", "g": "12"}, {"g": "12", "x264-params": "open-gop=1"}])
-@pytest.mark.parametrize("suffix", ["ts", "mpg"])
+@pytest.mark.parametrize("suffix", ["ts", "mpg", "flv", "mp4", "mov", "mkv"])
 def test_joined_files_have_one_clock(tmp_path: Path, suffix: str, options: dict[str, str]) -> None:
     codec = "mpeg2video" if suffix == "mpg" else "libx264"
     options = {key: value for key, value in options.items() if codec == "libx264" or key != "x264-params"}
@@ -75,6 +77,47 @@ def test_joined_files_have_one_clock(tmp_path: Path, suffix: str, options: dict[
     ]
     (tmp_path / f"joined.{suffix}").write_bytes(b"".join(parts))
     check(tmp_path / f"joined.{suffix}")
+
+
+def test_a_second_file_that_does_not_go_on_with_the_first_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = clip(tmp_path / "0.mp4", RED)
+    with av.open(str(tmp_path / "1.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30, time_base=Fraction(1, 30))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(5):
+            container.mux(stream.encode(VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")))
+        container.mux(stream.encode(None))
+    (tmp_path / "joined.mp4").write_bytes(first + (tmp_path / "1.mp4").read_bytes())
+    assert len(read(tmp_path / "joined.mp4")) == 125
+    assert f"another file follows in it from byte {len(first)} on, which is not read" in caplog.text
+
+
+@pytest.mark.parametrize("handler", [QuietHandler, RangeHandler])
+def test_joined_files_over_http_have_one_clock_from_any_start(tmp_path: Path, handler: type[QuietHandler]) -> None:
+    parts = [clip(tmp_path / f"{i}.ts", colour) for i, colour in enumerate((RED, BLUE))]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    whole = read(tmp_path / "joined.ts")
+    with serving(tmp_path, handler) as address:
+        for start in (1.0, 4.98, 6.0, 9.5):
+            with open_source(f"{address}/joined.ts", start=start) as source:
+                found = [(frame.time, frame.index, colour_of(frame)) for frame in source]
+            assert found == [(f.time, f.index, colour_of(f)) for f in whole if f.time >= start]
+
+
+def test_a_time_beyond_the_length_of_an_flv_file_is_not_believed(tmp_path: Path) -> None:
+    data = bytearray(clip(tmp_path / "a.flv", RED, codec_options={"bf": "0"}))
+    place, number = 13, 0
+    while place + 11 < len(data):  # tags: kind, 3 bytes of size, 3 of time, 1 of its highest bits
+        number += data[place] == 9
+        if data[place] == 9 and number == 40:
+            data[place + 7] ^= 0x78
+        place += 11 + int.from_bytes(data[place + 1 : place + 4], "big") + 4
+    (tmp_path / "flipped.flv").write_bytes(data)
+    times = [frame.time for frame in read(tmp_path / "flipped.flv")]
+    assert len(times) == 125
+    assert times == pytest.approx([i / 25 for i in range(125)], abs=0.05)
 
 
 @pytest.mark.parametrize("offset", ["30000", "20"])

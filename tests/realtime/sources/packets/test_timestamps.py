@@ -95,7 +95,7 @@ def sound(pts: int) -> Packet:
 
 def repaired(packets: list[Packet], *, leaps: bool = True) -> tuple[list[int | None], list[int | None]]:
     """Return the presentation times of the video and of the sound, in milliseconds."""
-    timeline = Timeline(Fraction(1, 25), Fraction(1, 1000), leaps=leaps)
+    timeline = Timeline(Fraction(1, 25), Fraction(1, 1000), leap=10 if leaps else None)
     done: list[Packet] = []
     for packet in packets:
         done += timeline.sound(packet) if packet.is_sound else timeline.video(packet)
