@@ -31,6 +31,7 @@ WRITTEN = {
     ("data check", "json"): ("x.json", "data check {folder} --json {}"),
     ("train", "out"): ("best.pt", "train landmarks-68 --data {folder} --out {folder}"),
     ("evaluate", "report"): ("faces.csv", "evaluate own --data {folder} --report {folder}"),
+    ("train", "preview"): ("x.jpg", "train landmarks-68 --data {folder} --preview {}"),
     ("train", "json"): ("x.json", "train landmarks-68 --data {folder} --out {folder} --json {}"),
     ("evaluate", "json"): ("x.json", "evaluate --data {folder} --json {}"),
     ("evaluate-papers", "json"): ("x.json", "evaluate-papers --data {folder} --model m --json {}"),
@@ -60,13 +61,13 @@ ELSEWHERE = {  # in cards that are there, see below, and in runs that are contin
 READ = {
     ("blinks", "landmarks"), ("head", "data"), ("check-recipes", "data"),
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
-    ("train", "scheme"), ("train", "val"), ("train", "negatives"), ("data check", "scheme"),
+    ("train", "scheme"), ("train", "val"), ("train", "negatives"), ("train", "config"), ("data check", "scheme"),
     ("evaluate", "data"), ("evaluate-papers", "data"), ("calibrate", "data"), ("export", "data"), ("rtx", "python"),
     ("plugins build", "tensorrt"),
 }  # fmt: skip
 SWITCHES = {
     ("track", "show"), ("track", "quiet"), ("data check", "decode"), ("evaluate-papers", "masks"),
-    ("evaluate-papers", "each"), ("train", "brief"), ("train", "extend"),
+    ("evaluate-papers", "each"), ("train", "brief"), ("train", "extend"), ("train", "dry_run"),
     ("export", "fp16"), ("export", "head"), ("compile", "fp16"), ("rtx", "fp16"), ("plugins build", "cuda"),
     ("plugins build", "verbose"),
 }  # fmt: skip

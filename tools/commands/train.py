@@ -7,14 +7,14 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 from cyclopts import Parameter
 
 from ...engines.errors import NasionError, SinkError
-from ...engines.output_paths import check_output_paths, is_folder, reaching
+from ...engines.output_paths import check_output_paths, is_folder, reaching, write_file
 from ..machine import provenance
 from ..results import Json, json_results, short
 from ..terminal.progress import Progress
@@ -61,7 +61,15 @@ def train(
     budget: float | None = None,
     skip_bad: int = 0,
     extend: bool = False,
-    patience: float = 30.0,
+    wait: float = 30.0,
+    lr: float | None = None,
+    warmup: int | None = None,
+    validate_every: int | None = None,
+    patience: int | None = None,
+    ema: float | None = None,
+    config: Path | None = None,
+    preview: Path | None = None,
+    dry_run: bool = False,
     json: Json = None,
     force: bool = False,
 ) -> None:
@@ -115,11 +123,22 @@ def train(
         skip_bad: number of files that may be left out because they cannot be read; each is reported. Without it, the
             run stops at the first one, after a checkpoint.
         extend: resume a run with a higher number of --steps than before; its learning rate follows the new number.
-        patience: minutes that a process of torchrun waits for one that hangs, before it ends with an error.
+        wait: minutes that a process of torchrun waits for one that hangs, before it ends with an error.
+        lr: peak learning rate (default: the recipe's).
+        warmup: steps over which the learning rate rises (default: the recipe's, or a tenth of a shorter run).
+        validate_every: steps between validations (default: the recipe's).
+        patience: validations without improvement after which the run ends (default: none, the whole schedule is run).
+        ema: decay of the moving average of the weights that is validated and saved; 0 for none (default: the
+            recipe's).
+        config: TOML file with any of these options by name, and recipe; those of the command line go before it. OUT
+            receives the settings of the run as settings.toml, which is such a file.
+        preview: only write a sheet of augmented training samples with their labels to this file, .jpg or .png.
+        dry_run: only read the data, build the network, compute the losses of one batch, and print what would be done.
         json: also write the figures of the best checkpoint of each run to this file; - for standard output (default:
             none).
         force: replace that file, and best.pt and curves in OUT if they belong to no run that could be resumed.
     """
+    given = {name: value for name, value in locals().items() if name not in ("json", "force", "config", "extend")}
     import cv2
     import torch
 
@@ -129,8 +148,8 @@ def train(
 
     chosen = recipe_named(recipe)
     _check_numbers(seed=(seed, 0), threads=(threads, 0), workers=(workers, 0), seeds=(seeds, 1), skip_bad=(skip_bad, 0))
-    if not patience > 0:
-        raise NasionError(f"--patience is {patience:g}; give a number of minutes above 0")
+    if not wait > 0:
+        raise NasionError(f"--wait is {wait:g}; give a number of minutes above 0")
     if threads:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -158,14 +177,25 @@ def train(
     chosen.check(options)
     if chosen.starts_from and start is None:
         options = replace(options, start=Path(chosen.starts_from))
-    folder, inputs = out or Path("runs") / recipe, (start, teacher, backbone_weights)
+    folder, inputs = out or Path("runs") / recipe, (start, teacher, backbone_weights, scheme, config)
+    check_output_paths({"--preview": preview}, force=force, suffixes=(".jpg", ".png"), inputs=inputs)
     for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:
         check_folder(each, force=force, inputs=inputs)
     with (
         json_results(json, force=force, inputs=inputs) as to_json,
-        joined(device_named(device), patience=patience) as place,
+        joined(device_named(device), patience=wait) as place,
     ):
-        job = Job(chosen, data, clock, steps, workers, place, precision, skip_bad, extend)
+        changes = {
+            "lr": lr,
+            "warmup": warmup,
+            "validate_every": validate_every,
+            "patience": patience,
+            "ema": ema,
+        }
+        job = Job(chosen, data, clock, steps, workers, place, precision, skip_bad, extend, changes, given)
+        if dry_run or preview is not None:
+            job.show(options, preview)
+            return
         if seeds is None:
             runs = [job.run(options, folder)]
         else:
@@ -232,6 +262,8 @@ class Job:
     precision: Literal["fp32", "bf16"]
     skip_bad: int = 0
     extend: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def speaks(self) -> bool:
@@ -240,25 +272,86 @@ class Job:
 
         return rank() == 0
 
-    def _schedule(self, options: Options) -> Schedule:
+    def _schedule(self, options: Options, folder: Path | None = None) -> Schedule:
+        """Return the schedule of a run; a warm-up that is not given is that of the run that ``folder`` holds."""
+        from ...trainers import checkpoint
+        from ...trainers.training.settings import adjusted
+
         own = self.recipe.schedule_for(options)
         steps = own.steps if self.steps is None else self.steps
-        return replace(own, seed=options.seed, steps=steps, batch=options.batch or own.batch)
+        whole = replace(own, seed=options.seed, steps=steps, batch=options.batch or own.batch)
+        schedule = adjusted(whole, **self.changes)
+        if folder is None or self.changes.get("warmup") is not None or not (folder / "latest.pt").is_file():
+            return schedule
+        before = checkpoint.load(folder / "latest.pt").get("schedule", {}).get("optimisers", ())
+        if len(before) != len(schedule.optimisers):
+            return schedule
+        optimisers = (
+            replace(each, warmup=old.get("warmup", each.warmup))
+            for each, old in zip(schedule.optimisers, before, strict=True)
+        )
+        return replace(schedule, optimisers=tuple(optimisers))
+
+    def _surveyed(self, options: Options) -> Options:
+        """Return the options with what follows from the data."""
+        from ...trainers.data import training_faces
+
+        if self.recipe.survey:
+            return self.recipe.survey(self.data, options)
+        return replace(options, faces=training_faces(options.set, self.data))
+
+    def show(self, options: Options, preview: Path | None) -> None:
+        """Print what a run would do, or write a sheet of its samples; nothing is trained.
+
+        Raises:
+            NasionError: the data, the options or the network are not right.
+        """
+        import torch
+        from torch.utils.data import default_collate
+
+        from ...trainers.counting import parameters
+        from ...trainers.training.preview import preview as sheet
+
+        options = self._surveyed(options)
+        schedule = self._schedule(options)
+        torch.manual_seed(options.seed)
+        learner = self.recipe.build(options)
+        prepared = self.recipe.prepare(learner, self.data, options)
+        if preview is not None:
+            import cv2
+
+            _, encoded = cv2.imencode(preview.suffix, sheet(prepared.samples, learner.spec))
+            write_file(preview, encoded.tobytes())
+            print(f"{preview} shows training samples")
+            return
+        batch = (prepared.collate or default_collate)([prepared.samples[i] for i in range(schedule.batch)])
+        losses = learner.to(self.device).losses(_on(batch, self.device), learner.turn(0))
+        told = ", ".join(f"{name} {float(value):.3g}" for name, value in losses.items())
+        rates = ", ".join(
+            f"{each.learning_rate:g} ({each.turn}, warm-up {each.warmup})" for each in schedule.optimisers
+        )
+        spec = learner.spec
+        print(
+            f"recipe {self.recipe.name}: {parameters(learner):,} parameters, input {spec.size[0]}x{spec.size[1]}\n"
+            f"{schedule.steps:,} steps of {schedule.batch} samples"
+            + (f", at most {options.minutes:g} minutes" if options.minutes else "")
+            + f"; validation every {schedule.validate_every:,} steps\n"
+            f"learning rate {rates}; average of the weights {schedule.ema:g}\n"
+            f"losses of the first batch: {told}\n"
+            "nothing was trained; leave --dry-run out to begin"
+        )
 
     def run(self, options: Options, folder: Path) -> dict[str, Any]:
         """Train once, and return steps, minutes and the figures of the best checkpoint."""
         import torch
 
         from ...trainers import checkpoint
-        from ...trainers.data import training_faces
         from ...trainers.training.curves import draw_curves, write_scalars
         from ...trainers.training.loop import train as loop
+        from ...trainers.training.settings import save_settings
 
-        if self.recipe.survey:
-            options = self.recipe.survey(self.data, options)
-        else:
-            options = replace(options, faces=training_faces(options.set, self.data))
-        schedule = self._schedule(options)
+        options = self._surveyed(options)
+        schedule = self._schedule(options, folder)
         torch.manual_seed(options.seed)
         try:
             with watching(self.recipe.name, silent=not self.speaks) as watch:
@@ -284,6 +377,7 @@ class Job:
                 )
         finally:  # draw the curves of a stopped run, too
             if self.speaks and (folder / "record.jsonl").is_file():
+                save_settings(folder, self.given, schedule)
                 draw_curves(folder)
                 write_scalars(folder)
         if not self.speaks:
@@ -294,6 +388,48 @@ class Job:
             print(f"errors on held-out data: {', '.join(map(str, self.recipe.report(folder, self.data, options)))}")
         figures = checkpoint.load(folder / "best.pt")["figures"]
         return {"folder": short(str(folder)), "steps": state.step, "minutes": state.seconds / 60, "figures": figures}
+
+
+def _on(batch: Any, device: torch.device) -> Any:
+    """Return a batch with its tensors on ``device``."""
+    from ...trainers.training.loop import moved
+
+    return moved(batch, device)
+
+
+def words_of_config(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with the options of its ``--config`` file; those on the line go first.
+
+    Raises:
+        NasionError: the file cannot be read, or names an option that the command does not have.
+    """
+    from inspect import signature
+
+    from ...trainers.training.settings import read_settings
+
+    path = next((word.partition("=")[2] for word in words if word.startswith("--config=")), None)
+    if path is None:
+        place = words.index("--config") + 1
+        if place >= len(words):
+            raise NasionError("--config needs a value: give the name of a TOML file")
+        path = words[place]
+    options = read_settings(Path(path))
+    known = set(signature(train).parameters) - {"config"}
+    known = (known - {"set_"}) | {"set"}
+    if unknown := [name for name in options if name.removesuffix("_") not in known]:
+        raise NasionError(f"--config {path!r}: option {unknown[0]!r} is unknown; allowed: {', '.join(sorted(known))}")
+    given = {word.partition("=")[0] for word in words}
+    rest = list(words[1:])
+    recipe = options.pop("recipe", None)
+    if recipe is not None and not (rest and not rest[0].startswith("-")):
+        rest = [str(recipe), *rest]
+    added: list[str] = []
+    for name, value in options.items():
+        flag = f"--{name.removesuffix('_').replace('_', '-')}"
+        if flag in given or value is False:
+            continue
+        added += [flag] if value is True else [flag, str(value)]
+    return [words[0], *rest, *added]
 
 
 def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:

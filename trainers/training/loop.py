@@ -276,7 +276,7 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     processes.seed(schedule.seed, state.step)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
         try:
-            parts = module(_moved(batch, run.device), turn)
+            parts = module(moved(batch, run.device), turn)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -298,15 +298,15 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     _note(state, run, turn, rate, values)
 
 
-def _moved(batch: Any, device: torch.device) -> Any:
+def moved(batch: Any, device: torch.device) -> Any:
     """Return a batch with its tensors on ``device``, images in channels-last format."""
     if isinstance(batch, Tensor):
         layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
         return batch.to(device, non_blocking=True, memory_format=layout)
     if isinstance(batch, dict):
-        return {name: _moved(value, device) for name, value in batch.items()}
+        return {name: moved(value, device) for name, value in batch.items()}
     if isinstance(batch, list | tuple):
-        return type(batch)([_moved(value, device) for value in batch])
+        return type(batch)([moved(value, device) for value in batch])
     return batch
 
 

@@ -77,7 +77,7 @@ def faces_of(root: Path, options: Options, of_start: LandmarkScheme | None = Non
 def _survey(root: Path, options: Options) -> Options:
     """Return the options with the structure of the network: its scheme and the size of its crops follow the data."""
     start = _start_of(options)
-    training, _ = faces_of(root, options, start.scheme if start else None)
+    training, _ = faces_of(root, options, start.scheme if start and start.is_own else None)
     scheme = training.scheme
     config = start.config(scheme.count) if start else EncoderDecoderConfig(landmarks=scheme.count)
     if start and start.scheme is not None and values_of_scheme(start.scheme) == values_of_scheme(scheme):
