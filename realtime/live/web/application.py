@@ -28,7 +28,7 @@ from .metrics import CONTENT_TYPE, Metrics
 from .streams import events, socket
 from .tiles import Encoder, page
 
-_LOOK = 0.25  # seconds between two looks for changes
+_LOOK = 0.5  # seconds between two looks for changes
 _SAMPLE = 1.0  # seconds between two samples of the history
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 

@@ -34,7 +34,11 @@ class Event:
 
 
 class History:
-    """Samples once a second and events, of the last ``MINUTES``. Used in one thread."""
+    """Samples once a second and events, of the last ``MINUTES``. Used in one thread.
+
+    Attributes:
+        newest: status that was watched last, which all pages share; None before the first.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
@@ -42,9 +46,11 @@ class History:
         self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._before: Mapping[str, SourceStatus] = {}
         self._count = 0
+        self.newest: HubStatus | None = None
 
     def watch(self, status: HubStatus) -> None:
         """Note what has changed since the status before."""
+        self.newest = status
         after = {source.name: source for source in status.sources}
         for name in self._before.keys() - after.keys():
             self._note(status.at, name, "removed")

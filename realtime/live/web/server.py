@@ -16,7 +16,7 @@ from ....engines.closing import Closing
 from ....engines.errors import NasionError
 from ..hub import Hub
 from .access.guard import MOST_BYTES
-from .access.hosts import Hosts, names_of
+from .access.hosts import Hosts, is_loopback, names_of
 from .access.sessions import Access
 from .application import application
 from .clients import Clients
@@ -48,7 +48,8 @@ class Server(Closing):
         port = sockets[0].getsockname()[1]
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         self.address = f"{serving.scheme}://{host}:{port}{serving.root_path}/"
-        hosts = Hosts(serving.host, names_of(serving.allow_host), is_tls=serving.tls_cert is not None)
+        own = () if is_loopback(serving.host) else ("localhost", socket.gethostname(), f"{socket.gethostname()}.local")
+        hosts = Hosts(serving.host, names_of((*own, *serving.allow_host)), is_tls=serving.tls_cert is not None)
         self._clients = Clients()
         config = uvicorn.Config(
             application(hub, Access(hosts, serving.token, f"nasion-{port}"), self._clients),
@@ -61,7 +62,7 @@ class Server(Closing):
             loop="asyncio",
             lifespan="on",
             log_config=None,
-            log_level="warning",
+            log_level="error",
             access_log=False,
             proxy_headers=False,
             server_header=False,

@@ -28,7 +28,6 @@ from ...values.numeric import finite, is_whole
 from ...values.schemes import schemes
 from ..hub import Hub, UnknownSource
 from ..results import LiveResult
-from ..status import HubStatus
 from ..subscriptions import Subscription
 from .access.guard import full
 from .clients import Clients
@@ -146,8 +145,7 @@ class _Page:
 
     async def _send_all(self) -> None:
         loop = asyncio.get_running_loop()
-        status = self._hub.status()
-        is_open = await self._tell({"type": "hello", **self._greeting()}) and await self._tell(_status(status))
+        is_open = await self._tell({"type": "hello", **self._greeting()}) and await self._tell(self._status())
         next_status = loop.time() + _STATUS
         while is_open:
             wake = await self._send_tiles()
@@ -155,7 +153,7 @@ class _Page:
                 return
             if self._told < self._history.last or loop.time() >= next_status:
                 next_status = loop.time() + _STATUS
-                is_open = await self._tell(_status(self._hub.status()) | self._events())
+                is_open = await self._tell(self._status() | self._events())
             with anyio.move_on_after(max(min(wake, next_status) - loop.time(), 0.0)):
                 await self._news.wait()
             self._news.clear()
@@ -201,6 +199,9 @@ class _Page:
     async def _tell(self, message: dict[str, Any]) -> bool:
         return await self._client.send(json.dumps(message, separators=(",", ":"), allow_nan=False))
 
+    def _status(self) -> dict[str, Any]:
+        return {"type": "status", "status": asdict(self._history.newest or self._hub.status())}
+
     def _greeting(self) -> dict[str, Any]:
         lines = {name: scheme.lines for name, scheme in schemes.items()}
         history = {"samples": self._history.samples, "events": self._history.events()}
@@ -225,10 +226,6 @@ async def page(websocket: WebSocket) -> None:
     with clients.one("page", news):
         await _Page(client, state).run(news)
     await client.close(GOING_AWAY)
-
-
-def _status(status: HubStatus) -> dict[str, Any]:
-    return {"type": "status", "status": asdict(status)}
 
 
 def _lower_priority() -> None:

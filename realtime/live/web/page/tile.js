@@ -76,9 +76,8 @@ export class Tile {
     if (this.status) this.#find(".next").textContent = nextAttempt(this.status.next_attempt, now);
   }
 
-  /** Take a frame; `drawn` is called once it is shown or a newer one is. Of frames that come too fast, the newest wins. */
+  /** Take a frame; `drawn` is called once it is shown. Of frames that come too fast, the newest wins. */
   async take(header, blob, lines, drawn) {
-    this.#next?.drawn();
     this.#next = { header, blob, lines, drawn };
     if (this.#decoding) return;
     this.#decoding = true;

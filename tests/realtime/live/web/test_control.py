@@ -104,8 +104,8 @@ def test_a_password_in_an_address_is_in_no_answer(client: TestClient, hub, caplo
     paths = ("/", "/api/sources", "/api/sources/safe", "/metrics", "/openapi.json", "/healthz")
     texts = [each.text for each in (added, taken, wrong, bad, *map(client.get, paths))]
     with client.websocket_connect("ws://127.0.0.1:8765/api/tiles") as socket:
-        texts += [socket.receive_text(), socket.receive_text()]
-    assert "safe" in texts[-1]
+        while '"safe"' not in texts[-1]:
+            texts.append(socket.receive_text())
     for text in (*texts, caplog.text):
         assert "hunter2" not in text
         assert "abcdef" not in text
