@@ -16,10 +16,13 @@ from .exports import FORMATS, export
 from .first_pass import chunks, open_frames
 from .job import Job, header_of
 from .journal import End, Journal, JournalHeader, Whole, whole_part
-from .look_ahead.annotation import Annotation
+from .look_ahead.annotation import Annotated, Annotation
 from .rendering.render import OBSCURED, OVERLAY, render, rendered_paths
+from .report.collecting import Collector
+from .report.page import write_report
 from .results import Counts, Result
 
+REPORT = "report"
 T = TypeVar("T")
 Tell = Callable[[str, int, int | None], None]
 """Receiver of the progress: name of the input, frames done and their estimated total."""
@@ -42,16 +45,22 @@ def annotate_input(job: Job, tracker: Tracker, tell: Tell) -> Result:
     end = look(job, tracker, tell)
     annotation = Annotation(job.journal)
     missing = _missing(job)
-    counts = Counts()
-    export(annotation, {name: path for name, path in missing.items() if name in FORMATS}, also=[counts])
+    counts, collected = Counts(), Collector(end.frames)
+    also: list[Callable[[Annotated], None]] = [counts, collected] if REPORT in missing else [counts]
+    export(annotation, {name: path for name, path in missing.items() if name in FORMATS}, also=also)
     rendered = {name: path for name, path in missing.items() if name in (OVERLAY, OBSCURED)}
     attention = render(job, annotation, rendered) if rendered else ()
+    identities = len(counts.ids) if job.kind != "images" else counts.faces
+    if REPORT in missing:
+        tiles = {"frames": counts.frames, "faces": counts.faces, "identities": identities}
+        tiles["interpolated"] = counts.interpolated
+        write_report(missing[REPORT], job, annotation.journal, collected, tiles, attention)
     return Result(
         name=job.input.name,
         source=job.input.source,
         frames=counts.frames,
         faces=counts.faces,
-        identities=len(counts.ids) if job.kind != "images" else counts.faces,
+        identities=identities,
         interpolated=counts.interpolated,
         shots=annotation.shots,
         unread=end.frames - counts.frames,
@@ -64,7 +73,8 @@ def annotate_input(job: Job, tracker: Tracker, tell: Tell) -> Result:
 
 def outputs_of(job: Job) -> Mapping[str, Path]:
     """Return the outputs of a job by format or kind."""
-    return {name: job.path(FORMATS[name].suffix) for name in job.formats} | rendered_paths(job)
+    outputs = {name: job.path(FORMATS[name].suffix) for name in job.formats} | rendered_paths(job)
+    return outputs | ({REPORT: job.path(".html")} if job.report else {})
 
 
 def _missing(job: Job) -> Mapping[str, Path]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -124,21 +123,24 @@ def _open_images(job: Job, done: Whole) -> Opened:
     """Open images; the size of the first that can be read is that of the input."""
     paths = job.input.images
     numbers = range(0, len(paths), job.every)
-    first = next((read for i in numbers if isinstance(read := _read(paths, i, job), Frame)), None)
+    first = next((read for i in numbers if isinstance(read := read_image_of(job, i), Frame)), None)
     if first is None:
         raise SourceError(f"{job.input.source}: none of its {len(paths)} images can be read; give images")
     info = SourceInfo(
         job.input.source, first.width, first.height, FOLDER_RATE, len(paths), float(len(paths) / FOLDER_RATE)
     )
     begin = 0 if done.last is None else done.last.index + job.every
-    earlier = (_read(paths, i, job) for i in range(begin - job.every, -1, -job.every))
+    earlier = (read_image_of(job, i) for i in range(begin - job.every, -1, -job.every))
     before = next((read for read in earlier if isinstance(read, Frame)), None)
-    return Opened(info, (_read(paths, i, job) for i in range(begin, len(paths), job.every)), before)
+    return Opened(info, (read_image_of(job, i) for i in range(begin, len(paths), job.every)), before)
 
 
-def _read(paths: Sequence[Path], index: int, job: Job) -> Frame | Unread:
+def read_image_of(job: Job, index: int) -> Frame | Unread:
+    """Read the image with a number as a frame, or return the reason why it cannot be read."""
     try:
-        return Frame(read_image(paths[index], job.max_pixels), float(index / FOLDER_RATE), index, job.input.source)
+        return Frame(
+            read_image(job.input.images[index], job.max_pixels), float(index / FOLDER_RATE), index, job.input.source
+        )
     except SourceError as error:
         return Unread(index, str(error))
 

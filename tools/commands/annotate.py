@@ -30,6 +30,7 @@ def annotate(
     blur: bool = False,
     pixelate: bool = False,
     box: bool = False,
+    no_report: bool = False,
     workers: int = 1,
     resume: bool = False,
     force: bool = False,
@@ -54,6 +55,7 @@ def annotate(
         blur: also write a video, or images, with every face blurred.
         pixelate: the same with large pixels.
         box: the same with black boxes.
+        no_report: write no NAME.html, a report with plots and thumbnails.
         workers: processes, each of which does one input at a time; they change no result.
         resume: continue what an earlier run with the same inputs and options has begun.
         force: replace what an earlier run has written.
@@ -85,6 +87,7 @@ def annotate(
                 independent=independent,
                 overlay=overlay,
                 obscure=ways[0] if ways else None,
+                report=not no_report,
                 workers=workers,
                 resume=resume,
                 force=force,

@@ -29,11 +29,20 @@ Set = Literal[
     "close-ups",
     "shifts",
     "tracking",
+    "look-ahead",
     "measures",
     "own",
 ]
 SETS: tuple[Set, ...] = get_args(Set)
-BY_NAME = ("infants", "close-ups", "shifts", "tracking", "measures", "own")  # measured only if they are named
+BY_NAME = (
+    "infants",
+    "close-ups",
+    "shifts",
+    "tracking",
+    "look-ahead",
+    "measures",
+    "own",
+)  # measured only if they are named
 LANDMARKS = 68  # of all the sets
 Rules = Literal["ours", "bytetrack", "oc-sort"]
 
@@ -53,8 +62,9 @@ def evaluate(
     """Measure the detector, and landmarks, presence and false alarms through the tracker, on test parts of data sets.
 
     The set "tracking" stands for videos made of faces of the test part of 300W, whose truth is known: crossings,
-    occlusions, fast motion, rotations, close-ups, small faces, disturbances. "measures" stands for the head pose on
-    AFLW and on rotations of known size, and for openings and blinks under blur, distance and yaw. Both take minutes.
+    occlusions, fast motion, rotations, close-ups, small faces, disturbances. "look-ahead" stands for such videos with
+    nasion annotate next to live mode (needs the package trackeval). "measures" stands for the head pose on AFLW and on
+    rotations of known size, and for openings and blinks under blur, distance and yaw. These three take minutes.
     Faces that no training has seen, of kinds that no test part covers: "infants" are babies at all in-plane angles,
     "close-ups" are faces of half to 1.2 times the image's side, and "shifts" is the movement of landmarks if the
     region in which they are looked for is moved and scaled by 10 %.
@@ -66,8 +76,8 @@ def evaluate(
     of the papers, in crops around annotated landmarks: nasion evaluate-papers.
 
     Args:
-        sets: detector, 300w, ytf68, aflw68, presence, negatives, infants, close-ups, shifts, tracking, measures or own
-            (default: the first six; own alone if DATA holds none of the others).
+        sets: detector, 300w, ytf68, aflw68, presence, negatives, infants, close-ups, shifts, tracking, look-ahead,
+            measures or own (default: the first six; own alone if DATA holds none of the others).
         data: folder that holds the sets, each under its own name; or labelled faces of your own.
         model: landmark network: a shipped name, a file, a checkpoint, or the folder of a run of nasion train.
         detector: detector, as --model.
@@ -199,6 +209,12 @@ def _measure(name: Set, data: Path, model: str, detector: str, rules: Rules, wat
                 build = partial(SortTracker, rules, finds, aligns)
                 return dict(evaluate_tracking(build, aligns, data, watch, scenarios=IDENTITIES))
             return dict(evaluate_tracking(partial(Tracker.from_networks, finds, aligns), aligns, data, watch))
+    if name == "look-ahead":
+        from ...trainers.evaluation.scenarios.ahead import evaluate_look_ahead
+
+        with Tracker(model=model, detector=detector) as tracker:
+            _check_landmarks(tracker.networks.aligner.landmarks, model, name)
+            return dict(evaluate_look_ahead(tracker, data, watch))
     if name == "measures":
         from ...trainers.evaluation.measures.run import evaluate_measures
 

@@ -10,17 +10,18 @@ from itertools import pairwise
 import numpy as np
 
 from ...faces.face import OCCLUDED
-from ...tracking.smoothing import SETTINGS, OneEuro
+from ...tracking.options import Strength
 from ...tracking.tracks import LIKE
 from ...values.arrays import FloatArray
 from ..journal import Chunk, Sighting
 from .identities import Key, Shots
+from .smoothing import smoothed
 
 FILL = 1.0
 """Seconds of the longest gap that is filled."""
 _AGREE = 0.75  # sides of a face; distance of both sides' expectations above which a gap is not filled
 _MOTION = 4  # sightings from which the motion at a side of a gap is measured
-_CONTEXT = 48  # frames before and behind a chunk from which smoothing begins; its memory is shorter
+_CONTEXT = 48  # frames before and behind a chunk that smoothing sees; its memory is shorter
 _DOUBT = 0.5  # share of the lower confidence of both sides that is left in a gap
 
 
@@ -114,31 +115,19 @@ class Window:
             series.seen[place] = Sighting(a.track, points, confidence, _DOUBT * min(a.score, b.score), hidden)
             series.filled.add(place)
 
-    def smooth(self, chunk: int, strength: str) -> None:
-        """Smooth the landmarks in a chunk: the mean of a One-Euro filter that runs forward and one that runs back.
-
-        The lag of one cancels that of the other.
-        """
-        setting = SETTINGS.get(strength)
-        if setting is None:
-            return
+    def smooth(self, chunk: int, strength: Strength) -> None:
+        """Smooth the landmarks in a chunk; see ``smoothing``."""
         begin, end = self._begin[chunk]
         for series in self._series.values():
             near = sorted(place for place in series.seen if begin - _CONTEXT <= place < end + _CONTEXT)
             for run in self._runs(near):
                 if run[-1] < begin or run[0] >= end:
                     continue
-                points = [series.seen[place].points for place in run]
-                times = [self._time(place) for place in run]
-                ahead, back = OneEuro(setting), OneEuro(setting)
-                forward = [ahead(p, time=t, size=_side(p)) for p, t in zip(points, times, strict=True)]
-                backward = [
-                    back(p, time=-t, size=_side(p)) for p, t in zip(reversed(points), reversed(times), strict=True)
-                ]
-                for place, one, other in zip(run, forward, reversed(backward), strict=True):
+                points = np.stack([series.seen[place].points for place in run])
+                times = np.array([self._time(place) for place in run])
+                for place, smooth in zip(run, smoothed(points, times, strength), strict=True):
                     if begin <= place < end:
-                        middle: FloatArray = (one + other) / np.float32(2)
-                        series.seen[place] = replace(series.seen[place], points=middle)
+                        series.seen[place] = replace(series.seen[place], points=smooth)
 
     def _runs(self, places: Sequence[int]) -> Iterator[list[int]]:
         """Yield the runs of neighbouring places in one shot."""

@@ -18,11 +18,11 @@ from ...faces.face import Face
 from ...values.arrays import Image
 from ..look_ahead.annotation import Annotated
 
-REACH = 1.5
-"""Seconds before and behind a frame in which its faces are looked for: gaps of up to twice that are bridged."""
+REACH = 3.0
+"""Seconds of the longest gap that is bridged."""
 ALONE = 0.75
 """Seconds for which a face is covered before it was found and after it was lost."""
-_DETECTED = 0.3  # seconds for which a face that only the detector saw is covered, before and after
+_DETECTED = 0.35  # seconds for which a face that only the detector saw is covered, before and after
 _HEAD = 1.05  # radius of the area of a head, in sides of the landmarks' box
 _BOX = 0.8  # the same in sides of a box of the detector
 _GROWTH = 0.6  # share by which the radius grows in a second without the face
@@ -82,7 +82,7 @@ class _Plan:
         time, shot = now.frame.time, now.shot
         found = {face.id: _area_of(face) for face in now.faces}
         self._last |= {number: _Moment(time, shot, area) for number, area in found.items()}
-        self._last = {number: last for number, last in self._last.items() if time - last.time <= 2 * REACH}
+        self._last = {number: last for number, last in self._last.items() if time - last.time <= REACH}
         after: dict[int, _Moment] = {}
         detected = [_Moment(time, shot, area) for area in _detected(now)]
         self._detected.extend(detected)
@@ -95,8 +95,8 @@ class _Plan:
                 detected += [_Moment(each.frame.time, each.shot, area) for area in _detected(each)]
         covered = list(found.values())
         for number in sorted((self._last.keys() | after.keys()) - found.keys()):
-            between = [each for each in (self._last.get(number), after.get(number)) if each and each.shot == shot]
-            covered += _between(time, between)
+            sides = [each for each in (self._last.get(number), after.get(number)) if each and each.shot == shot]
+            covered += _between(time, sides)
         for moment in (*self._detected, *detected):
             if moment.shot == shot and not any(_inside(moment.area, area) for area in covered):
                 covered.append(moment.area)
@@ -105,7 +105,7 @@ class _Plan:
 
 def _between(time: float, sides: Sequence[_Moment]) -> list[Area]:
     """Return the area of a face that is not in sight, from where it was before and will be after."""
-    if len(sides) == 2:
+    if len(sides) == 2 and sides[1].time - sides[0].time <= REACH:
         before, after = sides
         share = (time - before.time) / max(after.time - before.time, 1e-6)
         grown = 1 + _GROWTH * min(time - before.time, after.time - time)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -138,10 +138,12 @@ class Shown:
     Attributes:
         image: (height, width, 3) uint8, BGR.
         points: landmarks (68, 2) of each actor; None where its face is not in the scene or covered.
+        hidden: landmarks of each actor whose face is covered; None for the others.
     """
 
     image: Image
     points: list[FloatArray | None]
+    hidden: list[FloatArray | None] = field(default_factory=list)
 
 
 def play(
@@ -160,13 +162,14 @@ def play(
     for index in range(frames):
         image = background(photograph, size, pan * index) if still is None else still.copy()
         points: list[FloatArray | None] = []
+        hidden: list[FloatArray | None] = [None] * len(actors)
         for actor in actors:
             pose = actor.way(index)
             points.append(None if pose is None else paste(image, actor.head, pose))
             if pose is not None and index in actor.covered:
                 _cover(image, pose)
-                points[-1] = None
-        yield Shown(image, points)
+                hidden[len(points) - 1], points[-1] = points[-1], None
+        yield Shown(image, points, hidden)
 
 
 def _cover(image: Image, pose: Pose) -> None:

@@ -1,0 +1,1 @@
+"""Report of one input in HTML: one file without outside links."""
