@@ -1,4 +1,5 @@
-import asyncio
+"""Pipelines: results, errors, live sources and the end of their threads."""
+
 import gc
 import os
 import signal
@@ -8,97 +9,23 @@ import threading
 import time
 import traceback
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from nasion.engines.errors import ModelError, NasionError, SourceError
 from nasion.realtime import pipeline
-from nasion.realtime.faces.face import Face
 from nasion.realtime.faces.frame import Frame
 from nasion.realtime.pipeline import Pipeline, track
-from nasion.realtime.sources import SourceInfo, open_source
+from nasion.realtime.sources import open_source
 from nasion.realtime.threads.channels import Channel
-from nasion.realtime.threads.timing import Timings
 from nasion.realtime.tracking.tracker import Tracker
 
 from ..conftest import ROOT
-from ..support.fakes.networks import RED, Disc, DiscAligner, DiscDetector, draw
+from ..support.fakes.networks import DiscAligner, DiscDetector
+from ..support.fakes.pipelines import IMAGE, FakeSource, FakeTracker, info, no_thread_is_left, stages
 
-IMAGE = np.zeros((4, 6, 3), np.uint8)
-IMAGE.flags.writeable = False
-
-
-def info(*, live=False):
-    return SourceInfo(name="fake", width=6, height=4, rate=Fraction(25), frames=None, duration=None, live=live)
-
-
-@dataclass
-class FakeSource:
-    """Frames out of nothing; reading past ``blocks_at`` waits until it is closed, like a dead camera."""
-
-    count: int = 20
-    live: bool = False
-    fails_at: int | None = None
-    blocks_at: int | None = None
-    closed: int = 0
-    blocked: threading.Event = field(default_factory=threading.Event)
-    released: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def info(self):
-        return info(live=self.live)
-
-    def __iter__(self):
-        for i in range(self.count):
-            if i == self.fails_at:
-                raise SourceError("frame 7 is damaged")
-            if i == self.blocks_at:
-                self.blocked.set()
-                self.released.wait(30)
-                return
-            yield Frame(IMAGE, i / 25, i)
-
-    def close(self):
-        self.closed += 1
-        self.released.set()
-
-
-@dataclass
-class FakeTracker:
-    """Remembers all frames so far, so that a frame lost or out of order shows in the results."""
-
-    fails: bool = False
-    closed: int = 0
-    past: int = 0
-    updates: int = 0
-    timings: Timings | None = None
-
-    def update(self, frame):
-        if self.fails and frame.index == 5:
-            raise ZeroDivisionError("tracking failed")
-        self.past = (self.past * 31 + frame.index + 1) % 65521
-        self.updates += 1
-        points = np.array([[self.past, frame.index]], np.float32)
-        return [Face(1, np.zeros(4, np.float32), 0.5, points, np.ones(1, np.float32))]
-
-    def close(self):
-        self.closed += 1
-
-
-def stages():
-    """Threads of a pipeline that are alive."""
-    return [thread.name for thread in threading.enumerate() if thread.is_alive() and "nasion-" in thread.name]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    before = threading.enumerate()
-    yield
-    assert [thread for thread in threading.enumerate() if thread not in before] == []
+__all__ = ["no_thread_is_left"]  # a fixture that every test uses
 
 
 def test_results_are_those_of_the_tracker_called_frame_by_frame():
@@ -383,175 +310,3 @@ def test_track_gives_what_the_shipped_tracker_gives_frame_by_frame():
         for face, twin in zip(faces, same, strict=True):
             np.testing.assert_array_equal(face.landmarks, twin.landmarks)
             np.testing.assert_array_equal(face.confidence, twin.confidence)
-
-
-# --- in an event loop
-
-
-async def collect(frames):
-    return [(frame.index, faces) async for frame, faces in frames]
-
-
-@pytest.mark.parametrize("live", [False, True])
-def test_async_for_gives_the_same_results(live):
-    expected = [(frame.index, faces) for frame, faces in Pipeline(FakeSource(), FakeTracker())]
-    found = asyncio.run(collect(Pipeline(FakeSource(live=live), FakeTracker())))
-    assert found == expected if not live else len(found) >= 1
-    assert stages() == []
-
-
-def test_other_tasks_run_while_a_frame_is_awaited():
-    source = FakeSource(count=3, blocks_at=2)
-
-    async def main():
-        async with Pipeline(source, FakeTracker()) as frames:
-            waiting = asyncio.create_task(collect(frames))
-            while not source.blocked.is_set():
-                await asyncio.sleep(0.001)
-            await asyncio.sleep(0)
-            source.released.set()
-            return await waiting
-
-    assert [index for index, _ in asyncio.run(main())] == [0, 1]
-
-
-def test_several_videos_are_tracked_in_one_event_loop():
-    async def main():
-        pipelines = [Pipeline(FakeSource(count=n), FakeTracker()) for n in (5, 20, 0)]
-        return await asyncio.gather(*map(collect, pipelines))
-
-    assert [len(found) for found in asyncio.run(main())] == [5, 20, 0]
-
-
-def test_tasks_that_share_a_pipeline_get_each_frame_once():
-    async def main():
-        frames = Pipeline(FakeSource(count=50), FakeTracker())
-        return await asyncio.gather(*(collect(frames) for _ in range(3)))
-
-    assert sorted(index for found in asyncio.run(main()) for index, _ in found) == list(range(50))
-
-
-def test_cancelling_a_task_that_waits_for_a_frame_stops_every_thread():
-    source, tracker = FakeSource(count=9, blocks_at=3), FakeTracker()
-
-    async def main():
-        task = asyncio.create_task(collect(Pipeline(source, tracker)))
-        while not source.blocked.is_set():
-            await asyncio.sleep(0.001)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return stages()
-
-    assert asyncio.run(main()) == []
-    assert (source.closed, tracker.closed) == (1, 1)
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_cancelling_a_task_in_the_body_of_its_loop_stops_every_thread(named):
-    source, reached = FakeSource(count=1000), asyncio.Event()
-
-    async def follow():
-        if named:
-            async with Pipeline(source, FakeTracker()) as frames:
-                async for _ in frames:
-                    reached.set()
-                    await asyncio.sleep(60)
-        else:
-            async for _ in Pipeline(source, FakeTracker()):
-                reached.set()
-                await asyncio.sleep(60)
-
-    async def main():
-        task = asyncio.create_task(follow())
-        await reached.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return stages()
-
-    assert asyncio.run(main()) == []
-    assert source.closed == 1
-
-
-def test_a_timeout_stops_every_thread():
-    source = FakeSource(count=9, blocks_at=3)
-
-    async def main():
-        async with asyncio.timeout(0.05):
-            await collect(Pipeline(source, FakeTracker()))
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(main())
-    assert stages() == []
-
-
-def test_leaving_an_async_loop_early_stops_every_thread():
-    async def main():
-        async for _ in Pipeline(FakeSource(count=1000), FakeTracker()):
-            break
-        return stages()
-
-    assert asyncio.run(main()) == []
-
-
-def test_an_error_is_raised_in_the_async_loop_after_the_frames_before_it():
-    found = []
-
-    async def main():
-        async for frame, _ in Pipeline(FakeSource(fails_at=7), FakeTracker()):
-            found.append(frame.index)
-
-    with pytest.raises(SourceError, match="frame 7 is damaged"):
-        asyncio.run(main())
-    assert found == list(range(7))
-
-
-def test_a_closed_pipeline_ends_the_async_loop():
-    frames = Pipeline(FakeSource(), FakeTracker())
-    frames.close()
-    assert asyncio.run(collect(frames)) == []
-
-
-# --- threads
-
-
-def test_threads_that_share_a_pipeline_get_each_frame_once():
-    with Pipeline(FakeSource(count=100), FakeTracker()) as frames, ThreadPoolExecutor(3) as pool:
-        shares = list(pool.map(lambda _: [frame.index for frame, _ in frames], range(3)))
-    assert sorted(index for share in shares for index in share) == list(range(100))
-
-
-def test_a_tracker_refuses_a_second_thread_while_it_tracks_a_frame():
-    entered, go_on = threading.Event(), threading.Event()
-
-    class Slow(DiscAligner):
-        def __call__(self, images):
-            entered.set()
-            assert go_on.wait(30)
-            return super().__call__(images)
-
-    image = draw(Disc(RED, 100, 100))
-    with Tracker.from_networks(DiscDetector(), Slow()) as tracker:
-        thread = threading.Thread(target=tracker.update, args=(Frame(image, 0.0, 0),))
-        thread.start()
-        assert entered.wait(30)
-        with pytest.raises(
-            NasionError, match="tracking a frame in another thread; give it the frames of its video one"
-        ):
-            tracker.update(Frame(image, 0.1, 1))
-        go_on.set()
-        thread.join()
-        assert len(tracker.update(Frame(image, 0.1, 1))) == 1
-
-
-def test_trackers_in_several_threads_share_networks():
-    detector, aligner = DiscDetector(), DiscAligner()
-    videos = [[Frame(draw(Disc(RED, 60 + 5 * i + 20 * n, 100)), i / 25, i) for i in range(10)] for n in range(4)]
-
-    def follow(video):
-        with Tracker.from_networks(detector, aligner) as tracker:
-            return [tracker.update(frame) for frame in video]
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(follow, videos)) == [follow(video) for video in videos]
