@@ -16,24 +16,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import measure_tables
 import study_tables
-from reports import BENCH, ROOT, read, table
+from reports import BENCH, ROOT, read, table, value_of, where
 
 from nasion.engines.zoo import models as cards
 
 ZOO = ROOT / "engines" / "zoo"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/commands").glob("*.md")))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def where(measured: dict[str, Any]) -> str:
-    machine, versions = measured["machine"], measured["versions"]
-    runtime = versions.get("onnxruntime") or versions["onnxruntime-gpu"]
-    return (
-        f"\n{machine['cpu']}, {machine['cores']} cores, {machine['system'].split('-with')[0]}; "
-        f"ONNX Runtime {runtime}, OpenCV {versions['opencv-python']}, PyAV {versions['av']}; "
-        f"{measured['date'][:10]}; `{measured['command']}`.\n"
-    )
 
 
 def landmarks() -> str:
@@ -149,89 +140,9 @@ def tracking() -> str:
         for name in figures:
             if name not in ("runs", "frames"):
                 parts = [each.get(scenario, {}) for each in measured.values()]
-                values = [_value(part[name]) if name in part else "" for part in parts]
+                values = [value_of(part[name]) if name in part else "" for part in parts]
                 rows.append([scenario, name.replace("_", " "), runs, *values])
     return table(["scenario", "figure", "runs", *measured], rows) + where(read(BENCH / "tracking.json"))
-
-
-def measures(part: str) -> dict[str, dict[str, Any]]:
-    """Return one part of the results of ``nasion evaluate measures``."""
-    found: dict[str, dict[str, Any]] = read(BENCH / "measures.json")["measured"]["measures"][part]
-    return found
-
-
-def yaw() -> str:
-    titles = {
-        "below_45": "less than 45°",
-        "from_45": "45° or more",
-        "yaw_0": "less than 20°",
-        "yaw_20": "20–45°",
-        "yaw_45": "45–75°",
-        "yaw_75": "75° or more",
-    }
-    rows = [
-        [titles[band], str(each["faces"]), str(each["found"])]
-        + [f"{each[name]:.1f}" for name in ("error", "error_solvepnp", "error_labels", "error_constant")]
-        for band, each in measures("yaw").items()
-    ]
-    head = [
-        "labelled yaw",
-        "faces",
-        "found",
-        "error, °",
-        "cv2.solvePnP, °",
-        "labelled landmarks, °",
-        "constant guess, °",
-    ]
-    return table(head, rows) + where(read(BENCH / "measures.json"))
-
-
-def rotations() -> str:
-    rows = [
-        [name, str(each["runs"]), *(f"{each[angle]:.2f}" for angle in ("yaw", "pitch", "roll"))]
-        for name, each in measures("rotations").items()
-    ]
-    return table(["rotation", "runs", "yaw, °", "pitch, °", "roll, °"], rows)
-
-
-def smoothed_pose() -> str:
-    rows = [
-        [name, *(f"{each[figure]:.3f}" for figure in ("jitter", "lag_frames", "error"))]
-        for name, each in measures("steadiness").items()
-    ]
-    return table(["pose", "jitter at rest, °", "lag, frames", "error in motion, °"], rows)
-
-
-def openings() -> str:
-    rows = []
-    for condition, each in measures("openings").items():
-        row = [condition, f"{each['found']} of {each['faces']}"]
-        for part in ("eyes", "mouth"):
-            row += [_value(each[part][figure], missing="–") for figure in ("measured", "label", "error", "bias")]
-        rows.append(row)
-    figures = ["measured", "mean label", "mean error", "bias"]
-    head = ["images", "faces found", *(f"{part}: {name}" for part in ("eyes", "mouth") for name in figures)]
-    return table(head, rows)
-
-
-def blinks() -> str:
-    rows = [
-        [name, *(str(each[figure]) for figure in ("blinks", "found", "extra"))]
-        for name, each in measures("blinks").items()
-    ]
-    return table(["video", "blinks", "found", "further ones"], rows)
-
-
-def measures_cost() -> str:
-    rows = [
-        [f"faces {name}", f"{each['ms']:.3f}", f"{each['of_solvepnp']:.2f}", f"{each['of_tracking']:.3f}"]
-        for name, each in measures("cost").items()
-    ]
-    return table(["all measures", "CPU ms a face", "over cv2.solvePnP", "over an update of the tracker"], rows)
-
-
-def _value(value: float | None, *, missing: str = "infinite") -> str:
-    return missing if value is None else f"{value:g}"
 
 
 def networks() -> str:
@@ -423,17 +334,12 @@ TABLES = {
     "systems": systems,
     "sizes": sizes,
     **study_tables.TABLES,
+    **measure_tables.TABLES,
     "landmarks": landmarks,
     "presence": presence,
     "detector": detector,
     "speed": speed,
     "tracking": tracking,
-    "yaw": yaw,
-    "rotations": rotations,
-    "smoothed_pose": smoothed_pose,
-    "openings": openings,
-    "blinks": blinks,
-    "measures_cost": measures_cost,
     "calibration": calibration,
     "networks": networks,
     "stored": stored,

@@ -37,3 +37,17 @@ def measured() -> list[dict[str, Any]]:
 def better_reading(line: dict[str, Any]) -> float:
     """Return the error of a validation, by soft-argmax if that is reported and lower."""
     return min(line["nme"], line.get("nme_soft", line["nme"]))
+
+
+def where(measured: dict[str, Any]) -> str:
+    machine, versions = measured["machine"], measured["versions"]
+    runtime = versions.get("onnxruntime") or versions["onnxruntime-gpu"]
+    return (
+        f"\n{machine['cpu']}, {machine['cores']} cores, {machine['system'].split('-with')[0]}; "
+        f"ONNX Runtime {runtime}, OpenCV {versions['opencv-python']}, PyAV {versions['av']}; "
+        f"{measured['date'][:10]}; `{measured['command']}`.\n"
+    )
+
+
+def value_of(value: float | None, *, missing: str = "infinite") -> str:
+    return missing if value is None else f"{value:g}"
