@@ -270,9 +270,9 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     settings = next((each for each in schedule.optimisers if each.turn == turn), None)
     if settings is None:
         raise TrainingError(f"the schedule has no optimiser for turn {turn!r}, only for {', '.join(state.optimisers)}")
-    rate = settings.learning_rate_at(progress, state.turns[turn])
+    learning_rate = settings.learning_rate_at(progress, state.turns[turn])
     for group in state.optimisers[turn].param_groups:
-        group["lr"] = rate
+        group["lr"] = learning_rate
     processes.seed(schedule.seed, state.step)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
         try:
@@ -295,7 +295,7 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
         nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip)
     state.optimisers[turn].step()
     update_ema(state, schedule.ema)
-    _note(state, run, turn, rate, values)
+    _note(state, run, turn, learning_rate, values)
 
 
 def moved(batch: Any, device: torch.device) -> Any:
@@ -310,7 +310,7 @@ def moved(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, float]) -> None:
+def _note(state: State, run: _Run, turn: str, learning_rate: float, values: dict[str, float]) -> None:
     """Count the step, update the loss means, write the record and call ``watch``."""
     state.step += 1
     state.turns[turn] += 1
@@ -318,18 +318,18 @@ def _note(state: State, run: _Run, turn: str, rate: float, values: dict[str, flo
     notes = {f"{NOTE}{name}": float(value) for name, value in state.learner.notes().items()}
     state.means.add(values | notes)
     if state.step % run.schedule.reporting == 0:
-        _report(state, run, rate)
+        _report(state, run, learning_rate)
     if run.watch:
         run.watch(state, run.progress(state), values)
 
 
-def _report(state: State, run: _Run, rate: float) -> None:
+def _report(state: State, run: _Run, learning_rate: float) -> None:
     """Write the mean losses since the last report, and the learner's notes, if it has any."""
     means, part = state.means.take(), run.progress(state)
     when = {"step": state.step, "seconds": round(state.seconds, 1)}
     left = {"left": round(state.seconds * (1 / part - 1))} if part > 0 else {}
     losses = {name: value for name, value in means.items() if not name.startswith(NOTE)}
-    run.record.write("train", **when, **left, learning_rate=rate, **losses)
+    run.record.write("train", **when, **left, learning_rate=learning_rate, **losses)
     if notes := {name.removeprefix(NOTE): value for name, value in means.items() if name.startswith(NOTE)}:
         run.record.write("notes", **when, **notes)
 

@@ -58,7 +58,7 @@ class _Model:
     learner: type[Study]
     network: Callable[[PWCConfig], nn.Module]
     size: int = 224
-    rate: float = 1e-4
+    learning_rate: float = 1e-4
     brief: float = 1e-3
     version: int = 1
     caveat: str | None = None
@@ -133,7 +133,7 @@ def _schedule(model: _Model, critic: bool, options: Options) -> Schedule:
     """
     turns = (CRITIC, FINDER) if critic else ("all",)
     each = 3 if critic else 1
-    optimiser = Optimiser("adam", learning_rate=model.rate, decay=0.0, drops=())
+    optimiser = Optimiser("adam", learning_rate=model.learning_rate, decay=0.0, drops=())
     if options.is_brief:
         optimiser = replace(optimiser, learning_rate=model.brief, drops=None)
     return Schedule(

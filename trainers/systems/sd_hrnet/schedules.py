@@ -65,12 +65,12 @@ def epoch(options: Options) -> int:
 
 
 def _weights(
-    options: Options, rate: float, drops: tuple[tuple[float, float], ...], decay: float, turn: str
+    options: Options, learning_rate: float, drops: tuple[tuple[float, float], ...], decay: float, turn: str
 ) -> Optimiser:
     """Return Adam as in the paper, or ten times faster with a cosine that ends with ``minutes`` if these are given."""
     if options.is_brief:
-        return Optimiser("adam", learning_rate=10 * rate, decay=0.0, warmup=100, turn=turn)
-    return Optimiser("adam", learning_rate=rate, decay=decay, drops=drops, turn=turn)
+        return Optimiser("adam", learning_rate=10 * learning_rate, decay=0.0, warmup=100, turn=turn)
+    return Optimiser("adam", learning_rate=learning_rate, decay=decay, drops=drops, turn=turn)
 
 
 def _schedule(options: Options, steps: int, *optimisers: Optimiser) -> Schedule:
