@@ -114,6 +114,8 @@ def test_the_wheel_holds_models_photograph_licence_and_types(wheel: list[str]) -
         "nasion/py.typed",
         "nasion/engines/operators/cuda/CMakeLists.txt",
         *(f"nasion/engines/zoo/{name}.{suffix}" for name in ZOO for suffix in ("onnx", "json")),
+        "nasion/realtime/live/web/access/sign-in.html",
+        *(f"nasion/realtime/live/web/page/{name}" for name in ("index.html", "page.js", "page.css", "openapi.json")),
         "nasion/realtime/tracking/tracker.py",
         "nasion/trainers/evaluation/test-parts.toml",
         *(f"nasion/trainers/evaluation/papers/{paper}.toml" for paper in ("pwc", "chs", "rdfn", "rht", "sd-hrnet")),
