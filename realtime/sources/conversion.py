@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from functools import cache
 from typing import Any
 
@@ -32,6 +33,7 @@ _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _HDR = {16: "PQ", 18: "HLG"}  # transfer functions
 _MAPS_HDR = int(av.__version__.split(".")[0]) >= 18
 _EXACT = 0x40010  # SWS_POINT | SWS_ACCURATE_RND, which PyAV names from version 18 on
+_KEPT = threading.local()
 _REPEATED = ("yuv420p", "yuvj420p", "nv12")  # formats whose chroma is repeated for 2 x 2 pixels
 # Grey values of limited range, which FFmpeg leaves as they are.
 _STRETCH = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
@@ -101,11 +103,15 @@ def _warn_of_hdr(name: str) -> None:
 
 
 def _without_chroma_location(frame: VideoFrame) -> VideoFrame:
-    """Return a copy that does not say where in 2 x 2 pixels its chroma was sampled.
+    """Return a copy that does not say where in 2 x 2 pixels its chroma was sampled, until the next call in this thread.
 
-    FFmpeg then repeats the chroma, as our CUDA kernels do, so that images are the same on every device.
+    FFmpeg then repeats the chroma, as our CUDA kernels do, so that images are the same on every device. One frame is
+    used again and again: memory that is new for every frame takes as long as the conversion itself at 1080p.
     """
-    copy = VideoFrame(frame.width, frame.height, frame.format.name)
+    copy: VideoFrame | None = getattr(_KEPT, "frame", None)
+    kind = frame.width, frame.height, frame.format.name
+    if copy is None or (copy.width, copy.height, copy.format.name) != kind:
+        copy = _KEPT.frame = VideoFrame(*kind)
     copy.colorspace, copy.color_range = frame.colorspace, frame.color_range
     for target, source in zip(copy.planes, frame.planes, strict=True):
         width = min(target.line_size, source.line_size)

@@ -399,3 +399,18 @@ def test_an_image_that_ffmpeg_reads_counts_as_one(tmp_path: Path) -> None:
     with open_source(tmp_path / "a.dpx") as source:
         assert source.info.frames == 1
         assert [number_of(frame.image) for frame in source] == [3]
+
+
+@pytest.mark.parametrize("flags", ["negative_cts_offsets", "negative_cts_offsets+frag_keyframe+empty_moov"])
+def test_negative_composition_offsets_lose_no_frame(
+    tmp_path: Path, flags: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=50, options={"movflags": flags}, codec_options={"bf": "2"})
+    data = path.read_bytes()
+    assert b"trun" in data or data[data.index(b"ctts") + 4] == 1  # version 1 has signed offsets
+    with open_source(path) as source:
+        whole = [(frame.index, frame.time, number_of(frame.image)) for frame in source]
+    assert whole == [(i, pytest.approx(i / 25, abs=0.001), i % 20) for i in range(50)]
+    assert "damaged" not in caplog.text
+    with open_source(path, start=1.5) as source:
+        assert [(frame.index, frame.time, number_of(frame.image)) for frame in source] == whole[38:]

@@ -140,12 +140,12 @@ class FakeNvdec:
             raise av.PermissionError(1, "Operation not permitted", location)
         return _Container(_open(location, **options), self, hwaccel.device_id)
 
-    def to_bgr(self, frame: Any, convert: VideoReformatter) -> Image:
+    def to_bgr(self, frame: Any, convert: VideoReformatter, *, exact: bool = True) -> Image:
         """Convert an image that must be on the host at once."""
         if not isinstance(frame, FakeCudaFrame):
-            return conversion.to_bgr(frame, convert)
+            return conversion.to_bgr(frame, convert, exact=exact)
         self.fetched.append(frame)
-        return conversion.to_bgr(frame.on_host, convert)
+        return conversion.to_bgr(frame.on_host, convert, exact=exact)
 
     def fetch(self, frame: FakeCudaFrame) -> Image:
         self.fetched.append(frame)
