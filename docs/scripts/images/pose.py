@@ -1,10 +1,11 @@
-"""Draw the conventions of the head pose in docs/commands/measures.md. Usage: python docs/scripts/pose_image.py"""
+"""Draw the conventions of the head pose in docs/commands/measures.md. Usage: python docs/scripts/images/pose.py"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
-from reports import ROOT
 
 from nasion.realtime.faces.drawing import draw
 from nasion.realtime.faces.face import Face
@@ -13,6 +14,7 @@ from nasion.realtime.measures.head import generic_head
 from nasion.realtime.values.arrays import Image
 from nasion.realtime.values.geometry import box_of
 
+IMAGES = Path(__file__).resolve().parents[2] / "images"
 SIDE, FOCAL, DISTANCE = 300, 1000.0, 680.0
 POSES = {
     "yaw 0, pitch 0, roll 0": (0, 0, 0),
@@ -39,7 +41,7 @@ def panel(title: str, angles: tuple[float, float, float]) -> Image:
 
 def main() -> None:
     sheet = np.hstack([panel(title, angles) for title, angles in POSES.items()])
-    cv2.imwrite(str(ROOT / "docs" / "images" / "pose.png"), sheet)
+    cv2.imwrite(str(IMAGES / "pose.png"), sheet)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw docs/images/live.jpg, the page of live feeds. Usage: PYTHONPATH=src:. python docs/scripts/live_image.py"""
+"""Draw docs/images/live.jpg, the page of live feeds. Usage: PYTHONPATH=src:. python docs/scripts/images/live.py"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nasion.realtime.live.web.serving import serve
 from nasion.realtime.tracking.options import TrackerOptions
 from tests.support.browser import browsing
 
-IMAGE = Path(__file__).resolve().parents[1] / "images" / "live.jpg"
+IMAGE = Path(__file__).resolve().parents[2] / "images" / "live.jpg"
 SECONDS = 60  # of the plot
 NOT_THERE = "rtsp://user:secret@127.0.0.1:5999/stream"
 

@@ -1,15 +1,17 @@
-"""Draw the image of the README: four tracked frames of the demo clip. Usage: python docs/scripts/demo_image.py"""
+"""Draw the image of the README: four tracked frames of the demo clip. Usage: python docs/scripts/images/demo.py"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
-from reports import ROOT
 
 import nasion
 from nasion.realtime.faces.drawing import draw
 from nasion.realtime.sources.synthetic import CameraMotion
 
+IMAGES = Path(__file__).resolve().parents[2] / "images"
 MOMENTS = (20, 90, 150, 260)
 
 
@@ -22,7 +24,7 @@ def main() -> None:
             if i in MOMENTS:
                 shown.append(draw(frame.image, faces))
     sheet = np.vstack([np.hstack(shown[:2]), np.hstack(shown[2:])])
-    cv2.imwrite(str(ROOT / "docs" / "images" / "demo.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    cv2.imwrite(str(IMAGES / "demo.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 if __name__ == "__main__":
