@@ -12,13 +12,18 @@ _SMALLEST = np.float32(1e-6)
 
 def features(confidence: FloatArray, presence: FloatArray) -> FloatArray:
     """Return (k, 3) of mean confidence (k,) and presence (k,): 1 and the logits of both, limited to ±13.8."""
-    both = np.clip(np.stack([confidence, presence]), _SMALLEST, 1 - _SMALLEST)
-    logits = np.log(both / (1 - both))
-    return np.stack([np.ones_like(logits[0]), *logits], axis=1)
+    return np.stack([np.ones_like(confidence), _logit(confidence), _logit(presence)], axis=1)
 
 
 def calibrated(weights: Weights, confidence: FloatArray, presence: FloatArray) -> FloatArray:
     """Return the score (k,) of faces, a logistic regression with the weights of a spec; see ``Spec.score``."""
-    logits: FloatArray = features(confidence, presence) @ np.array(weights, np.float32)
+    bias, of_confidence, of_presence = weights  # of the features, which need not be built for every frame
+    logits = bias + of_confidence * _logit(confidence) + of_presence * _logit(presence)
     scores: FloatArray = np.float32(1) / (np.float32(1) + np.exp(-logits))
     return scores
+
+
+def _logit(share: FloatArray) -> FloatArray:
+    limited = np.minimum(np.maximum(share, _SMALLEST), 1 - _SMALLEST)
+    logit: FloatArray = np.log(limited / (1 - limited))
+    return logit

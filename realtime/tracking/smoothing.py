@@ -116,7 +116,7 @@ class OneEuro(_Filter):
         if setting.sudden < math.inf:
             newest: FloatArray = np.hypot(change[:, :1], change[:, 1:]) * np.float32(1 / (step * size))
             pace = np.maximum(pace, newest - np.float32(setting.sudden))
-        common = math.hypot(*self._speed.mean(axis=0).tolist()) if setting.common_beta else 0.0
+        common = math.hypot(*np.add.reduce(self._speed).tolist()) / len(points) if setting.common_beta else 0.0
         circle = 2 * math.pi * step
         weight = circle * self._rate(common) + (circle * setting.beta) * pace
         smoothed: FloatArray = self._points + change * (weight / (1 + weight))
