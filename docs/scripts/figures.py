@@ -326,7 +326,44 @@ def _of_kind(faults: list[dict[str, Any]], kind: str) -> int:
     return sum(each["name"].split("-")[1] == kind for each in faults)
 
 
+def own_faces() -> str:
+    """Return the errors of fine-tuning with few images, next to those of training from scratch."""
+    report = read(BENCH / "own-faces.json")
+
+    def row(name: str, found: dict[str, Any]) -> list[str]:
+        crops, tracked = found["in_crops"], found["through_the_tracker"]
+        figures = (crops["nme_percent"], crops["failure_percent"], tracked["found_percent"], tracked["nme_percent"])
+        return [
+            name,
+            f"{found['seconds_of_cpu'] / 60:.1f}",
+            f"{found['steps']:,}",
+            *(f"{value:.2f}" for value in figures),
+        ]
+
+    rows = [row(name.replace("-", " "), found) for name, found in report["results"].items()]
+    head = ["training", "minutes of CPU", "steps", "NME %", "failures at 10 %", "found %", "NME % tracked"]
+    return table(head, rows) + where(report)
+
+
+def training_speed() -> str:
+    """Return the steps a second of trainings on one thread."""
+    report = read(BENCH / "training-speed.json")
+    rows = [
+        [
+            f"`{name}`" if "," not in name else f"`{name.split(',')[0]}`,{name.split(',')[1]}",
+            str(found["batch"]),
+            f"{found['steps_per_second']:.2f}",
+            f"{found['milliseconds']:,.0f}",
+            f"{found['data_percent']:.0f}",
+        ]
+        for name, found in report["measured"].items()
+    ]
+    return table(["recipe", "batch", "steps a second", "ms a step", "of it data, %"], rows) + where(report)
+
+
 TABLES = {
+    "own_faces": own_faces,
+    "training_speed": training_speed,
     "corpus": corpus,
     "fuzzing": fuzzing,
     "kernels": kernels,

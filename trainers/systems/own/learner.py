@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ....engines.spec import Spec
-from ....realtime.values.arrays import FloatArray
+from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.geometry import to_tensor
 from ....realtime.values.scheme_files import values_of_scheme
 from ....realtime.values.schemes import LandmarkScheme
@@ -33,12 +33,15 @@ class OwnLandmarks(Learner):
     Attributes:
         scheme: scheme of its landmarks.
         is_folded: True if its normalisations were folded into convolutions and need their statistics back.
+        before: network of another scheme from which its heads begin, until the data is read; None if there is none.
     """
 
-    def __init__(self, network: EncoderDecoder, spec: Spec, scheme: LandmarkScheme, *, is_folded: bool = False) -> None:
+    def __init__(self, network: EncoderDecoder, spec: Spec, scheme: LandmarkScheme) -> None:
         """Train ``network`` on crops in the format of ``spec``."""
         super().__init__()
-        self.network, self.spec, self.scheme, self.is_folded = network, spec, scheme, is_folded
+        self.network, self.spec, self.scheme = network, spec, scheme
+        self.is_folded = False
+        self.before: EncoderDecoder | None = None
 
     def losses(self, batch: Labels, turn: str) -> dict[str, Tensor]:
         """Return the losses of a batch; see ``landmark_losses``."""
@@ -63,24 +66,33 @@ class OwnLandmarks(Learner):
         }
 
 
-@torch.no_grad()
 def locate_in_crops(learner: nn.Module, samples: OwnSamples) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return predicted and annotated landmarks (N,n,2) in pixels of the plain crops, and presence (N,)."""
-    assert isinstance(learner, OwnLandmarks)
+    crops, truth = _plain_crops(samples)
+    out = _run(learner, crops)
+    return out["points"], truth, out["presence"]
+
+
+def locate_with(network: EncoderDecoder, samples: OwnSamples) -> tuple[FloatArray, FloatArray]:
+    """Return the landmarks (N,k,2) that a network of any scheme finds in the plain crops, and the labels (N,n,2)."""
+    crops, truth = _plain_crops(samples)
+    return _run(network.eval(), crops)["points"], truth
+
+
+def _plain_crops(samples: OwnSamples) -> tuple[list[Image], FloatArray]:
     crops, truth = zip(*(samples.plain(i) for i in range(len(samples.faces))), strict=True)
-    found, presence, device = [], [], device_of(learner)
+    return list(crops), np.stack(truth)
+
+
+@torch.no_grad()
+def _run(module: nn.Module, crops: list[Image]) -> dict[str, FloatArray]:
+    """Return points and presence that a network finds in crops."""
+    parts, device = [], device_of(module)
     for at in range(0, len(crops), _BATCH):
         images = torch.from_numpy(to_tensor(crops[at : at + _BATCH], (0, 0, 0), (255, 255, 255), rgb=True))
-        out = learner(images.to(device))
-        found.append(out["points"].float().cpu().numpy())
-        presence.append(out["presence"].float().cpu().numpy())
-    return np.concatenate(found), np.stack(truth), np.concatenate(presence)
-
-
-def errors_in_crops(learner: nn.Module, samples: OwnSamples) -> FloatArray:
-    """Return the error (N,n) of each landmark in the plain crops, over the norm of the scheme."""
-    found, truth, _ = locate_in_crops(learner, samples)
-    return point_errors(found, truth, scheme_lengths(truth, samples.scheme))
+        out = module(images.to(device))
+        parts.append({name: out[name].float().cpu().numpy() for name in ("points", "presence")})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def validate_own(learner: nn.Module, samples: OwnSamples) -> dict[str, float]:

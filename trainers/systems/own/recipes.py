@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import default_collate
 
 from ....engines.errors import ModelError, NasionError
@@ -32,7 +32,7 @@ from ...training.loop import Optimiser, Schedule
 from ...training.recipes import Options, Prepared, Recipe, checkpoint_named, load_trained
 from ..shipped.detection import DetectionSamples, DetectorLearner, collate, validate_detector
 from ..shipped.recipes import DETECTOR_SHIFTS, DETECTOR_SPEC
-from .learner import OwnLandmarks, validate_own
+from .learner import OwnLandmarks, locate_with, validate_own
 from .margin import estimated_margin
 from .samples import OwnSamples
 from .weights import config_from, config_of, config_values, fill_network, read_weights, restore_statistics
@@ -135,6 +135,10 @@ class _Start:
         """True if the network has a scheme of a user."""
         return bool(self.spec.scheme_values)
 
+    def fill(self, network: EncoderDecoder) -> None:
+        """Load the weights into a network; heads of another number of landmarks keep theirs."""
+        fill_network(network, self.weights, self.spec if self.is_folded else replace(self.spec, std=(255.0,) * 3))
+
     def config(self, landmarks: int) -> EncoderDecoderConfig:
         """Return the size of the network for a number of landmarks."""
         return config_of(self.weights, self.spec, landmarks=landmarks)
@@ -168,19 +172,33 @@ def _build(options: Options) -> Learner:
     scheme = scheme_of_values(structure["scheme"], origin="the checkpoint")
     config = config_from(structure["config"])
     network, start = EncoderDecoder(config), _start_of(options)
+    learner = OwnLandmarks(network, own_spec(structure, scheme), scheme)
     if start:
-        fill_network(network, start.weights, start.spec if start.is_folded else replace(start.spec, std=(255.0,) * 3))
+        start.fill(network)
+        learner.is_folded = start.is_folded
         if start.scheme is None or values_of_scheme(start.scheme) != values_of_scheme(scheme):
-            _renew_heads(network)
-    return OwnLandmarks(network, own_spec(structure, scheme), scheme, is_folded=bool(start and start.is_folded))
+            learner.before = EncoderDecoder(start.config(start.spec.landmarks))
+            start.fill(learner.before)
+    return learner
 
 
-def _renew_heads(network: EncoderDecoder) -> None:
-    """Reset the heads of another scheme with as many landmarks, whose weights would fit by accident."""
-    heads: tuple[nn.Module, ...] = (network.maps, network.reading.scale)
-    for head in heads:
-        head.reset_parameters()  # type: ignore[operator]  # both have it
-    nn.init.ones_(network.reading.slope)
+def _begin_heads(learner: OwnLandmarks, before: EncoderDecoder, samples: OwnSamples) -> None:
+    """Begin the heads of each landmark with those of the landmark of another scheme that lies nearest to it.
+
+    ``before`` finds its landmarks in the plain crops; the nearest one has the smallest median distance to the label.
+    """
+    points, truth = locate_with(before, samples)
+    distance = np.nanmedian(np.linalg.norm(points[:, None] - truth[:, :, None], axis=3), axis=0)  # (new, old)
+    nearest = torch.from_numpy(np.nan_to_num(distance, nan=np.inf).argmin(axis=1))
+    network = learner.network
+    pairs = ((network.maps, before.maps), (network.reading.scale, before.reading.scale))
+    with torch.no_grad():
+        for head, old in pairs:
+            assert head.bias is not None
+            assert old.bias is not None
+            head.weight.copy_(old.weight[nearest])
+            head.bias.copy_(old.bias[nearest])
+        network.reading.slope.copy_(before.reading.slope[nearest])
 
 
 def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
@@ -188,6 +206,9 @@ def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
     training, held = faces_of(root, options, learner.scheme)
     samples = OwnSamples(training, learner.spec, _negatives(options.negatives), seed=options.seed)
     validation = OwnSamples(held, learner.spec)
+    if learner.before is not None:
+        _begin_heads(learner, learner.before, OwnSamples(training, learner.spec))
+        learner.before = None
     if learner.is_folded:
         crops = default_collate([samples[i] for i in range(min(_CALIBRATION, 2 * len(training)))])
         restore_statistics(learner.network, crops["image"])
@@ -240,6 +261,11 @@ def _schedule(steps: int, batch: int, rate: float, every: int) -> Schedule:
     return Schedule(steps, batch, (optimiser,), ema=0.995, clip=5.0, validate_every=every)
 
 
+def _landmark_schedule(options: Options) -> Schedule:
+    """Return the schedule: pretrained weights take smaller steps than random ones."""
+    return _schedule(3000, 32, 1e-3 if str(options.start) == NO_START else 3e-4, 250)
+
+
 def _build_detector(options: Options) -> Learner:
     learner = DetectorLearner(FaceDetector(), DETECTOR_SPEC, DETECTOR_SHIFTS)
     if options.start is None or str(options.start) == NO_START:
@@ -274,7 +300,7 @@ LANDMARKS = Recipe(
     _build,
     _prepare,
     "nme",
-    _schedule(3000, 32, 1e-3, 250),
+    _landmark_schedule,
     takes=_TAKES,
     survey=_survey,
     report=_report,
