@@ -11,8 +11,11 @@ import numpy as np
 from ...realtime.values.arrays import FloatArray
 from ...realtime.values.schemes import LandmarkScheme
 from .base import DataError, DetectionSet, LandmarkSet
+from .catalogue import SETS, layout_of, read_set, recognised
 from .faults import sound_boxes, sound_faces
 from .readers.own import read_own, read_own_boxes
+from .readers.wider import read_wider
+from .shipped import WRONG_BOXES
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ def own_faces(
     """Read labelled faces of a user, for training and for validation.
 
     Args:
-        path: folder or file of labels, see ``read_own``.
+        path: folder or file of labels, see ``read_own``; or a published set, of which the training part is read.
         val: the same for validation; None to hold out a part of ``path``.
         scheme: numbering scheme of the landmarks, see ``read_own``.
         share: share of the groups that is held out.
@@ -42,7 +45,7 @@ def own_faces(
     Raises:
         DataError: see ``read_own``; labels cannot be right; or there are too few groups to hold one out.
     """
-    data = sound_faces(read_own(path, scheme=scheme, group=group), skip=skip)
+    data = sound_faces(_published(path) or read_own(path, scheme=scheme, group=group), skip=skip)
     for problem in mirror_faults(data):
         log.warning("%s: %s", data.name, problem)
     if val is None:
@@ -51,6 +54,18 @@ def own_faces(
     if shared := {file.resolve() for file in data.files} & {file.resolve() for file in held.files}:
         raise DataError(f"{min(shared)} is both in the data and in --val; validation needs other images")
     return data, held
+
+
+def _published(path: Path) -> LandmarkSet | None:
+    """Return the training part of a published set that ``path`` is or holds; None if there is none.
+
+    Raises:
+        DataError: it holds several.
+    """
+    names = [name for name, part in recognised(path) if part == "train" and name in SETS] if path.is_dir() else []
+    if len(names) > 1:
+        raise DataError(f"{path}: holds several published sets ({', '.join(names)}); give the folder of one of them")
+    return read_set(names[0], path, part="train") if names else None
 
 
 def split_groups(data: LandmarkSet, share: float) -> tuple[LandmarkSet, LandmarkSet]:
@@ -80,7 +95,10 @@ def own_boxes(
     Raises:
         DataError: see ``read_own_boxes``; boxes cannot be right; or there are fewer than two images.
     """
-    data = sound_boxes(read_own_boxes(path, forehead=forehead), skip=skip)
+    if path.is_dir() and layout_of("wider").find(path, "train") is not None:
+        data = sound_boxes(read_wider(path), skip=skip, share=WRONG_BOXES)
+    else:
+        data = sound_boxes(read_own_boxes(path, forehead=forehead), skip=skip)
     if val is not None:
         return data, sound_boxes(read_own_boxes(val, forehead=forehead), skip=skip)
     if len(data) < 2:

@@ -14,7 +14,8 @@ from .readers.wider import read_negatives, read_wider, read_wider2
 
 _EVERY = {"infants": 4, "aflw68-context": 4}
 """Sets of which more than every twelfth image is held out, because no other set covers their kind of images."""
-_WRONG_BOXES = 0.01  # share of WIDER FACE's boxes that may have no area
+WRONG_BOXES = 0.01
+"""Share of WIDER FACE's boxes that may have no area."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class TrainingData:
         for more in read_wider2(root):
             wider = wider.joined(more)
         faces = tuple(sound_faces(data, skip=skip_bad) for data in faces)
-        wider = sound_boxes(wider, skip=skip_bad, share=_WRONG_BOXES)
+        wider = sound_boxes(wider, skip=skip_bad, share=WRONG_BOXES)
         for data in faces:
             check_validation(data.name, len(data), every=_EVERY.get(data.name, 12))
         check_validation(wider.name, len(wider))

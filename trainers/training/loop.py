@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from ...engines.errors import lacks_memory
 from ...engines.signals import ignore
 from ..checkpoint import TrainingError
 from ..data.tolerance import Drawn, Tolerant, gathered
@@ -231,10 +232,29 @@ def _steps(state: State, run: _Run, batches: Iterator[Any], stopping: Stopping) 
             saved = time.monotonic()
         if run.over(state):
             return
-        _step(state, run, module, _readable(state, run, next(batches)))
+        with _memory(run):
+            _step(state, run, module, _readable(state, run, next(batches)))
         if time.monotonic() - saved > SAVE_EVERY:
             _save_latest(state, run)
             saved = time.monotonic()
+
+
+@contextmanager
+def _memory(run: _Run) -> Iterator[None]:
+    """Name the remedy where the memory does not suffice for a step.
+
+    Raises:
+        TrainingError: there is not enough memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        raise TrainingError(
+            f"there is not enough memory for a step of {run.schedule.batch} samples; give a smaller --batch, or fewer "
+            "--workers"
+        ) from error
 
 
 def _readable(state: State, run: _Run, drawn: Drawn) -> Any:

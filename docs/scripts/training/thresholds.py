@@ -1,4 +1,6 @@
-"""Find the presence threshold of networks on crops. Usage: python docs/scripts/training/thresholds.py --data DATA MODEL.onnx …
+"""Find the presence threshold of networks on crops.
+
+Usage: python docs/scripts/training/thresholds.py --data DATA MODEL.onnx …
 
 Compares held-out faces of 300W, in crops shifted and rotated as in training, with squares of training images without
 faces. Networks without a presence output are judged by their mean confidence, as in the tracker.

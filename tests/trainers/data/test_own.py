@@ -24,6 +24,7 @@ from nasion.trainers.data import DataError
 from nasion.trainers.data.own import mirror_faults, own_boxes, own_faces
 from nasion.trainers.data.readers.own import read_own, read_own_boxes
 
+from ...support.data_sets.labelled import write_data
 from ...support.data_sets.own import (
     FIVE,
     SCHEME_5,
@@ -229,3 +230,14 @@ def test_the_check_counts_own_data_and_reports_its_scheme(
     with pytest.raises(SystemExit) as ended:
         main(["data", "check", "coco"])
     assert ended.value.code in (0, None)
+
+
+def test_of_published_sets_the_training_part_is_read(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    training, held = own_faces(tmp_path / "300w")
+    assert len(training) + len(held) == 39
+    assert not [file for file in (*training.files, *held.files) if "testset" in str(file)]
+    boxes, of_validation = own_boxes(tmp_path, None, forehead=0)
+    assert len(boxes) + len(of_validation) == 13
+    with pytest.raises(DataError, match=r"several published sets \(300w, ytf68, aflw68\); give the folder of one"):
+        own_faces(tmp_path)

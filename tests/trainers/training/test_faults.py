@@ -24,7 +24,7 @@ from nasion.trainers.training.loop import Schedule, State, TrainingError, train
 from nasion.trainers.training.record import read_record
 
 from ...conftest import ROOT
-from ...support.training.lines import SCHEDULE, Line, line, run
+from ...support.training.lines import SCHEDULE, Line, LineLearner, line, run
 
 
 def test_a_second_run_in_a_folder_is_refused_and_the_lock_ends_with_the_process(tmp_path: Path) -> None:
@@ -147,6 +147,15 @@ def test_unreadable_images_are_skipped_up_to_a_number_and_reported(tmp_path: Pat
     ]
     with pytest.raises(TrainingError, match=r"face50\.jpg.*checkpoint of step 12"):
         train(line(), Unreadable(42, 50), schedule, tmp_path / "one", skip_bad=1)
+
+
+def test_too_little_memory_for_a_batch_names_the_remedy(tmp_path: Path) -> None:
+    class Hungry(LineLearner):
+        def losses(self, batch: list[Tensor], turn: str) -> dict[str, Tensor]:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 401408000 bytes.")
+
+    with pytest.raises(TrainingError, match="not enough memory for a step of 4 samples; give a smaller --batch"):
+        run(tmp_path, learner=Hungry())
 
 
 def test_slow_bfloat16_is_said_with_its_ratio(
