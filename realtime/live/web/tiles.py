@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import struct
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -229,6 +230,6 @@ async def page(websocket: WebSocket) -> None:
 
 
 def _lower_priority() -> None:
-    if hasattr(os, "setpriority"):
-        with suppress(OSError):  # only a matter of speed; on Linux threads have priorities of their own
+    if sys.platform == "linux":  # elsewhere threads have no priorities of their own
+        with suppress(OSError):  # only a matter of speed
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
