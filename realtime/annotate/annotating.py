@@ -17,6 +17,7 @@ from .first_pass import chunks, open_frames
 from .job import Job, header_of
 from .journal import End, Journal, JournalHeader, Whole, whole_part
 from .look_ahead.annotation import Annotated, Annotation
+from .rendering.obscuring import attention
 from .rendering.render import OBSCURED, OVERLAY, render, rendered_paths
 from .report.collecting import Collector
 from .report.page import write_report
@@ -49,12 +50,14 @@ def annotate_input(job: Job, tracker: Tracker, tell: Tell) -> Result:
     also: list[Callable[[Annotated], None]] = [counts, collected] if REPORT in missing else [counts]
     export(annotation, {name: path for name, path in missing.items() if name in FORMATS}, also=also)
     rendered = {name: path for name, path in missing.items() if name in (OVERLAY, OBSCURED)}
-    attention = render(job, annotation, rendered) if rendered else ()
+    if rendered:
+        render(job, annotation, rendered)
+    spans = attention(annotation) if job.obscure else ()
     identities = len(counts.ids) if job.kind != "images" else counts.faces
     if REPORT in missing:
         tiles = {"frames": counts.frames, "faces": counts.faces, "identities": identities}
         tiles["interpolated"] = counts.interpolated
-        write_report(missing[REPORT], job, annotation.journal, collected, tiles, attention)
+        write_report(missing[REPORT], job, annotation.journal, collected, tiles, spans)
     return Result(
         name=job.input.name,
         source=job.input.source,
@@ -67,7 +70,7 @@ def annotate_input(job: Job, tracker: Tracker, tell: Tell) -> Result:
         seconds=perf_counter() - begin,
         files=(job.journal, *outputs_of(job).values()),
         error=end.damage,
-        attention=attention,
+        attention=spans,
     )
 
 

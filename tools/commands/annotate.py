@@ -99,6 +99,9 @@ def annotate(
             cv2.setNumThreads(plan.tracker.options.threads or 1)  # OpenCV's default is all cores
             results = _done(plan, progress)
         print_results(results)
+        for result in results:
+            if result.attention:
+                print(printable(_to_check(result)))
         to_json.write(provenance() | {"inputs": [result.to_dict() for result in results]})
     bad = [result for result in results if not result.complete]
     if bad:
@@ -124,7 +127,7 @@ class _Job:
     def __init__(self, *, silent: bool) -> None:
         from ..terminal.progress import Progress
 
-        self._progress = Progress(silent=silent)
+        self._progress = Progress(unit="frames", silent=silent)
         self._silent = silent
         self.inputs = self.done = 0
 
@@ -136,7 +139,7 @@ class _Job:
         self._progress.__exit__(*error)
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
-        self._progress(f"{self.done} of {self.inputs} done, {name}", done, total, "frames")
+        self._progress(f"{self.done} of {self.inputs} done, {name}", done, total)
 
     def say(self, text: str) -> None:
         """Print a line above the progress."""
@@ -176,6 +179,13 @@ def print_results(results: Sequence[Result]) -> None:
             "done" if result.complete else "partly" if result.frames else "failed",
         )
     Console().print(table)
+
+
+def _to_check(result: Result) -> str:
+    """Return the first spans of frames that a person should check."""
+    shown = "; ".join(f"{begin} to {end}, {reason}" for begin, end, reason in result.attention[:5])
+    more = f"; and {len(result.attention) - 5} more, see {result.name}.html" if len(result.attention) > 5 else ""
+    return f"Check these frames of {result.name}, in which faces were covered by a guess: {shown}{more}"
 
 
 def _trouble(bad: Sequence[Result], count: int) -> str:

@@ -37,9 +37,10 @@ def aside(path: Path) -> Iterator[Path]:
 
 def _synchronise(path: Path) -> None:
     if path.is_dir():
-        os.sync()  # of many files, one call is faster than one for each
+        if hasattr(os, "sync"):  # of many files, one call is faster than one for each
+            os.sync()
         return
-    with path.open("rb") as file:
+    with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 

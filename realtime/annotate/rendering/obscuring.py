@@ -170,6 +170,14 @@ def _obscure(image: Image, area: Area, way: str) -> None:
     part[mask > 0] = cv2.resize(small, (right - left, bottom - top), interpolation=how)[mask > 0]
 
 
+def attention(annotations: Iterable[Annotated]) -> tuple[tuple[int, int, str], ...]:
+    """Return the spans of frames that a person should check: first and last frame, and the reason."""
+    found = Attention()
+    for annotated, where in areas(annotations):
+        found.add(annotated.frame.index, where)
+    return found.spans()
+
+
 class Attention:
     """Spans of frames that a person should check, because a face was not seen there but covered by a guess."""
 

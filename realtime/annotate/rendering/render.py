@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -25,7 +25,7 @@ from ..first_pass import open_frames
 from ..job import Job
 from ..journal import Whole
 from ..look_ahead.annotation import Annotated
-from .obscuring import Area, Attention, areas, obscured
+from .obscuring import Area, areas, obscured
 
 OVERLAY, OBSCURED = "overlay", "obscured"
 
@@ -37,14 +37,13 @@ def rendered_paths(job: Job) -> dict[str, Path]:
     return {name: job.path(f".{name}{suffix}") for name, is_wanted in wanted.items() if is_wanted}
 
 
-def render(job: Job, annotations: Annotations, outputs: dict[str, Path]) -> tuple[tuple[int, int, str], ...]:
-    """Write the rendered outputs, each complete or not at all, and return the spans that a person should check.
+def render(job: Job, annotations: Annotations, outputs: Mapping[str, Path]) -> None:
+    """Write the rendered outputs, each complete or not at all.
 
     Raises:
         SourceError: the source cannot be read, or has other frames than the journal.
         SinkError: an output cannot be written.
     """
-    attention = Attention()
     with ExitStack() as finished, open_frames(job, Whole()) as opened, ExitStack() as sinks:
         opened_sinks: dict[str, Sink] = {
             name: sinks.enter_context(_sink(job, finished.enter_context(aside(path)), opened.info))
@@ -55,12 +54,10 @@ def render(job: Job, annotations: Annotations, outputs: dict[str, Path]) -> tupl
             image = frame.image
             if job.obscure:
                 image = obscured(image, where, job.obscure)
-                attention.add(frame.index, where)
             if OBSCURED in opened_sinks:
                 opened_sinks[OBSCURED].write(_named(frame, image, annotated), [])
             if OVERLAY in opened_sinks:
                 opened_sinks[OVERLAY].write(_named(frame, image, annotated), annotated.faces)
-    return attention.spans()
 
 
 def _together(
