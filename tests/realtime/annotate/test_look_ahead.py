@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nasion.realtime.annotate.inputs import Input
+from nasion.realtime.annotate.job import Job
 from nasion.realtime.annotate.journal import Chunk, End, Journal, JournalHeader, SeenFrame, Sighting
 from nasion.realtime.annotate.look_ahead.annotation import Annotated, Annotation
 from nasion.realtime.faces.face import Face
+from nasion.realtime.tracking.options import TrackerOptions
 from nasion.realtime.values.arrays import FloatArray
 from nasion.realtime.values.geometry import box_of
 from nasion.realtime.values.landmarks import Landmarks
@@ -162,3 +166,10 @@ def test_independent_images_are_left_as_they_are(path: Path) -> None:
     found = annotated(path, Chunk(0, frames, {}), header=header)
     assert ids(found) == [[1]] * 4
     assert [each.faces[0].interpolated for each in found] == [False] * 4
+
+
+def test_jobs_and_chunks_can_be_pickled_for_other_machines(path: Path) -> None:
+    job = Job(Input("film", "film.mp4", (Path("a.png"),)), path.parent, ("jsonl",), TrackerOptions(max_faces=2))
+    assert pickle.loads(pickle.dumps(job)) == job
+    chunk = Chunk(3, noisy(np.full(4, 300.0), 0), {1: look(1)}, pixels=5)
+    assert pickle.loads(pickle.dumps(chunk)).to_bytes() == chunk.to_bytes()
