@@ -40,7 +40,8 @@ def per_frame(name: str, clip: str) -> float:
     cv2.setNumThreads(1)
     with av.open(clip) as container:
         frames = [
-            (frame.to_ndarray(format="bgr24"), frame.time) for frame, _ in zip(container.decode(video=0), range(FRAMES))
+            (frame.to_ndarray(format="bgr24"), frame.time)
+            for frame, _ in zip(container.decode(video=0), range(FRAMES), strict=False)
         ]
     if name == "nasion":
         import nasion
@@ -111,7 +112,7 @@ def measured(python: str, name: str, file: str) -> float:
 def compared(rounds: int, ours: tuple[str, str, str], theirs: tuple[str, str, str]) -> dict[str, Any]:
     """Return the rounds of two sides in turn, the fastest of each, and their ratio."""
     pairs = [(measured(*ours), measured(*theirs)) for _ in range(rounds)]
-    fastest = [min(each) for each in zip(*pairs)]
+    fastest = [min(each) for each in zip(*pairs, strict=True)]
     return {
         ours[1]: round(fastest[0], 3),
         theirs[1]: round(fastest[1], 3),
