@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,8 @@ def per_frame(name: str, clip: str) -> float:
 
     cv2.setNumThreads(1)
     with av.open(clip) as container:
-        frames = [
-            (frame.to_ndarray(format="bgr24"), frame.time)
-            for frame, _ in zip(container.decode(video=0), range(FRAMES), strict=False)
-        ]
+        shown = islice(container.decode(video=0), FRAMES)
+        frames = [(frame.to_ndarray(format="bgr24"), frame.time) for frame in shown]
     if name == "nasion":
         import nasion
 
