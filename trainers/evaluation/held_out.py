@@ -40,13 +40,13 @@ Views = Iterator[tuple[Image, FloatArray]]
 def evaluate_infants(tracker: Tracker, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Evaluate on held-out babies, each rotated in the image plane by all ``ANGLES``; inter-ocular."""
     data = _held_out(root, "infants")
-    return _evaluated(tracker, data, _rotated, inter_ocular, watch)
+    return _evaluated(tracker, data, rotated, inter_ocular, watch)
 
 
 def evaluate_close_ups(tracker: Tracker, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Evaluate on square cut-outs of held-out images, with the face at all ``SHARES`` of the side; by box size."""
     parts = {name: _held_out(root, name) for name in ("300w", "aflw68-context")}
-    return {name: _evaluated(tracker, data, _cut_out, box_size, watch) for name, data in parts.items()}
+    return {name: _evaluated(tracker, data, cut_out, box_size, watch) for name, data in parts.items()}
 
 
 def evaluate_shifted_regions(aligner: Aligner, margin: float, root: Path, watch: Watch = unwatched) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _evaluated(
     }
 
 
-def _rotated(image: Image, points: FloatArray) -> Views:
+def rotated(image: Image, points: FloatArray) -> Views:
     """Yield the image rotated about the face, on a canvas that holds all of it."""
     height, width = image.shape[:2]
     side = int(np.ceil(np.hypot(height, width)))
@@ -117,7 +117,7 @@ def _rotated(image: Image, points: FloatArray) -> Views:
         yield np.asarray(cv2.warpAffine(image, matrix, (side, side)), np.uint8), transform(points, matrix)
 
 
-def _cut_out(image: Image, points: FloatArray) -> Views:
+def cut_out(image: Image, points: FloatArray) -> Views:
     """Yield squares of ``CLOSE_UP`` pixels around the face. Beyond the image, its border is repeated."""
     known = points[~np.isnan(points[:, 0])]
     low, high = known.min(axis=0), known.max(axis=0)
