@@ -1,18 +1,20 @@
 """Draw the graphs of SD-HRNet, as figures 2 and 7 of the paper do, into docs/images/sd-hrnet-graphs.png.
 
-Usage: python docs/scripts/graphs.py
+Usage: python docs/scripts/images/graphs.py
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from reports import ROOT
 
 from nasion.trainers.networks.sd_hrnet.graphs import COFW_GRAPH, SUPERNET, W300_GRAPH, WFLW_GRAPH, Graph
 
 matplotlib.use("Agg")
+IMAGES = Path(__file__).resolve().parents[2] / "images"
 TITLES = {
     "supernet": SUPERNET,
     "slimmed for 300W (figure 2)": W300_GRAPH,
@@ -27,7 +29,7 @@ def main() -> None:
     for axes, (title, graph) in zip(figure.subplots(2, 2).flat, TITLES.items(), strict=True):
         draw(axes, graph)
         axes.set_title(f"{title}: {operators(graph)} operators", fontsize=10)
-    figure.savefig(ROOT / "docs" / "images" / "sd-hrnet-graphs.png", dpi=90, metadata={"Software": None})
+    figure.savefig(IMAGES / "sd-hrnet-graphs.png", dpi=90, metadata={"Software": None})
 
 
 def operators(graph: Graph) -> int:
