@@ -169,6 +169,53 @@ def tracking() -> str:
     return table(["scenario", "figure", "runs", *measured], rows) + where(read(BENCH / "tracking.json"))
 
 
+def look_ahead() -> str:
+    """Return the table of the gain of looking ahead: live mode and annotation on each kind of scene."""
+    measured = read(BENCH / "look-ahead.json")
+    columns = {
+        "error": "error %",
+        "error_p90": "p90 %",
+        "jitter": "jitter %",
+        "missed": "missed %",
+        "false": "false",
+        "switches": "switches",
+        "filled": "gaps filled %",
+        "error_in_gaps": "error in gaps %",
+        "MOTA": "MOTA",
+        "IDF1": "IDF1",
+        "HOTA": "HOTA",
+    }
+    rows = []
+    for scene, modes in measured["measured"]["look-ahead"].items():
+        for mode, figures in modes.items():
+            values = ["" if figures[name] is None else f"{figures[name]:.4g}" for name in columns]
+            rows.append([scene, mode.replace("_", "-"), *values])
+    return table(["scenes", "mode", *columns.values()], rows) + where(measured)
+
+
+def annotation_speed() -> str:
+    """Return the table of the speed of annotation next to live mode and MediaPipe."""
+    measured = read(BENCH / "annotate-speed.json")
+    names = {
+        "annotate": "`nasion annotate`, all measures, JSON Lines",
+        "live": "`nasion.track`, all measures, JSON Lines",
+        "mediapipe": "MediaPipe FaceMesh 0.10.21 in a loop, no output",
+    }
+    rows = [
+        [text, f"{measured['measured'][name]['cpu_ms']:.2f}", f"{measured['measured'][name]['fps_per_core']:.0f}"]
+        for name, text in names.items()
+    ]
+    return table(["", "ms of CPU time a frame", "frames a second per core"], rows) + where(measured)
+
+
+def annotation_kills() -> str:
+    """Return the line about runs that were killed and resumed."""
+    measured = read(BENCH / "annotate-kills.json")
+    kills = measured["measured"]
+    text = f"{kills['kills']} × `kill -9` at random moments. Of {kills['files_compared']:,} files of the resumed runs, "
+    return f"{text}{len(kills['differing'])} differ from those of an uninterrupted run.\n{where(measured)}"
+
+
 def networks() -> str:
     rows = []
     for name, card in cards().items():
@@ -402,6 +449,9 @@ TABLES = {
     "detector": detector,
     "speed": speed,
     "tracking": tracking,
+    "look_ahead": look_ahead,
+    "annotation_speed": annotation_speed,
+    "annotation_kills": annotation_kills,
     "calibration": calibration,
     "networks": networks,
     "stored": stored,
