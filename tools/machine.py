@@ -16,9 +16,14 @@ from ..realtime.values.versions import versions
 
 
 def provenance(command: str | None = None) -> dict[str, Any]:
-    """Return command (default: that of this process), date, machine and versions, which every report holds."""
+    """Return command (default: that of this process), date, machine and versions, which every report holds.
+
+    Passwords in addresses are left out.
+    """
+    from ..realtime.sources import redact
+
     return {
-        "command": command or " ".join(["nasion", *sys.argv[1:]]),
+        "command": command or " ".join(["nasion", *map(redact, sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),

@@ -38,7 +38,8 @@ from .packets.timestamps import ArrivalClock, Clock
 _log = logging.getLogger(__name__)
 
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
-_UNENDING = ("rtsp://", "rtsps://")  # streams of cameras, which end only when the connection does
+_UNENDING = ("rtsp://", "rtsps://", "rtmp://", "rtmps://")  # streams that end only when the connection does
+_UNENDING_FORMAT = "mpjpeg"  # MJPEG over HTTP, as cameras send it
 _RESERVED = re.compile(r"://[^@]*[#?/].*@")  # characters that end the user and password of an address
 _INDEX_LAST = (
     "an MP4 with its index at the end needs a server that answers range requests: "
@@ -286,7 +287,9 @@ class _Reader:
         if self._run_up is not None:
             yield from self._arrive()
         yield from self._decoder.flush(self._reopen)
-        if self._media.location.lower().startswith(_UNENDING) and not self._is_over():
+        is_unending = self._demuxer.container.format.name == _UNENDING_FORMAT
+        is_unending = is_unending or self._media.location.lower().startswith(_UNENDING)
+        if is_unending and not self._is_over():
             broken = broken or "the server has ended the stream"
         cut_short = not self.info.live and self._decoder.begun and self._demuxer.is_cut_short()
         if not self._any and not self.info.live and self._run_up is None and (known := cause(self._media.location)):

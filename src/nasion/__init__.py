@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .realtime.faces.face import Face
     from .realtime.faces.frame import Frame
     from .realtime.faces.measured import EyeOpening, Pose
+    from .realtime.live.hub import Hub, live
+    from .realtime.live.results import LiveResult
+    from .realtime.live.specs import SourceSpec
     from .realtime.measures.blinks import Blink, BlinkDetector, blinks
     from .realtime.pipeline import track
     from .realtime.sources import open_source
@@ -35,12 +38,15 @@ __all__ = [
     "EyeOpening",
     "Face",
     "Frame",
+    "Hub",
     "LandmarkScheme",
     "Landmarks",
+    "LiveResult",
     "NasionError",
     "Opening",
     "Pose",
     "SourceOptions",
+    "SourceSpec",
     "Tracker",
     "TrackerOptions",
     "add_scheme",
@@ -48,6 +54,7 @@ __all__ = [
     "blinks",
     "detect",
     "draw",
+    "live",
     "open_source",
     "read",
     "schemes",
@@ -67,12 +74,15 @@ _HOME = {
     "EyeOpening": ".realtime.faces.measured",
     "Face": ".realtime.faces.face",
     "Frame": ".realtime.faces.frame",
+    "Hub": ".realtime.live.hub",
     "LandmarkScheme": ".realtime.values.schemes",
     "Landmarks": ".realtime.values.landmarks",
+    "LiveResult": ".realtime.live.results",
     "NasionError": ".engines.errors",
     "Opening": ".realtime.values.schemes",
     "Pose": ".realtime.faces.measured",
     "SourceOptions": ".realtime.values.source_options",
+    "SourceSpec": ".realtime.live.specs",
     "Tracker": ".realtime.tracking.tracker",
     "TrackerOptions": ".realtime.tracking.tracker",
     "__version__": ".realtime.values.versions",
@@ -81,6 +91,7 @@ _HOME = {
     "blinks": ".realtime.measures.blinks",
     "detect": ".realtime.detecting",
     "draw": ".realtime.faces.drawing",
+    "live": ".realtime.live.hub",
     "open_source": ".realtime.sources",
     "read": ".realtime.exchange.reading",
     "schemes": ".realtime.values.schemes",

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -23,6 +24,7 @@ from ..results import Json, Results, json_results
 if TYPE_CHECKING:
     from ...realtime.pipeline import Pipeline
     from ...realtime.sinks import Sinks
+    from ...realtime.sources import Source
     from ..report import Summary
 
 
@@ -61,6 +63,7 @@ def track(
     show: bool = False,
     force: bool = False,
     quiet: bool = False,
+    reconnect: bool = False,
     draw: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1, show_default=",".join)] = Parts(PARTS),  # noqa: B008
     reading: Reading = NOTHING_GIVEN,
     tracking: Tracking = NONE_GIVEN,
@@ -81,6 +84,7 @@ def track(
         show: show the result in a window; q closes it.
         force: replace files that exist.
         quiet: print warnings and errors only.
+        reconnect: connect again to a camera or stream that is lost (default: end with status 1).
         draw: parts of each face to draw, separated by commas, or none; axes and bars show --measures.
     """
     options = TrackerOptions(**tracking)
@@ -94,7 +98,7 @@ def track(
     others = {option: path for option, path in places.items() if option not in ("--json", *on_stream)}
     silent = quiet or bool(on_stream)
     with json_results(json, force=force, inputs=[source], others=others, silent=silent) as to_json:
-        run(source, outputs, options, reading, to_json, quiet=quiet)
+        run(source, outputs, options, reading, to_json, quiet=quiet, reconnect=reconnect)
 
 
 def run(
@@ -105,6 +109,7 @@ def run(
     to_json: Results,
     *,
     quiet: bool = False,
+    reconnect: bool = False,
 ) -> None:
     """Track ``source`` into ``outputs``, print the tables and write the report; then raise an error or a signal.
 
@@ -112,6 +117,7 @@ def run(
     """
     import cv2
 
+    from ...realtime.live.reconnecting import ReconnectingSource
     from ...realtime.pipeline import Pipeline, header_of
     from ...realtime.sinks import LateHeader, open_sinks
     from ...realtime.sources import open_source
@@ -121,7 +127,9 @@ def run(
     cv2.setNumThreads(options.threads or 1)  # OpenCV's default is all cores
     summary = Summary()
     with ExitStack() as stack:
-        opened = stack.enter_context(open_source(source, **reading))
+        opener = partial(open_source, source, **reading)
+        opened: Source = ReconnectingSource(opener) if reconnect else opener()
+        stack.enter_context(opened)
         # Check the outputs before loading networks, which may take minutes.
         header = LateHeader(opened.info)
         to_json.spare(opened.info.files)
