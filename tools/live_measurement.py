@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..realtime.sources import Source
     from ..realtime.tracking.options import TrackerOptions
 
+SWITCH_INTERVAL = 0.001
+"""Seconds after which a thread of Python lets another run, also in ``nasion live``; the tracker waits for many."""
 WARM_UP = 3.0  # seconds, in which each stream has found its faces
 
 

@@ -394,7 +394,7 @@ def _open_container(media: Media, name: str, accelerator: HWAccel | None) -> Inp
     if media.timeout is None:
         raise SourceError(f"{name}: cannot be read as a video ({why}); {WHOLE}")
     if number == errno.EPROTONOSUPPORT and media.location.lower().startswith("rtsp"):
-        raise SourceError(f"{name}: the server does not send over TCP ({why}); add ?udp to the address")
+        raise SourceError(f"{name}: the server does not send over TCP ({why}); leave ?tcp out of the address")
     remedy = "check that the address is right, that it is switched on and reachable, and the user and password in it"
     if _RESERVED.search(media.location):
         remedy += "; in these write # as %23, / as %2F, ? as %3F and @ as %40"

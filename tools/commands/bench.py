@@ -85,9 +85,10 @@ def _bench_streams(
     from rich.console import Console
     from rich.table import Table
 
-    from ..live_measurement import measure_streams
+    from ..live_measurement import SWITCH_INTERVAL, measure_streams
 
     cv2.setNumThreads(options.threads or 1)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     rows = list(measure_streams(source, counts, options, fps=fps, seconds=seconds, decode=decode))
     table = Table(box=None, pad_edge=False)
     for column in ("streams", "FPS of the slowest", "p50 ms", "p99 ms", "dropped", "faces", "cores a stream", "batch"):

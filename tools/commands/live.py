@@ -179,9 +179,11 @@ def run(
     from ...realtime.live.hub import Hub
     from ...realtime.pipeline import header_of
     from ...realtime.sources import SourceInfo
+    from ..live_measurement import SWITCH_INTERVAL
     from ..report import close, networks_of, running
 
     cv2.setNumThreads(options.threads or 1)  # OpenCV's default is all cores
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with ExitStack() as stack:
         hub = stack.enter_context(Hub(options, **hub_options))
         assert hub.tracker is not None

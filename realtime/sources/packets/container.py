@@ -38,7 +38,7 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
     """
     options = {"pattern_type": "none"}  # an image called s%d.dpx is itself, not the images s1.dpx, s2.dpx …
     if media.location.lower().startswith("rtsp") and not _TRANSPORT.search(media.location):
-        options["rtsp_transport"] = "tcp"
+        options["rtsp_flags"] = "prefer_tcp"  # then UDP
     container: InputContainer = av.open(
         media.location, "r", timeout=media.timeout, container_options=options, hwaccel=accelerator, **_TAGS
     )

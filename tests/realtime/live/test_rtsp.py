@@ -37,6 +37,12 @@ def test_every_codec_is_tracked_over_tcp_and_udp(codec, transport):
         assert status.latency is not None
 
 
+def test_a_server_that_refuses_tcp_is_read_over_udp():
+    with RtspServer(form="320x240@15", transport="udp") as server, Hub() as hub:
+        hub.add(server.url, name="camera")
+        follow(hub)
+
+
 @pytest.fixture
 def camera():
     with RtspServer(form="320x240@15") as server, Proxy(server.port) as proxy, Hub(timeout=1.5) as hub:

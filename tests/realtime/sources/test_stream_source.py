@@ -165,12 +165,13 @@ def test_an_rtsp_stream_that_stalls_is_given_up_after_one_timeout() -> None:
     assert len(frames) == 30
 
 
-def test_an_rtsp_server_that_sends_over_udp_only_is_read_if_the_address_says_so() -> None:
+def test_an_rtsp_server_that_sends_over_udp_only_is_read_unless_the_address_asks_for_tcp() -> None:
     with rtsp_server(200, end="stall", only_udp=True) as address:
-        with pytest.raises(SourceError, match=r"does not send over TCP \(Protocol not supported\); add \?udp to the"):
-            open_source(address, timeout=5)
-        with open_source(f"{address}?udp", timeout=5) as source:
-            assert next(source).image.shape == (48, 64, 3)
+        with pytest.raises(SourceError, match=r"does not send over TCP \(Protocol not supported\); leave \?tcp out"):
+            open_source(f"{address}?tcp", timeout=5)
+        for transport in ("", "?udp"):
+            with open_source(address + transport, timeout=5) as source:
+                assert next(source).image.shape == (48, 64, 3)
 
 
 def test_a_device_that_gives_no_frame_is_given_up_after_the_timeout() -> None:

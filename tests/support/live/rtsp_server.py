@@ -2,7 +2,7 @@
 
 As a program: ``/usr/bin/python3 rtsp_server.py PORT CODEC WIDTHxHEIGHT@FPS [FILE]`` serves
 ``rtsp://127.0.0.1:PORT/live`` until it is killed: FILE, an image that moves, or GStreamer's test pattern without one.
-CODEC is h264, h265, mjpeg or raw.
+CODEC is h264, h265, mjpeg or raw. ``udp`` as a fifth argument refuses TCP.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ ENCODERS = {
 }
 
 
-def main(port: str, codec: str, form: str, file: str = "") -> None:
+def main(port: str, codec: str, form: str, file: str = "", transport: str = "") -> None:
     """Serve until the process is killed."""
     import gi
 
     gi.require_version("Gst", "1.0")
+    gi.require_version("GstRtsp", "1.0")
     gi.require_version("GstRtspServer", "1.0")
-    from gi.repository import GLib, Gst, GstRtspServer
+    from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
 
     Gst.init(None)
     size, fps = form.split("@")
@@ -42,6 +43,8 @@ def main(port: str, codec: str, form: str, file: str = "") -> None:
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(launch)
     factory.set_shared(True)
+    if transport == "udp":
+        factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
     server.get_mount_points().add_factory("/live", factory)
     if not server.attach(None):
         sys.exit("cannot listen on that port")

@@ -45,8 +45,11 @@ def free_port() -> int:
 class RtspServer:
     """GStreamer's RTSP server, which shows a face at ``url`` within a second of ``start``."""
 
-    def __init__(self, port: int | None = None, codec: str = "h264", form: str = "640x360@30") -> None:
-        """Start the server and wait until it listens."""
+    def __init__(
+        self, port: int | None = None, codec: str = "h264", form: str = "640x360@30", transport: str = ""
+    ) -> None:
+        """Start the server and wait until it listens; with the transport ``udp`` it refuses TCP."""
+        self._transport = transport
         self.port = port or free_port()
         self.codec, self.form = codec, form
         self._process: subprocess.Popen[str] | None = None
@@ -60,7 +63,7 @@ class RtspServer:
     def start(self, codec: str | None = None, form: str | None = None) -> None:
         """Start again, with another codec or form if they are given, and wait until it listens."""
         self.codec, self.form = codec or self.codec, form or self.form
-        command = [_PYTHON, str(SCRIPT), str(self.port), self.codec, self.form, str(PHOTOGRAPH)]
+        command = [_PYTHON, str(SCRIPT), str(self.port), self.codec, self.form, str(PHOTOGRAPH), self._transport]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != "ready":
