@@ -479,13 +479,14 @@ def _call(callback: Callable[[LiveResult], object], subscription: Subscription) 
 
 def live(
     sources: SourceLike | Iterable[SourceLike] | Mapping[str, SourceLike],
+    options: TrackerOptions | None = None,
     *,
     callback: Callable[[LiveResult], object] | None = None,
     timeout: float | None = None,
     reconnect: bool = True,
     decode: str = "cpu",
     record: Recording | None = None,
-    **options: Unpack[TrackerKeywords],
+    **overrides: Unpack[TrackerKeywords],
 ) -> Hub:
     """Track the faces of many live sources: ``for result in nasion.live({"door": "rtsp://…", "desk": 0})``.
 
@@ -493,18 +494,20 @@ def live(
 
     Args:
         sources: one source, several, or several by name.
+        options: options of the trackers; None for the defaults.
         callback: called with each result, in a thread of its own; then there is no need to iterate.
         timeout: seconds without a frame after which a live source is lost; by default 3, for HLS 15.
         reconnect: restore lost connections.
         decode: device that decodes files and streams, as for ``open_source``.
         record: where and how to record the sources.
-        **options: fields of ``TrackerOptions``, for example ``max_faces=2``.
+        **overrides: fields of ``TrackerOptions``, for example ``max_faces=2``; they replace those of ``options``.
 
     Raises:
         NasionError: an option or a source is not allowed, or a network cannot be loaded. A live source that does not
             answer raises nothing: its status says so.
     """
-    hub = Hub(TrackerOptions().but(**options), timeout=timeout, reconnect=reconnect, decode=decode, record=record)
+    chosen = (options or TrackerOptions()).but(**overrides)
+    hub = Hub(chosen, timeout=timeout, reconnect=reconnect, decode=decode, record=record)
     try:
         if callback is None:
             hub._results()  # from the first frame on

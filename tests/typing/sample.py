@@ -25,6 +25,18 @@ async def count(path: str) -> int:
     return total
 
 
+def follow(path: Path) -> list[dict[str, object]]:
+    spec = nasion.SourceSpec(str(path), "film", max_fps=10.0, loop=True)
+    lines: list[dict[str, object]] = []
+    with nasion.live({"film": spec, "desk": 0}, max_faces=2) as hub:
+        other: nasion.Hub = hub
+        for result in other:
+            one: nasion.LiveResult = result
+            lines.append(one.to_dict())
+        print(hub.status().sources[0].state, hub.subscribe("film").dropped)
+    return lines
+
+
 def own_loop(images: list[NDArray[np.uint8]], options: nasion.TrackerOptions) -> list[int]:
     ids: list[int] = []
     with nasion.Tracker(options, keep=2.0) as tracker:
