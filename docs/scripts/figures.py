@@ -169,7 +169,6 @@ def streams() -> str:
         "p99 ms",
         "dropped",
         "cores a stream",
-        "CPU ms a frame",
     ]
     head += ["MB a stream", "mean batch", "aligner calls/s", "detector calls/s", "load before"]
     return table(head, rows) + where(report)

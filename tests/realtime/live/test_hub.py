@@ -25,7 +25,7 @@ CAMERA = "rtsp://user:hunter2@camera/live"
 
 
 class Camera:
-    """Live source that yields frames as fast as it may, until it is told to break or to block."""
+    """Live source that yields frames as fast as it may, until it breaks or blocks."""
 
     def __init__(self, colour=COLOURS[0], x=100.0):
         self.info = SourceInfo("camera", 320, 240, Fraction(30), live=True)
@@ -141,7 +141,7 @@ def test_identities_are_new_after_a_lost_connection_only(hub):
     assert hub.source("door").identities == 2
 
 
-def test_another_size_is_no_loss(hub):
+def test_another_size_is_not_a_loss(hub):
     class Growing(Camera):
         def __next__(self):
             shown = super().__next__()
