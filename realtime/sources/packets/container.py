@@ -37,8 +37,12 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
         av.FFmpegError: it cannot be opened. The error contains the whole URL: show only its ``reason``.
     """
     options = {"pattern_type": "none"}  # an image called s%d.dpx is itself, not the images s1.dpx, s2.dpx …
-    if media.location.lower().startswith("rtsp") and not _TRANSPORT.search(media.location):
-        options["rtsp_flags"] = "prefer_tcp"  # then UDP
+    if media.location.lower().startswith("rtsp"):
+        chosen = _TRANSPORT.search(media.location)
+        if chosen is None:
+            options["rtsp_flags"] = "prefer_tcp"  # then UDP
+        elif chosen[1].lower() == "tcp":  # FFmpeg alone would fall back to UDP
+            options["rtsp_transport"] = "tcp"
     container: InputContainer = av.open(
         media.location, "r", timeout=media.timeout, container_options=options, hwaccel=accelerator, **_TAGS
     )
