@@ -20,7 +20,7 @@ from ..conftest import ROOT
 from ..support.commands import ENVIRONMENT, FakeTracker, run
 
 COMMANDS = (
-    "track", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "models", "calibrate",
+    "track", "live", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "models", "calibrate",
     "quantize", "export", "compile", "rtx",
 )  # fmt: skip
 GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options

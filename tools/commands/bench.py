@@ -44,7 +44,7 @@ def bench(
         repeat: number of passes over the clip.
         frames: take this many frames from the beginning, whatever memory they need (default: as many as fit).
         streams: instead, track so many streams of SOURCE at once as nasion live does, in real time; several numbers
-            separated by commas, such as 1,4,16, are measured one after the other.
+            separated by commas, such as 1,4,16, are measured one after the other (default: none).
         fps: frames per second of each of these streams.
         seconds: duration of the measurement for each number of streams.
         json: also write all results, with machine and versions, to this file; - for standard output (default: none).

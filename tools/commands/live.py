@@ -58,9 +58,9 @@ class _Serve:
 
     Attributes:
         token_file: file with the token that clients must send; NASION_TOKEN in the environment serves as well. Needed
-            if --serve names another host than this one.
-        tls_cert: certificate for HTTPS, in PEM.
-        tls_key: its key, in PEM.
+            if --serve names another host than this one (default: none).
+        tls_cert: certificate for HTTPS, in PEM (default: no HTTPS).
+        tls_key: its key, in PEM (default: none).
         root_path: path under which a proxy shows the page, such as /faces.
         allow_host: further name of the page, such as that of a proxy; may be repeated.
     """
@@ -101,7 +101,8 @@ def live(
     Args:
         sources: cameras (number or /dev/video0), addresses (rtsp, rtmp, http, udp) or files, which are played at their
             own pace; each may be named, as in door=rtsp://camera.local/stream.
-        serve: show a page with all sources, the API and the metrics at HOST:PORT; without a value at 127.0.0.1:8765.
+        serve: show a page with all sources, the API and the metrics at HOST:PORT, without a value at 127.0.0.1:8765
+            (default: no page).
         landmarks: file for the landmarks of every frame, .jsonl; - for JSON Lines on standard output (default: none).
         record: folder in which each source is recorded, with the faces drawn in (default: none).
         rotate: length of a recorded file, such as 10m or 1h.
