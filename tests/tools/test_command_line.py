@@ -20,8 +20,8 @@ from ..conftest import ROOT
 from ..support.commands import ENVIRONMENT, FakeTracker, run
 
 COMMANDS = (
-    "track", "live", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "models", "calibrate",
-    "quantize", "export", "compile", "rtx",
+    "track", "live", "demo", "bench", "doctor", "train", "evaluate", "evaluate-papers", "networks", "models",
+    "calibrate", "quantize", "export", "compile", "rtx",
 )  # fmt: skip
 GROUPS = {"data": ("check",), "plugins": ("bench", "build")}  # commands of theirs that have options
 WIDE = {**ENVIRONMENT, "COLUMNS": "2000"}  # no option of a help is wrapped

@@ -111,7 +111,8 @@ def live(
             record the images as they came.
         max_fps: track at most so many frames per second of each source (default: all).
         roi: track faces in this part of the image only: X,Y,WIDTH,HEIGHT in pixels (default: the whole image).
-        sources_file: TOML file with more sources: a table for each, such as [door] with source, max_fps, roi and loop.
+        sources_file: TOML file with more sources: a table for each, such as [door] with source, max_fps, roi and loop
+            (default: none).
         loop: start files again when they have ended.
         no_reconnect: end a source when its connection is lost.
         timeout: seconds without a frame after which a source is lost (default: 3, and 15 for HLS).
