@@ -267,6 +267,34 @@ def annotation_kills() -> str:
     return f"{text}{len(kills['differing'])} differ from those of an uninterrupted run.\n{where(measured)}"
 
 
+def annotation_memory() -> str:
+    """Return the table of the memory of annotations over the length of a video."""
+    measured = read(BENCH / "annotate-memory.json")
+    memory = measured["measured"]
+    rows = [
+        ["first pass, after each chunk of 512 frames", ", ".join(map(str, memory["first_pass_mb_by_chunk"]))],
+        [
+            f"look-ahead and exports, by tenths of {memory['frames']:,} frames",
+            ", ".join(map(str, memory["mb_by_tenth"])),
+        ],
+    ]
+    return table(["", "resident MB"], rows) + where(measured)
+
+
+def annotation_many() -> str:
+    """Return the table of the CPU time of many short inputs."""
+    measured = read(BENCH / "annotate-many.json")
+    rows = [
+        [
+            f"{each['inputs']:,} {kind}, {each['frames']:,} frames",
+            *(f"{each[name]:.2f}" for name in ("cpu_ms", "networks_ms", "loading_s")),
+        ]
+        for kind, each in measured["measured"].items()
+    ]
+    head = ["", "ms of CPU time a frame", "of which the networks", "loading, once, s"]
+    return table(head, rows) + where(measured)
+
+
 def networks() -> str:
     rows = []
     for name, card in cards().items():
@@ -506,6 +534,8 @@ TABLES = {
     "look_ahead": look_ahead,
     "annotation_speed": annotation_speed,
     "annotation_kills": annotation_kills,
+    "annotation_memory": annotation_memory,
+    "annotation_many": annotation_many,
     "calibration": calibration,
     "networks": networks,
     "stored": stored,
