@@ -505,6 +505,13 @@ def live(
     Raises:
         NasionError: an option or a source is not allowed, or a network cannot be loaded. A live source that does not
             answer raises nothing: its status says so.
+
+    Examples:
+        >>> import nasion
+        >>> with nasion.live({"film": "video.mp4"}, max_faces=1) as hub:
+        ...     sources = {result.source for result in hub}
+        >>> sources
+        {'film'}
     """
     chosen = (options or TrackerOptions()).but(**overrides)
     hub = Hub(chosen, timeout=timeout, reconnect=reconnect, decode=decode, record=record)

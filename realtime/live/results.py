@@ -23,6 +23,13 @@ class LiveResult:
         captured: wall-clock time at which the frame was captured, in seconds since 1970.
         latency: seconds from the capture to the landmarks.
         connection: number of the connection, from 1. With a new one, all identities are new.
+
+    Examples:
+        >>> import nasion
+        >>> with nasion.live("video.mp4") as hub:
+        ...     result: nasion.LiveResult = next(hub)
+        >>> result.jpeg(160)[:2], sorted(result.to_dict())[:3]
+        (b'\\xff\\xd8', ['captured', 'connection', 'faces'])
     """
 
     source: str

@@ -34,6 +34,12 @@ class SourceSpec:
         max_fps: maximum number of frames tracked per second; None for all.
         roi: part of the image in which faces are tracked; None for the whole.
         loop: start a file again when it has ended.
+
+    Examples:
+        >>> import nasion
+        >>> door = nasion.SourceSpec("rtsp://admin:secret@camera.local/stream", "door", max_fps=10)
+        >>> door.address
+        'rtsp://***@camera.local/stream'
     """
 
     source: str | int = field(repr=False)
