@@ -1,4 +1,6 @@
-"""Compare landmark runs. Usage: python docs/scripts/compare_networks.py RUN RUN ... docs/bench/landmark-networks.json
+"""Compare landmark runs.
+
+Usage: python docs/scripts/training/compare_networks.py RUN RUN ... docs/bench/landmark-networks.json
 
 Each RUN is a folder of ``nasion train``. The held-out error is read from the run. CPU time is measured here, on one
 thread of ONNX Runtime; the networks alternate, so that load on the machine affects all of them equally.
@@ -43,7 +45,7 @@ def main() -> None:
                     runtime(crop)
                     spent.append(1000 * (time.thread_time() - begin))
     report = {
-        "command": "python docs/scripts/compare_networks.py RUN RUN docs/bench/landmark-networks.json",
+        "command": "python docs/scripts/training/compare_networks.py RUN RUN docs/bench/landmark-networks.json",
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "versions": versions(),
