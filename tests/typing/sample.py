@@ -37,6 +37,10 @@ def follow(path: Path) -> list[dict[str, object]]:
     return lines
 
 
+def annotated(path: Path) -> int:
+    return sum(result.frames for result in nasion.annotate(path, "annotations", formats=["jsonl"], resume=True))
+
+
 def own_loop(images: list[NDArray[np.uint8]], options: nasion.TrackerOptions) -> list[int]:
     ids: list[int] = []
     with nasion.Tracker(options, keep=2.0) as tracker:
