@@ -120,6 +120,7 @@ def test_sigterm_stops_the_run_and_it_goes_on(clip: Path, whole: Path, tmp_path:
         str(tmp_path),
         "--format",
         ",".join(FORMATS),
+        "--no-report",
     ]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     journal = tmp_path / "clip.journal"
@@ -138,7 +139,7 @@ def test_a_full_disk_leaves_whole_chunks_and_no_partial_output(clip: Path, whole
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))  # bytes of a file
 
-    arguments = ["annotate", str(clip), "--out", str(tmp_path), "--format", ",".join(FORMATS)]
+    arguments = ["annotate", str(clip), "--out", str(tmp_path), "--format", ",".join(FORMATS), "--no-report"]
     done = run(*arguments, script=SCRIPT, preexec_fn=limited)
     assert done.returncode == 1
     assert "cannot write" in done.stderr
