@@ -21,6 +21,10 @@ WRITTEN = {
     ("track", "out"): ("out.mp4", "track pattern:?seconds=0.1 --out {}"),
     ("track", "landmarks"): ("faces.csv", "track pattern:?seconds=0.1 --landmarks {}"),
     ("track", "json"): ("x.json", "track pattern:?seconds=0.1 --json {}"),
+    ("live", "landmarks"): ("faces.jsonl", "live pattern:?seconds=0.1 --landmarks {}"),
+    ("live", "json"): ("x.json", "live pattern:?seconds=0.1 --json {}"),
+    ("annotate", "json"): ("x.json", "annotate a.mp4 --out {folder}/out --json {}"),
+    ("convert", "json"): ("x.json", "convert a.journal --json {}"),
     ("demo", "out"): ("faces.jsonl", "demo --out {folder}"),
     ("demo", "json"): ("x.json", "demo --json {}"),
     ("doctor", "json"): ("x.json", "doctor --json {}"),
@@ -55,10 +59,13 @@ WRITTEN = {
     ("plugins build", "json"): ("x.json", "plugins build --out {folder}/libraries --json {}"),
     ("plugins where", "json"): ("x.json", "plugins where --json {}"),
 }
-ELSEWHERE = {  # in cards that are there, see below, and in runs that are continued
+ELSEWHERE = {  # in cards that are there, see below, in runs that are continued, and in folders with names by source
+    ("annotate", "out"), ("annotate", "overlay"), ("annotate", "blur"), ("annotate", "pixelate"), ("annotate", "box"),
+    ("convert", "out"), ("convert", "overlay"), ("live", "record"),
     ("evaluate", "card"), ("calibrate", "card"), ("quantize", "card"), ("check-recipes", "out"),
 }  # fmt: skip
 READ = {
+    ("annotate", "list"), ("convert", "path"), ("convert", "journal"), ("live", "sources_file"),
     ("blinks", "landmarks"), ("head", "data"), ("check-recipes", "data"),
     ("data check", "path"), ("train", "data"), ("train", "start"), ("train", "teacher"), ("train", "backbone_weights"),
     ("train", "scheme"), ("train", "val"), ("train", "negatives"), ("train", "config"), ("data check", "scheme"),
@@ -66,7 +73,9 @@ READ = {
     ("plugins build", "tensorrt"),
 }  # fmt: skip
 SWITCHES = {
-    ("track", "show"), ("track", "quiet"), ("data check", "decode"), ("evaluate-papers", "masks"),
+    ("track", "show"), ("track", "quiet"), ("track", "reconnect"), ("live", "loop"), ("live", "no_reconnect"),
+    ("live", "quiet"), ("annotate", "independent"), ("annotate", "no_report"), ("annotate", "quiet"),
+    ("annotate", "resume"), ("data check", "decode"), ("evaluate-papers", "masks"),
     ("evaluate-papers", "each"), ("train", "brief"), ("train", "extend"), ("train", "dry_run"),
     ("export", "fp16"), ("export", "head"), ("compile", "fp16"), ("rtx", "fp16"), ("plugins build", "cuda"),
     ("plugins build", "verbose"),
