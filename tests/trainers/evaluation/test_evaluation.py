@@ -159,7 +159,7 @@ def test_a_measurement_that_is_watched_reports_every_face(data: Path) -> None:
 
 
 # Bars that the shipped networks do not meet yet; docs/models.md names each.
-OPEN_BARS: set[str] = {"false alarms"}
+OPEN_BARS: set[str] = set()
 
 
 def test_the_shipped_networks_meet_their_bars() -> None:
@@ -167,7 +167,7 @@ def test_the_shipped_networks_meet_their_bars() -> None:
     detector, landmarks = (zoo.models()[name].measured for name in ("face-detector", "landmarks-68"))
     own = detector["detector"]["own_size"]
     met = {
-        "average precision": own["average_precision"] >= 0.80,
+        "average precision": own["average_precision"] >= 0.82,
         "recall": own["recall"] >= 0.70,
         "false alarms": own["images_with_false_alarm"] / own["faceless_images"] < 1 / 50,
         "HELEN error": landmarks["300w"]["nme_percent"] <= 3.3,
