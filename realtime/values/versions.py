@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
+
+TYPE_CHECKING = False  # as type checkers know it: the command imports this before it catches a signal
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __version__ = "0.2.0"
 _PACKAGES = (
@@ -17,6 +18,9 @@ _PACKAGES = (
 @cache
 def versions() -> Mapping[str, str]:
     """Return the versions of nasion, Python and all installed packages that affect measurements."""
+    import platform
+    from importlib import metadata
+
     found = {"nasion": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

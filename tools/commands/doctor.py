@@ -105,6 +105,7 @@ def _python() -> Iterator[Finding]:
 _PURPOSES = {
     "parquet": "Parquet output",
     "heif": "HEIC images",
+    "web": "the page of nasion live",
     "train": "training and the torch runtime",
     "tensorrt": "the fastest runtime on an NVIDIA GPU",
     "pycuda": "CUDA code of your own on the arrays of nasion (docs/engines.md)",

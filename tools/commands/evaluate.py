@@ -93,6 +93,8 @@ def evaluate(
     from ...engines.zoo import model_path
     from ..terminal.progress import Progress
 
+    if card:
+        _check_cards((detector, model), force=force)
     chosen = [_set(name) for name in sets or _default_sets(data)]
     if report is not None:
         from ...trainers.evaluation.own import REPORT
@@ -104,8 +106,6 @@ def evaluate(
     if rules != "ours" and chosen != ["tracking"]:
         raise NasionError(f"--rules {rules} is for the set tracking alone: nasion evaluate tracking --rules {rules}")
     with json_results(json, force=force, inputs=[model, detector]) as to_json:
-        if card:
-            _check_cards((detector, model), force=force)
         with Progress() as progress:
             measured: dict[str, dict[str, Any]] = {
                 name: _measure_own(data, model, detector, report, progress)

@@ -131,7 +131,7 @@ def train(
         ema: decay of the moving average of the weights that is validated and saved; 0 for none (default: the
             recipe's).
         config: TOML file with any of these options by name, and recipe; those of the command line go before it. OUT
-            receives the settings of the run as settings.toml, which is such a file.
+            receives the settings of the run as settings.toml, which is such a file (default: none).
         preview: only write a sheet of augmented training samples with their labels to this file, .jpg or .png.
         dry_run: only read the data, build the network, compute the losses of one batch, and print what would be done.
         json: also write the figures of the best checkpoint of each run to this file; - for standard output (default:

@@ -19,6 +19,9 @@ __all__ = ["fake_tracker"]  # a fixture
 # command -> its arguments, a key of its results, and what its tables say
 CASES = {
     "track": ("track pattern:?seconds=0.2", "frames_with_a_face", "identities"),
+    "live": ("live pattern:?seconds=0.2", "sources", "ended"),
+    "annotate": ("annotate clip.mp4 --out out --force", "inputs", "interpolated"),
+    "convert": ("convert out/clip.journal --format csv --force", "files", "clip.csv"),
     "demo": ("demo --force", "frames_with_a_face", "identities"),
     "bench": ("bench pattern:?seconds=0.2 --repeat 1 --threads 1", "results", "ms per frame"),
     "doctor": ("doctor", "findings", "Python"),
@@ -52,6 +55,11 @@ def prepared(request, tmp_path, monkeypatch):
         from nasion.tools.commands import demo
 
         monkeypatch.setattr(demo, "_render", lambda clip: write_clip(clip, CameraMotion((128, 96), seconds=0.2)))
+    elif command in ("annotate", "convert"):
+        write_clip(tmp_path / "clip.mp4", CameraMotion((128, 96), seconds=0.2))
+        if command == "convert":
+            with pytest.raises(SystemExit):
+                nasion(["annotate", "clip.mp4", "--out", "out"])
     elif command in ("evaluate", "evaluate-papers", "data check", "train"):
         from ...support.data_sets.labelled import write_data
 
@@ -89,6 +97,7 @@ def prepared(request, tmp_path, monkeypatch):
 
         write_checkpoint(tmp_path / "run", "pwc")
     elif command == "head":
+        pytest.importorskip("torch")
         from nasion.realtime.measures.head import generic_head
         from nasion.trainers import data
         from nasion.trainers.evaluation.measures import head
