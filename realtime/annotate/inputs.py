@@ -13,6 +13,7 @@ from typing import Any
 
 from ...engines.errors import SourceError
 from ...engines.output_paths import is_folder, reaching
+from ..sources import redact
 from ..sources.image_files.reading import IMAGE_SUFFIXES, is_image_file
 from ..sources.image_files.sources import natural_order
 
@@ -116,7 +117,7 @@ def _expanded(text: str) -> list[Path]:
         if matches:
             return sorted(matches, key=lambda each: natural_order(str(each)))
         raise SourceError(f"{text!r} matches no file; check the glob")
-    raise SourceError(f"{text!r} does not exist; give a video, an image, a folder or a glob")
+    raise SourceError(f"{redact(text)!r} does not exist; give a video, an image, a folder or a glob")
 
 
 def _in_folder(folder: Path, without: Path | None) -> Iterator[Input]:

@@ -181,18 +181,21 @@ class Feed:
         if opening or stuck:
             self._replace(f"no {'video' if opening else 'frame'} received for {self._timeout:g} s")
 
-    def fail(self, reason: str) -> None:
-        """Give up the connection because its frames cannot be tracked."""
-        self._replace(reason)
+    def fail(self, reason: str, *, for_good: bool = False) -> None:
+        """Give up the connection because its frames cannot be tracked; ``for_good`` if others could not be either."""
+        self._replace(reason, for_good=for_good)
 
-    def _replace(self, reason: str) -> None:
-        """Leave the thread to itself and connect again in another."""
+    def _replace(self, reason: str, *, for_good: bool = False) -> None:
+        """Leave the thread to itself and connect again in another, or end the source for good."""
         with self.lock:
             if self._is_stopped:
                 return
             self._reading += 1
             number = self._reading
         self._changed.set()
+        if for_good:
+            self._end(reason)
+            return
         delay = self._lose(reason)
         self._thread = threading.Thread(target=self.run, args=(number, delay), name=f"nasion-{self.name}", daemon=True)
         self._thread.start()

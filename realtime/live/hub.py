@@ -399,7 +399,15 @@ class Hub(Closing):
         """Track the newest frame of every source that has one."""
         with self._lock:
             entries = list(self._entries.values())
-        due = [(entry, captured) for entry in entries if (captured := entry.feed.take()) is not None]
+        due = []
+        for entry in entries:
+            captured = entry.feed.take()
+            if captured is None:
+                continue
+            if problem := _outside(entry.feed.spec.roi, captured.frame):
+                entry.feed.fail(problem, for_good=True)
+            else:
+                due.append((entry, captured))
         if not due or self._is_closed:
             return
         outcomes = self._batch.track([self._prepared(entry, captured) for entry, captured in due])
@@ -448,10 +456,19 @@ class Hub(Closing):
 
 
 def _part(frame: Frame, roi: Roi) -> Frame:
-    """Return a part of a frame: the region of interest as far as it lies in the image, or all if it does not."""
+    """Return a part of a frame: the region of interest as far as it lies in the image."""
     x, y, width, height = roi
-    image = frame.image[y : y + height, x : x + width]
-    return Frame(image, frame.time, frame.index, frame.source) if image.size else frame
+    return Frame(frame.image[y : y + height, x : x + width], frame.time, frame.index, frame.source)
+
+
+def _outside(roi: Roi | None, frame: Frame) -> str:
+    """Return what is wrong if no pixel of the region of interest lies in the image; otherwise an empty text."""
+    if roi is None or (roi[0] < frame.width and roi[1] < frame.height):
+        return ""
+    return (
+        f"roi={','.join(map(str, roi))} is outside the image, which is {frame.width}x{frame.height} pixels; "
+        f"give x below {frame.width} and y below {frame.height}"
+    )
 
 
 def _moved(face: Face, x: int, y: int) -> Face:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ...engines.errors import NasionError, SourceError, printable
 from ...engines.output_paths import reaching
-from ..sources import check_address, redact
+from ..sources import check_address, redact, with_known_scheme
 from ..sources.cameras import camera_number
 from ..values.numeric import finite, is_whole
 
@@ -58,13 +58,17 @@ class SourceSpec:
             object.__setattr__(self, "source", int(self.source))
         elif isinstance(self.source, os.PathLike):
             object.__setattr__(self, "source", os.fspath(self.source))
+        elif isinstance(self.source, str):
+            object.__setattr__(self, "source", with_known_scheme(self.source))
         check_address(self.source)
         if self.name and not _NAME.fullmatch(self.name):
-            raise NasionError(f"the name {self.name!r:.80} of a source is not allowed; give {NAME_RULE}")
+            raise NasionError(f"the name {redact(repr(self.name)):.80} of a source is not allowed; give {NAME_RULE}")
         if self.max_fps is not None:
             rate = finite(self.max_fps)
             if rate is None or rate <= 0:
-                raise NasionError(f"max_fps={self.max_fps!r:.60} is not allowed; give frames per second above 0")
+                raise NasionError(
+                    f"max_fps={redact(repr(self.max_fps)):.60} is not allowed; give frames per second above 0"
+                )
         if self.roi is not None:
             object.__setattr__(self, "roi", _roi(self.roi))
 
@@ -120,7 +124,7 @@ def _roi(value: object) -> Roi:
     if len(numbers) == 4 and all(map(is_whole, numbers)) and min(numbers[:2]) >= 0 and min(numbers[2:]) >= 1:
         x, y, width, height = map(int, numbers)
         return x, y, width, height
-    raise NasionError(f"roi={value!r:.60} is not allowed; give x, y, width and height in whole pixels")
+    raise NasionError(f"roi={redact(repr(value)):.60} is not allowed; give x, y, width and height in whole pixels")
 
 
 def read_specs(path: Path, **defaults: Any) -> list[SourceSpec]:
@@ -148,9 +152,9 @@ def _spec(file: str, name: str, table: object, defaults: Mapping[str, Any]) -> S
     values = table if isinstance(table, Mapping) else {"source": table}
     unknown = [key for key in values if key not in allowed]
     if unknown or "source" not in values:
-        problem = f"unknown entry {unknown[0]!r}" if unknown else "no entry 'source'"
-        raise NasionError(f"{file}: [{name}] has {problem}; allowed: {', '.join(allowed)}")
+        problem = f"unknown entry {redact(repr(unknown[0]))}" if unknown else "no entry 'source'"
+        raise NasionError(f"{file}: [{redact(name)}] has {problem}; allowed: {', '.join(allowed)}")
     try:
         return SourceSpec(name=name, **{**defaults, **values})
     except NasionError as error:
-        raise NasionError(f"{file}: [{name}]: {error}") from error
+        raise NasionError(f"{file}: [{redact(name)}]: {error}") from error

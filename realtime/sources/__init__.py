@@ -27,7 +27,16 @@ from .packets.container import has_protocol
 from .standard_input import STANDARD_INPUT, StandardInput
 from .synthetic import CameraMotion
 
-__all__ = ["Camera", "Source", "SourceInfo", "check_address", "list_cameras", "open_source", "redact"]
+__all__ = [
+    "Camera",
+    "Source",
+    "SourceInfo",
+    "check_address",
+    "list_cameras",
+    "open_source",
+    "redact",
+    "with_known_scheme",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +47,7 @@ _KINDS = (
     "give a video file, an image, a folder of images, a camera number, a URL (rtsp://...), - for standard input or "
     "pattern:"
 )
+_BEGINNING = re.compile(rf"(?:[^:@/?#]*://|(?:{'|'.join(URL_SCHEMES + _OPTIONAL_SCHEMES)})(?::/?|//))?", re.IGNORECASE)
 _SECRET = re.compile(r"((?:user\w*|pass\w*|pwd|token|secret|\w*key|auth\w*|sig\w*)=)[^&;/]+", re.IGNORECASE)
 
 
@@ -67,7 +77,7 @@ def open_source(source: str | int | Path, *, light: bool = False, **options: Unp
     if is_whole(source):
         source = int(source)
     elif not isinstance(source, str | os.PathLike):
-        raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
+        raise SourceError(f"the source is {redact(repr(source)):.100}; {_KINDS}")
     return _open(source, SourceOptions(**options), light=light)
 
 
@@ -103,7 +113,7 @@ def check_address(source: str | int | Path) -> None:
         SourceError: it is none that can be opened.
     """
     if not is_whole(source) and not isinstance(source, str | os.PathLike):
-        raise SourceError(f"the source is {source!r:.100}; {_KINDS}")
+        raise SourceError(f"the source is {redact(repr(source)):.100}; {_KINDS}")
     text = str(source).strip()
     number = camera_number(text)
     if number is not None:
@@ -122,15 +132,23 @@ def check_address(source: str | int | Path) -> None:
 def redact(url: str) -> str:
     """Remove possible secrets from a URL: user and password, the query, and ``password=`` within the path.
 
-    Everything before the last ``@`` counts as user and password, because a password may contain any character.
+    Everything before the last ``@`` counts as user and password, because a password may contain any character. The URL
+    may be mistyped, as in ``rtsp:/user:password@host``; other text without ``:`` before an ``@`` is left as it is.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
+    match = _BEGINNING.match(url)
+    beginning = match[0] if match else ""
+    secret, at, place = url[len(beginning) :].rpartition("@")
+    if not beginning and ":" not in secret:
         return url
-    _, at, place = rest.rpartition("@")
     place, mark, _ = place.partition("#")[0].partition("?")
     place = _SECRET.sub(r"\1***", place)
-    return f"{scheme}://{'***@' if at else ''}{place}{'?***' if mark else ''}"
+    return f"{beginning}{'***@' if at else ''}{place}{'?***' if mark else ''}"
+
+
+def with_known_scheme(url: str) -> str:
+    """Return a URL with its scheme in lower case, as FFmpeg and our rules for protocols know it."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme.lower()}://{rest}" if separator else url
 
 
 def _refuse(**asked: object) -> None:
@@ -193,7 +211,8 @@ def _camera(
 
 
 def _check_url(url: str) -> None:
-    name, scheme = redact(url), url.split("://")[0].lower()
+    name = redact(url)
+    scheme = name.split("://")[0].lower()
     if scheme in _OPTIONAL_SCHEMES and not has_protocol(scheme):
         raise SourceError(
             f"{name}: the FFmpeg of the installed PyAV is built without {scheme.upper()}; use a PyAV that is built "
@@ -206,6 +225,7 @@ def _check_url(url: str) -> None:
 
 
 def _url(url: str, time_range: TimeRange, timeout: float, decode: str, stream: int | None, *, light: bool) -> Source:
+    url = with_known_scheme(url)
     name = redact(url)
     _check_url(url)
 
@@ -217,7 +237,7 @@ def _url(url: str, time_range: TimeRange, timeout: float, decode: str, stream: i
 
 def _check_path(path: Path) -> None:
     if not path.exists():
-        raise SourceError(f"{str(path)!r} does not exist; {_KINDS}")
+        raise SourceError(f"{redact(str(path))!r} does not exist; {_KINDS}")
     if not path.is_file() and not path.is_dir():
         raise SourceError(f"{str(path)!r} is neither file nor folder; {_KINDS}")
 
@@ -269,7 +289,7 @@ def _pattern_options(text: str) -> tuple[bool, float, int]:
     except ValueError:
         seconds = math.nan
     raise SourceError(
-        f"{text!r} is not a pattern; allowed: pattern: or pattern:live, optionally with ?seconds=5&seed=1"
+        f"{redact(text)!r} is not a pattern; allowed: pattern: or pattern:live, optionally with ?seconds=5&seed=1"
     )
 
 

@@ -166,6 +166,16 @@ def test_a_part_of_the_image_has_coordinates_of_the_whole(hub):
     assert hub.newest("empty").faces == []
 
 
+@pytest.mark.parametrize("roi", [(5000, 5000, 10, 10), (320, 0, 10, 10), (0, 240, 10, 10)])
+def test_a_part_outside_the_image_ends_the_source_with_a_reason(hub, roi):
+    camera = Camera()
+    hub.add(CAMERA, name="outside", roi=roi, opener=lambda: camera)
+    until(lambda: hub.source("outside").state == "ended", lambda: hub.source("outside"))
+    assert "is outside the image, which is 320x240 pixels; give x below 320" in hub.source("outside").reason
+    assert (hub.newest("outside"), hub.source("outside").frames) == (None, 0)
+    assert camera.closed.wait(PATIENCE)
+
+
 def test_closing_does_not_wait_for_blocked_sources(hub):
     class Stuck(Camera):
         def __next__(self):

@@ -38,6 +38,29 @@ def test_neither_address_nor_repr_shows_a_password():
     assert spec.address == "rtsp://***@camera.local:8554/live?***"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a=rtsp:/admin:hunter2@127.0.0.1:1/x",
+        "admin:hunter2@127.0.0.1:1/x",
+        "a=rtsp//admin:hunter2@127.0.0.1:1/x",
+        "admin:hunter2@rtsp://127.0.0.1:1/x",
+        "a = rtsp:/admin:hunter2@127.0.0.1:1/x",
+        "rtsp:/admin:hunter2@127.0.0.1:1/" + 90 * "x",
+        "pattern:admin:hunter2@127.0.0.1:1/x",
+    ],
+)
+def test_a_mistyped_address_is_refused_without_its_password(text):
+    with pytest.raises(NasionError, match=r"\*\*\*@.*127\.0\.0\.1:1|\*\*\*@127") as caught:
+        SourceSpec.parse(text)
+    assert "hunter2" not in str(caught.value)
+    assert "admin" not in str(caught.value)
+
+
+def test_the_scheme_of_an_address_is_read_in_lower_case():
+    assert SourceSpec.parse("door=RTSP://User:Pass@Host/Path").source == "rtsp://User:Pass@Host/Path"
+
+
 def test_names_are_derived_from_addresses_and_differ():
     assert SourceSpec(SECRET).named(()) == "camera-local-8554-live"
     assert SourceSpec(0).named(["camera-0"]) == "camera-0-2"
@@ -86,6 +109,13 @@ def test_a_file_of_sources(tmp_path):
         ("[door]\nmax_fps = 3", "no entry 'source'"),
         ("[door]\nsource = 'rtsp://u:hunter2@h/s", "not TOML"),
         ("[door]\nsource = 'gopher://u:hunter2@h/s'", r"\[door\]: gopher"),
+        ("[door]\nsource = ['rtsp://u:hunter2@h/s']", r"\[door\]: the source is \['rtsp://\*\*\*@h"),
+        ("door = 'rtsp:/u:hunter2@h/s'", r"\[door\]: 'rtsp:/\*\*\*@h/s' does not exist"),
+        ("[door]\nsource = 0\nroi = 'rtsp://u:hunter2@h/s'", r"roi='rtsp://\*\*\*@h/s' is not allowed"),
+        ("[door]\nsource = 0\nmax_fps = 'rtsp://u:hunter2@h/s'", "max_fps='rtsp"),
+        ("[door]\nsource = 0\n'rtsp://u:hunter2@h/s' = 1", "unknown entry"),
+        ("'rtsp://u:hunter2@h/s' = 0", "letters"),
+        ("['rtsp://u:hunter2@h/s']\nmax_fps = 3", "no entry 'source'"),
     ],
 )
 def test_mistakes_in_a_file_of_sources_are_named_without_passwords(tmp_path, content, message):

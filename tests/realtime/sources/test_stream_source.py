@@ -270,6 +270,11 @@ def test_no_user_and_no_password_survives_in_a_redacted_url(user: str, password:
         ),
         ("rtsp://10.0.0.5/user=admin_password=secret_channel=1", "rtsp://10.0.0.5/user=***"),
         ("film.mp4", "film.mp4"),
+        ("film@2.mp4", "film@2.mp4"),
+        ("pattern:live?seconds=3", "pattern:live?seconds=3"),
+        ("rtsp:/admin:secret@host/live?token=secret", "rtsp:/***@host/live?***"),
+        ("rtsp//admin:secret@host/live", "rtsp//***@host/live"),
+        ("admin:secret@host/live", "***@host/live"),
     ],
 )
 def test_redaction_keeps_the_place_and_drops_the_secret(url: str, shown: str) -> None:
