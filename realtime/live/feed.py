@@ -166,6 +166,12 @@ class Feed:
             newest, self._newest = self._newest, None
             return newest
 
+    @property
+    def is_over(self) -> bool:
+        """True if the source has ended for good and no frame waits."""
+        with self.lock:
+            return self.connection.state == "ended" and self._newest is None
+
     def check(self) -> None:
         """Look after the thread: report a stall, and replace a thread whose read does not end."""
         now = self._clock.monotonic()

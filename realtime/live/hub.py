@@ -394,6 +394,7 @@ class Hub(Closing):
             self._ready.wait()
             self._ready.clear()
             self._tick()
+            self._finish_recordings()
 
     def _tick(self) -> None:
         """Track the newest frame of every source that has one."""
@@ -429,6 +430,14 @@ class Hub(Closing):
             if isinstance(outcome, Exception):
                 _log.debug("%s", entry.feed.name, exc_info=outcome)
                 entry.feed.fail(_reason(outcome))
+
+    def _finish_recordings(self) -> None:
+        """Finish the recordings of sources that have ended."""
+        with self._lock:
+            entries = list(self._entries.values())
+        for entry in entries:
+            if entry.recorder is not None and entry.feed.is_over:
+                entry.recorder.end()
 
     def _prepared(self, entry: _Entry, captured: Captured) -> tuple[Tracking, Frame]:
         """Return the tracker of a source and the frame, or the part of it, to track."""

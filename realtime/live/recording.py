@@ -167,7 +167,7 @@ class Recorder:
         if monotonic() - self._cleaned > _CLEAN:
             self._cleaned = monotonic()
             self._recording.clean()
-            self._bytes = sum(_size(path) or 0 for path in self._recording.files(self._name))
+            self._measure()
 
     def _is_full(self, first: LiveResult, result: LiveResult) -> bool:
         """Return True if the next frame belongs in another file."""
@@ -195,6 +195,10 @@ class Recorder:
         finally:
             if path is not None:
                 self._recording.finish(path)
+                self._measure()
+
+    def _measure(self) -> None:
+        self._bytes = sum(_size(path) or 0 for path in self._recording.files(self._name))
 
 
 def _size(path: Path | None) -> int | None:

@@ -16,6 +16,7 @@ from nasion.engines.errors import NasionError, SinkError
 from nasion.realtime.faces.drawing import drawing
 from nasion.realtime.faces.frame import Frame
 from nasion.realtime.live import recording
+from nasion.realtime.live.hub import live
 from nasion.realtime.live.recording import Recorder, Recording
 from nasion.realtime.live.results import LiveResult
 from tests.support.commands import ENVIRONMENT
@@ -54,6 +55,22 @@ def test_files_are_rotated_by_time(tmp_path):
     assert lengths(tmp_path) == [10, 10, 5]
     names = sorted(path.name for path in tmp_path.glob("door/*"))
     assert names[0] == "door_20231114T221320.000Z.mp4"
+
+
+def test_the_status_after_the_end_names_no_file_and_the_size_of_all(tmp_path):
+    status = record(tmp_path, map(result, range(25)), rotate=1).status()
+    sizes = [path.stat().st_size for path in tmp_path.glob("door/*")]
+    assert (status.path, status.bytes, len(sizes)) == ("", sum(sizes), 3)
+
+
+def test_the_recording_of_a_source_that_has_ended_is_finished(tmp_path):
+    with live({"door": "pattern:?seconds=0.3"}, max_faces=1, record=Recording(tmp_path)) as hub:
+        for _ in hub:
+            pass
+        hub._entries["door"].recorder.join(60)
+        status = hub.source("door").recording
+        sizes = [path.stat().st_size for path in tmp_path.glob("door/*")]
+        assert (status.path, status.bytes, len(sizes)) == ("", sum(sizes), 1)
 
 
 def test_another_size_or_connection_begins_another_file(tmp_path):

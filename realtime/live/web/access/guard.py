@@ -78,13 +78,12 @@ class Guard:
         if path == HEALTH or (path == SIGN_IN and request.scope.get("method") == "POST"):
             return None
         authorization = headers.get("authorization", "")
-        wrong = self._access.wrong_tokens.of(address_of(request.scope))
-        if authorization and wrong.wait > 0:
-            return too_many(wrong)
         if self._access.admits(authorization, request.cookies.get(self._access.cookie)):
             return None
         if authorization:
-            wrong.take()
+            wrong = self._access.wrong_tokens.of(address_of(request.scope))
+            if not wrong.take():
+                return too_many(wrong)
         if path in ("/", SIGN_IN) and request.scope["type"] == "http":
             return sign_in_form()
         return problem(
