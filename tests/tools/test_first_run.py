@@ -271,4 +271,4 @@ def test_where_a_gpu_is_required_a_skipped_test_has_failed(required: str, summar
     done = subprocess.run(command, cwd=ROOT, env=os.environ | nothing, capture_output=True, text=True, check=False)
     assert f"= {summary} in " in done.stdout
     assert "no GPU is available" in done.stdout
-    assert ("NASION_REQUIRE_GPU=1, but there is no GPU" in done.stdout) == bool(required)
+    assert ("NASION_REQUIRE_GPU=1, but no GPU" in done.stdout) == bool(required)

@@ -132,7 +132,8 @@ def train(
             recipe's).
         config: TOML file with any of these options by name, and recipe; those of the command line go before it. OUT
             receives the settings of the run as settings.toml, which is such a file (default: none).
-        preview: only write a sheet of augmented training samples with their labels to this file, .jpg or .png.
+        preview: only write a sheet of augmented training samples with their labels to this file, .jpg or .png
+            (default: none).
         dry_run: only read the data, build the network, compute the losses of one batch, and print what would be done.
         json: also write the figures of the best checkpoint of each run to this file; - for standard output (default:
             none).

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nasion.engines.errors import SourceError
 from nasion.realtime.sinks.video import VideoSink
 from nasion.realtime.sources import SourceInfo, open_source
 from nasion.realtime.sources.base import Media
@@ -197,11 +198,19 @@ def test_a_video_from_a_web_server_keeps_its_sound(
     assert ["Frame.index begins at 0" in record.message for record in caplog.records] == [] if counted else [True]
 
 
+class OfUnknownLength(QuietHandler):
+    """Serves files without their length, as a camera does."""
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Content-Length":
+            super().send_header(keyword, value)
+
+
 def test_a_live_stream_costs_the_sound_and_that_is_said_once(
     tmp_path: Path, source_of: SourceMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = source_of(".ts", "aac")  # of unknown length, when it cannot be asked for its end
-    with serving(source.parent) as web:
+    source = source_of(".ts", "aac")
+    with serving(source.parent, OfUnknownLength) as web, pytest.raises(SourceError, match="ended early"):
         pass_through(f"{web}/{source.name}", tmp_path / "out.mp4")
     assert hear(tmp_path / "out.mp4") is None
     assert len(times_in(tmp_path / "out.mp4")) == 100
