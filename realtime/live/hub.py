@@ -53,6 +53,7 @@ class _Entry:
         self.meter = Meter(now)
         self.frames = self.identities = self.last_id = 0
         self.connection = 0
+        self.is_over = False  # ended, with all its results delivered
         self.newest: LiveResult | None = None
 
 
@@ -170,6 +171,8 @@ class Hub(Closing):
             )  # fmt: skip
             recorder = None if self._record is None else Recorder(self._record, chosen)
             self._entries[chosen] = _Entry(feed, tracking, recorder, self._clock.monotonic())
+            for subscription in self._subscriptions:
+                subscription.begin(chosen)
         feed.start()
         return chosen
 
@@ -184,6 +187,8 @@ class Hub(Closing):
             del self._entries[name]
             self._frames += entry.frames
             self._dropped += entry.feed.dropped
+            for subscription in self._subscriptions:
+                subscription.finish(name)
         entry.feed.stop()
         if entry.recorder is not None:
             entry.recorder.end()
@@ -262,6 +267,9 @@ class Hub(Closing):
                 subscription.end()
             else:
                 self._subscriptions.append(subscription)
+                for name in names:
+                    if name in self._entries and self._entries[name].is_over:
+                        subscription.finish(name)
         return subscription
 
     def call(self, callback: Callable[[LiveResult], object], *names: str) -> Subscription:
@@ -394,7 +402,7 @@ class Hub(Closing):
             self._ready.wait()
             self._ready.clear()
             self._tick()
-            self._finish_recordings()
+            self._finish_ended()
 
     def _tick(self) -> None:
         """Track the newest frame of every source that has one."""
@@ -431,13 +439,17 @@ class Hub(Closing):
                 _log.debug("%s", entry.feed.name, exc_info=outcome)
                 entry.feed.fail(_reason(outcome))
 
-    def _finish_recordings(self) -> None:
-        """Finish the recordings of sources that have ended."""
+    def _finish_ended(self) -> None:
+        """Finish the recordings and subscriptions of sources that have ended."""
         with self._lock:
-            entries = list(self._entries.values())
-        for entry in entries:
-            if entry.recorder is not None and entry.feed.is_over:
-                entry.recorder.end()
+            for name, entry in self._entries.items():
+                if entry.is_over or not entry.feed.is_over:
+                    continue
+                entry.is_over = True
+                if entry.recorder is not None:
+                    entry.recorder.end()
+                for subscription in self._subscriptions:
+                    subscription.finish(name)
 
     def _prepared(self, entry: _Entry, captured: Captured) -> tuple[Tracking, Frame]:
         """Return the tracker of a source and the frame, or the part of it, to track."""

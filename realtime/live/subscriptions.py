@@ -15,8 +15,8 @@ class Subscription(Closing):
     """Results of some or all sources, as they happen. Iterate over it with ``for`` or ``async for``.
 
     Nothing waits for a slow client: its queue is bounded, and each source
-    that fills its share loses its oldest result. The iteration ends
-    when the subscription or the hub is closed. It belongs to one client, in one thread or event loop.
+    that fills its share loses its oldest result. The iteration ends when the subscription or the hub is closed, and
+    when all sources that it names have ended or are removed. It belongs to one client, in one thread or event loop.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Subscription(Closing):
             capacity, when_full="drop_oldest", key=lambda result: result.source
         )
         self._on_close = on_close
+        self._over: set[str] = set()
 
     @property
     def dropped(self) -> int:
@@ -100,6 +101,16 @@ class Subscription(Closing):
     def end(self) -> None:
         """Deliver the queued results, then end the iteration. Called by the hub when it closes."""
         self._results.close()
+
+    def begin(self, name: str) -> None:
+        """Note that a source has been added. Called by the hub."""
+        self._over.discard(name)
+
+    def finish(self, name: str) -> None:
+        """Note that a source has ended or is removed; after the last of those that are named, end."""
+        self._over.add(name)
+        if self.names and self.names <= self._over:
+            self.end()
 
     def close(self) -> None:
         """End the iteration and discard the queue. Any thread may call it; calling it again does nothing."""

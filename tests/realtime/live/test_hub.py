@@ -166,6 +166,19 @@ def test_a_part_of_the_image_has_coordinates_of_the_whole(hub):
     assert hub.newest("empty").faces == []
 
 
+def test_a_subscription_ends_with_its_sources(hub):
+    hub.add(CAMERA, name="door", opener=Camera)
+    camera = hub.subscribe("door")
+    both = hub.subscribe("door", "film")
+    hub.add("pattern:?seconds=0.2", name="film")
+    assert {result.source for result in hub.subscribe("film")} <= {"film"}
+    assert list(hub.subscribe("film")) == []
+    assert both.get(PATIENCE)
+    hub.remove("door")
+    for subscription in (camera, both):
+        assert {result.source for result in subscription} <= {"door", "film"}
+
+
 @pytest.mark.parametrize("roi", [(5000, 5000, 10, 10), (320, 0, 10, 10), (0, 240, 10, 10)])
 def test_a_part_outside_the_image_ends_the_source_with_a_reason(hub, roi):
     camera = Camera()
