@@ -58,7 +58,7 @@ async def socket(websocket: WebSocket) -> None:
 
 
 async def _results(hub: Hub, name: str, subscription: Subscription, clients: Clients) -> AsyncIterator[tuple[str, str]]:
-    """Yield kind and JSON of each event until the source has ended or is removed; an empty text if nothing has come for a while."""
+    """Yield kind and JSON of each event until the source ends or is removed; empty text after a while without any."""
     told = 0
     while True:
         result: LiveResult | None = None
