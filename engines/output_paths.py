@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from itertools import combinations
 from pathlib import Path
 from stat import S_ISDIR
+from typing import IO
 
 from .errors import NasionError, SinkError, lacks_memory
 from .signals import Held
@@ -152,6 +153,30 @@ def _check_output_path(
         raise SinkError(f"{named} already exists; {remedy}")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise SinkError(f"{named} may not be written by this user; give another name")
+
+
+def take_lock(file: IO[str]) -> bool:
+    """Take the lock of an open file; return False if another process has it. The system releases it at its end.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_folder(path: Path) -> bool:

@@ -13,6 +13,7 @@ from ..tracking.options import TrackerKeywords
 from ..tracking.tracker import Tracker, chosen_options
 from ..values.numeric import is_whole
 from ..values.source_options import MAX_PIXELS
+from .alone import FolderLock, alone_in, remove_parts
 from .annotating import Tell, check_outputs
 from .exports import chosen_formats
 from .inputs import find_inputs
@@ -73,7 +74,7 @@ def annotate(
     Raises:
         NasionError: an option is unknown or not allowed, or a network cannot be loaded.
         SourceError: a path does not exist, or no video or image is there.
-        SinkError: an output exists and neither ``resume`` nor ``force`` is given.
+        SinkError: another run writes into ``out``, or an output exists and neither ``resume`` nor ``force`` is given.
         MissingExtra: a .parquet file needs pyarrow, which is not installed.
 
     Examples:
@@ -109,16 +110,16 @@ class Plan:
         jobs: one for each input.
     """
 
-    def __init__(self, jobs: Sequence[Job], tracker: Tracker, workers: int, tell: Tell) -> None:
+    def __init__(self, jobs: Sequence[Job], tracker: Tracker, workers: int, tell: Tell, lock: FolderLock) -> None:
         """Keep what ``results`` needs."""
         self.jobs: Sequence[Job] = jobs
         self.tracker: Tracker = tracker
-        self._workers, self._tell = workers, tell
+        self._workers, self._tell, self._lock = workers, tell, lock
 
     def results(self) -> Iterator[Result]:
         """Run the jobs, and yield each result when it is there."""
         if self._workers > 1 and len(self.jobs) > 1:
-            yield from run_in_processes(self.jobs, self._workers, self._tell)
+            yield from run_in_processes(self.jobs, self._workers, self._tell, self._lock)
         else:
             yield from run_here(self.jobs, self.tracker, self._tell)
 
@@ -172,10 +173,12 @@ def planned(
         )
         for each in find_inputs(paths, without=out)
     ]
-    for job in jobs:
-        check_outputs(job)
-    with Tracker(chosen) as tracker:
-        yield Plan(jobs, tracker, int(workers), progress or _silent)
+    with alone_in(out, wait=resume) as lock:
+        for job in jobs:
+            check_outputs(job)
+        remove_parts(job.journal.parent for job in jobs)
+        with Tracker(chosen) as tracker:
+            yield Plan(jobs, tracker, int(workers), progress or _silent, lock)
 
 
 OBSCURE_INTERVAL = 0.1

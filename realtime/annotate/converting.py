@@ -10,6 +10,7 @@ from ...engines.errors import NasionError, SourceError
 from ...engines.output_paths import check_output_paths
 from ..tracking.options import TrackerOptions
 from ..values.source_options import MAX_PIXELS
+from .alone import alone_in, remove_parts
 from .exports import FORMATS, chosen_formats, export
 from .exports.base import Annotations
 from .exports.corrections import Corrected
@@ -50,20 +51,23 @@ def convert(
     Raises:
         NasionError: a format is unknown, or nothing is to be written.
         SourceError: a file cannot be read, or the source has changed.
-        SinkError: an output exists or cannot be written.
+        SinkError: an output exists or cannot be written, or another run writes into the folder.
     """
     names = chosen_formats(formats)
     if not names and not overlay:
         raise NasionError(f"nothing is to be written; give formats ({', '.join(FORMATS)}) or the overlay")
     stem, annotations = _opened(path, journal)
-    job = _job(annotations.journal, stem, path.parent if out is None else out, names, overlay, max_pixels)
+    folder = path.parent if out is None else out
+    job = _job(annotations.journal, stem, folder, names, overlay, max_pixels)
     outputs = {name: job.path(FORMATS[name].suffix) for name in names}
     rendered = {name: place for name, place in rendered_paths(job).items() if name == OVERLAY}
     check_output_paths({**outputs, **rendered}, force=force, inputs=[path])
     counts = Counts()
-    export(annotations, outputs, also=[counts])
-    if rendered:
-        render(_with_source(job, annotations), annotations, rendered)
+    with alone_in(folder):
+        remove_parts([folder])
+        export(annotations, outputs, also=[counts])
+        if rendered:
+            render(_with_source(job, annotations), annotations, rendered)
     return [*outputs.values(), *rendered.values()], counts
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from threading import Thread
 from time import monotonic
 
 from ...engines.errors import NasionError
 from ..tracking.tracker import Tracker
+from .alone import FolderLock
 from .annotating import Tell, annotate_input
 from .job import Job
 from .results import Result
@@ -37,12 +40,13 @@ def _result(job: Job, tracker: Tracker, tell: Tell) -> Result:
         return Result(job.input.name, job.input.source, error=f"{type(error).__name__}: {error}")
 
 
-def run_in_processes(jobs: Sequence[Job], count: int, tell: Tell) -> Iterator[Result]:
+def run_in_processes(jobs: Sequence[Job], count: int, tell: Tell, lock: FolderLock) -> Iterator[Result]:
     """Run jobs in ``count`` processes and yield their results in the order in which they finish.
 
-    The processes end with this iterator, also after an error or a signal.
+    The processes end with this iterator, also after an error or a signal, and with this process, even if it is killed.
+    They hold the lock of the folder that they write to.
     """
-    waiting, workers = deque(jobs), [_Worker() for _ in range(min(count, len(jobs)))]
+    waiting, workers = deque(jobs), [_Worker(lock) for _ in range(min(count, len(jobs)))]
     try:
         for worker in workers:
             worker.begin(waiting.popleft())
@@ -57,7 +61,7 @@ def run_in_processes(jobs: Sequence[Job], count: int, tell: Tell) -> Iterator[Re
                     workers.remove(worker)
                     if not waiting:
                         continue
-                    workers.append(worker := _Worker())
+                    workers.append(worker := _Worker(lock))
                 if waiting:
                     worker.begin(waiting.popleft())
     finally:
@@ -74,10 +78,10 @@ class _Worker:
         is_alive: False once the process has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lock: FolderLock) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of loaded libraries
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, lock), daemon=True)
         self._process.start()
         theirs.close()
         self.job: Job | None = None
@@ -117,10 +121,11 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(connection: Connection) -> None:
-    """Run the jobs that come through a pipe, until it is closed."""
+def _serve(connection: Connection, lock: FolderLock) -> None:
+    """Run the jobs that come through a pipe, until it is closed; hold the lock until then."""
     import cv2
 
+    Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     trackers: dict[object, Tracker] = {}
     last = 0.0
@@ -129,7 +134,10 @@ def _serve(connection: Connection) -> None:
         nonlocal last
         if monotonic() - last >= _TELL_EVERY:
             last = monotonic()
-            connection.send((name, done, total))
+            try:
+                connection.send((name, done, total))
+            except ConnectionError:  # the parent was killed
+                os._exit(1)
 
     with suppress(EOFError, ConnectionError):
         while True:
@@ -138,3 +146,11 @@ def _serve(connection: Connection) -> None:
             if job.options not in trackers:
                 trackers[job.options] = Tracker(job.options)
             connection.send(_result(job, trackers[job.options], tell))
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as its parent has ended, so that it writes nothing into the run that follows."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

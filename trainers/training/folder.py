@@ -7,9 +7,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-from ...engines.output_paths import writing
+from ...engines.output_paths import take_lock, writing
 from ..checkpoint import TrainingError
 
 LOCK = "run.lock"
@@ -28,7 +27,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     with file:
-        if not _take(file):
+        if not take_lock(file):
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise TrainingError(
@@ -42,23 +41,3 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
-
-
-def _take(file: IO[str]) -> bool:
-    """Take the lock of an open file; return False if another process has it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

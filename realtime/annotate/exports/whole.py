@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,15 +16,15 @@ from ....engines.output_paths import make_folder, writing
 def aside(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path``; what was written there takes its place at the end, and is removed after an error.
 
-    It is synchronised to the disk before. It may be a file or a folder, and keeps the suffix.
+    It is synchronised to the disk before. It may be a file or a folder, and keeps the suffix. Its name is used by no
+    other process; ``alone.remove_parts`` finds what a killed process leaves.
 
     Raises:
         SinkError: it cannot be written.
     """
-    part = path.with_name(f".part-{path.name}")
+    part = path.with_name(f".part-{secrets.token_hex(4)}-{path.name}")
     with writing(path):
         make_folder(path)
-        _remove(part)
     try:
         yield part
         with writing(path):
@@ -46,8 +47,7 @@ def _synchronise(path: Path) -> None:
 
 def _replace(part: Path, path: Path) -> None:
     if part.is_dir() and path.is_dir():
-        old = path.with_name(f".old-{path.name}")
-        _remove(old)
+        old = part.with_name(f"{part.name}.old")
         path.rename(old)
         part.rename(path)
         _remove(old)

@@ -124,10 +124,10 @@ def test_a_process_that_crashes_loses_its_input_only(
         "import os, nasion.realtime.annotate.annotating as a\n"
         "import nasion.realtime.sources as s\n"
         "from nasion.realtime.annotate import processes as p\n"
-        "def serve(c, serve=p._serve):\n"
+        "def serve(*given, serve=p._serve):\n"
         "    was = p.annotate_input\n"
         "    p.annotate_input = lambda job, *rest: os._exit(9) if job.input.name == 'bad' else was(job, *rest)\n"
-        "    serve(c)\n"
+        "    serve(*given)\n"
     )
     module = tmp_path / "crashing.py"
     module.write_text(script + "p._serve = serve\n")

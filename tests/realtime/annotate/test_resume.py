@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -148,3 +150,41 @@ def test_a_full_disk_leaves_whole_chunks_and_no_partial_output(clip: Path, whole
     done = run(*arguments, "--resume", script=SCRIPT)
     assert done.returncode == 0, done.stderr
     assert outputs(tmp_path) == outputs(whole)
+
+
+def test_workers_end_with_a_killed_parent_and_the_run_goes_on_to_the_same_bytes(
+    clip: Path, images: Path, tmp_path: Path
+) -> None:
+    names = ["annotate", clip, images, "--format", ",".join(FORMATS), "--no-report", "--quiet", "--workers", "2"]
+    paused = tmp_path / "paused.py"  # the exports of both workers are under way when the parent is killed
+    paused.write_text(
+        "import pathlib, time\n"
+        "from nasion.realtime.annotate import processes\n"
+        "from nasion.realtime.annotate.exports.cvat import CvatExport\n"
+        "def write(self, annotated, write=CvatExport.write):\n"
+        "    write(self, annotated)\n"
+        "    pathlib.Path(f'{self._path}.seen').touch()\n"
+        "    time.sleep(0.3)\n"
+        "def serve(*given, serve=processes._serve):\n"
+        "    CvatExport.write = write\n"
+        "    serve(*given)\n"
+        "processes._serve = serve\n"
+    )
+    main = "import nasion.tools.main\nnasion.tools.main.main()"
+    assert run(*names, "--out", tmp_path / "whole", script=main).returncode == 1  # an image is damaged
+    out = tmp_path / "out"
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"}
+    with (tmp_path / "errors").open("w") as errors:
+        command = [sys.executable, "-c", f"import paused, {main[7:]}", *map(str, names), "--out", str(out)]
+        process = subprocess.Popen(command, env=environment, stderr=errors)
+        while process.poll() is None and len(list(out.glob("*.seen")) + list(out.glob(".*.seen"))) < 2:
+            sleep(0.02)
+        second = run(*names, "--out", out, "--force", script=main)
+        process.kill()
+        process.wait()
+    done = run(*names, "--out", out, "--resume", script=main)
+    assert "another run writes into" in second.stderr
+    assert done.returncode == 1, done.stderr
+    assert "of its images cannot be read" in done.stderr
+    assert "Traceback" not in (tmp_path / "errors").read_text()
+    assert outputs(out) == outputs(tmp_path / "whole")
