@@ -150,6 +150,26 @@ def speed() -> str:
     return table(head, rows) + lines + "\n" + where(report)
 
 
+def peers() -> str:
+    """Return the CPU time of the tracker and its detector beside those of MediaPipe and YuNet."""
+    report = read(BENCH / "peers.json")
+    sides = (
+        ("tracker, one face, 640×360", "tracker", "nasion", "MediaPipe Face Mesh 0.10.21", "mediapipe"),
+        ("detector, float32, 640×384", "face-detector", "detector", "YuNet-n", "yunet"),
+        ("detector, int8, 640×384", "face-detector-int8", "detector", "YuNet-n", "yunet"),
+    )
+    rows = []
+    for label, key, ours, name, theirs in sides:
+        found = report[key]
+        ratios = [mine / other for mine, other in found["rounds"]]
+        figures = [f"{found[side]:.2f}" for side in (ours, theirs)]
+        rows.append(
+            [label, figures[0], name, figures[1], f"{found['ratio']:.2f}", f"{min(ratios):.2f}–{max(ratios):.2f}"]
+        )
+    head = ["", "ms of CPU time", "peer", "its ms of CPU time", "ratio", "ratio in each round"]
+    return table(head, rows) + where(report)
+
+
 def streams() -> str:
     """Return the figures of many live streams of one clip."""
     report = read(BENCH / "live-streams.json")
@@ -516,6 +536,7 @@ TABLES = {
     "training_speed": training_speed,
     "corpus": corpus,
     "fuzzing": fuzzing,
+    "peers": peers,
     "streams": streams,
     "live_faults": live_faults,
     "live_soak": live_soak,
