@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from ....realtime.faces.frame import Frame
+from ....realtime.values.arrays import Image
 from .cast import (
     FACE,
     RATE,
@@ -20,7 +22,7 @@ from .cast import (
     still,
     watch,
 )
-from .scenes import Actor, Pose, play
+from .scenes import Actor, Pose, Shown, play
 
 
 def crossing(cast: Cast) -> Row:
@@ -118,27 +120,34 @@ def elsewhere(cast: Cast) -> Row:
 def disturbed(cast: Cast) -> Row:
     """One frame of noise, black or another scene comes between frames of a face, or the video changes its size."""
     kept = {"noise": 0, "black": 0, "scene": 0, "size": 0}
-    random = np.random.default_rng(0)
     for kind in kept:
         for number in range(4):
             actors = [Actor(cast.head(number), lambda i: Pose(250 + i, 180, FACE))]
+            scene = list(play(actors, cast.photograph(number), frames=60, size=SIZE))
+            if kind == "size":
+                scene[30:] = [_resized(shown, (1 + number) / 2) for shown in scene[30:]]
+            else:
+                scene[30] = replace(scene[30], image=_disturbance(kind, cast.photograph(number + 7)))
             with cast.build() as tracker:
-                ids: list[list[int]] = []
-                for index, shown in enumerate(play(actors, cast.photograph(number), frames=60, size=SIZE)):
-                    image = shown.image
-                    if index == 30 and kind == "noise":
-                        image = random.integers(0, 256, image.shape, np.uint8)
-                    elif index == 30 and kind == "black":
-                        image = np.zeros_like(image)
-                    elif index == 30 and kind == "scene":
-                        image = np.asarray(cv2.resize(cast.photograph(number + 7), SIZE), np.uint8)
-                    elif index >= 30 and kind == "size":
-                        smaller = (SIZE[0] * (1 + number) // 2, SIZE[1] * (1 + number) // 2)
-                        image = np.asarray(cv2.resize(image, smaller), np.uint8)
-                    faces = tracker.update(Frame(image, index / RATE, index))
-                    ids.append([face.id for face in faces])
-            kept[kind] += ids[-1] == ids[29] and len(ids[-1]) == 1
+                ids = [seen.ids[0] for seen in watch(tracker, scene)]
+            kept[kind] += ids[29] is not None and ids[-1] == ids[29]
     return {"runs": 4, **kept}
+
+
+def _disturbance(kind: str, other: Image) -> Image:
+    """Return a frame of noise, black, or another photograph."""
+    if kind == "noise":
+        return np.random.default_rng(0).integers(0, 256, (*SIZE[::-1], 3), np.uint8)
+    if kind == "black":
+        return np.zeros((*SIZE[::-1], 3), np.uint8)
+    return np.asarray(cv2.resize(other, SIZE), np.uint8)
+
+
+def _resized(shown: Shown, scale: float) -> Shown:
+    """Return a frame and its truth in another size."""
+    size = round(SIZE[0] * scale), round(SIZE[1] * scale)
+    points = [None if each is None else each * np.float32(scale) for each in shown.points]
+    return replace(shown, image=np.asarray(cv2.resize(shown.image, size), np.uint8), points=points)
 
 
 def scene_change(cast: Cast) -> Row:

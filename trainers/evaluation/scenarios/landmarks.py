@@ -45,7 +45,7 @@ def moving(cast: Cast, speed: float) -> Row:
         with cast.build() as tracker:
             scene = list(play([Actor(cast.head(number), way)], cast.photograph(number), frames=100, size=SIZE))
             for index, (shown, seen) in enumerate(zip(scene, watch(tracker, scene), strict=True)):
-                seen_ids.update((number, face.id) for face in seen.faces)
+                seen_ids.update((number, each) for each in seen.ids if each is not None)
                 truth = shown.points[0]
                 assert truth is not None
                 found = next((np.asarray(face.landmarks) for face in seen.faces if face.id == seen.ids[0]), None)
