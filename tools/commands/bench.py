@@ -33,6 +33,7 @@ def bench(
     seconds: float = 10.0,
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
     decode: str = "auto",
     tracking: Tracking = NONE_GIVEN,
 ) -> None:
@@ -49,6 +50,7 @@ def bench(
         seconds: duration of the measurement for each number of streams.
         json: also write all results, with machine and versions, to this file; - for standard output (default: none).
         force: replace that file.
+        quiet: print warnings and errors only.
         decode: device that decodes the clip and holds its frames, as in nasion track.
     """
     from ..measurement import load, measure, readable_twice
@@ -56,10 +58,10 @@ def bench(
     _check(repeat, frames, fps, seconds)
     options = TrackerOptions(**tracking)
     if streams is not None:
-        with json_results(json, force=force, inputs=[source]) as to_json:
+        with json_results(json, force=force, inputs=[source], silent=quiet) as to_json:
             to_json.write(_bench_streams(source, streams, options, fps, seconds, options.where_to_decode(decode)))
         return
-    with json_results(json, force=force, inputs=[source]) as to_json, readable_twice(source) as source:
+    with json_results(json, force=force, inputs=[source], silent=quiet) as to_json, readable_twice(source) as source:
         loaded = load(source, frames, decode=options.where_to_decode(decode))
         print(f"{printable(Path(source).name)}: {loaded}", flush=True)
         results = []

@@ -23,6 +23,7 @@ def calibrate(
     card: bool = False,
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Fit the score of a landmark network on held-out training faces, and write the network with it.
 
@@ -37,6 +38,7 @@ def calibrate(
         card: also bring the model card beside --out up to date, for maintainers who ship the network.
         json: also write the figures, with machine and versions, to this file; - for standard output (default: none).
         force: replace files that exist.
+        quiet: print warnings and errors only.
     """
     from ...engines.select import open_runtime
     from ...engines.zoo import model_path
@@ -46,7 +48,7 @@ def calibrate(
     check_output_paths({"--out": out}, force=force, suffixes=(".onnx",), inputs=[path])
     if path.suffix != ".onnx":
         raise ModelError(f"model {model!r} is a {path.suffix} file; give an .onnx file")
-    with json_results(json, force=force, inputs=[path], others={"--out": out}) as to_json:
+    with json_results(json, force=force, inputs=[path], others={"--out": out}, silent=quiet) as to_json:
         from ...trainers.data import TrainingData
         from ...trainers.evaluation.calibration import calibrate as fit_score
         from ...trainers.evaluation.calibration import crops_of

@@ -36,6 +36,7 @@ def check_recipes(
     set_: Annotated[str, Parameter(name="--set")] = "300w",
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Train each recipe of a paper's system for a few steps at a small size, and compare it with the mean shape.
 
@@ -57,6 +58,7 @@ def check_recipes(
         set_: data set.
         json: also write all figures, with machine and versions, to this file; - for standard output (default: none).
         force: replace that file.
+        quiet: print warnings and errors only.
     """
     import cv2
     import torch
@@ -71,7 +73,7 @@ def check_recipes(
     folder = out or Path("runs") / f"check-{system}"
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    with json_results(json, force=force) as to_json:
+    with json_results(json, force=force, silent=quiet) as to_json:
         faces = training_faces(set_, data)
         options = Options(set=set_, size=size, width=width, stacks=stacks, seed=seed, batch=batch, faces=faces)
         trials, skipped = [], {}

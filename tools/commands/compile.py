@@ -28,6 +28,7 @@ def compile(
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
     device: str = "cuda:0",
     library: Literal["tensorrt", "tensorrt-rtx"] | None = None,
 ) -> None:
@@ -46,6 +47,7 @@ def compile(
         json: also write figures of the plan, with machine and versions, to this file; - for standard output (default:
             none).
         force: replace files that exist.
+        quiet: print warnings and errors only.
         device: the GPU: cuda or cuda:N.
         library: library that builds the plan (default: TensorRT if it is installed, else TensorRT-RTX).
     """
@@ -60,12 +62,12 @@ def compile(
     device = device_name(device)
     _check(workspace, device)
     check_output_paths({"--out": out}, force=force, suffixes=(".plan",), inputs=[model])
-    with json_results(json, force=force, inputs=[model], others={"--out": out}) as to_json:
+    with json_results(json, force=force, inputs=[model], others={"--out": out}, silent=quiet) as to_json:
         build_options = BuildOptions(fp16, None if batch is None else parse_batch(batch), longest, workspace=workspace)
         path, with_what = model_path(model), tensorrt(library)
         with Device(gpu_number(device)) as gpu:
             print(f"{with_what} on {gpu.gpu.name} ({gpu.gpu.capability})", flush=True)
-            with Progress() as progress:
+            with Progress(silent=quiet) as progress:
                 ready = plan_of(path, with_what, gpu, build_options=build_options, say=_say, progress=progress)
             ready.engine.close()
         if out is not None:

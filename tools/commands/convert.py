@@ -22,6 +22,7 @@ def convert(
     overlay: bool = False,
     journal: Path | None = None,
     force: bool = False,
+    quiet: bool = False,
     json: Json = None,
 ) -> None:
     """Write what nasion annotate found in other formats; the source is read again only for --overlay.
@@ -33,11 +34,12 @@ def convert(
         overlay: also write a video, or images, with the faces drawn in.
         journal: journal that a CVAT file came from (default: NAME.journal beside NAME.cvat.xml or NAME.xml).
         force: replace files that exist.
+        quiet: print warnings and errors only.
         json: also write the counts and the names of the files to this file; - for standard output (default: none).
     """
     from ...realtime.annotate.converting import convert as write
 
-    with json_results(json, force=force, inputs=[path]) as to_json:
+    with json_results(json, force=force, inputs=[path], silent=quiet) as to_json:
         files, counts = write(path, out, formats=format, overlay=overlay, journal=journal, force=force)
         print(f"{counts.frames:,} frames with {counts.faces:,} faces of {len(counts.ids):,} identities")
         print(*(printable(f"{file} is written") for file in files), sep="\n")

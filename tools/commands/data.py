@@ -33,6 +33,7 @@ def check(
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
     decode: bool = False,
 ) -> None:
     """Read data sets, count their contents, name labels that cannot be right, and draw a sheet of faces.
@@ -46,6 +47,7 @@ def check(
             after the set or the folder read). Occluded landmarks are red; bounding boxes of the set are blue.
         json: also write the counts to this file; - for standard output (default: none).
         force: replace files that exist.
+        quiet: print warnings and errors only.
         decode: also decode every image, name those that cannot be read, and count the landmarks outside their image.
     """
     from rich.console import Console
@@ -55,12 +57,12 @@ def check(
     file = out or Path(f"{set_ or path.resolve().name}-sheet.jpg")
     if file.suffix.lower() not in (".jpg", ".png"):
         raise SinkError(f"--out {str(file)!r}: suffix {file.suffix!r}; allowed: .jpg, .png")
-    with json_results(json, force=force, others={"--out": file}) as to_json:
+    with json_results(json, force=force, others={"--out": file}, silent=quiet) as to_json:
         report = _Report(decode=decode)
         chosen = _chosen(path, set_, scheme)
         if not chosen:
             report.add_own(path, scheme)
-        with Progress() as progress:
+        with Progress(silent=quiet) as progress:
             for number, (name, part) in enumerate(chosen, 1):
                 progress("sets", number, len(chosen), f"{name}, {part}")
                 report.add(name, path, part)

@@ -11,18 +11,19 @@ from ..results import Json, json_results
 from .track import Outputs, run
 
 
-def demo(*, out: Path = Path("nasion-demo"), json: Json = None, force: bool = False) -> None:
+def demo(*, out: Path = Path("nasion-demo"), json: Json = None, force: bool = False, quiet: bool = False) -> None:
     """Make a short clip, track it and print the results.
 
     Args:
         out: folder for clip.mp4, tracked.mp4 and faces.jsonl.
         json: also write the counts and times to this file; - for standard output (default: none).
         force: replace these files if they exist.
+        quiet: print warnings and errors only.
     """
     from ...realtime.tracking.tracker import Tracker
 
     options = TrackerOptions()
-    with json_results(json, force=force) as to_json:
+    with json_results(json, force=force, silent=quiet) as to_json:
         Tracker(options).close()  # reports missing parts before the clip is made
         clip, tracked, faces = out / "clip.mp4", out / "tracked.mp4", out / "faces.jsonl"
         with writing(out):
@@ -31,7 +32,7 @@ def demo(*, out: Path = Path("nasion-demo"), json: Json = None, force: bool = Fa
         places = {"clip": clip, "video": tracked, "landmarks": faces, "--json": to_json.file}
         check_output_paths(places, force=force, remedy=taken)
         _render(clip)
-        run(str(clip), Outputs(tracked, faces, force=force), options, {}, to_json)
+        run(str(clip), Outputs(tracked, faces, force=force), options, {}, to_json, quiet=quiet)
 
 
 def _render(clip: Path) -> None:

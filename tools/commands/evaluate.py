@@ -58,6 +58,7 @@ def evaluate(
     report: Path | None = None,
     card: bool = False,
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Measure the detector, and landmarks, presence and false alarms through the tracker, on test parts of data sets.
 
@@ -89,6 +90,7 @@ def evaluate(
             error curve (default: none).
         card: also write the results into the model cards, for maintainers who ship them; with --force.
         force: replace files that exist, and results in the cards.
+        quiet: print warnings and errors only.
     """
     from ...engines.zoo import model_path
     from ..terminal.progress import Progress
@@ -105,8 +107,8 @@ def evaluate(
             check_output_paths({"--report": report / name}, force=force)
     if rules != "ours" and chosen != ["tracking"]:
         raise NasionError(f"--rules {rules} is for the set tracking alone: nasion evaluate tracking --rules {rules}")
-    with json_results(json, force=force, inputs=[model, detector]) as to_json:
-        with Progress() as progress:
+    with json_results(json, force=force, inputs=[model, detector], silent=quiet) as to_json:
+        with Progress(silent=quiet) as progress:
             measured: dict[str, dict[str, Any]] = {
                 name: _measure_own(data, model, detector, report, progress)
                 if name == "own"

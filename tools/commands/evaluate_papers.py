@@ -39,6 +39,7 @@ def evaluate_papers(
     json: Json = None,
     plot: Path | None = None,
     force: bool = False,
+    quiet: bool = False,
     device: str = "auto",
 ) -> None:
     """Measure networks on the test parts of data sets as the papers do, and compare with the papers' figures.
@@ -66,11 +67,12 @@ def evaluate_papers(
         plot: also draw the cumulative error curves over all landmarks and over those of the eyes, as .svg or .png
             (default: none).
         force: replace files that exist.
+        quiet: print warnings and errors only.
         device: for checkpoints: auto (a GPU if there is one), cpu or cuda:N.
     """
     networks = [*model, *([detector] if detector else [])]
-    with json_results(json, force=force, inputs=networks, others={"--plot": plot}) as to_json:
-        comparison = Comparison(data, detector, paper, decoding, masks, each, references, device)
+    with json_results(json, force=force, inputs=networks, others={"--plot": plot}, silent=quiet) as to_json:
+        comparison = Comparison(data, detector, paper, decoding, masks, each, references, device, quiet)
         to_json.write(comparison.run(model, sets or ["300w"], plot))
 
 
@@ -86,6 +88,7 @@ class Comparison:
     each: bool
     references: str | None
     device: str
+    quiet: bool = False
 
     def run(self, names: Sequence[str], sets: Sequence[str], plot: Path | None) -> dict[str, Any]:
         """Measure, print and draw, and return the report."""
@@ -196,7 +199,7 @@ class Comparison:
         from ...trainers.systems.locating import locate_at_truth, locate_by_detector, locate_in_images
         from ..terminal.progress import Progress
 
-        with Progress() as progress:
+        with Progress(silent=self.quiet) as progress:
 
             def watch(name: str, done: int, total: int) -> None:
                 progress(f"{short(model.name)} on {name}", done, total)

@@ -25,6 +25,7 @@ def export(
     out: Annotated[Path, Parameter(alias="-o")],
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
     fp16: bool = False,
     store: Literal["fp32", "fp16"] = "fp32",
     head: bool = False,
@@ -44,6 +45,7 @@ def export(
         json: also write the differences, with machine and versions, to this file; - for standard output (default:
             none).
         force: replace files that exist.
+        quiet: print warnings and errors only.
         fp16: weights and activations in fp16; inputs, outputs, coordinates and sums stay fp32.
         store: number format of the weights in an .onnx file that computes in fp32; fp16 halves the file.
         head: export only the landmark head of rdfn, for crops of faces found by another detector.
@@ -62,7 +64,7 @@ def export(
         {"--out": out}, force=force, suffixes=(".onnx", ".pt2"), inputs=[network, Path(network) / "best.pt"]
     )
     others = {"--out": out, "--card": out.with_suffix(".json") if card else None}
-    with json_results(json, force=force, inputs=[network], others=others) as to_json:
+    with json_results(json, force=force, inputs=[network], others=others, silent=quiet) as to_json:
         _hush()
         trained = source(str(network), Options(set=set_, size=size, width=width), head=head)
         if decoding:

@@ -15,7 +15,14 @@ from ..results import Json, json_results
 SOURCE = "landmarks of AFLW's training part with the labels of MERL-RAV (set aflw68); hidden ones are missing"
 
 
-def head(*, data: Path, out: Annotated[Path, Parameter(alias="-o")], json: Json = None, force: bool = False) -> None:
+def head(
+    *,
+    data: Path,
+    out: Annotated[Path, Parameter(alias="-o")],
+    json: Json = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> None:
     """Fit the generic head of the head pose to the training part of AFLW, for maintainers.
 
     The result is the shape that fits the landmarks of all faces best when each may only be rotated, scaled and moved
@@ -27,9 +34,10 @@ def head(*, data: Path, out: Annotated[Path, Parameter(alias="-o")], json: Json 
         json: also write the number of faces and the spread of the landmarks, with machine and versions, to this file; -
             for standard output (default: none).
         force: replace files that exist.
+        quiet: print warnings and errors only.
     """
     check_output_paths({"--out": out}, force=force, suffixes=(".json",))
-    with json_results(json, force=force, others={"--out": out}) as to_json:
+    with json_results(json, force=force, others={"--out": out}, silent=quiet) as to_json:
         to_json.write(_fit(data, out))
 
 

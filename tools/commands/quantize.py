@@ -27,6 +27,7 @@ def quantize(
     card: bool = False,
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Write the int8 version of a detector or landmark network, which takes half the time on a CPU with VNNI.
 
@@ -42,6 +43,7 @@ def quantize(
         card: also write a model card beside --out from that of the network, for maintainers who ship it.
         json: also write the sizes, with machine and versions, to this file; - for standard output (default: none).
         force: replace files that exist.
+        quiet: print warnings and errors only.
     """
     from ...engines.select import open_runtime
     from ...engines.zoo import model_path
@@ -53,7 +55,7 @@ def quantize(
         raise ModelError(f"model {model!r} is a {path.suffix} file; give an .onnx file")
     check_output_paths({"--out": out}, force=force, suffixes=(".onnx",), inputs=[path])
     finder = model_path("face-detector")
-    with json_results(json, force=force, inputs=[path], others={"--out": out}) as to_json:
+    with json_results(json, force=force, inputs=[path], others={"--out": out}, silent=quiet) as to_json:
         from ...trainers.export.files import write_int8_card
         from ...trainers.export.int8 import calibration_inputs
         from ...trainers.export.int8 import quantize as quantized

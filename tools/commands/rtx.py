@@ -22,6 +22,7 @@ def rtx(
     python: Path | None = None,
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Build networks with TensorRT-RTX on the CPU, to check that NVIDIA's parser accepts them with our plugins.
 
@@ -34,15 +35,16 @@ def rtx(
         python: interpreter of an environment with TensorRT-RTX (default: this one).
         json: also write all results, with machine and versions, to this file; - for standard output (default: none).
         force: replace that file.
+        quiet: print warnings and errors only.
     """
     from ...engines.zoo import model_path
     from ...engines.zoo import models as shipped
     from ..terminal.progress import Progress
 
     paths = [model_path(name) for name in models or shipped()]
-    with json_results(json, force=force, inputs=paths) as to_json:
+    with json_results(json, force=force, inputs=paths, silent=quiet) as to_json:
         results: list[RtxBuild] = []
-        with Progress() as progress:
+        with Progress(silent=quiet) as progress:
             for number, path in enumerate(paths, 1):
                 progress(path.name, number, len(paths))
                 results += _built(path, python, fp16=fp16)

@@ -72,6 +72,7 @@ def train(
     dry_run: bool = False,
     json: Json = None,
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Train a network, or resume the run in OUT.
 
@@ -138,6 +139,7 @@ def train(
         json: also write the figures of the best checkpoint of each run to this file; - for standard output (default:
             none).
         force: replace that file, and best.pt and curves in OUT if they belong to no run that could be resumed.
+        quiet: print warnings and errors only.
     """
     given = {name: value for name, value in locals().items() if name not in ("json", "force", "config", "extend")}
     import cv2
@@ -183,7 +185,7 @@ def train(
     for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:
         check_folder(each, force=force, inputs=inputs)
     with (
-        json_results(json, force=force, inputs=inputs) as to_json,
+        json_results(json, force=force, inputs=inputs, silent=quiet) as to_json,
         joined(device_named(device), patience=wait) as place,
     ):
         changes = {
@@ -193,7 +195,7 @@ def train(
             "patience": patience,
             "ema": ema,
         }
-        job = Job(chosen, data, clock, steps, workers, place, precision, skip_bad, extend, changes, given)
+        job = Job(chosen, data, clock, steps, workers, place, precision, skip_bad, extend, changes, given, quiet)
         if dry_run or preview is not None:
             job.show(options, preview)
             return
@@ -265,6 +267,7 @@ class Job:
     extend: bool = False
     changes: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
+    quiet: bool = False
 
     @property
     def speaks(self) -> bool:
@@ -355,7 +358,7 @@ class Job:
         schedule = self._schedule(options, folder)
         torch.manual_seed(options.seed)
         try:
-            with watching(self.recipe.name, silent=not self.speaks) as watch:
+            with watching(self.recipe.name, silent=not self.speaks, quiet=self.quiet) as watch:
                 learner = self.recipe.build(options)
                 prepared = self.recipe.prepare(learner, self.data, options)
                 state = loop(
@@ -444,14 +447,19 @@ def spread(results: Sequence[Mapping[str, float]]) -> Iterator[str]:
 
 
 @contextmanager
-def watching(name: str, stream: TextIO | None = None, *, silent: bool = False) -> Iterator[Watch | None]:
-    """Yield a callback that shows steps, losses and time left on a terminal; elsewhere log one JSON line per report."""
+def watching(
+    name: str, stream: TextIO | None = None, *, silent: bool = False, quiet: bool = False
+) -> Iterator[Watch | None]:
+    """Yield a callback that shows steps, losses and time left on a terminal; elsewhere log one JSON line per report.
+
+    With ``quiet``, only warnings are shown; with ``silent``, nothing.
+    """
     stream, log = stream or sys.stderr, logging.getLogger(RECORD_LOG)
     if silent:
         yield None
         return
-    if not stream.isatty():
-        with _logged(log, logging.StreamHandler(stream), logging.DEBUG):
+    if quiet or not stream.isatty():
+        with _logged(log, logging.StreamHandler(stream), logging.WARNING if quiet else logging.DEBUG):
             yield None
         return
     with Progress(stream=stream) as progress:

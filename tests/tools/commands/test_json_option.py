@@ -143,6 +143,15 @@ def run(arguments, capsys):
     return capsys.readouterr().out
 
 
+# commands that print results and nothing else
+ONLY_RESULTS = {"doctor", "models", "networks", "blinks", "plugins build", "plugins where", "plugins bench"}
+
+
+def test_every_command_with_long_work_can_be_quiet():
+    quiet = {name for name, function in functions() if "quiet" in signature(function).parameters}
+    assert quiet == set(CASES) - ONLY_RESULTS
+
+
 def test_every_command_with_the_option_has_a_case():
     assert {name for name, function in functions() if "json" in signature(function).parameters} == set(CASES)
 
@@ -160,6 +169,8 @@ def test_results_go_to_a_file_beside_the_tables_or_alone_to_standard_output(comm
     assert shown in printed
     assert f"{file} holds all figures" in printed
     assert json.loads(file.read_text()).keys() == alone.keys()
+    if command not in ONLY_RESULTS:
+        assert run([*arguments.split(), "--quiet"], capsys) == ""
 
 
 @pytest.mark.parametrize(
