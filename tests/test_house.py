@@ -180,6 +180,14 @@ def test_a_study_leaves_its_report_and_the_sha256_of_its_checkpoint() -> None:
         assert report["measured"] == {} or re.fullmatch(r"[0-9a-f]{64}", report["checkpoint"]["sha256"]), path.name
 
 
+def test_no_record_names_a_folder_of_a_machine() -> None:
+    folders = ("docs", "engines", "realtime", "trainers", "checkpoints")
+    records = [path for folder in folders for path in (ROOT / folder).rglob("*.json*")]
+    assert len(records) > 50
+    local = re.compile(r"[\s\"'=](/(home|mnt|root|tmp|Users|usr|var|work)/[^\s\"']+)")
+    assert {path.name: found[1] for path in records if (found := local.search(path.read_text()))} == {}
+
+
 def test_the_tree_in_the_design_page_is_that_of_the_folders() -> None:
     result = subprocess.run(
         [sys.executable, "docs/scripts/tree.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False

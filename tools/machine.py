@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..engines.errors import DeviceError
+from ..engines.errors import DeviceError, printable
 from ..engines.gpu.driver import gpus
 from ..realtime.values.versions import versions
 
@@ -18,16 +18,30 @@ from ..realtime.values.versions import versions
 def provenance(command: str | None = None) -> dict[str, Any]:
     """Return command (default: that of this process), date, machine and versions, which every report holds.
 
-    Passwords in addresses are left out.
+    Passwords in addresses are left out, and absolute paths are shortened.
     """
-    from ..realtime.sources import redact
-
     return {
-        "command": command or " ".join(["nasion", *map(redact, sys.argv[1:])]),
+        "command": command or " ".join(["nasion", *map(_shown, sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
     }
+
+
+def short(name: str | None) -> str:
+    """Return a name or path for reports; an absolute path is shortened to its folder and file, to hide local paths."""
+    path = Path(name or "")
+    return printable("/".join(path.parts[1:][-2:]) if path.is_absolute() else path)
+
+
+def _shown(argument: str) -> str:
+    """Return an argument of the command line for reports."""
+    from ..realtime.sources import redact
+
+    if "://" in argument:
+        return redact(argument)
+    option, sign, value = argument.rpartition("=")
+    return f"{option}{sign}{short(value)}" if Path(value).is_absolute() else argument
 
 
 def cores() -> int:

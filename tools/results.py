@@ -97,9 +97,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def short(name: str | None) -> str:
-    """Return a name or path for reports; an absolute path is shortened to its folder and file, to hide local paths."""
-    path = Path(name or "")
-    return printable("/".join(path.parts[-2:]) if path.is_absolute() else path)

@@ -1,4 +1,4 @@
-"""Interface between a network and the training loop: losses, turns, outputs."""
+"""Interface between a network and the training loop: losses, objectives, outputs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ..engines.spec import Spec
 class Learner(nn.Module):
     """A network with everything that its training needs.
 
-    A step of the loop is one batch and one optimiser step. A learner that trains its parts in turns (a generator and
-    a discriminator, weights and importance factors) returns the turn of a step from ``turn``. The loop keeps one
-    optimiser per turn, updates only the parameters that ``trained`` returns, and drops the gradients of all others.
+    A step of the loop is one batch and one optimiser step. A learner with alternating objectives (a
+    generator and a discriminator, weights and importance factors) returns that of a step from ``objective``. The loop
+    keeps one optimiser per objective, updates only the parameters that ``trained`` returns, and drops the gradients of
+    all others.
 
     Attributes:
         spec: metadata of the exported file; also defines how crops are made for the network.
@@ -36,19 +37,19 @@ class Learner(nn.Module):
                 module.eval()
         return self
 
-    def turn(self, step: int) -> str:
-        """Return the name of the turn, hence of the optimiser, of a step."""
+    def objective(self, step: int) -> str:
+        """Return the name of the objective that a step minimises, and so of its optimiser."""
         return "all"
 
-    def trains_network(self, turn: str) -> bool:
-        """Return True if ``turn`` trains the weights of the network that is exported."""
+    def trains_network(self, objective: str) -> bool:
+        """Return True if ``objective`` trains the weights of the network that is exported."""
         return True
 
-    def trained(self, turn: str) -> list[nn.Parameter]:
-        """Return the parameters that ``turn`` updates."""
+    def trained(self, objective: str) -> list[nn.Parameter]:
+        """Return the parameters that ``objective`` updates."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def losses(self, batch: Any, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: Any, objective: str) -> dict[str, Tensor]:
         """Return the named, weighted losses of a batch; the loop adds them up."""
         raise NotImplementedError
 

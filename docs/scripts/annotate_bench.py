@@ -219,8 +219,7 @@ COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {"speed": speed, "memory": 
 def main() -> None:
     from reports import BENCH
 
-    from nasion.tools.machine import provenance
-    from nasion.tools.results import short
+    from nasion.tools.machine import provenance, short
 
     command, *arguments = sys.argv[1:]
     if command == "one":

@@ -237,15 +237,7 @@ def progress_of(record: list[dict[str, Any]]) -> dict[str, Any]:
     trained = [line for line in record if line["kind"] == "train"]
     validated = [line for line in record if line["kind"] == "validate"]
     last = max(record, key=lambda line: line.get("step", 0))["step"]
-    aside = {
-        "kind",
-        "at",
-        "step",
-        "seconds",
-        "learning_rate",
-        "turn",
-        "discriminator",
-    }  # not losses of the network
+    aside = {"kind", "at", "step", "seconds", "learning_rate", "discriminator"}  # not losses of the network
     curve = [[line["step"], _total(line, aside)] for line in trained]
     notes = [
         {name: value for name, value in line.items() if name not in {"kind", "at", "seconds"}}

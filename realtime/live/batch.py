@@ -16,8 +16,8 @@ SHARE = 8
 """One in so many sources may detect faces in the same round; the others do so in one of their next frames."""
 
 
-class Turns:
-    """Permits for the detector, so that the sources take turns and no round is much longer than another."""
+class Permits:
+    """Permits for the detector, shared among the sources, so that no round is much longer than another."""
 
     def __init__(self) -> None:
         """Start without permits."""
@@ -62,21 +62,21 @@ class Batch:
 
     Attributes:
         calls: calls of the networks so far.
-        turns: permits for the detector.
+        permits: permits for the detector.
     """
 
     def __init__(self, networks: Networks) -> None:
         """Use loaded networks."""
         self._networks = networks
         self.calls: Calls = Calls()
-        self.turns: Turns = Turns()
+        self.permits: Permits = Permits()
 
     def track(self, frames: Sequence[tuple[Tracking, Frame]]) -> list[Outcome]:
         """Track one frame of each source and return the faces of each, in the same order.
 
         A tracker whose frame could not be tracked has lost its tracks.
         """
-        self.turns.begin(len(frames))
+        self.permits.begin(len(frames))
         # Whoever was refused the detector comes first.
         order = sorted(range(len(frames)), key=lambda i: not frames[i][0].is_detection_put_off)
         steps = {i: frames[i][0].steps(frames[i][1]) for i in order}

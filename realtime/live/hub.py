@@ -158,7 +158,7 @@ class Hub(Closing):
         timeout = self._timeout or (15.0 if ".m3u8" in str(spec.source).lower() else 3.0)
         if opener is None:
             opener = partial(open_source, spec.source, timeout=timeout, decode=self._decode, light=True)
-        tracking = Tracking.over(self._networks, self.options, permit=self._batch.turns.take)
+        tracking = Tracking.over(self._networks, self.options, permit=self._batch.permits.take)
         with self._lock:
             if self._is_closed:
                 raise NasionError("this hub is closed; make a new one")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import printable
-from ..machine import provenance
-from ..results import Json, json_results, short
+from ..machine import provenance, short
+from ..results import Json, json_results
 
 
 def blinks(landmarks: Path, /, *, json: Json = None, force: bool = False) -> None:

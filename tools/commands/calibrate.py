@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from ...engines.errors import ModelError
 from ...engines.output_paths import check_output_paths, write_file
-from ..machine import provenance
-from ..results import Json, json_results, short
+from ..machine import provenance, short
+from ..results import Json, json_results
 
 
 def calibrate(

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from ...engines.errors import NasionError, RuntimeUnavailable, printable
 from ...engines.output_paths import check_output_paths, write_file
-from ..machine import provenance
-from ..results import Json, json_results, short
+from ..machine import provenance, short
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ...engines.tensorrt.compile import Ready

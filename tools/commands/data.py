@@ -10,8 +10,8 @@ from cyclopts import App, Parameter
 
 from ...engines.errors import SinkError
 from ...engines.output_paths import check_output_paths, write_file
-from ..machine import provenance
-from ..results import Json, json_results, short
+from ..machine import provenance, short
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ...realtime.values.arrays import Image

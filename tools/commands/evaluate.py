@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ...engines.errors import ModelError, NasionError
 from ...engines.output_paths import check_output_paths, write_file
-from ..machine import provenance
-from ..results import Json, json_results, short
+from ..machine import provenance, short
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ...engines.runtime import Runtime

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...engines.errors import NasionError
 from ...realtime.tracking.options import OWN
-from ..machine import provenance
-from ..results import Json, json_results, short
+from ..machine import provenance, short
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ...engines.runtime import Runtime

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ...engines.output_paths import check_output_paths
-from ..machine import provenance
-from ..results import Json, json_results, short
+from ..machine import provenance, short
+from ..results import Json, json_results
 
 if TYPE_CHECKING:
     from ...engines.tensorrt.parity import Difference

@@ -15,8 +15,8 @@ from cyclopts import Parameter
 
 from ...engines.errors import NasionError, SinkError
 from ...engines.output_paths import check_output_paths, is_folder, reaching, write_file
-from ..machine import provenance
-from ..results import Json, json_results, short
+from ..machine import provenance, short
+from ..results import Json, json_results
 from ..terminal.progress import Progress
 
 if TYPE_CHECKING:
@@ -329,10 +329,10 @@ class Job:
             print(f"{preview} shows training samples")
             return
         batch = (prepared.collate or default_collate)([prepared.samples[i] for i in range(schedule.batch)])
-        losses = learner.to(self.device).losses(_on(batch, self.device), learner.turn(0))
+        losses = learner.to(self.device).losses(_on(batch, self.device), learner.objective(0))
         told = ", ".join(f"{name} {float(value):.3g}" for name, value in losses.items())
         rates = ", ".join(
-            f"{each.learning_rate:g} ({each.turn}, warm-up {each.warmup})" for each in schedule.optimisers
+            f"{each.learning_rate:g} ({each.objective}, warm-up {each.warmup})" for each in schedule.optimisers
         )
         spec = learner.spec
         print(

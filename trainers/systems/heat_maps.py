@@ -105,7 +105,7 @@ class MapsLearner(Learner):
         known = batch["known"]
         return masked_mean(masked_mse(maps.float(), self.targets(batch, *maps.shape[2:]), known), known)
 
-    def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: FaceItem, objective: str) -> dict[str, Tensor]:
         """Return the loss ``maps``; see ``map_error``."""
         return {"maps": self.map_error(self.network(batch["image"]), batch)}
 

@@ -75,7 +75,7 @@ def run_trial(
         options: options of all recipes; each gets those that it takes.
         root: folder of data sets.
         folder: folder of the trials; each has its own in it, where later stages find its checkpoint.
-        steps: steps of the network. A recipe that trains other parts in turn has more in all.
+        steps: steps of the network. A recipe that trains other parts in alternation has more in all.
         watch: called after each step.
 
     Raises:
@@ -87,7 +87,7 @@ def run_trial(
     learner = recipe.build(options)
     prepared = recipe.prepare(learner, root, options)
     own = recipe.schedule_for(options)
-    total = _with_other_turns(learner, steps)
+    total = _with_other_objectives(learner, steps)
     batch = options.batch or own.batch
     state = train(
         learner,
@@ -115,11 +115,11 @@ def _of(recipe: Recipe, options: Options, folder: Path) -> Options:
     return replace(options, brief=True, start=start, teacher=teacher, **left_out)
 
 
-def _with_other_turns(learner: Learner, steps: int) -> int:
+def _with_other_objectives(learner: Learner, steps: int) -> int:
     """Return the number of steps of which ``steps`` train the network."""
     total = 0
     while steps:
-        steps -= learner.trains_network(learner.turn(total))
+        steps -= learner.trains_network(learner.objective(total))
         total += 1
     return total
 

@@ -44,7 +44,7 @@ SAVE_EVERY = 300.0
 NOTE = "note:"
 """Prefix of the learner's notes among the means, which are not losses."""
 LONGEST_ROUND = 1_000_000
-"""Number of steps searched for every turn that has an optimiser."""
+"""Number of steps searched for every objective that has an optimiser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +128,15 @@ def train(
 
     Raises:
         TrainingError: a loss is not finite (the message names its parts), the checkpoint belongs to another schedule,
-            a turn has no optimiser, a turn with an optimiser is never reached, or the batch cannot be divided among
-            the processes, another process trains in ``folder``, or more than ``skip_bad`` samples cannot be read; the
-            checkpoint is written before.
+            an objective has no optimiser or is never reached, the batch cannot be divided among the processes, another
+            process trains in ``folder``, or more than ``skip_bad`` samples cannot be read; the checkpoint is written
+            before.
         Stopped: after Ctrl-C or another signal that ends the process, once the checkpoint is written.
     """
     device = torch.device(device)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     about = description or {}
-    _check_turns(learner, schedule)
+    _check_objectives(learner, schedule)
     first = processes.rank() == 0
     if first and precision == "bf16":
         warn_of_slow_bf16(device)
@@ -151,20 +151,20 @@ def train(
     return state
 
 
-def _check_turns(learner: Learner, schedule: Schedule) -> None:
-    """Check that the run reaches every turn that has an optimiser; otherwise a part would silently never train."""
-    waiting = {each.turn for each in schedule.optimisers}
-    late: dict[str, int] = {}  # number of steps needed to reach a turn
+def _check_objectives(learner: Learner, schedule: Schedule) -> None:
+    """Check that the run reaches every objective that has an optimiser; otherwise a part would silently never train."""
+    waiting = {each.objective for each in schedule.optimisers}
+    late: dict[str, int] = {}  # number of steps needed to reach an objective
     for step in range(LONGEST_ROUND if schedule.steps else 0):
-        turn = learner.turn(step)
-        if turn in waiting and step >= schedule.steps:
-            late[turn] = step + 1
-        waiting.discard(turn)
+        objective = learner.objective(step)
+        if objective in waiting and step >= schedule.steps:
+            late[objective] = step + 1
+        waiting.discard(objective)
         if not waiting:
             break
     if late:
         names, least = " and ".join(map(repr, late)), max(late.values())
-        raise TrainingError(f"{schedule.steps} steps never reach the turn {names}; give at least {least} steps")
+        raise TrainingError(f"{schedule.steps} steps never reach the objective {names}; give at least {least} steps")
 
 
 class _Share(Sampler[int]):
@@ -280,23 +280,25 @@ class _Losses(nn.Module):
         super().__init__()
         self.learner = learner
 
-    def forward(self, batch: Any, turn: str) -> dict[str, Tensor]:
-        return self.learner.losses(batch, turn)
+    def forward(self, batch: Any, objective: str) -> dict[str, Tensor]:
+        return self.learner.losses(batch, objective)
 
 
 def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     learner, schedule, progress = state.learner, run.schedule, run.progress(state)
-    turn = learner.turn(state.step)
-    settings = next((each for each in schedule.optimisers if each.turn == turn), None)
+    objective = learner.objective(state.step)
+    settings = next((each for each in schedule.optimisers if each.objective == objective), None)
     if settings is None:
-        raise TrainingError(f"the schedule has no optimiser for turn {turn!r}, only for {', '.join(state.optimisers)}")
-    learning_rate = settings.learning_rate_at(progress, state.turns[turn])
-    for group in state.optimisers[turn].param_groups:
+        raise TrainingError(
+            f"the schedule has no optimiser for the objective {objective!r}, only for {', '.join(state.optimisers)}"
+        )
+    learning_rate = settings.learning_rate_at(progress, state.steps_done[objective])
+    for group in state.optimisers[objective].param_groups:
         group["lr"] = learning_rate
     processes.seed(schedule.seed, state.step)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
         try:
-            parts = module(moved(batch, run.device), turn)
+            parts = module(moved(batch, run.device), objective)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -312,10 +314,10 @@ def _step(state: State, run: _Run, module: nn.Module, batch: Any) -> None:
     learner.zero_grad(set_to_none=True)
     total.sum().backward()  # type: ignore[no-untyped-call]
     if schedule.clip is not None:
-        nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip)
-    state.optimisers[turn].step()
+        nn.utils.clip_grad_norm_(learner.trained(objective), schedule.clip)
+    state.optimisers[objective].step()
     update_ema(state, schedule.ema)
-    _note(state, run, turn, learning_rate, values)
+    _note(state, run, objective, learning_rate, values)
 
 
 def moved(batch: Any, device: torch.device) -> Any:
@@ -330,10 +332,10 @@ def moved(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def _note(state: State, run: _Run, turn: str, learning_rate: float, values: dict[str, float]) -> None:
+def _note(state: State, run: _Run, objective: str, learning_rate: float, values: dict[str, float]) -> None:
     """Count the step, update the loss means, write the record and call ``watch``."""
     state.step += 1
-    state.turns[turn] += 1
+    state.steps_done[objective] += 1
     state.learner.on_step(state.step)
     notes = {f"{NOTE}{name}": float(value) for name, value in state.learner.notes().items()}
     state.means.add(values | notes)

@@ -12,18 +12,18 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """Optimiser settings for the parameters of one turn.
+    """Optimiser settings for the parameters of one objective.
 
     Attributes:
         kind: optimisation method.
         learning_rate: peak learning rate.
         decay: weight decay, applied to parameters with more than one dimension.
         momentum: momentum of SGD; Adam and AdamW use their default betas, 0.9 and 0.999.
-        warmup: number of this turn's steps over which the learning rate rises linearly from zero.
+        warmup: number of this objective's steps over which the learning rate rises linearly from zero.
         drops: (fraction of the run, factor) in order: the learning rate is multiplied by each factor once that
             fraction of the run is done. None: cosine decay from the rate down to ``floor`` times the rate.
         floor: see ``drops``.
-        turn: name of the turn, as returned by ``Learner.turn``.
+        objective: name of the objective, as returned by ``Learner.objective``.
     """
 
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -33,10 +33,10 @@ class Optimiser:
     warmup: int = 0
     drops: tuple[tuple[float, float], ...] | None = None
     floor: float = 0.01
-    turn: str = "all"
+    objective: str = "all"
 
     def learning_rate_at(self, progress: float, count: int) -> float:
-        """Return the learning rate after a fraction ``progress`` (0..1) of the run and ``count`` steps of this turn."""
+        """Return the learning rate after a fraction ``progress`` (0..1) of the run and ``count`` own steps."""
         warm = min(1.0, (count + 1) / self.warmup) if self.warmup else 1.0
         if self.drops is None:
             return self.learning_rate * warm * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2)
@@ -59,9 +59,9 @@ class Schedule:
     """Length, batch size and optimisers of a training run.
 
     Attributes:
-        steps: optimiser steps of the whole run, all turns together; 0 validates and saves the network as built.
+        steps: optimiser steps of the whole run, all objectives together; 0 validates and saves the network as built.
         batch: samples per step, over all processes.
-        optimisers: one for each turn of the learner.
+        optimisers: one for each objective of the learner.
         ema: decay of the exponential moving average (EMA) of the weights, which is then validated and saved; 0
             uses the weights themselves.
         clip: largest gradient norm of a step; None: no limit.

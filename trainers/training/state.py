@@ -20,7 +20,7 @@ from .schedule import Schedule
 
 log = logging.getLogger(__name__)
 
-_COUNTERS = ("turns", "step", "seconds", "best", "validated", "waited", "figures")
+_COUNTERS = ("steps_done", "step", "seconds", "best", "validated", "waited", "figures")
 
 
 @dataclass(slots=True)
@@ -30,8 +30,8 @@ class State:
     Attributes:
         learner: learner that is trained.
         ema: learner that is validated and saved: the moving average (EMA) of ``learner``, or ``learner`` itself.
-        optimisers: torch optimisers by turn.
-        turns: steps done, by turn.
+        optimisers: torch optimisers by objective.
+        steps_done: steps done, by objective.
         step: steps done in all.
         seconds: training time, without that of earlier processes' validation after a stop.
         best: lowest criterion so far.
@@ -44,7 +44,7 @@ class State:
     learner: Learner
     ema: Learner
     optimisers: dict[str, torch.optim.Optimizer]
-    turns: dict[str, int]
+    steps_done: dict[str, int]
     step: int = 0
     seconds: float = 0.0
     best: float = math.inf
@@ -77,10 +77,10 @@ def begin(
         TrainingError: the checkpoint lacks an entry, or is of a run with another schedule or description.
     """
     ema = copy.deepcopy(learner).eval().requires_grad_(False) if schedule.ema else learner
-    optimisers = {each.turn: each.over(learner.trained(each.turn)) for each in schedule.optimisers}
+    optimisers = {each.objective: each.over(learner.trained(each.objective)) for each in schedule.optimisers}
     state = State(learner, ema, optimisers, dict.fromkeys(optimisers, 0))
     if path.is_file():
-        saved = checkpoint.load(path)
+        saved = _renamed(checkpoint.load(path))
         if lacking := [name for name in ("model", "optimisers", "means", "schedule", *_COUNTERS) if name not in saved]:
             raise TrainingError(f"{path}: lacks {', '.join(lacking)}; no run can resume from it; choose another --out")
         _check(path, saved, {"schedule": asdict(schedule), **description}, extend=extend)
@@ -96,6 +96,17 @@ def begin(
             )
         log.info("resuming %s at step %d", path, state.step)
     return state
+
+
+def _renamed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of ``latest.pt`` with the present names; runs in progress have ``turn`` for ``objective``."""
+    if "turns" not in saved:
+        return saved
+    optimisers = [
+        {"objective" if name == "turn" else name: value for name, value in each.items()}
+        for each in saved["schedule"]["optimisers"]
+    ]
+    return {**saved, "steps_done": saved["turns"], "schedule": {**saved["schedule"], "optimisers": optimisers}}
 
 
 _MAY_CHANGE = ("options.minutes",)
@@ -139,8 +150,8 @@ def _resume(state: State, saved: Mapping[str, Any]) -> None:
     checkpoint.fill(state.learner, saved["model"])
     if state.ema is not state.learner:
         checkpoint.fill(state.ema, saved["average"])
-    for turn, optimiser in state.optimisers.items():
-        optimiser.load_state_dict(saved["optimisers"][turn])
+    for objective, optimiser in state.optimisers.items():
+        optimiser.load_state_dict(saved["optimisers"][objective])
     state.means = Means(saved["means"])
     for name in _COUNTERS:
         setattr(state, name, saved[name])
@@ -152,7 +163,7 @@ def save_latest(
     """Write ``latest.pt``: everything needed to resume the run."""
     saved = {
         "model": checkpoint.kept(state.learner),
-        "optimisers": {turn: optimiser.state_dict() for turn, optimiser in state.optimisers.items()},
+        "optimisers": {objective: optimiser.state_dict() for objective, optimiser in state.optimisers.items()},
         "means": state.means.sums,
         "schedule": asdict(schedule),
         "processes": processes,

@@ -51,7 +51,7 @@ def test_results_are_those_of_each_source_alone(networks):
 
 def test_all_faces_of_all_sources_are_aligned_in_one_call(networks):
     batch = Batch(networks)
-    trackers = [Tracking.over(networks, OPTIONS, permit=batch.turns.take) for _ in range(12)]
+    trackers = [Tracking.over(networks, OPTIONS, permit=batch.permits.take) for _ in range(12)]
     for index in range(14):
         batch.track([(tracking, story(i, index)) for i, tracking in enumerate(trackers)])
     calls = batch.calls.aligner
@@ -63,7 +63,7 @@ def test_all_faces_of_all_sources_are_aligned_in_one_call(networks):
 
 def test_sources_that_begin_together_take_turns_at_the_detector(networks):
     batch, sources = Batch(networks), 24
-    trackers = [Tracking.over(networks, OPTIONS, permit=batch.turns.take) for _ in range(sources)]
+    trackers = [Tracking.over(networks, OPTIONS, permit=batch.permits.take) for _ in range(sources)]
     per_round, seen = [], {}
     for index in range(40):
         before = batch.calls.detected

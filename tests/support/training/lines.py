@@ -1,4 +1,4 @@
-"""The smallest thing that can be trained: a line; and a small supernet, whose weights and factors learn in turn.
+"""The smallest thing that can be trained: a line; and a small supernet, whose weights and factors learn in alternation.
 
 Run as a module, both train under torchrun and their weights are written.
 """
@@ -33,12 +33,12 @@ SCHEDULE = Schedule(
 )
 
 
-TURNS = Schedule(
+ALTERNATING = Schedule(
     steps=12,
     batch=4,
     optimisers=(
-        Optimiser("sgd", learning_rate=0.1, momentum=0.9, drops=(), turn="slope"),
-        Optimiser("adam", learning_rate=0.1, drops=(), turn="offset"),
+        Optimiser("sgd", learning_rate=0.1, momentum=0.9, drops=(), objective="slope"),
+        Optimiser("adam", learning_rate=0.1, drops=(), objective="offset"),
     ),
     validate_every=6,
 )
@@ -68,31 +68,31 @@ class LineLearner(Learner):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {"y": self.linear(images)}
 
-    def losses(self, batch: list[Tensor], turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: list[Tensor], objective: str) -> dict[str, Tensor]:
         x, y = batch
         found = self(x)["y"] + self.noise * torch.randn(len(x), 1)
         return {"square": ((found - y) ** 2).mean()}
 
 
-class InTurns(LineLearner):
-    """Slope and offset learn in turn, two steps of the one to one of the other."""
+class AlternatingLearner(LineLearner):
+    """Slope and offset learn in alternation, two steps of the one to one of the other."""
 
     def __init__(self, *, noise: float = 0.01) -> None:
         super().__init__(noise=noise)
         self.done: list[int] = []
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
-    def turn(self, step: int) -> str:
+    def objective(self, step: int) -> str:
         return "offset" if step % 3 == 0 else "slope"
 
-    def trained(self, turn: str) -> list[nn.Parameter]:
-        return [self.linear.bias if turn == "offset" else self.linear.weight]
+    def trained(self, objective: str) -> list[nn.Parameter]:
+        return [self.linear.bias if objective == "offset" else self.linear.weight]
 
-    def losses(self, batch: list[Tensor], turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: list[Tensor], objective: str) -> dict[str, Tensor]:
         """A step of the slope leaves the offset out of the graph."""
         x, y = batch
-        offset = self.linear.bias if turn == "offset" else self.linear.bias.detach()
-        return {turn: ((x * self.linear.weight + offset - y) ** 2).mean()}
+        offset = self.linear.bias if objective == "offset" else self.linear.bias.detach()
+        return {objective: ((x * self.linear.weight + offset - y) ** 2).mean()}
 
     def on_step(self, step: int) -> None:
         self.done.append(step)
@@ -110,7 +110,9 @@ def numbers(module: nn.Module) -> list[float]:
 FACTORS_AND_WEIGHTS = Schedule(
     steps=4,
     batch=4,
-    optimisers=tuple(Optimiser("sgd", learning_rate=0.1, drops=(), turn=turn) for turn in ("importance", "weights")),
+    optimisers=tuple(
+        Optimiser("sgd", learning_rate=0.1, drops=(), objective=objective) for objective in ("importance", "weights")
+    ),
 )
 
 
@@ -156,10 +158,10 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 def main(folder: Path) -> None:
     with processes.joined(torch.device("cpu")) as device:
         state = train(line(noise=0), Line(), SCHEDULE, folder, device=device, validate=lambda _: {"loss": 1.0})
-        turns = train(InTurns(noise=0), Line(), TURNS, folder / "turns", device=device)
+        alternating = train(AlternatingLearner(noise=0), Line(), ALTERNATING, folder / "alternating", device=device)
         small = train(supernet(), Crops(), FACTORS_AND_WEIGHTS, folder / "supernet", device=device)
         torch.save(weights(small.learner), folder / f"supernet{processes.rank()}.pt")
-        result = {"weights": numbers(state.learner), "in turns": numbers(turns.learner), "best": state.best}
+        result = {"weights": numbers(state.learner), "alternating": numbers(alternating.learner), "best": state.best}
         (folder / f"rank{processes.rank()}.json").write_text(json.dumps(result))
 
 

@@ -1,4 +1,4 @@
-"""The learners of the pixel-wise classification study: readings of the maps, losses, turns, faces by heart, export."""
+"""Learners of the pixel-wise classification study: readings of maps, losses, objectives, faces by heart, export."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_the_gaussians_are_as_high_as_their_recipes_say() -> None:
     assert reading(HeightOneRegression, -1).height == 1  # type: ignore[attr-defined]
 
 
-# --- losses and turns
+# --- losses and objectives
 
 
 @pytest.mark.parametrize(
@@ -204,10 +204,10 @@ def test_distances_count_in_pixels_of_the_papers_crop() -> None:
     assert float(learner.losses(item, "all")["points"]) == 20  # type: ignore[arg-type]
 
 
-def gradient(learner: Study, batch: FaceItem, turn: str) -> Tensor:
+def gradient(learner: Study, batch: FaceItem, objective: str) -> Tensor:
     torch.manual_seed(0)
-    parts = learner.losses(batch, turn)
-    found = torch.autograd.grad(sum(parts.values()), learner.trained(turn), allow_unused=True)
+    parts = learner.losses(batch, objective)
+    found = torch.autograd.grad(sum(parts.values()), learner.trained(objective), allow_unused=True)
     return torch.cat([slope.flatten() for slope in found if slope is not None])
 
 
@@ -263,10 +263,10 @@ def test_the_judgement_weighs_less_than_printed_except_in_the_printed_variants(b
 
 def test_one_step_of_the_discriminator_comes_before_two_of_the_network(batch: FaceItem) -> None:
     learner = built("pwc-hybrid-disc")
-    assert [learner.turn(step) for step in range(6)] == [CRITIC, FINDER, FINDER] * 2
+    assert [learner.objective(step) for step in range(6)] == [CRITIC, FINDER, FINDER] * 2
     critic, finder = learner.trained(CRITIC), learner.trained(FINDER)
     assert count(learner) == sum(p.numel() for p in critic) + sum(p.numel() for p in finder)
-    assert built("pwc-hybrid").turn(0) == "all"
+    assert built("pwc-hybrid").objective(0) == "all"
     (loss,) = learner.losses(batch, CRITIC).values()
     loss.backward()
     assert all(p.grad is None for p in finder)

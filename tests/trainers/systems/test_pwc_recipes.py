@@ -36,7 +36,7 @@ def test_every_column_of_table_two_is_a_recipe() -> None:
         assert schedule.batch == 16
         assert schedule.patience == 10
         assert schedule.validate_every == (3000 if name.endswith("-disc") else 1000)
-        assert {each.turn for each in schedule.optimisers} >= {NAMES[name].build(TINY).turn(1)}
+        assert {each.objective for each in schedule.optimisers} >= {NAMES[name].build(TINY).objective(1)}
 
 
 def test_a_budget_of_minutes_brings_a_faster_schedule_that_ends_with_it() -> None:

@@ -1,4 +1,4 @@
-"""SD-HRNet's learners of each stage: turns, distillation, faces by heart, stopped runs, export."""
+"""SD-HRNet's learners of each stage: objectives, distillation, faces by heart, stopped runs, export."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def batch(eight: FaceSamples) -> FaceItem:
 
 def test_factors_and_weights_are_learned_in_turn(batch: FaceItem) -> None:
     learner = SupernetLearner(tiny(), spec_of("x", SIZE), sigma=1.0, passes=(2, 3))
-    assert [learner.turn(step) for step in range(6)] == ["importance"] * 2 + ["weights"] * 3 + ["importance"]
+    assert [learner.objective(step) for step in range(6)] == ["importance"] * 2 + ["weights"] * 3 + ["importance"]
     factors, weights = learner.trained("importance"), learner.trained("weights")
     assert len(factors) == len(learner.network.transforms())
     assert len(factors) + len(weights) == len(list(learner.parameters()))
-    for turn, ours, others in (("importance", factors, weights), ("weights", weights, factors)):
+    for objective, ours, others in (("importance", factors, weights), ("weights", weights, factors)):
         learner.zero_grad()
-        parts = learner.losses(batch, turn)
+        parts = learner.losses(batch, objective)
         torch.stack(list(parts.values())).sum().backward()
         assert all(p.grad is not None for p in ours)
         assert all(p.grad is None for p in others), "no time is lost on gradients that are not used"
@@ -162,14 +162,16 @@ def learner_of(kind: str, config: SDHRNetConfig = TINY) -> MapsLearner:
     return learner
 
 
-def schedule(steps: int, turns: tuple[str, ...]) -> Schedule:
-    return Schedule(steps, 8, tuple(Optimiser("adam", 1e-2, 0.0, turn=turn) for turn in turns), validate_every=2)
+def schedule(steps: int, objectives: tuple[str, ...]) -> Schedule:
+    return Schedule(
+        steps, 8, tuple(Optimiser("adam", 1e-2, 0.0, objective=objective) for objective in objectives), validate_every=2
+    )
 
 
 def learn(learner: MapsLearner, batch: FaceItem, folder: Path) -> None:
     """Some hundred fast steps on eight faces."""
-    turns = ("importance", "weights") if isinstance(learner, SupernetLearner) else ("all",)
-    optimisers = tuple(Optimiser("adam", 2e-2, 0.0, warmup=5, turn=turn) for turn in turns)
+    objectives = ("importance", "weights") if isinstance(learner, SupernetLearner) else ("all",)
+    optimisers = tuple(Optimiser("adam", 2e-2, 0.0, warmup=5, objective=objective) for objective in objectives)
     train(learner, Repeated(batch), Schedule(120, 8, optimisers), folder)
     learner.eval()
 
@@ -229,7 +231,7 @@ def test_a_stage_that_was_stopped_goes_on_as_if_it_had_not_been(kind: str, batch
                 raise KeyboardInterrupt
             return {"loss": 1.0}
 
-        turns = ("importance", "weights") if kind == "supernet" else ("all",)
+        objectives = ("importance", "weights") if kind == "supernet" else ("all",)
         learner = learner_of(kind)
         if isinstance(learner, DistilLearner):
             learner.masks = True
@@ -238,7 +240,7 @@ def test_a_stage_that_was_stopped_goes_on_as_if_it_had_not_been(kind: str, batch
         train(
             learner,
             Repeated(batch),
-            schedule(6, turns),
+            schedule(6, objectives),
             tmp_path / folder,
             validate=validate,
             watch=lambda state, part, values: parts.append(dict(values)),

@@ -99,7 +99,7 @@ def of_published(name: str) -> int:
 
 
 def test_a_supernet_that_would_never_learn_its_weights_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="197 steps never reach the turn 'weights'; give at least 198 steps"):
+    with pytest.raises(TrainingError, match="197 steps never reach the objective 'weights'; give at least 198 steps"):
         command("sd-hrnet-supernet", data, tmp_path, Options(size=64, width=0.1), steps=197)
 
 

@@ -78,8 +78,8 @@ def test_every_make_of_every_paper_learns_and_finds_so_many_points(landmarks: in
         torch.manual_seed(0)
         learner = all_recipes()[name].build(Points(landmarks))
         batch = batch_for(learner, faces)
-        for turn in {learner.turn(step) for step in range(24)}:
-            losses = learner.losses(batch, turn)
+        for objective in {learner.objective(step) for step in range(24)}:
+            losses = learner.losses(batch, objective)
             sum(losses.values()).backward()  # type: ignore[union-attr]
             assert all(np.isfinite(float(value.detach())) for value in losses.values()), name
         with torch.no_grad():

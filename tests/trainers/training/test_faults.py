@@ -151,7 +151,7 @@ def test_unreadable_images_are_skipped_up_to_a_number_and_reported(tmp_path: Pat
 
 def test_too_little_memory_for_a_batch_names_the_remedy(tmp_path: Path) -> None:
     class Hungry(LineLearner):
-        def losses(self, batch: list[Tensor], turn: str) -> dict[str, Tensor]:
+        def losses(self, batch: list[Tensor], objective: str) -> dict[str, Tensor]:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 401408000 bytes.")
 
     with pytest.raises(TrainingError, match="not enough memory for a step of 4 samples; give a smaller --batch"):

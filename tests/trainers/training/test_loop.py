@@ -1,4 +1,4 @@
-"""Training loop: losses, reports, turns, precision, memory format and workers."""
+"""Training loop: losses, reports, objectives, precision, memory format and workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nasion.trainers.training.loop import Schedule, State, TrainingError, train
 from nasion.trainers.training.record import read_record
 
-from ...support.training.lines import TURNS, InTurns, Line, LineLearner, run, same
+from ...support.training.lines import ALTERNATING, AlternatingLearner, Line, LineLearner, run, same
 
 
 def test_a_line_is_learned_and_the_record_tells_of_it(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_report_holds_the_mean_over_its_steps(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_parts(tmp_path: Path) -> None:
     class Broken(LineLearner):
-        def losses(self, batch: list[Tensor], turn: str) -> dict[str, Tensor]:
+        def losses(self, batch: list[Tensor], objective: str) -> dict[str, Tensor]:
             value = self(batch[0])["y"].mean()
             return {"good": value * 0 + 1, "bad": value * float("inf")}
 
@@ -49,25 +49,28 @@ def test_only_the_parameters_of_the_turn_are_stepped(tmp_path: Path) -> None:
         moved.append("".join(sorted(name[7] for name in now if not torch.equal(now[name], last[name]))))
         last.update(now)
 
-    learner = InTurns()
+    learner = AlternatingLearner()
     last.update({name: value.clone() for name, value in learner.named_parameters()})
-    state = run(tmp_path, TURNS, learner, watch=watch)
+    state = run(tmp_path, ALTERNATING, learner, watch=watch)
     assert moved == ["b", "w", "w"] * 4
-    assert state.turns == {"slope": 8, "offset": 4}
+    assert state.steps_done == {"slope": 8, "offset": 4}
     assert learner.done == list(range(1, 13))
 
 
 def test_a_turn_without_an_optimiser_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no optimiser for turn 'offset', only for all"):
-        run(tmp_path, Schedule(steps=3, batch=1), InTurns())
+    with pytest.raises(TrainingError, match="no optimiser for the objective 'offset', only for all"):
+        run(tmp_path, Schedule(steps=3, batch=1), AlternatingLearner())
 
 
 def test_steps_that_never_come_to_a_turn_are_refused_before_any_training(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="1 steps never reach the turn 'slope'; give at least 2 steps"):
-        run(tmp_path, replace(TURNS, steps=1), InTurns())
+    with pytest.raises(TrainingError, match="1 steps never reach the objective 'slope'; give at least 2 steps"):
+        run(tmp_path, replace(ALTERNATING, steps=1), AlternatingLearner())
     assert not (tmp_path / "record.jsonl").exists()
-    assert run(tmp_path / "least", replace(TURNS, steps=2), InTurns()).turns == {"slope": 1, "offset": 1}
-    assert run(tmp_path / "none", replace(TURNS, steps=0), InTurns()).step == 0
+    assert run(tmp_path / "least", replace(ALTERNATING, steps=2), AlternatingLearner()).steps_done == {
+        "slope": 1,
+        "offset": 1,
+    }
+    assert run(tmp_path / "none", replace(ALTERNATING, steps=0), AlternatingLearner()).step == 0
 
 
 def test_bf16_computes_in_bfloat16_and_keeps_its_weights_in_float32(tmp_path: Path) -> None:
@@ -91,7 +94,7 @@ def test_images_and_kernels_have_their_channels_last(tmp_path: Path) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)
 
-        def losses(self, batch: Tensor, turn: str) -> dict[str, Tensor]:
+        def losses(self, batch: Tensor, objective: str) -> dict[str, Tensor]:
             seen.append(batch.is_contiguous(memory_format=torch.channels_last))
             seen.append(self.conv.weight.is_contiguous(memory_format=torch.channels_last))
             return {"mean": self.conv(batch).mean()}

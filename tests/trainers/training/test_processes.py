@@ -22,11 +22,11 @@ from ...conftest import ROOT
 from ...support.data_sets.labelled import write_data
 from ...support.model_files.trained import write_checkpoint
 from ...support.training.lines import (
+    ALTERNATING,
     FACTORS_AND_WEIGHTS,
     SCHEDULE,
-    TURNS,
+    AlternatingLearner,
     Crops,
-    InTurns,
     Line,
     line,
     numbers,
@@ -51,9 +51,9 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     first, second = (json.loads((tmp_path / "pair" / f"rank{k}.json").read_text()) for k in range(2))
     assert first == second
     alone = run(tmp_path / "alone", learner=line(noise=0), validate=lambda _: {"loss": 1.0})
-    in_turns = run(tmp_path / "turns", TURNS, InTurns(noise=0))
+    alternating = run(tmp_path / "alternating", ALTERNATING, AlternatingLearner(noise=0))
     assert first["weights"] == pytest.approx(numbers(alone.learner), rel=1e-4)
-    assert first["in turns"] == pytest.approx(numbers(in_turns.learner), rel=1e-4)
+    assert first["alternating"] == pytest.approx(numbers(alternating.learner), rel=1e-4)
     _supernets_are_the_same(tmp_path)
     kinds = [report["kind"] for report in read_record(tmp_path / "pair" / "record.jsonl")]
     assert kinds == ["start", *["train", "validate"] * 4]
@@ -61,7 +61,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
 
 
 def _supernets_are_the_same(folder: Path) -> None:
-    """A real system whose parts learn in turn: every step of two processes went where that of one goes."""
+    """A real system whose parts learn in alternation: every step of two processes went where that of one goes."""
     begin = weights(supernet())
     alone = weights(train(supernet(), Crops(), FACTORS_AND_WEIGHTS, folder / "supernet").learner)
     first, second = (torch.load(folder / "pair" / f"supernet{k}.pt", weights_only=True) for k in range(2))

@@ -71,7 +71,7 @@ def test_every_recipe_has_a_summary_of_one_line_and_a_schedule() -> None:
         assert "\n" not in recipe.summary
         schedule = recipe.schedule_for(Options())
         assert schedule.steps > 0
-        assert len({each.turn for each in schedule.optimisers}) == len(schedule.optimisers)
+        assert len({each.objective for each in schedule.optimisers}) == len(schedule.optimisers)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from nasion.trainers.training.settings import adjusted
 from ...support.data_sets.labelled import write_data
 from ...support.data_sets.own import FIVE, SCHEME_5, write_own_coco, write_own_pts
 
-TWO_TURNS = Schedule(100, 4, (Optimiser(learning_rate=0.1, warmup=300), Optimiser(learning_rate=0.02, turn="b")))
+TWO_OBJECTIVES = Schedule(
+    100, 4, (Optimiser(learning_rate=0.1, warmup=300), Optimiser(learning_rate=0.02, objective="b"))
+)
 
 
 def command(*words: str | Path) -> str | None:
@@ -28,15 +30,15 @@ def command(*words: str | Path) -> str | None:
 
 
 def test_a_warm_up_fits_the_run_and_rates_keep_their_proportion() -> None:
-    changed = adjusted(TWO_TURNS, lr=0.05)
+    changed = adjusted(TWO_OBJECTIVES, lr=0.05)
     assert [each.warmup for each in changed.optimisers] == [10, 0]
     assert [each.learning_rate for each in changed.optimisers] == pytest.approx([0.05, 0.01])
-    assert adjusted(replace(TWO_TURNS, steps=2000)).optimisers[0].warmup == 300
-    assert [each.warmup for each in adjusted(TWO_TURNS, warmup=7).optimisers] == [7, 7]
-    assert adjusted(TWO_TURNS, validate_every=5, patience=2, ema=0.5).patience == 2
+    assert adjusted(replace(TWO_OBJECTIVES, steps=2000)).optimisers[0].warmup == 300
+    assert [each.warmup for each in adjusted(TWO_OBJECTIVES, warmup=7).optimisers] == [7, 7]
+    assert adjusted(TWO_OBJECTIVES, validate_every=5, patience=2, ema=0.5).patience == 2
     for wrong in ({"lr": -1.0}, {"ema": 1.0}, {"warmup": -1}, {"patience": 0}, {"validate_every": 0}):
         with pytest.raises(NasionError, match="give a number"):
-            adjusted(TWO_TURNS, **wrong)  # type: ignore[arg-type]
+            adjusted(TWO_OBJECTIVES, **wrong)  # type: ignore[arg-type]
 
 
 def test_options_reach_the_run_and_a_file_repeats_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

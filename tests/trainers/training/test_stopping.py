@@ -18,7 +18,7 @@ from nasion.trainers import checkpoint
 from nasion.trainers.training.loop import Schedule, State
 from nasion.trainers.training.record import read_record
 
-from ...support.training.lines import SCHEDULE, TURNS, InTurns, run, same
+from ...support.training.lines import ALTERNATING, SCHEDULE, AlternatingLearner, run, same
 
 
 class Stop(Exception):
@@ -119,18 +119,37 @@ def test_a_signal_to_all_processes_leaves_the_checkpoint_to_the_first(tmp_path: 
     assert checkpoint.load(tmp_path / "latest.pt")["step"] == 5
 
 
-def test_turns_go_on_exactly_too(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole", TURNS, InTurns())
+def test_a_run_of_an_older_version_is_resumed(tmp_path: Path) -> None:
+    """``latest.pt`` of a run in progress has ``turns`` and ``turn`` for ``steps_done`` and ``objective``."""
+    whole = run(tmp_path / "whole", ALTERNATING, AlternatingLearner())
 
     def interrupt(state: State, part: float, losses: dict[str, float]) -> None:
         if state.step == 7:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", TURNS, InTurns(), watch=interrupt)
-    resumed = run(tmp_path / "broken", TURNS, InTurns())
+        run(tmp_path / "older", ALTERNATING, AlternatingLearner(), watch=interrupt)
+    path = tmp_path / "older" / "latest.pt"
+    saved = checkpoint.load(path)
+    saved["turns"] = saved.pop("steps_done")
+    for each in saved["schedule"]["optimisers"]:
+        each["turn"] = each.pop("objective")
+    checkpoint.save(saved, path)
+    assert same(run(tmp_path / "older", ALTERNATING, AlternatingLearner()).learner, whole.learner)
+
+
+def test_objectives_go_on_exactly_too(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", ALTERNATING, AlternatingLearner())
+
+    def interrupt(state: State, part: float, losses: dict[str, float]) -> None:
+        if state.step == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", ALTERNATING, AlternatingLearner(), watch=interrupt)
+    resumed = run(tmp_path / "broken", ALTERNATING, AlternatingLearner())
     assert same(resumed.learner, whole.learner)
-    assert resumed.turns == whole.turns
+    assert resumed.steps_done == whole.steps_done
     assert int(resumed.learner.get_buffer("seen")) == 12
 
 

@@ -39,7 +39,7 @@ BLURS = (0.02, 0.05, 0.1)  # standard deviation of the blur, in distances betwee
 DISTANCES = (60, 30, 15)  # pixels between the outer eye corners
 CLIPS = ("talking-face.mp4", "portrait.mp4")
 SECONDS = 100.0  # of a clip, at most
-TURNS = (0, 20, 40, 60)  # degrees of yaw of the synthetic head
+YAWS = (0, 20, 40, 60)  # degrees of yaw of the synthetic head
 NOISE = 0.012  # standard deviation of its landmarks, in distances between the outer eye corners
 
 
@@ -169,7 +169,7 @@ def blinks_of_heads(seed: int = 0, count: int = 40) -> dict[str, Row]:
     have noise and are smoothed as those of a tracker; images are not involved.
     """
     rows = {}
-    for yaw in TURNS:
+    for yaw in YAWS:
         rng, detector, smoother = np.random.default_rng(seed), BlinkDetector(), Smoother("light")
         found: list[Blink] = []
         truth = [2.0 * number + 1.5 for number in range(count)]

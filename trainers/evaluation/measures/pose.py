@@ -79,10 +79,10 @@ def _solve_pnp(landmarks: FloatArray, size: tuple[int, int]) -> Pose | None:
     width, height = size
     focal = float(max(size))
     camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-    ok, turn, _ = cv2.solvePnP(generic_head().points, landmarks.astype(np.float64), camera, None)
+    ok, rotation_vector, _ = cv2.solvePnP(generic_head().points, landmarks.astype(np.float64), camera, None)
     if not ok:
         return None
-    rotation = cv2.Rodrigues(turn)[0]
+    rotation = cv2.Rodrigues(rotation_vector)[0]
     return Pose(math.degrees(math.atan2(rotation[0, 2], rotation[2, 2])), 0.0, 0.0, (0.0, 0.0, 0.0))
 
 

@@ -53,7 +53,7 @@ class CHSLearner(Learner):
         cascade: Cascade = self.network(images)
         return {"points": in_pixels(cascade, images)[-1], "confidence": cascade.peak.clamp(0, 1)}
 
-    def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: FaceItem, objective: str) -> dict[str, Tensor]:
         """Return the weighted losses ``maps``, ``stage1``, ``stage2``, …"""
         cascade: Cascade = self.network(batch["image"])
         side = cascade.maps[-1].shape[-1]

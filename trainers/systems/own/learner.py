@@ -43,7 +43,7 @@ class OwnLandmarks(Learner):
         self.is_folded = False
         self.before: EncoderDecoder | None = None
 
-    def losses(self, batch: Labels, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: Labels, objective: str) -> dict[str, Tensor]:
         """Return the losses of a batch; see ``landmark_losses``."""
         return landmark_losses(self.network, batch)
 

@@ -30,7 +30,7 @@ from ...networks.pwc.networks import Discriminator
 from ...targets import gaussian_maps, gaussian_targets, landmark_cells
 from ..heat_maps import Decoding, read_by
 
-CRITIC, FINDER = "discriminator", "network"  # turns of a recipe with a discriminator
+CRITIC, FINDER = "discriminator", "network"  # objectives of a recipe with a discriminator
 SIDE = 224.0  # side of the paper's crop, the unit of its distances and sigmas, in pixels
 SIGMA = 3.0  # standard deviation of the Gaussians, in pixels of that crop
 FACE = 0.1  # weight of the judgement of the discriminator in the loss of the network; the paper's is 1
@@ -54,39 +54,39 @@ class Study(Learner):
         self.discriminator = Discriminator(spec.landmarks, spec.size[0]) if critic else None
         self.unit = SIDE / spec.size[0]
 
-    def turn(self, step: int) -> str:
-        """Return the turn of a step: one step of the discriminator, then two of the network.
+    def objective(self, step: int) -> str:
+        """Return the objective of a step: one step of the discriminator, then two of the network.
 
-        Without a discriminator there is a single turn.
+        Without a discriminator there is a single objective.
         """
         if self.discriminator is None:
-            return super().turn(step)
+            return super().objective(step)
         return CRITIC if step % 3 == 0 else FINDER
 
-    def trains_network(self, turn: str) -> bool:
-        """Return True for the turns of the network."""
-        return turn != CRITIC
+    def trains_network(self, objective: str) -> bool:
+        """Return True for the objectives of the network."""
+        return objective != CRITIC
 
-    def trained(self, turn: str) -> list[nn.Parameter]:
+    def trained(self, objective: str) -> list[nn.Parameter]:
         """Return the parameters of the discriminator or of the network."""
-        part = self.discriminator if turn == CRITIC else self.network
+        part = self.discriminator if objective == CRITIC else self.network
         assert part is not None
         return list(part.parameters())
 
-    def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: FaceItem, objective: str) -> dict[str, Tensor]:
         """Return the losses of the network (distance, maps and generator, if it has them) or of the discriminator."""
-        if turn == CRITIC:
+        if objective == CRITIC:
             with torch.no_grad():
                 found = self.coordinates(self.network(batch["image"]))
             return {"discriminator": discriminator_loss(*self.judged(found, batch)).mean()}
         out = self.network(batch["image"])
         parts = self.map_losses(out, batch)
-        needed = self.by_distance > 0 or turn == FINDER
+        needed = self.by_distance > 0 or objective == FINDER
         found = self.coordinates(out) if needed else out
         if self.by_distance:
             distance = euclidean(found - batch["points"]) * self.unit
             parts["points"] = self.by_distance * masked_mean(distance, batch["known"])
-        if turn == FINDER:
+        if objective == FINDER:
             _, fake = self.judged(found, batch)
             parts["face"] = self.by_face * generator_loss(fake).mean()
         return parts

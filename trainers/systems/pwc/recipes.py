@@ -131,7 +131,7 @@ def _schedule(model: _Model, critic: bool, options: Options) -> Schedule:
     them, and the weights are averaged. An iteration with a discriminator is three steps: one of the
     discriminator and two of the network.
     """
-    turns = (CRITIC, FINDER) if critic else ("all",)
+    objectives = (CRITIC, FINDER) if critic else ("all",)
     each = 3 if critic else 1
     optimiser = Optimiser("adam", learning_rate=model.learning_rate, decay=0.0, drops=())
     if options.is_brief:
@@ -139,7 +139,7 @@ def _schedule(model: _Model, critic: bool, options: Options) -> Schedule:
     return Schedule(
         steps=200_000 * each,
         batch=16,
-        optimisers=tuple(replace(optimiser, turn=turn) for turn in turns),
+        optimisers=tuple(replace(optimiser, objective=objective) for objective in objectives),
         ema=0.99 if options.is_brief else 0.0,
         validate_every=(200 if options.is_brief else 1000) * each,
         patience=None if options.is_brief else 10,

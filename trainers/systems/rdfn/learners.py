@@ -105,7 +105,7 @@ class DetectorLearner(Learner):
         found: dict[str, Tensor] = self.network(images)
         return found
 
-    def losses(self, batch: ImageItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: ImageItem, objective: str) -> dict[str, Tensor]:
         """Return the losses ``class`` and ``box``."""
         taps = self.network.features(batch["image"])
         return detection_losses(self.network.detector(taps[-1]), batch["box"], batch["present"])
@@ -135,7 +135,7 @@ class RDFNLearner(Learner):
         found: dict[str, Tensor] = self.network(images)
         return found
 
-    def losses(self, batch: ImageItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: ImageItem, objective: str) -> dict[str, Tensor]:
         """Return the losses ``class``, ``box`` (unless frozen) and ``landmarks``."""
         taps = self.network.features(batch["image"])
         found = landmark_loss(self.network, taps, batch["rois"], batch["points"], batch["known"])
@@ -165,7 +165,7 @@ class HeadLearner(Learner):
         points, confidence = self.network.locate(self.network.features(images), self.boxes(images))
         return {"points": points[:, 0], "confidence": confidence[:, 0]}
 
-    def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: FaceItem, objective: str) -> dict[str, Tensor]:
         """Return the loss ``landmarks``."""
         images = batch["image"]
         taps = self.network.features(images)

@@ -94,7 +94,7 @@ class RHTLearner(Learner):
         points = self.reference_points
         return self.remember(self.reference_image, points, torch.ones_like(points[..., 0]))
 
-    def losses(self, batch: PairedItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: PairedItem, objective: str) -> dict[str, Tensor]:
         """Return the losses ``landmarks`` and ``boundaries`` (eq. 7), ``transfer`` (eq. 8) and, if guided, ``matches``.
 
         ``transfer`` is there only if the network has both transformations. The norms of both equations are means, so

@@ -45,24 +45,24 @@ class SupernetLearner(GraphLearner):
         super().__init__(network, spec, sigma=sigma)
         self.passes = passes
 
-    def turn(self, step: int) -> str:
-        """Return the turn of a step: ``importance`` or ``weights``."""
+    def objective(self, step: int) -> str:
+        """Return the objective of a step: ``importance`` or ``weights``."""
         return "importance" if step % sum(self.passes) < self.passes[0] else "weights"
 
-    def trains_network(self, turn: str) -> bool:
-        """Return True for the turns of the weights."""
-        return turn == "weights"
+    def trains_network(self, objective: str) -> bool:
+        """Return True for the objectives of the weights."""
+        return objective == "weights"
 
-    def trained(self, turn: str) -> list[nn.Parameter]:
+    def trained(self, objective: str) -> list[nn.Parameter]:
         """Return the importance factors, or all other parameters."""
-        return [p for name, p in self.named_parameters() if is_factor(name) == (turn == "importance")]
+        return [p for name, p in self.named_parameters() if is_factor(name) == (objective == "importance")]
 
-    def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: FaceItem, objective: str) -> dict[str, Tensor]:
         """Return the losses ``maps`` and ``sparsity``."""
         for name, parameter in self.named_parameters():  # skip gradients that the loop would discard
-            parameter.requires_grad_(is_factor(name) == (turn == "importance"))
+            parameter.requires_grad_(is_factor(name) == (objective == "importance"))
         factors = [transform.importance for transform in self.network.transforms().values()]
-        return super().losses(batch, turn) | {"sparsity": SPARSITY * sparsity(factors)}
+        return super().losses(batch, objective) | {"sparsity": SPARSITY * sparsity(factors)}
 
 
 class SlimLearner(GraphLearner):
@@ -107,7 +107,7 @@ class DistilLearner(SlimLearner):
             self.teacher.eval().requires_grad_(False)
         return self
 
-    def losses(self, batch: FaceItem, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: FaceItem, objective: str) -> dict[str, Tensor]:
         """Return the losses ``maps``, ``peer`` and ``teacher`` of each student, numbered from 1."""
         images, known = batch["image"], batch["known"]
         maps = [student(erased(images) if self.masks else images).float() for student in self.students]

@@ -16,7 +16,7 @@ EPOCHS = 60
 # weights, which had to adapt, lost half of their accuracy. From a supernet trained that far a small rate is enough to
 # separate the factors.
 CUT_PASSES = (4, 12)  # steps of the importance factors, then of the weights
-CUT_FACTORS = Optimiser("adam", learning_rate=3e-3, decay=0.0, turn="importance")
+CUT_FACTORS = Optimiser("adam", learning_rate=3e-3, decay=0.0, objective="importance")
 CUT_FACTORS_ON = replace(CUT_FACTORS, learning_rate=1.5e-3)
 
 
@@ -65,12 +65,12 @@ def epoch(options: Options) -> int:
 
 
 def _weights(
-    options: Options, learning_rate: float, drops: tuple[tuple[float, float], ...], decay: float, turn: str
+    options: Options, learning_rate: float, drops: tuple[tuple[float, float], ...], decay: float, objective: str
 ) -> Optimiser:
     """Return Adam as in the paper, or ten times faster with a cosine that ends with ``minutes`` if these are given."""
     if options.is_brief:
-        return Optimiser("adam", learning_rate=10 * learning_rate, decay=0.0, warmup=100, turn=turn)
-    return Optimiser("adam", learning_rate=learning_rate, decay=decay, drops=drops, turn=turn)
+        return Optimiser("adam", learning_rate=10 * learning_rate, decay=0.0, warmup=100, objective=objective)
+    return Optimiser("adam", learning_rate=learning_rate, decay=decay, drops=drops, objective=objective)
 
 
 def _schedule(options: Options, steps: int, *optimisers: Optimiser) -> Schedule:
@@ -89,15 +89,15 @@ def slim_schedule(options: Options) -> Schedule:
     return _schedule(options, EPOCHS * epoch(options), _paper_weights(options, "all"))
 
 
-def _paper_weights(options: Options, turn: str) -> Optimiser:
+def _paper_weights(options: Options, objective: str) -> Optimiser:
     drops = ((40 / EPOCHS, 0.1), (50 / EPOCHS, 0.1))
-    return _weights(options, setting_of(options).learning_rate, drops, 4e-5, turn)
+    return _weights(options, setting_of(options).learning_rate, drops, 4e-5, objective)
 
 
 def supernet_schedule(options: Options) -> Schedule:
     """Return 60 epochs of two passes each: one trains the importance factors at a constant rate, one the weights."""
     factors = Optimiser(
-        "adam", learning_rate=setting_of(options).importance_rate, decay=0.0, drops=(), turn="importance"
+        "adam", learning_rate=setting_of(options).importance_rate, decay=0.0, drops=(), objective="importance"
     )
     if options.is_brief:
         factors = CUT_FACTORS_ON if options.start else CUT_FACTORS

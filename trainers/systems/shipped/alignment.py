@@ -62,7 +62,7 @@ class WithCorrection(Learner):
         mirrored = self.offset[:, list(IBUG_68.flip)] * self.offset.new_tensor([-1.0, 1.0])
         return (self.offset + mirrored) / 2
 
-    def losses(self, batch: Item, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: Item, objective: str) -> dict[str, Tensor]:
         """Return the losses of a batch; see ``alignment_losses``."""
         return alignment_losses(self, batch)
 

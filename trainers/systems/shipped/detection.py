@@ -359,7 +359,7 @@ class DetectorLearner(Learner):
         self.network, self.spec, self.shifts = network, spec, shifts
         self.is_folded = False
 
-    def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, objective: str) -> dict[str, Tensor]:
         """Return the losses of a batch; see ``detection_losses``."""
         return detection_losses(self.network, batch)
 
