@@ -1,6 +1,6 @@
 """Views of arrays of other libraries by DLPack, the common exchange format.
 
-Ownership is not transferred: the array stays with its library and lives as long as the ``Tensor`` is referenced.
+Ownership is not transferred: the array stays with its library and lives as long as the ``ArrayView`` is referenced.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Exporter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class ArrayView:
     """An array of another library.
 
     Attributes:
@@ -58,7 +58,7 @@ class Tensor:
     owner: object
 
 
-def view_of(exporter: Exporter) -> Tensor:
+def view_of(exporter: Exporter) -> ArrayView:
     """Return address, layout and device of an array.
 
     Raises:
@@ -70,7 +70,7 @@ def view_of(exporter: Exporter) -> Tensor:
     item = found.dtype.bits * found.dtype.lanes // 8
     strides = tuple(item * each for each in found.strides[: found.ndim]) if found.strides else _compact(shape, item)
     device = _device(found.device_type, found.device_id)
-    return Tensor((found.data or 0) + found.byte_offset, shape, strides, item, device, capsule)
+    return ArrayView((found.data or 0) + found.byte_offset, shape, strides, item, device, capsule)
 
 
 def pointed(capsule: object) -> DLTensor:

@@ -30,7 +30,7 @@ Shape = tuple[int, ...]
 Fill = Callable[[Memory, Stream], None]
 
 
-class Tensor(NamedTuple):
+class ArrayType(NamedTuple):
     """Shape and dtype of an input or output."""
 
     shape: Shape
@@ -45,8 +45,8 @@ class PreparedNetwork(Protocol):
         outputs: shape and dtype of each output by name.
     """
 
-    input: Tensor
-    outputs: Mapping[str, Tensor]
+    input: ArrayType
+    outputs: Mapping[str, ArrayType]
 
     def bind(self, images: int, outputs: Mapping[str, int]) -> None:
         """Set the addresses of input and outputs, which never change afterwards."""

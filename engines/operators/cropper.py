@@ -36,24 +36,24 @@ class Cropper(Closing):
         self._kernels = Kernels()
         self.device = Device(number)
         self.name = f"cuda:{number}"
-        self._idle: deque[Desk] = deque()
+        self._idle: deque[CropBuffers] = deque()
 
     @contextmanager
-    def desk(self) -> Iterator[Desk]:
-        """Lend a ``Desk`` to one thread, which must wait for the GPU before it leaves the ``with`` block."""
+    def buffers(self) -> Iterator[CropBuffers]:
+        """Lend buffers to one thread, which must wait for the GPU before it leaves the ``with`` block."""
         try:
-            desk = self._idle.pop()
+            buffers = self._idle.pop()
         except IndexError:
-            desk = Desk(self.device, self._kernels)
+            buffers = CropBuffers(self.device, self._kernels)
         try:
-            yield desk
+            yield buffers
         finally:
-            self._idle.append(desk)
+            self._idle.append(buffers)
 
-    def fetch(self, image: DeviceImage, ways: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return BGR (k, 3) in 0..255 of single pixels, given their transforms ``ways`` (k, 2, 3)."""
-        with self.device.current(), self.desk() as desk:
-            return desk.fetch(image, ways)
+    def fetch(self, image: DeviceImage, transforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return BGR (k, 3) in 0..255 of single pixels, given their ``transforms`` (k, 2, 3)."""
+        with self.device.current(), self.buffers() as buffers:
+            return buffers.fetch(image, transforms)
 
     def close(self) -> None:
         """Free all memory. Images on this GPU cannot be cropped any more."""
@@ -74,45 +74,45 @@ def cropper(number: int) -> Cropper:
     return Cropper(number)
 
 
-class Desk:
+class CropBuffers:
     """Buffers for a launch of the kernel: the transforms from crops to image, in GPU memory."""
 
     def __init__(self, device: Device, kernels: Kernels) -> None:
-        """Create an empty desk; memory is allocated on first use."""
+        """Create empty buffers; memory is allocated on first use."""
         self._device, self._kernels = device, kernels
-        self._ways: tuple[Pinned, Memory] | None = None
+        self._transforms: tuple[Pinned, Memory] | None = None
         self._stream: Stream | None = None
         self._found: tuple[Pinned, Memory] | None = None
 
     def crop(
-        self, image: DeviceImage, ways: NDArray[np.float32], memory: Memory | Part, stream: Stream, spec: Spec
+        self, image: DeviceImage, transforms: NDArray[np.float32], memory: Memory | Part, stream: Stream, spec: Spec
     ) -> None:
         """Enqueue the kernel that writes normalised crops (k, 3, height, width) of the image ``image`` to memory.
 
         Args:
-            ways: transforms (k, 2, 3), each maps pixels of a crop to pixels of the image. Read before the call returns.
+            transforms: (k, 2, 3), each from pixels of a crop to pixels of the image. Read before the call returns.
             memory: output (at least k, 3, height, width), float32 or float16.
             stream: stream to enqueue on.
             spec: spec of the network that will read the memory.
         """
-        self._ways = self._room(self._ways, ways.shape)
-        pinned, there = self._ways
-        part = pinned.array[: len(ways)]
-        part[...] = ways
+        self._transforms = self._room(self._transforms, transforms.shape)
+        pinned, there = self._transforms
+        part = pinned.array[: len(transforms)]
+        part[...] = transforms
         stream.upload(part, there)
         self._kernels.crop(
-            image, there.address, count=len(ways), height=memory.shape[2], width=memory.shape[3],
+            image, there.address, count=len(transforms), height=memory.shape[2], width=memory.shape[3],
             output=memory.address, mean=spec.mean, std=spec.std, rgb=spec.channels == "rgb",
             half=memory.dtype == np.float16, stream=stream.handle,
         )  # fmt: skip
 
-    def fetch(self, image: DeviceImage, ways: NDArray[np.float32]) -> NDArray[np.float32]:
+    def fetch(self, image: DeviceImage, transforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return crops of one pixel each, (k, 3), in host memory."""
         self._stream = self._stream or self._device.stream()
-        self._found = self._room(self._found, (len(ways), 3, 1, 1))
+        self._found = self._room(self._found, (len(transforms), 3, 1, 1))
         pinned, there = self._found
-        self.crop(image, ways, there, self._stream, _PLAIN)
-        part = pinned.array[: len(ways)]
+        self.crop(image, transforms, there, self._stream, _PLAIN)
+        part = pinned.array[: len(transforms)]
         self._stream.download(there, part)
         self._stream.wait()
         return part.reshape(-1, 3).copy()

@@ -13,7 +13,7 @@ import numpy as np
 from ..closing import Closing
 from ..errors import DeviceError, ModelError, RuntimeUnavailable
 from ..gpu.device import Device, Memory
-from ..gpu.graphs import Shape, Tensor
+from ..gpu.graphs import ArrayType, Shape
 from .build import TYPES
 from .library import TensorRt
 from .plan_cache import Plan
@@ -100,13 +100,13 @@ class Engine(Closing):
         if self._scratch:
             context.set_device_memory(self._scratch[-1].address, self._scratch[-1].nbytes)
 
-    def _tensor(self, context: Any, name: str) -> Tensor:
+    def _tensor(self, context: Any, name: str) -> ArrayType:
         shape = tuple(context.get_tensor_shape(name))
         if min(shape, default=0) < 0:
             raise ModelError(
                 f"output {name!r} of {self._plan.spec.name} has a size that depends on the image content; {_FIX}"
             )
-        return Tensor(shape, np.dtype(TYPES[self.dtypes[name].name]))
+        return ArrayType(shape, np.dtype(TYPES[self.dtypes[name].name]))
 
     def layers(self) -> Mapping[str, int]:
         """Count the tensors of each type, and the plugins, that TensorRT reports for the layers of the plan.
@@ -155,7 +155,7 @@ class TensorRtWork:
     """
 
     def __init__(
-        self, library: TensorRt, context: Any, name: str, images: Tensor, outputs: Mapping[str, Tensor]
+        self, library: TensorRt, context: Any, name: str, images: ArrayType, outputs: Mapping[str, ArrayType]
     ) -> None:
         """Take ownership of ``context``, whose input ``name`` has its shape set."""
         self._library, self._context, self._name = library, context, name

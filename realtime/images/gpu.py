@@ -90,10 +90,10 @@ class GpuPixels:
     @contextmanager
     def writer(self, transforms: FloatArray, spec: Spec) -> Iterator[Writer]:
         """Open a writer of k crops, given transforms (k,2,3) from each crop to the upright image."""
-        with self._cropper.desk() as desk:
+        with self._cropper.buffers() as buffers:
 
             def write(memory: Part, stream: Stream) -> None:
-                desk.crop(self._stored, self._as_stored(transforms), memory, stream, spec)
+                buffers.crop(self._stored, self._as_stored(transforms), memory, stream, spec)
 
             yield write
 

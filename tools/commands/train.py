@@ -330,7 +330,7 @@ class Job:
             return
         batch = (prepared.collate or default_collate)([prepared.samples[i] for i in range(schedule.batch)])
         losses = learner.to(self.device).losses(_on(batch, self.device), learner.objective(0))
-        told = ", ".join(f"{name} {float(value):.3g}" for name, value in losses.items())
+        told = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
         rates = ", ".join(
             f"{each.learning_rate:g} ({each.objective}, warm-up {each.warmup})" for each in schedule.optimisers
         )

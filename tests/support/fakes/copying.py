@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from nasion.engines.gpu.device import Device
-from nasion.engines.gpu.graphs import Shape, Tensor
+from nasion.engines.gpu.graphs import ArrayType, Shape
 
 
 class Copying:
     """Work (``engines.batches.PreparedNetwork``): one image per item of the batch."""
 
     def __init__(self, device: Device, shape: Shape, *, waits: bool) -> None:
-        self.input = Tensor(shape, np.dtype(np.float32))
+        self.input = ArrayType(shape, np.dtype(np.float32))
         self._size = int(np.prod(shape)) * 4
-        flat = Tensor((shape[0], self._size // shape[0]), np.dtype(np.uint8))
+        flat = ArrayType((shape[0], self._size // shape[0]), np.dtype(np.uint8))
         self.outputs = {"same": self.input, "bytes": flat}
         self._device, self._waits = device, waits
         self.closed = False

@@ -20,7 +20,7 @@ from nasion.realtime.values.schemes import IBUG_68
 from nasion.trainers.evaluation.scenarios import identities, landmarks
 from nasion.trainers.evaluation.scenarios.cast import Cast, watch
 from nasion.trainers.evaluation.scenarios.run import SCENARIOS
-from nasion.trainers.evaluation.scenarios.scenes import Actor, Pose, Shown, cut_out, paste, play
+from nasion.trainers.evaluation.scenarios.scenes import Actor, Placement, Shown, cut_out, paste, play
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_truth_is_where_the_face_is_drawn(cast, angle):
     for x, y in np.rint(head.points).astype(int)[36:48]:
         dotted[y - 2 : y + 3, x - 2 : x + 3] = (0, 255, 0)
     scene = np.full((360, 640, 3), 90, np.uint8)
-    points = paste(scene, cut_out(dotted, head.points), Pose(300, 170, 150, angle))
+    points = paste(scene, cut_out(dotted, head.points), Placement(300, 170, 150, angle))
     x0, y0, x1, y1 = box_of(points).tolist()
     assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((300, 170), abs=40), "the centre of the upright box"
     for x, y in np.rint(points[36:48]).astype(int):
@@ -62,21 +62,21 @@ def test_the_truth_is_where_the_face_is_drawn(cast, angle):
 
 def test_a_face_beyond_the_border_is_cut_off_and_one_far_away_is_not_drawn(cast):
     scene = np.zeros((100, 160, 3), np.uint8)
-    paste(scene, cast.heads[0], Pose(0, 50, 60))
+    paste(scene, cast.heads[0], Placement(0, 50, 60))
     assert scene[:, :20].any()
     assert not scene[:, 90:].any()
     before = scene.copy()
-    paste(scene, cast.heads[0], Pose(900, 900, 60))
+    paste(scene, cast.heads[0], Placement(900, 900, 60))
     np.testing.assert_array_equal(scene, before)
 
 
 def test_later_actors_are_in_front_and_a_cover_hides_a_face(cast):
-    pose = Pose(320, 180, 80)
-    ways = [Actor(head, lambda index: pose) for head in cast.heads[:2]]
+    place = Placement(320, 180, 80)
+    ways = [Actor(head, lambda index: place) for head in cast.heads[:2]]
     (both,) = play(ways, cast.photographs[0], frames=1, size=(640, 360))
     (front,) = play(ways[1:], cast.photographs[0], frames=1, size=(640, 360))
     np.testing.assert_array_equal(both.image[160:200, 300:340], front.image[160:200, 300:340])
-    hidden = list(play([Actor(cast.heads[0], lambda i: pose, {1})], cast.photographs[0], frames=3, size=(640, 360)))
+    hidden = list(play([Actor(cast.heads[0], lambda i: place, {1})], cast.photographs[0], frames=3, size=(640, 360)))
     assert [shown.points[0] is None for shown in hidden] == [False, True, False]
 
 

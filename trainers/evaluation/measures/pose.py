@@ -26,8 +26,7 @@ from ....realtime.values.schemes import IBUG_68
 from ...data import LandmarkSet, read_image
 from ...metrics import YAW_BANDS
 from ..scenarios.cast import FACE, RATE, SIZE, Cast, still
-from ..scenarios.scenes import Actor, play
-from ..scenarios.scenes import Pose as Place
+from ..scenarios.scenes import Actor, Placement, play
 from ..tracking import Watch, locate, watched
 
 Row = dict[str, Any]
@@ -166,7 +165,7 @@ def _poses_of(
         random = np.random.default_rng(number)
         with cast.build(smooth=smooth, measures=("pose",)) as tracker:
             for index, angle in enumerate(swing):
-                place = still(Place(320, 180, FACE, math.radians(float(angle))))
+                place = still(Placement(320, 180, FACE, math.radians(float(angle))))
                 shown = next(
                     play([Actor(cast.head(number), place)], cast.photograph(number), frames=1, size=SIZE, pan=0)
                 )
@@ -233,7 +232,7 @@ def _measuring(measurer: Measurer, face: Face, size: tuple[int, int]) -> Callabl
     return measure
 
 
-def _cpu_ms(calls: Sequence[Callable[[], object]], repeat: int = 20) -> float:
+def _cpu_ms(calls: Sequence[Callable[[], object]], repeat: int = 200) -> float:
     """Return the CPU time of a call in milliseconds: the least mean of some rounds over all calls."""
     rounds = []
     for _ in range(repeat):

@@ -28,7 +28,7 @@ from ....realtime.values.geometry import box_of, iou
 from ...data import read_300w, read_negatives
 from ..tracking import Watch
 from .cast import FACE, HEADS, NEAR, RATE, SIZE, Cast, Row, cast_of, eye_distance, rounded, still
-from .scenes import Actor, Pose, Shown, play
+from .scenes import Actor, Placement, Shown, play
 
 _NOISE = 4.0  # standard deviation of the sensor noise in grey levels
 _SAME = 0.3  # IoU with a hidden face from which on a tracked face is that one, and counts neither way
@@ -44,16 +44,16 @@ def _noisy(scene: Iterable[Shown], seed: int) -> Scene:
 
 def _resting(cast: Cast) -> Iterator[Scene]:
     for number in range(6):
-        actors = [Actor(cast.head(number), still(Pose(320, 180, FACE)))]
+        actors = [Actor(cast.head(number), still(Placement(320, 180, FACE)))]
         yield play(actors, cast.photograph(number), frames=60, size=SIZE, pan=0)
 
 
 def _swinging(cast: Cast) -> Iterator[Scene]:
     for number in range(6):
 
-        def way(index: int, number: int = number) -> Pose:
+        def way(index: int, number: int = number) -> Placement:
             phase = math.pi * index / RATE * (0.5 + 0.25 * number)
-            return Pose(320 + 60 * math.sin(phase), 180 + 10 * math.cos(phase), FACE, 0.2 * math.sin(phase))
+            return Placement(320 + 60 * math.sin(phase), 180 + 10 * math.cos(phase), FACE, 0.2 * math.sin(phase))
 
         yield play([Actor(cast.head(number), way)], cast.photograph(number), frames=90, size=SIZE)
 
@@ -61,10 +61,10 @@ def _swinging(cast: Cast) -> Iterator[Scene]:
 def _fast(cast: Cast) -> Iterator[Scene]:
     for number in range(6):
 
-        def way(index: int) -> Pose:
+        def way(index: int) -> Placement:
             span = 440.0
             at = max(index - 8, 0) * 0.3 * FACE % (2 * span)
-            return Pose(100 + min(at, 2 * span - at), 180 + 30 * math.sin(index / 9), FACE)
+            return Placement(100 + min(at, 2 * span - at), 180 + 30 * math.sin(index / 9), FACE)
 
         yield play([Actor(cast.head(number), way)], cast.photograph(number), frames=60, size=SIZE)
 
@@ -74,12 +74,14 @@ def _crossing(cast: Cast) -> Iterator[Scene]:
     for number, speed in enumerate(speed for speed in (0.05, 0.12, 0.2, 0.4) for _ in range(3)):
         half = math.ceil(1.6 / speed)
 
-        def way(side: int, half: int = half, speed: float = speed, up: int = number % 3 - 1) -> Callable[[int], Pose]:
-            def pose(index: int) -> Pose:
+        def way(
+            side: int, half: int = half, speed: float = speed, up: int = number % 3 - 1
+        ) -> Callable[[int], Placement]:
+            def place(index: int) -> Placement:
                 away = min(max(index - 8, 0), 2 * half) - half
-                return Pose(320 + side * away * speed / 2 * FACE, 180 + side * 6 * up, FACE)
+                return Placement(320 + side * away * speed / 2 * FACE, 180 + side * 6 * up, FACE)
 
-            return pose
+            return place
 
         actors = [Actor(cast.head(2 * number), way(1)), Actor(cast.head(2 * number + 1), way(-1))]
         yield play(actors, cast.photograph(number), frames=2 * half + 20, size=SIZE)
@@ -91,12 +93,12 @@ def _hidden(cast: Cast) -> Iterator[Scene]:
         begin, length = 20 + 2 * number, 6 + 6 * (number % 4)
         step = (0.0, 1.5, 3.0)[number % 3]
 
-        def way(index: int, step: float = step) -> Pose:
-            return Pose(200 + step * index, 180 + 8 * math.sin(index / 12), FACE)
+        def way(index: int, step: float = step) -> Placement:
+            return Placement(200 + step * index, 180 + 8 * math.sin(index / 12), FACE)
 
         actors = [
             Actor(cast.head(number + 5), way, range(begin, begin + length)),
-            Actor(cast.head(number), still(Pose(560, 180, FACE))),
+            Actor(cast.head(number), still(Placement(560, 180, FACE))),
         ]
         yield play(actors, cast.photograph(number), frames=begin + length + 30, size=SIZE)
 
@@ -106,17 +108,17 @@ def _newcomers(cast: Cast) -> Iterator[Scene]:
     for number in range(8):
         begin = 20 + 5 * number % 17
 
-        def way(index: int, begin: int = begin) -> Pose | None:
-            return Pose(430, 190, FACE) if begin <= index < begin + 40 else None
+        def way(index: int, begin: int = begin) -> Placement | None:
+            return Placement(430, 190, FACE) if begin <= index < begin + 40 else None
 
-        actors = [Actor(cast.head(number), still(Pose(200, 180, FACE))), Actor(cast.head(number + 3), way)]
+        actors = [Actor(cast.head(number), still(Placement(200, 180, FACE))), Actor(cast.head(number + 3), way)]
         yield play(actors, cast.photograph(number), frames=begin + 60, size=SIZE)
 
 
 def _flashes(cast: Cast) -> Iterator[Scene]:
     """Yield scenes in which two frames of another scene come between."""
     for number in range(6):
-        actors = [Actor(cast.head(number), lambda index: Pose(250 + index, 180, FACE))]
+        actors = [Actor(cast.head(number), lambda index: Placement(250 + index, 180, FACE))]
         for index, shown in enumerate(play(actors, cast.photograph(number), frames=60, size=SIZE)):
             if index == 0:
                 frames = []

@@ -18,7 +18,7 @@ from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.geometry import box_of
 from ...data import LandmarkSet, read_image
 from ...metrics import inter_ocular
-from .scenes import Cutout, Pose, Shown, cut_out
+from .scenes import Cutout, Placement, Shown, cut_out
 
 SIZE = (640, 360)  # of a scene, in pixels
 FACE = 84.0  # longer side of the landmarks' box, in pixels
@@ -113,9 +113,9 @@ def eye_distance(points: FloatArray) -> float:
     return float(inter_ocular(points[None])[0])
 
 
-def still(pose: Pose) -> Callable[[int], Pose]:
+def still(place: Placement) -> Callable[[int], Placement]:
     """Return the path of a face at rest."""
-    return lambda index: pose
+    return lambda index: place
 
 
 def identities_of(seen: Sequence[Seen]) -> list[int | None]:

@@ -22,7 +22,7 @@ from .cast import (
     still,
     watch,
 )
-from .scenes import Actor, Pose, Shown, play
+from .scenes import Actor, Placement, Shown, play
 
 
 def crossing(cast: Cast) -> Row:
@@ -34,12 +34,12 @@ def crossing(cast: Cast) -> Row:
         half = math.ceil(1.6 / speed)  # frames until the faces meet, each at half the speed
         last = 2 * half + 20
 
-        def way(side: int, half: int = half, speed: float = speed, pair: int = pair) -> Callable[[int], Pose]:
-            def pose(index: int) -> Pose:
+        def way(side: int, half: int = half, speed: float = speed, pair: int = pair) -> Callable[[int], Placement]:
+            def place(index: int) -> Placement:
                 away = min(max(index - 8, 0), 2 * half) - half  # both rest first, to be found, and at the end
-                return Pose(320 + side * away * speed / 2 * FACE, 180 + side * 6 * (pair - 1), FACE)
+                return Placement(320 + side * away * speed / 2 * FACE, 180 + side * 6 * (pair - 1), FACE)
 
-            return pose
+            return place
 
         actors = [Actor(cast.head(2 * number), way(1)), Actor(cast.head(2 * number + 1), way(-1))]
         with cast.build() as tracker:
@@ -58,10 +58,10 @@ def hidden(cast: Cast, rate: float) -> Row:
         begin, end = 20 + 3 * number, 30 + 3 * number
         gap = (1.25, 1.5, 2.0)[number % 3] * FACE
         actors = [
-            Actor(cast.head(number), still(Pose(320 - gap / 2, 180, FACE))),
+            Actor(cast.head(number), still(Placement(320 - gap / 2, 180, FACE))),
             Actor(
                 cast.head(number + 5),
-                still(Pose(320 + gap / 2, 176, FACE)),
+                still(Placement(320 + gap / 2, 176, FACE)),
                 range(begin, end),
             ),
         ]
@@ -81,10 +81,10 @@ def newcomer(cast: Cast, rate: float) -> Row:
         begin, frames = 20 + 5 * number % 17, round(20 + 17 + 9 * rate)
         far = (1.4, 2.2, 3.0)[number % 3] * FACE
 
-        def way(index: int, begin: int = begin, far: float = far) -> Pose | None:
-            return Pose(240 + far, 190, FACE) if index >= begin else None
+        def way(index: int, begin: int = begin, far: float = far) -> Placement | None:
+            return Placement(240 + far, 190, FACE) if index >= begin else None
 
-        actors = [Actor(cast.head(number), still(Pose(240, 180, FACE))), Actor(cast.head(number + 3), way)]
+        actors = [Actor(cast.head(number), still(Placement(240, 180, FACE))), Actor(cast.head(number + 3), way)]
         with cast.build() as tracker:
             for index, each in enumerate(
                 watch(tracker, play(actors, cast.photograph(number), frames=frames, size=SIZE), rate=rate)
@@ -102,11 +102,11 @@ def elsewhere(cast: Cast) -> Row:
     taken = 0
     for number in range(6):
 
-        def leaving(index: int) -> Pose | None:
-            return Pose(60, 180, 50) if index < 20 else None
+        def leaving(index: int) -> Placement | None:
+            return Placement(60, 180, 50) if index < 20 else None
 
-        def coming(index: int, number: int = number) -> Pose | None:
-            return Pose(575, 180 + 5 * number, 50) if index >= 60 + 30 * number else None
+        def coming(index: int, number: int = number) -> Placement | None:
+            return Placement(575, 180 + 5 * number, 50) if index >= 60 + 30 * number else None
 
         actors = [Actor(cast.head(number), leaving), Actor(cast.head(number + 4), coming)]
         with cast.build(keep=10.0) as tracker:
@@ -122,7 +122,7 @@ def disturbed(cast: Cast) -> Row:
     kept = {"noise": 0, "black": 0, "scene": 0, "size": 0}
     for kind in kept:
         for number in range(4):
-            actors = [Actor(cast.head(number), lambda i: Pose(250 + i, 180, FACE))]
+            actors = [Actor(cast.head(number), lambda i: Placement(250 + i, 180, FACE))]
             scene = list(play(actors, cast.photograph(number), frames=60, size=SIZE))
             if kind == "size":
                 scene[30:] = [_resized(shown, (1 + number) / 2) for shown in scene[30:]]
@@ -154,11 +154,11 @@ def scene_change(cast: Cast) -> Row:
     """A real change of scene, with another face at the same place, gives a new identity."""
     new = 0
     for number in range(8):
-        pose = still(Pose(320, 180, FACE))
+        place = still(Placement(320, 180, FACE))
         with cast.build() as tracker:
             ids: list[set[int]] = []
             for half in range(2):
-                actors = [Actor(cast.head(number + 6 * half), pose)]
+                actors = [Actor(cast.head(number + 6 * half), place)]
                 for shown in play(actors, cast.photograph(number + 5 * half), frames=30, size=SIZE):
                     faces = tracker.update(Frame(shown.image, len(ids) / RATE, len(ids)))
                     ids.append({face.id for face in faces})
@@ -173,8 +173,8 @@ def within(cast: Cast) -> Row:
         large, small = 190.0, 36.0
         corner = (-1) ** number
         actors = [
-            Actor(cast.head(number), still(Pose(320, 190, large))),
-            Actor(cast.head(number + 9), still(Pose(320 + corner * 0.46 * large, 190 - 0.5 * large, small))),
+            Actor(cast.head(number), still(Placement(320, 190, large))),
+            Actor(cast.head(number + 9), still(Placement(320 + corner * 0.46 * large, 190 - 0.5 * large, small))),
         ]
         with cast.build() as tracker:
             seen = list(watch(tracker, play(actors, cast.photograph(number), frames=60, size=SIZE)))

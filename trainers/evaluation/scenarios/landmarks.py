@@ -24,7 +24,7 @@ from .cast import (
     still,
     watch,
 )
-from .scenes import Actor, Pose, play
+from .scenes import Actor, Placement, play
 
 
 def moving(cast: Cast, speed: float) -> Row:
@@ -36,10 +36,10 @@ def moving(cast: Cast, speed: float) -> Row:
     seen_ids: set[tuple[int, int]] = set()
     for number in range(6):
 
-        def way(index: int) -> Pose:
+        def way(index: int) -> Placement:
             span = 440.0
             at = max(index - 8, 0) * speed * FACE % (2 * span)
-            return Pose(100 + min(at, 2 * span - at), 180 + 30 * math.sin(index / 9), FACE)
+            return Placement(100 + min(at, 2 * span - at), 180 + 30 * math.sin(index / 9), FACE)
 
         offset = None
         with cast.build() as tracker:
@@ -67,7 +67,7 @@ def rotated(cast: Cast, degrees: float) -> Row:
     right = 0
     for number in range(24):
         angle = math.radians(degrees) * (-1) ** number
-        actors = [Actor(cast.head(number), still(Pose(320, 180, FACE, angle)))]
+        actors = [Actor(cast.head(number), still(Placement(320, 180, FACE, angle)))]
         with cast.build() as tracker:
             seen = list(watch(tracker, play(actors, cast.photograph(number), frames=15, size=SIZE)))
         right += seen[-1].errors[0] <= 0.1
@@ -118,7 +118,7 @@ def far(cast: Cast, size: tuple[int, int], pixels: float) -> Row:
     right = 0
     for number in range(13):
         x = size[0] * (0.15 + 0.7 * ((number * 5) % 13) / 12)
-        actors = [Actor(cast.head(number), still(Pose(x, size[1] * 0.45, pixels / FOREHEAD)))]
+        actors = [Actor(cast.head(number), still(Placement(x, size[1] * 0.45, pixels / FOREHEAD)))]
         scene = next(play(actors, cast.photograph(number), frames=1, size=size, pan=0))
         with cast.build() as tracker:
             seen = list(watch(tracker, [scene] * 45))
@@ -130,7 +130,7 @@ def repeated(cast: Cast) -> Row:
     """The same image repeats, and the landmarks settle."""
     moves = []
     for number in range(8):
-        actors = [Actor(cast.head(number), still(Pose(320, 180, FACE)))]
+        actors = [Actor(cast.head(number), still(Placement(320, 180, FACE)))]
         shown = next(play(actors, cast.photograph(number), frames=1, size=SIZE, pan=0))
         with cast.build() as tracker:
             found = [tracker.update(Frame(shown.image, index / RATE, index)) for index in range(120)]
@@ -159,7 +159,7 @@ def steadiness(cast: Cast) -> Row:
             tracks = []
             with cast.build() as tracker:
                 for index, shift in enumerate(way):
-                    actors = [Actor(head, still(Pose(320 + float(shift), 180, FACE)))]
+                    actors = [Actor(head, still(Placement(320 + float(shift), 180, FACE)))]
                     shown = next(play(actors, photograph, frames=1, size=SIZE, pan=0))
                     noisy = np.clip(shown.image + random.normal(0, 4, shown.image.shape), 0, 255).astype(np.uint8)
                     faces = tracker.update(Frame(noisy, float(time[index]), index))

@@ -60,8 +60,8 @@ def cut_out(image: Image, points: FloatArray) -> Cutout:
 
 
 @dataclass(frozen=True, slots=True)
-class Pose:
-    """Place of a head in a frame.
+class Placement:
+    """Placement of a head in a frame.
 
     Attributes:
         x, y: centre of the landmarks' bounding box, in pixels.
@@ -75,15 +75,18 @@ class Pose:
     angle: float = 0.0
 
 
-def paste(scene: Image, head: Cutout, pose: Pose) -> FloatArray:
+def paste(scene: Image, head: Cutout, place: Placement) -> FloatArray:
     """Draw a head into a scene, in place, and return its landmarks (68, 2) in pixels of the scene."""
     x, y, side = head.box
-    scale, angle = pose.size / side, pose.angle - head.angle
+    scale, angle = place.size / side, place.angle - head.angle
     c, s = math.cos(angle) * scale, math.sin(angle) * scale
-    matrix = np.array([[c, -s, pose.x - c * x + s * y], [s, c, pose.y - s * x - c * y]], np.float32)
-    reach = 1.3 * pose.size
-    left, top = max(math.floor(pose.x - reach), 0), max(math.floor(pose.y - reach), 0)
-    right, bottom = min(math.ceil(pose.x + reach), scene.shape[1]), min(math.ceil(pose.y + reach), scene.shape[0])
+    matrix = np.array([[c, -s, place.x - c * x + s * y], [s, c, place.y - s * x - c * y]], np.float32)
+    reach = 1.3 * place.size
+    left, top = max(math.floor(place.x - reach), 0), max(math.floor(place.y - reach), 0)
+    right, bottom = (
+        min(math.ceil(place.x + reach), scene.shape[1]),
+        min(math.ceil(place.y + reach), scene.shape[0]),
+    )
     if left < right and top < bottom:
         image, alpha, local = head.image, head.alpha, matrix - np.array([[0, 0, left], [0, 0, top]], np.float32)
         while scale < 0.6:  # halve first, to avoid aliasing
@@ -122,12 +125,12 @@ class Actor:
 
     Attributes:
         head: the head.
-        way: pose in each frame; None where the face is not in the scene.
+        way: place in each frame; None where the face is not in the scene.
         covered: frames in which a cover hides the face.
     """
 
     head: Cutout
-    way: Callable[[int], Pose | None]
+    way: Callable[[int], Placement | None]
     covered: Container[int] = ()
 
 
@@ -164,18 +167,18 @@ def play(
         points: list[FloatArray | None] = []
         hidden: list[FloatArray | None] = [None] * len(actors)
         for actor in actors:
-            pose = actor.way(index)
-            points.append(None if pose is None else paste(image, actor.head, pose))
-            if pose is not None and index in actor.covered:
-                _cover(image, pose)
+            place = actor.way(index)
+            points.append(None if place is None else paste(image, actor.head, place))
+            if place is not None and index in actor.covered:
+                _cover(image, place)
                 hidden[len(points) - 1], points[-1] = points[-1], None
         yield Shown(image, points, hidden)
 
 
-def _cover(image: Image, pose: Pose) -> None:
+def _cover(image: Image, place: Placement) -> None:
     """Hide a face behind a striped board, in place."""
-    reach = 0.85 * pose.size
-    left, top = max(round(pose.x - reach), 0), max(round(pose.y - reach), 0)
-    part = image[top : round(pose.y + reach), left : round(pose.x + reach)]
+    reach = 0.85 * place.size
+    left, top = max(round(place.x - reach), 0), max(round(place.y - reach), 0)
+    part = image[top : round(place.y + reach), left : round(place.x + reach)]
     stripes = np.add.outer(np.arange(part.shape[0]), np.arange(part.shape[1])) // 7 % 2
     part[...] = np.where(stripes[..., None], [70, 110, 95], [120, 90, 60]).astype(np.uint8)
