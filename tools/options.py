@@ -170,15 +170,18 @@ _WRITTEN = {
 """How the values of some options are written on the command line."""
 
 
-def _given(kind: type[TrackerOptions | SourceOptions], types: Mapping[str, Any]) -> Any:
+def _given(kind: type[TrackerOptions | SourceOptions], types: Mapping[str, Any], *, without: str = "") -> Any:
     """Return the type of some options on the command line: a dict of those given.
 
-    Names, types, help and defaults are those of a dataclass; ``types`` replaces types that need a parser.
+    Names, types, help and defaults are those of a dataclass, but for the field ``without``; ``types`` replaces types
+    that need a parser.
     """
     types = get_type_hints(kind) | dict(types)
     described = descriptions(kind)
     options: dict[str, Any] = {}
     for field in fields(kind):  # the default is a part of the text: not every cyclopts shows that of a dict
+        if field.name == without:
+            continue
         shown = "none" if field.default == () else field.default
         written = f" Written {_WRITTEN[field.name]}." if field.name in _WRITTEN else ""
         default = "" if field.default is None else f" [default: {shown}]"
@@ -196,9 +199,11 @@ def descriptions(kind: type) -> dict[str, str]:
 
 if TYPE_CHECKING:
     Tracking = TrackerKeywords
+    AllMeasures = TrackerKeywords
     Reading = SourceKeywords
 else:
     Tracking = _given(TrackerOptions, _OF_TRACKER)
+    AllMeasures = _given(TrackerOptions, _OF_TRACKER, without="measures")
     Reading = _given(SourceOptions, _OF_SOURCE)
 
 NONE_GIVEN: Tracking = {}

@@ -19,7 +19,7 @@ from ...engines.output_paths import take_lock, writing
 LOCK = ".nasion-lock"
 PATIENCE = 10.0
 """Seconds for which a resumed run waits for the processes of a killed one to end."""
-_PART = re.compile(r"\.part-[0-9a-f]{8}-.")  # as ``exports.whole`` names them
+_PART = re.compile(r"\.part-[0-9a-f]{8}(\.|$)")  # as ``exports.whole`` names them
 _log = logging.getLogger(__name__)
 
 

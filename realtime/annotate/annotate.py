@@ -29,7 +29,7 @@ def annotate(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
-    formats: Sequence[str] = ("jsonl",),
+    formats: str | Sequence[str] = ("jsonl",),
     every: int = 1,
     independent: bool = False,
     overlay: bool = False,
@@ -53,7 +53,8 @@ def annotate(
         paths: a video, an image, a folder, a glob, or a list of these. A folder is searched with the folders in it;
             each video is an input, and so are the images of a folder together.
         out: folder of the outputs, ``NAME.journal``, ``NAME.jsonl`` and so on.
-        formats: formats to write: ``jsonl``, ``csv``, ``parquet``, ``coco``, ``cvat``, ``pts`` and ``vtt``.
+        formats: formats to write: ``jsonl``, ``csv``, ``parquet``, ``coco``, ``cvat``, ``pts`` and ``vtt``, the last
+            not for independent images.
         every: annotate each frame whose number is a multiple of this.
         independent: images are no sequence: each is annotated on its own.
         overlay: also write a video, or images, with the faces drawn in.
@@ -73,7 +74,7 @@ def annotate(
 
     Raises:
         NasionError: an option is unknown or not allowed, or a network cannot be loaded.
-        SourceError: a path does not exist, or no video or image is there.
+        SourceError: no path leads to a video or image.
         SinkError: another run writes into ``out``, or an output exists and neither ``resume`` nor ``force`` is given.
         MissingExtra: a .parquet file needs pyarrow, which is not installed.
 
@@ -129,7 +130,7 @@ def planned(
     paths: Sequence[str | os.PathLike[str]],
     out: Path,
     *,
-    formats: Sequence[str] = ("jsonl",),
+    formats: str | Sequence[str] = ("jsonl",),
     every: int = 1,
     independent: bool = False,
     overlay: bool = False,
@@ -155,7 +156,8 @@ def planned(
     if obscure:  # a face is obscured only where it is found
         options.setdefault("detect_interval", OBSCURE_INTERVAL)
     chosen = chosen_options(None, options)
-    names = chosen_formats(formats)
+    found = find_inputs(paths, without=out)
+    names = chosen_formats(formats, independent=independent and any(each.images for each in found))
     jobs = [
         Job(
             each,
@@ -171,11 +173,12 @@ def planned(
             force=force,
             max_pixels=max_pixels,
         )
-        for each in find_inputs(paths, without=out)
+        for each in found
     ]
     with alone_in(out, wait=resume) as lock:
         for job in jobs:
-            check_outputs(job)
+            if not job.input.problem:
+                check_outputs(job)
         remove_parts(job.journal.parent for job in jobs)
         with Tracker(chosen) as tracker:
             yield Plan(jobs, tracker, int(workers), progress or _silent, lock)

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from ...engines.errors import SinkError, SourceError
-from ...engines.output_paths import check_output_paths
+from ...engines.output_paths import check_output_paths, reaching
 from ..sources.base import SourceInfo
 from ..tracking.tracker import Tracker
 from .exports import FORMATS, export
@@ -41,6 +41,8 @@ def annotate_input(job: Job, tracker: Tracker, tell: Tell) -> Result:
         SourceError: the input cannot be read, or has changed since the run that is resumed.
         SinkError: an output cannot be written, or exists already.
     """
+    if job.input.problem:
+        raise SourceError(job.input.problem)
     begin = perf_counter()
     check_outputs(job)
     end = look(job, tracker, tell)
@@ -137,7 +139,8 @@ def check_outputs(job: Job) -> None:
     if len(job.input.files) == 1:  # of a set of images, no output has the suffix
         files = {name: path for name, path in outputs.items() if not path.is_dir()}  # .pts files have a folder
         check_output_paths(files, force=True, inputs=job.input.files)
-    existing = [path for path in outputs.values() if path.exists()]
+    with reaching(job.out, SinkError):
+        existing = [path for path in outputs.values() if path.exists()]
     if not existing or job.force or (job.resume and job.journal.exists()):
         return
     remedy = "continue with --resume, or replace it with --force" if job.journal.exists() else "replace it with --force"

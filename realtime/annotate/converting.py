@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from .exports.base import Annotations
 from .exports.corrections import Corrected
 from .inputs import Input
 from .job import Job
-from .journal import SUFFIX, JournalHeader
+from .journal import SUFFIX, is_finished
 from .look_ahead.annotation import Annotation
 from .rendering.render import OVERLAY, render, rendered_paths
 from .results import Counts
 
+_log = logging.getLogger(__name__)
 _CVAT = (".cvat.xml", ".xml")
 
 
@@ -53,21 +55,38 @@ def convert(
         SourceError: a file cannot be read, or the source has changed.
         SinkError: an output exists or cannot be written, or another run writes into the folder.
     """
-    names = chosen_formats(formats)
-    if not names and not overlay:
+    if not formats and not overlay:
         raise NasionError(f"nothing is to be written; give formats ({', '.join(FORMATS)}) or the overlay")
+    names = chosen_formats(formats)
     stem, annotations = _opened(path, journal)
+    header = annotations.journal
+    chosen_formats(names, independent=header.kind == "images")
     folder = path.parent if out is None else out
-    job = _job(annotations.journal, stem, folder, names, overlay, max_pixels)
+    job = Job(
+        _source(stem, annotations) if overlay else Input(stem, header.source),
+        folder,
+        names,
+        TrackerOptions(),
+        every=header.every,
+        independent=header.kind == "images",
+        overlay=overlay,
+        obscure=header.obscure,
+        max_pixels=max_pixels,
+    )
     outputs = {name: job.path(FORMATS[name].suffix) for name in names}
     rendered = {name: place for name, place in rendered_paths(job).items() if name == OVERLAY}
     check_output_paths({**outputs, **rendered}, force=force, inputs=[path])
     counts = Counts()
+    if not is_finished(annotations.path):
+        _log.warning(
+            "%r is not finished: the outputs end where it ends; complete it with nasion annotate --resume",
+            str(annotations.path),
+        )
     with alone_in(folder):
         remove_parts([folder])
         export(annotations, outputs, also=[counts])
         if rendered:
-            render(_with_source(job, annotations), annotations, rendered)
+            render(job, annotations, rendered)
     return [*outputs.values(), *rendered.values()], counts
 
 
@@ -89,33 +108,19 @@ def _opened(path: Path, journal: Path | None) -> tuple[str, Annotations]:
     return stem, Corrected(path, journal or beside)
 
 
-def _job(header: JournalHeader, name: str, out: Path, formats: tuple[str, ...], overlay: bool, max_pixels: int) -> Job:
-    """Return a job with what rendering and the exports need."""
-    return Job(
-        Input(name, header.source),
-        out,
-        formats,
-        TrackerOptions(),
-        every=header.every,
-        independent=header.kind == "images",
-        overlay=overlay,
-        obscure=header.obscure,
-        max_pixels=max_pixels,
-    )
-
-
-def _with_source(job: Job, annotations: Annotations) -> Job:
-    """Return the job with the files of its source.
+def _source(name: str, annotations: Annotations) -> Input:
+    """Return the input that was annotated. Whether its images are the same is seen when they are read.
 
     Raises:
         SourceError: the video is another one than that of the journal.
     """
     header = annotations.journal
+    source = Input(name, header.source)
     if header.kind == "video":
-        if job.input.content() != header.content:
+        if source.content() != header.content:
             raise SourceError(f"{header.source}: its content has changed since it was annotated; annotate it again")
-        return job
+        return source
     images = [Path(header.source)] * int(header.content["images"])
     for annotated in annotations:
         images[annotated.frame.index] = Path(header.source) / annotated.frame.file
-    return replace(job, input=replace(job.input, images=tuple(images)))
+    return replace(source, images=tuple(images))

@@ -31,6 +31,7 @@ from ..tracking.state import Tracking
 from ..tracking.tracks import BACK, SAME, Observation, Track
 from ..values.arrays import FloatArray
 from ..values.geometry import containment
+from .inputs import digest_of
 from .job import Job
 from .journal import Chunk, SeenFrame, Sighting, Whole
 
@@ -217,7 +218,9 @@ class _Run:
 
     def record(self, frame: Frame) -> SeenFrame:
         """Return an empty record of a frame."""
-        return SeenFrame(frame.index, round(frame.time, 6), (frame.width, frame.height), file=self.name(frame.index))
+        size = frame.width, frame.height
+        digest = digest_of(self._images[frame.index]) if self._images else ""
+        return SeenFrame(frame.index, round(frame.time, 6), size, file=self.name(frame.index), digest=digest)
 
     def chunk(self, number: int, frames: list[SeenFrame], appearance: dict[int, FloatArray]) -> Chunk:
         """Return the chunk of the tracked frames, with those that could not be read in their places."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...engines.errors import SourceError
-from ...engines.output_paths import is_folder, reaching
+from ...engines.errors import NasionError, SourceError
+from ...engines.output_paths import cause_and_remedy, is_folder, reaching
 from ..sources import redact
 from ..sources.image_files.reading import IMAGE_SUFFIXES, is_image_file
 from ..sources.image_files.sources import natural_order
@@ -23,6 +23,7 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 """Files that a folder is searched for; a file given by name may have any suffix."""
 PATTERN = "pattern:"
+_LONGEST_NAME = 240  # bytes; with the suffix of an output they are within the 255 of file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,18 @@ class Input:
         name: name of its outputs, relative to their folder and without suffix, such as ``day1/clip``.
         source: path of a video or of the folder of the images, as it was given; or a ``pattern:``.
         images: images in order; empty for a video.
+        problem: reason why there is nothing to read; empty if there is.
     """
 
     name: str
     source: str
     images: tuple[Path, ...] = ()
+    problem: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Files that are read, which no output may replace."""
-        if self.source.startswith(PATTERN):
+        if self.source.startswith(PATTERN) or self.problem:
             return ()
         return self.images or (Path(self.source),)
 
@@ -61,7 +64,7 @@ class Input:
         whole = hashlib.sha256()
         for path in self.images:
             with reaching(path, SourceError):
-                whole.update(path.name.encode(errors="surrogateescape") + b"\0" + _digest(path).digest())
+                whole.update(os.fsencode(path.name) + b"\0" + _digest(path).digest())
         return {"images": len(self.images), "sha256": whole.hexdigest()}
 
 
@@ -70,42 +73,80 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]], *, without: Path | None
 
     A folder is searched with all folders in it: each video is an input, and so are the images of each folder together.
     Images given by name are one input for each folder that they lie in. Names of outputs that would be the same get the
-    suffix of the file, or a number.
+    suffix of the file, or a number. A path that leads nowhere is an input with a problem.
 
     Args:
         paths: files, folders and globs; ``pattern:`` stands for the test pattern.
         without: folder that is not searched, because the outputs go there.
 
     Raises:
-        SourceError: a path does not exist, a glob matches nothing, or there is neither video nor image in a folder.
+        SourceError: no path leads to an input, or a folder to search is the one that is not searched.
     """
     found: list[Input] = []
-    loose: dict[Path, list[Path]] = {}
+    loose: dict[str, list[Path]] = {}
     for given in paths:
         text = os.fspath(given)
         if text.startswith(PATTERN):
             found.append(Input("pattern", text))
             continue
-        for path in _expanded(text):
-            if is_folder(path):
-                found += _in_folder(path, without)
-            elif is_image_file(path):
-                if path.parent not in loose:
-                    found.append(Input(path.absolute().parent.name or "images", str(path.parent)))
-                loose.setdefault(path.parent, []).append(path)
-            else:
-                found.append(Input(path.stem, str(path)))
-    whole = [
-        replace(each, images=tuple(dict.fromkeys(loose.pop(Path(each.source)))))
-        if not each.images and Path(each.source) in loose
-        else each
-        for each in found
-    ]
-    return _named_apart(list(dict.fromkeys(whole)))
+        try:
+            for path in _expanded(text):
+                if is_folder(path):
+                    _check_searched(path, without)
+                    found += _in_folder(path, without)
+                elif is_image_file(path):
+                    folder = os.path.abspath(path.parent)
+                    if folder not in loose:
+                        found.append(Input(Path(folder).name or "images", str(path.parent)))
+                    loose.setdefault(folder, []).append(path)
+                else:
+                    found.append(Input(path.stem, str(path)))
+        except (SourceError, OSError) as error:
+            problem = str(error) if isinstance(error, SourceError) else f"{text!r}: {cause_and_remedy(error)}"
+            found.append(Input(Path(text).stem or "input", text, problem=problem))
+    whole = [each if each.images or each.problem else _with_images(each, loose) for each in found]
+    problems = [each.problem for each in whole if each.problem]
+    if problems and len(problems) == len(whole):
+        raise SourceError("; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else ""))
+    return _named_apart(_each_once(whole))
+
+
+def _check_searched(folder: Path, without: Path | None) -> None:
+    if without is not None and without.exists() and folder.samefile(without):
+        raise NasionError(
+            f"{str(folder)!r} is searched for inputs, so the outputs cannot go there; give another folder, such as "
+            f"{str(folder / 'annotations')!r}"
+        )
+
+
+def _with_images(found: Input, loose: dict[str, list[Path]]) -> Input:
+    """Return the input of a folder with the images in it that were given by name, each once."""
+    images: dict[str, Path] = {}
+    for path in loose.pop(os.path.abspath(found.source), []):
+        images.setdefault(os.path.abspath(path), path)
+    return replace(found, images=tuple(images.values()))
+
+
+def _each_once(found: Iterable[Input]) -> list[Input]:
+    """Return the inputs without those that are there already, however their path was written."""
+    known: set[str] = set()
+    once = []
+    for each in found:
+        files = [os.path.abspath(path) for path in each.files] or [each.source]
+        new = [path for path, file in zip(each.images, files, strict=False) if file not in known]
+        if known.issuperset(files):
+            continue
+        once.append(replace(each, images=tuple(new)))
+        known.update(files)
+    return once
 
 
 def _expanded(text: str) -> list[Path]:
-    """Return the path, or the paths that a glob matches."""
+    """Return the path, or the paths that a glob matches.
+
+    Raises:
+        SourceError: there is none.
+    """
     path = Path(text)
     with reaching(path, SourceError):
         if path.exists():
@@ -123,14 +164,13 @@ def _expanded(text: str) -> list[Path]:
 def _in_folder(folder: Path, without: Path | None) -> Iterator[Input]:
     """Yield the inputs in a folder and in all folders in it, in natural order."""
     count = 0
-    for place in _folders(folder, without):
-        files = sorted(filter(_is_visible_file, place.iterdir()), key=lambda path: natural_order(path.name))
+    for place, files, problem in _searched(folder, without):
         relative = place.relative_to(folder)
         images = tuple(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
-        if images:
-            name = str(relative) if relative.parts else place.absolute().name or "images"
+        if images or problem:
+            name = str(relative) if relative.parts else Path(os.path.abspath(place)).name or "images"
             count += 1
-            yield Input(name, str(place), images)
+            yield Input(name, str(place), images, problem)
         for path in files:
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 count += 1
@@ -142,22 +182,30 @@ def _in_folder(folder: Path, without: Path | None) -> Iterator[Input]:
         )
 
 
-def _folders(folder: Path, without: Path | None) -> Iterator[Path]:
+def _searched(folder: Path, without: Path | None) -> Iterator[tuple[Path, list[Path], str]]:
+    """Yield a folder and all folders in it, each with its files, or with the reason why it cannot be listed."""
     if without is not None and without.exists() and folder.samefile(without):
         return
-    yield folder
-    inner = [each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
-    for each in sorted(inner, key=lambda path: natural_order(path.name)):
-        if not each.is_symlink():  # a link to a folder above would never end
-            yield from _folders(each, without)
+    try:
+        entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        files = [path for path in entries if path.is_file()]
+        # a link to a folder above would never end
+        inner = [path for path in entries if path.is_dir() and not path.is_symlink()]
+    except OSError as error:
+        yield folder, [], f"{str(folder)!r} cannot be listed: {cause_and_remedy(error)}"
+        return
+    yield folder, _in_natural_order(files), ""
+    for each in _in_natural_order(inner):
+        yield from _searched(each, without)
 
 
-def _is_visible_file(path: Path) -> bool:
-    return not path.name.startswith(".") and path.is_file()
+def _in_natural_order(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: natural_order(path.name))
 
 
 def _named_apart(inputs: Sequence[Input]) -> list[Input]:
     """Return the inputs with a different name for each."""
+    inputs = [replace(each, name=_shortened(each.name)) for each in inputs]
     counts = Counter(each.name for each in inputs)
     taken = {name for name, count in counts.items() if count == 1}
     apart = []
@@ -170,6 +218,26 @@ def _named_apart(inputs: Sequence[Input]) -> list[Input]:
             taken.add(name)
         apart.append(replace(each, name=name))
     return apart
+
+
+def _shortened(name: str) -> str:
+    """Return a name that leaves room for the suffix of an output; what is cut off is replaced by a digest."""
+    path = Path(name)
+    encoded = os.fsencode(path.name)
+    if len(encoded) <= _LONGEST_NAME:
+        return name
+    start = encoded[: _LONGEST_NAME - 9].decode(errors="ignore")
+    return str(path.with_name(f"{start}-{hashlib.sha256(encoded).hexdigest()[:8]}"))
+
+
+def digest_of(path: Path) -> str:
+    """Return the first 16 digits of the SHA-256 of a file.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    with reaching(path, SourceError):
+        return str(_digest(path).hexdigest()[:16])
 
 
 def _digest(path: Path) -> Any:

@@ -1,8 +1,8 @@
 """Journal of an input: an append-only file that holds what the first pass saw.
 
 A journal is JSON Lines: the header, then for each chunk one line for each frame and one that closes the chunk, and at
-the end one line that closes the journal. A chunk is appended as a whole with a checksum and synchronised to the disk.
-What a killed process left behind the last whole chunk is cut off when the work is resumed.
+the end one line that closes the journal. A chunk is appended as a whole and synchronised to the disk. Checksums cover
+every byte. What a killed process left behind the last whole chunk is cut off when the work is resumed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from ..values.arrays import FloatArray
 
 FORMAT = 1
 SUFFIX = ".journal"
+_OPTIONAL = ("file", "digest", "shot", "resumes", "detections", "damage")
+_LAST_LINE = 1 << 16  # bytes in which the last line of a journal is looked for
 _APPEARANCE = 1000  # components of a descriptor are stored as integers of 1/1000
 
 
@@ -70,10 +72,10 @@ class JournalHeader:
     versions: Mapping[str, str] = field(default_factory=dict)
     journal: int = FORMAT
 
-    def to_json(self) -> str:
+    def to_bytes(self) -> bytes:
         """Return the header as one line of JSON."""
         values = asdict(self)
-        return _line({"journal": values.pop("journal"), **values})
+        return _sealed({"journal": values.pop("journal"), **values})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -155,6 +157,7 @@ class SeenFrame:
         faces: sightings.
         size: width and height in pixels.
         file: name of the image file; empty for a frame of a video.
+        digest: beginning of the SHA-256 of the image file, by which a changed image is recognised; see ``digest_of``.
         shot: True if the frame is the first of a new shot.
         resumes: number of an earlier first frame of a shot, if this frame goes on with the shot before that one.
         detections: boxes x0, y0, x1, y1 of the detector in pixels, if it ran.
@@ -166,6 +169,7 @@ class SeenFrame:
     size: tuple[int, int]
     faces: list[Sighting] = field(default_factory=list)
     file: str = ""
+    digest: str = ""
     shot: bool = False
     resumes: int | None = None
     detections: list[list[float]] | None = None
@@ -174,14 +178,14 @@ class SeenFrame:
     def to_json(self) -> str:
         """Return the frame as one line of JSON; what it does not have is left out."""
         values: dict[str, Any] = {"frame": self.index, "time": round(self.time, 6), "size": self.size}
-        optional = {name: getattr(self, name) for name in ("file", "shot", "resumes", "detections", "damage")}
+        optional = {name: getattr(self, name) for name in _OPTIONAL}
         values |= {name: value for name, value in optional.items() if value not in ("", False, None)}
         return _line({**values, "faces": [each.values() for each in self.faces]})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """Build a frame from parsed JSON."""
-        known = {name: values[name] for name in ("file", "shot", "resumes", "detections", "damage") if name in values}
+        known = {name: values[name] for name in _OPTIONAL if name in values}
         faces = [Sighting.from_values(each) for each in values["faces"]]
         return cls(values["frame"], values["time"], tuple(values["size"]), faces, **known)
 
@@ -210,10 +214,9 @@ class Chunk:
             "chunk": self.number,
             "frames": len(self.frames),
             "pixels": self.pixels,
-            "checksum": zlib.crc32(frames),
             "appearance": tracks,
         }
-        return frames + _line(closing).encode()
+        return frames + _sealed(closing, zlib.crc32(frames))
 
 
 def _integers(values: FloatArray) -> list[int]:
@@ -221,7 +224,26 @@ def _integers(values: FloatArray) -> list[int]:
 
 
 def _line(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, separators=(",", ":"), allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(values, separators=(",", ":"), allow_nan=False) + "\n"  # ASCII: file names may be no Unicode
+
+
+def _sealed(values: Mapping[str, Any], before: int = 0) -> bytes:
+    """Return a line of JSON that ends with its checksum, which continues that of what comes before."""
+    text = _line(values)[:-2]
+    return f'{text},"checksum":{zlib.crc32(text.encode(), before)}}}\n'.encode()
+
+
+def _unsealed(line: bytes, before: int = 0) -> dict[str, Any]:
+    """Return the values of a line of ``_sealed``.
+
+    Raises:
+        ValueError: it is damaged, or what comes before is.
+    """
+    values: dict[str, Any] = json.loads(line)
+    text, found, _ = line.rpartition(b',"checksum":')
+    if not found or values["checksum"] != zlib.crc32(text, before):
+        raise ValueError("its checksum is another one")
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +303,7 @@ class Journal(Closing):
 
     def begin(self, header: JournalHeader) -> None:
         """Write the header."""
-        self._append(header.to_json().encode())
+        self._append(header.to_bytes())
 
     def add(self, chunk: Chunk) -> None:
         """Append a chunk, all of it or nothing, and synchronise the file to the disk.
@@ -293,7 +315,7 @@ class Journal(Closing):
 
     def finish(self, end: End) -> None:
         """Close the journal with its last line."""
-        self._append(_line({"end": True, **asdict(end)}).encode())
+        self._append(_sealed({"end": True, **asdict(end)}))
 
     def _append(self, data: bytes) -> None:
         with writing(self._path):
@@ -336,6 +358,18 @@ def read_chunks(path: Path) -> Iterator[Chunk]:
         yield Chunk(closing["chunk"], parsed, appearance, closing["pixels"])
 
 
+def is_finished(path: Path) -> bool:
+    """Return whether a journal has its end.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    with _open(path) as file:
+        file.seek(max(path.stat().st_size - _LAST_LINE, 0))
+        last = file.read().rpartition(b'\n{"end":')[2]
+    return bool(last.endswith(b"}\n") and last.count(b"\n") == 1)
+
+
 def whole_part(path: Path) -> Whole:
     """Return the part of a journal that is whole, for resuming.
 
@@ -372,12 +406,15 @@ def _header(line: bytes, path: Path) -> JournalHeader | None:
     if not line.endswith(b"\n") and (line.startswith(begin) or begin.startswith(line)):
         return None
     try:
-        values = json.loads(line)
-        version = values["journal"]
+        version = json.loads(line)["journal"]
         if version > FORMAT:
             raise SourceError(f"{str(path)!r} has format {version}; this version reads up to {FORMAT}; update nasion")
-        return JournalHeader.from_values(values)
+        return JournalHeader.from_values(_unsealed(line))
     except (ValueError, TypeError, KeyError) as error:
+        if line.startswith(begin):
+            raise SourceError(
+                f"{str(path)!r}: its first line is damaged; annotate the input from the beginning with --force"
+            ) from error
         raise SourceError(f"{str(path)!r} is not a journal; give one that nasion annotate wrote") from error
 
 
@@ -398,9 +435,7 @@ def _chunks(path: Path) -> Iterator[tuple[int, list[bytes], dict[str, Any]]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                closing = json.loads(line)
-                if "chunk" in closing and closing["checksum"] != zlib.crc32(b"".join(frames)):
-                    raise ValueError("its checksum is another one")
+                closing = _unsealed(line, zlib.crc32(b"".join(frames)))
             except ValueError as error:
                 if file.read(1):
                     raise SourceError(

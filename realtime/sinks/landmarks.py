@@ -25,8 +25,20 @@ Row = list[Any]
 
 METADATA_KEY = "nasion"
 """Key of the header in the metadata of a Parquet file."""
-_ROW_GROUP = 1000  # rows of a Parquet row group, held in memory: about 10 MB at 68 landmarks
+_ROWS = 1000  # rows that are converted to Arrow together, by default a row group: about 10 MB at 68 landmarks
 _INDEX_ENTRY = 256  # maximum bytes in Parquet's index for a column, and for the column's chunk in each row group
+
+
+def pyarrow() -> tuple[Any, Any]:
+    """Return the modules ``pyarrow`` and ``pyarrow.parquet``.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+    """
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "parquet", "a .parquet file") from error
 
 
 def record(frame: Frame, faces: Sequence[Face], scheme: str = IBUG_68.name) -> dict[str, Any]:
@@ -151,10 +163,14 @@ class _Table(Sink):
         self._is_closed = True
         with writing(self._path):
             try:
-                if self._waiting:
+                if self._has_more():
                     self._put_all()
             finally:
                 self._finish()
+
+    def _has_more(self) -> bool:
+        """Return True if rows wait to be written."""
+        return bool(self._waiting)
 
     def _put_all(self) -> None:
         try:
@@ -252,29 +268,37 @@ class ParquetSink(_Table):
     the rows since the last row group.
     """
 
-    def __init__(self, path: Path, header: AnyHeader | None = None) -> None:
+    def __init__(self, path: Path, header: AnyHeader | None = None, *, row_group: int = 0) -> None:
         """Prepare to write to ``path``, which is opened at the first frame.
+
+        Args:
+            path: the file.
+            header: header of the file; by default an empty one.
+            row_group: least number of rows of a row group; 0 for the usual one.
 
         Raises:
             MissingExtra: pyarrow is not installed.
         """
         super().__init__(path, header)
-        try:
-            arrow: Any = importlib.import_module("pyarrow")
-            self._parquet: Any = importlib.import_module("pyarrow.parquet")
-        except ImportError as error:
-            raise MissingExtra("pyarrow", "parquet", "a .parquet file") from error
-        self._arrow = arrow
+        self._arrow, self._parquet = pyarrow()
+        self._row_group = row_group or _ROWS
+        self._tables: list[Any] = []
         self._writer: Any = None
         self._groups = 0
 
     def _put(self) -> None:
         if self._file is None:
             self._open()
-        if len(self._waiting) >= _ROW_GROUP or self._is_closed:
+        if len(self._waiting) >= _ROWS or (self._waiting and self._is_closed):
             values = [list(column) for column in zip(*self._waiting, strict=True)]
-            self._put_group(self._arrow.table(values, schema=self._schema))
+            self._tables.append(self._arrow.table(values, schema=self._schema))
             self._waiting = []
+        if self._tables and (self._is_closed or sum(table.num_rows for table in self._tables) >= self._row_group):
+            group, self._tables = self._arrow.concat_tables(self._tables), []
+            self._put_group(group)
+
+    def _has_more(self) -> bool:
+        return bool(self._waiting or self._tables)
 
     def _open(self) -> None:
         whole = {"frame": self._arrow.int64(), "time": self._arrow.float64(), "id": self._arrow.int32()}
@@ -296,7 +320,7 @@ class ParquetSink(_Table):
         self._groups += 1
         self._file.reserve(2 * table.nbytes + self._room_for_index(self._groups + 1))
         with self._index_at_stake():
-            self._writer.write_table(table)
+            self._writer.write_table(table, row_group_size=len(table))
 
     def _room_for_index(self, groups: int) -> int:
         return 2 * len(self._header().to_json()) + _INDEX_ENTRY * len(self._schema) * (groups + 1)

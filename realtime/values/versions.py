@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 _PACKAGES = (
-    "numpy", "opencv-python", "opencv-python-headless", "av", "onnx", "onnxruntime", "onnxruntime-gpu", "torch",
-    "tensorrt", "tensorrt-rtx",
+    "numpy", "opencv-python", "opencv-python-headless", "pillow", "av", "pyarrow", "onnx", "onnxruntime",
+    "onnxruntime-gpu", "torch", "tensorrt", "tensorrt-rtx",
 )  # fmt: skip
 
 

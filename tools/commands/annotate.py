@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
+from os import fsdecode
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ from cyclopts import Parameter
 
 from ...engines.errors import NasionError, SourceError, printable
 from ..machine import provenance
-from ..options import NONE_GIVEN, Parts, Tracking, read_parts
+from ..options import NONE_GIVEN, AllMeasures, Parts, read_parts
 from ..results import Json, json_results
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def annotate(
     quiet: bool = False,
     json: Json = None,
     max_pixels: int = 175_000_000,
-    tracking: Tracking = NONE_GIVEN,
+    tracking: AllMeasures = NONE_GIVEN,
 ) -> None:
     """Annotate every frame of videos and images, and print a table of the results.
 
@@ -47,7 +49,8 @@ def annotate(
         paths: videos, images, folders and globs. A folder is searched with the folders in it: each video is an input,
             and so are the images of each folder together.
         out: folder of the outputs: NAME.journal, and a file for each format.
-        format: formats, separated by commas: jsonl, csv, parquet, coco, cvat, pts (a folder of files) and vtt.
+        format: formats, separated by commas: jsonl, csv, parquet, coco, cvat, pts (a folder of files) and vtt
+            (not for independent images). All measures are written.
         list: file with further paths, one a line; - for standard input (default: none).
         every: annotate each frame whose number is a multiple of this.
         independent: images are no sequence: each is annotated on its own.
@@ -113,12 +116,14 @@ def _listed(file: Path | None) -> Iterator[str]:
     if file is None:
         return
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        text = data.decode("utf-16") if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else fsdecode(data)
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(
             f"--list {str(file)!r} cannot be read ({error}); give a text file with a path a line"
         ) from error
-    yield from (line.strip() for line in text.splitlines() if line.strip())
+    lines = (line.strip() for line in text.removeprefix("\ufeff").split("\n"))
+    yield from (line for line in lines if line)
 
 
 class _Job:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....engines.errors import NasionError
-from ...sinks.landmarks import CsvSink, JsonLinesSink, ParquetSink
+from ...sinks.landmarks import CsvSink, JsonLinesSink, ParquetSink, pyarrow
 from ..look_ahead.annotation import Annotated
 from .base import Annotations, Export, TableExport
 from .coco import CocoExport
@@ -33,10 +33,17 @@ class Format:
     make: Callable[[Path, Annotations], Export]
 
 
+_ROW_GROUP = 16_000  # rows; the writer keeps an index entry for each group and column until the end
+
+
+def _parquet(path: Path, annotations: Annotations) -> Export:
+    return TableExport(ParquetSink(path, annotations.header, row_group=_ROW_GROUP))
+
+
 FORMATS: Mapping[str, Format] = {
     "jsonl": Format(".jsonl", lambda path, annotations: TableExport(JsonLinesSink(path, annotations.header))),
     "csv": Format(".csv", lambda path, annotations: TableExport(CsvSink(path, annotations.header))),
-    "parquet": Format(".parquet", lambda path, annotations: TableExport(ParquetSink(path, annotations.header))),
+    "parquet": Format(".parquet", _parquet),
     "coco": Format(".coco.json", CocoExport),
     "cvat": Format(".cvat.xml", CvatExport),
     "pts": Format(".pts", PtsExport),
@@ -45,15 +52,26 @@ FORMATS: Mapping[str, Format] = {
 """Formats by name."""
 
 
-def chosen_formats(names: Sequence[str]) -> tuple[str, ...]:
+def chosen_formats(names: str | Sequence[str], *, independent: bool = False) -> tuple[str, ...]:
     """Return the formats asked for, each once.
 
+    Args:
+        names: names of formats; a text may have several, separated by commas.
+        independent: the annotations are those of independent images, which have no times.
+
     Raises:
-        NasionError: a format does not exist.
+        NasionError: a format does not exist, or does not suit independent images.
+        MissingExtra: a .parquet file needs pyarrow, which is not installed.
     """
+    if isinstance(names, str):
+        names = [name.strip() for name in names.split(",")]
     for name in names:
         if name not in FORMATS:
             raise NasionError(f"format {name!r:.60} is unknown; allowed: {', '.join(FORMATS)}")
+    if independent and "vtt" in names:
+        raise NasionError("vtt has times, which independent images do not have; leave it out")
+    if "parquet" in names:
+        pyarrow()
     return tuple(dict.fromkeys(names))
 
 

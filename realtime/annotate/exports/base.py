@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from ....engines.closing import Closing
@@ -18,10 +22,12 @@ class Annotations(Protocol):
     """Annotated frames of an input, which can be iterated as often as needed.
 
     Attributes:
+        path: the journal.
         journal: header of the journal.
         header: header of landmark files.
     """
 
+    path: Path
     journal: JournalHeader
     header: Header
 
@@ -49,6 +55,18 @@ class Export(Closing):
         """
 
 
+def readable(name: str) -> str:
+    """Return a file name as text that every format can hold.
+
+    Bytes that are not UTF-8 and control characters are written as escapes, such as ``\\xe9``.
+    """
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
 class TableExport(Export):
     """Landmark file, written by a sink."""
 
@@ -58,7 +76,10 @@ class TableExport(Export):
 
     def write(self, annotated: Annotated) -> None:
         """Write the frame."""
-        self._sink.write(annotated.frame, annotated.faces)  # type: ignore[arg-type]  # index, time and file suffice
+        frame = annotated.frame
+        if frame.file:
+            frame = replace(frame, file=readable(frame.file))
+        self._sink.write(frame, annotated.faces)  # type: ignore[arg-type]  # index, time and file suffice
 
     def finish(self) -> None:
         """Complete the file."""

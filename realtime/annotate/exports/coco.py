@@ -19,7 +19,7 @@ from ...faces.face import VISIBLE, Face
 from ...sinks.header import Header
 from ..journal import SeenFrame
 from ..look_ahead.annotation import Annotated
-from .base import Annotations, Export, landmark_names, scheme_of_header
+from .base import Annotations, Export, landmark_names, readable, scheme_of_header
 from .spool import Spool
 
 NOT_LABELLED, HIDDEN, SEEN = 0, 1, 2
@@ -32,7 +32,7 @@ class CocoExport(Export):
     def __init__(self, path: Path, annotations: Annotations) -> None:
         """Begin the file."""
         self._path, self._header = path, annotations.header
-        self._source = annotations.journal.source
+        self._source = readable(annotations.journal.source)
         self._is_video = annotations.journal.kind == "video"
         self._annotations = Spool(path.with_name(f"{path.name}.spool"))
         self._images = self._count = 0
@@ -51,7 +51,7 @@ class CocoExport(Export):
         frame = annotated.frame
         image: dict[str, Any] = {
             "id": frame.index + 1,
-            "file_name": frame.file or frame_name(self._source, frame.index),
+            "file_name": readable(frame.file) or frame_name(self._source, frame.index),
             "width": frame.size[0],
             "height": frame.size[1],
         }

@@ -18,7 +18,7 @@ from ....engines.output_paths import writing
 from ...faces.face import Face
 from ...values.arrays import FloatArray
 from ..look_ahead.annotation import Annotated
-from .base import Annotations, Export
+from .base import Annotations, Export, readable
 from .coco import frame_name
 from .spool import Spool
 
@@ -164,7 +164,7 @@ def _points(face: Face, *, frame: int | None = None, outside: bool = False, keyf
 
 
 def _image(index: int, file: str, size: tuple[int, int], faces: Sequence[Face]) -> str:
-    name = quoteattr(file or frame_name("frame", index))
+    name = quoteattr(readable(file) or frame_name("frame", index))
     inner = "".join(_points(face) for face in faces)
     return f'<image id="{index}" name={name} width="{size[0]}" height="{size[1]}">\n{inner}</image>\n'
 
@@ -179,7 +179,7 @@ def _start(source: str, mode: str, frames: int, size: tuple[int, int]) -> str:
     )
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task>'
-        f"<name>{escape(source)}</name><size>{frames}</size><mode>{mode}</mode><overlap>0</overlap>"
+        f"<name>{escape(readable(source))}</name><size>{frames}</size><mode>{mode}</mode><overlap>0</overlap>"
         f"<start_frame>0</start_frame><stop_frame>{frames - 1}</stop_frame><frame_filter></frame_filter>"
         f"<labels><label><name>{LABEL}</name><type>points</type><attributes>{described}</attributes></label></labels>"
         f"<original_size><width>{size[0]}</width><height>{size[1]}</height></original_size></task></meta>\n"

@@ -16,13 +16,13 @@ from ....engines.output_paths import make_folder, writing
 def aside(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path``; what was written there takes its place at the end, and is removed after an error.
 
-    It is synchronised to the disk before. It may be a file or a folder, and keeps the suffix. Its name is used by no
-    other process; ``alone.remove_parts`` finds what a killed process leaves.
+    It is synchronised to the disk before. It may be a file or a folder, and has the same suffix. Its name is used by
+    no other process; ``alone.remove_parts`` finds what a killed process leaves.
 
     Raises:
         SinkError: it cannot be written.
     """
-    part = path.with_name(f".part-{secrets.token_hex(4)}-{path.name}")
+    part = path.with_name(f".part-{secrets.token_hex(4)}{path.suffix}")
     with writing(path):
         make_folder(path)
     try:

@@ -20,7 +20,7 @@ from ...values.landmarks import Landmarks
 from ...values.schemes import SCHEMES, LandmarkScheme
 from ..journal import Chunk, JournalHeader, SeenFrame, Sighting, read_chunks, read_header
 from .identities import Key, Shots, identities, scan
-from .window import Window
+from .window import CERTAIN, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Annotation:
     """Final faces of an input, derived from its journal. Iterate over it as often as needed.
 
     Attributes:
+        path: the journal.
         journal: header of the journal.
         header: header of landmark files.
     """
@@ -52,7 +53,7 @@ class Annotation:
         Raises:
             SourceError: the file is not a journal, or is damaged.
         """
-        self._path = path
+        self.path: Path = path
         self.journal: JournalHeader = read_header(path)
         self._scheme = SCHEMES.get(self.journal.scheme)
         measures = possible_measures(self._scheme)
@@ -62,7 +63,9 @@ class Annotation:
         self._identity: Mapping[Key, int] = {}
         if not self._is_independent:
             found, self._shots = scan(read_chunks(path))
-            self._identity = identities(found, self._shots, keep=self.journal.options["keep"])
+            options = self.journal.options
+            least = CERTAIN if options.get("min_score") is None else 0.0
+            self._identity = identities(found, self._shots, keep=options["keep"], least=least)
 
     @property
     def shots(self) -> int:
@@ -71,7 +74,7 @@ class Annotation:
 
     def __iter__(self) -> Iterator[Annotated]:
         """Yield every frame of the journal in order; frames that could not be read are left out."""
-        chunks = read_chunks(self._path)
+        chunks = read_chunks(self.path)
         windows = ((None, chunk, None) for chunk in chunks) if self._is_independent else _windows(chunks)
         for before, chunk, after in windows:
             yield from self._annotated(before, chunk, after)

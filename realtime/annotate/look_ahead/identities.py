@@ -58,12 +58,14 @@ class Tracklet:
         key: number of the chunk and of the track.
         first, last: its ends.
         appearance: descriptor of the face; None if it is unknown.
+        score: its highest score.
     """
 
     key: Key
     first: Tip
     last: Tip
     appearance: FloatArray | None
+    score: float = 1.0
 
 
 class Shots:
@@ -97,10 +99,12 @@ def scan(chunks: Iterable[Chunk]) -> tuple[list[Tracklet], Shots]:
     place = 0
     for chunk in chunks:
         ends: dict[int, tuple[list[Tip], list[Tip]]] = {}
+        scores: dict[int, float] = {}
         for frame in chunk.frames:
             shots.add(frame)
             for face in frame.faces:
                 tip = _tip(frame, face.points, place)
+                scores[face.track] = max(face.score, scores.get(face.track, 0.0))
                 first, last = ends.setdefault(face.track, ([], []))
                 if len(first) < _MOTION:
                     first.append(tip)
@@ -113,6 +117,7 @@ def scan(chunks: Iterable[Chunk]) -> tuple[list[Tracklet], Shots]:
                 _moving(first, first[0]),
                 _moving(last, last[-1]),
                 chunk.appearance.get(track),
+                scores[track],
             )
             for track, (first, last) in ends.items()
         ]
@@ -132,8 +137,10 @@ def _moving(tips: Sequence[Tip], end: Tip) -> Tip:
     return replace(end, velocity=((tips[-1].x - tips[0].x) / seconds, (tips[-1].y - tips[0].y) / seconds))
 
 
-def identities(tracks: Sequence[Tracklet], shots: Shots, *, keep: float) -> Mapping[Key, int]:
+def identities(tracks: Sequence[Tracklet], shots: Shots, *, keep: float, least: float = 0.0) -> Mapping[Key, int]:
     """Return the identity of each track, from 1 in the order in which faces appear.
+
+    Tracks of an identity whose score is below ``least`` in every frame have none: what they show is no face.
 
     Two tracks are joined if the second begins after the first has ended, where the first may have moved and the second
     may have come from, and if the faces look alike: across a shot change or a gap longer than ``keep`` seconds more so.
@@ -147,11 +154,12 @@ def identities(tracks: Sequence[Tracklet], shots: Shots, *, keep: float) -> Mapp
     for i in range(len(tracks)):
         if i in predecessors:
             continue
-        begun += 1
-        at: int | None = i
-        while at is not None:
-            number[tracks[at].key] = begun
-            at = successor.get(at)
+        chain = [i]
+        while (following := successor.get(chain[-1])) is not None:
+            chain.append(following)
+        if max(tracks[at].score for at in chain) >= least:
+            begun += 1
+            number |= {tracks[at].key: begun for at in chain}
     return number
 
 

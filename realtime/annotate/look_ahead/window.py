@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -17,6 +18,8 @@ from ..journal import Chunk, Sighting
 from .identities import Key, Shots
 from .smoothing import smoothed
 
+CERTAIN = 0.5
+"""Score from which on the landmarks of a sighting are more likely right than wrong."""
 FILL = 1.0
 """Seconds of the longest gap that is filled."""
 _AGREE = 0.75  # sides of a face; distance of both sides' expectations above which a gap is not filled
@@ -53,17 +56,26 @@ class Window:
             self._begin[chunk.number] = place, place + len(chunk.frames)
             for frame in chunk.frames:
                 for face in frame.faces:
-                    number = identity[chunk.number, face.track]
-                    self._series.setdefault(number, _Series()).seen[place] = face
+                    number = identity.get((chunk.number, face.track))
+                    if number is not None:
+                        self._series.setdefault(number, _Series()).seen[place] = face
                 place += 1
 
     def fill(self) -> None:
-        """Fill the gaps on whose sides the face agrees."""
+        """Fill the gaps on whose sides the face agrees.
+
+        Next to a gap, as behind another face, landmarks are often wrong. So a gap reaches to the nearest sightings that
+        are certain, and those between are replaced.
+        """
         for series in self._series.values():
             places = sorted(series.seen)
-            for i, j in pairwise(places):
-                if j - i > 1 and self._agree(series, places, i, j):
-                    self._interpolate(series, places, i, j)
+            certain = [place for place in places if series.seen[place].score >= CERTAIN] or places
+            gaps = {(bisect_right(certain, i), bisect_left(certain, j)) for i, j in pairwise(places) if j - i > 1}
+            for before, after in sorted(gaps):
+                if before > 0 and after < len(certain):
+                    i, j = certain[before - 1], certain[after]
+                    if self._agree(series, certain, i, j):
+                        self._interpolate(series, certain, i, j)
 
     def _agree(self, series: _Series, places: Sequence[int], i: int, j: int) -> bool:
         """Return True if the face before a gap moves to the face behind it, and back."""

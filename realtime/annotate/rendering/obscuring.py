@@ -16,6 +16,8 @@ import numpy as np
 
 from ...faces.face import Face
 from ...values.arrays import Image
+from ...values.geometry import box_of
+from ..journal import Sighting
 from ..look_ahead.annotation import Annotated
 
 REACH = 3.0
@@ -126,10 +128,17 @@ def _area_of(face: Face) -> Area:
 
 
 def _detected(annotated: Annotated) -> list[Area]:
+    """Return the areas of what the networks took for a face, also where the look-ahead found that it is none."""
     return [
-        Area((x0 + x1) / 2, (y0 + y1) / 2, _BOX * max(x1 - x0, y1 - y0), 0, "detected")
-        for x0, y0, x1, y1 in annotated.frame.detections or ()
+        Area((x0 + x1) / 2, (y0 + y1) / 2, share * max(x1 - x0, y1 - y0), 0, "detected")
+        for share, boxes in ((_BOX, annotated.frame.detections or ()), (_HEAD, map(_box_of, annotated.frame.faces)))
+        for x0, y0, x1, y1 in boxes
     ]
+
+
+def _box_of(seen: Sighting) -> Sequence[float]:
+    box: list[float] = box_of(seen.points).tolist()
+    return box
 
 
 def _inside(inner: Area, outer: Area) -> bool:

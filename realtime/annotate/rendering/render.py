@@ -22,6 +22,7 @@ from ...values.arrays import Image
 from ..exports.base import Annotations
 from ..exports.whole import aside
 from ..first_pass import open_frames
+from ..inputs import digest_of
 from ..job import Job
 from ..journal import Whole
 from ..look_ahead.annotation import Annotated
@@ -66,7 +67,7 @@ def _together(
     """Yield each frame with its annotation and the areas to obscure.
 
     Raises:
-        SourceError: the source has fewer or other frames than the journal.
+        SourceError: the source has fewer or other frames than the journal, or an image has changed.
     """
     planned = areas(annotations) if job.obscure else ((annotated, []) for annotated in annotations)
     for annotated, where in planned:
@@ -79,6 +80,9 @@ def _together(
                 f"{job.input.source}: frame {annotated.frame.index} of the journal is not where it was; annotate the "
                 "input from the beginning with --force"
             )
+        images = job.input.images
+        if images and digest_of(images[frame.index]) != annotated.frame.digest:
+            raise SourceError(f"{images[frame.index]} has changed since it was annotated; annotate the images again")
         yield frame, annotated, where
 
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 
 from ....engines.output_paths import writing
 from ...faces.drawing import colour_of
+from ..exports.base import readable
 from ..exports.whole import aside
 from ..job import Job
 from ..journal import JournalHeader
@@ -16,7 +17,7 @@ from .plots import Line, Values, bars, plot
 from .portraits import thumbnails
 
 _ROWS = 40  # identities in the timeline
-_GALLERY = 60  # identities with a thumbnail
+_GALLERY = 500  # identities with a thumbnail
 _CLOSE = 4  # identities with plots of their own
 _ACCENT, _SECOND, _THIRD = "var(--accent)", "var(--second)", "var(--third)"
 Attention = Sequence[tuple[int, int, str]]
@@ -52,11 +53,11 @@ def write_report(
         "" if job.independent else _timeline(collected, people, faces),
         "" if job.independent else _close(collected, people),
         _worst(worst, urls[: len(worst)]),
-        _gallery(shown, faces, independent=job.independent),
+        _gallery(shown, faces, len(people) - len(shown), independent=job.independent),
         _details(journal),
     ]
     page = _template()
-    for name, text in (("title", escape(PurePath(journal.source).name)), ("content", "\n".join(parts))):
+    for name, text in (("title", escape(readable(PurePath(journal.source).name))), ("content", "\n".join(parts))):
         page = page.replace("{{" + name + "}}", text)
     with aside(path) as part, writing(path):
         part.write_text(page, encoding="utf-8")
@@ -82,7 +83,7 @@ def _head(journal: JournalHeader, collected: Collector, counts: Mapping[str, int
     tiles.append(("frames without a face", f"{collected.empty:,}"))
     boxes = "".join(f"<div><b>{value}</b><span>{escape(name)}</span></div>" for name, value in tiles)
     return (
-        f"<header><p>nasion annotation</p><h1>{escape(PurePath(journal.source).name)}</h1>"
+        f"<header><p>nasion annotation</p><h1>{escape(readable(PurePath(journal.source).name))}</h1>"
         f"<small>{' · '.join(about)}</small></header><div class='tiles'>{boxes}</div>"
     )
 
@@ -211,7 +212,7 @@ def _worst(portraits: Sequence[Portrait], urls: Sequence[str]) -> str:
     return _section("Least certain faces", f"<div class='cards'>{cards}</div>") if cards else ""
 
 
-def _gallery(people: Sequence[Person], faces: Mapping[int, str], *, independent: bool) -> str:
+def _gallery(people: Sequence[Person], faces: Mapping[int, str], more: int, *, independent: bool) -> str:
     cards = "".join(
         f"<figure class='card' style='border-color:{css(person.id)}'><img src='{faces[person.id]}' alt=''><figcaption>"
         f"<b>face {person.id}</b><small>{clock(person.first)} – {clock(person.last)} · {person.frames:,} frames</small>"
@@ -220,7 +221,8 @@ def _gallery(people: Sequence[Person], faces: Mapping[int, str], *, independent:
         if faces.get(person.id)
     )
     title = "Faces" if independent else "Every identity"
-    return _section(title, f"<div class='cards'>{cards}</div>") if cards else ""
+    rest = f"<p>and {more:,} more, seen in fewer frames</p>" if more > 0 else ""
+    return _section(title, f"<div class='cards'>{cards}</div>{rest}") if cards else ""
 
 
 def _details(journal: JournalHeader) -> str:

@@ -2,20 +2,24 @@
 
 Usage: PYTHONPATH=src python -m tests.realtime.annotate.kills [KILLS] [JSON]
 
-Runs of 4 s of the test pattern are ended by ``kill -9`` after a random share of the time that they take, again and
-again until one ends by itself; the next kill then begins with an empty folder.
+Two clips of 1.5 s of the test pattern are annotated by two processes in all formats. A run is ended by ``kill -9`` ten
+times at rising degrees of its progress, which is counted in chunks of the journals and in finished outputs, and is then
+completed; the next kill begins with an empty folder.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from shutil import rmtree
-from time import monotonic
+from shutil import copy, rmtree
+from time import monotonic, sleep
 from typing import Any
 
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
@@ -25,59 +29,120 @@ from ...support.commands import ENVIRONMENT
 FORMATS = "jsonl,csv,parquet,coco,cvat,pts,vtt"
 SCRIPT = "import nasion.realtime.annotate.job as job; job.CHUNK = 16\nfrom nasion.tools.main import main\nmain()"
 """The command with short chunks, so that a short clip has several."""
+SHORT_CHUNKS = """import nasion.realtime.annotate.job as job
+from nasion.realtime.annotate import processes
+job.CHUNK = 8
+def serve(*given, serve=processes._serve):
+    serve(*given)
+processes._serve = serve
+"""
+"""Module that gives the processes of a run short chunks, too: they find ``serve`` in it."""
+_AT_A_TIME = 10  # kills of a run
 
 
-def killed_runs(clip: Path, folder: Path, *, kills: int, seed: int = 0) -> dict[str, Any]:
-    """Kill a run at random moments and return how often, and which outputs differed in the end."""
-    chooser = random.Random(seed)
-    begin = monotonic()
-    _run(clip, folder / "whole")
-    seconds = monotonic() - begin
-    expected = _content(folder / "whole")
-    done = ends = 0
-    chunks: list[int] = []
-    differing: list[str] = []
-    while done < kills:
-        out = folder / "killed"
+@dataclass
+class Kills:
+    """Runs of a command that is killed, and what they left.
+
+    Attributes:
+        clips: the inputs.
+        folder: folder for the outputs, and for the module with short chunks.
+        workers: processes of a run.
+        progress: progress of each killed run, from 0 to 1.
+        runs: number of runs that were completed after their kills.
+        differing: names of outputs that differ from those of an uninterrupted run.
+    """
+
+    clips: Sequence[Path]
+    folder: Path
+    workers: int = 2
+    progress: list[float] = field(default_factory=list)
+    runs: int = 0
+    differing: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Run the command once without a kill."""
+        (self.folder / "short_chunks.py").write_text(SHORT_CHUNKS)
+        out, begin, first = self.folder / "whole", monotonic(), 0.0
+        process = self._start(out)
+        while process.poll() is None:
+            if not first and self._done(out):
+                first = monotonic() - begin
+            sleep(0.02)
+        _check(process.returncode)
+        self.expected: dict[str, bytes] = content(out)
+        self._whole = self._done(out)
+        # seconds until the first chunk, and then between two steps
+        self._pauses = first, (monotonic() - begin - first) / self._whole
+
+    def kill(self, count: int, chooser: random.Random) -> None:
+        """Kill a run ``count`` times, complete it and compare its outputs."""
+        out = self.folder / "killed"
         rmtree(out, ignore_errors=True)
-        while True:
-            patience = chooser.uniform(0.05, 1.0) * seconds if done < kills else None
-            if _run(clip, out, patience):
-                break
-            done += 1
-            journal = out / "clip.journal"
-            chunks.append(journal.read_bytes().count(b'\n{"chunk":') if journal.exists() else -1)
-        ends += 1
-        now = _content(out)
-        differing += [name for name in expected.keys() | now.keys() if expected.get(name) != now.get(name)]
-    return {
-        "kills": done,
-        "runs_completed": ends,
-        "files_compared": ends * len(expected),
-        "differing": differing,
-        "chunks_in_the_journal_when_killed": {str(count): chunks.count(count) for count in sorted(set(chunks))},
-    }
+        for target in sorted(chooser.uniform(0, self._whole) for _ in range(count)):
+            process = self._start(out)
+            while process.poll() is None and self._done(out) < int(target):
+                sleep(0.02)
+            sleep(target % 1 * self._pauses[int(target) > 0])
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                self.progress.append(self._done(out) / self._whole)
+            else:  # it was faster than the kill
+                _check(process.returncode)
+        _check(self._start(out).wait())
+        found = content(out)
+        self.runs += 1
+        self.differing += [
+            name for name in sorted(self.expected.keys() | found.keys()) if self.expected.get(name) != found.get(name)
+        ]
+
+    def _start(self, out: Path) -> subprocess.Popen[bytes]:
+        arguments = ["annotate", *map(str, self.clips), "--out", str(out), "--format", FORMATS, "--resume", "--quiet"]
+        script = "import short_chunks\nfrom nasion.tools.main import main\nmain()"
+        path = f"{self.folder}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"
+        return subprocess.Popen(
+            [sys.executable, "-c", script, *arguments, "--workers", str(self.workers)],
+            env={**ENVIRONMENT, "PYTHONPATH": path},
+        )
+
+    def _done(self, out: Path) -> int:
+        """Return the progress of a run: chunks in the journals and finished outputs."""
+        if not out.exists():
+            return 0
+        names = [path for path in out.iterdir() if not path.name.startswith(".")]
+        journals = [path for path in names if path.suffix == ".journal"]
+        return len(names) - len(journals) + sum(path.read_bytes().count(b'\n{"chunk":') for path in journals)
 
 
-def _run(clip: Path, out: Path, patience: float | None = None) -> bool:
-    """Annotate, and kill the process after ``patience`` seconds; return True if it ended before."""
-    arguments = ["annotate", str(clip), "--out", str(out), "--format", FORMATS, "--resume", "--quiet"]
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=ENVIRONMENT)
-    try:
-        status = process.wait(patience)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return False
+def _check(status: int) -> None:
     if status:
         raise RuntimeError(f"the run ended with status {status}")
-    return True
 
 
-def _content(folder: Path) -> dict[str, bytes]:
+def content(folder: Path) -> dict[str, bytes]:
     """Return the content of all files; the remains of a killed run would be among them."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def killed_runs(folder: Path, *, kills: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Kill runs at random moments; yield how often, how far they were, and which outputs differed, after each run."""
+    clips = [folder / "one.mp4", folder / "two.mp4"]
+    write_clip(clips[0], CameraMotion(seconds=1.5))
+    copy(clips[0], clips[1])
+    chooser, runs = random.Random(seed), Kills(clips, folder)
+    while (left := kills - len(runs.progress)) > 0:
+        runs.kill(min(_AT_A_TIME, left), chooser)
+        tenths = [min(int(10 * share), 9) for share in runs.progress]
+        yield {
+            "kills": len(runs.progress),
+            "workers": runs.workers,
+            "runs_completed": runs.runs,
+            "files_compared": runs.runs * len(runs.expected),
+            "differing": runs.differing,
+            "kills_in_each_tenth_of_the_run": [tenths.count(tenth) for tenth in range(10)],
+        }
 
 
 def main() -> None:
@@ -86,14 +151,11 @@ def main() -> None:
 
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip.mp4"
-        write_clip(clip, CameraMotion(seconds=4.0))
-        found = killed_runs(clip, Path(folder), kills=kills)
-    report = provenance(f"python -m tests.realtime.annotate.kills {kills}") | {"measured": found}
-    text = json.dumps(report, indent=1) + "\n"
-    print(text)
-    if len(sys.argv) > 2:
-        Path(sys.argv[2]).write_text(text)
+        for found in killed_runs(Path(folder), kills=kills):
+            print(json.dumps(found), flush=True)
+            report = provenance(f"python -m tests.realtime.annotate.kills {kills}") | {"measured": found}
+            if len(sys.argv) > 2:
+                Path(sys.argv[2]).write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from shutil import copy
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 import nasion
-from nasion.engines.errors import NasionError, SinkError, SourceError
+from nasion.engines.errors import MissingExtra, NasionError, SinkError, SourceError
 from nasion.realtime.annotate import processes
 from nasion.realtime.annotate.annotating import annotate_input
 from nasion.realtime.annotate.inputs import find_inputs
+from nasion.realtime.sources.synthetic import CameraMotion
 
 from ...support.commands import run
 from .conftest import CHUNK, FRAMES
@@ -201,8 +205,66 @@ def test_inputs_come_from_files_folders_globs_and_get_names_of_their_own(
     assert find_inputs([folder], without=folder / "b")[-1].name == "a-mp4"
 
 
+def test_paths_that_lead_nowhere_are_reported_and_the_others_are_annotated(clip: Path, tmp_path: Path) -> None:
+    missing, found, empty = nasion.annotate(
+        [tmp_path / "clip.mp4", clip, tmp_path / "*.mkv"], tmp_path / "out", every=9
+    )
+    assert "does not exist" in missing.error
+    assert "matches no file" in empty.error
+    assert (found.name, found.complete) == ("clip-mp4-2", True)  # as it would be with the other file
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip-mp4-2.journal", "clip-mp4-2.jsonl"]
+
+
+def test_an_input_is_annotated_once_however_its_path_is_written(
+    clip: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clip.parent)
+    videos = ["clip.mp4", clip, f"../{clip.parent.name}/clip.mp4", clip.parent, "*.mp4"]
+    assert [each.source for each in find_inputs(videos)] == ["clip.mp4"]
+    monkeypatch.chdir(images)
+    photos = ["photo0.jpg", images / "photo0.jpg", images / "photo1.jpg", "photo*.jpg"]
+    assert [len(each.images) for each in find_inputs(photos)] == [6]
+    assert [len(each.images) for each in find_inputs([images, "photo0.jpg"])] == [6]
+    assert find_inputs(["."])[0].name == images.name
+
+
+def test_names_of_any_length_and_in_any_bytes_are_allowed(clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "named"
+    folder.mkdir()
+    names = [b"x" * 240 + b".mp4", b"y" * 251 + b".mp4", b"caf\xe9.mp4"]
+    for name in names:
+        copy(clip, os.fsdecode(bytes(folder) + b"/" + name))
+    formats = ["jsonl", "csv", "parquet", "coco", "cvat", "pts", "vtt"]
+    results = nasion.annotate(folder, tmp_path / "out", every=9, formats=formats, report=True)
+    assert [result.error for result in results] == [""] * 3
+    assert [len(os.fsencode(result.name)) for result in results] == [4, 240, 240]
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    cv2.imwrite(str(tmp_path / "face.png"), CameraMotion(seconds=0.1).render(0))
+    (tmp_path / "face.png").rename(photos / name)
+    (result,) = nasion.annotate(photos, tmp_path / "two", formats=formats[:-1], overlay=True, independent=True)
+    assert result.error == ""
+    assert json.loads((tmp_path / "two" / "photos.coco.json").read_text())["images"][0]["file_name"] == r"caf\xe9.png"
+    assert (tmp_path / "two" / "photos.overlay" / name).exists()
+
+
+def test_formats_are_checked_before_the_work(clip: Path, images: Path, tmp_path: Path) -> None:
+    (result,) = nasion.annotate(clip, tmp_path / "out", formats="jsonl, vtt", every=9)
+    assert [path.name for path in result.files] == ["clip.journal", "clip.jsonl", "clip.vtt"]
+    with pytest.raises(NasionError, match="vtt has times"):
+        nasion.annotate([clip, images], tmp_path / "none", formats=["vtt"], independent=True)
+    with pytest.raises(NasionError, match="the outputs cannot go there; give another folder, such as"):
+        nasion.annotate(images, images)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow.parquet", None)
+        with pytest.raises(MissingExtra, match="pyarrow"):
+            nasion.annotate(clip, tmp_path / "none", formats=["parquet"])
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_list_names_the_inputs(clip: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text(f"{clip}\n\n")
+    (tmp_path / "list.txt").write_bytes(f"\ufeff{clip}\r\n\r\n".encode())
     done = run("annotate", "--list", tmp_path / "list.txt", "--out", tmp_path / "out", "--every", "9")
     assert done.returncode == 0, done.stderr
     assert "clip" in done.stdout

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -163,10 +166,58 @@ def test_independent_images_are_images_in_cvat_and_go_back(images: Path, tmp_pat
     assert max(np.abs(back[index] - before[index]).max() for index in before) < 0.02
 
 
+def test_a_cvat_file_of_another_video_is_refused(done: Path, tmp_path: Path) -> None:
+    text = (done / "clip.cvat.xml").read_text()
+    moved = re.sub(r"points=\"[^\"]*\"", f'points="{";".join(["300.0,9.0", "309.0,20.0"] * 34)}"', text)
+    (tmp_path / "other.cvat.xml").write_text(moved)
+    with pytest.raises(SourceError, match="give the journal that it came from"):
+        convert(tmp_path / "other.cvat.xml", tmp_path / "back", formats=["csv"], journal=done / "clip.journal")
+    assert not (tmp_path / "back").exists()
+
+
+def test_faces_that_were_drawn_by_hand_get_identities_of_their_own(done: Path, tmp_path: Path) -> None:
+    tree = ElementTree.parse(done / "clip.cvat.xml")
+    (track,) = tree.findall("track")
+    added = copy.deepcopy(track)
+    track.set("id", "1")  # CVAT counts the tracks anew
+    added.set("id", "0")
+    for shape in added.findall("points"):
+        for attribute in shape.findall("attribute"):
+            attribute.text = "0"  # the default of CVAT
+    tree.getroot().append(added)
+    tree.write(tmp_path / "clip.cvat.xml")
+    convert(tmp_path / "clip.cvat.xml", tmp_path, formats=["jsonl"], journal=done / "clip.journal")
+    _, faces = next(iter(nasion.read(tmp_path / "clip.jsonl")))
+    assert [(face.id, face.score == 1.0) for face in faces] == [(1, False), (2, True)]
+
+
+def test_an_overlay_of_images_is_drawn_later_if_they_are_unchanged(images: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(images, photos)
+    nasion.annotate(photos, tmp_path, independent=True, obscure="box", overlay=True)
+    files, _ = convert(tmp_path / "photos.journal", tmp_path / "later", overlay=True)
+    assert [path.name for path in files] == ["photos.overlay"]
+    for path in (tmp_path / "photos.overlay").iterdir():
+        assert (files[0] / path.name).read_bytes() == path.read_bytes()
+    shutil.copy(photos / "photo0.jpg", photos / "photo3.jpg")
+    with pytest.raises(SourceError, match=r"photo3\.jpg has changed since it was annotated"):
+        convert(tmp_path / "photos.journal", tmp_path / "again", overlay=True)
+    assert not (tmp_path / "again").exists()
+
+
 def test_a_journal_is_converted_to_the_same_bytes_later(done: Path, tmp_path: Path) -> None:
     convert(done / "clip.journal", tmp_path, formats=list(FORMATS))
     for name, suffix in ((name, FORMATS[name].suffix) for name in FORMATS if name != "pts"):
         assert (tmp_path / f"clip{suffix}").read_bytes() == (done / f"clip{suffix}").read_bytes(), name
+
+
+def test_a_journal_that_is_not_finished_is_converted_with_a_warning(
+    done: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = (done / "clip.journal").read_bytes().splitlines(keepends=True)
+    (tmp_path / "clip.journal").write_bytes(b"".join(lines[:-1]))
+    convert(tmp_path / "clip.journal", formats=["vtt"])
+    assert "is not finished" in caplog.text
 
 
 def test_a_damaged_cvat_file_is_refused_in_words(done: Path, tmp_path: Path) -> None:

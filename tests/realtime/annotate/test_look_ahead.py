@@ -13,6 +13,7 @@ from nasion.realtime.annotate.inputs import Input
 from nasion.realtime.annotate.job import Job
 from nasion.realtime.annotate.journal import Chunk, End, Journal, JournalHeader, SeenFrame, Sighting
 from nasion.realtime.annotate.look_ahead.annotation import Annotated, Annotation
+from nasion.realtime.annotate.rendering.obscuring import areas
 from nasion.realtime.faces.face import Face
 from nasion.realtime.tracking.options import TrackerOptions
 from nasion.realtime.values.arrays import FloatArray
@@ -97,6 +98,32 @@ def test_a_gap_stays_open_where_the_sides_do_not_agree(path: Path, reason: str) 
     found = annotated(path, Chunk(0, frames, {1: look(1)}))
     assert not any(face.interpolated for each in found for face in each.faces)
     assert all(not each.faces for each in found[15:end])
+
+
+def test_doubtful_sightings_beside_a_gap_are_replaced(path: Path) -> None:
+    way = [(100.0 + 4 * i, 150.0) for i in range(40)]
+    frames = [frame(i, *([] if 18 <= i < 22 else [(1, way[i])])) for i in range(40)]
+    for i in (16, 17, 22):  # as behind another face
+        frames[i].faces[0] = replace(frames[i].faces[0], points=SHAPE + np.float32((60, 90)), score=0.2)
+    found = annotated(path, Chunk(0, frames, {1: look(1)}))
+    assert [i for i, each in enumerate(found) if each.faces[0].interpolated] == list(range(16, 23))
+    for i, each in enumerate(found):
+        assert np.abs(np.asarray(each.faces[0].landmarks) - SHAPE - np.float32(way[i])).max() < 2.0
+
+
+@pytest.mark.parametrize("obscure", ["", "blur"])
+def test_an_identity_that_is_never_certain_is_dropped_but_covered(path: Path, obscure: str) -> None:
+    frames = [frame(i, (1, (450.0, 200.0)), (2, (100.0, 150.0))) for i in range(20)]
+    for each in frames:
+        each.faces[0] = replace(each.faces[0], score=0.4)
+    chunk = Chunk(0, frames, {1: look(1), 2: look(2)})
+    found = annotated(path, chunk, header=replace(HEADER, obscure=obscure))
+    assert ids(found) == [[1]] * 20
+    assert found[0].faces[0].box[0] < 100
+    (*_, (_, where)) = areas(found)
+    assert any(abs(area.x - 450) < 40 and area.radius > 60 for area in where)
+    asked = replace(HEADER, options={**HEADER.options, "min_score": 0.1})
+    assert ids(annotated(path, chunk, header=asked)) == [[1, 2]] * 20
 
 
 def test_an_identity_goes_on_over_the_border_of_chunks_and_over_gaps_if_the_face_is_alike(path: Path) -> None:

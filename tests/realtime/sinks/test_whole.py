@@ -133,7 +133,7 @@ def test_a_full_disk_leaves_whole_frames(tmp_path: Path, suffix: str) -> None:
 def test_a_full_disk_leaves_the_groups_of_a_parquet_file_that_were_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(landmarks, "_ROW_GROUP", 10)
+    monkeypatch.setattr(landmarks, "_ROWS", 10)
     run = a_run([1] * 60, points=5)
     path = tmp_path / "faces.parquet"
     kept = []
