@@ -140,7 +140,7 @@ def _moving(tips: Sequence[Tip], end: Tip) -> Tip:
 def identities(tracks: Sequence[Tracklet], shots: Shots, *, keep: float, least: float = 0.0) -> Mapping[Key, int]:
     """Return the identity of each track, from 1 in the order in which faces appear.
 
-    Tracks of an identity whose score is below ``least`` in every frame have none: what they show is no face.
+    Tracks of an identity whose score is below ``least`` in every frame have none: they are taken for false detections.
 
     Two tracks are joined if the second begins after the first has ended, where the first may have moved and the second
     may have come from, and if the faces look alike: across a shot change or a gap longer than ``keep`` seconds more so.

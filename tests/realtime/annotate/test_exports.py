@@ -179,7 +179,7 @@ def test_faces_that_were_drawn_by_hand_get_identities_of_their_own(done: Path, t
     tree = ElementTree.parse(done / "clip.cvat.xml")
     (track,) = tree.findall("track")
     added = copy.deepcopy(track)
-    track.set("id", "1")  # CVAT counts the tracks anew
+    track.set("id", "1")  # CVAT numbers the tracks again
     added.set("id", "0")
     for shape in added.findall("points"):
         for attribute in shape.findall("attribute"):
