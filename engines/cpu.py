@@ -11,6 +11,15 @@ _CPUINFO = Path("/proc/cpuinfo")
 _VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 
+def cpu_model() -> str:
+    """Return the model of the CPU, as far as the system tells it."""
+    if _CPUINFO.is_file():
+        for line in _CPUINFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 @cache
 def has_vnni() -> bool:
     """Return True if the CPU has VNNI, instructions for convolutions in int8.

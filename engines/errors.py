@@ -42,8 +42,11 @@ def extra_remedy(extra: str) -> str:
 _NO_MEMORY = (
     "failed to map segment", "bad_alloc", "bad alloc", "insufficient memory", "can't start new thread",
     "cannot allocate memory", "can't allocate memory", "out of memory", "unable to allocate",
-    "failed to allocate memory",
+    "failed to allocate memory", "alloc_failed",
 )  # fmt: skip
+
+
+GPU_MEMORY_REMEDY = "close other programs on this GPU, give fewer or smaller images at a time, or run on --device cpu"
 
 
 def lacks_memory(error: BaseException) -> bool:

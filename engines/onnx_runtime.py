@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from .closing import Closing
-from .errors import DeviceError, ModelError, RuntimeUnavailable, foreign, lacks_memory, printable
+from .errors import GPU_MEMORY_REMEDY, DeviceError, ModelError, RuntimeUnavailable, foreign, lacks_memory, printable
+from .gpu import packages
 from .runtime import gpu_number
 from .spec import METADATA_KEY, Outputs, Spec, Tensor
 
@@ -67,10 +69,7 @@ class OnnxRuntime(Closing):
         if not has_cuda():
             if device == "auto":
                 return None
-            raise RuntimeUnavailable(
-                "this ONNX Runtime has no CUDA provider; pip uninstall -y onnxruntime onnxruntime-gpu && pip install "
-                "onnxruntime-gpu (both have the same files)"
-            )
+            raise RuntimeUnavailable(f"this ONNX Runtime has no CUDA provider; {packages.onnx_runtime_remedy()}")
         with redirect_stdout(sys.stderr):  # it prints the libraries it does not find
             _ort.preload_dlls()  # CUDA and cuDNN installed by pip, which the loader does not find by itself
         why = ""
@@ -78,14 +77,17 @@ class OnnxRuntime(Closing):
             session = _session(path, threads, [(CUDA, {"device_id": number, **_OPTIONS}), CPU])
         except ModelError as error:  # caused by the GPU, or by the file; in the latter case the CPU fails as well
             session, why = _session(path, threads, [CPU]), f" ({foreign(error.__cause__)})"
+            if device != "auto" and error.__cause__ is not None and lacks_memory(error.__cause__):
+                raise DeviceError(f"there is not enough memory on {device}{why}; {GPU_MEMORY_REMEDY}") from error
         if session.get_providers()[0] == CUDA:  # otherwise it fell back to the CPU and reported that on stderr only
             self.device = f"cuda:{number}"
             return session
         if device == "auto":
             return session
         raise RuntimeUnavailable(
-            f"ONNX Runtime's CUDA provider does not work on {device}{why}; it needs an NVIDIA driver, CUDA and cuDNN: "
-            "pip install 'onnxruntime-gpu[cuda,cudnn]', and see nvidia-smi for the driver"
+            f"ONNX Runtime's CUDA provider does not work on {device}{why}; "
+            + (packages.misfit() or "it needs an NVIDIA driver, CUDA and cuDNN; see nvidia-smi for the driver")
+            + f": {packages.onnx_runtime_remedy()}"
         )
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
@@ -100,11 +102,9 @@ class OnnxRuntime(Closing):
             raise ModelError("this runtime is closed; open it again")
         try:
             values = self._session.run(self._outputs, {self._input: images})
-        except EPFail as error:  # raised by a GPU execution provider
-            raise DeviceError(
-                f"ONNX Runtime failed on {self.device}: {foreign(error)}; or run on --device cpu"
-            ) from error
         except Exception as error:  # ONNX Runtime's errors have no common base class
+            if self.device != "cpu":
+                _check_gpu(error, self.device)
             _check_memory(error)
             raise ModelError(
                 f"ONNX Runtime cannot run model {self.spec.name!r} on images of shape {images.shape} "
@@ -139,6 +139,18 @@ def _session(path: Path, threads: int, providers: list[Any]) -> Any:
         raise ModelError(
             f"{path}: ONNX Runtime cannot load it ({foreign(error)}); export or download it again"
         ) from error
+
+
+def _check_gpu(error: Exception, device: str) -> None:
+    """Raise DeviceError if ``error`` is from the GPU: an ``EPFail``, but also a ``Fail`` or ``RuntimeException``.
+
+    Raises:
+        DeviceError: the GPU failed, or has not enough memory.
+    """
+    if lacks_memory(error):
+        raise DeviceError(f"there is not enough memory on {device} ({foreign(error)}); {GPU_MEMORY_REMEDY}") from error
+    if isinstance(error, EPFail) or re.search("CUDA|CUDNN|CUBLAS", str(error)):
+        raise DeviceError(f"ONNX Runtime failed on {device}: {foreign(error)}; or run on --device cpu") from error
 
 
 def _check_memory(error: Exception) -> None:

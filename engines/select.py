@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
@@ -69,8 +69,9 @@ def open_runtime(
     Args:
         model: path of an ``.onnx`` or ``.pt2`` file written by ``nasion export``, or a ``.plan`` of ``nasion compile``.
         runtime: ``auto`` runs an ``.onnx`` file in the first of these that works: TensorRT, ONNX Runtime with CUDA,
-            ONNX Runtime on the CPU. The ``reason`` of the runtime explains the choice. Any other file type has one
-            runtime only.
+            ONNX Runtime on the CPU. With the device ``auto``, a network for which the CPU is faster than that GPU
+            runs on the CPU; this is measured once (``engines/choice.py``). The ``reason`` of the runtime explains the
+            choice. Any other file type has one runtime only.
         threads: number of threads a call may use; 0 leaves the choice to the runtime.
         device: ``cpu``, ``cuda`` or ``cuda:N``, or ``auto`` for a GPU if the runtime can use one.
         longest: longest side of the images in pixels, for a network with dynamic size. A TensorRT plan is built to
@@ -129,7 +130,10 @@ def _best(wanted: _Wanted, device: str) -> Runtime:
     else:
         for name, title in _ON_GPU.items():
             try:
-                return _load(name, wanted, place, reason="; ".join([*passed, f"{title} works on {place}"]))
+                reason = "; ".join([*passed, f"{title} works on {place}"])
+                if device == "auto":
+                    return _fastest(name, title, wanted, reason)
+                return _load(name, wanted, place, reason=reason)
             # if the file itself is the cause, the last runtime reports it as well
             except (RuntimeUnavailable, DeviceError, MissingExtra, ModelError) as error:
                 _log.info("%s is skipped: %s", title, error)
@@ -137,6 +141,31 @@ def _best(wanted: _Wanted, device: str) -> Runtime:
     if device != "auto":
         raise RuntimeUnavailable(f"no runtime works on {device}: {'; '.join(passed)}")
     return _load("onnx", wanted, "cpu", reason="; ".join([*passed, "so the CPU"]))
+
+
+def _fastest(name: str, title: str, wanted: _Wanted, reason: str) -> Runtime:
+    """Load a network on the first GPU or, if that was measured to be slower for it, in float32 on the CPU."""
+    from . import choice
+    from .gpu.driver import gpu
+
+    first, on_cpu = gpu(0), replace(wanted, int8=None)  # the measurement must not decide the precision
+    file = choice.file_of(wanted.path, title, first, wanted.threads)
+    known = choice.read(file)
+    if known is None or known.prefers_gpu:
+        opened = _load(name, wanted, "cuda:0", reason=reason)
+        if known is None:
+            try:
+                with _load("onnx", on_cpu, "cpu", reason="") as slow:
+                    known = choice.Choice.measured(wanted.path.stem, title, first, opened, slow)
+            except BaseException:
+                opened.close()
+                raise
+            choice.store(file, known)
+        opened.reason = f"{reason}; {known}"
+        if known.prefers_gpu:
+            return opened
+        opened.close()
+    return _load("onnx", on_cpu, "cpu", reason=f"the CPU is faster for this network: {known}")
 
 
 def _load(name: str, wanted: _Wanted, device: str, *, reason: str) -> Runtime:

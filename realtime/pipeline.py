@@ -80,6 +80,7 @@ def header_of(info: SourceInfo, tracker: Tracker) -> Header:
     """Return the header of a landmark file of a source and the networks of a tracker."""
     aligner = tracker.networks.aligner
     models = {part: network.spec.name for part, network in tracker.runtimes.items()}
+    on_gpu = {part: each for part, each in tracker.runtimes.items() if each.device != "cpu"}
     return Header.of(
         info,
         scheme=aligner.scheme,
@@ -88,6 +89,7 @@ def header_of(info: SourceInfo, tracker: Tracker) -> Header:
         measures=tracker.options.measures,
         focal_length=tracker.options.focal_length,
         models=models,
+        runtimes={part: f"{network.provider} on {network.device}" for part, network in on_gpu.items()},
     )
 
 

@@ -122,6 +122,9 @@ def fake_gpu(fake_cuda_library: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(driver, "LIBRARY", str(fake_cuda_library))
     monkeypatch.setenv("NASION_PLANS", str(tmp_path / "plans"))
+    monkeypatch.setenv("NASION_CHOICES", str(tmp_path / "choices"))
+    on_gpu_first = lambda runtime: 2.0 if runtime.device == "cpu" else 1.0  # noqa: E731
+    monkeypatch.setattr("nasion.engines.choice.milliseconds", on_gpu_first)  # a stand-in has no time of its own
     fake = FakeCuda(fake_cuda_library)
     fake.reset()
     yield fake

@@ -51,7 +51,7 @@ DEPENDENCIES = (
     Dependency("cyclopts", ("cyclopts",), "4.8", "6"),
 )
 
-# Packages that only extras install: distribution -> extra.
+# Packages that only extras install: distribution -> extra. Those for a GPU are in engines/gpu/packages.py.
 EXTRAS = {
     "pyarrow": "parquet",
     "pillow-heif": "heif",
@@ -61,7 +61,6 @@ EXTRAS = {
     "scipy": "train",
     "h5py": "train",
     "matplotlib": "train",
-    "tensorrt": "tensorrt",
     "starlette": "web",
     "uvicorn": "web",
     "websockets": "web",

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..engines.cpu import cpu_model
 from ..engines.errors import DeviceError, printable
 from ..engines.gpu.driver import gpus
 from ..realtime.values.versions import versions
@@ -51,17 +52,8 @@ def cores() -> int:
 
 def machine() -> Mapping[str, Any]:
     """Return the processor, the number of cores, the system and, if there are any, the GPUs."""
-    found = {"cpu": _cpu_model(), "cores": cores(), "system": platform.platform()}
+    found = {"cpu": cpu_model(), "cores": cores(), "system": platform.platform()}
     try:
         return {**found, "gpus": [each.make for each in gpus()]}
     except DeviceError:
         return found
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..errors import RuntimeUnavailable, extra_remedy
+from ..errors import RuntimeUnavailable
+from ..gpu.packages import tensorrt_remedy
 from ..operators import library as plugins
 
 _log = logging.getLogger(__name__)
@@ -27,10 +28,6 @@ Kind = Literal["tensorrt", "tensorrt-rtx"]
 _MODULES: dict[Kind, tuple[str, ...]] = {
     "tensorrt": ("tensorrt", "tensorrt_bindings"),
     "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-}
-_INSTALL: dict[Kind, str] = {
-    "tensorrt": extra_remedy("tensorrt"),
-    "tensorrt-rtx": "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings onnx",
 }
 OLDEST = (10, 7)
 # source locations, and TensorRT-RTX's report of a missing GPU
@@ -58,7 +55,7 @@ class TensorRt:
         self.kind, self.api, self.version = kind, api, str(api.__version__)
         numbers = tuple(int(part) for part in self.version.split(".")[:2])
         if kind == "tensorrt" and numbers < OLDEST:
-            raise RuntimeUnavailable(f"TensorRT {self.version} is too old, 10.7 is the oldest: {_INSTALL[kind]}")
+            raise RuntimeUnavailable(f"TensorRT {self.version} is too old, 10.7 is the oldest: {_remedy(kind)}")
         self.strong_flag = 1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         self.logger = _logger(api)
         self._loaded: dict[Path, str] = {}
@@ -157,6 +154,12 @@ def _find_rtx() -> None:
         ) from error
 
 
+def _remedy(kind: Kind) -> str:
+    if kind == "tensorrt":
+        return tensorrt_remedy()
+    return "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings onnx"
+
+
 def installed() -> tuple[Kind, ...]:
     """Return the installed kinds, full TensorRT first, without importing them."""
     kinds: tuple[Kind, ...] = get_args(Kind)
@@ -172,7 +175,7 @@ def tensorrt(kind: Kind | None = None) -> TensorRt:
     """
     first: Kind = next(iter(installed()), "tensorrt")
     chosen = kind or first
-    remedy = _INSTALL[chosen]
+    remedy = _remedy(chosen)
     for name in _MODULES[chosen]:
         try:
             return TensorRt(chosen, importlib.import_module(name))

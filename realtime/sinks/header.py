@@ -14,7 +14,7 @@ from ..values.versions import versions
 FORMAT = 2
 """Format version of landmark files. Version 1, until nasion 0.1, has no header."""
 _SCHEME = "scheme_values"  # entry with a scheme that is not a published one
-_OPTIONAL = ("visibility", "measures", "focal_length", "interpolated", "files")
+_OPTIONAL = ("runtimes", "visibility", "measures", "focal_length", "interpolated", "files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Header:
         scheme: name of the landmark scheme; empty if it is unknown.
         landmarks: number of landmarks of a face.
         models: name of each network, by its role.
+        runtimes: what ran each network that ran on a GPU, such as ``tensorrt 11.4 on cuda:0``, by its role.
         versions: versions of nasion and the libraries that it uses.
         format: format version; see ``FORMAT``.
         visibility: True if each landmark has its visibility.
@@ -45,6 +46,7 @@ class Header:
     landmarks: int = 68
     models: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    runtimes: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
     visibility: bool = False
     measures: tuple[str, ...] = ()

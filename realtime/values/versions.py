@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 _PACKAGES = (
     "numpy", "opencv-python", "opencv-python-headless", "pillow", "av", "pyarrow", "onnx", "onnxruntime",
-    "onnxruntime-gpu", "torch", "tensorrt", "tensorrt-rtx",
+    "onnxruntime-gpu", "torch", "tensorrt", "tensorrt-cu12", "tensorrt-rtx",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from nasion.engines import onnx_runtime as runtime_onnx
 from nasion.engines.errors import DeviceError, ModelError, NoGpu, RuntimeUnavailable
@@ -184,13 +185,14 @@ class SessionOnGpu:
 
     works = True
     fails = False  # at once, rather than giving way to the CPU
+    failure = "CUDA failure 35"
     asked: list[Any]
 
     def __init__(self, path: str, options: Any, providers: list[Any], enable_fallback: int) -> None:
         assert not enable_fallback, "it would run on the CPU without a word"
         type(self).asked = providers
         if self.fails and len(providers) > 1:
-            raise RuntimeError("CUDA failure 35")
+            raise RuntimeError(self.failure)
         self._session = ORIGINAL(path, options, providers=["CPUExecutionProvider"])
 
     def get_providers(self) -> list[str]:
@@ -233,6 +235,36 @@ def test_a_gpu_that_fails_in_the_middle_is_an_error_and_nothing_goes_on_without_
         monkeypatch.setattr(onnx_on_gpu, "run", fail, raising=False)
         with pytest.raises(DeviceError, match=r"failed on cuda:0: CUDA failure 719; or run on --device cpu"):
             runtime(np.zeros((1, 3, 32, 32), np.float32))
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, state.RuntimeException, state.Fail, runtime_onnx.EPFail])
+@pytest.mark.parametrize("text", ["Failed to allocate memory for requested buffer", "CUBLAS_STATUS_ALLOC_FAILED"])
+def test_a_gpu_without_memory_says_what_to_do(
+    kind: type[Exception],
+    text: str,
+    onnx_on_gpu: type[SessionOnGpu],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind(text)
+
+    with open_runtime(landmarks(tmp_path / "points.onnx"), runtime="onnx", device="cuda:0") as runtime:
+        monkeypatch.setattr(onnx_on_gpu, "run", fail, raising=False)
+        with pytest.raises(DeviceError, match=r"not enough memory on cuda:0 .*close other programs on this GPU"):
+            runtime(np.zeros((1, 3, 32, 32), np.float32))
+
+
+def test_a_gpu_whose_memory_the_network_does_not_fit_says_so_where_it_was_named(
+    onnx_on_gpu: type[SessionOnGpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_on_gpu, "failure", "CUDA failure 2: out of memory")
+    monkeypatch.setattr(onnx_on_gpu, "fails", True)
+    path = landmarks(tmp_path / "points.onnx")
+    with pytest.raises(DeviceError, match=r"not enough memory on cuda:0 \(CUDA failure 2.*close other programs"):
+        open_runtime(path, runtime="onnx", device="cuda:0")
+    with open_runtime(path, runtime="onnx") as runtime:
+        assert runtime.device == "cpu"
 
 
 def test_a_gpu_that_fails_at_once_says_why_where_it_was_named(

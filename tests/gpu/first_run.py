@@ -2,10 +2,12 @@
 
     python tests/gpu/first_run.py
 
-Needs Python 3.11, NVIDIA's driver, nvcc and a C++ compiler. What else is missing is installed into an environment of
-its own, inside the folder of the report; without a network it goes on with what is there. The folder (--out) then holds
-the logs, the figures as JSON, and summary.json. A part that cannot run says why, and the others run all the same; exits
-with 1 unless all have passed. --parts chooses some, --minutes ends it sooner.
+Needs Python 3.11 and NVIDIA's driver; nvcc and a C++ compiler for the kernels. What else is missing is installed into
+an environment inside the folder of the report, on top of the one in use; without a network it goes on with what is
+there, even if that is only torch for CUDA. The folder (--out) holds the logs, the figures as JSON, and summary.json,
+which is written after each part. A part is ``passed``, ``failed``, or ``skipped`` where the machine lacks something.
+Each has its own time limit, so none takes the time of the others. Exits with 1 if a part failed or nothing ran on a
+GPU. --parts chooses some, --minutes ends it sooner.
 """
 
 from __future__ import annotations
@@ -14,18 +16,18 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 
 sys.path.insert(0, str(Path(__file__).parent))  # started as a program, it belongs to no package
-from first_run_parts import PARTS, Place, Unfit
+from first_run_parts import PARTS, Lacking, Part, Place, Unfit
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Outcome of a part: ``passed`` or ``failed``, and the reason or the observation."""
+    """Outcome of a part: ``passed``, ``skipped`` or ``failed``, and the observation or the reason."""
 
     part: str
     state: str
@@ -33,11 +35,14 @@ class Outcome:
     told: str
 
 
-def attempt(name: str, part: Callable[[Place], str], place: Place) -> Outcome:
-    """Run a part; whatever goes wrong in it ends neither the others nor the report."""
+def attempt(name: str, part: Part, place: Place, end: float) -> Outcome:
+    """Run a part until ``end`` at most; whatever goes wrong in it ends neither the others nor the report."""
     begin = monotonic()
+    place.end = min(end, begin + 60 * part.minutes)
     try:
         state, told = "passed", part(place)
+    except Lacking as error:
+        state, told = "skipped", str(error)
     except Unfit as error:
         state, told = "failed", str(error)
     except Exception as error:  # noqa: BLE001
@@ -62,17 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = options(arguments)
     out = given.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    place = Place(out, sys.executable, monotonic() + 60 * given.minutes)
+    end = monotonic() + 60 * given.minutes
+    place = Place(out, sys.executable, end)
     outcomes: list[Outcome] = []
     for name in given.parts:
         print(f"{name} …", flush=True)
-        outcomes.append(attempt(name, PARTS[name], place))
+        outcomes.append(attempt(name, PARTS[name], place, end))
         print(f"{outcomes[-1].state} after {outcomes[-1].seconds:.0f} s: {outcomes[-1].told}\n", flush=True)
         (out / "summary.json").write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n")
     for each in outcomes:
         print(f"{each.part:12} {each.state}")
     print(f"{out} holds logs and figures")
-    sys.exit(any(each.state != "passed" for each in outcomes))
+    failed = any(each.state == "failed" for each in outcomes)
+    sys.exit(failed or not any(PARTS[each.part].gpu and each.state == "passed" for each in outcomes))
 
 
 if __name__ == "__main__":

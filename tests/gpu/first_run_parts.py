@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -32,14 +32,19 @@ NEEDED = (
     "onnx",
     "onnxscript",
 )
-ON_GPU = ("tensorrt", "pycuda", "onnxruntime-gpu")
+RETRIES = ("--retries", "1", "--timeout", "15")  # without a network, pip would otherwise try for minutes
+OFFLINE = re.compile("NewConnectionError|ConnectTimeoutError|NameResolutionError|ProxyError")
 SYSTEMS = ("rdfn", "chs", "rht", "pwc", "sd-hrnet")
 SEEN_ELSEWHERE = 0.04  # share of frames, of so few, in which a face may be seen by one runtime only
 RUNS = (("onnx", "cpu"), ("onnx", "cuda:0"), ("tensorrt", "cuda:0"))
 
 
 class Unfit(Exception):
-    """Reason why a part has not passed."""
+    """Reason why a part has failed."""
+
+
+class Lacking(Unfit):
+    """What the machine lacks for a part, which is therefore skipped."""
 
 
 @dataclass(slots=True)
@@ -49,7 +54,7 @@ class Place:
     Attributes:
         out: folder of the report.
         python: interpreter that all parts use.
-        end: when everything is to be over, by ``monotonic``.
+        end: when the current part is to be over, by ``monotonic``.
         path: folders of programs that come before the usual ones.
     """
 
@@ -62,11 +67,12 @@ class Place:
         """Run a command, its output in a log of the report; returns that.
 
         Raises:
+            Lacking: no time is left.
             Unfit: it failed, or took more than ``most`` seconds or all that were left; says its last words.
         """
         seconds = min(most, self.end - monotonic())
         if seconds <= 0:
-            raise Unfit("no time was left; give more --minutes, or fewer --parts")
+            raise Lacking("no time was left; give more --minutes, or fewer --parts")
         file = self.out / f"{log}.log"
         with file.open("w") as stream:
             try:
@@ -117,40 +123,78 @@ def last_words(file: Path) -> str:
 
 def environment(place: Place) -> str:
     """Packages: those of this interpreter if they suffice, else an environment of our own on top of them."""
-    gone = missing(place)
-    wanted = missing(place, ON_GPU) if shutil.which("nvidia-smi") else []
+    gone, told = missing(place), []
+    wanted = wanted_on_a_gpu(place) if shutil.which("nvidia-smi") else []
     if not gone and not wanted:
         return f"{place.python} has all that is needed"
-    folder = place.out / "venv"
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--no-input", "--disable-pip-version-check"]
-    try:
-        venv = [place.python, "-m", "venv", "--system-site-packages", str(folder)]
-        place.run("environment-venv", venv, most=60)
-        if gone:  # without the time that the other parts need, a large download would leave them none
-            place.run("environment-pip", [*pip, "install", "-e", f"{ROOT}[dev]", "cmake"], most=240)
-    except Unfit as error:
+    own = own_environment(place)
+    try:  # without the time that the other parts need, a large download would leave them none
         if gone:
-            raise Unfit(f"{', '.join(gone)} are missing, and cannot be installed: {error}") from error
-        return f"{place.python} has all that is needed; no {', '.join(wanted)} ({error})"
-    place.python, place.path = str(folder / "bin" / "python"), [str(folder / "bin")]
-    if gone := missing(place):
-        raise Unfit(f"{', '.join(gone)} are missing even in {folder}")
-    return f"installed into {folder}; {for_the_gpu(place, pip, wanted)}"
+            place.run("environment-pip", pip(own, "install", "-e", f"{ROOT}[dev]", "cmake"), most=240)
+    except Unfit as error:
+        if missing(place, ("numpy",)):
+            raise Lacking(f"{', '.join(gone)} are missing, and cannot be installed: {error}") from error
+        if offline(place.out / "environment-pip.log"):
+            return f"no network: goes on without {', '.join([*gone, *wanted])}"
+        told.append(f"no {', '.join(gone)} ({error})")
+    place.python, place.path = str(own), [str(own.parent)]
+    return "; ".join([*told, f"installed into {own.parents[1]}", *for_the_gpu(place, wanted or wanted_on_a_gpu(place))])
 
 
-def for_the_gpu(place: Place, pip: Sequence[str], packages: Sequence[str]) -> str:
-    """Install the packages that only run on a GPU; those that cannot be installed are reported and left out."""
-    told = []
+def own_environment(place: Place) -> Path:
+    """Return the interpreter of a new environment, which also sees the packages of the one that runs this script.
+
+    ``--system-site-packages`` would show those of the base Python instead if this one is itself in an environment.
+    """
+    folder = place.out / "venv"
+    place.run("environment-venv", [place.python, "-m", "venv", "--without-pip", str(folder)], most=60)
+    own = folder / "bin" / "python"
+    ask = "import site, sysconfig; print(sysconfig.get_path('purelib'))"
+    purelib = Path(place.run("environment-venv", [str(own), "-I", "-c", ask], most=60).strip())
+    theirs = [each for each in sys.path if Path(each).name in ("site-packages", "dist-packages")]
+    lines = [f"import site; site.addsitedir({each!r})" for each in theirs]
+    (purelib / "first_run.pth").write_text("\n".join(lines) + "\n")
+    return own
+
+
+def pip(python: Path | str, verb: str, *words: str) -> list[str]:
+    """Return a command of pip for an interpreter."""
+    found = [str(python), "-m", "pip", "--no-input", "--disable-pip-version-check", verb]
+    return [*found, *(RETRIES if verb == "install" else ()), *words]
+
+
+def offline(log: Path) -> bool:
+    """Return True if a log of pip says that there is no network."""
+    return log.is_file() and bool(OFFLINE.search(log.read_text(errors="replace")))
+
+
+def wanted_on_a_gpu(place: Place) -> list[str]:
+    """Return requirements of packages that run on a GPU only and that the interpreter lacks."""
+    code = "from nasion.engines.gpu.packages import missing; print(*missing(), sep=chr(10))"
+    try:
+        return place.code("environment-gpu", code, most=60).split()
+    except Unfit:  # no NumPy yet
+        return []
+
+
+def for_the_gpu(place: Place, packages: Sequence[str]) -> list[str]:
+    """Install packages that only run on a GPU; those that cannot be installed are reported and left out."""
+    told: list[str] = []
     for package in packages:
+        name = re.split(r"[\[<>=]", package)[0]
+        log = place.out / f"environment-{name}.log"
         try:
-            place.run(f"environment-{package}", [*pip, "install", package], most=180)
+            place.run(log.stem, pip(place.python, "install", package), most=180)
             told.append(package)
         except Unfit as error:
             told.append(f"no {package} ({error})")
-    if "onnxruntime-gpu" in told:  # both have the same files: the last one installed counts
-        place.run("environment-again", [*pip, "uninstall", "--yes", "onnxruntime", "onnxruntime-gpu"], most=60)
-        place.run("environment-again", [*pip, "install", "--no-deps", "--force-reinstall", "onnxruntime-gpu"], most=180)
-    return ", ".join(told)
+            if offline(log):
+                return [*told, "no network"]
+            continue
+        if name == "onnxruntime-gpu":  # both have the same files: the last one installed counts
+            again = pip(place.python, "install", "--no-deps", "--force-reinstall", package)
+            place.run("environment-again", again, most=180)
+    return told
 
 
 def missing(place: Place, packages: Sequence[str] = NEEDED) -> list[str]:
@@ -158,7 +202,7 @@ def missing(place: Place, packages: Sequence[str] = NEEDED) -> list[str]:
     code = f"""
 from importlib.metadata import distributions
 from importlib.util import find_spec
-there = {{each.metadata["Name"].lower() for each in distributions()}}
+there = {{str(each.metadata["Name"]).lower() for each in distributions()}}
 print(*[name for name in {packages!r} if name not in there and find_spec(name.replace("-", "_")) is None])
 """
     return place.code("environment", code, most=60).split()
@@ -171,16 +215,28 @@ def doctor(place: Place) -> str:
         text = place.run("doctor", listing, most=60)
     except Unfit:  # what is broken is in the report, too
         text = (place.out / "doctor.log").read_text(errors="replace")
-    found = re.search(r"^\{.*^\}", text, re.DOTALL | re.MULTILINE)
-    if found is None:
+    report = re.search(r"^\{.*^\}", text, re.DOTALL | re.MULTILINE)
+    if report is None:
         raise Unfit(f"no report: {last_words(place.out / 'doctor.log')}")
-    (place.out / "doctor.json").write_text(found[0])
-    findings = json.loads(found[0])["findings"]
+    (place.out / "doctor.json").write_text(report[0])
+    findings = json.loads(report[0])["findings"]
     broken = [f"{each['name']}: {each['found']}" for each in findings if each["state"] == "broken"]
     gpus = [each for each in findings if each["topic"] == "GPU"]
-    if broken or not any(each["state"] == "ok" for each in gpus):
-        raise Unfit("; ".join([*broken, *(f"{each['name']}: {each['found']}" for each in gpus)]))
+    found = "; ".join([*broken, *(f"{each['name']}: {each['found']}" for each in gpus)])
+    if not any(each["state"] == "ok" for each in gpus):
+        raise Lacking(found)
+    if broken:
+        raise Unfit(found)
     return "; ".join(f"{each['name']}: {each['found']}" for each in gpus)
+
+
+def torch(place: Place) -> str:
+    """The networks by torch, against the CPU and timed: all that a machine with nothing but torch for CUDA can do."""
+    figures = place.out / "torch.json"
+    place.run("torch", [place.python, str(Path(__file__).with_name("torch_alone.py")), str(figures)], most=180)
+    results = json.loads(figures.read_text())["results"]
+    least = [each for each in results if each["network"] == "landmarks-68" and each["batch"] == 1]
+    return "; ".join(f"landmarks-68 {each['precision']}: {each['ms']} ms a face" for each in least)
 
 
 def build(place: Place) -> str:
@@ -200,9 +256,9 @@ for name, why in found.skipped.items():
 """
     lines = place.code("build", code, most=240).splitlines()
     told = "; ".join(line for line in lines if line.startswith(("built", "skipped")))
-    if "kernels" not in told.split("skipped")[0]:
-        raise Unfit(told)
-    return told
+    if "kernels" in told.split("skipped")[0]:
+        return told
+    raise (Unfit if shutil.which("nvcc") else Lacking)(told)
 
 
 def sanitizer(place: Place) -> str:
@@ -237,13 +293,13 @@ def find_sanitizer(place: Place) -> str:
         if candidate.is_file():
             return str(candidate)
     if folder.exists():
-        raise Unfit(f"{folder} holds no compute-sanitizer")
-    words = ["-m", "pip", "install", "--no-input", "--no-deps", "--target", str(folder), "nvidia-cuda-sanitizer-api"]
+        raise Lacking(f"{folder} holds no compute-sanitizer")
+    words = ("--no-deps", "--target", str(folder), "nvidia-cuda-sanitizer-api")
     try:
-        place.run("sanitizer-pip", [place.python, *words], most=90)
+        place.run("sanitizer-pip", pip(place.python, "install", *words), most=90)
     except Unfit as error:
         folder.mkdir(exist_ok=True)
-        raise Unfit(f"no compute-sanitizer here, and it cannot be installed: {error}") from error
+        raise Lacking(f"no compute-sanitizer here, and it cannot be installed: {error}") from error
     return find_sanitizer(place)
 
 
@@ -260,21 +316,24 @@ def kernels(place: Place) -> str:
 
 
 def tests(place: Place) -> str:
-    """The tests that need a GPU; none may be skipped for the lack of one."""
+    """The tests that need a GPU; those that lack something here are skipped, and their reasons are in the log."""
     # the plugins of pytest that a setting names must be there
-    command = [place.python, "-m", "pytest", "-n", "0", "--continue-on-collection-errors", "tests/gpu"]
-    log = place.run("tests", command, most=900, NASION_REQUIRE_GPU="1")
-    summary = re.findall(r"^=* ?\d+ passed.* in .*$", log, re.MULTILINE)
+    command = [place.python, "-m", "pytest", "-n", "0", "-ra", "--continue-on-collection-errors", "tests/gpu"]
+    log = place.run("tests", command, most=900)
+    summary = re.findall(r"^=* ?\d+ (?:passed|skipped).* in .*$", log, re.MULTILINE)
     counts = re.findall(r"\d+ (?:passed|skipped)", summary[-1]) if summary else []
     if not counts:
         raise Unfit(f"no result: {last_words(place.out / 'tests.log')}")
+    if not any("passed" in each for each in counts):
+        raise Lacking(f"{', '.join(counts)}; the reasons are in tests.log")
     return ", ".join(counts)
 
 
 def clips(place: Place) -> str:
-    """The tracker on a clip of our own, by every runtime; one on the GPU must work."""
+    """The tracker on a clip of our own, by every runtime that is installed; one on the GPU must work."""
     told, works = [], []
-    for runtime, device in RUNS:
+    runs = installed_runs(place)
+    for runtime, device in runs:
         try:
             result = _tracked(place, "clip", runtime, device, frames=240)
         except Unfit as error:
@@ -282,17 +341,27 @@ def clips(place: Place) -> str:
             continue
         works.append(device)
         told.append(f"{runtime} on {device}: {result['fps']:.0f} FPS")
+    if len(runs) == 1:
+        raise Lacking(f"neither onnxruntime-gpu nor TensorRT is installed; {'; '.join(told)}")
     if "cpu" not in works or "cuda:0" not in works:
         raise Unfit("; ".join(told))
     return "; ".join(told)
 
 
+def installed_runs(place: Place) -> list[tuple[str, str]]:
+    """Return those of ``RUNS`` whose packages are installed; the CPU always."""
+    needed = {("onnx", "cuda:0"): ("onnxruntime-gpu",), ("tensorrt", "cuda:0"): ("tensorrt",)}  # -cu12: the same module
+    return [run for run in RUNS if not missing(place, needed.get(run, ()))]
+
+
 def systems(place: Place) -> str:
     """The shipped networks of the papers likewise; on the GPU a face is seen where it is on the CPU."""
-    told = []
+    told, runs = [], installed_runs(place)
+    if len(runs) == 1:
+        raise Lacking("neither onnxruntime-gpu nor TensorRT is installed")
     for name in SYSTEMS:
         results = {}
-        for runtime, device in RUNS:
+        for runtime, device in runs:
             try:
                 results[runtime, device] = _tracked(place, name, runtime, device, "--model", name, frames=60)
             except Unfit as error:
@@ -321,6 +390,60 @@ def _tracked(place: Place, name: str, runtime: str, device: str, *words: str, fr
     return result
 
 
-PARTS = {
-    each.__name__: each for each in (environment, doctor, build, sanitizer, kernels, tests, clips, systems)
-}  # what matters most comes first
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the run.
+
+    Attributes:
+        run: does it, and returns what was seen; raises ``Unfit`` or ``Lacking``.
+        minutes: after which it is ended, so that it never takes the time of the others.
+        packages: packages without which it is skipped.
+        gpu: it is skipped without a GPU.
+        kernels: it is skipped if the kernels are not built.
+    """
+
+    run: Callable[[Place], str]
+    minutes: float
+    packages: tuple[str, ...] = ()
+    gpu: bool = True
+    kernels: bool = False
+
+    def __call__(self, place: Place) -> str:
+        """Run the part within its time.
+
+        Raises:
+            Lacking: the machine lacks something that it needs.
+            Unfit: it failed.
+        """
+        if self.packages and (gone := missing(place, self.packages)):
+            raise Lacking(f"not installed: {', '.join(gone)}")
+        code = "from nasion.engines.gpu.driver import gpus; print(*gpus())"
+        if self.gpu and (why := _refused(place, code)):
+            raise Lacking(why)
+        code = "from nasion.engines.operators.library import locate; print(locate('kernels'))"
+        if self.kernels and (why := _refused(place, code)):
+            raise Lacking(why)
+        return self.run(place)
+
+
+def _refused(place: Place, code: str) -> str:
+    """Return why a line of Python fails; empty if it does not."""
+    try:
+        place.code("check", code, most=60)
+    except Unfit as error:
+        return str(error).rpartition(" | ")[2]
+    return ""
+
+
+TRACKING = ("numpy", "cyclopts", "rich", "cv2", "av", "PIL", "onnxruntime")
+PARTS = {  # what tells most in the least time comes first
+    "environment": Part(environment, 6, gpu=False),
+    "doctor": Part(doctor, 1, ("numpy", "cyclopts", "rich"), gpu=False),
+    "torch": Part(torch, 3, ("numpy", "torch")),
+    "build": Part(build, 4, ("numpy",), gpu=False),
+    "kernels": Part(kernels, 2, ("numpy", "cyclopts", "rich"), kernels=True),
+    "clips": Part(clips, 6, TRACKING),
+    "tests": Part(tests, 10, (*TRACKING, "pytest", "pytest_timeout", "xdist")),
+    "sanitizer": Part(sanitizer, 7, ("numpy",), kernels=True),
+    "systems": Part(systems, 10, TRACKING),
+}

@@ -18,7 +18,7 @@ SCRIPT = ROOT / "tests" / "gpu" / "first_run.py"
 sys.path.insert(0, str(SCRIPT.parent))  # where the script, started as a program, finds its parts
 import first_run  # noqa: E402
 import first_run_parts as parts  # noqa: E402
-from first_run_parts import Place, Unfit  # noqa: E402
+from first_run_parts import Lacking, Part, Place, Unfit  # noqa: E402
 
 CLEAN = "========= ERROR SUMMARY: 0 errors"
 
@@ -55,48 +55,116 @@ def program(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_without_a_gpu_each_part_gives_its_reason_and_the_script_fails(tmp_path: Path) -> None:
+def test_without_a_gpu_each_part_is_skipped_with_its_reason_and_the_script_fails(tmp_path: Path) -> None:
     pytest.importorskip("torch")  # which the script would download
     out = tmp_path / "report"
-    command = [sys.executable, SCRIPT, "--out", out, "--parts", "environment,sanitizer,kernels"]
+    command = [sys.executable, SCRIPT, "--out", out, "--parts", "environment,torch,kernels"]
     # as it would be on a machine without NVIDIA's driver
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PATH": f"{Path(sys.executable).parent}:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, env=hidden, timeout=120, check=False)
     assert done.returncode == 1, done.stderr
     summary = {each["part"]: each for each in json.loads((out / "summary.json").read_text())}
     assert summary["environment"]["state"] == "passed", summary
-    assert summary["kernels"]["state"] == summary["sanitizer"]["state"] == "failed"
-    assert "no NVIDIA driver" in summary["kernels"]["told"]
-    assert "nasion plugins build" in summary["sanitizer"]["told"]
-    assert "no NVIDIA driver" in (out / "kernels.log").read_text()
-    assert "kernels      failed" in done.stdout
+    assert summary["torch"]["state"] == summary["kernels"]["state"] == "skipped"
+    assert "no NVIDIA driver" in summary["torch"]["told"]
+    assert "kernels      skipped" in done.stdout
+
+
+def run_parts(folder: Path, patch: pytest.MonkeyPatch, *words: str, **chosen: Part) -> tuple[int, list[dict[str, str]]]:
+    """Run the script with other parts; its exit status and its summary."""
+    patch.setattr(first_run, "PARTS", chosen)
+    with pytest.raises(SystemExit) as end:
+        first_run.main(["--out", str(folder), "--parts", ",".join(chosen), *words])
+    return int(end.value.code or 0), json.loads((folder / "summary.json").read_text())
 
 
 def test_a_script_whose_parts_all_pass_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(parts.PARTS, "doctor", lambda place: "well")
-    with pytest.raises(SystemExit) as end:
-        first_run.main(["--out", str(tmp_path), "--parts", "doctor"])
-    assert not end.value.code
+    monkeypatch.setattr(parts, "_refused", lambda place, code: "")  # there is a GPU
+    status, summary = run_parts(tmp_path, monkeypatch, clips=Part(lambda place: "fast", 1))
+    assert (status, summary[0]["state"], summary[0]["told"]) == (0, "passed", "fast")
 
 
-def test_a_part_that_breaks_leaves_the_others_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_on_a_gpu_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_parts(tmp_path, monkeypatch, doctor=Part(lambda place: "well", 1, gpu=False))[0] == 1
+
+
+def test_parts_that_break_or_lack_something_leave_the_others_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(place: Place) -> str:
         raise KeyError("fps")
 
-    monkeypatch.setitem(parts.PARTS, "doctor", broken)
-    monkeypatch.setitem(parts.PARTS, "build", lambda place: "built")
-    with pytest.raises(SystemExit) as end:
-        first_run.main(["--out", str(tmp_path), "--parts", "doctor,build"])
-    assert end.value.code == 1
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert [(each["state"], each["told"]) for each in summary] == [("failed", "KeyError: 'fps'"), ("passed", "built")]
+    status, summary = run_parts(
+        tmp_path, monkeypatch,
+        doctor=Part(broken, 1, gpu=False),
+        torch=Part(lambda place: "", 1, ("no_such_package",), gpu=False),
+        build=Part(lambda place: "built", 1, gpu=False),
+    )  # fmt: skip
+    assert status == 1
+    assert [(each["state"], each["told"]) for each in summary] == [
+        ("failed", "KeyError: 'fps'"),
+        ("skipped", "not installed: no_such_package"),
+        ("passed", "built"),
+    ]
+
+
+def test_a_slow_part_is_ended_and_leaves_the_others_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Part(lambda place: place.run("slow", ["sleep", "60"], most=60), 0.02, gpu=False)
+    quick = Part(lambda place: place.run("quick", ["echo", "done"], most=60).strip(), 1, gpu=False)
+    _, summary = run_parts(tmp_path, monkeypatch, doctor=slow, build=quick)
+    assert [each["state"] for each in summary] == ["failed", "passed"]
+    assert summary[0]["told"].startswith("ended after ")
+
+
+def test_parts_for_which_no_time_is_left_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part(lambda place: place.run("x", ["true"], most=60), 1, gpu=False)
+    _, summary = run_parts(tmp_path, monkeypatch, "--minutes", "0", build=part)
+    assert summary[0]["state"] == "skipped"
+    assert "no time was left" in summary[0]["told"]
+
+
+def test_from_a_virtual_environment_the_own_one_sees_its_packages(tmp_path: Path) -> None:
+    """``--system-site-packages`` would show those of the base Python instead."""
+    parent = tmp_path / "parent"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", parent], check=True)
+    (purelib,) = (parent / "lib").glob("python*/site-packages")
+    (purelib / "only_here.py").write_text("WORDS = 'seen'\n")
+    code = f"""
+import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})
+from pathlib import Path
+from time import monotonic
+import first_run_parts as parts
+place = parts.Place(Path({str(tmp_path)!r}), sys.executable, monotonic() + 60)
+place.python = str(parts.own_environment(place))
+print(place.python, place.code("see", "import only_here; print(only_here.WORDS)", most=60))
+print(parts.missing(place, ("only_here", "no_such_thing")))
+"""
+    done = subprocess.run([parent / "bin" / "python", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(tmp_path / "venv" / "bin" / "python"), "seen", "['no_such_thing']"]
+
+
+def test_the_networks_run_with_nothing_but_torch_and_numpy(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    others = "cv2 av PIL onnxruntime cyclopts rich onnx onnxscript scipy h5py pytest"
+    code = f"""
+import sys, runpy
+for name in {others!r}.split(): sys.modules[name] = None
+sys.argv = ["torch_alone.py", {str(tmp_path / "torch.json")!r}, "--cpu"]
+runpy.run_path({str(SCRIPT.with_name("torch_alone.py"))!r}, run_name="__main__")
+"""
+    place = Place(tmp_path, sys.executable, monotonic() + 120)
+    place.code("torch", code, most=120)
+    report = json.loads((tmp_path / "torch.json").read_text())
+    assert report["device"] == "CPU"
+    assert {each["network"] for each in report["results"]} == {"landmarks-68", "landmarks-68-accurate", "face-detector"}
+    assert all(each["ms"] > 0 and each["worst"] == 0 for each in report["results"])
 
 
 def test_an_unknown_part_lists_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         first_run.main(["--parts", "doctor,engine"])
     assert end.value.code == 2
-    assert "engine unknown; allowed: environment, doctor, build, sanitizer, kernels" in capsys.readouterr().err
+    assert "engine unknown; allowed: environment, doctor, torch, build, kernels" in capsys.readouterr().err
 
 
 def test_what_hangs_is_ended_with_all_that_it_started(place: Place) -> None:
@@ -114,7 +182,7 @@ def test_what_hangs_is_ended_with_all_that_it_started(place: Place) -> None:
 
 def test_when_no_time_is_left_nothing_is_started(place: Place) -> None:
     place.end = monotonic() - 1
-    with pytest.raises(Unfit, match="no time was left"):
+    with pytest.raises(Lacking, match="no time was left"):
         place.run("late", ["touch", str(place.out / "touched")], most=60)
     assert not (place.out / "touched").exists()
 
@@ -133,28 +201,40 @@ def test_parts_see_the_sources_and_the_folder_of_the_report(place: Place) -> Non
     assert folder == str(place.out / "native")
 
 
-def test_packages_that_can_be_had_nowhere_are_named(tmp_path: Path) -> None:
-    with pytest.raises(Unfit, match="torch, onnx are missing, and cannot be installed: no network"):
-        parts.environment(scripted(tmp_path, environment="torch onnx\n", environment_pip=Unfit("no network")))
+NO_NETWORK = "NewConnectionError: Failed to establish a new connection"
+
+
+def test_packages_that_can_be_had_nowhere_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "missing", lambda place, names=parts.NEEDED: list(names))
+    monkeypatch.setattr(parts, "own_environment", lambda place: tmp_path / "venv" / "bin" / "python")
+    with pytest.raises(Lacking, match=r"numpy, cyclopts, .* are missing, and cannot be installed: no network"):
+        parts.environment(scripted(tmp_path, environment_pip=Unfit("no network")))
+
+
+def test_without_a_network_it_goes_on_with_torch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = ["cv2", "av"]
+    monkeypatch.setattr(parts, "missing", lambda place, names=parts.NEEDED: [name for name in names if name in gone])
+    monkeypatch.setattr(parts, "own_environment", lambda place: tmp_path / "venv" / "bin" / "python")
+    monkeypatch.setattr(parts.shutil, "which", lambda name: f"/bin/{name}")
+    place = scripted(tmp_path, environment_pip=Unfit("exit status 1"), environment_gpu="tensorrt>=10.7\n")
+    (tmp_path / "environment-pip.log").write_text(NO_NETWORK)
+    assert parts.environment(place) == "no network: goes on without cv2, av, tensorrt>=10.7"
+    assert place.python == sys.executable
 
 
 def test_packages_for_the_gpu_are_tried_and_those_that_cannot_be_had_are_reported(tmp_path: Path) -> None:
-    told = parts.for_the_gpu(scripted(tmp_path, environment_pycuda=Unfit("no network")), ["pip"], parts.ON_GPU)
-    assert told == "tensorrt, no pycuda (no network), onnxruntime-gpu"
+    wanted = ["tensorrt>=10.7", "onnxruntime-gpu[cuda,cudnn]>=1.27,<2"]
+    place = scripted(tmp_path, environment_tensorrt=Unfit("no wheel"))
+    assert parts.for_the_gpu(place, wanted) == ["no tensorrt>=10.7 (no wheel)", wanted[1]]
     assert (tmp_path / "environment-again.log").is_file(), "one ONNX Runtime is left"
 
 
-def test_on_a_gpu_what_runs_there_only_is_wanted_also_where_all_else_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parts, "missing", lambda place, names=parts.NEEDED: [n for n in names if n == "pycuda"])
-    monkeypatch.setattr(parts.shutil, "which", lambda name: f"/bin/{name}")
-    place = scripted(tmp_path)
-    assert parts.environment(place) == f"installed into {tmp_path / 'venv'}; pycuda"
-    assert place.python == str(tmp_path / "venv" / "bin" / "python")
-    assert not (tmp_path / "environment-pip.log").exists()
-    no_venv = scripted(tmp_path, environment_venv=Unfit("no ensurepip"))
-    assert parts.environment(no_venv) == f"{sys.executable} has all that is needed; no pycuda (no ensurepip)"
+def test_the_first_package_that_finds_no_network_is_the_last_one_tried(tmp_path: Path) -> None:
+    place = scripted(tmp_path, environment_tensorrt=Unfit("exit status 1"))
+    (tmp_path / "environment-tensorrt.log").write_text(NO_NETWORK)
+    told = parts.for_the_gpu(place, ["tensorrt>=10.7", "onnxruntime-gpu"])
+    assert told == ["no tensorrt>=10.7 (exit status 1)", "no network"]
+    assert not (tmp_path / "environment-onnxruntime-gpu.log").exists()
 
 
 def test_what_an_interpreter_lacks_is_found_by_the_names_of_packages_and_modules(place: Place) -> None:
@@ -167,18 +247,24 @@ def test_the_report_of_doctor_is_kept_and_a_gpu_is_asked_for(tmp_path: Path) -> 
     assert parts.doctor(scripted(tmp_path, doctor=text)) == "NVIDIA: H100"
     assert json.loads((tmp_path / "doctor.json").read_text()) == {"findings": [finding]}
     absent = json.dumps({"findings": [finding | {"state": "absent", "found": "none found"}]}, indent=1)
-    with pytest.raises(Unfit, match="NVIDIA: none found"):
+    with pytest.raises(Lacking, match="NVIDIA: none found"):
         parts.doctor(scripted(tmp_path, doctor=absent))
     broken = {"topic": "package", "name": "av", "state": "broken", "found": "not installed"}
     with pytest.raises(Unfit, match="av: not installed; NVIDIA: H100"):
         parts.doctor(scripted(tmp_path, doctor=json.dumps({"findings": [broken, finding]}, indent=1)))
 
 
-def test_a_build_without_kernels_has_failed(tmp_path: Path) -> None:
+def test_a_build_without_kernels_has_failed_if_there_is_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = "built reference kernels\nskipped plugins: no headers\n"
     assert parts.build(scripted(tmp_path, build=whole)) == "built reference kernels; skipped plugins: no headers"
-    with pytest.raises(Unfit, match="skipped kernels: no CUDA compiler"):
-        parts.build(scripted(tmp_path, build="built reference\nskipped kernels: no CUDA compiler\n"))
+    without = scripted(tmp_path, build="built reference\nskipped kernels: no CUDA compiler\n")
+    for nvcc, kind in ((None, Lacking), ("/usr/bin/nvcc", Unfit)):
+        monkeypatch.setattr(parts.shutil, "which", lambda name, found=nvcc: found)
+        with pytest.raises(Unfit, match="skipped kernels: no CUDA compiler") as error:
+            parts.build(without)
+        assert type(error.value) is kind
 
 
 @pytest.mark.parametrize(
@@ -221,8 +307,26 @@ def test_the_tests_are_counted(tmp_path: Path) -> None:
     )
     with pytest.raises(Unfit, match="no result: nothing collected"):
         parts.tests(scripted(tmp_path, tests="nothing collected\n"))
+    with pytest.raises(Lacking, match="109 skipped"):
+        parts.tests(scripted(tmp_path, tests="=== 109 skipped in 6 s ===\n"))
 
 
+@pytest.fixture
+def all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "installed_runs", lambda place: list(parts.RUNS))
+
+
+def test_runtimes_that_are_not_installed_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clip-onnx-cpu.json").write_text(json.dumps({"results": [{"fps": 250.4}]}))
+    monkeypatch.setattr(parts, "missing", lambda place, names: list(names))
+    for part in (parts.clips, parts.systems):
+        with pytest.raises(Lacking, match="neither onnxruntime-gpu nor TensorRT is installed"):
+            part(scripted(tmp_path))
+    monkeypatch.setattr(parts, "missing", lambda place, names: [name for name in names if name != "tensorrt"])
+    assert parts.installed_runs(scripted(tmp_path)) == [("onnx", "cpu"), ("tensorrt", "cuda:0")]
+
+
+@pytest.mark.usefixtures("all_installed")
 def test_one_runtime_on_the_gpu_must_track_the_clip(tmp_path: Path) -> None:
     for name in ("onnx-cpu", "onnx-cuda", "tensorrt-cuda"):
         (tmp_path / f"clip-{name}.json").write_text(json.dumps({"results": [{"fps": 250.4}]}))
@@ -233,6 +337,7 @@ def test_one_runtime_on_the_gpu_must_track_the_clip(tmp_path: Path) -> None:
         parts.clips(scripted(tmp_path, clip_onnx_cuda=Unfit("no CUDA provider"), clip_tensorrt_cuda=no))
 
 
+@pytest.mark.usefixtures("all_installed")
 def test_on_the_gpu_the_trained_networks_must_see_a_face_where_they_do_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Literal
 
 from ...engines.errors import DeviceError, NasionError, extra_remedy, printable
+from ...engines.gpu import packages
 from ...engines.gpu.driver import gpus
 from ..dependencies import DEPENDENCIES, EXTRAS, unsupported
 from ..results import Json, json_results
@@ -107,7 +108,6 @@ _PURPOSES = {
     "heif": "HEIC images",
     "web": "the page of nasion live",
     "train": "training and the torch runtime",
-    "tensorrt": "the fastest runtime on an NVIDIA GPU",
     "pycuda": "CUDA code of your own on the arrays of nasion (docs/engines.md)",
 }
 
@@ -124,8 +124,9 @@ def _packages() -> Iterator[Finding]:
             yield _needed(dependency.module, dependency.distributions[0])
     for distribution, extra in EXTRAS.items():
         yield _optional(distribution, extra)
+    yield from _for_a_gpu()
     yield from _twice("cv2", "OpenCV", "opencv-python")
-    yield from _twice("onnxruntime", "ONNX Runtime", "onnxruntime-gpu")
+    yield from _twice("onnxruntime", "ONNX Runtime", packages.ONNX_RUNTIME[packages.driver_cuda()])
 
 
 def _needed(module: str, distribution: str) -> Finding:
@@ -150,11 +151,26 @@ def _optional(distribution: str, extra: str) -> Finding:
         return Finding("package", distribution, "absent", "not installed", remedy)
 
 
+def _for_a_gpu() -> Iterator[Finding]:
+    """Report TensorRT and ONNX Runtime with CUDA, in the versions that the installed driver can run."""
+    for title, names, purpose, remedy in (
+        ("TensorRT", packages.TENSORRT_NAMES, "the fastest runtime on an NVIDIA GPU", packages.tensorrt_remedy()),
+        ("ONNX Runtime with CUDA", ("onnxruntime-gpu",), "NVIDIA GPUs", packages.onnx_runtime_remedy()),
+    ):
+        found = [f"{name} {version}" for name in names if (version := packages.version(name))]
+        if not found:
+            yield Finding("package", title, "absent", "not installed", f"for {purpose}: {remedy}")
+        elif title != "TensorRT" and (why := packages.misfit()):
+            yield Finding("package", title, "absent", why, remedy)
+        else:
+            yield Finding("package", title, "ok", ", ".join(found))
+
+
 def _twice(module: str, title: str, best: str) -> Iterator[Finding]:
     """Report wheels that install the same files: the last one wins, and removing either breaks both."""
     installed = sorted(set(metadata.packages_distributions().get(module, [])))
     if len(installed) > 1:
-        remedy = f"pip uninstall -y {' '.join(installed)} && pip install {best}"
+        remedy = f"pip uninstall -y {' '.join(installed)} && pip install '{best}'"
         yield Finding("package", f"{title} twice", "absent", ", ".join(installed), remedy)
 
 
@@ -166,6 +182,7 @@ def _runtimes() -> Iterator[Finding]:
         missing: State = "broken" if name == "onnx" else "absent"
         yield Finding("runtime", name, "ok" if works else missing, report)
     yield _plans()
+    yield from _choices()
 
 
 def _plans() -> Finding:
@@ -179,6 +196,16 @@ def _plans() -> Finding:
     sizes = [plan.stat().st_size for plan in cache.folder.glob("*.plan")]
     found = f"{len(sizes)} plans of {sum(sizes) / 1e6:.0f} MB" if sizes else "no plans yet"
     return Finding("runtime", "plan cache", "ok", f"{found} in {cache.folder}")
+
+
+def _choices() -> Iterator[Finding]:
+    """Report what ``auto`` has measured: the networks for which it takes a GPU or the CPU."""
+    from ...engines import choice
+
+    for found in choice.stored():
+        taken = "GPU" if found.prefers_gpu else "CPU"
+        remedy = f"remove its file in {choice.folder()} to measure again"
+        yield Finding("runtime", f"auto for {found.network}", "ok", f"takes the {taken}: {found}", remedy)
 
 
 def _chosen() -> Iterator[Finding]:
