@@ -31,6 +31,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuDeviceGetName": (c_char_p, c_int, c_int),
     "cuDeviceGetAttribute": (_INT, c_int, c_int),
     "cuDeviceTotalMem_v2": (POINTER(c_size_t), c_int),
+    "cuDevicePrimaryCtxSetFlags_v2": (c_int, c_uint),
     "cuDevicePrimaryCtxRetain": (_HANDLE, c_int),
     "cuDevicePrimaryCtxRelease_v2": (c_int,),
     "cuCtxPushCurrent_v2": (c_void_p,),
@@ -53,6 +54,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuGraphDestroy": (c_void_p,),
 }
 _MAJOR, _MINOR = 75, 76  # device attributes: compute capability
+_BLOCKING_SYNC = 4  # a thread that waits sleeps, instead of keeping a core busy
 _NON_BLOCKING = 1  # a stream that never waits for the default one
 _PORTABLE = 1  # pinned memory that is valid in every context
 _THREAD_LOCAL = 1  # calls of other threads do not affect the recording of a graph
@@ -183,6 +185,7 @@ class Driver:
         """
         self.library = Library()
         self._device = self.library.number("cuDeviceGet", number)
+        self.library("cuDevicePrimaryCtxSetFlags_v2", self._device, _BLOCKING_SYNC)
         self._context = self.library.handle("cuDevicePrimaryCtxRetain", self._device)
 
     def release(self) -> None:

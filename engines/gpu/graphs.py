@@ -73,6 +73,27 @@ class Batches(Closing):
         self._recordings: dict[Shape, _Recording] = {}
         self._closed = False
 
+    def warm_up(self, size: Shape) -> None:
+        """Record all batch sizes for images (3,H,W), so that no later call takes the time for it.
+
+        The largest comes first: the others then fit the memory that it needs. A size for which there is no memory is
+        left out.
+
+        Raises:
+            DeviceError: there is no memory for any size.
+        """
+        failed: DeviceError | None = None
+        sizes = {bucket(1 << power, self._least, self._most) for power in range(self._most.bit_length() + 1)}
+        with self._lock, self._device.current():
+            for count in sorted(sizes, reverse=True):
+                try:
+                    self._recording((count, *size))
+                except DeviceError as error:
+                    failed = error
+                    _log.warning("batches of %d images do not fit the GPU: %s", count, error)
+            if failed is not None and not self._recordings:
+                raise failed
+
     def __call__(self, images: NDArray[np.float32]) -> Outputs:
         """Run images (B,3,H,W) in host memory."""
         return self._run(images.shape, lambda recording, begin, end: recording.upload(images[begin:end]))

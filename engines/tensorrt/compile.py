@@ -102,6 +102,8 @@ def plan_of(
             return Ready(plan, Engine(library, device, plan), cache.path_of(name, key), False, reason)
         except RuntimeUnavailable as refused:  # despite matching key and checksum
             reason = str(refused)
+    if plan is None and (refused_before := cache.refusal(name, key)):
+        raise RuntimeUnavailable(refused_before)
     cache.open()
     (say or _log.warning)(f"building a plan of {name} for {device.gpu.name}, which takes a while: {reason}")
     gpu = f"{device.gpu.make} {device.gpu.capability}"
@@ -113,7 +115,11 @@ def plan_of(
     plan = Plan(key, model.spec, profile.batch, fresh.engine, _figures(fresh))
     with ExitStack() as opened:
         engine = opened.enter_context(Engine(library, device, plan))
-        plan = replace(plan, about={**plan.about, **check(plan, engine, device, model)})
+        try:
+            plan = replace(plan, about={**plan.about, **check(plan, engine, device, model)})
+        except (ModelError, RuntimeUnavailable) as refused:
+            cache.refuse(name, key, str(refused))
+            raise
         kept = cache.store(name, plan)
         opened.pop_all()
     return Ready(plan, engine, kept, True, reason)

@@ -73,9 +73,16 @@ class Engine(Closing):
         return TensorRtWork(self._library, context, name, self._tensor(context, name), outputs)
 
     def _context(self) -> Any:
-        """Create an execution context for one shape.
+        """Create an execution context for one shape, or return None if there is no memory for it."""
+        context = self._new_context()
+        if context is not None:  # layers are named for profilers by default, which costs time at every run
+            context.nvtx_verbosity = self._library.api.ProfilingVerbosity.NONE
+        return context
 
-        It has no scratch memory of its own, which would be sized for the largest shape. TensorRT-RTX compiles kernels
+    def _new_context(self) -> Any:
+        """Create an execution context without memory.
+
+        It gets no scratch memory of its own, which would be sized for the largest shape. TensorRT-RTX compiles kernels
         for the shape at the first run; a graph recorded before that would keep slower kernels.
         """
         api = self._library.api

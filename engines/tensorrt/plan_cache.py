@@ -241,6 +241,22 @@ class PlanCache:
         self._write(path, plan.to_bytes())
         return path
 
+    def refusal(self, name: str, key: PlanKey) -> str | None:
+        """Return why a plan for this key was refused after it was built, or None."""
+        path = self._refusal_path(name, key)
+        try:
+            digest, _, reason = path.read_text().partition("\n")
+        except (OSError, ValueError):
+            return None
+        return f"{reason.strip()}; it is not built again unless {path} is removed" if digest == key.digest else None
+
+    def refuse(self, name: str, key: PlanKey, reason: str) -> None:
+        """Store why a plan was refused, so that it is not built again; raises the same errors as ``store``."""
+        self._write(self._refusal_path(name, key), f"{key.digest}\n{reason}\n".encode())
+
+    def _refusal_path(self, name: str, key: PlanKey) -> Path:
+        return self.path_of(name, key).with_suffix(".refused")
+
     def timing(self, library: str, gpu: str) -> bytes:
         """Return the timing cache of earlier builds by this TensorRT for this GPU, which may be empty."""
         path = self._timing_path(library, gpu)

@@ -49,6 +49,7 @@ class TensorRtRuntime(Closing):
             plan, engine = ready.plan, opened.enter_context(ready.engine)
             batches = Batches(gpu, engine.prepare, least=plan.batch[0], most=plan.batch[2])
             self._batches = opened.enter_context(batches)
+            batches.warm_up((3, *reversed(plan.spec.size)))
             self._opened = opened.pop_all()
         self.spec = plan.spec
         self.provider, self.device = str(library), f"cuda:{gpu.gpu.number}"

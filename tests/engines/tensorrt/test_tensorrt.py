@@ -14,6 +14,7 @@ import pytest
 from nasion.engines import select
 from nasion.engines.errors import DeviceError, ModelError, NasionError, RuntimeUnavailable
 from nasion.engines.gpu.device import Device
+from nasion.engines.gpu.graphs import Batches
 from nasion.engines.onnx_runtime import OnnxRuntime
 from nasion.engines.operators import library as plugins
 from nasion.engines.select import open_runtime
@@ -194,8 +195,9 @@ def test_a_built_plan_carries_how_well_it_agrees(fake: FakeTensorRt, tmp_path: P
 
 
 def test_memory_that_runs_out_is_an_error_that_says_so_and_frees_all(
-    fake: FakeTensorRt, fake_gpu: FakeCuda, tmp_path: Path
+    fake: FakeTensorRt, fake_gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Batches, "warm_up", lambda batches, size: None)
     path = landmarks(tmp_path / "points.onnx")
     with open_runtime(path, runtime="tensorrt") as quick:
         quick(crops(1))
@@ -203,6 +205,21 @@ def test_memory_that_runs_out_is_an_error_that_says_so_and_frees_all(
         with pytest.raises(DeviceError, match="OUT_OF_MEMORY"):
             quick(crops(32))
         assert quick(crops(1))["points"].shape == (1, 68, 2)
+
+
+def test_batch_sizes_without_memory_are_left_out_at_opening(
+    fake: FakeTensorRt, fake_gpu: FakeCuda, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = landmarks(tmp_path / "points.onnx")
+    open_runtime(path, runtime="tensorrt").close()  # the plan is built
+    fake_gpu.reset(room=100_000)
+    with open_runtime(path, runtime="tensorrt") as quick:
+        assert quick(crops(1))["points"].shape == (1, 68, 2)
+    assert "batches of 32 images do not fit the GPU" in caplog.text
+    fake_gpu.reset(room=1_000)
+    with pytest.raises(DeviceError, match="OUT_OF_MEMORY"):
+        open_runtime(path, runtime="tensorrt")
+    fake_gpu.reset()
 
 
 def test_crops_made_on_the_gpu_go_through_without_the_host(fake: FakeTensorRt, tmp_path: Path) -> None:
@@ -221,7 +238,7 @@ def test_crops_made_on_the_gpu_go_through_without_the_host(fake: FakeTensorRt, t
 def test_auto_takes_tensorrt_first_and_says_so(fake: FakeTensorRt, tmp_path: Path) -> None:
     with open_runtime(landmarks(tmp_path / "points.onnx")) as opened:
         assert opened.provider.startswith("tensorrt")
-        assert opened.reason == "TensorRT works on cuda:0"
+        assert opened.reason.startswith("TensorRT works on cuda:0")
 
 
 def test_auto_goes_on_to_the_next_and_says_why(fake: FakeTensorRt, tmp_path: Path) -> None:
@@ -246,8 +263,35 @@ def test_auto_goes_on_where_our_own_checks_refuse_the_plan(
     path = landmarks(tmp_path / "points.onnx")
     with open_runtime(path) as opened:
         assert "TensorRT: points.onnx is float32, but its plan computes 1 tensors in float16" in opened.reason
-    with pytest.raises(ModelError, match="is float32, but its plan"):
-        open_runtime(path, runtime="tensorrt")
+    for _ in range(2):  # nor is it built again at every start
+        with pytest.raises(RuntimeUnavailable, match=r"is float32, but its plan .* unless .*\.refused is removed"):
+            open_runtime(path, runtime="tensorrt")
+    assert len(fake.builds) == 1
+
+
+def test_a_plan_refused_before_is_built_again_once_its_note_is_removed(
+    fake: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = landmarks(tmp_path / "points.onnx")
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "layers", lambda engine: {"layers": 3, "float16": 1})
+        with pytest.raises(ModelError, match="is float32, but its plan"):
+            open_runtime(path, runtime="tensorrt")
+    (note,) = PlanCache().folder.glob("*.refused")
+    note.write_text(f"of another key\n{note.read_text()}")
+    open_runtime(path, runtime="tensorrt").close()
+    assert len(fake.builds) == 2
+
+
+def test_all_batch_sizes_are_recorded_at_opening(fake: FakeTensorRt, fake_gpu: FakeCuda, tmp_path: Path) -> None:
+    path = landmarks(tmp_path / "points.onnx")
+    with open_runtime(path, runtime="tensorrt") as opened:
+        recorded = fake_gpu.calls("cuStreamBeginCapture_v2")
+        lent = len({address for address, _ in fake.lent})
+        for count in (1, 2, 3, 8, 9, 32, 40):
+            opened(crops(count))
+        assert fake_gpu.calls("cuStreamBeginCapture_v2") == recorded
+        assert len({address for address, _ in fake.lent}) == lent
 
 
 @pytest.mark.parametrize("name", ["Builder", "Runtime"])

@@ -121,6 +121,7 @@ API cuDeviceGetAttribute(int* out, int attribute, int) {
 }
 API cuDeviceTotalMem_v2(size_t* out, int) { *out = room; return kOk; }
 
+API cuDevicePrimaryCtxSetFlags_v2(int, unsigned flags) { CALLED; return flags == 4 ? kOk : kInvalidValue; }
 API cuDevicePrimaryCtxRetain(void** out, int) { CALLED; ++retained; *out = &context; return kOk; }
 API cuDevicePrimaryCtxRelease_v2(int) { CALLED; if (!retained) return kInvalidContext; --retained; return kOk; }
 API cuCtxPushCurrent_v2(void* handle) { CALLED; stack.push_back(handle); return kOk; }
