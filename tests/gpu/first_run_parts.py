@@ -44,7 +44,7 @@ class Unfit(Exception):
 
 
 class Lacking(Unfit):
-    """What the machine lacks for a part, which is therefore skipped."""
+    """Lack of something on the machine that a part needs; the part is skipped."""
 
 
 @dataclass(slots=True)

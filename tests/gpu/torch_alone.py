@@ -1,4 +1,4 @@
-"""What can be seen on a GPU with nothing but torch and NumPy: the networks against the CPU, and their time.
+"""Networks on a GPU with nothing but torch and NumPy: compared with the CPU, and timed.
 
     python tests/gpu/torch_alone.py FILE.json
 

@@ -84,7 +84,7 @@ def test_a_script_whose_parts_all_pass_succeeds(tmp_path: Path, monkeypatch: pyt
     assert (status, summary[0]["state"], summary[0]["told"]) == (0, "passed", "fast")
 
 
-def test_nothing_on_a_gpu_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_gpu_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_parts(tmp_path, monkeypatch, doctor=Part(lambda place: "well", 1, gpu=False))[0] == 1
 
 
