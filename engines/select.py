@@ -70,7 +70,7 @@ def open_runtime(
         model: path of an ``.onnx`` or ``.pt2`` file written by ``nasion export``, or a ``.plan`` of ``nasion compile``.
         runtime: ``auto`` runs an ``.onnx`` file in the first of these that works: TensorRT, ONNX Runtime with CUDA,
             ONNX Runtime on the CPU. With the device ``auto``, a network for which the CPU is faster than that GPU
-            runs on the CPU; this is measured once (``engines/choice.py``). The ``reason`` of the runtime explains the
+            runs on the CPU; this is measured once (``engines/gpu/choice.py``). The ``reason`` of the runtime explains the
             choice. Any other file type has one runtime only.
         threads: number of threads a call may use; 0 leaves the choice to the runtime.
         device: ``cpu``, ``cuda`` or ``cuda:N``, or ``auto`` for a GPU if the runtime can use one.
@@ -145,7 +145,7 @@ def _best(wanted: _Wanted, device: str) -> Runtime:
 
 def _fastest(name: str, title: str, wanted: _Wanted, reason: str) -> Runtime:
     """Load a network on the first GPU or, if that was measured to be slower for it, in float32 on the CPU."""
-    from . import choice
+    from .gpu import choice
     from .gpu.driver import gpu
 
     first, on_cpu = gpu(0), replace(wanted, int8=None)  # the measurement must not decide the precision

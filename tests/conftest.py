@@ -124,7 +124,7 @@ def fake_gpu(fake_cuda_library: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("NASION_PLANS", str(tmp_path / "plans"))
     monkeypatch.setenv("NASION_CHOICES", str(tmp_path / "choices"))
     on_gpu_first = lambda runtime: 2.0 if runtime.device == "cpu" else 1.0  # noqa: E731
-    monkeypatch.setattr("nasion.engines.choice.milliseconds", on_gpu_first)  # a stand-in has no time of its own
+    monkeypatch.setattr("nasion.engines.gpu.choice.milliseconds", on_gpu_first)  # a stand-in has no time of its own
     fake = FakeCuda(fake_cuda_library)
     fake.reset()
     yield fake

@@ -200,7 +200,7 @@ def _plans() -> Finding:
 
 def _choices() -> Iterator[Finding]:
     """Report what ``auto`` has measured: the networks for which it takes a GPU or the CPU."""
-    from ...engines import choice
+    from ...engines.gpu import choice
 
     for found in choice.stored():
         taken = "GPU" if found.prefers_gpu else "CPU"

@@ -15,22 +15,33 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .cpu import cpu_model
-from .errors import NasionError
-from .gpu.driver import Gpu
-from .gpu.packages import TENSORRT_NAMES, version
-from .output_paths import write_file
-from .runtime import Runtime
+from ..cpu import cpu_model
+from ..errors import NasionError
+from ..output_paths import write_file
+from ..spec import Outputs, Spec
+from .driver import Gpu
+from .packages import TENSORRT_NAMES, version
 
 _log = logging.getLogger(__name__)
 
 VARIABLE = "NASION_CHOICES"
 """Environment variable that names the folder of the choices."""
 SECONDS, LEAST, MOST = 0.3, 5, 200  # of one measurement, and its number of calls
+
+
+class Network(Protocol):
+    """A loaded network: the part of ``engines.runtime.Runtime`` that a measurement needs."""
+
+    spec: Spec
+
+    def __call__(self, images: NDArray[np.float32]) -> Outputs:
+        """Run normalised images (B,3,H,W)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ class Choice:
         )
 
     @classmethod
-    def measured(cls, network: str, runtime: str, gpu: Gpu, on_gpu: Runtime, on_cpu: Runtime) -> Self:
+    def measured(cls, network: str, runtime: str, gpu: Gpu, on_gpu: Network, on_cpu: Network) -> Self:
         """Measure a network in two runtimes."""
         times = milliseconds(on_gpu), milliseconds(on_cpu)
         return cls(network, runtime, gpu.name, *times, time.strftime("%Y-%m-%d"))
@@ -117,7 +128,7 @@ def stored() -> list[Choice]:
     return [found for file in sorted(folder().glob("*.json")) if (found := read(file))]
 
 
-def milliseconds(runtime: Runtime) -> float:
+def milliseconds(runtime: Network) -> float:
     """Return the median milliseconds of a call with one image."""
     images = np.zeros((1, 3, *reversed(runtime.spec.size)), np.float32)
     for _ in range(3):

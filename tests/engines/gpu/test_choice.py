@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasion.engines import choice
+from nasion.engines.gpu import choice
 from nasion.engines.gpu.driver import gpu
 from nasion.engines.onnx_runtime import OnnxRuntime
 from nasion.engines.runtime import Runtime
@@ -17,8 +17,8 @@ from nasion.engines.select import open_runtime
 from nasion.engines.tensorrt.library import tensorrt
 from nasion.tools.commands import doctor
 
-from ..support.model_files.onnx_models import landmarks
-from .test_runtime import SessionOnGpu, onnx_on_gpu  # noqa: F401
+from ...support.model_files.onnx_models import landmarks
+from ..test_runtime import SessionOnGpu, onnx_on_gpu  # noqa: F401
 
 
 class Times:
