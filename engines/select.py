@@ -70,8 +70,8 @@ def open_runtime(
         model: path of an ``.onnx`` or ``.pt2`` file written by ``nasion export``, or a ``.plan`` of ``nasion compile``.
         runtime: ``auto`` runs an ``.onnx`` file in the first of these that works: TensorRT, ONNX Runtime with CUDA,
             ONNX Runtime on the CPU. With the device ``auto``, a network for which the CPU is faster than that GPU
-            runs on the CPU; this is measured once (``engines/gpu/choice.py``). The ``reason`` of the runtime explains the
-            choice. Any other file type has one runtime only.
+            runs on the CPU; this is measured once (``engines/gpu/choice.py``). The ``reason`` of the runtime explains
+            the choice. Any other file type has one runtime only.
         threads: number of threads a call may use; 0 leaves the choice to the runtime.
         device: ``cpu``, ``cuda`` or ``cuda:N``, or ``auto`` for a GPU if the runtime can use one.
         longest: longest side of the images in pixels, for a network with dynamic size. A TensorRT plan is built to
