@@ -160,7 +160,7 @@ def _done(plan: Plan, progress: _Job) -> list[Result]:
         progress.done += 1
         found[result.name] = result
         if not result.complete:
-            progress.say(f"{result.source}: {result.error or f'{result.unread} images cannot be read'}")
+            progress.say(_reason(result))
     return [found[job.input.name] for job in plan.jobs]
 
 
@@ -194,8 +194,13 @@ def _to_check(result: Result) -> str:
 
 
 def _trouble(bad: Sequence[Result], count: int) -> str:
-    shown = "\n".join(
-        f"  {result.source}: {result.error or f'{result.unread} of its images cannot be read'}" for result in bad[:20]
-    )
+    shown = "\n".join(f"  {_reason(result)}" for result in bad[:20])
     more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
-    return f"{len(bad)} of {count} inputs could not be annotated completely; the others are complete:\n{shown}{more}"
+    others = "; the others are complete" if len(bad) < count else ""
+    return f"{len(bad)} of {count} inputs could not be annotated completely{others}:\n{shown}{more}"
+
+
+def _reason(result: Result) -> str:
+    """Return why an input was not annotated completely, after its path."""
+    reason = result.error or f"{result.unread} of its images cannot be read"
+    return reason if result.source in reason else f"{result.source}: {reason}"

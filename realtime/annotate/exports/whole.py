@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ....engines.errors import SinkError
 from ....engines.output_paths import make_folder, writing
 
 
@@ -30,9 +31,11 @@ def aside(path: Path) -> Iterator[Path]:
         with writing(path):
             _synchronise(part)
             _replace(part, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):  # report the first error
             _remove(part)
+        if isinstance(error, SinkError):  # the user knows the output by its name
+            raise SinkError(str(error).replace(str(part), str(path))) from error
         raise
 
 

@@ -203,7 +203,7 @@ _COLOURS = (_ACCENT, _SECOND, _THIRD)
 
 def _worst(portraits: Sequence[Portrait], urls: Sequence[str]) -> str:
     cards = "".join(
-        f"<figure class='card'><img src='{url}' alt=''><figcaption><b>score {portrait.face.score:.2f}</b>"
+        f"<figure class='card'><img src='{url}' alt=''><figcaption><b>score {portrait.face.score:.3f}</b>"
         f"<small>face {portrait.face.id} · frame {portrait.index:,} · {clock(portrait.time)}</small></figcaption>"
         "</figure>"
         for portrait, url in zip(portraits, urls, strict=True)

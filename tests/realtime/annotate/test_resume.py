@@ -159,6 +159,7 @@ def test_a_full_disk_leaves_whole_chunks_and_no_partial_output(clip: Path, whole
     done = run(*arguments, script=SCRIPT, preexec_fn=limited)
     assert done.returncode == 1
     assert "cannot write" in done.stderr
+    assert ".part-" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["clip.journal"]
     assert 0 < whole_part(tmp_path / "clip.journal").frames < whole_part(whole / "clip.journal").frames
     done = run(*arguments, "--resume", script=SCRIPT)
