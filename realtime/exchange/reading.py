@@ -6,7 +6,7 @@ import csv
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -31,14 +31,18 @@ class FrameRecord:
     Attributes:
         index: number of the frame within the source, from 0.
         time: time in seconds of the source.
-        source: name of the source, as in ``Frame.source``; empty if the file does not contain it.
+        source: name of the source, as in ``Frame.source``, or its name in ``nasion live``; empty if the file does not
+            contain it.
         file: name of the image file of the frame; empty for a frame of a video.
+        connection: number of the connection in a file of ``nasion live``, from 1: numbers, times and identities are
+            those of one connection of one source. 0 in other files.
     """
 
     index: int
     time: float
     source: str = ""
     file: str = ""
+    connection: int = 0
 
 
 class Reading(Closing):
@@ -83,8 +87,10 @@ class Reading(Closing):
             SourceError: the file is damaged; the message names the line, or the row of a .parquet file.
         """
         with self._place:
-            index, time, file, faces = next(self._records)
-            return FrameRecord(index, time, self.header.source, file), [self._face(face) for face in faces]
+            frame, faces = next(self._records)
+            if not frame.source:
+                frame = replace(frame, source=self.header.source)
+            return frame, [self._face(face) for face in faces]
 
     def _face(self, record: _FaceRecord) -> Face:
         landmarks = record.landmarks
@@ -125,10 +131,11 @@ class Reading(Closing):
 def read(path: str | Path) -> Reading:
     """Open a landmark file: ``for frame, faces in nasion.read("faces.jsonl")``.
 
-    Yields every frame in order, including frames without faces.
+    Yields every frame in order, including frames without faces. In a file of ``nasion live`` the frames of all sources
+    follow each other; ``frame.source`` and ``frame.connection`` tell them apart.
 
     Args:
-        path: .jsonl, .csv or .parquet file written by ``nasion track --landmarks`` of any version.
+        path: .jsonl, .csv or .parquet file that ``nasion track --landmarks`` or ``nasion live`` of any version wrote.
 
     Raises:
         SourceError: the file is missing, is not a landmark file, or has a later format. Damage in the middle is raised
@@ -190,8 +197,8 @@ class _FaceRecord(NamedTuple):
     interpolated: bool
 
 
-_Record = tuple[int, float, str, list[_FaceRecord]]
-"""Number, time and image file of a frame, and its faces."""
+_Record = tuple[FrameRecord, list[_FaceRecord]]
+"""A frame and its faces."""
 
 
 def _json_lines(path: Path, place: _Place) -> Iterator[Any]:
@@ -204,7 +211,7 @@ def _json_lines(path: Path, place: _Place) -> Iterator[Any]:
                 continue
             record = _record(values)
             if number == 1:
-                yield _first_format(len(record[3][0].landmarks) if record[3] else 68)
+                yield _first_format(len(record[1][0].landmarks) if record[1] else 68)
             yield record
         if not place.now:
             yield Header()  # an empty file
@@ -240,12 +247,19 @@ def _record(values: Mapping[str, Any]) -> _Record:
         found.append(
             _face_record(face.get("id"), face.get("box"), face.get("score"), landmarks, face.get("confidence"), face)
         )
-    return _whole(values.get("frame"), "frame"), _number(values.get("time"), "time"), _text(values.get("file")), found
+    frame = FrameRecord(
+        _whole(values.get("frame"), "frame"),
+        _number(values.get("time"), "time"),
+        _text(values.get("source"), "source"),
+        _text(values.get("file"), "file"),
+        _whole(values.get("connection", 0), "connection"),
+    )
+    return frame, found
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, name: str) -> str:
     if value is not None and not isinstance(value, str):
-        raise _DamageError(f"file is {value!r:.60}, expected the name of a file")
+        raise _DamageError(f"{name} is {value!r:.60}, expected a text")
     return value or ""
 
 
@@ -314,15 +328,16 @@ def _grouped(
                 yield present
                 place.now = where
             raise
-        if present is None or present[0] != index:
+        if present is None or present[0].index != index:
             if present is not None:
                 yield present
                 place.now = where
-            present = index, _number(row.get("time"), "time"), _text(row.get("file")), []
+            time, file = _number(row.get("time"), "time"), _text(row.get("file"), "file")
+            present = FrameRecord(index, time, file=file), []
         if cells != len(names):
             raise _DamageError(f"it has {cells} cells, expected {len(names)}")
         if row["id"] not in (None, ""):
-            present[3].append(_row_record(row, count))
+            present[1].append(_row_record(row, count))
     if present is not None:
         yield present
 

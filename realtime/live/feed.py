@@ -12,6 +12,7 @@ from typing import Protocol
 from ...engines.errors import NasionError
 from ..faces.frame import Frame
 from ..sources import Source
+from ..sources.base import Arrival
 from .connection import BackOff, Connection
 from .pacing import LoopedSource, Pacer, Thinner
 from .specs import SourceSpec
@@ -72,7 +73,7 @@ class Feed:
         spec: the source.
         name: its name in the hub.
         connection: its state. Read it under ``lock``.
-        received, dropped, skipped: counters of frames; see ``SourceStatus``.
+        received, dropped, skipped, damaged: counters of frames and packets; see ``SourceStatus``.
         is_live: None before the first connection.
         rate: frames per second that the source names.
         lock: guards all of these.
@@ -106,7 +107,7 @@ class Feed:
         self.lock = threading.Lock()
         self._clock: Clock = clock or SystemClock()
         self.connection: Connection = Connection(back_off or BackOff(), since=self._clock.monotonic())
-        self.received = self.dropped = self.skipped = 0
+        self.received = self.dropped = self.skipped = self.damaged = 0
         self.is_live: bool | None = None
         self.rate: float | None = None
         self._opener, self._timeout, self._reconnect, self._wake = opener, timeout, reconnect, wake
@@ -263,7 +264,7 @@ class Feed:
                 return 0.0  # paused: connect again when it is resumed
             if not self._is_current(number):
                 return None
-            if not source.info.live or self.spec.is_local:
+            if not self.is_live or self.spec.is_local:
                 self._end()
                 return None
             return self._lose(f"{source.info.name}: the stream has ended")
@@ -272,7 +273,7 @@ class Feed:
 
     def _arrives_in_time(self, source: Source) -> bool:
         """Return True for a source whose frames arrive at their pace: not for files and the segments of HLS."""
-        return source.info.live and ".m3u8" not in str(self.spec.source).lower()
+        return source.info.live and not self.spec.is_hls
 
     def _note_open(self, source: Source) -> None:
         now = self._clock.monotonic()
@@ -280,7 +281,7 @@ class Feed:
             restored = self.connection.open(now)
             if self._is_paused:
                 self.connection.pause(now)
-            self.is_live = source.info.live
+            self.is_live = source.info.live or (self.spec.is_hls and source.info.duration is None)
             self.rate = None if source.info.rate is None else float(source.info.rate)
             reported, self._is_reported = self._is_reported, False
         if restored or reported:
@@ -290,6 +291,8 @@ class Feed:
     def _read(self, source: Source, number: int, pace: Pacer | None) -> bool:
         """Read frames until the source ends, and return True if it was left because it is paused."""
         thinner = Thinner(self.spec.max_fps)
+        arrival: Arrival | None = getattr(source, "arrival", None)
+        damaged = 0
         while self._is_current(number):
             if self._is_paused:
                 if pace is None:
@@ -305,8 +308,10 @@ class Feed:
             now = self._clock.monotonic()
             if frame is None or not self._is_current(number):
                 return False
+            if arrival is not None and arrival.damaged > damaged:
+                self._note_damage(arrival.damaged - damaged, is_first=not damaged)
+                damaged = arrival.damaged
             if pace is None:
-                arrival: Callable[[], float] | None = getattr(source, "arrival", None)
                 self._put(frame, now if arrival is None else arrival(), now, thinner)
                 continue
             due = pace.due(frame.time, now)
@@ -314,6 +319,13 @@ class Feed:
                 continue
             self._put(frame, due, self._clock.monotonic(), thinner)
         return False
+
+    def _note_damage(self, packets: int, *, is_first: bool) -> None:
+        """Count packets that could not be decoded, and report the first ones of a connection."""
+        with self.lock:
+            self.damaged += packets
+        if is_first:
+            _log.warning("%s: packets arrive damaged; frames are missing or show traces of it", self.name)
 
     def _wait_until(self, due: float, number: int) -> bool:
         """Wait until ``due``; return False if the feed is paused or stopped before."""

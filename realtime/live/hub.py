@@ -26,6 +26,7 @@ from ..values.landmarks import Landmarks
 from ..values.numeric import finite
 from .batch import Batch
 from .feed import Captured, Clock, Feed, SystemClock
+from .memory import give_back
 from .meters import Meter
 from .recording import Recorder, Recording
 from .results import LiveResult
@@ -37,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 MOST_SOURCES = 256
 _CHECK = 0.25  # seconds between two looks at the threads of the sources
+_GIVE_BACK = 20.0  # seconds after which free memory is returned to the system
 _PATIENCE = 1.0  # seconds for which closing waits for all of these threads
 SourceLike = str | int | Path | SourceSpec
 
@@ -155,7 +157,7 @@ class Hub(Closing):
         else:
             text = source if isinstance(source, int) else str(source)
             spec = SourceSpec(text, name, max_fps, roi, loop)
-        timeout = self._timeout or (15.0 if ".m3u8" in str(spec.source).lower() else 3.0)
+        timeout = self._timeout or (15.0 if spec.is_hls else 3.0)
         if opener is None:
             opener = partial(open_source, spec.source, timeout=timeout, decode=self._decode, light=True)
         tracking = Tracking.over(self._networks, self.options, permit=self._batch.permits.take)
@@ -381,6 +383,7 @@ class Hub(Closing):
                 since=wall + connection.since, next_attempt=None if following is None else wall + following,
                 is_live=feed.is_live, rate=feed.rate, fps=entry.meter.rate(now), frames=entry.frames,
                 received=feed.received, dropped=feed.dropped, skipped=feed.skipped,
+                damaged=feed.damaged,
                 losses=connection.losses, reconnects=connection.reconnects, identities=entry.identities,
                 width=newest.frame.width if newest else 0, height=newest.frame.height if newest else 0,
                 faces=len(newest.faces) if newest else 0, index=newest.frame.index if newest else None,
@@ -391,7 +394,11 @@ class Hub(Closing):
     # What follows runs in the threads of the hub.
 
     def _look_after(self) -> None:
+        given_back = self._clock.monotonic()
         while not self._clock.wait(self._closing, _CHECK):
+            if (now := self._clock.monotonic()) - given_back > _GIVE_BACK:
+                given_back = now
+                give_back()
             with self._lock:
                 feeds = [entry.feed for entry in self._entries.values()]
             for feed in feeds:

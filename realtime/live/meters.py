@@ -11,6 +11,7 @@ from .status import Latency
 RATE_SPAN, LATENCY_SPAN = 5.0, 60.0
 """Seconds over which frames per second and latency are measured."""
 _MOST = 8192  # samples kept for a span
+_KEPT = 1.0  # seconds for which percentiles are kept, because they take a while and many ask for them
 
 
 class Meter:
@@ -20,6 +21,8 @@ class Meter:
         """Start without samples at time ``begin``, in seconds of the clock that ``add`` uses."""
         self._begin = begin
         self._samples: deque[tuple[float, float]] = deque(maxlen=_MOST)
+        self._latency: Latency | None = None
+        self._measured = -math.inf
 
     def add(self, now: float, latency: float) -> None:
         """Add a frame that was tracked at ``now``, ``latency`` seconds after its capture."""
@@ -40,9 +43,11 @@ class Meter:
         return count / span
 
     def latency(self, now: float) -> Latency | None:
-        """Return the percentiles of the last ``LATENCY_SPAN``; None without frames."""
-        samples = [latency for at, latency in self._samples if at >= now - LATENCY_SPAN]
-        return percentiles(samples) if samples else None
+        """Return the percentiles of the last ``LATENCY_SPAN``, up to a second old; None without frames."""
+        if self._latency is None or now - self._measured >= _KEPT:
+            samples = [latency for at, latency in self._samples if at >= now - LATENCY_SPAN]
+            self._latency, self._measured = percentiles(samples) if samples else None, now
+        return self._latency
 
 
 def percentiles(seconds: Sequence[float]) -> Latency:

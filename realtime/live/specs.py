@@ -17,7 +17,6 @@ from ..sources.cameras import camera_number
 from ..values.numeric import finite, is_whole
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.*)", re.DOTALL)
 NAME_RULE = "1 to 64 letters, digits, dots, hyphens and underscores, the first a letter or digit"
 
 Roi = tuple[int, int, int, int]
@@ -84,15 +83,24 @@ class SourceSpec:
         text = str(self.source).strip()
         return camera_number(text) is None and "://" not in text
 
+    @property
+    def is_hls(self) -> bool:
+        """True for a playlist of HLS, whose frames come in segments of some seconds."""
+        return ".m3u8" in str(self.source).lower()
+
     @classmethod
     def parse(cls, text: str, **options: Any) -> Self:
         """Read ``[NAME=]SOURCE``. A file whose own name contains ``=`` is found if it exists.
 
         Raises:
-            NasionError: the source or an option is not allowed.
+            NasionError: the name, the source or an option is not allowed.
         """
-        named = None if Path(text).exists() else _NAMED.fullmatch(text)
-        return cls(named[2], named[1], **options) if named else cls(text, **options)
+        name, separator, source = text.partition("=")
+        if not separator or any(each in name for each in "/\\:?") or _exists(text):
+            return cls(text, **options)
+        if not name:
+            raise NasionError(f"there is no name before the = of {redact(text)!r:.80}; give {NAME_RULE}")
+        return cls(source, name, **options)
 
     def named(self, taken: Collection[str]) -> str:
         """Return the name, or one derived from the address that is not among ``taken``.
@@ -107,6 +115,13 @@ class SourceSpec:
         base = _derived(self.address)
         names = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
 
 
 def _derived(address: str) -> str:

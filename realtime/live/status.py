@@ -52,6 +52,7 @@ class SourceStatus:
         received: number of frames read: tracked, dropped, skipped, or about to be tracked.
         dropped: number of frames that a newer one replaced before they were tracked.
         skipped: number of frames left out because of ``max_fps``.
+        damaged: number of packets that could not be decoded, so that their frames are missing.
         losses: number of lost connections.
         reconnects: number of lost connections that were restored.
         faces: number of faces in the newest frame.
@@ -78,6 +79,7 @@ class SourceStatus:
     received: int = 0
     dropped: int = 0
     skipped: int = 0
+    damaged: int = 0
     losses: int = 0
     reconnects: int = 0
     faces: int = 0

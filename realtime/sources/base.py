@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -127,21 +127,23 @@ class Source(Protocol):
 
 
 class Arrival:
-    """Time of the arrival of data, which a reader sets and others call for. It keeps no reference to the reader.
+    """What a reader tells of the data that arrive, for others to ask. It keeps no reference to the reader.
 
     Attributes:
-        time: ``time.monotonic()`` of the arrival.
+        time: ``time.monotonic()`` of the arrival of the newest data; None if it is not known.
+        damaged: number of packets so far that could not be decoded.
     """
 
-    __slots__ = ("time",)
+    __slots__ = ("damaged", "time")
 
     def __init__(self) -> None:
-        """Set the present time."""
-        self.time = time.monotonic()
+        """Start before the first data."""
+        self.time: float | None = None
+        self.damaged = 0
 
     def __call__(self) -> float:
-        """Return the time."""
-        return self.time
+        """Return the time, or the present one if it is not known."""
+        return time.monotonic() if self.time is None else self.time
 
 
 class FrameSource(Closing):
@@ -150,10 +152,10 @@ class FrameSource(Closing):
     The first image is read immediately, so a file that cannot be decoded is reported before any work starts.
 
     Attributes:
-        arrival: returns the ``time.monotonic()`` at which the data of the newest frame arrived, before its decoding.
+        arrival: when the data of the newest frame arrived, before its decoding, and how many were damaged.
     """
 
-    arrival: Callable[[], float]
+    arrival: Arrival
 
     def __init__(
         self, images: Images, info: SourceInfo, time_range: TimeRange, *, closing: threading.Event | None = None
@@ -169,7 +171,7 @@ class FrameSource(Closing):
         Raises:
             SourceError: no image is within the time range.
         """
-        self.arrival = time.monotonic  # until the generator knows it better
+        self.arrival = Arrival()
         self._images, self._time_range = images, time_range
         self._closing = closing or threading.Event()
         self._lock = threading.Lock()  # a generator cannot be closed while it runs in another thread

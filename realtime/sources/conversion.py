@@ -51,7 +51,40 @@ if "_missing_" not in vars(SideDataType):
     SideDataType._missing_ = classmethod(_unknown_side_data)  # type: ignore[assignment]
 
 
-def to_bgr(frame: VideoFrame, convert: VideoReformatter, *, exact: bool = True) -> Image:
+class Orientation:
+    """Display matrix of the frames of a stream, which is read from the first one and where the rotation changes.
+
+    PyAV ties a frame whose side data is read to itself, so its memory waits for the garbage collector.
+    """
+
+    def __init__(self) -> None:
+        """Start before the first frame."""
+        self._rotation: int | None = None
+        self._matrix: NDArray[np.int32] | None = None
+
+    def of(self, frame: VideoFrame) -> NDArray[np.int32] | None:
+        """Return the matrix of the next frame, as ``display_matrix`` does."""
+        if frame.rotation != self._rotation:
+            self._rotation = frame.rotation
+            self._matrix = display_matrix(frame)
+        return self._matrix
+
+
+class Converter:
+    """What the conversion of a stream keeps from frame to frame.
+
+    Attributes:
+        reformat: FFmpeg's conversion, with its tables.
+        orientation: the display matrix.
+    """
+
+    def __init__(self) -> None:
+        """Start before the first frame."""
+        self.reformat = VideoReformatter().reformat
+        self.orientation: Orientation = Orientation()
+
+
+def to_bgr(frame: VideoFrame, convert: Converter, *, exact: bool = True) -> Image:
     """Convert a frame to an upright BGR image on the host; a frame on a GPU is copied.
 
     The values are those of the video, exact to rounding. HDR (PQ and HLG) is mapped to BT.709, and transparent pixels
@@ -64,7 +97,7 @@ def to_bgr(frame: VideoFrame, convert: VideoReformatter, *, exact: bool = True) 
     is_hdr = frame.color_trc in _HDR
     if not exact and not is_hdr and frame.format.name in _REPEATED:
         quick = convert.reformat(frame, format="bgr24", src_colorspace=colour_matrix(frame), threads=1)
-        return _upright(frame, np.asarray(quick.to_ndarray(), np.uint8))
+        return _upright(np.asarray(quick.to_ndarray(), np.uint8), convert.orientation.of(frame))
     if is_hdr and not _MAPS_HDR:
         _warn_of_hdr(_HDR[frame.color_trc])
     has_alpha = _has_alpha(frame.format.name)
@@ -84,11 +117,10 @@ def to_bgr(frame: VideoFrame, convert: VideoReformatter, *, exact: bool = True) 
         image = np.asarray(cv2.LUT(image, _STRETCH), np.uint8)
     if alpha:
         image = over_white(image, alpha[0])
-    return _upright(frame, image)
+    return _upright(image, convert.orientation.of(frame))
 
 
-def _upright(frame: VideoFrame, image: Image) -> Image:
-    matrix = display_matrix(frame)
+def _upright(image: Image, matrix: NDArray[np.int32] | None) -> Image:
     return image if matrix is None else upright(image, matrix)
 
 
@@ -165,9 +197,9 @@ def usual_matrix(width: int, height: int) -> int:
 
 
 def display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
-    """Return the 9 numbers that describe the rotation of the stored image, or None if it is upright."""
+    """Return a copy of the 9 numbers that describe the rotation of the stored image, or None if it is upright."""
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    return None if matrix is None else np.frombuffer(matrix, np.int32)
+    return None if matrix is None else np.frombuffer(matrix, np.int32).copy()
 
 
 def upright(image: Image, matrix: NDArray[np.int32]) -> Image:

@@ -18,14 +18,13 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.format import Flags
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ...engines.errors import SourceError
 from ..images.pixels import Pixels
 from ..values.arrays import Image
 from .base import Arrival, FrameSource, Images, Media, SourceInfo, TimeRange
-from .conversion import colour_matrix, is_sideways, is_wide_gamut, to_bgr
+from .conversion import Converter, colour_matrix, is_sideways, is_wide_gamut, to_bgr
 from .nvdec import GpuDecoder, decoder_for
 from .packets.causes import cause
 from .packets.container import WHOLE, exact, open_container, rate_of, reason
@@ -116,7 +115,6 @@ class _Reader:
         self._lost = 0  # packets that earlier decoders could not decode
         self._before: int | None = 0  # frames before those that the numbering counts; None if unknown
         self._open()
-        self._convert = VideoReformatter()
         self._time = 0.0
         self.arrival = Arrival()  # of the newest packet
         self._is_silent = False  # the server does not answer
@@ -198,6 +196,7 @@ class _Reader:
         self._stream.thread_type = "SLICE" if self.info.live or self._opener.gpu or self._light else "AUTO"
         if self._light:
             self._stream.codec_context.thread_count = 1
+        self._convert = Converter()
         self._reopen = self._demuxer.reopener()
         self._decoder = Decoder(self._stream, by_dts=self._only_dts)
         self._numbering = Numbering(self._demuxer.container, self._stream, by_dts=self._only_dts)
@@ -279,7 +278,9 @@ class _Reader:
                     raise SourceError(f"{self._name}: it is encrypted; give a decrypted copy")
                 self._numbering.add(packet, decoded=self._run_up is None)
                 if self._run_up is None:
-                    yield from self._decoder.decode(packet)
+                    frames = self._decoder.decode(packet)
+                    self.arrival.damaged = self._lost + self._decoder.lost
+                    yield from frames
                 else:
                     yield from self._approach(packet)
         except av.FFmpegError as error:

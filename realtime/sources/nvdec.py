@@ -25,7 +25,7 @@ from av.video.reformatter import VideoReformatter
 
 from ...engines.errors import NasionError, SourceError
 from ..values.arrays import Image
-from .conversion import colour_of, display_matrix, to_bgr, to_stored
+from .conversion import Converter, Orientation, colour_of, to_bgr, to_stored
 
 if TYPE_CHECKING:
     from ..images.gpu import GpuPixels
@@ -94,6 +94,7 @@ class GpuDecoder:
             raise SourceError(f"PyAV {av.__version__} cannot tell how a GPU stores a frame; pip install 'av>=18'")
         self._number, self._name, self._must = number, name, must
         self._logged: set[str] = set()
+        self._orientation = Orientation()
 
     def open(self, opener: Callable[[HWAccel | None], InputContainer]) -> InputContainer | None:
         """Open the container with this decoder; None if it has to be opened without.
@@ -150,7 +151,7 @@ class GpuDecoder:
             (luma.address, chroma.address), (luma.strides[0], chroma.strides[0]), frame.width, frame.height, "nv12",
             tuple(colour_of(frame).ravel().tolist()),
         )  # fmt: skip
-        matrix = display_matrix(frame)
+        matrix = self._orientation.of(frame)
         upright = None if matrix is None else to_stored(matrix, frame.width, frame.height)
         # The closure holds the frame, which keeps the planes alive.
         return GpuPixels(self._cropper, image, lambda: fetch(frame), upright=upright)
@@ -173,4 +174,4 @@ def fetch(frame: VideoFrame) -> Image:
     Converts via yuv420p, the output of the CPU decoders: FFmpeg's direct conversion from nv12 to BGR rounds differently
     and takes several times as long.
     """
-    return to_bgr(VideoReformatter().reformat(frame, format="yuv420p", threads=1), VideoReformatter())
+    return to_bgr(VideoReformatter().reformat(frame, format="yuv420p", threads=1), Converter())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...engines.errors import printable
 from ..machine import provenance, short
 from ..results import Json, json_results
+
+if TYPE_CHECKING:
+    from ...realtime.measures.blinks import BlinkDetector
 
 
 def blinks(landmarks: Path, /, *, json: Json = None, force: bool = False) -> None:
@@ -19,24 +22,45 @@ def blinks(landmarks: Path, /, *, json: Json = None, force: bool = False) -> Non
     within 0.6 s. See docs/commands/measures.md for what blur, distance and yaw do to it.
 
     Args:
-        landmarks: landmark file that nasion track --landmarks wrote: .jsonl, .csv or .parquet.
+        landmarks: landmark file that nasion track --landmarks or nasion live wrote: .jsonl, .csv or .parquet. Each
+            connection of each source of nasion live has a table of its own.
         json: also write the blinks to this file; - for standard output.
         force: replace that file.
     """
     from ...realtime.exchange.reading import read
-    from ...realtime.measures.blinks import blinks as found_in
+    from ...realtime.measures.blinks import BlinkDetector
 
     with json_results(json, force=force, inputs=[landmarks]) as to_json:
-        seen: dict[int, list[float]] = {}  # first and last time of each face
-        tracked = []
+        parts: dict[tuple[str, int], _Part] = {}
         with read(landmarks) as frames:
             for frame, faces in frames:
+                key = frame.source, frame.connection
+                part = parts.setdefault(key, _Part(BlinkDetector()))
                 for face in faces:
-                    seen.setdefault(face.id, [frame.time, frame.time])[1] = frame.time
-                tracked.append((frame, faces))
-        rows = [asdict(blink) for blink in found_in(tracked)]
-        print(table(rows, seen))
+                    part.seen.setdefault(face.id, [frame.time, frame.time])[1] = frame.time
+                live = {"feed": frame.source, "connection": frame.connection} if frame.connection else {}
+                part.rows += [asdict(blink) | live for blink in part.detector.update(frame.time, faces)]
+        for (source, connection), part in parts.items() or [(("", 0), _Part(BlinkDetector()))]:
+            if connection:
+                print(printable(f"{source}, connection {connection}"))
+            print(table(part.rows, part.seen))
+        rows = [row for part in parts.values() for row in part.rows]
         to_json.write(provenance() | {"source": short(str(landmarks)), "blinks": rows})
+
+
+@dataclass(slots=True)
+class _Part:
+    """Frames with identities of their own: those of a video, or of one connection of a live source.
+
+    Attributes:
+        detector: finds the blinks.
+        seen: first and last time of each face.
+        rows: blinks so far.
+    """
+
+    detector: BlinkDetector
+    seen: dict[int, list[float]] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 def table(rows: Sequence[Mapping[str, Any]], seen: Mapping[int, Sequence[float]]) -> str:

@@ -21,11 +21,18 @@ _COUNTERS = {
     "received": "Frames read",
     "dropped": "Frames that a newer one replaced before they were tracked",
     "skipped": "Frames left out because of the highest rate that was asked for",
+    "damaged": "Packets that could not be decoded",
     "losses": "Connections lost",
     "reconnects": "Lost connections that were restored",
     "identities": "Different identities",
 }
-_NAMES = {"frames": "frames", "received": "frames_received", "dropped": "frames_dropped", "skipped": "frames_skipped"}
+_NAMES = {
+    "frames": "frames",
+    "received": "frames_received",
+    "dropped": "frames_dropped",
+    "skipped": "frames_skipped",
+    "damaged": "packets_damaged",
+}
 
 
 class Metrics(Collector):

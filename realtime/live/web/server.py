@@ -6,11 +6,13 @@ import asyncio
 import socket
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import uvicorn
 import websockets  # noqa: F401  # uvicorn imports it at the first WebSocket, too late for a clear error
 from h11 import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from ....engines.closing import Closing
 from ....engines.errors import NasionError
@@ -21,6 +23,9 @@ from .access.sessions import Access
 from .application import application
 from .clients import Clients
 from .options import Serving, check_certificate
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
 
 _CONNECTIONS = 512  # open at once, pages and streams included
 _HEADER_BYTES = 16_384
@@ -54,7 +59,7 @@ class Server(Closing):
         config = uvicorn.Config(
             application(hub, Access(hosts, serving.token, f"nasion-{port}"), self._clients),
             http=_Protocol,
-            ws="websockets-sansio",
+            ws=_WebSocket,
             ws_max_size=MOST_BYTES,
             ws_ping_interval=10.0,
             ws_ping_timeout=10.0,
@@ -124,6 +129,15 @@ class _Protocol(H11Protocol):
     def _stop_looking(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """WebSocket that may be refused with a response, which uvicorn otherwise logs as an error of the application."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

@@ -20,6 +20,7 @@ from ....engines.errors import SourceError
 from ..base import Media
 
 WHOLE = "give a whole video or image file"
+_PROBE = 5.0  # seconds, the default of FFmpeg
 _FASTEST = 20_000  # frames per second; more is a wrong value, as FFmpeg has of DV
 _DEFAULT = 5_000_000  # pixels that a stream marked as the default counts more, as in ffmpeg
 
@@ -43,6 +44,8 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
             options["rtsp_flags"] = "prefer_tcp"  # then UDP
         elif chosen[1].lower() == "tcp":  # FFmpeg alone would fall back to UDP
             options["rtsp_transport"] = "tcp"
+    if media.timeout is not None:  # it interrupts probing, and an interrupted RTMP stream cannot be read further
+        options["analyzeduration"] = str(int(min(media.timeout / 2, _PROBE) * av.time_base))
     container: InputContainer = av.open(
         media.location, "r", timeout=media.timeout, container_options=options, hwaccel=accelerator, **_TAGS
     )

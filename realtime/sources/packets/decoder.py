@@ -31,6 +31,7 @@ _SILENT = {
 _REFRESHED = ("h264", "hevc")  # codecs that can begin without a key frame; incomplete images are not shown
 _FRAGILE = ("av1", "vp9")  # codecs that lose good frames beside a damaged one when they use threads
 _PATIENCE = 256  # maximum number of packets between a packet and its frame
+_MOST_LOST = 4096  # numbers of lost packets that are kept; older ones are counted
 
 
 class Decoder:
@@ -94,6 +95,8 @@ class Decoder:
             self._first_key, self._first_time = self._sent, packet.pts
         self._keep(packet)
         self._await(packet)
+        if len(self._lost) > _MOST_LOST and not self._runs_behind:
+            self._settle()
         try:
             return self._count(self._decode(packet))
         except (av.FFmpegError, ValueError) as error:  # ValueError from PyAV 19 if the decoder cannot be opened
@@ -195,6 +198,12 @@ class Decoder:
             return
         if packet.size > empty and not (packet.is_discard or is_hidden(self._codec, packet)):
             self._awaited[packet.pts] = self._sent
+
+    def _settle(self) -> None:
+        """Count the lost packets that cannot be reported again."""
+        settled = {number for number in self._lost if number < self._sent - 2 * _PATIENCE}
+        self._earlier += len(settled)
+        self._lost -= settled
 
     def _behind(self) -> int:
         """Number of packets between a packet and the call that returns its frame or its error."""

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -13,6 +14,7 @@ from nasion.engines.errors import SourceError
 from nasion.realtime.live.connection import BackOff
 from nasion.realtime.live.feed import Feed
 from nasion.realtime.live.specs import SourceSpec
+from nasion.realtime.sources.base import Arrival
 from tests.support.live.simulation import ScriptedSource, SimulatedClock
 
 CAMERA = SourceSpec("rtsp://user:hunter2@camera/live", "door")
@@ -213,3 +215,45 @@ def test_a_looped_file_goes_on_counting():
     assert [frame.index for frame in frames] == list(range(len(frames)))
     assert len(frames) == 30
     assert all(later.time > earlier.time for earlier, later in pairwise(frames))
+
+
+def test_damaged_packets_are_counted_and_reported_once_for_each_connection(caplog):
+    clock, connections = SimulatedClock(), []
+
+    class Damaged(ScriptedSource):
+        arrival = None
+
+        def __next__(self):
+            frame = super().__next__()
+            self.arrival.damaged += 2
+            return frame
+
+    def opener():
+        if len(connections) == 2:
+            feed.stop()
+        connections.append(Damaged(clock, 5, error="camera: reset by peer"))
+        connections[-1].arrival = Arrival()
+        return connections[-1]
+
+    feed = feed_of(clock, opener)
+    with caplog.at_level(logging.WARNING):
+        run(feed)
+    assert feed.damaged == 2 * 5 * 2
+    assert caplog.text.count("packets arrive damaged") == 2
+
+
+@pytest.mark.parametrize(("duration", "losses"), [(None, 1), (2.0, 0)])
+def test_a_live_playlist_is_lost_where_a_finished_one_ends(duration, losses):
+    clock, opened = SimulatedClock(), []
+
+    def opener():
+        if opened:
+            feed.stop()
+        opened.append(ScriptedSource(clock, 3, live=False))
+        opened[-1].info = replace(opened[-1].info, duration=duration)
+        return opened[-1]
+
+    feed = feed_of(clock, opener, SourceSpec("http://camera/live.m3u8"))
+    run(feed)
+    assert feed.connection.losses == losses
+    assert len(opened) == 1 + losses

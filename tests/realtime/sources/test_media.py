@@ -72,6 +72,21 @@ def test_images_come_out_upright_whatever_the_display_matrix(
     assert np.abs(last.astype(int) - expected).mean() < 6
 
 
+@pytest.mark.parametrize("light", [False, True])
+def test_the_memory_of_a_frame_does_not_wait_for_the_garbage_collector(tmp_path: Path, light: bool) -> None:
+    path = write_video(tmp_path / "video.mp4", frames=60)
+    with open_source(path, light=light) as source:
+        gc.collect()
+        gc.disable()
+        try:
+            count = sum(1 for _ in source)
+            found = gc.collect()
+        finally:
+            gc.enable()
+    assert count == 60
+    assert found < count
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pix_fmt"),
     [

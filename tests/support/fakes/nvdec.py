@@ -18,7 +18,6 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from nasion.engines.gpu import dlpack, driver
 from nasion.engines.operators import cropper
@@ -54,6 +53,7 @@ class FakeCudaFrame:
         self.format, self.sw_format = SimpleNamespace(name="cuda"), SimpleNamespace(name=stored)
         self.width, self.height, self.pts, self.dts = frame.width, frame.height, frame.pts, frame.dts
         self.colorspace, self.color_range, self.side_data = frame.colorspace, frame.color_range, frame.side_data
+        self.rotation = frame.rotation
         self.color_primaries, self.color_trc = frame.color_primaries, frame.color_trc
         self.interlaced_frame = frame.interlaced_frame
         self._gpu = gpu
@@ -140,7 +140,7 @@ class FakeNvdec:
             raise av.PermissionError(1, "Operation not permitted", location)
         return _Container(_open(location, **options), self, hwaccel.device_id)
 
-    def to_bgr(self, frame: Any, convert: VideoReformatter, *, exact: bool = True) -> Image:
+    def to_bgr(self, frame: Any, convert: conversion.Converter, *, exact: bool = True) -> Image:
         """Convert an image that must be on the host at once."""
         if not isinstance(frame, FakeCudaFrame):
             return conversion.to_bgr(frame, convert, exact=exact)

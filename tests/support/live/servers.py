@@ -1,4 +1,4 @@
-"""An RTSP server as a process, and a proxy before it that can cut, hold and damage the connection."""
+"""Servers of streams as processes, and relays before them that cut, hold and damage a connection or lose packets."""
 
 from __future__ import annotations
 
@@ -164,3 +164,67 @@ class Proxy:
         for each in (source, sink):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+
+class Ffmpeg:
+    """ffmpeg as a process that sends a face at 15 frames a second to, or serves it at, an address or file."""
+
+    def __init__(self, *output: str, folder: Path) -> None:
+        """Start it in ``folder`` with the options and the address of its output."""
+        tool = shutil.which("ffmpeg")
+        assert tool is not None
+        image = ["-re", "-loop", "1", "-framerate", "15", "-i", str(PHOTOGRAPH), "-vf", "scale=320:240"]
+        codec = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "15"]
+        self._process = subprocess.Popen(
+            [tool, "-loglevel", "error", "-y", *image, *codec, *output],
+            cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class LossyRelay:
+    """UDP relay that forwards datagrams from ``port`` to ``target``, and loses a share of them."""
+
+    def __init__(self, loss: float, seed: int = 0) -> None:
+        """Begin to forward."""
+        self._loss, self._random = loss, random.Random(seed)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(0.1)
+        self.port = int(self._socket.getsockname()[1])
+        self.target = free_udp_port()
+        self.lost = self.passed = 0
+        self._is_over = False
+        self._thread = threading.Thread(target=self._forward, daemon=True)
+        self._thread.start()
+
+    def _forward(self) -> None:
+        while not self._is_over:
+            with suppress(OSError):
+                data = self._socket.recv(_CHUNK)
+                if self._random.random() < self._loss:
+                    self.lost += 1
+                else:
+                    self.passed += 1
+                    self._socket.sendto(data, ("127.0.0.1", self.target))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        self._thread.join()
+        self._socket.close()
+
+
+def free_udp_port() -> int:
+    """Return a free UDP port of the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from nasion.realtime.exchange.reading import read
 from nasion.tools.main import _with_default_address
 from nasion.tools.main import main as nasion
 from tests.support.commands import ENVIRONMENT, run
@@ -142,3 +143,15 @@ def test_streams_of_a_clip_are_measured(tmp_path):
         assert sum(row["batches"].values()) == round(row["aligner_calls_per_s"] * row["seconds"])
         assert {"dropped", "faces_per_frame", "cpu_per_stream", "memory_per_stream_mb", "mean_batch", "gpu"} <= set(row)
     assert run("bench", "pattern:", "--streams", "0").returncode == 2
+
+
+def test_the_file_of_several_sources_is_read_back_with_their_names_and_has_blinks_for_each(tmp_path):
+    lines = tmp_path / "faces.jsonl"
+    given = ("a=pattern:?seconds=0.4", "b=pattern:?seconds=0.4&seed=1", "--landmarks", lines)
+    assert run("live", *given).returncode == 0
+    with read(lines) as frames:
+        found = {(frame.source, frame.connection): len(faces) for frame, faces in frames}
+    assert found == {("a", 1): 1, ("b", 1): 1}
+    told = run("blinks", lines).stdout
+    assert "a, connection 1" in told
+    assert "b, connection 1" in told

@@ -14,6 +14,15 @@ from .conftest import BASE
 SECRET = "rtsp://admin:hunter2@camera.local:8554/live?token=abcdef"
 
 
+def test_an_ended_source_is_neither_paused_nor_resumed(client: TestClient, hub) -> None:
+    hub.change("door", state="ended")
+    for paused in (True, False):
+        answer = client.patch("/api/sources/door", json={"paused": paused})
+        assert answer.status_code == 409
+        assert "has ended" in answer.json()["error"]
+    assert hub.source("door").state == "ended"
+
+
 def test_sources_are_added_shown_paused_resumed_and_removed(client: TestClient, hub) -> None:
     given = {"source": "pattern:live", "name": "hall", "max_fps": 5, "roi": [0, 0, 64, 36], "loop": True}
     added = client.post("/api/sources", json=given)

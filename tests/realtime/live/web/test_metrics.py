@@ -27,11 +27,14 @@ def of(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 
 def test_the_counters_of_each_source_have_its_name(client: TestClient, hub: FakeHub) -> None:
     hub.put(result("door", 0))
-    hub.change("door", reconnects=3, losses=4, dropped=5, received=9, skipped=2, faces=1, identities=7, fps=14.5)
+    hub.change(
+        "door", reconnects=3, losses=4, dropped=5, received=9, skipped=2, damaged=8, faces=1, identities=7, fps=14.5
+    )
     found = read(client)
     expected = {
         "nasion_frames_total": 1, "nasion_reconnects_total": 3, "nasion_losses_total": 4,
         "nasion_frames_dropped_total": 5, "nasion_frames_received_total": 9, "nasion_frames_skipped_total": 2,
+        "nasion_packets_damaged_total": 8,
         "nasion_faces": 1, "nasion_identities_total": 7, "nasion_fps": 14.5,
     }  # fmt: skip
     assert {name: found[of(name, source="door")] for name in expected} == expected
