@@ -70,7 +70,7 @@ class Orientation:
         return self._matrix
 
 
-class Converter:
+    """State of a conversion, kept from frame to frame of a stream.
     """What the conversion of a stream keeps from frame to frame.
 
     Attributes:

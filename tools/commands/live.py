@@ -108,7 +108,7 @@ def live(
         rotate: length of a recorded file, such as 10m or 1h.
         keep_size: remove the oldest recordings in the folder above this size, such as 50G (default: keep all).
         draw: parts of each face to draw in recordings: box, label, landmarks and lines, separated by commas, or none to
-            record the images without faces; both are encoded anew.
+            record the images without faces; both are re-encoded.
         max_fps: track at most so many frames per second of each source (default: all).
         roi: track faces in this part of the image only: X,Y,WIDTH,HEIGHT in pixels (default: the whole image).
         sources_file: TOML file with more sources: a table for each, such as [door] with source, max_fps, roi and loop

@@ -239,7 +239,7 @@ def test_everything_but_health_needs_the_token_also_on_loopback(hub: FakeHub, ca
         assert caught.value.response.status_code == 401
         with tiles_of(server, additional_headers=BEARER) as page:
             assert json.loads(page.recv())["signed_in"] is True
-    assert not caplog.records  # a refused WebSocket is no error of ours
+    assert not caplog.records  # a refused WebSocket does not log an error
 
 
 def test_neither_tokens_nor_passwords_are_logged(hub: FakeHub, caplog, capfd) -> None:
