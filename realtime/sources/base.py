@@ -126,8 +126,8 @@ class Source(Protocol):
         ...
 
 
+class Arrival:
     """Time and damage of the data that arrive, set by a reader for others to ask. It keeps no reference to the reader.
-    """What a reader tells of the data that arrive, for others to ask. It keeps no reference to the reader.
 
     Attributes:
         time: ``time.monotonic()`` of the arrival of the newest data; None if it is not known.

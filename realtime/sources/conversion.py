@@ -70,8 +70,8 @@ class Orientation:
         return self._matrix
 
 
+class Converter:
     """State of a conversion, kept from frame to frame of a stream.
-    """What the conversion of a stream keeps from frame to frame.
 
     Attributes:
         reformat: FFmpeg's conversion, with its tables.
