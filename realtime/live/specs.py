@@ -98,8 +98,8 @@ class SourceSpec:
         name, separator, source = text.partition("=")
         if not separator or any(each in name for each in "/\\:?") or _exists(text):
             return cls(text, **options)
-        if not name:
-            raise NasionError(f"there is no name before the = of {redact(text)!r:.80}; give {NAME_RULE}")
+        if not _NAME.fullmatch(name):
+            raise NasionError(f"the name before the = of {redact(text)!r:.80} is not allowed; give {NAME_RULE}")
         return cls(source, name, **options)
 
     def named(self, taken: Collection[str]) -> str:

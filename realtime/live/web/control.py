@@ -62,7 +62,7 @@ async def change_source(request: Request) -> Response:
         raise HTTPException(400, "paused is true or false")
     hub, name = _hub(request), request.path_params["name"]
     if hub.source(name).state == "ended":
-        raise HTTPException(409, f"{name} has ended; remove it and add it again to start it again")
+        raise HTTPException(409, f"{name} has ended; remove it and add it again")
     await anyio.to_thread.run_sync(hub.pause if paused else hub.resume, name)
     return JSONResponse(asdict(hub.source(name)))
 

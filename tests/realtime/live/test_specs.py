@@ -30,7 +30,7 @@ def test_a_file_with_an_equals_sign_in_its_name_is_that_file(tmp_path, monkeypat
     assert SourceSpec.parse("a=b.mp4") == SourceSpec("a=b.mp4")
 
 
-@pytest.mark.parametrize("text", ["a b=0", "é=0", "=0", "-a=0", f"{65 * 'a'}=0"])
+@pytest.mark.parametrize("text", ["a b=0", "a b=no-file", "é=0", "=0", "-a=0", f"{65 * 'a'}=0"])
 def test_a_name_that_is_not_allowed_is_named_with_the_rule(text):
     with pytest.raises(NasionError, match=r"name.*1 to 64 letters"):
         SourceSpec.parse(text)
