@@ -46,7 +46,10 @@ class GpuMeter:
             self._thread.join()
 
     def figures(self) -> dict[str, Any] | None:
-        """Return driver, and means of clocks in MHz and utilisations in percent; None if nothing was measured."""
+        """Return driver, means of clocks in MHz and of utilisations in percent, and the range of the clock.
+
+        None if nothing was measured.
+        """
         if not self._samples:
             return None
         means = {name: round(statistics.fmean(each[name] for each in self._samples), 1) for name in self._samples[0]}
@@ -54,6 +57,8 @@ class GpuMeter:
             "name": self._nvml.nvmlDeviceGetName(self._device),
             "driver": self._nvml.nvmlSystemGetDriverVersion(),
             **means,
+            "clock_mhz_min": min(each["clock_mhz"] for each in self._samples),
+            "clock_mhz_max": max(each["clock_mhz"] for each in self._samples),
         }
 
     def _run(self) -> None:

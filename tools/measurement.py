@@ -127,6 +127,7 @@ class Watched(Closing):
         self._runtime = runtime
         self.spec, self.provider, self.threads = runtime.spec, runtime.provider, runtime.threads
         self.device, self.reason = runtime.device, runtime.reason
+        self.precision: str | None = getattr(runtime, "precision", None)
         self.most_on_gpu = most_on_gpu(runtime)
         self.calls, self.wall, self.cpu = 0, 0.0, 0.0
 
@@ -147,10 +148,11 @@ class Watched(Closing):
         return outputs
 
     def describe(self, frames: int) -> dict[str, Any]:
-        """Return network, runtime, calls per frame over ``frames`` frames, time per call and mean busy cores."""
+        """Return network, runtime, precision of a plan, calls per frame, time per call and mean busy cores."""
         return {
             "model": self.spec.name,
             "provider": self.provider,
+            "precision": self.precision,
             "device": self.device,
             "reason": self.reason,
             "threads": self.threads,

@@ -53,7 +53,7 @@ class TensorRtRuntime(Closing):
             self._opened = opened.pop_all()
         self.spec = plan.spec
         self.provider, self.device = str(library), f"cuda:{gpu.gpu.number}"
-        self.reason, self.threads = "asked for: tensorrt", threads
+        self.reason, self.threads, self.precision = "asked for: tensorrt", threads, plan.key.precision
         self.gpu, self.most_on_gpu = gpu, plan.batch[2]
 
     def __call__(self, images: NDArray[np.float32]) -> Outputs:

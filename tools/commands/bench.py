@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from ...engines.errors import NasionError, printable
 from ...realtime.tracking.options import TrackerOptions
+from ..gpu_meter import GpuMeter
 from ..machine import cores, provenance
 from ..options import NONE_GIVEN, Counts, Tracking, read_counts
 from ..results import Json, json_results
@@ -65,12 +66,13 @@ def bench(
         loaded = load(source, frames, decode=options.where_to_decode(decode))
         print(f"{printable(Path(source).name)}: {loaded}", flush=True)
         results = []
-        for threads in [options.threads] if "threads" in tracking else sorted({1, cores()}):
-            results.append(measure(loaded, options.but(threads=threads), repeat=repeat))
-            _print(results[-1])
+        with GpuMeter() as meter:
+            for threads in [options.threads] if "threads" in tracking else sorted({1, cores()}):
+                results.append(measure(loaded, options.but(threads=threads), repeat=repeat))
+                _print(results[-1])
         if peak := peak_memory():
             print(f"\npeak memory {peak / 1e6:.0f} MB, {loaded.bytes / 1e6:.0f} MB of it decoded frames")
-        to_json.write(report(loaded, results, repeat=repeat))
+        to_json.write(report(loaded, results, repeat=repeat) | {"gpu": meter.figures()})
 
 
 def _check(repeat: int, frames: int | None, fps: float, seconds: float) -> None:
