@@ -283,8 +283,13 @@ def annotation_kills() -> str:
     """Return the line about runs that were killed and resumed."""
     measured = read(BENCH / "annotate-kills.json")
     kills = measured["measured"]
-    text = f"{kills['kills']} × `kill -9` at random moments. Of {kills['files_compared']:,} files of the resumed runs, "
-    return f"{text}{len(kills['differing'])} differ from those of an uninterrupted run.\n{where(measured)}"
+    tenths = ", ".join(map(str, kills["kills_in_each_tenth_of_the_run"]))
+    text = (
+        f"{kills['kills']} × `kill -9` at random moments, {kills['workers']} workers. Of {kills['files_compared']:,} "
+        f"files of the resumed runs, {len(kills['differing'])} differ from those of an uninterrupted run. Kills by "
+        f"tenths of the progress: {tenths}."
+    )
+    return f"{text}\n{where(measured)}"
 
 
 def annotation_memory() -> str:
