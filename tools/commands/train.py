@@ -53,6 +53,7 @@ def train(
     val: Path | None = None,
     val_share: float | None = None,
     group: str | None = None,
+    network: str | None = None,
     margin: float | None = None,
     negatives: Path | None = None,
     start: Path | None = None,
@@ -110,6 +111,8 @@ def train(
         val_share: share of --data that is held out for validation (default: 0.1).
         group: what stays together when a part is held out: image, video (frames of one video, and images whose names
             differ in their last number only), folder, or a column of the labels (default: image).
+        network: size of a network with random weights, for the recipe landmarks with --start none: landmarks-68 or
+            accurate (default: landmarks-68).
         margin: side of the crop over the extent of the landmarks, for the recipe landmarks (default: estimated, so that
             crops show whole faces).
         negatives: folder of images without faces, for the recipes landmarks and detector (default: none).
@@ -173,6 +176,7 @@ def train(
         val=val,
         val_share=val_share,
         group=group,
+        network=network,
         margin=margin,
         negatives=negatives,
         skip_bad=skip_bad,

@@ -5,7 +5,7 @@ Each reader checks its input. An error names the file, the line and the expected
 
 from .base import FOREHEAD, DataError, DetectionSet, LandmarkSet, Layout, Part, check_validation, split_validation
 from .catalogue import SETS, layout_of, read_set, recognised, training_faces
-from .faults import Fault, box_faults, landmark_faults, sound_boxes, sound_faces, unreadable
+from .faults import Fault, box_faults, landmark_faults, readable, sound_boxes, sound_faces, unreadable
 from .images import ImageReader, SampleStream, read_image, read_images
 from .readers.aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
 from .readers.cofw import read_cofw, read_cofw68
@@ -57,6 +57,7 @@ __all__ = [
     "read_wflw",
     "read_wider",
     "read_ytf68",
+    "readable",
     "recognised",
     "sound_boxes",
     "sound_faces",

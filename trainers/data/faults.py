@@ -199,3 +199,27 @@ def unreadable(files: Sequence[Path]) -> Iterator[Fault]:
                 reader.read(file)
             except DataError as error:
                 yield Fault(i, file, str(error).removeprefix(f"{file}: "))
+
+
+def readable(files: Sequence[Path], *, skip: int = 0) -> list[int]:
+    """Return the numbers of the images that can be decoded completely; those left out are reported.
+
+    Images of held-out faces are checked with it, so that no validation in mid-run meets one. Frames of videos are not
+    decoded.
+
+    Raises:
+        DataError: more than ``skip`` images cannot be decoded; the message names the first of them.
+    """
+    alone = [i for i, file in enumerate(files) if file.is_file()]
+    faults = [replace(fault, index=alone[fault.index]) for fault in unreadable([files[i] for i in alone])]
+    if len(faults) > skip:
+        shown = "; ".join(map(str, faults[:_SHOWN]))
+        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise DataError(
+            f"{len(faults)} of {len(files):,} images cannot be read: {shown}{more}; correct or remove them, or leave "
+            f"them out with --skip-bad {len(faults)}"
+        )
+    for fault in faults:
+        log.warning("left out: %s", fault)
+    wrong = {fault.index for fault in faults}
+    return [i for i in range(len(files)) if i not in wrong]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .base import DetectionSet, LandmarkSet, check_validation, split_validation
-from .faults import sound_boxes, sound_faces
+from .faults import readable, sound_boxes, sound_faces
 from .readers.aflw import read_aflw68
 from .readers.ibug import read_300w, read_ytf68
 from .readers.pools import read_pools
@@ -38,7 +38,7 @@ class TrainingData:
 
         Raises:
             DataError: a set is missing or malformed, has too few images, or more than ``skip_bad`` of its labels
-                cannot be right.
+                cannot be right, or of its held-out images cannot be read.
         """
         faces = (read_300w(root), read_aflw68(root), read_ytf68(root), *read_pools(root))
         wider, negatives = read_wider(root), read_negatives(root)
@@ -60,4 +60,12 @@ class TrainingData:
                 tuple(negatives[i] for i in parts[1][k]),
             )
 
-        return part(0), part(1)
+        return part(0), part(1)._readable(skip_bad)
+
+    def _readable(self, skip: int) -> TrainingData:
+        """Return the data without up to ``skip`` images of each set that cannot be read."""
+        return TrainingData(
+            tuple(data.pick(readable(data.files, skip=skip)) for data in self.faces),
+            self.wider.pick(readable(self.wider.files, skip=skip)),
+            tuple(self.negatives[i] for i in readable(self.negatives, skip=skip)),
+        )

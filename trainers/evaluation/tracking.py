@@ -17,8 +17,9 @@ from ...engines.runtime import Runtime
 from ...engines.spec import Outputs, Spec
 from ...realtime.faces.face import Face
 from ...realtime.faces.frame import Frame
+from ...realtime.images.pixels import Pixels, pixels_of
 from ...realtime.tracking.aligner import Aligner
-from ...realtime.tracking.detector import Detector
+from ...realtime.tracking.detector import Detections, Detector
 from ...realtime.tracking.tracker import Tracker
 from ...realtime.values.arrays import FloatArray
 from ...realtime.values.geometry import box_of, iou, region_of_points
@@ -33,6 +34,7 @@ from ..data import (
     read_ytf68,
 )
 from ..data.augment import random_region
+from ..data.faults import image_sizes
 from ..data.masks import face_images
 from ..learner import device_of
 from ..metrics import (
@@ -53,6 +55,7 @@ FOUND_OVERLAP = 0.4  # IoU of the boxes around the landmarks below which the lab
 SMALLEST_FACE = 24.0  # pixels of the shorter side; smaller faces are ignored, as in data/README
 OWN_SIZE = 1 << 14  # detector size larger than every image of the sets, so that none is downscaled
 LOWEST_SCORE = 0.02
+_BATCH = 16  # images of one size that go through the detector at once
 
 Item = TypeVar("Item")
 Watch = Callable[[str, int, int], None]
@@ -97,23 +100,37 @@ def detect_faces(
     runtime: Runtime, data: DetectionSet, *, size: int | None = OWN_SIZE, watch: Watch = unwatched
 ) -> list[Found]:
     """Return detections and truth of every image; ``size`` is the detector's longest side, None its default."""
-    detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
     results = []
-    labelled = zip(data.files, data.boxes, data.invalid, strict=True)
-    for file, truth, invalid in watched(labelled, "wider", len(data), watch):
-        seen = detector.detect(read_image(file))
+    detected = _detected(runtime, data.files, "wider", size, watch)
+    for seen, truth, invalid in zip(detected, data.boxes, data.invalid, strict=True):
         small = (truth[:, 2:] - truth[:, :2]).min(axis=1) < SMALLEST_FACE if len(truth) else np.zeros(0, bool)
         results.append(Found(seen.boxes, seen.scores, truth, small | invalid))
     return results
+
+
+def _detected(runtime: Runtime, files: Sequence[Path], name: str, size: int | None, watch: Watch) -> list[Detections]:
+    """Return the detections in each image; images of one size go through the network in batches."""
+    detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
+    sizes = image_sizes(files).tolist()
+    order = sorted(range(len(files)), key=sizes.__getitem__)
+    found: dict[int, Detections] = {}
+    kept: list[int] = []
+    images: list[Pixels] = []
+    for place, i in enumerate(watched(order, name, len(order), watch), 1):
+        kept.append(i)
+        images.append(pixels_of(read_image(files[i])))
+        if len(kept) == _BATCH or place == len(order) or sizes[order[place]] != sizes[i]:
+            found |= zip(kept, detector.detect_all(images), strict=True)
+            kept, images = [], []
+    return [found[i] for i in range(len(files))]
 
 
 def highest_scores(
     runtime: Runtime, files: Sequence[Path], *, size: int | None = OWN_SIZE, watch: Watch = unwatched
 ) -> FloatArray:
     """Return the highest detection score (N,) of each image, 0 where there is no detection."""
-    detector = Detector(runtime, size=size, threshold=LOWEST_SCORE)
-    seen = watched(files, "negatives", len(files), watch)
-    return np.array([max(detector.detect(read_image(file)).scores, default=0.0) for file in seen], np.float32)
+    detected = _detected(runtime, files, "negatives", size, watch)
+    return np.array([max(seen.scores, default=0.0) for seen in detected], np.float32)
 
 
 @dataclass(frozen=True, slots=True)

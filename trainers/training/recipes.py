@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from ...engines.errors import ModelError, NasionError, foreign
 from ...engines.spec import Spec
 from .. import checkpoint
-from ..data import SETS, LandmarkSet, check_validation, read_set, sound_faces, split_validation
+from ..data import SETS, LandmarkSet, check_validation, read_set, readable, sound_faces, split_validation
 from ..data.augment import Augmentation
 from ..data.samples import FaceSamples, validate_points
 from ..learner import Learner
@@ -43,6 +43,7 @@ class Options:
         val: data for validation; None to hold out a part.
         val_share: share of the data that is held out.
         group: what keeps faces together when a part is held out.
+        network: shipped network whose size one with random weights has.
         margin: side of the crop over the extent of the landmarks; None to estimate it.
         negatives: folder of images without faces.
         skip_bad: number of faces or boxes with labels that cannot be right that may be left out.
@@ -66,6 +67,7 @@ class Options:
     val: Path | None = None
     val_share: float | None = None
     group: str | None = None
+    network: str | None = None
     margin: float | None = None
     negatives: Path | None = None
     skip_bad: int = 0
@@ -142,7 +144,7 @@ class Options:
 
 
 FORM = frozenset({"set", "size", "width"})  # options of every network from the papers
-OF_USERS = ("scheme", "val", "val_share", "group", "margin", "negatives")
+OF_USERS = ("scheme", "val", "val_share", "group", "network", "margin", "negatives")
 """Options of the recipes for data of users."""
 CHOICES = ("set", "size", "width", "stacks", "start", "teacher", "backbone_weights", "budget", *OF_USERS)
 """Options of which each recipe takes some."""
@@ -233,6 +235,16 @@ def training_part(root: Path, options: Options) -> LandmarkSet:
     return data
 
 
+def parted(data: LandmarkSet, options: Options) -> tuple[LandmarkSet, LandmarkSet]:
+    """Return the faces for training and every twelfth one for validation.
+
+    Raises:
+        DataError: more than ``options.skip_bad`` of the images for validation cannot be read.
+    """
+    training, held = (data.pick(indices) for indices in split_validation(len(data)))
+    return training, held.pick(readable(held.files, skip=options.skip_bad))
+
+
 def prepare_faces(
     augmentation: Augmentation, validate: Callable[[nn.Module, LandmarkSet, Spec], dict[str, float]] | None = None
 ) -> Callable[[Learner, Path, Options], Prepared]:
@@ -249,7 +261,7 @@ def prepare_faces(
                 f"{options.set} has {data.points.shape[1]} landmarks per face, the network {spec.landmarks}; "
                 "choose another --set or another recipe"
             )
-        training, held = (data.pick(indices) for indices in split_validation(len(data)))
+        training, held = parted(data, options)
         samples = FaceSamples(training, spec, augmentation, seed=options.seed)
         return Prepared(samples, None, lambda network: (validate or validate_points)(network, held, spec))
 

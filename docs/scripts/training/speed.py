@@ -19,9 +19,11 @@ from torch.utils.data import default_collate
 
 from nasion.tools.machine import provenance
 from nasion.trainers.systems import Options, recipe_named
+from nasion.trainers.training.loop import moved
+from nasion.trainers.training.state import begin, update_ema
 
 RESULT = Path(__file__).resolve().parents[2] / "bench" / "training-speed.json"
-STEPS = 4
+STEPS = 6
 
 
 def measure(name: str, data: Path, start: str | None) -> dict[str, float]:
@@ -33,8 +35,8 @@ def measure(name: str, data: Path, start: str | None) -> dict[str, float]:
     learner = recipe.build(options)
     prepared = recipe.prepare(learner, data, options)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    (settings,) = schedule.optimisers
-    optimiser = settings.over(learner.trained("all"))
+    state = begin(learner.train(), schedule, Path("no-checkpoint"), {})
+    ((turn, optimiser),) = state.optimisers.items()
     collate = prepared.collate or default_collate
     batches = [range(step * schedule.batch, (step + 1) * schedule.batch) for step in range(STEPS)]
     for numbers in batches:  # afterwards the images are in memory, as in all but the first steps of a run
@@ -42,13 +44,15 @@ def measure(name: str, data: Path, start: str | None) -> dict[str, float]:
             prepared.samples[number]
     of_data = of_step = 0.0
     for numbers in batches:
-        begin = time.process_time()
-        batch = collate([prepared.samples[number] for number in numbers])
+        begun = time.process_time()
+        batch = moved(collate([prepared.samples[number] for number in numbers]), torch.device("cpu"))
         drawn = time.process_time()
         optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(learner.losses(batch, "all").values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(learner.losses(batch, turn).values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip or torch.inf)
         optimiser.step()
-        of_data, of_step = of_data + drawn - begin, of_step + time.process_time() - begin
+        update_ema(state, schedule.ema)
+        of_data, of_step = of_data + drawn - begun, of_step + time.process_time() - begun
     return {
         "batch": schedule.batch,
         "steps_per_second": round(STEPS / of_step, 2),

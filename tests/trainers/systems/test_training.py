@@ -19,7 +19,7 @@ from nasion.trainers.networks.blocks import spatial_moments
 from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
 from nasion.trainers.systems import Options, recipe_named
-from nasion.trainers.systems.shipped.alignment import WithCorrection, validate_alignment
+from nasion.trainers.systems.shipped.alignment import HeldOut, WithCorrection, validate_alignment
 from nasion.trainers.systems.shipped.alignment_samples import AlignmentSamples
 from nasion.trainers.systems.shipped.detection import (
     DetectionSamples,
@@ -251,7 +251,7 @@ def test_the_landmark_network_overfits_eight_faces(
 
 def test_validation_names_every_figure(alignment: tuple[TrainingData, TrainingData]) -> None:
     model = tiny_aligner().eval()
-    figures = validate_alignment(model, SPEC, alignment[1])
+    figures = validate_alignment(model, HeldOut(alignment[1], SPEC))
     assert figures.keys() == {
         "nme_300w",
         "nme_aflw68",

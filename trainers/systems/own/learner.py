@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class OwnLandmarks(Learner):
         scheme: scheme of its landmarks.
         is_folded: True if its normalisations were folded into convolutions and need their statistics back.
         before: network of another scheme from which its heads begin, until the data is read; None if there is none.
+        keeps_statistics: True if the normalisations keep their mean and variance: those of many thousand faces serve
+            better than those of the batches of few.
     """
 
     def __init__(self, network: EncoderDecoder, spec: Spec, scheme: LandmarkScheme) -> None:
@@ -42,6 +44,16 @@ class OwnLandmarks(Learner):
         self.network, self.spec, self.scheme = network, spec, scheme
         self.is_folded = False
         self.before: EncoderDecoder | None = None
+        self.keeps_statistics = False
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; normalisations that keep their statistics stay in evaluation mode."""
+        super().train(mode)
+        if self.keeps_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def losses(self, batch: Labels, objective: str) -> dict[str, Tensor]:
         """Return the losses of a batch; see ``landmark_losses``."""

@@ -12,7 +12,7 @@ from ....engines.zoo import model_path
 from ....realtime.tracking.detector import Detector
 from ....realtime.values.arrays import FloatArray
 from ....realtime.values.geometry import Region
-from ...data import LandmarkSet, read_images, sheet
+from ...data import LandmarkSet, read_images, readable, sheet
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +23,17 @@ _OF_REGION = 1.2 / 1.25
 _LEAST, _MOST = 1.2, 6.0
 
 
-def estimated_margin(faces: LandmarkSet) -> float:
+def estimated_margin(faces: LandmarkSet, *, skip: int = 0) -> float:
     """Return the side of the crop over the extent of the landmarks, such that crops show whole faces.
 
     The faces are found by the shipped detector, whose boxes place the first crop in tracking. Where it finds too few,
     as in drawings or very tight crops, the shorter side of the images limits the crop.
+
+    Raises:
+        DataError: more than ``skip`` of the images that are looked at cannot be read.
     """
     chosen = faces.pick(sheet.spread(len(faces), _FACES))
+    chosen = chosen.pick(readable(chosen.files, skip=skip))
     found, fallback = [], []
     with open_runtime(model_path("face-detector")) as runtime:
         detector = Detector(runtime)

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate
 
 from ....engines.errors import ModelError, NasionError
 from ....engines.output_paths import write_file
@@ -21,12 +20,13 @@ from ....realtime.sources.image_files.sources import images_in
 from ....realtime.values.scheme_files import read_scheme, scheme_of_values, values_of_scheme
 from ....realtime.values.schemes import PUBLISHED, SCHEMES, LandmarkScheme
 from ... import checkpoint
-from ...data import FOREHEAD, LandmarkSet, TrainingData
+from ...data import FOREHEAD, DataError, LandmarkSet, SampleStream, TrainingData, readable, sheet
 from ...data.own import VALIDATION_SHARE, own_boxes, own_faces
+from ...data.tolerance import Tolerant
 from ...evaluation.own import measure_own, write_report
 from ...evaluation.tracking import ModuleRuntime
 from ...learner import Learner
-from ...networks.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from ...networks.encoder_decoder import ACCURATE, EncoderDecoder, EncoderDecoderConfig
 from ...networks.face_detector import FaceDetector
 from ...training.loop import Optimiser, Schedule
 from ...training.recipes import Options, Prepared, Recipe, checkpoint_named, load_trained
@@ -37,12 +37,17 @@ from .margin import estimated_margin
 from .samples import OwnSamples
 from .weights import config_from, config_of, config_values, fill_network, read_weights, restore_statistics
 
+T = TypeVar("T")
+
 NO_START = "none"
 """Value of ``start`` for training from random weights."""
 _SHORT = {"accurate": "landmarks-68-accurate"}
+_SIZES = {"landmarks-68": EncoderDecoderConfig(), "accurate": ACCURATE}
+"""Networks that begin with random weights, by the names of the shipped ones of their size."""
+_LOOKED_AT = 256  # faces that tell which landmarks of two schemes correspond
 _CALIBRATION = 128  # crops on which the statistics of folded normalisations are measured
 
-_TAKES = frozenset({"start", "scheme", "val", "val_share", "group", "margin", "negatives"})
+_TAKES = frozenset({"start", "network", "scheme", "val", "val_share", "group", "margin", "negatives"})
 
 
 @lru_cache(maxsize=2)
@@ -77,14 +82,16 @@ def faces_of(root: Path, options: Options, of_start: LandmarkScheme | None = Non
 def _survey(root: Path, options: Options) -> Options:
     """Return the options with the structure of the network: its scheme and the size of its crops follow the data."""
     start = _start_of(options)
+    if start and options.network is not None:
+        raise NasionError("--network is for random weights, with --start none; the network of --start has its own size")
     training, _ = faces_of(root, options, start.scheme if start and start.is_own else None)
     scheme = training.scheme
-    config = start.config(scheme.count) if start else EncoderDecoderConfig(landmarks=scheme.count)
+    config = start.config(scheme.count) if start else replace(_size_named(options.network), landmarks=scheme.count)
     if start and start.scheme is not None and values_of_scheme(start.scheme) == values_of_scheme(scheme):
         margin = options.margin or start.margin
     else:
         config = replace(config, visibility=False)
-        margin = options.margin or estimated_margin(training)
+        margin = options.margin or estimated_margin(training, skip=options.skip_bad)
     structure = {
         "config": config_values(config),
         "scheme": values_of_scheme(scheme),
@@ -148,6 +155,17 @@ def _start_of(options: Options) -> _Start | None:
     return None if options.start is None or str(options.start) == NO_START else _Start(options.start)
 
 
+def _size_named(name: str | None) -> EncoderDecoderConfig:
+    """Return the size of a network with random weights.
+
+    Raises:
+        NasionError: no shipped network has that name.
+    """
+    if name is not None and name not in _SIZES:
+        raise NasionError(f"--network {name!r} is unknown; allowed: {', '.join(_SIZES)}")
+    return _SIZES[name or "landmarks-68"]
+
+
 def own_spec(structure: Mapping[str, Any], scheme: LandmarkScheme) -> Spec:
     """Return the spec of a network with this structure."""
     config = config_from(structure["config"])
@@ -176,6 +194,7 @@ def _build(options: Options) -> Learner:
     if start:
         start.fill(network)
         learner.is_folded = start.is_folded
+        learner.keeps_statistics = True
         if start.scheme is None or values_of_scheme(start.scheme) != values_of_scheme(scheme):
             learner.before = EncoderDecoder(start.config(start.spec.landmarks))
             start.fill(learner.before)
@@ -204,16 +223,39 @@ def _begin_heads(learner: OwnLandmarks, before: EncoderDecoder, samples: OwnSamp
 def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
     assert isinstance(learner, OwnLandmarks)
     training, held = faces_of(root, options, learner.scheme)
+    held = held.pick(readable(held.files, skip=options.skip_bad))
     samples = OwnSamples(training, learner.spec, _negatives(options.negatives), seed=options.seed)
     validation = OwnSamples(held, learner.spec)
     if learner.before is not None:
-        _begin_heads(learner, learner.before, OwnSamples(training, learner.spec))
+        _begin_heads(learner, learner.before, OwnSamples(_some(training, options.skip_bad), learner.spec))
         learner.before = None
     if learner.is_folded:
-        crops = default_collate([samples[i] for i in range(min(_CALIBRATION, 2 * len(training)))])
-        restore_statistics(learner.network, crops["image"])
+        crops = _first(samples, min(_CALIBRATION, 2 * len(training)), options.skip_bad)
+        restore_statistics(learner.network, torch.stack([crop["image"] for crop in crops]))
         learner.is_folded = False
     return Prepared(samples, None, lambda network: validate_own(network, validation))
+
+
+def _some(faces: LandmarkSet, skip: int) -> LandmarkSet:
+    """Return some faces from all over a set, whose images can be read.
+
+    Raises:
+        DataError: more than ``skip`` of their images cannot be read.
+    """
+    chosen = faces.pick(sheet.spread(len(faces), _LOOKED_AT))
+    return chosen.pick(readable(chosen.files, skip=skip))
+
+
+def _first(samples: SampleStream[T], count: int, skip: int) -> list[T]:
+    """Return the first samples; others take the place of those that cannot be read, if any may be left out.
+
+    Raises:
+        DataError: a sample cannot be read.
+    """
+    drawn = [Tolerant(samples, replace=skip > 0)[i] for i in range(count)]
+    if fault := next((each.errors[0] for each in drawn if each.batch is None), None):
+        raise DataError(fault)
+    return [each.batch for each in drawn]
 
 
 def _negatives(folder: Path | None) -> tuple[Path, ...]:
@@ -234,6 +276,7 @@ def _report(folder: Path, root: Path, options: Options) -> list[Path]:
     trained = load_trained(folder / "best.pt")
     assert isinstance(trained.learner, OwnLandmarks)
     training, held = faces_of(root, options, trained.learner.scheme)
+    held = held.pick(readable(held.files, skip=options.skip_bad))
     with ModuleRuntime(trained.network, trained.spec) as runtime:
         measured = measure_own(runtime, held)
     card = {
@@ -283,14 +326,16 @@ def _prepare_detector(learner: Learner, root: Path, options: Options) -> Prepare
     assert isinstance(learner, DetectorLearner)
     share = VALIDATION_SHARE if options.val_share is None else options.val_share
     training, held = own_boxes(root, options.val, forehead=FOREHEAD, share=share, skip=options.skip_bad)
+    held = held.pick(readable(held.files, skip=options.skip_bad))
     negatives = _negatives(options.negatives)
     apart = len(negatives) // 12
     samples = DetectionSamples(TrainingData((), training, negatives[apart:]), seed=options.seed)
     if learner.is_folded:
-        images = torch.stack([samples[i][0] for i in range(32)])
-        restore_statistics(learner.network, images)
+        scenes = _first(samples, 32, options.skip_bad)
+        restore_statistics(learner.network, torch.stack([scene[0] for scene in scenes]))
         learner.is_folded = False
-    validation = TrainingData((), held, negatives[:apart])
+    apart_readable = tuple(negatives[i] for i in readable(negatives[:apart], skip=options.skip_bad))
+    validation = TrainingData((), held, apart_readable)
     return Prepared(samples, collate, lambda network: validate_detector(network, learner.spec, validation))
 
 

@@ -24,11 +24,19 @@ _BYTES_KEPT = 3 << 30
 
 
 @dataclass(frozen=True, slots=True)
+class _Part:
+    """Part of an image around a face, and the transform (3,3) from it to the image."""
+
+    image: Image
+    to_image: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
     """Parts of an image around a face: a near one in full detail, and a wide one of its surroundings."""
 
-    near: Image
-    wide: Image
+    near: _Part
+    wide: _Part
 
 
 class OwnSamples(SampleStream[Labels]):
@@ -92,27 +100,20 @@ class OwnSamples(SampleStream[Labels]):
         image, region = self._image(self.faces.files[i]), self._regions[i]
         sides = (_NEAR, min(_DETAIL, max(region.side / self.size, 0.5))), (_WIDE, 0.5)
         near, wide = (
-            warp(
-                image, self._around(i, part).to_crop(round(part * detail * self.size)), round(part * detail * self.size)
-            )
+            _part(image, Region(region.x, region.y, region.side * part), round(part * detail * self.size))
             for part, detail in sides
         )
-        kept = _Kept(near, wide)
-        if near.nbytes + wide.nbytes <= self._left:
-            self._left -= near.nbytes + wide.nbytes
-            self._kept[i] = kept
-        return kept
-
-    def _around(self, i: int, part: float) -> Region:
-        region = self._regions[i]
-        return Region(region.x, region.y, region.side * part)
+        size = near.image.nbytes + wide.image.nbytes
+        if size <= self._left:
+            self._left -= size
+            self._kept[i] = _Kept(near, wide)
+        return _Kept(near, wide)
 
     def _crop(self, i: int, matrix: FloatArray, *, wide: bool = False) -> Image:
         """Return the crop that ``matrix`` (2,3) maps the image to, from a kept part of it."""
         kept = self._part(i)
-        image, part = (kept.wide, _WIDE) if wide else (kept.near, _NEAR)
-        to_part = np.vstack([self._around(i, part).to_crop(len(image)), [0, 0, 1]])
-        return warp(image, (matrix @ np.linalg.inv(to_part)).astype(np.float32), self.size)
+        part = kept.wide if wide else kept.near
+        return warp(part.image, (matrix @ part.to_image).astype(np.float32), self.size)
 
     def _faceless(self, rng: Generator) -> Labels:
         """Return a crop of background, or one so misplaced that it must not be tracked."""
@@ -153,9 +154,15 @@ class OwnSamples(SampleStream[Labels]):
         known = np.isfinite(placed[:, 0])
         return {
             "image": torch.from_numpy(to_tensor([image], (0, 0, 0), (255, 255, 255), rgb=True)[0]),
-            "points": torch.from_numpy(np.nan_to_num(placed)),
+            "points": torch.from_numpy(np.where(known[:, None], placed, np.float32(0))),
             "known": torch.from_numpy(known.astype(np.float32)),
             "hidden": torch.zeros(count),
             "visibility": torch.from_numpy(np.full(count, UNKNOWN, np.int64) if seen is None else seen),
             "presence": torch.tensor(float(there)),
         }
+
+
+def _part(image: Image, region: Region, size: int) -> _Part:
+    """Return the part of an image that ``region`` covers, with ``size`` x ``size`` pixels."""
+    to_part = region.to_crop(size)
+    return _Part(warp(image, to_part, size), np.linalg.inv(np.vstack([to_part, [0, 0, 1]])))

@@ -15,7 +15,7 @@ from torch import nn
 from ....engines.errors import NasionError
 from ....engines.spec import Spec, Task
 from ... import checkpoint
-from ...data import LandmarkSet, layout_of, read_negatives, split_validation
+from ...data import layout_of, read_negatives, readable, split_validation
 from ...data.augment import Augmentation
 from ...data.samples import validate_lips
 from ...learner import Learner
@@ -23,7 +23,7 @@ from ...networks.backbones.resnet import load_backbone
 from ...networks.rdfn.network import RDFN, HeadAlone, RegionDetector, RegionLandmarks
 from ...networks.rdfn.region_head import PRESETS, RDFNConfig
 from ...training.loop import Optimiser, Schedule
-from ...training.recipes import FORM, Options, Prepared, Recipe, prepare_faces, training_part
+from ...training.recipes import FORM, Options, Prepared, Recipe, parted, prepare_faces, training_part
 from ..whole_images import PAPER, Framing, ImageSamples, validate_boxes, validate_faces
 from .learners import DetectorLearner, HeadLearner, RDFNLearner
 
@@ -124,10 +124,9 @@ def _whole_images(
 ) -> tuple[ImageSamples, ImageSamples]:
     """Return the samples for training and for validation; every twelfth image is held out for validation."""
     faces, faceless = training_part(root, options), _faceless(root)
-    parts: list[tuple[LandmarkSet, list[Path]]] = [
-        (faces.pick(of_faces), [faceless[i] for i in of_faceless])
-        for of_faces, of_faceless in zip(split_validation(len(faces)), split_validation(len(faceless)), strict=True)
-    ]
+    of_faceless = [[faceless[i] for i in chosen] for chosen in split_validation(len(faceless))]
+    of_faceless[1] = [of_faceless[1][i] for i in readable(of_faceless[1], skip=options.skip_bad)]
+    parts = zip(parted(faces, options), of_faceless, strict=True)
     batch = options.batch or _schedule(options).batch
     framing = replace(framing, rois=max(1, NORMALISED // batch))
     training, held = (ImageSamples(*part, learner.spec, framing, seed=options.seed) for part in parts)

@@ -17,7 +17,7 @@ from torch import nn
 from ....engines.errors import NasionError
 from ....engines.spec import Spec
 from ... import checkpoint
-from ...data import LandmarkSet, read_set, split_validation
+from ...data import LandmarkSet, read_set
 from ...data.augment import Augmentation
 from ...data.samples import FaceSamples
 from ...evaluation.references import PairedSamples, ReferenceStudy, neutral_face
@@ -25,7 +25,7 @@ from ...learner import Learner
 from ...networks.rht.network import RHTConfig
 from ...networks.rht.transformer import Backbone
 from ...targets import BOUNDARIES
-from ...training.recipes import FORM, Options, Prepared, Recipe, training_part
+from ...training.recipes import FORM, Options, Prepared, Recipe, parted, training_part
 from ...training.schedule import Optimiser, Schedule
 from .learner import SIZE, RHTLearner, load_weights, validate_rht
 
@@ -67,7 +67,7 @@ def _prepare(*, references: str | None = None, study: bool = False) -> Callable[
         assert isinstance(learner, RHTLearner)
         data, spec = training_part(root, options), learner.spec
         _check_points(data, spec)
-        training, held = (data.pick(indices) for indices in split_validation(len(data)))
+        training, held = parted(data, options)
         faces = FaceSamples(training, spec, AUGMENTATION, seed=options.seed)
         if not learner.compares:
             return Prepared(faces, None, lambda network: validate_rht(network, held, spec))

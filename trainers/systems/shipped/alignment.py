@@ -111,40 +111,56 @@ def landmark_losses(network: nn.Module, batch: Labels, offset: Tensor | None = N
     return losses
 
 
-@torch.no_grad()
-def validate_alignment(learner: nn.Module, spec: Spec, data: TrainingData) -> dict[str, float]:
-    """Return the NME on the held-out part of each training set, and the AUC of confidence and presence.
+class HeldOut:
+    """Crops of held-out faces, slightly jittered, and crops without a face, made once for all validations of a run.
 
-    Crops are slightly jittered.
+    Attributes:
+        sets: each set of faces with its landmarks (N,n,2) in the crops.
+        crops: the crops of all sets in their order, then those without a face.
     """
+
+    def __init__(self, data: TrainingData, spec: Spec) -> None:
+        """Crop the faces of ``data`` for networks with ``spec``.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        rng, samples = np.random.default_rng(1), AlignmentSamples(data, spec)
+        self.sets: list[tuple[LandmarkSet, FloatArray]] = []
+        self.crops: list[Image] = []
+        for chosen in data.faces:
+            crops, truth = zip(*(_plain_crop(rng, samples, chosen, i) for i in range(len(chosen))), strict=True)
+            self.sets.append((chosen, np.stack(truth)))
+            self.crops += crops
+        self.crops += [samples.faceless(rng).image for _ in range(_FACELESS)]
+
+
+@torch.no_grad()
+def validate_alignment(learner: nn.Module, held: HeldOut) -> dict[str, float]:
+    """Return the NME on the held-out part of each training set, and the AUC of confidence and presence."""
     assert isinstance(learner, WithCorrection)
-    network = learner.network
-    rng, samples = np.random.default_rng(1), AlignmentSamples(data, spec)
-    figures, errors, scales, present = {}, [], [], []
-    for chosen in data.faces:
-        crops, truth = zip(*(_plain_crop(rng, samples, chosen, i) for i in range(len(chosen))), strict=True)
-        out = _predict(network, crops)
-        points = np.stack(truth)
+    out = _predict(learner.network, held.crops)
+    figures, errors, scales, begin = {}, [], [], 0
+    for chosen, points in held.sets:
+        of_set = slice(begin, begin + len(points))
+        begin = of_set.stop
         norm = box_size(points) if chosen.name in _BY_BOX else inter_ocular(points)
-        each = point_errors(out["points"], points, norm)
+        each = point_errors(out["points"][of_set], points, norm)
         figures[f"nme_{chosen.name}"] = round(float(nme(each).mean()), 5)
-        present.append(out["presence"])
         if chosen.name not in CORRECTED:
             errors.append(each)
-            scales.append(out["log_scale"])
+            scales.append(out["log_scale"][of_set])
         if chosen.name in TELLS_VISIBILITY and "visibility" in out:
-            figures[f"auc_visibility_{chosen.name}"] = _visibility_auc(out["visibility"], chosen)
-    faceless = _predict(network, [samples._faceless(rng).image for _ in range(400)])["presence"]
+            figures[f"auc_visibility_{chosen.name}"] = _visibility_auc(out["visibility"][of_set], chosen)
     known = ~np.isnan(np.concatenate(errors))
     wrong = np.concatenate(errors)[known] > 0.1
-    found = np.concatenate(present)
     figures["auc_confidence"] = round(roc_auc(np.concatenate(scales)[known], wrong), 4)
-    labels = np.r_[np.ones(len(found), bool), np.zeros(len(faceless), bool)]
-    figures["auc_presence"] = round(roc_auc(np.r_[found, faceless], labels), 5)
+    figures["auc_presence"] = round(roc_auc(out["presence"], np.arange(len(held.crops)) < begin), 5)
     figures["criterion"] = figures["nme_300w"] + 0.2 * figures["nme_aflw68"]
     return figures
 
 
+_FACELESS = 400  # crops without a face in a validation
 _BY_BOX = ("aflw68", "aflw68-context", "cfp-profile")  # sets of faces whose two eyes cannot always be seen
 
 
@@ -166,7 +182,7 @@ def _plain_crop(rng: Generator, samples: AlignmentSamples, chosen: LandmarkSet, 
     return warp(samples.image(chosen.files[i]), matrix, samples.size), transform(points, matrix)
 
 
-def _predict(model: nn.Module, crops: tuple[Image, ...] | list[Image]) -> dict[str, FloatArray]:
+def _predict(model: nn.Module, crops: list[Image]) -> dict[str, FloatArray]:
     outputs, device = [], device_of(model)
     for at in range(0, len(crops), 64):
         images = torch.from_numpy(to_tensor(crops[at : at + 64], (0, 0, 0), (255, 255, 255), rgb=True))

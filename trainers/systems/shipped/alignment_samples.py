@@ -49,6 +49,7 @@ CORRECTED = ("ytf68", "wflw98", "wflw98-more", "cfp-profile", "infants")
 TELLS_VISIBILITY = ("aflw68", "aflw68-context")
 """Sets in which a landmark without annotation is self-occluded, and occlusion is marked."""
 UNKNOWN = -1
+_OF_ROLL = [*IBUG_68.left_eye, *IBUG_68.right_eye, *IBUG_68.mouth]
 
 
 class Labels(TypedDict):
@@ -98,18 +99,20 @@ class AlignmentSamples(SampleStream[Item]):
         sets = {each.name for each in data.faces if len(each)}
         shares = {name: share for name, share in SHARES.items() if name in sets or name in ("wider", "faceless")}
         total = sum(shares.values())
-        self._shares = {name: share / total for name, share in shares.items()}
+        self._kinds = list(shares)
+        self._below = np.cumsum(list(shares.values())) / total
+        self._sets = {each.name: each for each in data.faces}
 
     def __getitem__(self, index: int) -> Item:
         """Return crop number ``index`` with its labels."""
         rng = self.generator(index)
-        kind = str(rng.choice(list(self._shares), p=list(self._shares.values())))
+        kind = self._kinds[int(self._below.searchsorted(rng.random(), side="right"))]
         if kind == "faceless":
-            crop = self._faceless(rng)
+            crop = self.faceless(rng)
         elif kind == "wider":
             crop = self._unlabelled(rng)
         else:
-            crop = self._face(rng, next(s for s in self.data.faces if s.name == kind))
+            crop = self._face(rng, self._sets[kind])
         return as_item(crop)
 
     def _face(self, rng: Generator, chosen: LandmarkSet) -> _Crop:
@@ -155,7 +158,7 @@ class AlignmentSamples(SampleStream[Item]):
         image = augment.vary(rng, warp(self.image(self.data.wider.files[i]), region.to_crop(self.size), self.size))
         return _Crop(image, present=True)
 
-    def _faceless(self, rng: Generator) -> _Crop:
+    def faceless(self, rng: Generator) -> _Crop:
         """Return a crop of background, or one so misplaced or covered that it must not be tracked."""
         draw = rng.random()
         place = self._background if draw < 0.35 else self._between_faces if draw < 0.65 else self._misplaced
@@ -238,9 +241,10 @@ def annotated(points: FloatArray) -> FloatArray:
 
 def face_angle(points: FloatArray) -> float:
     """Return the roll of a face in radians; 0 if a landmark of the eyes or mouth is not annotated."""
-    needed = [*IBUG_68.left_eye, *IBUG_68.right_eye, *IBUG_68.mouth]
-    angle = roll(np.nan_to_num(points), IBUG_68) if np.isfinite(points[needed]).all() else 0.0
-    return angle
+    known = np.isfinite(points)
+    if known.all():
+        return roll(points, IBUG_68)
+    return roll(np.where(known, points, 0), IBUG_68) if known[_OF_ROLL].all() else 0.0
 
 
 def as_item(crop: _Crop) -> Item:
@@ -254,7 +258,7 @@ def as_item(crop: _Crop) -> Item:
     hidden = unknown & (weight > 0) & (crop.set_name in TELLS_VISIBILITY)
     return {
         "image": torch.from_numpy(to_tensor([crop.image], (0, 0, 0), (255, 255, 255), rgb=True)[0]),
-        "points": torch.from_numpy(np.nan_to_num(points)),
+        "points": torch.from_numpy(np.where(unknown[:, None], np.float32(0), points)),
         "known": torch.from_numpy(np.where(unknown, 0, weight).astype(np.float32)),
         "hidden": torch.from_numpy(hidden.astype(np.float32)),
         "visibility": torch.from_numpy(seen),

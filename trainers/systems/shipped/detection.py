@@ -183,15 +183,9 @@ class DetectionSamples(SampleStream[Item]):
         matrix, mirrored = self._window(
             rng, image, at=_centre(box), scale=scale, angle=float(rotation), spread=spread, free=True
         )
-        face = warp(image, matrix, self.size)
-        inside = warp(np.full(image.shape, 255, np.uint8), matrix, self.size)[..., :1]
-        if rng.random() < 0.5:  # soft edge, because a hard one would reveal the pasted face
-            soft = float(rng.uniform(1, 0.06 * self.size))
-            blurred = np.asarray(cv2.GaussianBlur(inside, (0, 0), soft), np.float32).reshape(self.size, self.size, 1)
-            part = np.clip(blurred * (2 / 255) - 1, 0, 1)
-            shown = (canvas + (face - canvas.astype(np.float32)) * part).astype(np.uint8)
-        else:
-            shown = np.where(inside > 127, face, canvas)
+        # a soft edge in half of the cases, because a hard one would reveal the pasted face
+        soft = float(rng.uniform(1, 0.06 * self.size)) if rng.random() < 0.5 else 0.0
+        shown = _pasted(canvas, warp(image, matrix, self.size), _mask(image, matrix, self.size, soft))
         own = self._angles[chosen][i]
         roll = float((-own if mirrored else own) + rotation)
         return shown, _map_boxes(box[None], matrix)[0], roll
@@ -213,6 +207,40 @@ class DetectionSamples(SampleStream[Item]):
         there = (extent.min(axis=1) > 2) & (seen > 0.1)
         counts = (invalid == 0) & (extent.max(axis=1) >= SMALLEST) & (seen > 0.35)
         return clipped[there].astype(np.float32), counts[there].astype(np.float32), scene.roll[there]
+
+
+def _mask(image: Image, matrix: FloatArray, size: int, soft: float) -> FloatArray:
+    """Return the part (size, size), 0..1, of each pixel of a window that an image covers, after ``matrix`` (2,3).
+
+    Args:
+        image: the image.
+        matrix: transform from the image to the window.
+        size: side of the window in pixels.
+        soft: standard deviation in pixels of the Gaussian that softens the edge, inwards only; 0 for a hard edge.
+    """
+    height, width = image.shape[:2]
+    coarse = 4 if soft > 4 else 1  # a blurred mask has no detail that needs all pixels
+    edge = 0.5 * coarse / float(np.hypot(*matrix[:, 0]))  # OpenCV fills the pixels under the outline, too
+    ends = np.array([[edge, edge], [width - edge, edge], [width - edge, height - edge], [edge, height - edge]]) - 0.5
+    mask = np.zeros((size // coarse, size // coarse), np.uint8)
+    corners = (transform(ends.astype(np.float32), matrix) + 0.5) / coarse - 0.5
+    cv2.fillConvexPoly(mask, np.round(corners * 16).astype(np.int32), (255,), cv2.LINE_AA, shift=4)
+    if not soft:
+        return (mask > 127).astype(np.float32)
+    mask = cv2.GaussianBlur(mask, (0, 0), soft / coarse).astype(np.uint8, copy=False)
+    part: FloatArray = np.clip(mask * np.float32(2 / 255) - 1, 0, 1)
+    return part if coarse == 1 else cv2.resize(part, (size, size)).astype(np.float32, copy=False)
+
+
+def _pasted(canvas: Image, face: Image, part: FloatArray) -> Image:
+    """Return ``canvas`` with ``face`` over it, ``part`` (H,W) of it in each pixel."""
+    shown = canvas.copy()
+    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    if len(rows):
+        place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        weight = np.ascontiguousarray(part[place])
+        shown[place] = cv2.blendLinear(face[place], canvas[place], weight, 1 - weight)
+    return shown
 
 
 def _centre(boxes: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from ...networks.face_detector import FaceDetector
 from ...networks.sd_hrnet.network import SDHRNet, SDHRNetConfig
 from ...training.loop import Optimiser, Schedule
 from ...training.recipes import Options, Prepared, Recipe
-from .alignment import WithCorrection, validate_alignment
+from .alignment import HeldOut, WithCorrection, validate_alignment
 from .alignment_samples import AlignmentSamples
 from .detection import DetectionSamples, DetectorLearner, collate, validate_detector
 
@@ -66,11 +66,12 @@ def _prepare_detector(learner: Learner, root: Path, options: Options) -> Prepare
 
 
 def _prepare_landmarks(learner: Learner, root: Path, options: Options) -> Prepared:
-    training, held = TrainingData.read(root, skip_bad=options.skip_bad)
+    training, data = TrainingData.read(root, skip_bad=options.skip_bad)
+    held = HeldOut(data, learner.spec)
     return Prepared(
         AlignmentSamples(training, learner.spec, seed=options.seed),
         None,
-        lambda network: validate_alignment(network, learner.spec, held),
+        lambda network: validate_alignment(network, held),
     )
 
 
