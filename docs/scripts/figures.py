@@ -515,7 +515,7 @@ def own_faces() -> str:
             *(f"{value:.2f}" for value in figures),
         ]
 
-    rows = [row(name.replace("-", " "), found) for name, found in report["results"].items()]
+    rows = [row(name, found) for name, found in report["results"].items()]
     head = ["training", "minutes of CPU", "steps", "NME %", "failures at 10 %", "found %", "NME % tracked"]
     return table(head, rows) + where(report)
 

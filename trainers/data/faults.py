@@ -208,11 +208,11 @@ def readable(files: Sequence[Path], *, skip: int = 0) -> list[int]:
     decoded.
 
     Raises:
-        DataError: more than ``skip`` images cannot be decoded; the message names the first of them.
+        DataError: more than ``skip`` images cannot be decoded, or none can; the message names the first of them.
     """
     alone = [i for i, file in enumerate(files) if file.is_file()]
     faults = [replace(fault, index=alone[fault.index]) for fault in unreadable([files[i] for i in alone])]
-    if len(faults) > skip:
+    if len(faults) > skip or (faults and len(faults) == len(files)):
         shown = "; ".join(map(str, faults[:_SHOWN]))
         more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise DataError(

@@ -11,7 +11,7 @@ import pytest
 
 from nasion.tools.main import main
 from nasion.trainers.data import DataError, read_300w, read_image, read_wider, sound_boxes, sound_faces
-from nasion.trainers.data.faults import box_faults, landmark_faults
+from nasion.trainers.data.faults import box_faults, landmark_faults, readable
 from nasion.trainers.data.images import is_cut_short
 
 from ...support.data_sets.labelled import cartoon, write_data, write_pts
@@ -167,3 +167,27 @@ def test_fewer_than_twelve_faces_are_refused_before_the_first_step(tmp_path: Pat
         message = ended("train", recipe, "--data", few, "--out", tmp_path / "run", "--steps", "1", "--minutes", "1")
         assert "every 12th is held out for validation, so at least 12 are needed" in str(message)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_held_out_image_that_cannot_be_read_is_named_before_the_first_step(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", each=13)
+    held = read_300w(data).files[11]
+    held.write_bytes(held.read_bytes()[:1500])
+    for recipe in ("landmarks-68", "pwc"):
+        run = ("train", recipe, "--data", data, "--out", tmp_path / "run", "--steps", "1", "--minutes", "1")
+        message = str(ended(*run))
+        assert f"1 of 3 images cannot be read: {held}: the image is cut short" in message, recipe
+        assert "leave them out with --skip-bad 1" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_that_cannot_be_read_are_left_out_up_to_a_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = read_300w(write_data(tmp_path / "data", each=13)).files[:4]
+    files[2].write_bytes(b"")
+    assert readable(files, skip=1) == [0, 1, 3]
+    assert f"left out: {files[2]}: not an image that can be decoded" in caplog.text
+    with pytest.raises(DataError, match="1 of 1 images cannot be read"):
+        readable(files[2:3], skip=5)
+    assert readable([tmp_path / "film.mp4" / "7"]) == [0], "a frame of a video is not decoded"

@@ -210,3 +210,29 @@ def test_validation_of_aflw_divides_by_the_box_though_all_corners_are_annotated(
     crop = FaceSamples(held, SPEC, Augmentation()).crop(0)["points"]
     box = float((crop.amax(dim=0) - crop.amin(dim=0)).prod().sqrt())
     assert validate_points(Oracle(held, 0.05 * box), held, SPEC)["nme"] == pytest.approx(0.05, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_motion_blur_is_the_mean_along_a_line(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), (0, 0), 2)
+    dot = np.zeros((31, 31, 3), np.uint8)
+    dot[15, 15] = 255
+    kernel = augment.motion_blur(np.random.default_rng(seed), dot)[..., 0].astype(np.float32)
+    blurred = augment.motion_blur(np.random.default_rng(seed), image).astype(int)
+    expected = cv2.filter2D(image, -1, np.flip(kernel) / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+    inner = np.s_[8:-8, 8:-8]
+    assert 3 <= np.count_nonzero(kernel) <= 13
+    assert abs(blurred - expected)[inner].max() <= 2
+
+
+def test_light_comes_from_one_side() -> None:
+    image = np.full((60, 80, 3), 100, np.uint8)
+    for seed in range(8):
+        lit = augment.lighting(np.random.default_rng(seed), image)[..., 0].astype(int)
+        ends = [lit[0, 0], lit[0, -1], lit[-1, 0], lit[-1, -1]]
+        assert max(ends) > 105
+        assert min(ends) < 95
+        assert 38 <= lit.min() < lit.max() <= 162
+        assert abs(np.diff(lit, axis=0)).max() <= 4
+        assert abs(np.diff(lit, axis=1)).max() <= 4

@@ -162,6 +162,36 @@ def test_a_run_goes_on_and_other_starts_are_named(tmp_path: Path, monkeypatch: p
         Options(val_share=1.5)
 
 
+def test_random_weights_may_have_the_size_of_either_shipped_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_own_pts(tmp_path / "own", 4, FIVE)
+    train = ("train", "landmarks", "--data", "own", "--dry-run", "--batch", "2")
+    assert command(*train, "--start", "none", "--network", "accurate") is None
+    assert "input 160x160" in capsys.readouterr().out
+    assert command(*train, "--start", "none") is None
+    assert "input 112x112" in capsys.readouterr().out
+    assert "--network is for random weights, with --start none" in str(command(*train, "--network", "accurate"))
+    error = command(*train, "--start", "none", "--network", "huge")
+    assert "--network 'huge' is unknown; allowed: landmarks-68, accurate" in str(error)
+
+
+def test_fine_tuning_keeps_the_statistics_of_the_normalisations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_own_pts(tmp_path / "own", 6, FIVE)
+    train = ("train", "landmarks", "--data", "own", "--batch", "4")
+    for start, keeps in (("landmarks-68", True), ("none", False)):
+        means = []
+        for steps in ("0", "2"):
+            assert command(*train, "--start", start, "--steps", steps, "--ema", "0", "--out", start + steps) is None
+            network = load_trained(tmp_path / f"{start}{steps}/best.pt").learner
+            means.append(network.get_buffer("network.stem.1.running_mean"))
+        assert torch.equal(*means) == keeps, start
+
+
 def test_the_detector_trains_with_own_boxes_alone_and_with_negatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
 
-from nasion.realtime.values.geometry import Region, region_of_points, transform
+from nasion.realtime.values.geometry import Region, region_of_points, transform, warp
 from nasion.realtime.values.schemes import IBUG_68
 from nasion.trainers import checkpoint
 from nasion.trainers.checkpoint import TrainingError
@@ -24,6 +25,8 @@ from nasion.trainers.systems.shipped.alignment_samples import AlignmentSamples
 from nasion.trainers.systems.shipped.detection import (
     DetectionSamples,
     DetectorLearner,
+    _mask,
+    _pasted,
     assign,
     collate,
     detection_losses,
@@ -273,3 +276,20 @@ def test_coordinates_keep_their_digits_where_the_rest_is_bfloat16() -> None:
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16, "afterwards as before"
     assert torch.equal(rounded[0], points)
     assert torch.equal(rounded[1], spread)
+
+
+@pytest.mark.parametrize("soft", [0.0, 2.0, 15.0])
+def test_a_pasted_image_covers_what_its_transform_says(soft: float) -> None:
+    image, size = np.zeros((90, 60, 3), np.uint8), 160
+    matrix = np.array([[1.2, 0.3, 40], [-0.3, 1.2, 30]], np.float32)
+    covered = warp(np.full_like(image, 255), matrix, size)[..., 0]
+    part = _mask(image, matrix, size, soft)
+    assert part.shape == (size, size)
+    if soft:
+        covered = cv2.GaussianBlur(covered, (0, 0), soft)
+    expected = np.clip(covered * (2 / 255) - 1, 0, 1) if soft else covered > 127
+    assert abs(part - expected).mean() < 0.01
+    canvas, face = np.full((size, size, 3), 200, np.uint8), np.full((size, size, 3), 50, np.uint8)
+    shown = _pasted(canvas, face, part)
+    assert (canvas == 200).all(), "the canvas itself stays as it was"
+    assert abs(shown[..., 0] - (200 - 150 * part)).max() <= 1
