@@ -36,7 +36,7 @@ def measure(name: str, data: Path, start: str | None) -> dict[str, float]:
     prepared = recipe.prepare(learner, data, options)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = begin(learner.train(), schedule, Path("no-checkpoint"), {})
-    ((turn, optimiser),) = state.optimisers.items()
+    ((objective, optimiser),) = state.optimisers.items()
     collate = prepared.collate or default_collate
     batches = [range(step * schedule.batch, (step + 1) * schedule.batch) for step in range(STEPS)]
     for numbers in batches:  # afterwards the images are in memory, as in all but the first steps of a run
@@ -48,8 +48,8 @@ def measure(name: str, data: Path, start: str | None) -> dict[str, float]:
         batch = moved(collate([prepared.samples[number] for number in numbers]), torch.device("cpu"))
         drawn = time.process_time()
         optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(learner.losses(batch, turn).values())).sum().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(learner.trained(turn), schedule.clip or torch.inf)
+        torch.stack(list(learner.losses(batch, objective).values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(learner.trained(objective), schedule.clip or torch.inf)
         optimiser.step()
         update_ema(state, schedule.ema)
         of_data, of_step = of_data + drawn - begun, of_step + time.process_time() - begun
