@@ -148,11 +148,11 @@ def _check_output_path(
             f"{named} is a link to {os.readlink(path)!r}, which does not exist; give another name, or remove the link"
         )
     if path.exists() and any(same_file(path, each) for each in inputs):
-        raise SinkError(f"{named} is what the command reads; give another name")
+        raise SinkError(f"{named} is an input of this command; give another name")
     if path.exists() and not force:
         raise SinkError(f"{named} already exists; {remedy}")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise SinkError(f"{named} may not be written by this user; give another name")
+        raise SinkError(f"{named} is not writable for this user; give another name")
 
 
 def take_lock(file: IO[str]) -> bool:

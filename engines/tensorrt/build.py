@@ -196,7 +196,7 @@ def _config(library: TensorRt, builder: Any, network: Any, profile: Profile, wor
     sizes = builder.create_optimization_profile()
     sizes.set_shape(network.get_input(0).name, *profile.shapes())
     if config.add_optimization_profile(sizes) < 0:
-        raise RuntimeUnavailable(f"{library} does not take input of {profile}{library.complaints()}; {_ELSEWHERE}")
+        raise RuntimeUnavailable(f"{library} does not accept input of {profile}{library.complaints()}; {_ELSEWHERE}")
     return config
 
 

@@ -143,7 +143,7 @@ def plan_named(path: Path, library: TensorRt, device: Device, *, say: Callable[[
     plan = read_plan(path)
     if not (others := plan.key.differences(_key_here(plan.key, library, device))):
         return Ready(plan, Engine(library, device, plan), path, False, "named by the user")
-    refused = f"{path.name} was built for something else: {'; '.join(others)}"
+    refused = f"{path.name} was built for another configuration: {'; '.join(others)}"
     model = path.with_suffix(".onnx")
     build_options = _options_behind(plan, model) if model.is_file() else None
     if build_options is None:

@@ -38,7 +38,7 @@ class Engine(Closing):
             self._runtime: Any = library.made("Runtime")
             self._engine: Any = self._runtime.deserialize_cuda_engine(plan.engine)
         if self._engine is None:
-            raise RuntimeUnavailable(f"{library} does not take the plan of {plan.spec.name}{library.complaints()}")
+            raise RuntimeUnavailable(f"{library} does not accept the plan of {plan.spec.name}{library.complaints()}")
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         modes = library.api.TensorIOMode
         self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == modes.INPUT]
@@ -58,7 +58,7 @@ class Engine(Closing):
         context = self._context()
         if context is None:
             raise DeviceError(
-                f"there is no memory for {self._plan.spec.name} on {self._device.gpu.name}"
+                f"there is not enough memory for {self._plan.spec.name} on {self._device.gpu.name}"
                 f"{self._library.complaints()}; close other programs on this GPU"
             )
         name = self._inputs[0]
@@ -172,7 +172,7 @@ class TensorRtWork:
         """Set the addresses of input and outputs."""
         for name, address in {self._name: images, **outputs}.items():
             if not self._context.set_tensor_address(name, address):
-                raise DeviceError(f"TensorRT does not take the memory of {name!r}{self._library.complaints()}")
+                raise DeviceError(f"TensorRT does not accept the memory of {name!r}{self._library.complaints()}")
 
     def enqueue(self, stream: int) -> None:
         """Enqueue one run on a stream."""

@@ -77,7 +77,7 @@ class TensorRt:
                 _find_rtx()
             if self.api.get_plugin_registry().load_library(str(path)) is None:
                 raise RuntimeUnavailable(
-                    f"{self} does not take {path}{self.complaints()}; build it again with: nasion plugins build"
+                    f"{self} does not accept {path}{self.complaints()}; build it again with: nasion plugins build"
                 )
             self._loaded[path] = digest
         return self._loaded[path]

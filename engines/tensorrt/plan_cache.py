@@ -228,7 +228,7 @@ class PlanCache:
         except (ModelError, OSError) as error:
             return None, str(error)
         if plan.key != key:
-            return None, f"{path.name} was built for something else: {'; '.join(plan.key.differences(key))}"
+            return None, f"{path.name} was built for another configuration: {'; '.join(plan.key.differences(key))}"
         return plan, f"{path.name} from the cache"
 
     def store(self, name: str, plan: Plan) -> Path:

@@ -81,7 +81,7 @@ class Card:
         if found != self.sha256:
             raise ModelError(
                 f"model {self.name!r}: {self.path} has SHA-256 {found[:12]}…, its card says {self.sha256[:12]}…; "
-                "the file is damaged or was exchanged: install nasion again"
+                "the file is damaged or was replaced: install nasion again"
             )
 
 
@@ -143,6 +143,7 @@ def model_path(model: str | Path) -> Path:
     if not is_file:
         mine = f"; in {VARIABLE}: {', '.join(own) or 'none'}" if VARIABLE in os.environ else ""
         raise ModelError(
-            f"model {name!r} is neither a file nor a name; shipped are: {', '.join(shipped) or 'none'}{mine}"
+            f"model {name!r} is neither a file nor the name of a network; "
+            f"shipped networks: {', '.join(shipped) or 'none'}{mine}"
         )
     return path

@@ -97,7 +97,10 @@ def check_channels(channels: object) -> None:
         NasionError: it is unknown.
     """
     if channels not in get_args(Channels):
-        raise NasionError(f"channels={channels!r:.60} is not allowed; choose from {', '.join(get_args(Channels))}")
+        raise NasionError(
+            f"channels={channels!r:.60} is not allowed; choose from {', '.join(get_args(Channels))}, "
+            "with or without alpha"
+        )
 
 
 def _from_pil(image: Any) -> Image:
@@ -149,7 +152,7 @@ def _depth_last(array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim == 3 and array.shape[2] not in _DEPTHS and array.shape[0] in _DEPTHS:
         array = array.transpose(1, 2, 0)
     if array.ndim != 3 or array.shape[2] not in _DEPTHS or not array.size:
-        hint = "; of a batch give a list of its images: list(batch)" if array.ndim == 4 and array.size else ""
+        hint = "; for a batch, give a list of its images: list(batch)" if array.ndim == 4 and array.size else ""
         raise NasionError(
             f"the image has shape {array.shape}; allowed: (height, width), (height, width, channels) and (channels, "
             f"height, width), with 1, 3 or 4 channels{hint}"
@@ -180,7 +183,7 @@ def _as_uint8(array: NDArray[Any]) -> Image:
 _SCALE = "Convert it, for example with image.astype(np.uint8) if its values go up to 255"
 _REMEDIES = {
     "u": "For values of 16 bits give np.uint8(image / 257)",
-    "b": "Of a mask give np.uint8(image) * 255",
+    "b": "For a mask, give np.uint8(image) * 255",
 }
 
 

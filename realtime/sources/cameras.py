@@ -90,7 +90,9 @@ def _open(number: int, time_range: TimeRange, size: tuple[int, int] | None, fps:
     info = SourceInfo(f"camera {number}", 0, 0, Fraction(rate).limit_denominator(1001) if rate > 0 else None, live=True)
     source = FrameSource(_grab(capture, number), info, time_range)
     if size and size != (source.info.width, source.info.height):
-        _log.warning("camera %d: asked for %dx%d, gives %dx%d", number, *size, source.info.width, source.info.height)
+        _log.warning(
+            "camera %d: %dx%d requested, %dx%d delivered", number, *size, source.info.width, source.info.height
+        )
     return source
 
 

@@ -54,13 +54,13 @@ def seconds_of(time: object) -> float:
 
 def _instead_of(time: object) -> str:
     if isinstance(time, datetime):
-        return "give seconds as a float: of a datetime its timestamp()"
+        return "give seconds as a float: for a datetime, its timestamp()"
     if isinstance(time, timedelta):
-        return "give seconds as a float: of a timedelta its total_seconds()"
+        return "give seconds as a float: for a timedelta, its total_seconds()"
     if isinstance(time, np.timedelta64):
-        return "give seconds as a float: of a timedelta64, it / np.timedelta64(1, 's')"
+        return "give seconds as a float: for a timedelta64, it / np.timedelta64(1, 's')"
     if isinstance(time, np.datetime64):
-        return "give seconds as a float: of a datetime64, (it - the first one) / np.timedelta64(1, 's')"
+        return "give seconds as a float: for a datetime64, (it - the first one) / np.timedelta64(1, 's')"
     if time is None:
         return f"{_ADVICE}; where that is None, the number of the frame / the frames per second"
     return _ADVICE

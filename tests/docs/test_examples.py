@@ -64,5 +64,10 @@ def test_every_public_name_has_an_example_that_runs(
     assert not failed, "".join(said)
 
 
+def test_the_readme_lists_every_public_name() -> None:
+    listed = (ROOT / "README.md").read_text(encoding="utf-8").partition("\nPublic names: ")[2].partition(". Every")[0]
+    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(nasion.__all__)
+
+
 def test_the_reference_has_every_public_name() -> None:
     assert set(re.findall(r"^::: nasion\.(\w+)$", PAGE, re.MULTILINE)) == set(nasion.__all__)

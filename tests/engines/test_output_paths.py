@@ -155,7 +155,7 @@ def test_figures_in_the_shipped_cards_are_not_replaced_without_force(folder):
 def test_no_output_is_an_input(name, arguments, folder):
     (folder / name).write_text("mine")
     text = ended(arguments, name, folder)
-    assert "is what the command reads; give another name" in text
+    assert "is an input of this command; give another name" in text
     assert (folder / name).read_text() == "mine"
 
 
@@ -192,7 +192,7 @@ def test_the_rule_itself(tmp_path):
     check_output_paths({"--a": old, "--b": new}, force=True, inputs=[tmp_path / "other", tmp_path])
     for places, force, inputs, text in (
         ({"--a": link}, False, (), "already exists"),
-        ({"--a": link}, True, (old,), "is what the command reads"),
+        ({"--a": link}, True, (old,), "is an input of this command"),
         ({"--a": old, "--b": link}, True, (), "--a and --b are both"),
         ({"--a": tmp_path}, True, (), "is a folder"),
         ({"--a": old / "x"}, True, (), "old' is not a folder; give a name in another folder"),

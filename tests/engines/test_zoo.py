@@ -96,7 +96,7 @@ def test_a_damaged_network_is_not_run(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_name_lists_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelError, match=f"neither a file nor a name; shipped are: {ALL}$"):
+    with pytest.raises(ModelError, match=f"neither a file nor the name of a network; shipped networks: {ALL}$"):
         zoo.model_path("landmarks-69")
     monkeypatch.setenv("NASION_MODELS", str(tmp_path))
     with pytest.raises(ModelError, match=r"; in NASION_MODELS: none$"):

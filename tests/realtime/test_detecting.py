@@ -174,7 +174,7 @@ def test_an_error_names_the_image_of_the_list(photograph: Image) -> None:
         ({"smooth": "light"}, "option 'smooth' is about video; allowed: channels, landmarks, threshold, detect_size"),
         ({"treshold": 0.5}, "option 'treshold' is unknown"),
         ({"threshold": 2}, "threshold=2 is not allowed; give a number from 0 to 1"),
-        ({"channels": "grey"}, "channels='grey' is not allowed; choose from bgr, rgb"),
+        ({"channels": "grey"}, "channels='grey' is not allowed; choose from bgr, rgb, with or without alpha"),
         ({"landmarks": False, "min_score": 0.5}, "with landmarks=False give threshold instead"),
         ({"max_faces": 0}, "max_faces=0 is not allowed"),
     ],

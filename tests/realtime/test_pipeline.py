@@ -293,7 +293,7 @@ def test_a_missing_source_is_an_error_of_the_call_and_not_of_the_loop():
 def test_a_missing_model_is_an_error_of_the_call_and_closes_the_source(monkeypatch):
     source = FakeSource()
     monkeypatch.setattr(pipeline, "open_source", lambda *_, **__: source)
-    with pytest.raises(ModelError, match="'nothing' is neither a file nor a name"):
+    with pytest.raises(ModelError, match="'nothing' is neither a file nor the name of a network"):
         track("some.mp4", model="nothing", detector="nothing")
     assert source.closed == 1
 

@@ -214,7 +214,7 @@ def _chosen() -> Iterator[Finding]:
     from ...engines.zoo import model_path
 
     if dict(working_runtimes())["tensorrt"].startswith("works"):
-        yield Finding("runtime", "auto", "ok", "takes TensorRT on cuda:0: a network's plan is built at its first run")
+        yield Finding("runtime", "auto", "ok", "uses TensorRT on cuda:0: a network's plan is built at its first run")
         return
     with open_runtime(model_path("landmarks-68")) as runtime:
         yield Finding("runtime", "auto", "ok", f"takes {runtime.provider} on {runtime.device}: {runtime.reason}")

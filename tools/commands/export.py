@@ -84,7 +84,7 @@ def export(
         for title, found in differences.items():
             print("\n".join(difference_lines(title, found)))
         if not trained.step:
-            print("  the network is untrained, so rounding dominates these differences: better export a checkpoint")
+            print("  the network is untrained, so rounding dominates these differences: export a checkpoint instead")
         if card:
             print(f"  card: {write_card(trained, out)}")
         to_json.write(

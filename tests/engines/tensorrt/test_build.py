@@ -258,7 +258,7 @@ def test_a_library_that_tensorrt_does_not_take_is_named(
     compiled.write_bytes(b"code")
     monkeypatch.setattr(plugins, "locate", lambda kind: compiled)
     monkeypatch.setattr(fake.registry, "load_library", lambda path: None, raising=False)
-    with pytest.raises(RuntimeUnavailable, match=r"does not take .*libnasion_plugins\.so.*nasion plugins build"):
+    with pytest.raises(RuntimeUnavailable, match=r"does not accept .*libnasion_plugins\.so.*nasion plugins build"):
         library.load_plugins()
 
 
@@ -295,7 +295,7 @@ def test_progress_is_reported_and_ctrl_c_ends_the_build(library: TensorRt, tmp_p
 
 def test_a_profile_that_tensorrt_does_not_take_is_an_error(library: TensorRt, tmp_path: Path) -> None:
     model = read_onnx(landmarks(tmp_path / "a.onnx"))
-    with pytest.raises(RuntimeUnavailable, match="does not take input of 8:4:2 x 32 x 32"):
+    with pytest.raises(RuntimeUnavailable, match="does not accept input of 8:4:2 x 32 x 32"):
         build(library, model, Profile((8, 4, 2), (32,) * 3, (32,) * 3))
 
 

@@ -61,7 +61,7 @@ def test_a_plan_of_another_version_is_built_again_from_its_model(
     assert len(newer.builds) == 1
     assert plan.read_bytes() == kept
     told = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
-    assert told[0].startswith("points.plan was built for something else: the version tensorrt 10.7.0, wanted is")
+    assert told[0].startswith("points.plan was built for another configuration: the version tensorrt 10.7.0, wanted is")
     assert "a plan of points.onnx is used instead" in told[0]
     assert sum("building a plan of points for Fake GPU" in each for each in told) == 1
     (fresh,) = (each for each in map(read_plan, (tmp_path / "plans").glob("*.plan")) if "10.9.0" in each.key.tensorrt)

@@ -75,7 +75,7 @@ def test_a_plan_under_the_name_of_another_is_not_served(tmp_path: Path) -> None:
     cache.store("points", PLAN).rename(cache.path_of("points", other))
     found, reason = cache.find("points", other)
     assert found is None
-    assert "built for something else: the GPU NVIDIA L4, wanted is NVIDIA A10" in reason
+    assert "built for another configuration: the GPU NVIDIA L4, wanted is NVIDIA A10" in reason
 
 
 @given(st.integers(0, len(PLAN.to_bytes()) - 1), st.integers(1, 255))

@@ -130,7 +130,7 @@ def test_a_plan_of_another_gpu_is_not_run(fake: FakeTensorRt, fake_gpu: FakeCuda
         ready = plan_of(path, tensorrt(), device, say=lambda text: None)
         ready.engine.close()
     assert "the GPU Fake GPU, 1.0 GB, wanted is Second Fake, 1.0 GB" in ready.reason
-    told = r"built for something else: the GPU Second Fake, 1\.0 GB, wanted is Fake GPU, 1\.0 GB"
+    told = r"built for another configuration: the GPU Second Fake, 1\.0 GB, wanted is Fake GPU, 1\.0 GB"
     with pytest.raises(RuntimeUnavailable, match=told):
         open_runtime(ready.path)
 
@@ -157,7 +157,7 @@ def test_a_plan_that_tensorrt_refuses_in_spite_of_its_key_is_built_again(fake: F
     PlanCache().store("points", replace(plan, engine=b"of another mind"))
     built, reason, _ = _found(path)
     assert built
-    assert re.search(r"does not take the plan of tiny \(magicTag mismatch\)", reason)
+    assert re.search(r"does not accept the plan of tiny \(magicTag mismatch\)", reason)
     assert not _found(path)[0]
 
 

@@ -151,10 +151,10 @@ def test_an_existing_file_is_replaced_only_if_asked(tmp_path: Path, suffix: str)
 
 
 def test_a_file_that_is_read_is_never_replaced(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="is what the command reads; give another name"):
+    with pytest.raises(SinkError, match="is an input of this command; give another name"):
         nasion.write(clip, nasion.track(clip), force=True)
     nasion.write(tmp_path / "faces.jsonl", a_run([1]))
-    with pytest.raises(SinkError, match="is what the command reads"):
+    with pytest.raises(SinkError, match="is an input of this command"):
         nasion.write(tmp_path / "faces.jsonl", nasion.read(tmp_path / "faces.jsonl"), force=True)
 
 

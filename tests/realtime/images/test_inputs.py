@@ -152,7 +152,7 @@ def test_anything_else_is_refused_with_what_to_do(image: Any, message: str) -> N
 
 
 def test_an_unknown_order_is_refused_with_those_allowed(bgr: Image) -> None:
-    with pytest.raises(NasionError, match="channels='RGB' is not allowed; choose from bgr, rgb"):
+    with pytest.raises(NasionError, match="channels='RGB' is not allowed; choose from bgr, rgb, with or without alpha"):
         bgr_of(bgr, "RGB")  # type: ignore[arg-type]
 
 

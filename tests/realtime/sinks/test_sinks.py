@@ -115,7 +115,7 @@ def test_a_folder_is_not_a_file(path: Path) -> None:
 
 def test_a_folder_without_write_rights_is_found_out_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda place, mode: place != path.parent)
-    with pytest.raises(SinkError, match="may not be written by this user"):
+    with pytest.raises(SinkError, match="is not writable for this user"):
         open_for(path)
 
 
@@ -134,7 +134,7 @@ def test_the_source_is_never_overwritten(path: Path) -> None:
     others[0].touch()
     for files in ((path,), (*others, path)):
         info = SourceInfo("x", 64, 48, frames=1, files=files)
-        with pytest.raises(SinkError, match="is what the command reads; give another name"):
+        with pytest.raises(SinkError, match="is an input of this command; give another name"):
             open_sinks(**target, info=info, force=True)  # type: ignore[arg-type]
     assert path.read_text() == "the source"
 
@@ -144,7 +144,7 @@ def test_the_source_is_known_by_any_of_its_names(path: Path) -> None:
     original.write_text("the source")
     path.symlink_to(original)
     target = {"landmarks" if path.suffix in LANDMARKS else "out": path}
-    with pytest.raises(SinkError, match="is what the command reads"):
+    with pytest.raises(SinkError, match="is an input of this command"):
         open_sinks(**target, info=SourceInfo("x", 64, 48, frames=1, files=(original,)), force=True)  # type: ignore[arg-type]
 
 
@@ -153,7 +153,7 @@ def test_the_only_image_of_a_folder_is_not_replaced_by_its_result(tmp_path: Path
     before = (tmp_path / "a.png").read_bytes()
     with (
         open_source(tmp_path) as source,
-        pytest.raises(SinkError, match="is what the command reads; give another name"),
+        pytest.raises(SinkError, match="is an input of this command; give another name"),
     ):
         open_sinks(out=tmp_path / "a.png", info=source.info, force=True)
     assert (tmp_path / "a.png").read_bytes() == before

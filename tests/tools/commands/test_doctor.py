@@ -34,7 +34,7 @@ def test_no_plan_is_built_to_say_what_is_chosen(monkeypatch):
     monkeypatch.setattr(select, "working_runtimes", lambda: [("onnx", "works: 1"), ("tensorrt", "works: 11 on a GPU")])
     monkeypatch.setattr(select, "open_runtime", None)
     (found,) = module._chosen()
-    assert found.found == "takes TensorRT on cuda:0: a network's plan is built at its first run"
+    assert found.found == "uses TensorRT on cuda:0: a network's plan is built at its first run"
 
 
 def test_json_carries_every_finding(capsys, monkeypatch):

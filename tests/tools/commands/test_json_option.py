@@ -208,6 +208,6 @@ def test_no_image_of_a_folder_that_is_tracked_is_replaced(fake_tracker, tmp_path
 
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 32, 3), np.uint8))
     before = (tmp_path / "a.png").read_bytes()
-    with pytest.raises(SystemExit, match="is what the command reads"):
+    with pytest.raises(SystemExit, match="is an input of this command"):
         nasion(["track", str(tmp_path), "--json", str(tmp_path / "a.png"), "--force"])
     assert (tmp_path / "a.png").read_bytes() == before

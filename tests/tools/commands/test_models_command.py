@@ -95,7 +95,9 @@ def test_a_model_of_the_user_is_named_wherever_a_network_is(own: Path, tmp_path:
 def test_an_unknown_name_is_one_line_with_the_names_there_are(own: Path, option: str) -> None:
     with pytest.raises(SystemExit) as end:
         main(["track", "pattern:", option, "nothing", "--landmarks", "x.csv"])
-    assert str(end.value.code).startswith("nasion: model 'nothing' is neither a file nor a name; shipped are: chs, ")
+    assert str(end.value.code).startswith(
+        "nasion: model 'nothing' is neither a file nor the name of a network; shipped networks: chs, "
+    )
     assert str(end.value.code).endswith("in NASION_MODELS: broken, mine")
 
 
