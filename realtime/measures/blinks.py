@@ -16,7 +16,7 @@ from .openings import EYES, Openings
 CLOSED, OPEN = 0.75, 0.85
 """Share of the usual opening of the eyes below which they are closed, and from which on they are open again."""
 LONGEST = 0.6
-"""Seconds that a blink may take: spontaneous ones take 0.1 to 0.4 s. Longer is no blink."""
+"""Seconds that a blink may take: spontaneous ones take 0.1 to 0.4 s. Slower ones do not count."""
 MEMORY = 2.0
 """Seconds whose median is the usual opening of the eyes."""
 LEAST = 3  # frames of open eyes before a blink is found

@@ -413,7 +413,7 @@ def test_compile_refuses_what_cannot_be(
 
 
 def test_compile_finds_shipped_models_by_name_and_names_missing_ones(fake: FakeTensorRt) -> None:
-    with pytest.raises(NasionError, match="neither a file nor a name"):
+    with pytest.raises(NasionError, match="neither a file nor the name of a network"):
         run("compile", "nothing.onnx")
 
 

@@ -303,7 +303,7 @@ def test_files_and_shipped_networks_are_opened_and_detectors_refused() -> None:
         assert model.runtime.spec.landmarks == 68
     with pytest.raises(ModelError, match=r"'face-detector' is a detector; give a network that finds landmarks"):
         opened("face-detector").__enter__()
-    with pytest.raises(ModelError, match=r"neither a file nor a name"):
+    with pytest.raises(ModelError, match=r"neither a file nor the name of a network"):
         opened("nothing").__enter__()
 
 

@@ -90,5 +90,5 @@ def test_networks_in_each_others_place_are_refused():
 
 
 def test_a_wrong_model_name_says_which_there_are():
-    with pytest.raises(ModelError, match="neither a file nor a name"):
+    with pytest.raises(ModelError, match="neither a file nor the name of a network"):
         Tracker(model="landmarks-9000", detector="landmarks-9000")
