@@ -23,15 +23,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Request to find the faces of an image; the answer is ``Detections``.
+    """Request to find the faces of an image; the answer is ``Detections``, with the weak ones.
 
     Attributes:
         image: the image.
         size: longer side in pixels of the detector's input; None for its usual one.
+        turns: quarter turns, counter-clockwise, by which the image is rotated first.
     """
 
     image: Pixels
     size: int | None = None
+    turns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class Networks:
     def _detect(self, requests: Sequence[Detect]) -> Sequence[Detections]:
         if not requests:
             return ()
-        return self.detector.detect_all([each.image for each in requests], [each.size for each in requests])
+        images, sizes = [each.image for each in requests], [each.size for each in requests]
+        return self.detector.detect_all(images, sizes, [each.turns for each in requests], weak=True)
 
     def _align(self, requests: Sequence[Align]) -> Sequence[Alignments]:
         if not requests:

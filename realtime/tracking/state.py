@@ -37,6 +37,8 @@ AGAIN, ALIGNMENTS, REST = 0.05, 4, 0.02
 # Scheduled detections of which one looks for small faces; more often in images from LARGE pixels on, whose decoding
 # costs more than the detector.
 FAR_EVERY, FAR_EVERY_LARGE, LARGE = 4, 2, 1280
+# A weak detection is a new face if its landmarks are right with this probability; so many are tried at a time.
+CERTAIN, WEAK_TRIES = 0.5, 3
 LEARN_EVERY = 8  # frames after which the appearance of a face that is alone is described again
 ANGLES = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
 UPRIGHT = 0.05  # mean confidence by which a rotated one must be better
@@ -69,6 +71,7 @@ class Tracking:
         options: TrackerOptions,
         *,
         threshold: float,
+        sure: float = 0.0,
         views: Callable[[tuple[int, ...]], Views],
         scheme: str = "",
         permit: Callable[[], bool] = lambda: True,
@@ -78,7 +81,8 @@ class Tracking:
         Args:
             options: tracker options; those that concern the networks are ignored.
             threshold: score at or above which a region contains a face.
-            views: further input sizes of the detector for images of a shape; ``Detector.views``.
+            sure: score of the detector below which a detection is weak.
+            views: further views of the detector of images of a shape; ``Detector.views``.
             scheme: name of the landmark scheme; empty if it is unknown.
             permit: called before the detector runs on a frame; False puts it off to a later frame.
 
@@ -87,7 +91,7 @@ class Tracking:
         """
         self.options: TrackerOptions = options
         self._permit = permit
-        self._threshold, self._views = threshold, views
+        self._threshold, self._sure, self._views = threshold, sure, views
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         self._measurer = Measurer(options.measures, self._scheme, focal_length=options.focal_length)
         self._shots = ShotChangeDetector()
@@ -122,6 +126,7 @@ class Tracking:
         return cls(
             options,
             threshold=aligner.threshold if options.min_score is None else options.min_score,
+            sure=networks.detector.threshold,
             views=networks.detector.views,
             scheme=aligner.scheme,
             permit=permit,
@@ -164,13 +169,15 @@ class Tracking:
         return SearchResult(shot_change, [(yield from _detect(image, far))])
 
     def _look_closely(self, image: Pixels, views: Views) -> Steps[list[Detections]]:
-        """Detect faces of all sizes in the first frame of a shot."""
+        """Detect faces of all sizes in the first frame of a shot, and rotated ones if none is upright."""
         found = [(yield from _detect(image))]
         if views.far:
             found.append((yield from _detect(image, views.far)))
         for size in views.near:
-            if not any(found):
-                found.append((yield from _detect(image, size)))
+            found += [(yield from _detect(image, size))]
+        for turns in views.turns:
+            if not any((each.scores >= self._sure).any() for each in found):
+                found += [(yield from _detect(image, turns=turns))]
         return found
 
     def follow(self, frame: Frame, found: SearchResult) -> Steps[list[Face]]:
@@ -185,7 +192,7 @@ class Tracking:
         self._credit = min(self._credit + 1 / ASK_REFILL, ASK_CREDIT)
         detections = found.detections
         if not detections and self._must_ask(alone and not self._tracks.in_sight):
-            detections = [(yield from _detect(image, self._next_size(image)))]
+            detections = [(yield from _detect(image, *self._next_view(image)))]
         if detections:
             self._since_request.begin(frame.time)
         for each in detections:
@@ -217,14 +224,15 @@ class Tracking:
             self._smoother.reset()
         self._shape = shape
 
-    def _next_size(self, image: Pixels) -> int | None:
-        """Return the input size for an extra detection: all sizes in turn while no face is in sight."""
+    def _next_view(self, image: Pixels) -> tuple[int | None, int]:
+        """Return input size and quarter turns for an extra detection: all in turn while no face is in sight."""
         if self._tracks.in_sight:
-            return None
+            return None, 0
         self._alone += 1
         views = self._views(image.shape)
-        sizes = [None, *views.near, *([views.far] if views.far else [])]
-        return sizes[self._alone % len(sizes)]
+        upright = [None, *views.near, *([views.far] if views.far else [])]
+        all_views = [*((size, 0) for size in upright), *((None, turns) for turns in views.turns)]
+        return all_views[self._alone % len(all_views)]
 
     def reset(self) -> None:
         """Start a new video and drop all tracks. Their IDs are not reused."""
@@ -303,16 +311,29 @@ class Tracking:
         return True
 
     def _add_new(self, image: Pixels, time: float, detections: Detections) -> Steps[None]:
-        """Confirm the detections that match no track in sight, and associate them with lost or new tracks."""
-        usable = [region for region in detections.regions if _usable(region, image)]
-        unmatched = self._tracks.unmatched(usable)
-        while unmatched and (room := self._tracks.room) > 0:
-            batch, unmatched = unmatched[:room], unmatched[room:]
+        """Confirm the detections that match no track in sight, and associate them with lost or new tracks.
+
+        Weak ones, and those of a rotated image, come second, because they must be faces for certain.
+        """
+        sure: list[Region] = []
+        weak: list[Region] = []
+        for region, score in zip(detections.regions, detections.scores.tolist(), strict=True):
+            if _usable(region, image):
+                (sure if score >= self._sure and not detections.turns else weak).append(region)
+        yield from self._confirm(image, time, self._tracks.unmatched(sure), least=self._threshold)
+        if weak:
+            # A face that is coming back is half covered at first, and would get a new ID.
+            new = [region for region in self._tracks.unmatched(weak) if not self._tracks.awaits(region, time)]
+            yield from self._confirm(image, time, new[:WEAK_TRIES], least=max(self._threshold, CERTAIN))
+
+    def _confirm(self, image: Pixels, time: float, regions: list[Region], *, least: float) -> Steps[None]:
+        """Align the faces in regions, and associate those with a score of ``least`` with lost or new tracks."""
+        while regions and (room := self._tracks.room) > 0:
+            batch, regions = regions[:room], regions[room:]
             # Align twice: the second crop, upright around the landmarks, is the kind of crop used for tracking.
             rough = yield from self._observe_turned(image, batch)
-            observations = yield from self._observe(
-                image, [observation.region for observation in rough], appearance=True
-            )
+            closer = [observation.region for observation in rough]
+            observations = yield from self._observe(image, closer, least=least, appearance=True)
             self._tracks.associate([observation for observation in observations if observation is not None], time)
 
     def _observe_turned(self, image: Pixels, regions: list[Region]) -> Steps[list[Observation]]:
@@ -384,8 +405,8 @@ class _Interval:
         return self._time is None or time_passed(self._time, time, frames=self._frames) >= seconds - _EARLY
 
 
-def _detect(image: Pixels, size: int | None = None) -> Steps[Detections]:
-    return cast(Detections, (yield Detect(image, size)))
+def _detect(image: Pixels, size: int | None = None, turns: int = 0) -> Steps[Detections]:
+    return cast(Detections, (yield Detect(image, size, turns)))
 
 
 def _check_frame(frame: object) -> None:

@@ -246,6 +246,11 @@ class TrackManager:
         unmatched = [region for i, region in enumerate(regions) if i not in explained]
         return sorted(unmatched, key=lambda region: -region.side)
 
+    def awaits(self, region: Region, time: float) -> bool:
+        """Return True if a face that is out of sight may come back in a region."""
+        places = [track.expected(time) for track in self.tracks if track.misses]
+        return any(math.hypot(each.x - region.x, each.y - region.y) < FARTHEST * each.side for each in places)
+
     def associate(self, observations: Sequence[Observation], time: float) -> None:
         """Associate new faces with lost tracks, and create tracks for the rest.
 

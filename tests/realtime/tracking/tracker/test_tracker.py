@@ -85,7 +85,7 @@ def test_between_two_looks_the_detector_rests_while_all_faces_are_followed_in_on
     tracker = Tracker.from_networks(detector, aligner, detect_interval=10 / 30)
     play(tracker, *[[Disc(RED, 80, 120), Disc(GREEN, 220, 120)]] * 10)
 
-    assert len(detector.batches) == 1
+    assert len(detector.batches) == 3  # the first frame at three sizes
     new, followed = aligner.batches[:2], aligner.batches[2:]
     assert [batch[0] for batch in new] == [2 * 4, 2]  # turned in four ways, then around the landmarks
     assert [batch[0] for batch in followed] == [2] * 9
@@ -94,7 +94,7 @@ def test_between_two_looks_the_detector_rests_while_all_faces_are_followed_in_on
 def test_the_detect_interval_is_the_time_between_two_detections():
     detector = DiscDetector()
     play(Tracker.from_networks(detector, DiscAligner(), detect_interval=7 / 30), *[[Disc(RED, 160, 120)]] * 22)
-    assert len(detector.batches) == 4  # frames 0, 7, 14, 21
+    assert len(detector.batches) == 3 + 3  # frame 0 at three sizes, frames 7, 14, 21
 
 
 def test_a_newcomer_is_found_at_the_next_look_and_is_the_next_number():
@@ -112,7 +112,7 @@ def test_before_an_empty_room_the_first_to_come_is_found_before_the_next_schedul
 def test_an_empty_room_is_not_searched_in_every_frame():
     detector = DiscDetector()
     play(Tracker.from_networks(detector, DiscAligner(), detect_interval=15 / 30), *[[]] * 60)
-    assert 5 <= len(detector.batches) <= 16  # every 15 frames at least; in the first one at several sizes
+    assert 8 <= len(detector.batches) <= 19  # every 15 frames at least; in the first one at 3 sizes and in 3 rotations
 
 
 def test_a_face_that_vanishes_is_dropped_at_once_and_the_detector_is_not_asked_for_ever():
@@ -122,7 +122,7 @@ def test_a_face_that_vanishes_is_dropped_at_once_and_the_detector_is_not_asked_f
     seen = [ids(faces) for faces in play(tracker, *[both] * 5, *[one] * 60)]
 
     assert seen == [[1, 2]] * 5 + [[2]] * 60
-    assert len(detector.batches) == 1 + 5  # at once and after 1, 2, 4 and 8 frames
+    assert len(detector.batches) == 3 + 5  # the first frame at three sizes; at once and after 1, 2, 4 and 8 frames
 
 
 def test_a_face_that_flickers_does_not_have_the_detector_asked_in_every_frame():
@@ -131,7 +131,7 @@ def test_a_face_that_flickers_does_not_have_the_detector_asked_in_every_frame():
     other = Disc(GREEN, 220, 120)
     scenes = [[other, Disc(RED, 80, 120)] if i % 2 else [other] for i in range(100)]
     play(tracker, [other, Disc(RED, 80, 120)], *scenes)
-    assert 6 <= len(detector.batches) <= 1 + 5 + 100 / 5
+    assert 8 <= len(detector.batches) <= 3 + 5 + 100 / 5
 
 
 # --- not a face
@@ -156,7 +156,8 @@ def test_what_the_detector_takes_for_a_face_but_the_aligner_does_not_is_dropped(
 def test_a_doubtful_first_look_is_followed_by_a_second_and_that_one_counts():
     def found(*presence):
         seen = DiscDetector()
-        return ids(Tracker.from_networks(seen, Script(*presence)).update(frame(0, Disc(RED, 160, 120))))
+        tracker = Tracker.from_networks(seen, Script(*presence), detect_size=320)
+        return ids(tracker.update(frame(0, Disc(RED, 160, 120))))
 
     assert found(0.3, 0.9) == [1]
     assert found(0.9, 0.3) == []
@@ -175,7 +176,7 @@ def test_a_doubtful_first_look_is_followed_by_a_second_and_that_one_counts():
 def test_boxes_in_which_no_face_can_be_are_not_even_looked_at(box):
     detector = Constant(Spec("detector", "one", (320, 320), stride=32), boxes=[box], scores=[0.9])
     aligner = Script()
-    assert Tracker.from_networks(detector, aligner).update(frame(0)) == []
+    assert Tracker.from_networks(detector, aligner, detect_size=320).update(frame(0)) == []
     assert aligner.batches == []
 
 
