@@ -24,7 +24,7 @@ def test_a_camera_is_asked_for_size_and_rate_and_its_answer_is_logged(
         assert (source.info.name, source.info.width, source.info.height) == ("camera 0", 64, 48)
     sizes = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS
     assert [asked[what] for what in sizes] == [640, 480, 25]
-    assert "camera 0: asked for 640x480, gives 64x48" in caplog.text
+    assert "camera 0: 640x480 requested, 64x48 delivered" in caplog.text
 
 
 def test_a_camera_that_cannot_be_opened_says_what_to_do(capfd: pytest.CaptureFixture[str]) -> None:

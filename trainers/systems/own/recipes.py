@@ -52,6 +52,7 @@ _TAKES = frozenset({"start", "network", "scheme", "val", "val_share", "group", "
 
 @lru_cache(maxsize=2)
 def _parts(
+    _folder: Path,
     root: Path,
     val: Path | None,
     scheme: Path | None,
@@ -60,6 +61,7 @@ def _parts(
     group: str,
     skip: int,
 ) -> tuple[LandmarkSet, LandmarkSet]:
+    """Read the faces once, for the survey and the training; relative paths begin at the working folder ``_folder``."""
     chosen = read_scheme(scheme) if scheme else of_start
     return own_faces(root, val, scheme=chosen, share=share, group=group, skip=skip)
 
@@ -76,7 +78,8 @@ def faces_of(root: Path, options: Options, of_start: LandmarkScheme | None = Non
         NasionError: see ``own_faces``.
     """
     share = VALIDATION_SHARE if options.val_share is None else options.val_share
-    return _parts(root, options.val, options.scheme, of_start, share, options.group or "image", options.skip_bad)
+    group = options.group or "image"
+    return _parts(Path.cwd(), root, options.val, options.scheme, of_start, share, group, options.skip_bad)
 
 
 def _survey(root: Path, options: Options) -> Options:
