@@ -46,9 +46,6 @@ _NO_MEMORY = (
 )  # fmt: skip
 
 
-GPU_MEMORY_REMEDY = "close other programs on this GPU, give fewer or smaller images at a time, or run on --device cpu"
-
-
 def lacks_memory(error: BaseException) -> bool:
     """Return whether ``error``, of Python or any library, says that there is not enough memory."""
     said = str(error).lower() if isinstance(error, Exception) else ""
@@ -86,6 +83,14 @@ class RuntimeUnavailable(NasionError):
 
 class DeviceError(NasionError):
     """A GPU that is missing or that failed."""
+
+    @classmethod
+    def out_of_memory(cls, device: str, error: object) -> DeviceError:
+        """Return the error for a device on which another library ran out of memory, with its message and the remedy."""
+        return cls(
+            f"there is not enough memory on {device} ({foreign(error)}); close other programs on this GPU, give fewer "
+            "or smaller images at a time, or run on --device cpu"
+        )
 
 
 class NoGpu(DeviceError):

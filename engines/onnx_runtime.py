@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from .closing import Closing
-from .errors import GPU_MEMORY_REMEDY, DeviceError, ModelError, RuntimeUnavailable, foreign, lacks_memory, printable
+from .errors import DeviceError, ModelError, RuntimeUnavailable, foreign, lacks_memory, printable
 from .gpu import packages
 from .runtime import gpu_number
 from .spec import METADATA_KEY, Outputs, Spec, Tensor
@@ -78,7 +78,7 @@ class OnnxRuntime(Closing):
         except ModelError as error:  # caused by the GPU, or by the file; in the latter case the CPU fails as well
             session, why = _session(path, threads, [CPU]), f" ({foreign(error.__cause__)})"
             if device != "auto" and error.__cause__ is not None and lacks_memory(error.__cause__):
-                raise DeviceError(f"there is not enough memory on {device}{why}; {GPU_MEMORY_REMEDY}") from error
+                raise DeviceError.out_of_memory(device, error.__cause__) from error
         if session.get_providers()[0] == CUDA:  # otherwise it fell back to the CPU and reported that on stderr only
             self.device = f"cuda:{number}"
             return session
@@ -148,7 +148,7 @@ def _check_gpu(error: Exception, device: str) -> None:
         DeviceError: the GPU failed, or has not enough memory.
     """
     if lacks_memory(error):
-        raise DeviceError(f"there is not enough memory on {device} ({foreign(error)}); {GPU_MEMORY_REMEDY}") from error
+        raise DeviceError.out_of_memory(device, error) from error
     if isinstance(error, EPFail) or re.search("CUDA|CUDNN|CUBLAS", str(error)):
         raise DeviceError(f"ONNX Runtime failed on {device}: {foreign(error)}; or run on --device cpu") from error
 

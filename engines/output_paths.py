@@ -155,6 +155,15 @@ def _check_output_path(
         raise SinkError(f"{named} is not writable for this user; give another name")
 
 
+def user_cache(name: str) -> Path:
+    """Return the folder ``name`` of nasion in the user's cache."""
+    if os.name == "nt":
+        home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "nasion" / name
+
+
 def take_lock(file: IO[str]) -> bool:
     """Take the lock of an open file; return False if another process has it. The system releases it at its end.
 

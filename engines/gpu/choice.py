@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..cpu import cpu_model
 from ..errors import NasionError
-from ..output_paths import write_file
+from ..output_paths import user_cache, write_file
 from ..spec import Outputs, Spec
 from .driver import Gpu
 from .packages import TENSORRT_NAMES, version
@@ -85,13 +85,8 @@ class Choice:
 
 def folder() -> Path:
     """Return the folder of choices: ``$NASION_CHOICES``, else a folder in the user's cache."""
-    if given := os.environ.get(VARIABLE):
-        return Path(given)
-    if os.name == "nt":
-        home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "nasion" / "choices"
+    given = os.environ.get(VARIABLE)
+    return Path(given) if given else user_cache("choices")
 
 
 def file_of(network: Path, runtime: str, gpu: Gpu, threads: int) -> Path:

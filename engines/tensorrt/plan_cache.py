@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, RuntimeUnavailable
+from ..output_paths import user_cache
 from ..spec import Spec
 
 MAGIC = b"nasion plan 1\n"
@@ -170,13 +171,8 @@ def _header(body: bytes, origin: str) -> tuple[dict[str, Any], bytes]:
 
 def cache_folder() -> Path:
     """Return the folder of plans: ``$NASION_PLANS``, else a folder in the user's cache."""
-    if given := os.environ.get("NASION_PLANS"):
-        return Path(given)
-    if os.name == "nt":
-        home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "nasion" / "plans"
+    given = os.environ.get("NASION_PLANS")
+    return Path(given) if given else user_cache("plans")
 
 
 class PlanCache:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..closing import Closing
-from ..errors import GPU_MEMORY_REMEDY, DeviceError, MissingExtra, ModelError, RuntimeUnavailable, foreign, lacks_memory
+from ..errors import DeviceError, MissingExtra, ModelError, RuntimeUnavailable, foreign, lacks_memory
 from ..runtime import gpu_number
 from ..spec import METADATA_KEY, Outputs, Spec, Tensor
 from . import program as safe
@@ -81,9 +81,7 @@ class TorchRuntime(Closing):
                 arrays = {name: value.cpu().numpy() for name, value in outputs.items()}
         except Exception as error:  # its errors have no common type
             if self.device != "cpu" and lacks_memory(error):
-                raise DeviceError(
-                    f"there is not enough memory on {self.device} ({foreign(error)}); {GPU_MEMORY_REMEDY}"
-                ) from error
+                raise DeviceError.out_of_memory(self.device, error) from error
             if self.device != "cpu":
                 raise DeviceError(f"torch failed on {self.device}: {foreign(error)}; or run on --device cpu") from error
             raise ModelError(
