@@ -181,12 +181,20 @@ def _check(name: str, faults: Sequence[Fault], count: int, skip: int) -> None:
     if not faults:
         return
     if len(faults) > skip:
-        shown = "; ".join(str(fault) for fault in faults[:_SHOWN])
-        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise DataError(
-            f"{name}: {len(faults)} of {count:,} labels cannot be right: {shown}{more}; 'nasion data check FOLDER' "
+            f"{name}: {len(faults)} of {count:,} labels cannot be right: {_first(faults)}; 'nasion data check FOLDER' "
             f"lists them all; correct them, or leave them out with --skip-bad {len(faults)}"
         )
+    _report_left_out(faults)
+
+
+def _first(faults: Sequence[Fault]) -> str:
+    """Return the first faults in words, and the number of the others."""
+    shown = "; ".join(map(str, faults[:_SHOWN]))
+    return shown + (f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else "")
+
+
+def _report_left_out(faults: Sequence[Fault]) -> None:
     for fault in faults:
         log.warning("left out: %s", fault)
 
@@ -213,13 +221,10 @@ def readable(files: Sequence[Path], *, skip: int = 0) -> list[int]:
     alone = [i for i, file in enumerate(files) if file.is_file()]
     faults = [replace(fault, index=alone[fault.index]) for fault in unreadable([files[i] for i in alone])]
     if len(faults) > skip or (faults and len(faults) == len(files)):
-        shown = "; ".join(map(str, faults[:_SHOWN]))
-        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise DataError(
-            f"{len(faults)} of {len(files):,} images cannot be read: {shown}{more}; correct or remove them, or leave "
-            f"them out with --skip-bad {len(faults)}"
+            f"{len(faults)} of {len(files):,} images cannot be read: {_first(faults)}; correct or remove them, or "
+            f"leave them out with --skip-bad {len(faults)}"
         )
-    for fault in faults:
-        log.warning("left out: %s", fault)
+    _report_left_out(faults)
     wrong = {fault.index for fault in faults}
     return [i for i in range(len(files)) if i not in wrong]
