@@ -7,6 +7,8 @@ import numpy as np
 from ..values.arrays import FloatArray
 
 Weights = tuple[float, float, float]
+CERTAIN = 0.5
+"""Score from which on landmarks are more likely right than wrong."""
 _SMALLEST = np.float32(1e-6)
 
 

@@ -20,6 +20,7 @@ from .aligner import Alignments
 from .detector import Detections, Views
 from .options import TrackerOptions as TrackerOptions
 from .requests import Align, Detect, Networks, Steps
+from .score import CERTAIN
 from .shots import ShotChangeDetector
 from .smoothing import Smoother
 from .tracks import Observation, Track, TrackManager
@@ -37,8 +38,7 @@ AGAIN, ALIGNMENTS, REST = 0.05, 4, 0.02
 # Scheduled detections of which one looks for small faces; more often in images from LARGE pixels on, whose decoding
 # costs more than the detector.
 FAR_EVERY, FAR_EVERY_LARGE, LARGE = 4, 2, 1280
-# A weak detection is a new face if its landmarks are right with this probability; so many are tried at a time.
-CERTAIN, WEAK_TRIES = 0.5, 3
+WEAK_TRIES = 3  # weak detections that are tried at a time; their landmarks must be certain
 LEARN_EVERY = 8  # frames after which the appearance of a face that is alone is described again
 ANGLES = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
 UPRIGHT = 0.05  # mean confidence by which a rotated one must be better

@@ -15,12 +15,13 @@ from ...faces.face import Face
 from ...measures.measurer import Measurer
 from ...measures.names import MEASURES, Measure
 from ...sinks.header import Header
+from ...tracking.score import CERTAIN
 from ...values.geometry import box_of
 from ...values.landmarks import Landmarks
 from ...values.schemes import SCHEMES, LandmarkScheme
 from ..journal import Chunk, JournalHeader, SeenFrame, Sighting, read_chunks, read_header
 from .identities import Key, Shots, identities, scan
-from .window import CERTAIN, Window
+from .window import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,13 @@ import numpy as np
 
 from ...faces.face import OCCLUDED
 from ...tracking.options import Strength
+from ...tracking.score import CERTAIN
 from ...tracking.tracks import LIKE
 from ...values.arrays import FloatArray
 from ..journal import Chunk, Sighting
 from .identities import Key, Shots
 from .smoothing import smoothed
 
-CERTAIN = 0.5
-"""Score from which on the landmarks of a sighting are more likely right than wrong."""
 FILL = 1.0
 """Seconds of the longest gap that is filled."""
 _AGREE = 0.75  # sides of a face; distance of both sides' expectations above which a gap is not filled
