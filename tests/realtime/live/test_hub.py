@@ -1,6 +1,7 @@
 """Hub: sources that come and go, results for many clients, and an end that waits for nothing."""
 
 import asyncio
+import functools
 import threading
 import time
 from fractions import Fraction
@@ -19,8 +20,10 @@ from nasion.realtime.tracking.requests import Networks
 from nasion.realtime.tracking.tracker import TrackerOptions
 from tests.realtime.live.test_batch import ManyDetector
 from tests.support.fakes.networks import COLOURS, Disc, DiscAligner, frame
+from tests.support.live.waiting import wait_until
 
 PATIENCE = 60.0
+until = functools.partial(wait_until, patience=PATIENCE, every=0.005)
 CAMERA = "rtsp://user:hunter2@camera/live"
 
 
@@ -50,13 +53,6 @@ def hub():
     networks = Networks(Detector(ManyDetector(), size=320), Aligner(DiscAligner()))
     with Hub(TrackerOptions(detect_size=320), networks=networks, timeout=30) as hub:
         yield hub
-
-
-def until(condition, what=lambda: ""):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, what()
-        time.sleep(0.005)
 
 
 def frames(hub, name, count=5):

@@ -4,24 +4,18 @@ import functools
 import http.server
 import shutil
 import threading
-import time
 
 import pytest
 
 from nasion.realtime.live.hub import Hub
 from tests.support.live.servers import Ffmpeg, LossyRelay, free_port, free_udp_port
+from tests.support.live.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: apt-get install ffmpeg"
 )
 PATIENCE = 90.0  # seconds; no test depends on the speed of the machine
-
-
-def until(condition, what):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, what()
-        time.sleep(0.02)
+until = functools.partial(wait_until, patience=PATIENCE)
 
 
 def follow(hub, frames):

@@ -1,21 +1,17 @@
 """A real RTSP server, GStreamer's: its codecs, and what happens when it is killed, frozen, replaced or damaged."""
 
+import functools
 import time
 
 import pytest
 
 from nasion.realtime.live.hub import Hub
 from tests.support.live.servers import Proxy, RtspServer, missing
+from tests.support.live.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "it can run")
 PATIENCE = 60.0  # seconds; no test depends on the speed of the machine
-
-
-def until(condition, what):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, what()
-        time.sleep(0.02)
+until = functools.partial(wait_until, patience=PATIENCE)
 
 
 def follow(hub, frames=10):

@@ -119,16 +119,16 @@ def test_a_signal_to_all_processes_leaves_the_checkpoint_to_the_first(tmp_path: 
     assert checkpoint.load(tmp_path / "latest.pt")["step"] == 5
 
 
+def _interrupt_at_7(state: State, part: float, losses: dict[str, float]) -> None:
+    if state.step == 7:
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_a_run_of_an_older_version_is_resumed(tmp_path: Path) -> None:
     """``latest.pt`` of a run in progress has ``turns`` and ``turn`` for ``steps_done`` and ``objective``."""
     whole = run(tmp_path / "whole", ALTERNATING, AlternatingLearner())
-
-    def interrupt(state: State, part: float, losses: dict[str, float]) -> None:
-        if state.step == 7:
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "older", ALTERNATING, AlternatingLearner(), watch=interrupt)
+        run(tmp_path / "older", ALTERNATING, AlternatingLearner(), watch=_interrupt_at_7)
     path = tmp_path / "older" / "latest.pt"
     saved = checkpoint.load(path)
     saved["turns"] = saved.pop("steps_done")
@@ -140,13 +140,8 @@ def test_a_run_of_an_older_version_is_resumed(tmp_path: Path) -> None:
 
 def test_objectives_go_on_exactly_too(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", ALTERNATING, AlternatingLearner())
-
-    def interrupt(state: State, part: float, losses: dict[str, float]) -> None:
-        if state.step == 7:
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", ALTERNATING, AlternatingLearner(), watch=interrupt)
+        run(tmp_path / "broken", ALTERNATING, AlternatingLearner(), watch=_interrupt_at_7)
     resumed = run(tmp_path / "broken", ALTERNATING, AlternatingLearner())
     assert same(resumed.learner, whole.learner)
     assert resumed.steps_done == whole.steps_done
