@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import re
 import sys
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import measure_tables
-import study_tables
 from reports import BENCH, ROOT, read, table, value_of, where
+from tables import annotation, files, gpu, live, measures, papers
 
 from nasion.engines.zoo import models as cards
 
@@ -170,57 +168,6 @@ def peers() -> str:
     return table(head, rows) + where(report)
 
 
-def streams() -> str:
-    """Return the figures of many live streams of one clip."""
-    report = read(BENCH / "live-streams.json")
-    rows = []
-    for row in report["rows"]:
-        latency = [f"{row['latency_ms'][name]:.1f}" for name in ("p50", "p95", "p99")]
-        work = [f"{row['cpu_per_stream']:.3f}", f"{row['memory_per_stream_mb']:.0f}", f"{row['mean_batch']:.2f}"]
-        calls = [f"{row['aligner_calls_per_s']:.0f}", f"{row['detector_calls_per_s']:.0f}"]
-        load = "" if row["load"] is None else f"{row['load']:.1f}"
-        name, slowest = str(row["streams"]), f"{row['fps_per_stream']:.1f}"
-        rows.append([name, slowest, *latency, f"{row['dropped']:,}", *work, *calls, load])
-    head = [
-        "streams",
-        "FPS of the slowest",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "dropped",
-        "cores a stream",
-    ]
-    head += ["MB a stream", "mean batch", "aligner calls/s", "detector calls/s", "load before"]
-    return table(head, rows) + where(report)
-
-
-def live_faults() -> str:
-    """Return the time to reconnect after each kind of fault."""
-    report = read(BENCH / "live-faults.json")
-    rows = []
-    for row in report["rows"]:
-        seconds, lost = row["reconnect_s"], row["frames_lost"]
-        rows.append([row["what"].rstrip("."), f"{seconds['median']:.1f}", f"{seconds['worst']:.1f}"])
-        rows[-1] += [f"{lost['median']:.0f}", f"{lost['worst']:.0f}"]
-    head = ["fault", "s to reconnect: median", "worst", "frames lost: median", "worst"]
-    return table(head, rows) + where(report)
-
-
-def live_soak() -> str:
-    """Return what a long run with random faults began and ended with."""
-    report = read(BENCH / "live-soak.json")
-    rows = [
-        [name, f"{report['start'][key]:.0f}", f"{report['end'][key]:.0f}"]
-        for name, key in (("memory, MB", "memory_mb"), ("open handles", "handles"), ("threads", "threads"))
-    ]
-    faults = ", ".join(f"{count:,} {name}" for name, count in report["faults_of_the_server"].items())
-    return table(["", "start", "end"], rows) + (
-        f"\n{report['frames']:,} frames of {report['sources']} sources, {report['tracked']:,} of them tracked; faults: "
-        f"{faults}; {report['losses']:,} connections lost, {report['reconnects']:,} restored; "
-        f"{report['sources_changed']} sources removed and added, or paused.\n" + where(report)
-    )
-
-
 TRACKERS = {"before": "-before", "now": "", "ByteTrack": "-bytetrack", "OC-SORT": "-oc-sort"}
 
 
@@ -238,86 +185,6 @@ def tracking() -> str:
                 values = [value_of(part[name]) if name in part else "" for part in parts]
                 rows.append([scenario, name.replace("_", " "), runs, *values])
     return table(["scenario", "figure", "runs", *measured], rows) + where(read(BENCH / "tracking.json"))
-
-
-def look_ahead() -> str:
-    """Return the table of the gain of looking ahead: live mode and annotation on each kind of scene."""
-    measured = read(BENCH / "look-ahead.json")
-    columns = {
-        "error": "error %",
-        "error_p90": "p90 %",
-        "jitter": "jitter %",
-        "missed": "missed %",
-        "false": "false",
-        "switches": "switches",
-        "filled": "gaps filled %",
-        "error_in_gaps": "error in gaps %",
-        "MOTA": "MOTA",
-        "IDF1": "IDF1",
-        "HOTA": "HOTA",
-    }
-    rows = []
-    for scene, modes in measured["measured"]["look-ahead"].items():
-        for mode, figures in modes.items():
-            values = ["" if figures[name] is None else f"{figures[name]:.4g}" for name in columns]
-            rows.append([scene, mode.replace("_", "-"), *values])
-    return table(["scenes", "mode", *columns.values()], rows) + where(measured)
-
-
-def annotation_speed() -> str:
-    """Return the table of the speed of annotation next to live mode and MediaPipe."""
-    measured = read(BENCH / "annotate-speed.json")
-    names = {
-        "annotate": "`nasion annotate`, all measures, JSON Lines",
-        "live": "`nasion.track`, all measures, JSON Lines",
-        "mediapipe": "MediaPipe FaceMesh 0.10.21 in a loop, no output",
-    }
-    rows = [
-        [text, f"{measured['measured'][name]['cpu_ms']:.2f}", f"{measured['measured'][name]['fps_per_core']:.0f}"]
-        for name, text in names.items()
-    ]
-    return table(["", "ms of CPU time a frame", "frames a second per core"], rows) + where(measured)
-
-
-def annotation_kills() -> str:
-    """Return the line about runs that were killed and resumed."""
-    measured = read(BENCH / "annotate-kills.json")
-    kills = measured["measured"]
-    tenths = ", ".join(map(str, kills["kills_in_each_tenth_of_the_run"]))
-    text = (
-        f"{kills['kills']} × `kill -9` at random moments, {kills['workers']} workers. Of {kills['files_compared']:,} "
-        f"files of the resumed runs, {len(kills['differing'])} differ from those of an uninterrupted run. Kills by "
-        f"tenths of the progress: {tenths}."
-    )
-    return f"{text}\n{where(measured)}"
-
-
-def annotation_memory() -> str:
-    """Return the table of the memory of annotations over the length of a video."""
-    measured = read(BENCH / "annotate-memory.json")
-    memory = measured["measured"]
-    rows = [
-        ["first pass, after each chunk of 512 frames", ", ".join(map(str, memory["first_pass_mb_by_chunk"]))],
-        [
-            f"look-ahead and exports, by tenths of {memory['frames']:,} frames",
-            ", ".join(map(str, memory["mb_by_tenth"])),
-        ],
-    ]
-    return table(["", "resident MB"], rows) + where(measured)
-
-
-def annotation_many() -> str:
-    """Return the table of the CPU time of many short inputs."""
-    measured = read(BENCH / "annotate-many.json")
-    rows = [
-        [
-            f"{each['inputs']:,} {kind}, {each['frames']:,} frames",
-            *(f"{each[name]:.2f}" for name in ("cpu_ms", "networks_ms", "loading_s")),
-        ]
-        for kind, each in measured["measured"].items()
-    ]
-    head = ["", "ms of CPU time a frame", "of which the networks", "loading, once, s"]
-    return table(head, rows) + where(measured)
 
 
 def networks() -> str:
@@ -413,31 +280,6 @@ def sizes() -> str:
     return table(head, rows)
 
 
-def rtx() -> str:
-    """Return the table of the builds of ``nasion rtx``: the shipped networks, then those of the papers."""
-    reports = [read(BENCH / f"{name}.json") for name in ("rtx-shipped", "rtx")]
-    rows = []
-    for each in chain(*(report["results"] for report in reports)):
-        nodes = sum(each["nodes"].values())
-        row = [f"`{each['file'].removesuffix('.onnx')}`", each["precision"], each["profile"]]
-        row += [f"{each['plugins']} of {nodes}" if nodes else "–", f"{each['layers']:,}", f"{each['seconds']:.1f}"]
-        rows.append([*row, each["error"] or f"{each['bytes'] / 1e6:.1f}"])
-    head = ["network", "precision", "batch x width x height", "plugins", "layers", "seconds", "MB"]
-    return table(head, rows) + "".join(map(_built_where, reports))
-
-
-def _built_where(report: dict[str, Any]) -> str:
-    from nasion.engines.operators.library import source_hash
-
-    machine, versions = report["machine"], report["versions"]
-    built_of = {each["plugin_sources"] for each in report["results"]} - {""}
-    plugins = "; with the current plugins" if built_of == {source_hash()} else "; with the plugins of that date"
-    return (
-        f"\n{machine['cpu']}, {machine['cores']} cores, no GPU; TensorRT-RTX {versions['tensorrt-rtx']}, onnx "
-        f"{versions['onnx']}{plugins if built_of else ''}; {report['date'][:10]}; `{report['command']}`.\n"
-    )
-
-
 def systems() -> str:
     """Return the table of the results of ``systems.py`` for all systems on two clips."""
     report = read(BENCH / "systems.json")
@@ -455,50 +297,6 @@ def systems() -> str:
         f"\n{machine['cpu']}, {machine['cores']} cores, one thread; ONNX Runtime {versions['onnxruntime']}; "
         f"{report['date'][:10]}; `{report['command']}`.\n"
     )
-
-
-def kernels() -> str:
-    """Return the table of the least work of each call timed by ``nasion plugins bench``: counted, not measured."""
-    from nasion.tools.kernels.cases import cases
-
-    rows = []
-    for case in cases():
-        work = case.work
-        counts = [f"{work.read / 1e6:.1f}", f"{work.written / 1e6:.1f}", f"{work.passes / 1e6:.2f}"]
-        counts += [f"{work.instructions / 1e9:.2f}", f"{work.arithmetic / 1e9:.2f}"]
-        rows.append([case.kernel, case.variant, case.size, *counts])
-    counted = ["MB read", "MB written", "million passes", "10⁹ instructions", "10⁹ arithmetic"]
-    return table(["kernel", "variant", "size", *counted], rows)
-
-
-def corpus() -> str:
-    """Return the table of the containers and codecs that are read, and how the annotated video compares."""
-    report = read(BENCH / "corpus.json")
-    rows = []
-    for each in report["samples"]:
-        size = "×".join(map(str, each["size"])) if "size" in each else ""
-        told = [each.get(key) or "" for key in ("container", "video", "pixels", "sound")]
-        rows.append([f"`{each['name']}`", *told, each["kind"], size, "; ".join(each["faults"]) or "equal"])
-    made = f"\nMade by ffmpeg {report['ffmpeg']}; PyAV {report['versions']['av']}; {report['date'][:10]}; "
-    head = ["file", "container", "codec", "pixels", "sound", "special", "size", "result"]
-    return table(head, rows) + made + f"`{report['command']}`.\n"
-
-
-def fuzzing() -> str:
-    """Return the outcome of the mutated files."""
-    report = read(BENCH / "fuzz.json")
-    statuses, faults = report["statuses"], report["faults"]
-    rows = [
-        ["files", *(f"{count:,}" for count in (report["files"], *report["kinds"].values()))],
-        ["faults", *(str(count) for count in (len(faults), *(_of_kind(faults, kind) for kind in report["kinds"])))],
-    ]
-    head = ["", "all", *report["kinds"]]
-    ended = f"\n{statuses.get('done', 0):,} were tracked to their end, {statuses.get('error', 0):,} ended with an error"
-    return table(head, rows) + f"{ended} in one message. {report['date'][:10]}; `{report['command']}`.\n"
-
-
-def _of_kind(faults: list[dict[str, Any]], kind: str) -> int:
-    return sum(each["name"].split("-")[1] == kind for each in faults)
 
 
 def own_faces() -> str:
@@ -539,29 +337,21 @@ def training_speed() -> str:
 TABLES = {
     "own_faces": own_faces,
     "training_speed": training_speed,
-    "corpus": corpus,
-    "fuzzing": fuzzing,
     "peers": peers,
-    "streams": streams,
-    "live_faults": live_faults,
-    "live_soak": live_soak,
-    "kernels": kernels,
-    "rtx": rtx,
     "systems": systems,
     "sizes": sizes,
-    **study_tables.TABLES,
-    **measure_tables.TABLES,
+    **papers.TABLES,
+    **measures.TABLES,
+    **live.TABLES,
+    **annotation.TABLES,
+    **files.TABLES,
+    **gpu.TABLES,
     "landmarks": landmarks,
     "presence": presence,
     "held_out": held_out,
     "detector": detector,
     "speed": speed,
     "tracking": tracking,
-    "look_ahead": look_ahead,
-    "annotation_speed": annotation_speed,
-    "annotation_kills": annotation_kills,
-    "annotation_memory": annotation_memory,
-    "annotation_many": annotation_many,
     "calibration": calibration,
     "networks": networks,
     "stored": stored,

@@ -1,0 +1,1 @@
+"""Tables of README and docs by subject, for ``figures.py``; each module has its tables by name."""
