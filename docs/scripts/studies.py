@@ -155,13 +155,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--precision",
+        choices=("bf16", "fp32"),
+        default="bf16",
+        help="fp32 on a CPU without avx512_bf16; use one for all studies of a system",
+    )
     parser.add_argument("--list", action="store_true", help="print the commands instead of running them")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     known = {study.name: study for study in STUDIES}
     if unknown := set(given.names) - set(known):
         sys.exit(f"no study is called {', '.join(sorted(unknown))}; known: {', '.join(known)}")
-    chosen = [_seeded(known[name], given.seed) for name in given.names or known]
+    chosen = [_with(known[name], given.seed, given.precision) for name in given.names or known]
     if given.list:
         print("\n".join(f"{study.name}: nasion train {' '.join(study.command)}" for study in chosen))
         return
@@ -171,11 +177,12 @@ def main() -> None:
             run(study, given.data, given.runs)
 
 
-def _seeded(study: Study, seed: int) -> Study:
-    """Return the study with another seed, from the checkpoints of seed 0."""
+def _with(study: Study, seed: int, precision: str) -> Study:
+    """Return the study with another seed, from the checkpoints of seed 0, in ``precision``."""
+    options = tuple(precision if option == "bf16" else option for option in study.options)
     if not seed:
-        return study
-    return replace(study, name=f"{study.name}-seed-{seed}", options=(*study.options, "--seed", str(seed)))
+        return replace(study, options=options)
+    return replace(study, name=f"{study.name}-seed-{seed}", options=(*options, "--seed", str(seed)))
 
 
 def done(study: Study) -> bool:
