@@ -1,4 +1,4 @@
-"""Anchor-free face detector: a residual pyramid with one head for strides 8, 16 and 32."""
+"""Anchor-free face detector: a residual pyramid with a head for each of the strides 8, 16 and 32."""
 
 from __future__ import annotations
 
@@ -54,11 +54,7 @@ class FaceDetector(nn.Module):
             _stage(a, b, count) for (a, b), count in zip(pairwise(widths), config.blocks, strict=True)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(width, config.neck, 1) for width in config.stages)
-        self.tower = nn.Sequential(conv_bn(config.neck, config.neck), conv_bn(config.neck, config.neck))
-        self.score = nn.Conv2d(config.neck, 1, 1)
-        self.sides = nn.Conv2d(config.neck, 4, 1)
-        self.roll = nn.Conv2d(config.neck, 2, 1)
-        nn.init.constant_(self.score.bias, -4.6)  # type: ignore[arg-type]  # a prior of 1 %, as in focal loss
+        self.heads = nn.ModuleList(_Head(config.neck) for _ in STRIDES)
 
     def forward(self, images: Tensor, shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> tuple[Tensor, Tensor]:
         """Return boxes (B,N,4) as x0,y0,x1,y1 in input pixels and score logits (B,N), cells of stride 8 first.
@@ -70,30 +66,49 @@ class FaceDetector(nn.Module):
     def with_roll(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes, logits, and the roll (B,N,2) of the face of each cell, as a vector towards (cosine, sine)."""
         grids = self._grids(images)
-        rolls = [self.roll(features).float().flatten(2).transpose(1, 2) for features in grids]
+        rolls = [
+            head.roll(features).float().flatten(2).transpose(1, 2)
+            for head, features in zip(self.heads, grids, strict=True)
+        ]
         return *self._decode(grids), torch.cat(rolls, 1)
 
     def _grids(self, images: Tensor) -> list[Tensor]:
-        """Return the features of the head at each stride."""
+        """Return the features of the heads, one tensor for each stride."""
         x, taps = self.stem(images), []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
             x = stage(x)
             taps.append(lateral(x))
         for level in (1, 0):
             taps[level] = taps[level] + functional.interpolate(taps[level + 1], scale_factor=2.0, mode="nearest")
-        return [self.tower(tap) for tap in taps]
+        return [head.tower(tap) for head, tap in zip(self.heads, taps, strict=True)]
 
     def _decode(
         self, grids: Sequence[Tensor], shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)
     ) -> tuple[Tensor, Tensor]:
         """Return the boxes and logits of all cells, as ``forward`` does."""
         boxes, scores = [], []
-        for features, stride, shift in zip(grids, STRIDES, shifts, strict=True):
-            scores.append(self.score(features).flatten(1).float() + shift)
-            sides = self.sides(features).float().clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
+        for head, features, stride, shift in zip(self.heads, grids, STRIDES, shifts, strict=True):
+            scores.append(head.score(features).flatten(1).float() + shift)
+            sides = head.sides(features).float().clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
             centres = cell_centres(features.shape[2], features.shape[3], stride, features.device)
             boxes.append(torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2))
         return torch.cat(boxes, 1), torch.cat(scores, 1)
+
+
+class _Head(nn.Module):
+    """Head of one stride: score, sides and roll of each cell.
+
+    Strides share no head. Their features differ in mean and variance, so normalisations that strides share would
+    normalise differently in training, where each call has the statistics of one stride, and in evaluation.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.tower = nn.Sequential(conv_bn(channels, channels), conv_bn(channels, channels))
+        self.score = nn.Conv2d(channels, 1, 1)
+        self.sides = nn.Conv2d(channels, 4, 1)
+        self.roll = nn.Conv2d(channels, 2, 1)
+        nn.init.constant_(self.score.bias, -4.6)  # type: ignore[arg-type]  # a prior of 1 %, as in focal loss
 
 
 def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
