@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -61,38 +60,34 @@ class FaceDetector(nn.Module):
 
         ``shifts`` is added to the logits of each stride.
         """
-        return self._decode(self._grids(images), shifts)
+        boxes, scores, _ = self._cells(images, shifts)
+        return boxes, scores
 
     def with_roll(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes, logits, and the roll (B,N,2) of the face of each cell, as a vector towards (cosine, sine)."""
-        grids = self._grids(images)
-        rolls = [
-            head.roll(features).float().flatten(2).transpose(1, 2)
-            for head, features in zip(self.heads, grids, strict=True)
-        ]
-        return *self._decode(grids), torch.cat(rolls, 1)
+        return self._cells(images, (0.0, 0.0, 0.0))
 
-    def _grids(self, images: Tensor) -> list[Tensor]:
-        """Return the features of the heads, one tensor for each stride."""
+    def _cells(self, images: Tensor, shifts: tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes, logits and rolls of all cells, as ``with_roll`` does."""
+        boxes, scores, rolls = [], [], []
+        for head, tap, stride, shift in zip(self.heads, self._pyramid(images), STRIDES, shifts, strict=True):
+            score, sides, roll = head(tap)
+            centres = cell_centres(tap.shape[2], tap.shape[3], stride, tap.device)
+            sides = sides.clamp(-4, 5).exp() * stride
+            boxes.append(torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2))
+            scores.append(score + shift)
+            rolls.append(roll)
+        return torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(rolls, 1)
+
+    def _pyramid(self, images: Tensor) -> list[Tensor]:
+        """Return the features of the neck, one tensor for each stride."""
         x, taps = self.stem(images), []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
             x = stage(x)
             taps.append(lateral(x))
         for level in (1, 0):
             taps[level] = taps[level] + functional.interpolate(taps[level + 1], scale_factor=2.0, mode="nearest")
-        return [head.tower(tap) for head, tap in zip(self.heads, taps, strict=True)]
-
-    def _decode(
-        self, grids: Sequence[Tensor], shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    ) -> tuple[Tensor, Tensor]:
-        """Return the boxes and logits of all cells, as ``forward`` does."""
-        boxes, scores = [], []
-        for head, features, stride, shift in zip(self.heads, grids, STRIDES, shifts, strict=True):
-            scores.append(head.score(features).flatten(1).float() + shift)
-            sides = head.sides(features).float().clamp(-4, 5).exp().flatten(2).transpose(1, 2) * stride
-            centres = cell_centres(features.shape[2], features.shape[3], stride, features.device)
-            boxes.append(torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2))
-        return torch.cat(boxes, 1), torch.cat(scores, 1)
+        return taps
 
 
 class _Head(nn.Module):
@@ -109,6 +104,12 @@ class _Head(nn.Module):
         self.sides = nn.Conv2d(channels, 4, 1)
         self.roll = nn.Conv2d(channels, 2, 1)
         nn.init.constant_(self.score.bias, -4.6)  # type: ignore[arg-type]  # a prior of 1 %, as in focal loss
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the score logits (B,N), raw sides (B,N,4) and rolls (B,N,2) of N cells."""
+        features = self.tower(features)
+        score, sides, roll = (head(features).float().flatten(2) for head in (self.score, self.sides, self.roll))
+        return score.squeeze(1), sides.transpose(1, 2), roll.transpose(1, 2)
 
 
 def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
