@@ -36,3 +36,17 @@ class Closing(ABC):
     ) -> None:
         """Close the object."""
         self.close()
+
+
+class AsyncClosing(Closing):
+    """Base class of objects that ``async with`` closes, too."""
+
+    async def __aenter__(self) -> Self:
+        """Return the object itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the object."""
+        self.close()

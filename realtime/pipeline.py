@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from time import perf_counter, thread_time
-from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack, cast
 
-from ..engines.closing import Closing
+from ..engines.closing import AsyncClosing
 from ..engines.errors import NasionError
 from .faces.face import Face
 from .faces.frame import Frame
@@ -108,7 +107,7 @@ class FrameTracker(Protocol):
         ...
 
 
-class Pipeline(Closing):
+class Pipeline(AsyncClosing):
     """One capture thread and one tracking thread over a source; iterate over it to get the results.
 
     ``for`` waits for the next result; ``async for`` lets other tasks of the event loop run meanwhile. Cancelling a task
@@ -212,16 +211,6 @@ class Pipeline(Closing):
             return next(self)
         except StopIteration:
             raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Self:
-        """Return the pipeline itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the pipeline."""
-        self.close()
 
     def close(self) -> None:
         """Stop and join the threads, then close the source and the tracker. Calling it again does nothing."""

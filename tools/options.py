@@ -34,8 +34,8 @@ class Bytes(int):
     """Number of bytes, written as ``500M``, ``50G`` or ``2T`` (powers of 1000)."""
 
 
-class Part(tuple[int, int, int, int]):
-    """Part of an image, written as ``X,Y,WIDTH,HEIGHT``."""
+class Area(tuple[int, int, int, int]):
+    """Rectangle of an image, written as ``X,Y,WIDTH,HEIGHT``."""
 
 
 class Parts(tuple[str, ...]):
@@ -113,7 +113,7 @@ def parse_bytes(text: str) -> Bytes:
     return Bytes(size)
 
 
-def parse_part(text: str) -> Part:
+def parse_area(text: str) -> Area:
     """Parse X,Y,WIDTH,HEIGHT in pixels.
 
     Raises:
@@ -122,7 +122,7 @@ def parse_part(text: str) -> Part:
     match = re.fullmatch(r"(\d+),(\d+),([1-9]\d*),([1-9]\d*)", text.replace(" ", ""))
     if not match:
         raise ValueError(f"{text!r} is not a part of an image; give x, y, width and height, such as 100,0,640,360")
-    return Part(int(number) for number in match.groups())
+    return Area(int(number) for number in match.groups())
 
 
 def read_duration(kind: type, tokens: Sequence[Token]) -> Duration:
@@ -135,9 +135,9 @@ def read_bytes(kind: type, tokens: Sequence[Token]) -> Bytes:
     return parse_bytes(tokens[0].value)
 
 
-def read_part(kind: type, tokens: Sequence[Token]) -> Part:
+def read_area(kind: type, tokens: Sequence[Token]) -> Area:
     """Convert a command-line token to a part of an image."""
-    return parse_part(tokens[0].value)
+    return parse_area(tokens[0].value)
 
 
 def read_time(kind: type, tokens: Sequence[Token]) -> Time:

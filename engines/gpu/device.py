@@ -105,7 +105,7 @@ class Resource(Closing):
         raise NotImplementedError
 
 
-class Part(NamedTuple):
+class MemorySlice(NamedTuple):
     """Slice of an array on the GPU.
 
     Attributes:
@@ -155,10 +155,10 @@ class Memory(Resource):
             "stream": None,
         }
 
-    def part(self, begin: int, end: int) -> Part:
+    def part(self, begin: int, end: int) -> MemorySlice:
         """Return items ``begin`` to ``end`` of the first dimension."""
         item = prod(self.shape[1:]) * self.dtype.itemsize
-        return Part(self.address + begin * item, (end - begin, *self.shape[1:]), self.dtype)
+        return MemorySlice(self.address + begin * item, (end - begin, *self.shape[1:]), self.dtype)
 
     def _free(self, driver: Driver) -> None:
         driver.free(self.address)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..closing import Closing
-from ..gpu.device import Device, Memory, Part, Pinned, Stream
+from ..gpu.device import Device, Memory, MemorySlice, Pinned, Stream
 from ..spec import Spec
 from .bindings import DeviceImage, Kernels
 
@@ -85,7 +85,12 @@ class CropBuffers:
         self._found: tuple[Pinned, Memory] | None = None
 
     def crop(
-        self, image: DeviceImage, transforms: NDArray[np.float32], memory: Memory | Part, stream: Stream, spec: Spec
+        self,
+        image: DeviceImage,
+        transforms: NDArray[np.float32],
+        memory: Memory | MemorySlice,
+        stream: Stream,
+        spec: Spec,
     ) -> None:
         """Enqueue the kernel that writes normalised crops (k, 3, height, width) of the image ``image`` to memory.
 

@@ -29,7 +29,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 SOURCES = Path(__file__).resolve().parent / "cuda"
 FOLDER_VARIABLE = "NASION_PLUGINS"  # folder of libraries that were built elsewhere
 TENSORRT_VARIABLE = "TensorRT_ROOT"
-OLDEST_TENSORRT = (10, 7)
 _REPORT = "native.json"
 _SUFFIXES = {"darwin": "dylib", "win32": "dll"}
 

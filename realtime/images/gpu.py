@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.gpu.device import Part, Stream
+from ...engines.gpu.device import MemorySlice, Stream
 from ...engines.operators.bindings import DeviceImage
 from ...engines.operators.cropper import Cropper
 from ...engines.spec import Spec
@@ -92,7 +92,7 @@ class GpuPixels:
         """Open a writer of k crops, given transforms (k,2,3) from each crop to the upright image."""
         with self._cropper.buffers() as buffers:
 
-            def write(memory: Part, stream: Stream) -> None:
+            def write(memory: MemorySlice, stream: Stream) -> None:
                 buffers.crop(self._stored, self._as_stored(transforms), memory, stream, spec)
 
             yield write

@@ -19,10 +19,10 @@ from ..values.arrays import FloatArray, Image
 from ..values.geometry import Region, fill_planes, warp
 
 if TYPE_CHECKING:
-    from ...engines.gpu.device import Part, Stream
+    from ...engines.gpu.device import MemorySlice, Stream
 
 
-Writer = Callable[["Part", "Stream"], None]
+Writer = Callable[["MemorySlice", "Stream"], None]
 """Function that queues the writing of crops to GPU memory in a stream."""
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from types import TracebackType
 from typing import Self
 
-from ...engines.closing import Closing
+from ...engines.closing import AsyncClosing
 from ..threads.channels import Channel, ready
 from .results import LiveResult
 
 
-class Subscription(Closing):
+class Subscription(AsyncClosing):
     """Results of some or all sources, as they happen. Iterate over it with ``for`` or ``async for``.
 
     Nothing waits for a slow client: its queue is bounded, and each source
@@ -87,16 +86,6 @@ class Subscription(Closing):
             return self.get()
         except StopIteration:
             raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Self:
-        """Return the subscription itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the subscription."""
-        self.close()
 
     def end(self) -> None:
         """Deliver the queued results, then end the iteration. Called by the hub when it closes."""

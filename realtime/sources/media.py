@@ -32,7 +32,7 @@ from .packets.decoder import Decoder
 from .packets.demuxer import Demuxer
 from .packets.numbering import Numbering
 from .packets.run_up import RunUp
-from .packets.timestamps import ArrivalClock, Clock
+from .packets.timestamps import ArrivalClock, MediaClock
 
 _log = logging.getLogger(__name__)
 
@@ -181,9 +181,9 @@ class _Reader:
         self._base = self._demuxer.base
         if self.info.live and _has_no_timestamps(container):
             self.info = replace(self.info, rate=None)  # FFmpeg assumes 25
-            self._clock: Clock | ArrivalClock = ArrivalClock()
+            self._clock: MediaClock | ArrivalClock = ArrivalClock()
         else:
-            self._clock = Clock(1 / (self.info.rate or _USUAL_RATE), self._base)
+            self._clock = MediaClock(1 / (self.info.rate or _USUAL_RATE), self._base)
         self._before = 0
         self._any = False  # frames so far
         self._run_up: RunUp | None = None  # to a start that has not been reached

@@ -72,13 +72,13 @@ def evaluate_papers(
     """
     networks = [*model, *([detector] if detector else [])]
     with json_results(json, force=force, inputs=networks, others={"--plot": plot}, silent=quiet) as to_json:
-        comparison = Comparison(data, detector, paper, decoding, masks, each, references, device, quiet)
+        comparison = PaperComparison(data, detector, paper, decoding, masks, each, references, device, quiet)
         to_json.write(comparison.run(model, sets or ["300w"], plot))
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Comparison of networks with their papers; the fields are the options of ``evaluate-papers``."""
+class PaperComparison:
+    """PaperComparison of networks with their papers; the fields are the options of ``evaluate-papers``."""
 
     data: Path
     detector: str | None

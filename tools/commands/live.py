@@ -24,14 +24,14 @@ from ..machine import provenance
 from ..options import (
     NONE_GIVEN,
     PARTS,
+    Area,
     Bytes,
     Duration,
-    Part,
     Parts,
     Tracking,
+    read_area,
     read_bytes,
     read_duration,
-    read_part,
     read_parts,
 )
 from ..results import Json, Results, json_results
@@ -81,7 +81,7 @@ def live(
     keep_size: Annotated[Bytes | None, Parameter(converter=read_bytes)] = None,
     draw: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1, show_default=",".join)] = Parts(PARTS),  # noqa: B008
     max_fps: float | None = None,
-    roi: Annotated[Part | None, Parameter(converter=read_part, n_tokens=1)] = None,
+    roi: Annotated[Area | None, Parameter(converter=read_area, n_tokens=1)] = None,
     sources_file: Annotated[Path | None, Parameter(name="--sources")] = None,
     loop: bool = False,
     no_reconnect: bool = False,

@@ -201,6 +201,17 @@ class Augmentation:
         return self.changes[int(rng.integers(len(self.changes)))](rng, image) if self.changes else image
 
 
+def disturb(rng: Generator, image: Image) -> Image:
+    """Change the lighting, cover a part of a face or cut it off, each now and then."""
+    if rng.random() < 0.1:
+        image = lighting(rng, image)
+    if rng.random() < 0.12:
+        image = occlude(rng, image)
+    if rng.random() < 0.05:
+        image = cut_off(rng, image)
+    return image
+
+
 def mirror(matrix: FloatArray, size: int) -> FloatArray:
     """Return a transform (2,3) to a crop of ``size`` pixels followed by mirroring."""
     mirrored = np.stack([-matrix[0], matrix[1]])

@@ -71,7 +71,7 @@ class Visibility(nn.Module):
         return logits
 
 
-class Reading(nn.Module):
+class CertaintyHeads(nn.Module):
     """Heads of our landmark networks for the confidence of each landmark and the presence of a face.
 
     Confidence uses detached features, so that training it does not change the landmarks. It is a Laplace scale per
@@ -92,7 +92,7 @@ class Reading(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Network from crops (B,3,S,S), RGB in 0..1, to landmarks, their maps and the outputs of ``Reading``."""
+    """Network from crops (B,3,S,S), RGB in 0..1, to landmarks, their maps and the outputs of ``CertaintyHeads``."""
 
     def __init__(self, config: EncoderDecoderConfig | None = None) -> None:
         """Build with ``config``'s widths."""
@@ -109,7 +109,7 @@ class EncoderDecoder(nn.Module):
         local = config.refined or widths[last]
         self.refine = conv_bn(widths[last], local) if config.refined else nn.Identity()
         self.maps = nn.Conv2d(local, config.landmarks, 1)
-        self.reading = Reading(config.landmarks, widths[-1])
+        self.reading = CertaintyHeads(config.landmarks, widths[-1])
         self.visibility = Visibility(config.landmarks, local, widths[-1]) if config.visibility else None
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:

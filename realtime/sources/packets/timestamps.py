@@ -176,7 +176,7 @@ class ArrivalClock:
         return self._time
 
 
-class Clock:
+class MediaClock:
     """Converter from timestamps, which may repeat, jump or be missing, to seconds that strictly increase from 0.
 
     A timestamp that repeats or goes back by up to ``JUMP`` is placed 1 ms after the previous time, or less where the

@@ -18,7 +18,7 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import open_source
-from nasion.realtime.sources.packets.timestamps import Clock
+from nasion.realtime.sources.packets.timestamps import MediaClock
 
 from ...support.media.media_samples import (
     SIZE,
@@ -207,8 +207,8 @@ def test_a_cut_is_found_by_seeking_not_by_decoding_all(
     long_clips: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
-    stamp = Clock.stamp
-    monkeypatch.setattr(Clock, "stamp", lambda self, *stamps: decoded.append(stamps) or stamp(self, *stamps))
+    stamp = MediaClock.stamp
+    monkeypatch.setattr(MediaClock, "stamp", lambda self, *stamps: decoded.append(stamps) or stamp(self, *stamps))
     with open_source(long_clips("mp4"), start=4.0) as source:
         assert next(iter(source)).time == pytest.approx(4.0)
     assert len(decoded) < 40

@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..backbones.hrnet import BasicBlock, mix_branches, start_near_zero, upsample
 from ..blocks import conv_bn, spatial_moments
-from ..encoder_decoder import Reading
+from ..encoder_decoder import CertaintyHeads
 from .graphs import COFW_GRAPH as COFW_GRAPH
 from .graphs import HRNET as HRNET
 from .graphs import SUPERNET as SUPERNET
@@ -250,7 +250,7 @@ class SDHRNet(GraphNetwork):
         first.plain = {0} & set(first.wiring)  # matches the networks that were trained with it
         mix = self.head["mix"]
         assert isinstance(mix, nn.Conv2d)
-        self.reading = Reading(self.config.landmarks, mix.out_channels)
+        self.reading = CertaintyHeads(self.config.landmarks, mix.out_channels)
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
         """Return ``points`` (B,n,2) in crop pixels, ``maps`` (B,n,h,w), ``log_scale`` (B,n), ``presence`` (B,)."""

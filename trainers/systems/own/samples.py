@@ -70,12 +70,7 @@ class OwnSamples(SampleStream[Labels]):
         if mirrored := self.scheme.has_mirror and bool(rng.random() < 0.5):
             matrix = augment.mirror(matrix, self.size)
         image = augment.vary(rng, self._crop(i, matrix), strength=0.5)
-        if rng.random() < 0.1:
-            image = augment.lighting(rng, image)
-        if rng.random() < 0.12:
-            image = augment.occlude(rng, image)
-        if rng.random() < 0.05:
-            image = augment.cut_off(rng, image)
+        image = augment.disturb(rng, image)
         order = list(self.scheme.flip) if mirrored else list(range(self.scheme.count))
         return self._labels(image, transform(points, matrix)[order], self._visibility(i)[order])
 

@@ -123,12 +123,7 @@ class AlignmentSamples(SampleStream[Item]):
         if mirrored := rng.random() < 0.5:
             matrix = augment.mirror(matrix, self.size)
         image = augment.vary(rng, warp(self.image(chosen.files[i]), matrix, self.size), strength=0.5)
-        if rng.random() < 0.1:
-            image = augment.lighting(rng, image)
-        if rng.random() < 0.12:
-            image = augment.occlude(rng, image)
-        if rng.random() < 0.05:
-            image = augment.cut_off(rng, image)
+        image = augment.disturb(rng, image)
         moved, seen = transform(points, matrix), _visibility(chosen, i)
         if mirrored:
             moved, seen = moved[list(IBUG_68.flip)], seen[list(IBUG_68.flip)]

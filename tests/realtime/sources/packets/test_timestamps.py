@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasion.realtime.sources.packets.timestamps import Clock, Timeline
+from nasion.realtime.sources.packets.timestamps import MediaClock, Timeline
 
 STAMPS = st.lists(st.none() | st.integers(-(10**9), 10**9), max_size=60)
 
 
-def clock() -> Clock:
-    return Clock(Fraction(1, 25), Fraction(1, 1000))
+def clock() -> MediaClock:
+    return MediaClock(Fraction(1, 25), Fraction(1, 1000))
 
 
 def times(stamps: list[int | None]) -> list[float]:
