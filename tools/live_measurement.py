@@ -123,7 +123,7 @@ def _window(
     empty: int,
     load: float | None,
 ) -> StreamsRow:
-    from ..realtime.live.meters import percentiles
+    from ..realtime.live.rounds.meters import percentiles
 
     with GpuMeter() as meter:
         before, batches, cpu, begin = hub.status(), Counter(hub.batches), time.process_time(), time.monotonic()

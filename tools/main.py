@@ -85,9 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _check_dependencies(words)
             _check_memory(words)
             if words[:1] == ["train"] and any(word.partition("=")[0] == "--config" for word in words):
-                from .commands.train import words_of_config
+                from .commands.train import train
+                from .commands.training.config_file import words_of_config
 
-                words = words_of_config(words)
+                words = words_of_config(words, train)
             application()(_with_default_address(_plain(words)))  # slow imports are here, where signals are caught
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or signals.is_waiting:  # even if it was wrapped in another exception

@@ -1,62 +1,40 @@
-"""``nasion.live``: a hub that tracks the faces of many sources with one set of networks."""
+"""Hub: tracks the faces of many sources with one set of networks."""
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self, Unpack, cast
-
-import numpy as np
+from typing import Self, cast
 
 from ...engines.closing import Closing
 from ...engines.errors import NasionError
-from ..faces.face import Face
-from ..faces.frame import Frame
 from ..sources import Source, open_source
-from ..tracking.options import TrackerKeywords
 from ..tracking.requests import Networks
 from ..tracking.state import Tracking
 from ..tracking.tracker import Tracker, TrackerOptions
-from ..values.landmarks import Landmarks
 from ..values.numeric import finite
-from .batch import Batch
-from .feed import Captured, Clock, Feed, SystemClock
+from .feed import Clock, Feed, SystemClock
 from .memory import give_back
-from .meters import Meter
 from .recording import Recorder, Recording
 from .results import LiveResult
-from .specs import Roi, SourceSpec
+from .rounds.batch import Batch
+from .rounds.member import Member
+from .specs import Roi, SourceLike, SourceSpec
 from .status import HubStatus, SourceStatus
 from .subscriptions import Subscription
-
-_log = logging.getLogger(__name__)
 
 MOST_SOURCES = 256
 _CHECK = 0.25  # seconds between two looks at the threads of the sources
 _GIVE_BACK = 20.0  # seconds after which free memory is returned to the system
 _PATIENCE = 1.0  # seconds for which closing waits for all of these threads
-SourceLike = str | int | Path | SourceSpec
 
 
 class UnknownSource(NasionError):
     """The hub has no source of that name."""
-
-
-class _Entry:
-    """Source of a hub: its feed, its tracker and what is known of its results."""
-
-    def __init__(self, feed: Feed, tracking: Tracking, recorder: Recorder | None, now: float) -> None:
-        self.feed, self.tracking, self.recorder = feed, tracking, recorder
-        self.meter = Meter(now)
-        self.frames = self.identities = self.last_id = 0
-        self.connection = 0
-        self.is_over = False  # ended, with all its results delivered
-        self.newest: LiveResult | None = None
 
 
 class Hub(Closing):
@@ -113,7 +91,7 @@ class Hub(Closing):
         self._record, self._most = record, most_sources
         self._clock: Clock = clock or SystemClock()
         self._started = self._clock.wall()
-        self._entries: dict[str, _Entry] = {}
+        self._members: dict[str, Member] = {}
         self._subscriptions: list[Subscription] = []
         self._lock = threading.Lock()  # guards the two above, and the counters
         self._ticks = self._frames = self._dropped = 0  # the last two of removed sources
@@ -152,27 +130,23 @@ class Hub(Closing):
             NasionError: the source or its name is not allowed, a file is missing, FFmpeg lacks the protocol, there are
                 too many sources, or the hub is closed.
         """
-        if isinstance(source, SourceSpec):
-            spec = source
-        else:
-            text = source if isinstance(source, int) else str(source)
-            spec = SourceSpec(text, name, max_fps, roi, loop)
+        given = str(source) if isinstance(source, Path) else source
+        spec = given if isinstance(given, SourceSpec) else SourceSpec(given, name, max_fps, roi, loop)
         timeout = self._timeout or (15.0 if spec.is_hls else 3.0)
-        if opener is None:
-            opener = partial(open_source, spec.source, timeout=timeout, decode=self._decode, light=True)
+        opener = opener or partial(open_source, spec.source, timeout=timeout, decode=self._decode, light=True)
         tracking = Tracking.over(self._networks, self.options, permit=self._batch.permits.take)
         with self._lock:
             if self._is_closed:
                 raise NasionError("this hub is closed; make a new one")
-            if len(self._entries) >= self._most:
+            if len(self._members) >= self._most:
                 raise NasionError(f"there are {self._most} sources already; remove one first")
-            chosen = spec.named(self._entries)
+            chosen = spec.named(self._members)
             feed = Feed(
                 replace(spec, name=chosen), chosen, opener, timeout=timeout, reconnect=self._reconnect,
                 wake=self._ready.set, clock=self._clock,
             )  # fmt: skip
             recorder = None if self._record is None else Recorder(self._record, chosen)
-            self._entries[chosen] = _Entry(feed, tracking, recorder, self._clock.monotonic())
+            self._members[chosen] = Member(feed, tracking, recorder, self._clock.monotonic())
             for subscription in self._subscriptions:
                 subscription.begin(chosen)
         feed.start()
@@ -185,15 +159,14 @@ class Hub(Closing):
             UnknownSource: there is none of that name.
         """
         with self._lock:
-            entry = self._entry(name)
-            del self._entries[name]
-            self._frames += entry.frames
-            self._dropped += entry.feed.dropped
+            member = self._member(name)
+            del self._members[name]
+            self._frames += member.frames
+            self._dropped += member.feed.dropped
             for subscription in self._subscriptions:
                 subscription.finish(name)
-        entry.feed.stop()
-        if entry.recorder is not None:
-            entry.recorder.end()
+        member.feed.stop()
+        member.end_recording()
 
     def pause(self, name: str) -> None:
         """Stop reading a source: a file keeps its place, a live source is disconnected.
@@ -201,9 +174,7 @@ class Hub(Closing):
         Raises:
             UnknownSource: there is none of that name.
         """
-        with self._lock:
-            feed = self._entry(name).feed
-        feed.pause()
+        self._feed(name).pause()
 
     def resume(self, name: str) -> None:
         """Continue reading a paused source.
@@ -211,14 +182,12 @@ class Hub(Closing):
         Raises:
             UnknownSource: there is none of that name.
         """
-        with self._lock:
-            feed = self._entry(name).feed
-        feed.resume()
+        self._feed(name).resume()
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all sources, in the order in which they were added."""
         with self._lock:
-            return tuple(self._entries)
+            return tuple(self._members)
 
     def newest(self, name: str) -> LiveResult | None:
         """Return the newest tracked frame of a source; None before the first.
@@ -227,7 +196,7 @@ class Hub(Closing):
             UnknownSource: there is none of that name.
         """
         with self._lock:
-            return self._entry(name).newest
+            return self._member(name).newest
 
     def source(self, name: str) -> SourceStatus:
         """Return the status of one source.
@@ -236,12 +205,12 @@ class Hub(Closing):
             UnknownSource: there is none of that name.
         """
         with self._lock:
-            return self._status_of(name, self._entry(name))
+            return self._member(name).status(self._clock)
 
     def status(self) -> HubStatus:
         """Return the status of the hub and of all sources."""
         with self._lock:
-            sources = tuple(self._status_of(name, entry) for name, entry in self._entries.items())
+            sources = tuple(member.status(self._clock) for member in self._members.values())
             calls = self._batch.calls
             return HubStatus(
                 at=self._clock.wall(), started=self._started, sources=sources, ticks=self._ticks,
@@ -270,7 +239,7 @@ class Hub(Closing):
             else:
                 self._subscriptions.append(subscription)
                 for name in names:
-                    if name in self._entries and self._entries[name].is_over:
+                    if name in self._members and self._members[name].is_over:
                         subscription.finish(name)
         return subscription
 
@@ -280,18 +249,19 @@ class Hub(Closing):
         An error of the function ends the subscription, and is logged.
         """
         subscription = self.subscribe(*names)
-        threading.Thread(target=_call, args=(callback, subscription), name="nasion-callback", daemon=True).start()
+        threading.Thread(target=subscription.deliver, args=(callback,), name="nasion-callback", daemon=True).start()
         return subscription
 
     @property
     def is_over(self) -> bool:
-        """True if there are sources, and all of them have ended."""
+        """True if there are sources, and all of them have ended and their results are delivered."""
         with self._lock:
-            states = [entry.feed.connection.state for entry in self._entries.values()]
-        return bool(states) and all(state == "ended" for state in states)
+            members = list(self._members.values())
+        return bool(members) and all(member.is_over for member in members)
 
     def __iter__(self) -> Self:
-        """Return the hub itself; each result is returned once."""
+        """Return the hub itself; each result from now on is returned once."""
+        self._results()
         return self
 
     def __next__(self) -> LiveResult:
@@ -305,11 +275,12 @@ class Hub(Closing):
             try:
                 return results.get(0.2)
             except TimeoutError:
-                if self.is_over:
+                if self.is_over and not results.ready:
                     raise StopIteration from None
 
     def __aiter__(self) -> Self:
-        """Return the hub itself; each result is returned once."""
+        """Return the hub itself; each result from now on is returned once."""
+        self._results()
         return self
 
     async def __anext__(self) -> LiveResult:
@@ -325,7 +296,7 @@ class Hub(Closing):
             try:
                 return await asyncio.wait_for(anext(results), 0.2)
             except TimeoutError:
-                if self.is_over:
+                if self.is_over and not results.ready:
                     raise StopAsyncIteration from None
 
     def _results(self) -> Subscription:
@@ -339,22 +310,20 @@ class Hub(Closing):
             if self._is_closed:
                 return
             self._is_closed = True
-            entries = list(self._entries.values())
-        for entry in entries:
-            entry.feed.stop()
+            members = list(self._members.values())
+        for member in members:
+            member.feed.stop()
         self._closing.set()
         self._ready.set()
         until = self._clock.monotonic() + _PATIENCE
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()  # for the round of tracking that is under way
-        for entry in entries:
-            entry.feed.join(max(until - self._clock.monotonic(), 0.0))
-            if entry.recorder is not None:
-                entry.recorder.end()
-        for entry in entries:
-            if entry.recorder is not None:
-                entry.recorder.join(max(until - self._clock.monotonic(), 0.1))
+        for member in members:
+            member.feed.join(max(until - self._clock.monotonic(), 0.0))
+            member.end_recording()
+        for member in members:
+            member.join_recording(max(until - self._clock.monotonic(), 0.1))
         with self._lock:
             subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
@@ -362,34 +331,19 @@ class Hub(Closing):
         if self.tracker is not None:
             self.tracker.close()
 
-    def _entry(self, name: str) -> _Entry:
-        if name not in self._entries:
-            there = ", ".join(self._entries) or "none"
+    def _member(self, name: str) -> Member:
+        if name not in self._members:
+            there = ", ".join(self._members) or "none"
             raise UnknownSource(f"there is no source {name!r:.80}; sources: {there}")
-        return self._entries[name]
+        return self._members[name]
+
+    def _feed(self, name: str) -> Feed:
+        with self._lock:
+            return self._member(name).feed
 
     def _forget(self, subscription: Subscription) -> None:
         with self._lock, suppress(ValueError):
             self._subscriptions.remove(subscription)
-
-    def _status_of(self, name: str, entry: _Entry) -> SourceStatus:
-        feed, newest, now = entry.feed, entry.newest, self._clock.monotonic()
-        wall = self._clock.wall() - now
-        with feed.lock:
-            connection = feed.connection
-            following = connection.next_attempt
-            return SourceStatus(
-                name=name, address=feed.spec.address, state=connection.state, reason=connection.reason,
-                since=wall + connection.since, next_attempt=None if following is None else wall + following,
-                is_live=feed.is_live, rate=feed.rate, fps=entry.meter.rate(now), frames=entry.frames,
-                received=feed.received, dropped=feed.dropped, skipped=feed.skipped,
-                damaged=feed.damaged,
-                losses=connection.losses, reconnects=connection.reconnects, identities=entry.identities,
-                width=newest.frame.width if newest else 0, height=newest.frame.height if newest else 0,
-                faces=len(newest.faces) if newest else 0, index=newest.frame.index if newest else None,
-                time=newest.frame.time if newest else None, captured=newest.captured if newest else None,
-                latency=entry.meter.latency(now), recording=None if entry.recorder is None else entry.recorder.status(),
-            )  # fmt: skip
 
     # What follows runs in the threads of the hub.
 
@@ -400,7 +354,7 @@ class Hub(Closing):
                 given_back = now
                 give_back()
             with self._lock:
-                feeds = [entry.feed for entry in self._entries.values()]
+                feeds = [member.feed for member in self._members.values()]
             for feed in feeds:
                 feed.check()
 
@@ -414,164 +368,34 @@ class Hub(Closing):
     def _tick(self) -> None:
         """Track the newest frame of every source that has one."""
         with self._lock:
-            entries = list(self._entries.values())
-        due = []
-        for entry in entries:
-            captured = entry.feed.take()
-            if captured is None:
-                continue
-            if problem := _outside(entry.feed.spec.roi, captured.frame):
-                entry.feed.fail(problem, for_good=True)
-            else:
-                due.append((entry, captured))
+            members = list(self._members.values())
+        due = [(member, captured) for member in members if (captured := member.take()) is not None]
         if not due or self._is_closed:
             return
-        outcomes = self._batch.track([self._prepared(entry, captured) for entry, captured in due])
-        now = self._clock.monotonic()
-        wall = self._clock.wall() - now
-        results = []
+        outcomes = self._batch.track([member.prepared(captured) for member, captured in due])
+        now, wall = self._clock.monotonic(), self._clock.wall()
         with self._lock:
             self._ticks += 1
-            for (entry, captured), outcome in zip(due, outcomes, strict=True):
-                if isinstance(outcome, list):
-                    results.append((entry, self._result(entry, captured, outcome, now, wall)))
+            results = [
+                (member, member.result(captured, outcome, now, wall - now))
+                for (member, captured), outcome in zip(due, outcomes, strict=True)
+                if isinstance(outcome, list)
+            ]
             subscriptions = list(self._subscriptions)
-        for entry, result in results:
+        for member, result in results:
             for subscription in subscriptions:
                 subscription.put(result)
-            if entry.recorder is not None:
-                entry.recorder.put(result)
-        for (entry, _), outcome in zip(due, outcomes, strict=True):
+            member.record(result)
+        for (member, _), outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                _log.debug("%s", entry.feed.name, exc_info=outcome)
-                entry.feed.fail(_reason(outcome))
+                member.fail(outcome)
 
     def _finish_ended(self) -> None:
         """Finish the recordings and subscriptions of sources that have ended."""
         with self._lock:
-            for name, entry in self._entries.items():
-                if entry.is_over or not entry.feed.is_over:
-                    continue
-                entry.is_over = True
-                if entry.recorder is not None:
-                    entry.recorder.end()
-                for subscription in self._subscriptions:
-                    subscription.finish(name)
-
-    def _prepared(self, entry: _Entry, captured: Captured) -> tuple[Tracking, Frame]:
-        """Return the tracker of a source and the frame, or the part of it, to track."""
-        if captured.connection != entry.connection:
-            if entry.connection:
-                entry.tracking.reset()
-            entry.connection = captured.connection
-        roi = entry.feed.spec.roi
-        return entry.tracking, captured.frame if roi is None else _part(captured.frame, roi)
-
-    def _result(self, entry: _Entry, captured: Captured, faces: list[Face], now: float, wall: float) -> LiveResult:
-        roi = entry.feed.spec.roi
-        if roi is not None:
-            faces = [_moved(face, roi[0], roi[1]) for face in faces]
-        latency = now - captured.at
-        entry.frames += 1
-        entry.meter.add(now, latency)
-        newest = max((face.id for face in faces), default=0)
-        entry.identities += sum(face.id > entry.last_id for face in faces)
-        entry.last_id = max(entry.last_id, newest)
-        entry.newest = LiveResult(
-            entry.feed.name, captured.frame, faces, wall + captured.at, latency, captured.connection
-        )
-        return entry.newest
-
-
-def _part(frame: Frame, roi: Roi) -> Frame:
-    """Return a part of a frame: the region of interest as far as it lies in the image."""
-    x, y, width, height = roi
-    return Frame(frame.image[y : y + height, x : x + width], frame.time, frame.index, frame.source)
-
-
-def _outside(roi: Roi | None, frame: Frame) -> str:
-    """Return what is wrong if no pixel of the region of interest lies in the image; otherwise an empty text."""
-    if roi is None or (roi[0] < frame.width and roi[1] < frame.height):
-        return ""
-    return (
-        f"roi={','.join(map(str, roi))} is outside the image, which is {frame.width}x{frame.height} pixels; "
-        f"give x below {frame.width} and y below {frame.height}"
-    )
-
-
-def _moved(face: Face, x: int, y: int) -> Face:
-    """Return a face of a part of the image in pixels of the whole."""
-    offset = np.array([x, y], np.float32)
-    return replace(
-        face, box=face.box + np.tile(offset, 2), landmarks=Landmarks(face.landmarks + offset, face.landmarks.scheme)
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Return the text of an error that concerns a frame: that of ours, but no more than the kind of others."""
-    return str(error) if isinstance(error, NasionError) else f"a frame cannot be tracked ({type(error).__name__})"
-
-
-def _call(callback: Callable[[LiveResult], object], subscription: Subscription) -> None:
-    try:
-        for result in subscription:
-            callback(result)
-    except Exception:  # noqa: BLE001 - the function is not ours; the others go on
-        _log.exception("a callback of nasion.live failed; it is not called again")
-    finally:
-        subscription.close()
-
-
-def live(
-    sources: SourceLike | Iterable[SourceLike] | Mapping[str, SourceLike],
-    options: TrackerOptions | None = None,
-    *,
-    callback: Callable[[LiveResult], object] | None = None,
-    timeout: float | None = None,
-    reconnect: bool = True,
-    decode: str = "cpu",
-    record: Recording | None = None,
-    **overrides: Unpack[TrackerKeywords],
-) -> Hub:
-    """Track the faces of many live sources: ``for result in nasion.live({"door": "rtsp://…", "desk": 0})``.
-
-    The hub that is returned has already begun; close it, or use it in a ``with`` block. ``async for`` works, too.
-
-    Args:
-        sources: one source, several, or several by name.
-        options: options of the trackers; None for the defaults.
-        callback: called with each result, in a thread of its own; then there is no need to iterate.
-        timeout: seconds without a frame after which a live source is lost; by default 3, for HLS 15.
-        reconnect: restore lost connections.
-        decode: device that decodes files and streams, as for ``open_source``.
-        record: where and how to record the sources.
-        **overrides: fields of ``TrackerOptions``, for example ``max_faces=2``; they replace those of ``options``.
-
-    Raises:
-        NasionError: an option or a source is not allowed, or a network cannot be loaded. A live source that does not
-            answer raises nothing: its status says so.
-
-    Examples:
-        >>> import nasion
-        >>> with nasion.live({"film": "video.mp4"}, max_faces=1) as hub:
-        ...     sources = {result.source for result in hub}
-        >>> sources
-        {'film'}
-    """
-    chosen = (options or TrackerOptions()).but(**overrides)
-    hub = Hub(chosen, timeout=timeout, reconnect=reconnect, decode=decode, record=record)
-    try:
-        if callback is None:
-            hub._results()  # from the first frame on
-        else:
-            hub.call(callback)
-        if isinstance(sources, Mapping):
-            for name, source in sources.items():
-                hub.add(replace(source, name=name) if isinstance(source, SourceSpec) else source, name=name)
-        else:
-            for source in [sources] if isinstance(sources, str | int | Path | SourceSpec) else sources:
-                hub.add(source)
-    except BaseException:
-        hub.close()
-        raise
-    return hub
+            for name, member in self._members.items():
+                if member.feed.is_over and not member.is_over:
+                    member.is_over = True
+                    member.end_recording()
+                    for subscription in self._subscriptions:
+                        subscription.finish(name)

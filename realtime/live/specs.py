@@ -117,6 +117,10 @@ class SourceSpec:
         return next(name for name in names if name not in taken)
 
 
+SourceLike = str | int | Path | SourceSpec
+"""Source as users give it."""
+
+
 def _exists(path: str) -> bool:
     try:
         return Path(path).exists()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from typing import Self
 
 from ...engines.closing import AsyncClosing
 from ..threads.channels import Channel, ready
 from .results import LiveResult
+
+_log = logging.getLogger(__name__)
 
 
 class Subscription(AsyncClosing):
@@ -86,6 +89,16 @@ class Subscription(AsyncClosing):
             return self.get()
         except StopIteration:
             raise StopAsyncIteration from None
+
+    def deliver(self, callback: Callable[[LiveResult], object]) -> None:
+        """Call a function with each result until the subscription ends; an error of the function ends it."""
+        try:
+            for result in self:
+                callback(result)
+        except Exception:  # noqa: BLE001 - the function is not ours; the others go on
+            _log.exception("a callback of nasion.live failed; it is not called again")
+        finally:
+            self.close()
 
     def end(self) -> None:
         """Deliver the queued results, then end the iteration. Called by the hub when it closes."""

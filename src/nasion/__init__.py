@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .realtime.faces.face import Face
     from .realtime.faces.frame import Frame
     from .realtime.faces.measured import EyeOpening, Pose
-    from .realtime.live.hub import Hub, live
+    from .realtime.live.hub import Hub
+    from .realtime.live.live import live
     from .realtime.live.results import LiveResult
     from .realtime.live.specs import SourceSpec
     from .realtime.measures.blinks import Blink, BlinkDetector, blinks
@@ -91,7 +92,7 @@ _HOME = {
     "blinks": ".realtime.measures.blinks",
     "detect": ".realtime.detecting",
     "draw": ".realtime.faces.drawing",
-    "live": ".realtime.live.hub",
+    "live": ".realtime.live.live",
     "open_source": ".realtime.sources",
     "read": ".realtime.exchange.reading",
     "schemes": ".realtime.values.schemes",

@@ -167,7 +167,7 @@ def test_two_outputs_are_two_files(folder):
 
 def test_a_run_goes_on_in_its_own_folder_and_a_build_in_its_own(folder):
     from nasion.engines.operators.library import check_folder as check_build
-    from nasion.tools.commands.train import check_folder as check_run
+    from nasion.tools.commands.training.places import check_folder as check_run
 
     for name in ("latest.pt", "best.pt", "record.jsonl", "curve.svg"):
         (folder / name).touch()

@@ -99,7 +99,8 @@ def _chosen(path: Path, name: str | None, scheme: Path | None) -> list[tuple[str
         DataError: the name is unknown, the set is not there, or no set is recognised.
     """
     from ...trainers.data import DataError, layout_of, recognised
-    from ...trainers.data.readers.own import EXPECTED, has_own_boxes, is_own
+    from ...trainers.data.readers.own.boxes import has_own_boxes
+    from ...trainers.data.readers.own.faces import EXPECTED, is_own
 
     if name is None:
         if path.is_file() or scheme is not None:
@@ -152,7 +153,8 @@ class _Report:
         from ...realtime.values.scheme_files import read_scheme
         from ...trainers.data import FOREHEAD
         from ...trainers.data.own import mirror_faults
-        from ...trainers.data.readers.own import has_own_boxes, is_own, read_own, read_own_boxes
+        from ...trainers.data.readers.own.boxes import has_own_boxes, read_own_boxes
+        from ...trainers.data.readers.own.faces import is_own, read_own
 
         if scheme is None and has_own_boxes(path) and not (path.is_dir() and is_own(path, with_points=True)):
             self._add_boxes(read_own_boxes(path, forehead=FOREHEAD), "own")

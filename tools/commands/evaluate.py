@@ -138,7 +138,7 @@ def _given(model: str, detector: str, rules: Rules) -> Iterator[str]:
 def _default_sets(data: Path) -> list[Set]:
     """Return the sets to measure if none is named."""
     from ...trainers.data import recognised
-    from ...trainers.data.readers.own import is_own
+    from ...trainers.data.readers.own.faces import is_own
 
     if data.is_file() or (data.is_dir() and not recognised(data) and is_own(data)):
         return ["own"]
@@ -172,7 +172,7 @@ def _measure_own(data: Path, model: str, detector: str, report: Path | None, wat
     from ...realtime.tracking.tracker import Tracker
     from ...realtime.values.scheme_files import scheme_of_spec
     from ...trainers.data import sound_faces
-    from ...trainers.data.readers.own import read_own
+    from ...trainers.data.readers.own.faces import read_own
     from ...trainers.evaluation.own import measure_own, write_report
 
     with opened(model) as aligns, opened(detector) as finds:

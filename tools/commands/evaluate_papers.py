@@ -95,7 +95,7 @@ class PaperComparison:
         from ...trainers.data import read_set
         from ...trainers.metrics import check_drawing
         from ...trainers.systems.locating import opened
-        from .train import device_named
+        from .training.places import device_named
 
         read = {name: read_set(name, self.data, part="test") for name in sets}  # fails before any long work
         if self.masks:  # not the set that the papers report

@@ -13,7 +13,8 @@ from ...realtime.values.schemes import LandmarkScheme
 from .base import DataError, DetectionSet, LandmarkSet
 from .catalogue import SETS, layout_of, read_set, recognised
 from .faults import sound_boxes, sound_faces
-from .readers.own import read_own, read_own_boxes
+from .readers.own.boxes import read_own_boxes
+from .readers.own.faces import read_own
 from .readers.wider import read_wider
 from .shipped import WRONG_BOXES
 

@@ -21,7 +21,7 @@ from ...realtime.values.scheme_files import scheme_of_spec
 from ..networks.operators import as_nodes
 from ..systems import load_trained, recipe_named
 from ..systems.rdfn.recipes import head_of
-from ..training.recipes import Options, Trained, checkpoint_named
+from ..training.recipes import NO_START, Options, Trained, checkpoint_named
 from .fp16 import HalfPrecision, store_weights_as_fp16, sums_in_full
 from .probes import compare, example, photographs, worst_difference
 
@@ -44,6 +44,7 @@ LICENCE = (
     "Weights: research and evaluation, as the terms of the training data ask (300W, AFLW, YouTube Faces and WIDER FACE "
     "are research sets). Code: Apache-2.0."
 )
+LICENCE_OF_USERS = "Weights: as the terms of the training data ask, which are the user's. Code: Apache-2.0."
 DATA = {
     "detector": "WIDER FACE (train part), 300W, AFLW with MERL-RAV points and YouTube Faces as portraits, "
     "ImageNet images without faces; no test part of any",
@@ -220,7 +221,7 @@ def write_card(trained: Trained, path: Path) -> Path:
         "scheme": scheme.name if scheme else trained.spec.scheme,
         "sha256": sha256,
         "bytes": len(content),
-        "licence": LICENCE,
+        "licence": LICENCE_OF_USERS if _is_of_users(trained) else LICENCE,
         "data": _data(trained),
         "recipe": {
             "command": _command(trained),
@@ -307,15 +308,29 @@ def _measured(before: Mapping[str, Any], sha256: str) -> dict[str, Any]:
 def _data(trained: Trained) -> str:
     """Return a description of the training data for the model card."""
     if trained.recipe.starts_from is not None:
-        return f"data of the user; weights of {trained.recipe.starts_from} or another network to start from"
+        begun = "random weights" if _is_of_users(trained) else f"weights of {_start(trained)}"
+        return f"data of the user; {begun} to start from"
     if trained.recipe.paper is None:
         return DATA[trained.spec.task]
     return f"{trained.options.set}, its training part without every twelfth image"
+
+
+def _start(trained: Trained) -> str:
+    """Return the network that training started from, without the folders of this machine."""
+    path = Path(trained.start)
+    return str(Path(*path.parts[-2:])) if path.is_absolute() else trained.start
+
+
+def _is_of_users(trained: Trained) -> bool:
+    """Return True if nothing but data of the user is in the weights."""
+    return trained.recipe.starts_from is not None and trained.start == NO_START
 
 
 def _command(trained: Trained) -> str:
     """Return the command that trains such a network, with the options that differ from the recipe's defaults."""
     defaults = Options().described()
     chosen = {name: value for name, value in trained.options.described().items() if value != defaults.get(name)}
+    if trained.start:
+        chosen["start"] = _start(trained)
     words = [f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()]
     return " ".join([f"nasion train {trained.recipe.name} --data DATA", *words])

@@ -268,6 +268,9 @@ def prepare_faces(
     return prepare
 
 
+NO_START = "none"
+"""Value of ``Options.start`` for random weights, in recipes that start from a shipped network otherwise."""
+
 _RECIPES: dict[str, Recipe] = {}
 
 
@@ -304,6 +307,7 @@ class Trained:
         learner: learner with the averaged weights.
         step: step at which the checkpoint was written.
         figures: validation figures of the checkpoint.
+        start: name of the network whose weights the training started from, as it was given; empty if there was none.
     """
 
     recipe: Recipe
@@ -311,6 +315,7 @@ class Trained:
     learner: Learner
     step: int
     figures: dict[str, float]
+    start: str = ""
 
     @property
     def spec(self) -> Spec:
@@ -358,7 +363,8 @@ def load_trained(path: Path) -> Trained:
         checkpoint.fill(learner, _fitting(saved["average"], learner))
     except checkpoint.TrainingError as error:
         raise ModelError(str(error)) from error
-    return Trained(recipe, options, learner.eval(), saved["step"], saved["figures"])
+    start = description.get("options", {}).get("start") or ""
+    return Trained(recipe, options, learner.eval(), saved["step"], saved["figures"], start)
 
 
 def _fitting(weights: dict[str, Tensor], learner: Learner) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.live.batch import SHARE, Batch
+from nasion.realtime.live.rounds.batch import SHARE, Batch
 from nasion.realtime.tracking.aligner import Aligner
 from nasion.realtime.tracking.detector import Detector
 from nasion.realtime.tracking.requests import Networks

@@ -11,7 +11,8 @@ import pytest
 
 from nasion.engines.errors import NasionError, SourceError
 from nasion.realtime.faces.frame import Frame
-from nasion.realtime.live.hub import Hub, UnknownSource, live
+from nasion.realtime.live.hub import Hub, UnknownSource
+from nasion.realtime.live.live import live
 from nasion.realtime.live.specs import SourceSpec
 from nasion.realtime.sources.base import SourceInfo
 from nasion.realtime.tracking.aligner import Aligner
@@ -251,6 +252,37 @@ def test_files_end_the_iteration(hub):
     indices = [result.frame.index for result in results]
     assert indices == sorted(indices)
     assert indices[-1] == 4
+
+
+class SlowAligner(DiscAligner):
+    """Landmark network that takes longer than the iterators wait for a result."""
+
+    def __call__(self, images):
+        time.sleep(0.5)
+        return super().__call__(images)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_iteration_ends_after_the_last_frame_however_long_it_takes(is_async):
+    class Image(Camera):
+        def __init__(self):
+            super().__init__()
+            self.info = SourceInfo("file", 320, 240, Fraction(30), frames=1, duration=1 / 30)
+
+        def __next__(self):
+            if self._index == 1:
+                raise StopIteration
+            return super().__next__()
+
+    async def received(hub):
+        return [result async for result in hub]
+
+    networks = Networks(Detector(ManyDetector(), size=320), Aligner(SlowAligner()))
+    with Hub(TrackerOptions(detect_size=320), networks=networks) as hub:
+        iterator = aiter(hub) if is_async else iter(hub)
+        hub.add(SourceSpec("pattern:", "file"), opener=Image)
+        results = asyncio.run(received(iterator)) if is_async else list(iterator)
+    assert [result.frame.index for result in results] == [0]
 
 
 def test_async_iteration_and_its_end():

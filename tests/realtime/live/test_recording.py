@@ -16,7 +16,7 @@ from nasion.engines.errors import NasionError, SinkError
 from nasion.realtime.faces.drawing import drawing
 from nasion.realtime.faces.frame import Frame
 from nasion.realtime.live import recording
-from nasion.realtime.live.hub import live
+from nasion.realtime.live.live import live
 from nasion.realtime.live.recording import Recorder, Recording
 from nasion.realtime.live.results import LiveResult
 from tests.support.commands import ENVIRONMENT
@@ -67,7 +67,7 @@ def test_the_recording_of_a_source_that_has_ended_is_finished(tmp_path):
     with live({"door": "pattern:?seconds=0.3"}, max_faces=1, record=Recording(tmp_path)) as hub:
         for _ in hub:
             pass
-        hub._entries["door"].recorder.join(60)
+        hub._members["door"].recorder.join(60)
         status = hub.source("door").recording
         sizes = [path.stat().st_size for path in tmp_path.glob("door/*")]
         assert (status.path, status.bytes, len(sizes)) == ("", sum(sizes), 1)

@@ -22,7 +22,8 @@ from nasion.realtime.values.schemes import IBUG_68
 from nasion.tools.main import main
 from nasion.trainers.data import DataError
 from nasion.trainers.data.own import mirror_faults, own_boxes, own_faces
-from nasion.trainers.data.readers.own import read_own, read_own_boxes
+from nasion.trainers.data.readers.own.boxes import read_own_boxes
+from nasion.trainers.data.readers.own.faces import read_own
 
 from ...support.data_sets.labelled import write_data
 from ...support.data_sets.own import (

@@ -97,6 +97,9 @@ def test_from_own_images_to_a_tracked_clip(
     assert measured["in_crops"]["nme_percent"] > 0
     assert (tmp_path / "report/worst.jpg").is_file()
     assert command("export", "run", "-o", "own.onnx", "--card") is None
+    exported = json.loads((tmp_path / "own.json").read_text())
+    assert exported["data"] == "data of the user; weights of landmarks-68 to start from"
+    assert "300W" in exported["licence"]
     with open_runtime(tmp_path / "own.onnx", device="cpu") as runtime:
         assert json.loads(runtime.spec.scheme_values)["name"] == trained.spec.scheme
     write_clip(tmp_path / "clip.mp4", CameraMotion(seconds=0.3))
@@ -153,6 +156,12 @@ def test_a_run_goes_on_and_other_starts_are_named(tmp_path: Path, monkeypatch: p
     assert command(*train, "--steps", "2") is None
     assert command(*train, "--steps", "3", "--extend") is None
     assert load_trained(tmp_path / "run/best.pt").spec.scheme == "points-5"
+    assert "trained from random weights" in json.loads((tmp_path / "run/card.json").read_text())["about"]
+    assert command("export", "run", "-o", "own.onnx", "--card") is None
+    card = json.loads((tmp_path / "own.json").read_text())
+    assert card["data"] == "data of the user; random weights to start from"
+    assert card["recipe"]["command"] == "nasion train landmarks --data DATA --start none"
+    assert "300W" not in card["licence"], "no weights of the shipped networks are in it"
     error = command("train", "landmarks", "--data", "own", "--out", "x", "--start", "nothing")
     assert "neither a file nor a folder of a run; allowed too: landmarks-68, accurate, none" in str(error)
     error = command("train", "landmarks", "--data", "own", "--out", "x", "--start", str(model_path("rdfn")))

@@ -13,6 +13,7 @@ import torch
 
 from nasion.engines.errors import ModelError, NasionError
 from nasion.tools.commands import train as command
+from nasion.tools.commands.training import job, places, watching
 from nasion.trainers import checkpoint
 from nasion.trainers.data import read_set, training_faces
 from nasion.trainers.data.augment import Augmentation
@@ -138,7 +139,7 @@ def test_seeds_train_in_folders_of_their_own_and_spread_is_printed(
 
 
 def test_one_seed_has_no_deviation() -> None:
-    assert list(command.spread([{"nme": 0.5}]))[1] == "  nme: 0.50000"
+    assert list(job.spread([{"nme": 0.5}]))[1] == "  nme: 0.50000"
 
 
 def test_a_schedule_may_follow_the_options(data: Path, tmp_path: Path) -> None:
@@ -158,12 +159,12 @@ def test_an_unknown_set_is_named_before_anything_is_built() -> None:
 
 
 def test_devices_are_checked_before_anything_is_read() -> None:
-    assert command.device_named("cpu") == torch.device("cpu")
-    assert command.device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert places.device_named("cpu") == torch.device("cpu")
+    assert places.device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(NasionError, match="device 'tpu' is unknown; allowed: auto, cpu, cuda, cuda:N"):
-        command.device_named("tpu")
+        places.device_named("tpu")
     with pytest.raises(NasionError, match=r"device 'cuda:99': torch sees \d+ GPUs here"):
-        command.device_named("cuda:99")
+        places.device_named("cuda:99")
 
 
 def test_options_survive_a_checkpoint_but_for_the_files_whose_weights_it_holds() -> None:
@@ -231,7 +232,7 @@ class Terminal(io.StringIO):
 
 def test_on_a_terminal_a_bar_shows_the_losses_and_reports_of_training_stay_in_the_file(tmp_path: Path) -> None:
     stream = Terminal()
-    with command.watching("pointer", stream) as watch, Record(tmp_path) as record:
+    with watching.watching("pointer", stream) as watch, Record(tmp_path) as record:
         assert watch is not None
         record.write("train", step=1, square=3.0)
         record.write("validate", step=1, nme=0.25)
@@ -247,11 +248,11 @@ def test_on_a_terminal_a_bar_shows_the_losses_and_reports_of_training_stay_in_th
 
 def test_elsewhere_every_report_is_a_line(tmp_path: Path) -> None:
     stream = io.StringIO()
-    with command.watching("pointer", stream) as watch, Record(tmp_path) as record:
+    with watching.watching("pointer", stream) as watch, Record(tmp_path) as record:
         assert watch is None
         record.write("train", step=1, square=3.0)
     assert stream.getvalue().count('"kind": "train"') == 1
-    assert not logging.getLogger(command.RECORD_LOG).handlers
+    assert not logging.getLogger(watching.RECORD_LOG).handlers
 
 
 def test_a_silent_record_writes_nothing(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from ...learner import Learner
 from ...networks.encoder_decoder import ACCURATE, EncoderDecoder, EncoderDecoderConfig
 from ...networks.face_detector import FaceDetector
 from ...training.loop import Optimiser, Schedule
-from ...training.recipes import Options, Prepared, Recipe, checkpoint_named, load_trained
+from ...training.recipes import NO_START, Options, Prepared, Recipe, checkpoint_named, load_trained
 from ..shipped.detection import DetectionSamples, DetectorLearner, collate, validate_detector
 from ..shipped.recipes import DETECTOR_SHIFTS, DETECTOR_SPEC
 from .learner import OwnLandmarks, locate_with, validate_own
@@ -39,8 +39,6 @@ from .weights import config_from, config_of, config_values, fill_network, read_w
 
 T = TypeVar("T")
 
-NO_START = "none"
-"""Value of ``start`` for training from random weights."""
 _SHORT = {"accurate": "landmarks-68-accurate"}
 _SIZES = {"landmarks-68": EncoderDecoderConfig(), "accurate": ACCURATE}
 """Networks that begin with random weights, by the names of the shipped ones of their size."""
@@ -284,7 +282,7 @@ def _report(folder: Path, root: Path, options: Options) -> list[Path]:
         measured = measure_own(runtime, held)
     card = {
         "name": trained.spec.name,
-        "about": f"landmarks of the scheme {trained.spec.name}, fine-tuned from {options.start}",
+        "about": f"landmarks of the scheme {trained.spec.name}, {_origin(options)}",
         "task": "landmarks",
         "size": trained.spec.size,
         "scheme": trained.learner.structure()["scheme"],
@@ -300,6 +298,10 @@ def _report(folder: Path, root: Path, options: Options) -> list[Path]:
     }
     write_file(folder / "card.json", json.dumps(card, indent=1) + "\n")
     return [*write_report(measured, folder), folder / "card.json"]
+
+
+def _origin(options: Options) -> str:
+    return "trained from random weights" if str(options.start) == NO_START else f"fine-tuned from {options.start}"
 
 
 def _schedule(steps: int, batch: int, rate: float, every: int) -> Schedule:

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from .status import Latency
+from ..status import Latency
 
 RATE_SPAN, LATENCY_SPAN = 5.0, 60.0
 """Seconds over which frames per second and latency are measured."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from ..faces.face import Face
-from ..faces.frame import Frame
-from ..tracking.requests import Align, Answer, Detect, Networks, Request, Steps
-from ..tracking.state import Tracking
+from ...faces.face import Face
+from ...faces.frame import Frame
+from ...tracking.requests import Align, Answer, Detect, Networks, Request, Steps
+from ...tracking.state import Tracking
 
 SHARE = 8
 """One in so many sources may detect faces in the same round; the others do so in one of their next frames."""
