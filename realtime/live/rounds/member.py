@@ -78,7 +78,7 @@ class Member:
         return self.newest
 
     def fail(self, error: Exception) -> None:
-        """Give the connection up because a frame cannot be tracked; of foreign errors only the kind is told."""
+        """Give the connection up because a frame cannot be tracked; of foreign errors it gives only the kind."""
         _log.debug("%s", self.feed.name, exc_info=error)
         ours = isinstance(error, NasionError)
         self.feed.fail(str(error) if ours else f"a frame cannot be tracked ({type(error).__name__})")

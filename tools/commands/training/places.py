@@ -1,4 +1,4 @@
-"""Where a training writes and computes: checks of its folder, and its device."""
+"""Folder and device of a training: checks before it begins."""
 
 from __future__ import annotations
 
