@@ -280,8 +280,7 @@ class Hub(Closing):
 
     def __aiter__(self) -> Self:
         """Return the hub itself; each result from now on is returned once."""
-        self._results()
-        return self
+        return self.__iter__()
 
     async def __anext__(self) -> LiveResult:
         """Wait for the next result without blocking the event loop.
