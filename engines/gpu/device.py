@@ -7,7 +7,7 @@ frees all resources allocated from it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import prod
 from typing import Any, NamedTuple
 
@@ -36,23 +36,18 @@ class Device(Closing):
         """
         self.gpu = gpu(number)
         self._driver: Driver | None = Driver(number)
+        self._current = _Current(self._driver)
         self._given: dict[int, Resource] = {}
 
-    @contextmanager
-    def current(self) -> Iterator[Driver]:
+    def current(self) -> AbstractContextManager[Driver]:
         """Make this GPU current in this thread. Other threads may do the same at the same time.
 
         Raises:
             DeviceError: the device is closed.
         """
-        driver = self._driver
-        if driver is None:
+        if self._driver is None:
             raise DeviceError(f"{self.gpu.name} is closed; open it again")
-        driver.push()
-        try:
-            yield driver
-        finally:
-            driver.pop()
+        return self._current
 
     def memory(self, shape: tuple[int, ...], dtype: DTypeLike) -> Memory:
         """Allocate GPU memory for an array."""
@@ -82,6 +77,22 @@ class Device(Closing):
             resource.close()
         self._driver.release()
         self._driver = None
+
+
+class _Current(AbstractContextManager["Driver"]):
+    """Context of a GPU, current in a thread within the ``with`` block; a class, because every frame enters it."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> Driver:
+        self._driver.push()
+        return self._driver
+
+    def __exit__(self, *error: object) -> None:
+        self._driver.pop()
 
 
 class Resource(Closing):

@@ -77,14 +77,16 @@ class Library:
             DeviceError: there is no driver library, it is too old, or it finds no GPU.
         """
         try:
-            self._functions = ctypes.CDLL(LIBRARY)
+            library = ctypes.CDLL(LIBRARY)
         except OSError as error:
             raise NoGpu(f"no NVIDIA driver: {error}; install it, or let networks run on the CPU") from error
+        self._functions: dict[str, Any] = {}
         for name, arguments in _SIGNATURES.items():
             try:
-                getattr(self._functions, name).argtypes = arguments
+                self._functions[name] = getattr(library, name)
             except AttributeError as error:
                 raise DeviceError(f"NVIDIA's driver is too old: it lacks {name}; install a newer one") from error
+            self._functions[name].argtypes = arguments
         self("cuInit", 0)
 
     def __call__(self, name: str, *arguments: Any) -> None:
@@ -93,7 +95,7 @@ class Library:
         Raises:
             DeviceError: the call failed.
         """
-        status = getattr(self._functions, name)(*arguments)
+        status = self._functions[name](*arguments)
         if status:
             error, text = self._text("cuGetErrorName", status), self._text("cuGetErrorString", status)
             remedy = _REMEDIES.get(error, "see nvidia-smi for the state of the GPU")
@@ -102,7 +104,7 @@ class Library:
 
     def _text(self, function: str, status: int) -> str:
         text = c_char_p()
-        getattr(self._functions, function)(status, ctypes.byref(text))
+        self._functions[function](status, ctypes.byref(text))
         return text.value.decode() if text.value else f"error {status}"
 
     def handle(self, name: str, *arguments: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
@@ -15,6 +15,8 @@ from ..gpu.device import Device, Memory, MemorySlice, Pinned, Stream
 from ..spec import Spec
 from .bindings import DeviceImage, Kernels
 
+Crops = tuple[DeviceImage, NDArray[np.float32]]
+"""An image, and transforms (k, 2, 3) from pixels of crops to its pixels."""
 _PLAIN = Spec("landmarks", "as it is", (1, 1), channels="bgr", std=(1.0, 1.0, 1.0))
 
 
@@ -75,52 +77,63 @@ def cropper(number: int) -> Cropper:
 
 
 class CropBuffers:
-    """Buffers for a launch of the kernel: the transforms from crops to image, in GPU memory."""
+    """Buffers for launches of the kernel: the transforms from crops to images, in GPU memory."""
 
     def __init__(self, device: Device, kernels: Kernels) -> None:
         """Create empty buffers; memory is allocated on first use."""
         self._device, self._kernels = device, kernels
         self._transforms: tuple[Pinned, Memory] | None = None
         self._stream: Stream | None = None
+        self._fetched: NDArray[np.float32] | None = None  # the transforms that are in ``_points``
+        self._points: tuple[Pinned, Memory] | None = None
         self._found: tuple[Pinned, Memory] | None = None
 
-    def crop(
-        self,
-        image: DeviceImage,
-        transforms: NDArray[np.float32],
-        memory: Memory | MemorySlice,
-        stream: Stream,
-        spec: Spec,
-    ) -> None:
-        """Enqueue the kernel that writes normalised crops (k, 3, height, width) of the image ``image`` to memory.
+    def crop(self, parts: Sequence[Crops], memory: Memory, stream: Stream, spec: Spec) -> None:
+        """Enqueue the kernel, once for each image, that writes normalised crops (k, 3, height, width) to memory.
 
         Args:
-            transforms: (k, 2, 3), each from pixels of a crop to pixels of the image. Read before the call returns.
-            memory: output (at least k, 3, height, width), float32 or float16.
+            parts: images, each with transforms (k, 2, 3) from pixels of a crop to pixels of the image. Read before the
+                call returns; crops are written in this order.
+            memory: output (at least as many as all crops, 3, height, width), float32 or float16.
             stream: stream to enqueue on.
             spec: spec of the network that will read the memory.
         """
-        self._transforms = self._room(self._transforms, transforms.shape)
-        pinned, there = self._transforms
-        part = pinned.array[: len(transforms)]
-        part[...] = transforms
-        stream.upload(part, there)
-        self._kernels.crop(
-            image, there.address, count=len(transforms), height=memory.shape[2], width=memory.shape[3],
-            output=memory.address, mean=spec.mean, std=spec.std, rgb=spec.channels == "rgb",
-            half=memory.dtype == np.float16, stream=stream.handle,
-        )  # fmt: skip
+        ways = parts[0][1] if len(parts) == 1 else np.concatenate([ways for _, ways in parts])
+        self._transforms = self._room(self._transforms, ways.shape)
+        _upload(ways, self._transforms, stream)
+        there, at = self._transforms[1], 0
+        for image, ways in parts:
+            end = at + len(ways)
+            self._launch(image, there.part(at, end), memory.part(at, end), stream, spec)
+            at = end
 
     def fetch(self, image: DeviceImage, transforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return crops of one pixel each, (k, 3), in host memory."""
+        """Return crops of one pixel each, (k, 3), in host memory.
+
+        The transforms are uploaded only if they are another array than the last ones, which must not have changed.
+        """
         self._stream = self._stream or self._device.stream()
+        if self._points is None or transforms is not self._fetched:
+            self._points = self._room(self._points, transforms.shape)
+            _upload(transforms, self._points, self._stream)
+            self._fetched = transforms
         self._found = self._room(self._found, (len(transforms), 3, 1, 1))
         pinned, there = self._found
-        self.crop(image, transforms, there, self._stream, _PLAIN)
-        part = pinned.array[: len(transforms)]
+        count = len(transforms)
+        self._launch(image, self._points[1].part(0, count), there.part(0, count), self._stream, _PLAIN)
+        part = pinned.array[:count]
         self._stream.download(there, part)
         self._stream.wait()
         return part.reshape(-1, 3).copy()
+
+    def _launch(
+        self, image: DeviceImage, transforms: MemorySlice, memory: MemorySlice, stream: Stream, spec: Spec
+    ) -> None:
+        self._kernels.crop(
+            image, transforms.address, count=transforms.shape[0], height=memory.shape[2], width=memory.shape[3],
+            output=memory.address, mean=spec.mean, std=spec.std, rgb=spec.channels == "rgb",
+            half=memory.dtype == np.float16, stream=stream.handle,
+        )  # fmt: skip
 
     def _room(self, held: tuple[Pinned, Memory] | None, shape: tuple[int, ...]) -> tuple[Pinned, Memory]:
         """Return pinned and GPU memory for a float32 array of ``shape``; reuse ``held`` if it is large enough."""
@@ -130,3 +143,11 @@ class CropBuffers:
             each.close()
         shape = 1 << (shape[0] - 1).bit_length(), *shape[1:]
         return self._device.pinned(shape, np.float32), self._device.memory(shape, np.float32)
+
+
+def _upload(values: NDArray[np.float32], to: tuple[Pinned, Memory], stream: Stream) -> None:
+    """Enqueue a copy of an array to the GPU, through pinned memory."""
+    pinned, there = to
+    part = pinned.array[: len(values)]
+    part[...] = values
+    stream.upload(part, there)

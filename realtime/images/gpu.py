@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.gpu.device import MemorySlice, Stream
+from ...engines.gpu.device import Memory, Stream
 from ...engines.operators.bindings import DeviceImage
 from ...engines.operators.cropper import Cropper
 from ...engines.spec import Spec
 from ..values.arrays import FloatArray, Image
-from ..values.geometry import Region, from_crops
 from .pixels import Writer
 
 
@@ -73,10 +72,6 @@ class GpuPixels:
         """Return the same image, not yet copied to the host."""
         return GpuPixels(self._cropper, self._stored, self._download, upright=self._upright)
 
-    def crops(self, regions: Sequence[Region], size: int) -> FloatArray:
-        """Return transforms (k,2,3) from the crops of k regions to the image."""
-        return from_crops(regions, size)
-
     def letterbox(self, width: int, height: int) -> tuple[FloatArray, FloatArray]:
         """Return the transform (1,2,3) from the image reduced to ``width`` x ``height``, and pixels per pixel (4,).
 
@@ -88,38 +83,48 @@ class GpuPixels:
         return transform, np.array([x, y, x, y], np.float32)
 
     @contextmanager
-    def writer(self, transforms: FloatArray, spec: Spec) -> Iterator[Writer]:
-        """Open a writer of k crops, given transforms (k,2,3) from each crop to the upright image."""
+    def writer(self, parts: Sequence[tuple[GpuPixels, FloatArray]], spec: Spec) -> Iterator[Writer]:
+        """Open a writer of crops of images on this GPU, given transforms (k,2,3) from crops to each upright image."""
+        stored = [(image._stored, image._as_stored(ways)) for image, ways in parts]
         with self._cropper.buffers() as buffers:
 
-            def write(memory: MemorySlice, stream: Stream) -> None:
-                buffers.crop(self._stored, self._as_stored(transforms), memory, stream, spec)
+            def write(memory: Memory, stream: Stream) -> None:
+                buffers.crop(stored, memory, stream, spec)
 
             yield write
 
     def thumbnail(self, width: int, height: int) -> NDArray[Any]:
         """Return the nearest pixels, as on the host. Each is a crop of its own, so none is interpolated."""
-        ways = self._as_stored(_points(self.shape, width, height))
+        ways = _points(self.shape, width, height, None if self._upright is None else self._upright.tobytes())
         return self._cropper.fetch(self._stored, ways).reshape(height, width, 3)
 
     def _as_stored(self, ways: FloatArray) -> FloatArray:
         """Convert transforms to the upright image into transforms to the stored image."""
-        if self._upright is None:
-            return ways
-        stored: FloatArray = self._upright[:, :2] @ ways
-        stored[:, :, 2] += self._upright[:, 2]
-        return stored
+        return ways if self._upright is None else _turned(ways, self._upright)
 
     def __repr__(self) -> str:
         """Return one line with the size and the device."""
         return f"GpuPixels({self.shape[1]}x{self.shape[0]} on {self.device})"
 
 
+def _turned(ways: FloatArray, upright: FloatArray) -> FloatArray:
+    stored: FloatArray = upright[:, :2] @ ways
+    stored[:, :, 2] += upright[:, 2]
+    return stored
+
+
 @lru_cache(maxsize=8)
-def _points(shape: tuple[int, int, int], width: int, height: int) -> FloatArray:
-    """Return transforms (height x width, 2, 3) to the pixels that OpenCV's nearest-neighbour resize picks."""
+def _points(shape: tuple[int, int, int], width: int, height: int, upright: bytes | None) -> FloatArray:
+    """Return transforms (height x width, 2, 3) to the pixels that OpenCV's nearest-neighbour resize picks.
+
+    Images of one size share the array, so that it is uploaded once. ``upright`` has the bytes of the transform to the
+    stored image.
+    """
     ways = np.zeros((height, width, 2, 3), np.float32)
     ways[:, :, 0, 2] = np.arange(width) * shape[1] // width
     ways[:, :, 1, 2] = (np.arange(height) * shape[0] // height)[:, None]
+    ways = ways.reshape(-1, 2, 3)
+    if upright is not None:
+        ways = _turned(ways, np.frombuffer(upright, np.float32).reshape(2, 3))
     ways.setflags(write=False)
-    return ways.reshape(-1, 2, 3)
+    return ways

@@ -19,10 +19,10 @@ from ..values.arrays import FloatArray, Image
 from ..values.geometry import Region, fill_planes, warp
 
 if TYPE_CHECKING:
-    from ...engines.gpu.device import MemorySlice, Stream
+    from ...engines.gpu.device import Memory, Stream
 
 
-Writer = Callable[["MemorySlice", "Stream"], None]
+Writer = Callable[["Memory", "Stream"], None]
 """Function that queues the writing of crops to GPU memory in a stream."""
 
 
@@ -61,18 +61,18 @@ class Pixels(Protocol):
 class DevicePixels(Pixels, Protocol):
     """Image on a GPU, cropped there by a kernel."""
 
-    def crops(self, regions: Sequence[Region], size: int) -> FloatArray:
-        """Return transforms (k,2,3) from the crops of k regions to the image."""
-        ...
-
     def letterbox(self, width: int, height: int) -> tuple[FloatArray, FloatArray]:
         """Return the transform (1,2,3) from the image reduced to ``width`` x ``height``, and pixels per pixel (4,)."""
         ...
 
-    def writer(self, transforms: FloatArray, spec: Spec) -> AbstractContextManager[Writer]:
-        """Open a writer of k crops, normalised according to ``spec``, to GPU memory.
+    def writer(self, parts: Sequence[tuple[Self, FloatArray]], spec: Spec) -> AbstractContextManager[Writer]:
+        """Open a writer of crops of images on this GPU to its memory, normalised according to ``spec``.
 
         Keep it open until the crops are written.
+
+        Args:
+            parts: images, each with transforms (k,2,3) from its crops to the upright image.
+            spec: spec of the network.
         """
         ...
 

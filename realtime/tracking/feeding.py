@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from ...engines.runtime import GpuRuntime, Runtime, takes_images_on
 from ...engines.spec import Outputs, joined
-from ..images.pixels import DevicePixels, Pixels, Writer, host_pixels
+from ..images.pixels import DevicePixels, Pixels, host_pixels
 from ..values.arrays import FloatArray
-from ..values.geometry import Region
-
-if TYPE_CHECKING:
-    from ...engines.gpu.device import Memory, Stream
+from ..values.geometry import Region, from_crops
 
 P = TypeVar("P", bound=Pixels)
 Crops = tuple[Pixels, Sequence[Region]]
@@ -37,8 +34,10 @@ def run_crops(runtime: Runtime, parts: Sequence[Crops]) -> tuple[Outputs, FloatA
     """
     size = runtime.spec.size[0]
     if on_device := _on_device(runtime, [image for image, _ in parts]):
-        ways = [image.crops(regions, size) for image, (_, regions) in zip(on_device, parts, strict=True)]
-        return _run_on_device(runtime, list(zip(on_device, ways, strict=True)), size, size), None
+        ways = from_crops([region for _, regions in parts for region in regions], size)
+        ends = list(accumulate(len(regions) for _, regions in parts))
+        each = [ways[begin:end] for begin, end in pairwise([0, *ends])]
+        return _run_on_device(runtime, list(zip(on_device, each, strict=True)), size, size), None
     batch = np.empty((sum(len(regions) for _, regions in parts), 3, size, size), np.float32)
     at = 0
     for image, regions in parts:
@@ -80,19 +79,8 @@ def _run_on_device(runtime: Runtime, parts: Sequence[_OnDevice], height: int, wi
     runtime = cast(GpuRuntime, runtime)
     outputs = []
     for batch in split(parts, runtime.most_on_gpu):
-        with ExitStack() as opened:
-            writers = [opened.enter_context(image.writer(ways, runtime.spec)) for image, ways in batch]
-            counts = [len(ways) for _, ways in batch]
-
-            def fill(
-                memory: Memory, stream: Stream, writers: list[Writer] = writers, counts: list[int] = counts
-            ) -> None:
-                at = 0
-                for write, count in zip(writers, counts, strict=True):
-                    write(memory.part(at, at + count), stream)
-                    at += count
-
-            outputs.append(runtime.run((sum(counts), 3, height, width), fill))
+        with batch[0][0].writer(batch, runtime.spec) as write:
+            outputs.append(runtime.run((sum(len(ways) for _, ways in batch), 3, height, width), write))
     return joined(outputs)
 
 
