@@ -123,8 +123,8 @@ def _points(shape: tuple[int, int, int], width: int, height: int, upright: bytes
     ways = np.zeros((height, width, 2, 3), np.float32)
     ways[:, :, 0, 2] = np.arange(width) * shape[1] // width
     ways[:, :, 1, 2] = (np.arange(height) * shape[0] // height)[:, None]
-    ways = ways.reshape(-1, 2, 3)
+    flat = ways.reshape(-1, 2, 3)
     if upright is not None:
-        ways = _turned(ways, np.frombuffer(upright, np.float32).reshape(2, 3))
-    ways.setflags(write=False)
-    return ways
+        flat = _turned(flat, np.frombuffer(upright, np.float32).reshape(2, 3))
+    flat.setflags(write=False)
+    return flat

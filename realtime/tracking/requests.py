@@ -2,12 +2,12 @@
 
 A tracker never calls a network. It is a generator that yields requests and receives the answers, so its caller decides
 how to run the networks: ``Networks.run`` answers a single tracker, ``Networks.run_together`` answers several with one
-call of the aligner for all of them.
+call of the aligner for all of them. Smoothing is a request, too, because it is cheaper for all faces at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import TypeVar
@@ -17,6 +17,7 @@ from ..images.pixels import Pixels
 from ..values.geometry import Region
 from .aligner import Aligner, Alignments
 from .detector import Detections, Detector
+from .smoothing import Smooth, Smoothed, smooth_all
 
 T = TypeVar("T")
 
@@ -51,8 +52,8 @@ class Align:
     appearance: bool = False
 
 
-Request = Detect | Align
-Answer = Detections | Alignments
+Request = Detect | Align | Smooth
+Answer = Detections | Alignments | Smoothed
 Steps = Generator[Request, Answer, T]
 """Steps of a tracker: a generator that yields requests, receives their answers and returns a result."""
 Record = Callable[[str, float, float], None]
@@ -75,22 +76,24 @@ class Networks:
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer the requests of any number of trackers, in order.
 
-        All regions go through the aligner in one call, and all images of one size through the detector in one call.
+        All regions go through the aligner in one call, and all images of one size through the detector in one call. The
+        landmarks of all faces are smoothed in one go.
         """
-        whole = [request for request in requests if isinstance(request, Detect)]
-        crops = [request for request in requests if isinstance(request, Align)]
-        detected, aligned = iter(self._detect(whole)), iter(self._align(crops))
-        return [next(detected) if isinstance(request, Detect) else next(aligned) for request in requests]
+        kinds = list(map(type, requests))
+        answers: dict[type[Request], Iterator[Answer]] = {}
+        if Detect in kinds:
+            answers[Detect] = iter(self._detect([each for each in requests if isinstance(each, Detect)]))
+        if Align in kinds:
+            answers[Align] = iter(self._align([each for each in requests if isinstance(each, Align)]))
+        if Smooth in kinds:
+            answers[Smooth] = iter(smooth_all([each for each in requests if isinstance(each, Smooth)]))
+        return [next(answers[kind]) for kind in kinds]
 
     def _detect(self, requests: Sequence[Detect]) -> Sequence[Detections]:
-        if not requests:
-            return ()
         images, sizes = [each.image for each in requests], [each.size for each in requests]
         return self.detector.detect_all(images, sizes, [each.turns for each in requests], weak=True)
 
     def _align(self, requests: Sequence[Align]) -> Sequence[Alignments]:
-        if not requests:
-            return ()
         parts = [(each.image, each.regions) for each in requests]
         return self.aligner.align_all(parts, appearance=any(each.appearance for each in requests))
 
@@ -109,7 +112,7 @@ class Networks:
             while True:
                 begin = watch and watch.now()
                 (answer,) = self.answer([request])
-                if watch and begin:
+                if watch and begin and not isinstance(request, Smooth):
                     watch.add("detect" if isinstance(request, Detect) else "align", begin)
                 request = steps.send(answer)
         except StopIteration as stop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar, cast
 
@@ -12,6 +12,7 @@ from ..faces.face import Face
 from ..faces.frame import Frame
 from ..images.pixels import Pixels, pixels_of
 from ..measures.measurer import Measurer
+from ..values.arrays import FloatArray
 from ..values.geometry import Region
 from ..values.landmarks import Landmarks
 from ..values.schemes import SCHEMES
@@ -22,7 +23,7 @@ from .options import TrackerOptions as TrackerOptions
 from .requests import Align, Detect, Networks, Steps
 from .score import CERTAIN
 from .shots import ShotChangeDetector
-from .smoothing import Smoother
+from .smoothing import Smoothed, Smoother
 from .tracks import Observation, Track, TrackManager
 
 SMALLEST = 8.0  # pixels; a smaller region contains no face
@@ -199,21 +200,37 @@ class Tracking:
             yield from self._add_new(image, frame.time, each)
         self._tracks.expire(frame.time)
         size = image.shape[1], image.shape[0]
-        faces = [self._face(track, size) for track in self._tracks.in_sight]
-        faces = self._smoother.smooth(faces, time=frame.time)
+        tracks = self._tracks.in_sight
+        points, boxes = yield from self._smoothed(tracks, frame.time)
+        faces = [
+            self._face(track, size, frame.time, each, box)
+            for track, each, box in zip(tracks, points, boxes, strict=True)
+        ]
         return self._measurer.add_openings(faces)
 
-    def _face(self, track: Track, size: tuple[int, int]) -> Face:
+    def _smoothed(self, tracks: Sequence[Track], time: float) -> Steps[tuple[Iterable[FloatArray], ...]]:
+        """Smooth the landmarks of the faces in sight; return them with their bounding boxes."""
+        seen = [track.observation for track in tracks]
+        points, boxes = [each.points for each in seen], [each.box for each in seen]
+        request = self._smoother.request([track.id for track in tracks], points, boxes, time=time)
+        if request is None:
+            return points, boxes
+        answer = cast(Smoothed, (yield request))
+        self._smoother.finish(request, answer)
+        return answer.points.copy(), answer.boxes  # the caller may modify them
+
+    def _face(self, track: Track, size: tuple[int, int], time: float, points: FloatArray, box: FloatArray) -> Face:
         """Return the face of a track in a frame of this width and height, with its pose if that is measured."""
         seen = track.observation
+        pose = self._measurer.pose(seen.points, seen.confidence, size)
         return Face(
             track.id,
-            seen.box,
+            box,
             seen.score,
-            Landmarks(seen.points, self._scheme),
+            Landmarks(points, self._scheme),
             seen.confidence,
             seen.visibility,
-            self._measurer.pose(seen.points, seen.confidence, size),
+            self._smoother.pose(track.id, pose, time),
             scheme=self._scheme_name,
         )
 
@@ -265,7 +282,11 @@ class Tracking:
     def _look_again(self, image: Pixels, best: dict[K, tuple[Region, Observation]], *, appearance: bool) -> Steps[None]:
         """Align again, in place, the observations that lie far from the region in which they were found."""
         for _ in range(ALIGNMENTS - 1):
-            moved = [key for key, (place, seen) in best.items() if _away(place, seen.region) > AGAIN]
+            moved = [
+                key
+                for key, (place, seen) in best.items()
+                if seen.region is not place and _away(place, seen.region) > AGAIN
+            ]
             regions = [best[key][1].region for key in moved]
             closer = yield from self._observe(image, regions, appearance=appearance)
             for key, observation in zip(moved, closer, strict=True):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..values.arrays import FloatArray
-from ..values.geometry import Region, containment, iou
+from ..values.geometry import Region, containment, iou, overlapping
 from ..values.times import time_passed
 from .appearance import similarity
 
@@ -141,7 +141,7 @@ class Track:
         """Return the region in which the face would be if it had moved on, for ``COAST`` seconds at most."""
         region, since, (x, y) = self._motion
         seconds = min(time_passed(since, time, frames=self.misses), COAST)
-        return replace(region, x=region.x + x * seconds, y=region.y + y * seconds)
+        return Region(region.x + x * seconds, region.y + y * seconds, region.side, region.angle)
 
     def places(self, time: float) -> list[Region]:
         """Return the regions in which to look for the face: where it was last, and where its motion leads."""
@@ -279,13 +279,14 @@ class TrackManager:
             present[0].undisturbed()
         if len(present) < 2:
             return
-        overlap = containment(*(np.stack([track.observation.box for track in present]),) * 2)
-        for i, j in np.argwhere(np.triu(overlap, 1) > SAME).tolist():
-            if not (present[i].misses or present[j].misses):
+        disturbed = set()
+        for i, j, share in overlapping([track.observation.box for track in present]):
+            if share > SAME and not (present[i].misses or present[j].misses):
                 _wrong(present[i], present[j]).lose()
-        np.fill_diagonal(overlap, 0)
-        for track, most in zip(present, overlap.max(axis=1).tolist(), strict=True):
-            if most < APART:
+            if share >= APART:
+                disturbed |= {i, j}
+        for i, track in enumerate(present):
+            if i not in disturbed:
                 track.undisturbed()
 
     def expire(self, time: float) -> None:

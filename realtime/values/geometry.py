@@ -224,6 +224,27 @@ def containment(a: FloatArray, b: FloatArray) -> FloatArray:
     return _ratio(shared, np.minimum(area_a[:, None], area_b[None, :]))
 
 
+def overlapping(boxes: Sequence[FloatArray]) -> list[tuple[int, int, float]]:
+    """Return the pairs i < j of boxes (4,) that overlap, in order, each with its ``containment``.
+
+    Sweeps along x with Python numbers, because this runs for every frame, and few faces overlap.
+    """
+    sides = [box.tolist() for box in boxes]
+    by_left = sorted(range(len(sides)), key=lambda i: sides[i][0])
+    pairs = []
+    for at, i in enumerate(by_left, start=1):
+        left, top, right, bottom = sides[i]
+        for j in by_left[at:]:
+            x0, y0, x1, y1 = sides[j]
+            if x0 >= right:
+                break
+            width, height = min(right, x1) - x0, min(bottom, y1) - max(top, y0)
+            if width > 0 and height > 0:
+                smaller = min((right - left) * (bottom - top), (x1 - x0) * (y1 - y0))
+                pairs.append((min(i, j), max(i, j), width * height / smaller))
+    return sorted(pairs)
+
+
 def _shared(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the intersection areas (n, m) of boxes (n, 4) and (m, 4), and the areas (n,) and (m,) of the boxes."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])

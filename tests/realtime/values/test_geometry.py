@@ -15,6 +15,7 @@ from nasion.realtime.values.geometry import (
     containment,
     invert,
     iou,
+    overlapping,
     region_of_points,
     roll,
     to_frame,
@@ -119,6 +120,18 @@ def test_mirroring_twice_changes_nothing_and_eyes_swap() -> None:
     assert tuple(flip[list(IBUG_68.outer_corners)]) == IBUG_68.outer_corners[::-1]
     assert scheme_of(68) is IBUG_68
     assert scheme_of(5) is None
+
+
+def test_pairs_that_overlap_are_those_of_the_containment_of_all(rng: np.random.Generator) -> None:
+    corners = rng.uniform(0, 100, (60, 2)).round()
+    sides = rng.uniform(-3, 25, (60, 2)).round()  # some are empty or inside out
+    boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
+    boxes[7], boxes[9, 2:] = boxes[3], boxes[9, :2]
+    every = np.triu(containment(boxes, boxes), 1)
+    found = overlapping(list(boxes))
+    assert [(i, j) for i, j, _ in found] == [tuple(pair) for pair in np.argwhere(every > 0).tolist()]
+    np.testing.assert_allclose([share for *_, share in found], every[every > 0], rtol=1e-5)
+    assert overlapping([]) == overlapping(list(boxes[:1])) == []
 
 
 def test_containment_is_measured_against_the_smaller_box() -> None:
