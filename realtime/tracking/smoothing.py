@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, get_args
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,8 +219,7 @@ def _each(values: N) -> FloatArray | float:
 
 
 def _root(values: N) -> N:
-    root: N = math.sqrt(values) if isinstance(values, float) else np.sqrt(values)
-    return root
+    return cast(N, math.sqrt(values) if isinstance(values, float) else np.sqrt(values))
 
 
 def _lengths(ways: FloatArray) -> FloatArray:
