@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast, get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,20 +206,19 @@ def _filtered(
     if setting.common_beta:
         total = np.add.reduce(speeds, axis=-2)
         x, y = total.tolist() if total.ndim == 1 else total.T.astype(np.float64)
-        excess = _root(x * x + y * y) / new.shape[-2] - RESTING
+        excess = (x * x + y * y) ** 0.5 / new.shape[-2] - RESTING
         rest = rest + circle * setting.common_beta * (excess + abs(excess)) / 2  # where it is positive
     weight = _each(rest) + _each(circle * setting.beta) * pace
     smoothed: FloatArray = old + change * (weight / (1 + weight))
     return smoothed, speeds
 
 
-def _each(values: N) -> FloatArray | float:
+def _each(values: NDArray[np.float64] | float) -> FloatArray | float:
     """Return the numbers of k faces (k,) as factors of their landmarks (k, n, 2); the number of one face as it is."""
-    return values if isinstance(values, float) else values.astype(np.float32)[:, None, None]
-
-
-def _root(values: N) -> N:
-    return cast(N, math.sqrt(values) if isinstance(values, float) else np.sqrt(values))
+    if isinstance(values, float):
+        return values
+    factors: FloatArray = values.astype(np.float32)[:, None, None]
+    return factors
 
 
 def _lengths(ways: FloatArray) -> FloatArray:
@@ -358,4 +357,4 @@ class Smoother:
 def size_of(box: FloatArray) -> float:
     """Return the longer side of a face's bounding box (4,), at least 1 pixel."""
     x0, y0, x1, y1 = box.tolist()
-    return max(x1 - x0, y1 - y0, 1.0)
+    return float(max(x1 - x0, y1 - y0, 1.0))
