@@ -69,7 +69,7 @@ class TrackerOptions:
         keep: seconds for which a face out of sight keeps its track ID. A longer time bridges longer occlusions, but a
             new face at the same place is more likely to take the ID of the one that left.
         min_score: score from 0 to 1 below which a face is neither found nor reported. By default the network decides:
-            a calibrated one asks for the score that 99.5 % of right landmarks reach.
+            a calibrated one asks for the score that 99.5 % of right landmarks reach, and for 0.15 of a new face.
         measures: what else to measure of each face: ``pose`` of the head, openings of the ``eyes`` and of the
             ``mouth``; by default nothing.
         focal_length: focal length of the camera in pixels, for the head pose; by default the longer side of the image,

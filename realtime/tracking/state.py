@@ -21,7 +21,7 @@ from .aligner import Alignments
 from .detector import Detections, Views
 from .options import TrackerOptions as TrackerOptions
 from .requests import Align, Detect, Networks, Steps
-from .score import CERTAIN
+from .score import CERTAIN, NEW
 from .shots import ShotChangeDetector
 from .smoothing import Smoothed, Smoother
 from .tracks import Observation, Track, TrackManager
@@ -96,7 +96,8 @@ class Tracking:
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         self._measurer = Measurer(options.measures, self._scheme, focal_length=options.focal_length)
         self._shots = ShotChangeDetector()
-        self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces)
+        least_new = NEW if options.min_score is None else 0.0
+        self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces, least_new=least_new)
         self._smoother = Smoother(options.smooth)
         self._begin()
 

@@ -198,14 +198,15 @@ class Track:
 class TrackManager:
     """Tracks of the current shot. IDs count from 1 and are never reused."""
 
-    def __init__(self, *, keep: float, max_faces: int | None = None) -> None:
+    def __init__(self, *, keep: float, max_faces: int | None = None, least_new: float = 0.0) -> None:
         """Start without tracks.
 
         Args:
             keep: seconds for which the track of a face out of sight is kept.
             max_faces: maximum number of faces tracked at a time; None for no limit.
+            least_new: score below which a face continues a lost track, but creates none.
         """
-        self._keep, self._max = keep, max_faces
+        self._keep, self._max, self._least_new = keep, max_faces, least_new
         self._born = 0
         self.tracks: list[Track] = []
 
@@ -264,7 +265,7 @@ class TrackManager:
             track = lost[returning[i]] if i in returning else None
             if track is not None and (track.followed or self._vacant()):
                 track.seen(observation, time)
-            elif track is None and self._vacant():
+            elif track is None and observation.score >= self._least_new and self._vacant():
                 self._born += 1
                 self.tracks.append(Track(self._born, observation, time))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -213,6 +215,17 @@ def test_a_clock_that_is_set_back_does_not_keep_the_dead():
 def test_two_groups_of_identities_know_nothing_of_each_other():
     known(50, 200)
     assert numbers(known(50).in_sight) == [1]
+
+
+def test_a_face_of_low_score_continues_a_lost_track_but_creates_none():
+    manager = TrackManager(keep=1.0, least_new=0.15)
+    poor = replace(observation(50), score=0.1)
+    manager.associate([poor], 0.0)
+    assert manager.tracks == []
+    manager.associate([observation(50)], 0.0)
+    miss(manager, 3, 0.1)
+    manager.associate([poor], 0.1)
+    assert numbers(manager.in_sight) == [1]
 
 
 def test_pairs_are_made_from_the_cheapest_and_each_side_is_used_once():
