@@ -90,9 +90,9 @@ def speed(clip: str, peer: str, rounds: str = "3") -> dict[str, Any]:
 def memory(minutes: str = "600") -> dict[str, Any]:
     """Return the memory of an annotation at several points of a journal of some minutes, and of the first pass.
 
-    The first pass is measured over 7 chunks of the test pattern; the look-ahead and the export of all formats but .pts
-    over the given minutes, ten hours by default, whose journal repeats a chunk with a face and fifteen without one.
-    Growth counts from the first tenth on.
+    The first pass is measured over 7 chunks of the test pattern; the look-ahead, the figures of the report and the
+    export of all formats but .pts over the given minutes, ten hours by default, whose journal repeats a chunk with a
+    face and fifteen without one. Growth counts from the first tenth on.
     """
     from nasion.realtime.annotate.annotate import planned
     from nasion.realtime.annotate.exports import FORMATS, export
@@ -100,6 +100,8 @@ def memory(minutes: str = "600") -> dict[str, Any]:
     from nasion.realtime.annotate.job import header_of
     from nasion.realtime.annotate.journal import Chunk, End, Journal, SeenFrame, Whole, read_chunks, read_header
     from nasion.realtime.annotate.look_ahead.annotation import Annotated, Annotation
+    from nasion.realtime.annotate.report.collecting import Collector
+    from nasion.realtime.annotate.results import Counts
 
     first: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -131,17 +133,19 @@ def memory(minutes: str = "600") -> dict[str, Any]:
 
         paths = {name: out / f"long{FORMATS[name].suffix}" for name in FORMATS if name != "pts"}
         begin = process_time()
-        export(Annotation(long), paths, also=[watch])
+        counts = Counts()
+        export(Annotation(long), paths, also=[counts, Collector(512 * count), watch])
         seconds = process_time() - begin
         size = long.stat().st_size
     return {
         "first_pass_mb_by_chunk": [round(each) for each in first],
-        "frames": 512 * count,
+        "frames": counts.frames,
+        "faces": counts.faces,
         "journal_mb": round(size / 1e6),
         "mb_by_tenth": [round(each) for each in points],
         "growth_mb": round(points[-1] - points[0]),
         "look_ahead_and_exports_ms": 1000 * seconds / (512 * count),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
     }
 
 

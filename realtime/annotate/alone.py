@@ -74,7 +74,7 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[FolderLock]:
 
 def _locked(path: Path) -> IO[str] | None:
     """Return the locked file; None if another process has it, or has just removed it."""
-    with writing(path):
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     try:

@@ -59,7 +59,7 @@ def annotate_input(job: Job, tracker: Tracker, tell: Tell) -> Result:
     if REPORT in missing:
         tiles = {"frames": counts.frames, "faces": counts.faces, "identities": identities}
         tiles["interpolated"] = counts.interpolated
-        write_report(missing[REPORT], job, annotation.journal, collected, tiles, spans)
+        write_report(missing[REPORT], job, annotation, collected, tiles, spans)
     return Result(
         name=job.input.name,
         source=job.input.source,
@@ -68,7 +68,7 @@ def annotate_input(job: Job, tracker: Tracker, tell: Tell) -> Result:
         identities=identities,
         interpolated=counts.interpolated,
         shots=annotation.shots,
-        unread=end.frames - counts.frames,
+        problems=tuple(annotation.unread.values()),
         seconds=perf_counter() - begin,
         files=(job.journal, *outputs_of(job).values()),
         error=end.damage,
@@ -101,18 +101,19 @@ def look(job: Job, tracker: Tracker, tell: Tell) -> End:
     done = whole_part(job.journal) if job.resume else Whole()
     content = job.input.content()
     if done.header is not None:
-        _check_unchanged(job, header_of(job, tracker, _info_of(done.header), content), done.header)
+        _check_unchanged(job, header_of(job, tracker, _info_of(done.header), content.figures), done.header)
     if done.end is not None:
         return done.end
     opened = open_frames(job, done)
     frames, damage = done.frames, ""
     with opened, Journal(job.journal, keep=done.bytes) as journal:
-        header = done.header or header_of(job, tracker, opened.info, content)
+        header = done.header or header_of(job, tracker, opened.info, content.figures)
         if done.header is None:
             journal.begin(header)
         counted = opened.with_frames(_told(opened.frames, job, opened.info.frames, frames, tell))
         try:
-            for chunk in chunks(job, counted, tracker.networks, size=header.chunk, first=done.chunks):
+            seen = chunks(job, counted, tracker.networks, size=header.chunk, first=done.chunks, digests=content.digests)
+            for chunk in seen:
                 journal.add(chunk)
                 frames += len(chunk.frames)
         except SourceError as error:

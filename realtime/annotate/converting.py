@@ -117,7 +117,7 @@ def _source(name: str, annotations: Annotations) -> Input:
     header = annotations.journal
     source = Input(name, header.source)
     if header.kind == "video":
-        if source.content() != header.content:
+        if source.content().figures != header.content:
             raise SourceError(f"{header.source}: its content has changed since it was annotated; annotate it again")
         return source
     images = [Path(header.source)] * int(header.content["images"])

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -31,7 +32,6 @@ from ..tracking.state import Tracking
 from ..tracking.tracks import BACK, SAME, Observation, Track
 from ..values.arrays import FloatArray
 from ..values.geometry import containment
-from .inputs import digest_of
 from .job import Job
 from .journal import Chunk, SeenFrame, Sighting, Whole
 
@@ -151,8 +151,18 @@ def checksum(frame: Frame) -> int:
     return zlib.crc32(np.ascontiguousarray(frame.image).data)
 
 
-def chunks(job: Job, opened: Opened, networks: Networks, *, size: int, first: int = 0) -> Iterator[Chunk]:
+def chunks(
+    job: Job, opened: Opened, networks: Networks, *, size: int, first: int = 0, digests: Sequence[str] = ()
+) -> Iterator[Chunk]:
     """Yield the chunks of a job of ``size`` frames, from number ``first`` on.
+
+    Args:
+        job: the job.
+        opened: its frames.
+        networks: detector and aligner.
+        size: number of frames of a chunk.
+        first: number of the first chunk.
+        digests: digests of its images; see ``Input.content``.
 
     Raises:
         SourceError: reading failed; every frame before it has been yielded.
@@ -160,7 +170,7 @@ def chunks(job: Job, opened: Opened, networks: Networks, *, size: int, first: in
     before, number = opened.before, first
     frames = _until_error(opened.frames)
     while True:
-        run = _Run(islice(frames, size), job)
+        run = _Run(islice(frames, size), job.input.images, digests)
         make = independent_images if job.independent else track_chunk
         chunk = make(run, before, networks, job.options, number)
         if chunk.frames:
@@ -190,8 +200,10 @@ class _Run:
         error: error of reading that ended the run.
     """
 
-    def __init__(self, frames: Iterator[Frame | Unread | SourceError], job: Job) -> None:
-        self._frames, self._images = frames, job.input.images
+    def __init__(
+        self, frames: Iterator[Frame | Unread | SourceError], images: Sequence[Path], digests: Sequence[str]
+    ) -> None:
+        self._frames, self._images, self._digests = frames, images, digests
         self.count = 0
         self.last: Frame | None = None
         self.unread: list[SeenFrame] = []
@@ -219,7 +231,7 @@ class _Run:
     def record(self, frame: Frame) -> SeenFrame:
         """Return an empty record of a frame."""
         size = frame.width, frame.height
-        digest = digest_of(self._images[frame.index]) if self._images else ""
+        digest = self._digests[frame.index] if self._images else ""
         return SeenFrame(frame.index, round(frame.time, 6), size, file=self.name(frame.index), digest=digest)
 
     def chunk(self, number: int, frames: list[SeenFrame], appearance: dict[int, FloatArray]) -> Chunk:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 """Files that a folder is searched for; a file given by name may have any suffix."""
 PATTERN = "pattern:"
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _LONGEST_NAME = 240  # bytes; with the suffix of an output they are within the 255 of file systems
 
 
@@ -49,23 +52,38 @@ class Input:
             return ()
         return self.images or (Path(self.source),)
 
-    def content(self) -> Mapping[str, Any]:
-        """Return size and SHA-256 of what is read, by which a changed input is recognised.
+    def content(self) -> Content:
+        """Return what is read in figures, by which a changed input is recognised.
 
         Raises:
             SourceError: a file cannot be read.
         """
         if self.source.startswith(PATTERN):
-            return {"pattern": self.source}
+            return Content({"pattern": self.source})
         if not self.images:
             path = Path(self.source)
             with reaching(path, SourceError):
-                return {"bytes": path.stat().st_size, "sha256": _digest(path).hexdigest()}
-        whole = hashlib.sha256()
+                return Content({"bytes": path.stat().st_size, "sha256": _digest(path).hexdigest()})
+        whole, digests = hashlib.sha256(), []
         for path in self.images:
             with reaching(path, SourceError):
-                whole.update(os.fsencode(path.name) + b"\0" + _digest(path).digest())
-        return {"images": len(self.images), "sha256": whole.hexdigest()}
+                digest = _digest(path)
+            whole.update(os.fsencode(path.name) + b"\0" + digest.digest())
+            digests.append(_beginning(digest))
+        return Content({"images": len(self.images), "sha256": whole.hexdigest()}, digests)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Content of an input in figures.
+
+    Attributes:
+        figures: size and SHA-256 of all files together.
+        digests: the digest of each image; see ``digest_of``. Empty for a video.
+    """
+
+    figures: Mapping[str, Any]
+    digests: Sequence[str] = ()
 
 
 def find_inputs(paths: Iterable[str | os.PathLike[str]], *, without: Path | None = None) -> list[Input]:
@@ -89,26 +107,48 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]], *, without: Path | None
         if text.startswith(PATTERN):
             found.append(Input("pattern", text))
             continue
-        try:
+        with _noted(text, found):
             for path in _expanded(text):
-                if is_folder(path):
-                    _check_searched(path, without)
-                    found += _in_folder(path, without)
-                elif is_image_file(path):
-                    folder = os.path.abspath(path.parent)
-                    if folder not in loose:
-                        found.append(Input(Path(folder).name or "images", str(path.parent)))
-                    loose.setdefault(folder, []).append(path)
-                else:
-                    found.append(Input(path.stem, str(path)))
-        except (SourceError, OSError) as error:
-            problem = str(error) if isinstance(error, SourceError) else f"{text!r}: {cause_and_remedy(error)}"
-            found.append(Input(Path(text).stem or "input", text, problem=problem))
+                with _noted(str(path), found):
+                    found += _at(path, loose, without)
     whole = [each if each.images or each.problem else _with_images(each, loose) for each in found]
     problems = [each.problem for each in whole if each.problem]
     if problems and len(problems) == len(whole):
         raise SourceError("; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else ""))
     return _named_apart(_each_once(whole))
+
+
+@contextmanager
+def _noted(text: str, found: list[Input]) -> Iterator[None]:
+    """Add an input with a problem if a path leads nowhere."""
+    try:
+        yield
+    except (SourceError, OSError) as error:
+        problem = str(error) if isinstance(error, SourceError) else f"{text!r}: {cause_and_remedy(error)}"
+        found.append(Input(Path(text).stem or "input", text, problem=problem))
+
+
+def _at(path: Path, loose: dict[str, list[Path]], without: Path | None) -> Iterator[Input]:
+    """Yield the inputs that a path leads to, and note an image by its folder.
+
+    Raises:
+        SourceError: there is none.
+    """
+    if is_folder(path):
+        _check_searched(path, without)
+        yield from _in_folder(path, without)
+    elif not path.is_file():
+        raise SourceError(
+            f"{str(path)!r} is a pipe or a device, which cannot be read several times; write it to a file first, or "
+            "use nasion track"
+        )
+    elif is_image_file(path):
+        folder = os.path.abspath(path.parent)
+        if folder not in loose:
+            yield Input(Path(folder).name or "images", str(path.parent))
+        loose.setdefault(folder, []).append(path)
+    else:
+        yield Input(path.stem, str(path))
 
 
 def _check_searched(folder: Path, without: Path | None) -> None:
@@ -158,6 +198,10 @@ def _expanded(text: str) -> list[Path]:
         if matches:
             return sorted(matches, key=lambda each: natural_order(str(each)))
         raise SourceError(f"{text!r} matches no file; check the glob")
+    if _URL.match(text):
+        raise SourceError(
+            f"{redact(text)!r} is a URL, and annotations are made of files; download it first, or use nasion track"
+        )
     raise SourceError(f"{redact(text)!r} does not exist; give a video, an image, a folder or a glob")
 
 
@@ -237,7 +281,11 @@ def digest_of(path: Path) -> str:
         SourceError: it cannot be read.
     """
     with reaching(path, SourceError):
-        return str(_digest(path).hexdigest()[:16])
+        return _beginning(_digest(path))
+
+
+def _beginning(digest: Any) -> str:
+    return str(digest.hexdigest()[:16])
 
 
 def _digest(path: Path) -> Any:

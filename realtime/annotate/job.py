@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ...engines.zoo import model_path
 from ..sources.base import SourceInfo
@@ -79,7 +80,7 @@ def header_of(job: Job, tracker: Tracker, info: SourceInfo, content: Mapping[str
         job: the job.
         tracker: tracker with the networks of the job.
         info: description of the source.
-        content: size and digest of the input, ``Input.content``.
+        content: size and digest of the input, ``Content.figures``.
     """
     options = asdict(job.options) | {"model": job.options.model and str(job.options.model)}
     options["detector"] = job.options.detector and str(job.options.detector)
@@ -105,8 +106,17 @@ def header_of(job: Job, tracker: Tracker, info: SourceInfo, content: Mapping[str
     )
 
 
-def _models(tracker: Tracker) -> dict[str, dict[str, str]]:
-    """Return name, digest and runtime of each network."""
+def _models(tracker: Tracker) -> Mapping[str, Mapping[str, str]]:
+    """Return name, digest and runtime of each network; they are read once for all inputs of a tracker."""
+    if tracker not in _KNOWN:
+        _KNOWN[tracker] = _read_models(tracker)
+    return _KNOWN[tracker]
+
+
+_KNOWN: WeakKeyDictionary[Tracker, Mapping[str, Mapping[str, str]]] = WeakKeyDictionary()
+
+
+def _read_models(tracker: Tracker) -> Mapping[str, Mapping[str, str]]:
     options = tracker.options
     given = {"detector": options.detector, "landmarks": options.model, "faces": options.model}
     found = {}

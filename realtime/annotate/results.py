@@ -21,7 +21,7 @@ class Result:
         identities: number of different faces; for independent images the number of faces.
         interpolated: number of faces that fill a gap.
         shots: number of shots.
-        unread: number of images that could not be read.
+        problems: for each image that could not be read, its path and the reason.
         seconds: seconds that it took, in this run.
         files: outputs.
         error: reason why it failed, or why the source ended early; empty if all of it was annotated.
@@ -36,20 +36,25 @@ class Result:
     identities: int = 0
     interpolated: int = 0
     shots: int = 0
-    unread: int = 0
+    problems: tuple[str, ...] = ()
     seconds: float = 0.0
     files: tuple[Path, ...] = ()
     error: str = ""
     attention: tuple[tuple[int, int, str], ...] = ()
 
     @property
+    def unread(self) -> int:
+        """Number of images that could not be read."""
+        return len(self.problems)
+
+    @property
     def complete(self) -> bool:
         """True if every frame and image was annotated."""
-        return not self.error and not self.unread
+        return not self.error and not self.problems
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values."""
-        return asdict(self) | {"files": [str(path) for path in self.files]}
+        return asdict(self) | {"files": [str(path) for path in self.files], "unread": self.unread}
 
 
 @dataclass(slots=True)

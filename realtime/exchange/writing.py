@@ -39,7 +39,7 @@ def write(
             ``nasion.read``.
         frames: pairs of a frame and its faces: the result of ``nasion.track``, of ``nasion.read`` for another landmark
             file, or any iterable, such as a generator that filters faces. The times of frames increase.
-        parts: parts of each face to draw: ``box``, ``label``, ``landmarks`` and ``lines``.
+        parts: parts of each face to draw: ``box``, ``label``, ``landmarks``, ``lines``, ``axes`` and ``bars``.
         force: replace existing files. A file that is read is never replaced.
         info: description of the source, whose sound is copied to the video. By default that of ``nasion.track``; give
             ``video.info`` if ``frames`` is a generator over ``video``.

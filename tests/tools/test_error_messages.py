@@ -82,6 +82,7 @@ def _without_root():
         "track locked/x.mp4", "track pattern: --out locked/x.mp4", "demo --out locked", "bench locked/x.mp4",
         "track pattern: --model locked/x.onnx", "export locked/x.pt --out x.onnx", "evaluate --data locked",
         "train landmarks-68 --data x --out locked/run", "data check locked --out x.jpg",
+        "annotate pattern: --out locked/out", "annotate locked/x.mp4 --out out",
     ],
 )  # fmt: skip
 def test_a_folder_that_may_not_be_searched_is_named(command, tmp_path):
@@ -96,6 +97,21 @@ def test_a_folder_that_may_not_be_searched_is_named(command, tmp_path):
     assert done.stderr.count("\n") == 1, done.stderr
     assert "locked" in done.stderr
     assert "Permission denied; change its permissions" in done.stderr
+
+
+@POSIX
+@pytest.mark.parametrize("command", ["annotate pattern: --out locked", "annotate pattern: --out locked/deeper"])
+def test_a_folder_that_may_not_be_written_is_named(command, tmp_path):
+    before = _without_root()
+    if before is None:
+        pytest.skip("root may write into every folder, and there is no setpriv to give that up")
+    (tmp_path / "locked").mkdir(mode=0o555)
+    words = [*before, sys.executable, "-m", "nasion.tools.main", *command.split()]
+    done = subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    folder = command.split()[-1]
+    assert done.stderr.startswith(f"nasion: cannot write {folder!r}: Permission denied; change its permissions")
+    assert list((tmp_path / "locked").iterdir()) == []
 
 
 @POSIX

@@ -202,5 +202,9 @@ def _trouble(bad: Sequence[Result], count: int) -> str:
 
 def _reason(result: Result) -> str:
     """Return why an input was not annotated completely, after its path."""
-    reason = result.error or f"{result.unread} of its images cannot be read"
-    return reason if result.source in reason else f"{result.source}: {reason}"
+    reason = result.error
+    if result.problems:
+        shown = "; ".join(result.problems[:3]) + ("; …" if result.unread > 3 else "")
+        count = f"{result.unread} of its images cannot be read: {shown}"
+        reason = f"{reason}; {count}" if reason else count
+    return reason if reason.startswith((result.source, repr(result.source))) else f"{result.source}: {reason}"

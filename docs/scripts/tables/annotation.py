@@ -64,7 +64,7 @@ def annotation_memory() -> str:
     rows = [
         ["first pass, after each chunk of 512 frames", ", ".join(map(str, memory["first_pass_mb_by_chunk"]))],
         [
-            f"look-ahead and exports, by tenths of {memory['frames']:,} frames",
+            f"look-ahead and all formats, by tenths of {memory['frames']:,} frames with {memory['faces']:,} faces",
             ", ".join(map(str, memory["mb_by_tenth"])),
         ],
     ]

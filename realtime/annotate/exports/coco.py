@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -104,9 +104,9 @@ def category(header: Header) -> dict[str, Any]:
 def annotation(face: Face, frame: SeenFrame, number: int) -> dict[str, Any]:
     """Return the annotation of a face."""
     x0, y0, x1, y1 = np.asarray(face.box, np.float64).tolist()
-    points = np.asarray(face.landmarks, np.float64).round(2)
-    state = visibility(face, frame.size)
-    points[state == NOT_LABELLED] = 0
+    state: list[int] = visibility(face, frame.size).tolist()
+    points = np.asarray(face.landmarks, np.float64).round(2).tolist()
+    keypoints = [(0, 0, v) if v == NOT_LABELLED else (x, y, v) for (x, y), v in zip(points, state, strict=True)]
     values: dict[str, Any] = {
         "id": number,
         "image_id": frame.index + 1,
@@ -115,8 +115,8 @@ def annotation(face: Face, frame: SeenFrame, number: int) -> dict[str, Any]:
         "bbox": [round(value, 2) for value in (x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0)],
         "area": round((x1 - x0) * (y1 - y0), 2),
         "iscrowd": 0,
-        "keypoints": np.column_stack([points, state]).ravel().tolist(),
-        "num_keypoints": int((state > NOT_LABELLED).sum()),
+        "keypoints": [*chain.from_iterable(keypoints)],
+        "num_keypoints": sum(v != NOT_LABELLED for v in state),
         "score": round(float(face.score), 4),
     }
     measured = {name: value for name, value in face.to_dict().items() if name in _MEASURES}

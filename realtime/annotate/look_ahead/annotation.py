@@ -46,6 +46,7 @@ class Annotation:
         path: the journal.
         journal: header of the journal.
         header: header of landmark files.
+        unread: for each image that could not be read, by its number, the reason; known once it was passed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,6 +61,7 @@ class Annotation:
         measures = possible_measures(self._scheme)
         self._measurer = Measurer(measures, self._scheme, focal_length=self.journal.options.get("focal_length"))
         self.header: Header = header_of(self.journal, measures)
+        self.unread: dict[int, str] = {}
         self._shots = Shots()
         self._identity: Mapping[Key, int] = {}
         if not self._is_independent:
@@ -96,6 +98,7 @@ class Annotation:
             found, filled = window.of(chunk.number)
         for frame, shot, faces, gaps in zip(chunk.frames, shots, found, filled, strict=True):
             if frame.damage:
+                self.unread[frame.index] = frame.damage
                 continue
             made = [self._face(number, faces[number], number in gaps) for number in sorted(faces)]
             yield Annotated(frame, self._measurer.measure(made, frame.size), shot)

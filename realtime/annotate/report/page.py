@@ -12,6 +12,7 @@ from ..exports.base import readable
 from ..exports.whole import aside
 from ..job import Job
 from ..journal import JournalHeader
+from ..look_ahead.annotation import Annotation
 from .collecting import Collector, Person, Portrait
 from .plots import Line, Values, bars, plot
 from .portraits import thumbnails
@@ -24,14 +25,14 @@ Attention = Sequence[tuple[int, int, str]]
 
 
 def write_report(
-    path: Path, job: Job, journal: JournalHeader, collected: Collector, counts: Mapping[str, int], attention: Attention
+    path: Path, job: Job, annotation: Annotation, collected: Collector, counts: Mapping[str, int], attention: Attention
 ) -> None:
     """Write the report of an input. That of a run that obscures faces shows none.
 
     Args:
         path: HTML file.
         job: job of the input.
-        journal: header of its journal.
+        annotation: its annotation, every frame of which was passed.
         collected: figures of all frames.
         counts: figures of the tiles at the top, by name.
         attention: spans of frames that a person should check.
@@ -39,6 +40,7 @@ def write_report(
     Raises:
         SinkError: it cannot be written.
     """
+    journal = annotation.journal
     people = sorted(collected.people.values(), key=lambda person: -person.frames)
     worst = [] if job.obscure else collected.worst()
     shown = [] if job.obscure else [person for person in people[:_GALLERY] if person.portrait]
@@ -49,6 +51,7 @@ def write_report(
     parts = [
         _head(journal, collected, counts),
         _attention(attention) if job.obscure else "",
+        _unread(list(annotation.unread.values())),
         _over_time(collected),
         "" if job.independent else _timeline(collected, people, faces),
         "" if job.independent else _close(collected, people),
@@ -101,6 +104,14 @@ def _attention(spans: Attention) -> str:
         "<p>A face was not seen in these frames, but covered by a guess. This report shows no face.</p>"
         f"<div class='scroll'><table>{head}{rows}</table></div>{more}",
     )
+
+
+def _unread(problems: Sequence[str]) -> str:
+    if not problems:
+        return ""
+    rows = "".join(f"<tr><td>{escape(readable(problem))}</td></tr>" for problem in problems[:500])
+    more = f"<p>and {len(problems) - 500:,} more</p>" if len(problems) > 500 else ""
+    return _section("Images that cannot be read", f"<div class='scroll'><table>{rows}</table></div>{more}")
 
 
 def _section(title: str, content: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import cv2
@@ -36,7 +37,7 @@ def thumbnails(job: Job, wanted: Sequence[tuple[Portrait, bool]]) -> list[str]:
     order = sorted(range(len(wanted)), key=lambda i: wanted[i][0].index)
     found = [""] * len(wanted)
     frames = _frames_at(job, [wanted[i][0] for i in order])
-    for i, frame in zip(order, frames, strict=True):
+    for i, frame in zip(order, frames, strict=False):
         if frame is not None:
             portrait, drawn = wanted[i]
             found[i] = _url(_thumbnail(frame.image, portrait.face, drawn=drawn))
@@ -65,8 +66,8 @@ def _frames_at(job: Job, portraits: Sequence[Portrait]) -> Iterator[Frame | None
                     break
                 last = following
             yield last if last is not None and last.index == portrait.index else None
-    except SourceError:  # the frames before the damage have been shown
-        return
+    except SourceError:  # a damaged place, or a source that is gone
+        yield from repeat(None)
     finally:
         if source is not None:
             source.close()

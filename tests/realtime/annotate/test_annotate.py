@@ -63,6 +63,7 @@ def test_images_have_their_names_and_one_that_is_damaged_is_reported(
     formats = ["jsonl", "csv", "parquet"]
     (result,) = nasion.annotate(images, tmp_path, independent=independent, formats=formats)
     assert (result.frames, result.unread, result.complete, result.error) == (5, 1, False, "")
+    assert result.problems[0].startswith(f"{images / 'photo5.jpg'}: ")
     for suffix in formats:
         read = list(nasion.read(tmp_path / f"{images.name}.{suffix}"))
         assert [frame.file for frame, _ in read] == [f"photo{number}.jpg" for number in range(5)]
@@ -213,6 +214,36 @@ def test_paths_that_lead_nowhere_are_reported_and_the_others_are_annotated(clip:
     assert "matches no file" in empty.error
     assert (found.name, found.complete) == ("clip-mp4-2", True)  # as it would be with the other file
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip-mp4-2.journal", "clip-mp4-2.jsonl"]
+
+
+def test_an_image_that_cannot_be_read_is_named(images: Path, tmp_path: Path) -> None:
+    done = run("annotate", images, "--out", tmp_path, "--json", "-", "--every", "5")
+    assert done.returncode == 1
+    assert f"{images}: 1 of its images cannot be read: {images / 'photo5.jpg'}: " in done.stderr
+    (found,) = json.loads(done.stdout)["inputs"]
+    assert found["unread"] == len(found["problems"]) == 1
+    assert "photo5.jpg" in (tmp_path / f"{images.name}.html").read_text()
+
+
+def test_a_bad_match_of_a_glob_does_not_hide_the_others(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    copy(clip, tmp_path / "b.mp4")
+    empty, found = find_inputs([tmp_path / "*"])
+    assert "has neither video nor image" in empty.problem
+    assert (found.name, found.problem) == ("b", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_what_cannot_be_read_twice_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for path in (tmp_path / "pipe.mp4", "/dev/zero"):
+        with pytest.raises(SourceError, match="cannot be read several times; write it to a file first"):
+            nasion.annotate(path, tmp_path / "out")
+    with pytest.raises(SourceError, match="is a URL, and annotations are made of files"):
+        nasion.annotate("rtsp://camera.local/stream", tmp_path / "out")
+    done = run("annotate", "-", "--out", tmp_path / "out", input="a video")
+    assert done.returncode == 1
+    assert "is a pipe or a device" in done.stderr
 
 
 def test_an_input_is_annotated_once_however_its_path_is_written(

@@ -72,6 +72,7 @@ def test_pycocotools_reads_the_key_points_and_evaluates_them(done: Path) -> None
     assert len(truth.getImgIds()) == FRAMES
     found = landmarks(done / "clip.jsonl")
     for annotation in truth.loadAnns(truth.getAnnIds()):
+        assert all(isinstance(state, int) for state in annotation["keypoints"][2::3])
         points = np.array(annotation["keypoints"]).reshape(-1, 3)
         frame = truth.loadImgs(annotation["image_id"])[0]["frame_id"]
         labelled = points[:, 2] > 0
@@ -247,3 +248,21 @@ def test_datumaro_reads_the_cvat_file(done: Path) -> None:
     for frame, ((points, track, _),) in read.items():
         assert track == 0
         assert np.allclose(np.array(points).reshape(-1, 2) - 0.5, found[frame], atol=0.02)
+
+
+@pytest.mark.skipif(not DATUMARO, reason="NASION_DATUMARO names no Python with datumaro; .ci/run --full makes one")
+def test_datumaro_reads_independent_images(images: Path, tmp_path: Path) -> None:
+    nasion.annotate(images, tmp_path, independent=True, formats=["cvat", "jsonl"])
+    shutil.copytree(images, tmp_path / "images")  # where datumaro looks for them
+    script = (
+        "import sys, json, datumaro\n"
+        "data = datumaro.Dataset.import_from(sys.argv[1], 'cvat')\n"
+        "print(json.dumps({item.attributes['frame']: [each.points for each in item.annotations] for item in data}))\n"
+    )
+    command = [DATUMARO, "-c", script, str(tmp_path / f"{images.name}.cvat.xml")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    read, found = json.loads(result.stdout), landmarks(tmp_path / f"{images.name}.jsonl")
+    assert sorted(map(int, read)) == sorted(found)
+    for frame, (points,) in read.items():
+        assert np.allclose(np.array(points).reshape(-1, 2) - 0.5, found[int(frame)], atol=0.02)

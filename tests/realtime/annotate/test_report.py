@@ -10,9 +10,13 @@ import av
 import numpy as np
 
 import nasion
+from nasion.realtime.annotate.annotate import planned
+from nasion.realtime.annotate.annotating import look
 from nasion.realtime.annotate.journal import SeenFrame
-from nasion.realtime.annotate.look_ahead.annotation import Annotated
+from nasion.realtime.annotate.look_ahead.annotation import Annotated, Annotation
 from nasion.realtime.annotate.rendering.obscuring import ALONE, Area, Attention, areas, obscured
+from nasion.realtime.annotate.report.collecting import Collector
+from nasion.realtime.annotate.report.page import write_report
 
 from .conftest import FRAMES
 
@@ -44,6 +48,20 @@ def test_a_report_is_one_file_with_plots_and_thumbnails(clip: Path, tmp_path: Pa
     for title in ("Faces", "Confidence", "Jitter", "Identities", "Pose", "Openings", "Least certain faces"):
         assert f"{title}" in page
     assert f"<b>{FRAMES}</b><span>frames</span>" in page
+
+
+def test_a_report_of_a_source_that_is_gone_has_no_thumbnails(clip: Path, tmp_path: Path) -> None:
+    copy(clip, tmp_path / "clip.mp4")
+    with planned([tmp_path / "clip.mp4"], tmp_path / "out", every=15) as plan:
+        look(plan.jobs[0], plan.tracker, lambda *_: None)
+    annotation, collected = Annotation(plan.jobs[0].journal), Collector(3)
+    for annotated in annotation:
+        collected(annotated)
+    (tmp_path / "clip.mp4").unlink()
+    write_report(tmp_path / "clip.html", plan.jobs[0], annotation, collected, {}, ())
+    page = (tmp_path / "clip.html").read_text(encoding="utf-8")
+    assert "Confidence" in page
+    assert "data:image" not in page
 
 
 def test_names_cannot_put_anything_into_the_page(clip: Path, tmp_path: Path) -> None:
