@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..engines.cpu import cpu_model
+from ..engines.cpu import cpu_model, has_vnni
 from ..engines.errors import DeviceError, printable
 from ..engines.gpu.driver import gpus
 from ..realtime.values.versions import versions
@@ -51,8 +51,8 @@ def cores() -> int:
 
 
 def machine() -> Mapping[str, Any]:
-    """Return the processor, the number of cores, the system and, if there are any, the GPUs."""
-    found = {"cpu": cpu_model(), "cores": cores(), "system": platform.platform()}
+    """Return the processor, whether it has VNNI, the number of cores, the system and, if there are any, the GPUs."""
+    found = {"cpu": cpu_model(), "vnni": has_vnni(), "cores": cores(), "system": platform.platform()}
     try:
         return {**found, "gpus": [each.make for each in gpus()]}
     except DeviceError:

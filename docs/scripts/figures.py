@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reports import BENCH, ROOT, read, table, value_of, where
+from reports import BENCH, ROOT, processor, read, table, value_of, where
 from tables import annotation, files, gpu, live, measures, papers
 
 from nasion.engines.zoo import models as cards
@@ -294,7 +294,7 @@ def systems() -> str:
     head = [f"{clip}: {name}" for clip in ("demo", "close-up") for name in of_clip]
     machine, versions = report["machine"], report["versions"]
     return table(["system", *head, "CPU ms per frame"], rows) + (
-        f"\n{machine['cpu']}, {machine['cores']} cores, one thread; ONNX Runtime {versions['onnxruntime']}; "
+        f"\n{processor(machine)}, {machine['cores']} cores, one thread; ONNX Runtime {versions['onnxruntime']}; "
         f"{report['date'][:10]}; `{report['command']}`.\n"
     )
 

@@ -43,10 +43,17 @@ def where(measured: dict[str, Any]) -> str:
     machine, versions = measured["machine"], measured["versions"]
     runtime = versions.get("onnxruntime") or versions["onnxruntime-gpu"]
     return (
-        f"\n{machine['cpu']}, {machine['cores']} cores, {machine['system'].split('-with')[0]}; "
+        f"\n{processor(machine)}, {machine['cores']} cores, {machine['system'].split('-with')[0]}; "
         f"ONNX Runtime {runtime}, OpenCV {versions['opencv-python']}, PyAV {versions['av']}; "
         f"{measured['date'][:10]}; `{measured['command']}`.\n"
     )
+
+
+def processor(machine: dict[str, Any]) -> str:
+    """Return the model of the CPU, and whether it has VNNI if that was recorded."""
+    if "vnni" not in machine:
+        return str(machine["cpu"])
+    return f"{machine['cpu']} {'with' if machine['vnni'] else 'without'} VNNI"
 
 
 def value_of(value: float | None, *, missing: str = "infinite") -> str:
