@@ -6,7 +6,7 @@ Each reader checks its input. An error names the file, the line and the expected
 from .base import FOREHEAD, DataError, DetectionSet, LandmarkSet, Layout, Part, check_validation, split_validation
 from .catalogue import SETS, layout_of, read_set, recognised, training_faces
 from .faults import Fault, box_faults, landmark_faults, readable, sound_boxes, sound_faces, unreadable
-from .images import ImageReader, SampleStream, read_image, read_images
+from .images import ImageReader, SampleStream, batch_of_pixels, pixels_of, read_image, read_images
 from .readers.aflw import read_aflw, read_aflw68, read_aflw_frontal, read_merl_rav
 from .readers.cofw import read_cofw, read_cofw68
 from .readers.ibug import (
@@ -34,10 +34,12 @@ __all__ = [
     "Part",
     "SampleStream",
     "TrainingData",
+    "batch_of_pixels",
     "box_faults",
     "check_validation",
     "landmark_faults",
     "layout_of",
+    "pixels_of",
     "read_300vw",
     "read_300w",
     "read_300w_private",

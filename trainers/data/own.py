@@ -114,14 +114,18 @@ def mirror_faults(data: LandmarkSet) -> list[str]:
     scheme = data.scheme
     if not scheme.has_mirror:
         return []
-    return list(_mirror_faults(_mean_face(data.points), scheme))
+    return list(_mirror_faults(_mean_face(data.points, list(scheme.flip)), scheme))
 
 
-def _mean_face(points: FloatArray) -> FloatArray:
-    """Return the mean (n, 2) of faces that are moved to 0 and scaled to a mean distance of 1 from it."""
+def _mean_face(points: FloatArray, partner: list[int]) -> FloatArray:
+    """Return the mean (n, 2) of faces that are moved to 0 and scaled to a mean distance of 1 from it.
+
+    Only the half that is most like its mirror image counts, so that few faces that look to one side do not matter.
+    """
     moved = points - np.nanmean(points, axis=1, keepdims=True)
     moved = moved / np.nanmean(np.linalg.norm(moved, axis=2), axis=1)[:, None, None]
-    mean: FloatArray = np.nanmean(moved, axis=0)
+    unlike = np.nanmean(np.linalg.norm(moved * [-1, 1] - moved[:, partner], axis=2), axis=1)
+    mean: FloatArray = np.nanmean(moved[~(unlike > np.nanmedian(unlike))], axis=0)
     return mean
 
 

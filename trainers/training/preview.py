@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -41,7 +42,9 @@ def _cell(sample: Any, spec: Spec) -> Image:
 
 
 def _pixels(image: Tensor, spec: Spec) -> Image:
-    """Return a normalised image (3,H,W) as BGR uint8."""
+    """Return an image as BGR uint8: one of RGB bytes (H,W,3), or a normalised one (3,H,W)."""
+    if image.dtype == torch.uint8:
+        return np.ascontiguousarray(image.numpy()[:, :, ::-1])
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
     planes = np.clip(image.numpy() * std + mean, 0, 255).astype(np.uint8)
     return np.ascontiguousarray((planes[::-1] if spec.channels == "rgb" else planes).transpose(1, 2, 0))

@@ -9,9 +9,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from nasion.realtime.values.arrays import Image
-from nasion.trainers.data import DataError, ImageReader, SampleStream, read_image, read_images
+from nasion.realtime.values.geometry import to_tensor
+from nasion.trainers.data import (
+    DataError,
+    ImageReader,
+    SampleStream,
+    batch_of_pixels,
+    pixels_of,
+    read_image,
+    read_images,
+)
 from nasion.trainers.data import images as images_module
 
 from ...support.data_sets.published_layouts import numbered_image, write_cofw, write_image, write_video
@@ -108,6 +118,14 @@ class Numbers(SampleStream[int]):
 
     def __getitem__(self, index: int) -> int:
         return int(self.generator(index).integers(1 << 30))
+
+
+def test_a_batch_of_pixels_is_laid_out_as_training_takes_it() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 10, 3), np.uint8)
+    batch = batch_of_pixels([pixels_of(image) for image in images])
+    expected = to_tensor(list(images), (0, 0, 0), (255, 255, 255), rgb=True)
+    assert torch.equal(batch, torch.from_numpy(expected))
+    assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_stream_keeps_images_while_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from nasion.realtime.values.scheme_files import (
 )
 from nasion.realtime.values.schemes import IBUG_68
 from nasion.tools.main import main
-from nasion.trainers.data import DataError
+from nasion.trainers.data import DataError, LandmarkSet
+from nasion.trainers.data.base import unknown_yaw
 from nasion.trainers.data.own import mirror_faults, own_boxes, own_faces
 from nasion.trainers.data.readers.own.boxes import read_own_boxes
 from nasion.trainers.data.readers.own.faces import read_own
@@ -167,6 +168,17 @@ def test_mirror_pairs_that_do_not_match_the_data_are_reported(tmp_path: Path) ->
     wrong = scheme_of_values({"name": "b", "points": 20, "mirror": [[0, 4], [12, 13], [14, 15]]}, origin="")
     problems = mirror_faults(read_own(tmp_path, scheme=wrong))
     assert any("the mirror pair [12, 13] does not match the data: opposite of 12 lies 15" in each for each in problems)
+
+
+def test_a_few_faces_that_look_to_one_side_raise_no_doubt_about_mirror_pairs() -> None:
+    scheme = scheme_of_values({"name": "c", "points": 5, "mirror": [[0, 1], [3, 4]]}, origin="")
+    frontal = np.array([[-30, -30], [30, -30], [0, 0], [-20, 30], [20, 30]], np.float32)
+    turned = frontal + np.array([[0, 0], [0, 0], [40, 0], [0, 0], [0, 0]], np.float32)  # the nose beyond the corner
+    faces = LandmarkSet(
+        "x", (Path("a.jpg"),) * 5, np.stack([frontal] * 2 + [turned] * 3), unknown_yaw(5), numbering=scheme
+    )
+    assert not mirror_faults(faces)
+    assert mirror_faults(faces.pick([2, 3, 4])), "where all of them do, it is said"
 
 
 def test_boxes_from_lists_coco_and_landmarks(tmp_path: Path) -> None:

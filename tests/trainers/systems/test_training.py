@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import default_collate
 
 from nasion.realtime.values.geometry import Region, region_of_points, transform, warp
 from nasion.realtime.values.schemes import IBUG_68
@@ -21,7 +20,7 @@ from nasion.trainers.networks.encoder_decoder import EncoderDecoder, EncoderDeco
 from nasion.trainers.networks.face_detector import DetectorConfig, FaceDetector
 from nasion.trainers.systems import Options, recipe_named
 from nasion.trainers.systems.shipped.alignment import HeldOut, WithCorrection, validate_alignment
-from nasion.trainers.systems.shipped.alignment_samples import AlignmentSamples
+from nasion.trainers.systems.shipped.alignment_samples import AlignmentSamples, collate_crops
 from nasion.trainers.systems.shipped.detection import (
     DetectionSamples,
     DetectorLearner,
@@ -108,7 +107,7 @@ def test_labelled_points_stay_on_their_features(alignment: tuple[TrainingData, T
             continue
         x, y = (int(v) for v in item["points"][[51, 57]].mean(dim=0).round())
         if 4 < x < 108 and 4 < y < 108:
-            red, _, blue = item["image"][:, y, x]
+            red, _, blue = item["image"][y, x].float() / 255
             redness.append(float(red - blue))
     assert len(redness) > 40
     assert np.mean(np.array(redness) > 0.02) > 0.6  # the rest is grey, dark, covered or blurred
@@ -173,7 +172,7 @@ def test_boxes_lie_around_their_faces(detection: tuple[TrainingData, TrainingDat
     with_face = [(image, boxes) for image, boxes, counts, _ in drawn if counts.sum()]
     assert len(with_face) > 40
     for image, boxes in with_face:
-        assert image.shape == (3, 128, 128)
+        assert image.shape == (128, 128, 3)
         assert ((boxes >= -0.5) & (boxes <= 127.5)).all()
         assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert [1 for _, boxes, _, _ in drawn if not len(boxes)]
@@ -238,7 +237,7 @@ def test_the_landmark_network_overfits_eight_faces(
     model = tiny_aligner(8, 16, 24, 32, 32)
     samples = AlignmentSamples(alignment[0], SPEC)
     eight = [item for item in (samples[i] for i in range(40)) if item["known"].min() > 0][:8]
-    batch = default_collate(eight)
+    batch = collate_crops(eight)
 
     class Eight(torch.utils.data.Dataset[object]):
         def __getitem__(self, index: int) -> object:
@@ -247,7 +246,7 @@ def test_the_landmark_network_overfits_eight_faces(
         def __len__(self) -> int:
             return 1 << 40
 
-    state = train(model, Eight(), replace(QUICK, steps=240), tmp_path)
+    state = train(model, Eight(), replace(QUICK, steps=240), tmp_path, collate=collate_crops)
     found = state.learner(batch["image"])["points"].detach()
     assert_learned(found, batch["points"], within=blind_error(batch["points"]) / 3)
 

@@ -20,7 +20,7 @@ from ....realtime.sources.image_files.sources import images_in
 from ....realtime.values.scheme_files import read_scheme, scheme_of_values, values_of_scheme
 from ....realtime.values.schemes import PUBLISHED, SCHEMES, LandmarkScheme
 from ... import checkpoint
-from ...data import FOREHEAD, DataError, LandmarkSet, SampleStream, TrainingData, readable, sheet
+from ...data import FOREHEAD, DataError, LandmarkSet, SampleStream, TrainingData, batch_of_pixels, readable, sheet
 from ...data.own import VALIDATION_SHARE, own_boxes, own_faces
 from ...data.tolerance import Tolerant
 from ...evaluation.own import measure_own, write_report
@@ -30,6 +30,7 @@ from ...networks.encoder_decoder import ACCURATE, EncoderDecoder, EncoderDecoder
 from ...networks.face_detector import FaceDetector
 from ...training.loop import Optimiser, Schedule
 from ...training.recipes import NO_START, Options, Prepared, Recipe, checkpoint_named, load_trained
+from ..shipped.alignment_samples import collate_crops
 from ..shipped.detection import DetectionSamples, DetectorLearner, collate, validate_detector
 from ..shipped.recipes import DETECTOR_SHIFTS, DETECTOR_SPEC
 from .learner import OwnLandmarks, locate_with, validate_own
@@ -232,9 +233,9 @@ def _prepare(learner: Learner, root: Path, options: Options) -> Prepared:
         learner.before = None
     if learner.is_folded:
         crops = _first(samples, min(_CALIBRATION, 2 * len(training)), options.skip_bad)
-        restore_statistics(learner.network, torch.stack([crop["image"] for crop in crops]))
+        restore_statistics(learner.network, batch_of_pixels([crop["image"] for crop in crops]))
         learner.is_folded = False
-    return Prepared(samples, None, lambda network: validate_own(network, validation))
+    return Prepared(samples, collate_crops, lambda network: validate_own(network, validation))
 
 
 def _some(faces: LandmarkSet, skip: int) -> LandmarkSet:
@@ -337,7 +338,7 @@ def _prepare_detector(learner: Learner, root: Path, options: Options) -> Prepare
     samples = DetectionSamples(TrainingData((), training, negatives[apart:]), seed=options.seed)
     if learner.is_folded:
         scenes = _first(samples, 32, options.skip_bad)
-        restore_statistics(learner.network, torch.stack([scene[0] for scene in scenes]))
+        restore_statistics(learner.network, batch_of_pixels([scene[0] for scene in scenes]))
         learner.is_folded = False
     apart_readable = tuple(negatives[i] for i in readable(negatives[:apart], skip=options.skip_bad))
     validation = TrainingData((), held, apart_readable)

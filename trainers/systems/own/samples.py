@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ....engines.spec import Spec
 from ....realtime.faces.face import OCCLUDED, VISIBLE
 from ....realtime.values.arrays import FloatArray, Image
-from ....realtime.values.geometry import Region, region_of_points, roll, to_tensor, transform, warp
-from ...data import LandmarkSet, SampleStream, augment
+from ....realtime.values.geometry import Region, region_of_points, roll, transform, warp
+from ...data import LandmarkSet, SampleStream, augment, pixels_of
 from ..shipped.alignment_samples import UNKNOWN, Labels
 
 FACELESS = 0.12  # share of crops without a whole face, which train presence
@@ -148,7 +148,7 @@ class OwnSamples(SampleStream[Labels]):
         placed = np.full((count, 2), np.nan, np.float32) if points is None else points
         known = np.isfinite(placed[:, 0])
         return {
-            "image": torch.from_numpy(to_tensor([image], (0, 0, 0), (255, 255, 255), rgb=True)[0]),
+            "image": pixels_of(image),
             "points": torch.from_numpy(np.where(known[:, None], placed, np.float32(0))),
             "known": torch.from_numpy(known.astype(np.float32)),
             "hidden": torch.zeros(count),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -10,13 +11,14 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from ....engines.spec import Spec
 from ....realtime.faces.face import OCCLUDED, SELF_OCCLUDED, VISIBLE
 from ....realtime.values.arrays import FloatArray, Image
-from ....realtime.values.geometry import Region, region_of_points, roll, to_tensor, transform, warp
+from ....realtime.values.geometry import Region, region_of_points, roll, transform, warp
 from ....realtime.values.schemes import IBUG_68
-from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment
+from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment, batch_of_pixels, pixels_of
 
 # How often each kind of crop is drawn, relative to the others. 300W defines the landmarks, AFLW adds large poses,
 # YouTube Faces adds video, the pools add profiles, occlusion, blur and babies; the rest trains presence. Sets that are
@@ -55,9 +57,9 @@ _OF_ROLL = [*IBUG_68.left_eye, *IBUG_68.right_eye, *IBUG_68.mouth]
 class Labels(TypedDict):
     """Crop with its labels, or a batch of them.
 
-    ``image`` (3,S,S); ``points`` (n,2) in crop pixels; ``known`` (n,) weight of each landmark's annotation; ``hidden``
-    (n,) marks self-occluded landmarks; ``visibility`` (n,) int64, ``UNKNOWN`` if the set does not annotate it;
-    ``presence`` 0 or 1.
+    ``image`` (S,S,3) RGB bytes, in a batch (B,3,S,S) in 0..1; ``points`` (n,2) in crop pixels; ``known`` (n,) weight of
+    each landmark's annotation; ``hidden`` (n,) marks self-occluded landmarks; ``visibility`` (n,) int64, ``UNKNOWN`` if
+    the set does not annotate it; ``presence`` 0 or 1.
     """
 
     image: Tensor
@@ -242,6 +244,14 @@ def face_angle(points: FloatArray) -> float:
     return roll(np.where(known, points, 0), IBUG_68) if known[_OF_ROLL].all() else 0.0
 
 
+def collate_crops(items: Sequence[Labels]) -> dict[str, Tensor]:
+    """Stack crops with their labels into a batch."""
+    images = batch_of_pixels([item["image"] for item in items])
+    others = [{name: value for name, value in item.items() if name != "image"} for item in items]
+    batch: dict[str, Tensor] = default_collate(others)
+    return {"image": images, **batch}
+
+
 def as_item(crop: _Crop) -> Item:
     """Convert arrays to tensors; landmarks without annotation become zeros with weight 0."""
     count = IBUG_68.count
@@ -252,7 +262,7 @@ def as_item(crop: _Crop) -> Item:
     seen = np.full(count, UNKNOWN, np.int64) if crop.visibility is None else crop.visibility
     hidden = unknown & (weight > 0) & (crop.set_name in TELLS_VISIBILITY)
     return {
-        "image": torch.from_numpy(to_tensor([crop.image], (0, 0, 0), (255, 255, 255), rgb=True)[0]),
+        "image": pixels_of(crop.image),
         "points": torch.from_numpy(np.where(unknown[:, None], np.float32(0), points)),
         "known": torch.from_numpy(np.where(unknown, 0, weight).astype(np.float32)),
         "hidden": torch.from_numpy(hidden.astype(np.float32)),

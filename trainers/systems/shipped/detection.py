@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ....engines.spec import Spec
 from ....realtime.values.arrays import FloatArray, Image
-from ....realtime.values.geometry import iou, to_tensor, transform, warp
+from ....realtime.values.geometry import iou, transform, warp
 from ....realtime.values.schemes import IBUG_68
-from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment
+from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment, batch_of_pixels, pixels_of
 from ...evaluation.tracking import ModuleRuntime, detect_faces, highest_scores
 from ...learner import Learner
 from ...losses import box_overlap, quality_focal
@@ -59,8 +59,8 @@ class _Scene:
 class DetectionSamples(SampleStream[Item]):
     """Endless, reproducible stream of training images: image number i is always the same for one seed.
 
-    An item is an image (3,S,S) in 0..1, its boxes (K,4), a flag per box (K,), 1 if it counts, and the cosine and sine
-    of each face's roll (K,2), zeros where it is unknown.
+    An item is an image (S,S,3) of RGB bytes, its boxes (K,4), a flag per box (K,), 1 if it counts, and the cosine and
+    sine of each face's roll (K,2), zeros where it is unknown.
     """
 
     def __init__(self, data: TrainingData, *, size: int = 320, seed: int = 0) -> None:
@@ -85,10 +85,9 @@ class DetectionSamples(SampleStream[Item]):
         if rng.random() < 0.15:
             image = augment.lighting(rng, image)
         boxes, counts, roll = self._clip(scene)
-        tensor = to_tensor([image], (0, 0, 0), (255, 255, 255), rgb=True)[0]
         known = np.isfinite(roll)[:, None]
         vectors = np.where(known, np.stack([np.cos(roll), np.sin(roll)], axis=1), 0).astype(np.float32)
-        return torch.from_numpy(tensor), torch.from_numpy(boxes), torch.from_numpy(counts), torch.from_numpy(vectors)
+        return pixels_of(image), torch.from_numpy(boxes), torch.from_numpy(counts), torch.from_numpy(vectors)
 
     def _window(
         self,
@@ -294,9 +293,9 @@ Batch = tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]
 
 
 def collate(items: list[Item]) -> Batch:
-    """Stack the images of a batch; boxes stay lists, because their number differs between images."""
+    """Stack the images of a batch to (B,3,S,S) in 0..1; boxes stay lists, because their number differs."""
     images, boxes, counts, rolls = zip(*items, strict=True)
-    return torch.stack(images), list(boxes), list(counts), list(rolls)
+    return batch_of_pixels(images), list(boxes), list(counts), list(rolls)
 
 
 def grid_of(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:

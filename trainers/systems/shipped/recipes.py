@@ -18,7 +18,7 @@ from ...networks.sd_hrnet.network import SDHRNet, SDHRNetConfig
 from ...training.loop import Optimiser, Schedule
 from ...training.recipes import Options, Prepared, Recipe
 from .alignment import HeldOut, WithCorrection, validate_alignment
-from .alignment_samples import AlignmentSamples
+from .alignment_samples import AlignmentSamples, collate_crops
 from .detection import DetectionSamples, DetectorLearner, collate, validate_detector
 
 T = TypeVar("T", bound=Learner)
@@ -70,7 +70,7 @@ def _prepare_landmarks(learner: Learner, root: Path, options: Options) -> Prepar
     held = HeldOut(data, learner.spec)
     return Prepared(
         AlignmentSamples(training, learner.spec, seed=options.seed),
-        None,
+        collate_crops,
         lambda network: validate_alignment(network, held),
     )
 
