@@ -66,6 +66,9 @@ def test_coco_key_points_with_their_visibility(tmp_path: Path) -> None:
     assert (faces.visible[:, 1] == 0).all()
     assert (faces.visible[:, 2:] == 1).all()
     assert set(read_own(tmp_path, group="shoot").groups or ()) == {"day 0", "day 1"}
+    labels = tmp_path / "labels.json"
+    labels.write_text(labels.read_text().replace('"shoot"', '"video"'))
+    assert set(read_own(tmp_path, group="video").groups or ()) == {"day 0", "day 1"}, "a column of that name goes first"
 
 
 def test_a_table_with_empty_cells_and_further_columns(tmp_path: Path) -> None:

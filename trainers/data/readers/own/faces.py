@@ -48,7 +48,8 @@ def read_own(path: Path, *, scheme: LandmarkScheme | None = None, group: str = "
         scheme: numbering scheme of the landmarks; None for the one that the files name, for the usual one with that
             many landmarks, or for one without mirror pairs.
         group: what keeps faces together in ``LandmarkSet.groups``: ``image`` (or the video of a frame), ``video`` (the
-            same, and images whose names differ in their last number only), ``folder``, or a column of the labels.
+            same, and images whose names differ in their last number only), ``folder``, or a column of the labels, which
+            goes first.
 
     Raises:
         DataError: nothing is found, a file is malformed, or the faces differ in the number of landmarks.
@@ -92,6 +93,8 @@ def _scheme_of_labels(labels: Sequence[Label], count: int) -> LandmarkScheme:
 def _group(label: Label, group: str) -> str:
     """Return the name of the group of a face."""
     video = label.image.parent if not label.image.is_file() and label.image.parent.is_file() else None
+    if group in label.about:
+        return label.about[group]
     if group == "folder":
         return str((video or label.image).parent)
     if group in ("image", "video"):
@@ -99,8 +102,6 @@ def _group(label: Label, group: str) -> str:
             return str(video)
         stem = _FRAMES.sub("", label.image.stem) if group == "video" else label.image.stem
         return str(label.image.parent / stem)
-    if group in label.about:
-        return label.about[group]
     columns = f", {', '.join(label.about)}" if label.about else ""
     raise DataError(f"{label.origin}: has no column {group!r} for --group; allowed: {', '.join(GROUPS)}{columns}")
 
