@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from .closing import Closing
 from .errors import DeviceError, ModelError, RuntimeUnavailable, foreign, lacks_memory, printable
 from .gpu import packages
+from .gpu.device import Memory
+from .gpu.graphs import Fill, Shape
+from .gpu.inputs import MOST, GpuInput
 from .runtime import gpu_number
 from .spec import METADATA_KEY, Outputs, Spec, Tensor
 
@@ -25,11 +29,12 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # TF32, the default, keeps only 10 bits of mantissa in a convolution, which would shift the landmarks. The default
 # search for the fastest convolution algorithm causes a delay at each new batch size.
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+_BOUND = "cuda"  # ONNX Runtime's name for the memory that its CUDA provider computes in
 _OPTIONS = {"use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 class OnnxRuntime(Closing):
-    """An ONNX file in ONNX Runtime; implements ``engines.runtime.Runtime``."""
+    """An ONNX file in ONNX Runtime; implements ``engines.runtime.Runtime``, and on a GPU ``GpuRuntime``."""
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "auto", longest: int | None = None) -> None:
         """Load ``path``.
@@ -61,6 +66,8 @@ class OnnxRuntime(Closing):
         self.provider: str = self._session.get_providers()[0]
         self.threads = threads
         self._input = self._session.get_inputs()[0].name
+        self.most_on_gpu: int = 0 if self.device == "cpu" else MOST
+        self._on_device: GpuInput | None = None  # opened when the first images are produced there
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def _on_gpu(self, path: Path, threads: int, device: str) -> Any:
@@ -98,23 +105,51 @@ class OnnxRuntime(Closing):
             ModelError: the network fails, or its outputs do not match its task.
             MemoryError: there is not enough memory.
         """
+        return self._checked(lambda session: session.run(self._outputs, {self._input: images}), images.shape)
+
+    def run(self, shape: Shape, fill: Fill) -> Outputs:
+        """Run images (B,3,H,W) that are produced on the GPU; see ``engines.runtime.GpuRuntime``.
+
+        Raises:
+            DeviceError: the GPU failed.
+            ModelError: there are too many images, the network fails, or its outputs do not match its task.
+        """
+        if self._on_device is None:
+            self._on_device = GpuInput(gpu_number(self.device))
+        with self._on_device.filled(shape, fill) as memory:
+            return self._checked(lambda session: self._bound(session, memory, shape), shape)
+
+    def _bound(self, session: Any, memory: Memory, shape: Shape) -> list[NDArray[Any]]:
+        """Run the session on GPU memory, and return its outputs on the host."""
+        binding = session.io_binding()
+        binding.bind_input(self._input, _BOUND, gpu_number(self.device), np.float32, list(shape), memory.address)
+        for name in self._outputs:
+            binding.bind_output(name, "cpu")
+        session.run_with_iobinding(binding)
+        values: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return values
+
+    def _checked(self, run: Callable[[Any], Sequence[NDArray[Any]]], shape: Shape) -> Outputs:
+        """Run the session and check the outputs for images of a shape."""
         if self._session is None:
             raise ModelError("this runtime is closed; open it again")
         try:
-            values = self._session.run(self._outputs, {self._input: images})
+            values = run(self._session)
         except Exception as error:  # ONNX Runtime's errors have no common base class
             if self.device != "cpu":
                 _check_gpu(error, self.device)
             _check_memory(error)
             raise ModelError(
-                f"ONNX Runtime cannot run model {self.spec.name!r} on images of shape {images.shape} "
+                f"ONNX Runtime cannot run model {self.spec.name!r} on images of shape {shape} "
                 f"({foreign(error)}); give other images, or export the model again"
             ) from error
-        return self.spec.check_outputs(dict(zip(self._outputs, values, strict=True)), len(images))
+        return self.spec.check_outputs(dict(zip(self._outputs, values, strict=True)), shape[0])
 
     def close(self) -> None:
-        """Free the session."""
+        """Free the session and its memory on the GPU."""
         self._session = None
+        if self._on_device is not None:
+            self._on_device.close()
 
 
 def _tensor(value: Any) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuMemcpyHtoDAsync_v2": (c_void_p, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoDAsync_v2": (c_void_p, c_void_p, c_size_t, c_void_p),
+    "cuModuleLoadData": (_HANDLE, c_char_p),
+    "cuModuleGetFunction": (_HANDLE, c_void_p, c_char_p),
+    "cuModuleUnload": (c_void_p,),
+    "cuLaunchKernel": (c_void_p, *(c_uint,) * 7, c_void_p, POINTER(c_void_p), c_void_p),
     "cuStreamCreate": (_HANDLE, c_uint),
     "cuStreamDestroy_v2": (c_void_p,),
     "cuStreamSynchronize": (c_void_p,),
@@ -218,6 +223,25 @@ class Driver:
     def unpin(self, array: Bytes) -> None:
         """Free memory from ``pin``; the array must not be used afterwards."""
         self.library("cuMemFreeHost", array.ctypes.data)
+
+    def load(self, image: bytes) -> int:
+        """Load compiled kernels and return their module."""
+        return self.library.handle("cuModuleLoadData", image)
+
+    def kernel(self, module: int, symbol: str) -> int:
+        """Return a kernel of a module by its symbol."""
+        return self.library.handle("cuModuleGetFunction", module, symbol.encode())
+
+    def unload(self, module: int) -> None:
+        """Free a module from ``load``."""
+        self.library("cuModuleUnload", module)
+
+    def run_kernel(
+        self, kernel: int, grid: tuple[int, int, int], block: tuple[int, int], values: Sequence[Any], stream: int
+    ) -> None:
+        """Enqueue a kernel with values of ctypes as its arguments, which are read before the call returns."""
+        addresses = (c_void_p * len(values))(*map(ctypes.addressof, values))
+        self.library("cuLaunchKernel", kernel, *grid, *block, 1, 0, stream, addresses, None)
 
     def open_stream(self) -> int:
         """Open a stream that does not wait for other streams."""

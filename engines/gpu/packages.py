@@ -16,6 +16,7 @@ from .driver import Library
 ONNX_RUNTIME = {13: "onnxruntime-gpu[cuda,cudnn]>=1.27,<2", 12: "onnxruntime-gpu[cuda,cudnn]>=1.24,<1.27"}
 TENSORRT = {13: "tensorrt>=10.7", 12: "tensorrt-cu12>=10.7"}
 NVRTC = {13: "nvidia-cuda-nvrtc>=13,<14", 12: "nvidia-cuda-nvrtc-cu12>=12,<13"}
+NVRTC_NAMES = {13: "nvidia-cuda-nvrtc", 12: "nvidia-cuda-nvrtc-cu12"}
 TENSORRT_NAMES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 
 
@@ -53,6 +54,8 @@ def missing() -> list[str]:
         wanted.append(TENSORRT[cuda])
     if version("onnxruntime-gpu") is None or misfit():
         wanted.append(ONNX_RUNTIME[cuda])
+    if version(NVRTC_NAMES[cuda]) is None:
+        wanted.append(NVRTC[cuda])
     return wanted
 
 

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..closing import Closing
+from ..errors import NasionError, RuntimeUnavailable
 from ..gpu.device import Device, Memory, MemorySlice, Pinned, Stream
 from ..spec import Spec
 from .bindings import DeviceImage, Kernels
+from .compiled_crop import CompiledCrop
 
 Crops = tuple[DeviceImage, NDArray[np.float32]]
 """An image, and transforms (k, 2, 3) from pixels of crops to its pixels."""
@@ -32,11 +34,11 @@ class Cropper(Closing):
         """Load the kernels and open ``cuda:number``.
 
         Raises:
-            RuntimeUnavailable: the kernels are not built.
+            RuntimeUnavailable: the kernels are not built, and NVRTC is not installed, which would compile them.
             DeviceError: there is no such GPU.
         """
-        self._kernels = Kernels()
         self.device = Device(number)
+        self._kernels = _kernels(self.device)
         self.name = f"cuda:{number}"
         self._idle: deque[CropBuffers] = deque()
 
@@ -60,7 +62,28 @@ class Cropper(Closing):
     def close(self) -> None:
         """Free all memory. Images on this GPU cannot be cropped any more."""
         self._idle.clear()
+        if isinstance(self._kernels, CompiledCrop):
+            self._kernels.close()
         self.device.close()
+
+
+def _kernels(device: Device) -> Kernels | CompiledCrop:
+    """Return the kernels of ``nasion plugins build``; where there are none, the crop kernel compiled by NVRTC.
+
+    Raises:
+        RuntimeUnavailable: there is neither.
+    """
+    try:
+        return Kernels()
+    except RuntimeUnavailable as error:
+        try:
+            return CompiledCrop(device)
+        except RuntimeUnavailable as missing:
+            device.close()
+            raise RuntimeUnavailable(f"{missing}; or compile the kernels yourself ({error})") from missing
+        except NasionError:
+            device.close()
+            raise
 
 
 @cache
@@ -70,7 +93,7 @@ def cropper(number: int) -> Cropper:
     It lives until the process ends, because frames in the memory of its context live as long as their last owner.
 
     Raises:
-        RuntimeUnavailable: the kernels are not built.
+        RuntimeUnavailable: the kernels are not built, and NVRTC is not installed.
         DeviceError: there is no such GPU.
     """
     return Cropper(number)
@@ -79,7 +102,7 @@ def cropper(number: int) -> Cropper:
 class CropBuffers:
     """Buffers for launches of the kernel: the transforms from crops to images, in GPU memory."""
 
-    def __init__(self, device: Device, kernels: Kernels) -> None:
+    def __init__(self, device: Device, kernels: Kernels | CompiledCrop) -> None:
         """Create empty buffers; memory is allocated on first use."""
         self._device, self._kernels = device, kernels
         self._transforms: tuple[Pinned, Memory] | None = None

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from ..closing import Closing
 from ..errors import DeviceError, MissingExtra, ModelError, RuntimeUnavailable, foreign, lacks_memory
+from ..gpu.device import Memory
+from ..gpu.graphs import Fill, Shape
+from ..gpu.inputs import MOST, GpuInput
 from ..runtime import gpu_number
 from ..spec import METADATA_KEY, Outputs, Spec, Tensor
 from . import program as safe
@@ -28,7 +31,7 @@ except ImportError as missing:
 
 
 class TorchRuntime(Closing):
-    """A ``.pt2`` program in torch; implements ``engines.runtime.Runtime``.
+    """A ``.pt2`` program in torch; implements ``engines.runtime.Runtime``, and on a GPU ``GpuRuntime``.
 
     ``threads`` applies to the whole process, because torch has one thread pool. On a GPU it computes without TF32.
     """
@@ -63,6 +66,8 @@ class TorchRuntime(Closing):
         self.spec.check_graph(inputs, outputs, origin=str(path))
         self.provider = "torch CPU" if self.device == "cpu" else "torch CUDA"
         self.threads = threads
+        self.most_on_gpu: int = 0 if self.device == "cpu" else MOST
+        self._on_device: GpuInput | None = None  # opened when the first images are produced there
         if threads:
             torch.set_num_threads(threads)
 
@@ -73,11 +78,27 @@ class TorchRuntime(Closing):
             DeviceError: the GPU failed.
             ModelError: the network fails, or its outputs do not match its task.
         """
+        return self._checked(torch.from_numpy(images), images.shape)
+
+    def run(self, shape: Shape, fill: Fill) -> Outputs:
+        """Run images (B,3,H,W) that are produced on the GPU; see ``engines.runtime.GpuRuntime``.
+
+        Raises:
+            DeviceError: the GPU failed.
+            ModelError: there are too many images, the network fails, or its outputs do not match its task.
+        """
+        if self._on_device is None:
+            self._on_device = GpuInput(gpu_number(self.device))
+        with self._on_device.filled(shape, fill) as memory:
+            return self._checked(_shared(memory, self.device)[: shape[0]], shape)
+
+    def _checked(self, images: torch.Tensor, shape: Shape) -> Outputs:
+        """Run the program and check the outputs for images of a shape."""
         if self._module is None:
             raise ModelError("this runtime is closed; open it again")
         try:
             with torch.inference_mode():
-                outputs: dict[str, torch.Tensor] = self._module(torch.from_numpy(images).to(self.device))
+                outputs: dict[str, torch.Tensor] = self._module(images.to(self.device))
                 arrays = {name: value.cpu().numpy() for name, value in outputs.items()}
         except Exception as error:  # its errors have no common type
             if self.device != "cpu" and lacks_memory(error):
@@ -85,14 +106,21 @@ class TorchRuntime(Closing):
             if self.device != "cpu":
                 raise DeviceError(f"torch failed on {self.device}: {foreign(error)}; or run on --device cpu") from error
             raise ModelError(
-                f"torch cannot run model {self.spec.name!r} on images of shape {images.shape} ({foreign(error)}); "
+                f"torch cannot run model {self.spec.name!r} on images of shape {shape} ({foreign(error)}); "
                 "give other images, or export the model again"
             ) from error
-        return self.spec.check_outputs(arrays, len(images))
+        return self.spec.check_outputs(arrays, shape[0])
 
     def close(self) -> None:
-        """Free the program."""
+        """Free the program and its memory on the GPU."""
         self._module = None
+        if self._on_device is not None:
+            self._on_device.close()
+
+
+def _shared(memory: Memory, device: str) -> torch.Tensor:
+    """Return an array on the GPU as a tensor without a copy, by the CUDA Array Interface."""
+    return torch.as_tensor(memory, device=device)
 
 
 def _checked(path: Path) -> tuple[io.BytesIO, str | None]:

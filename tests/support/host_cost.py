@@ -153,12 +153,24 @@ def measured(sources: int, faces: int, ticks: int) -> dict[str, Any]:
         detector.close()
         landmarks.close()
     return {
+        "loop_ms": round(loop_ms(), 2),
         "sources": sources,
         "faces": seen,
         "ticks": ticks,
         "mean_ms": round(statistics.fmean(times), 4),
         "median_ms": round(statistics.median(times), 4),
     }
+
+
+def loop_ms() -> float:
+    """Return the CPU time of a plain Python loop, the least of several: how fast the machine is at the moment."""
+    times = []
+    for _ in range(20):
+        begin, total = process_time(), 0
+        for number in range(60_000):
+            total += number * number
+        times.append(1000 * (process_time() - begin))
+    return min(times)
 
 
 def main() -> None:

@@ -260,8 +260,14 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    """Report the tools that ``nasion plugins build`` would find, and the libraries it has built."""
+    """Report NVRTC, the tools that ``nasion plugins build`` would find, and the libraries it has built."""
+    from ...engines.gpu.nvrtc import nvrtc
     from ...engines.operators import library as plugins
+
+    try:
+        yield Finding("kernels", "NVRTC", "ok", f"{nvrtc().version} in {nvrtc().path}")
+    except NasionError as error:
+        yield Finding("kernels", "NVRTC", "absent", str(error), "only --decode cuda needs it, where nvcc is missing")
 
     for program, without, remedy in (
         ("cmake", "nothing is compiled", "pip install cmake, or apt-get install cmake"),

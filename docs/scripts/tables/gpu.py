@@ -47,7 +47,22 @@ def kernels() -> str:
     return table(["kernel", "variant", "size", *counted], rows)
 
 
+def host_cost() -> str:
+    """Return the table of the host's cost with a stand-in GPU."""
+    report = read(BENCH / "host-cost.json")
+    rows = []
+    for name, case in report["cases"].items():
+        goal = f"{report['bars_ms'][name]:.2f}"
+        rows.append([name, goal, f"{case['median_ms']:.2f}", f"{case['mean_ms']:.2f}", f"{case['loop_ms']:.1f}"])
+    head = ["CPU time of the host", "goal, ms", "median, ms", "mean, ms", "loop, ms"]
+    machine = report["machine"]
+    return table(head, rows) + (
+        f"\n{machine['cpu']}, {machine['cores']} cores, shared; no GPU; {report['date'][:10]}; `{report['command']}`.\n"
+    )
+
+
 TABLES = {
+    "host-cost": host_cost,
     "rtx": rtx,
     "kernels": kernels,
 }

@@ -35,14 +35,14 @@ def test_the_extras_have_the_same_versions() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert extras["cuda"] == [packages.ONNX_RUNTIME[13]]
     assert extras["cuda12"] == [packages.ONNX_RUNTIME[12]]
-    assert extras["tensorrt"][0] == packages.TENSORRT[13]
-    assert extras["tensorrt-cu12"][0] == packages.TENSORRT[12]
+    assert extras["tensorrt"][::2] == [packages.TENSORRT[13], packages.NVRTC[13]]
+    assert extras["tensorrt-cu12"][::2] == [packages.TENSORRT[12], packages.NVRTC[12]]
 
 
 @pytest.mark.parametrize("cuda", [12, 13])
 def test_what_is_missing_fits_the_driver(cuda: int, versions: object, monkeypatch: pytest.MonkeyPatch) -> None:
     drives(cuda, monkeypatch)
-    assert packages.missing() == [packages.TENSORRT[cuda], packages.ONNX_RUNTIME[cuda]]
+    assert packages.missing() == [packages.TENSORRT[cuda], packages.ONNX_RUNTIME[cuda], packages.NVRTC[cuda]]
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-cu13", "tensorrt-cu12"])
@@ -50,7 +50,7 @@ def test_every_distribution_of_tensorrt_counts(
     name: str, versions: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drives(13, monkeypatch)
-    versions |= {name: "11.4.0", "onnxruntime-gpu": "1.31.1"}
+    versions |= {name: "11.4.0", "onnxruntime-gpu": "1.31.1", "nvidia-cuda-nvrtc": "13.5.37"}
     assert packages.missing() == []
     assert [(each.state, each.found) for each in doctor._for_a_gpu()] == [
         ("ok", f"{name} 11.4.0"),
@@ -62,7 +62,7 @@ def test_onnx_runtime_for_cuda_13_on_an_older_driver_is_named_with_the_remedy(
     versions: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drives(12, monkeypatch)
-    versions |= {"tensorrt-cu12": "11.4.0", "onnxruntime-gpu": "1.27.0"}
+    versions |= {"tensorrt-cu12": "11.4.0", "onnxruntime-gpu": "1.27.0", "nvidia-cuda-nvrtc-cu12": "12.9.86"}
     assert packages.missing() == [packages.ONNX_RUNTIME[12]]
     (_, found) = doctor._for_a_gpu()
     assert found.state == "absent"

@@ -37,7 +37,7 @@ class FakeCuda:
     """Functions of the fake driver for tests, beyond CUDA's own."""
 
     def __init__(self, library: Path) -> None:
-        self._library = ctypes.CDLL(str(library))
+        self.library = self._library = ctypes.CDLL(str(library))
         self._library.fake_live.restype = ctypes.c_longlong
         self._library.fake_reset.argtypes = (ctypes.c_int, ctypes.c_longlong)
 

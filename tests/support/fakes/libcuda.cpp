@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <string>
 #include <vector>
 
 namespace {
@@ -34,7 +35,9 @@ int retained = 0;
 char context;
 thread_local std::vector<void*> stack;
 std::map<uintptr_t, size_t> memory, pinned;
-std::set<void*> streams, graphs, executables;
+std::set<void*> streams, graphs, executables, modules;
+std::set<std::string> symbols;
+int (*launcher)(const char*, const unsigned*, const unsigned*, void**, void*) = nullptr;
 std::map<std::string, int> calls;
 
 using Lock = std::lock_guard<std::recursive_mutex>;
@@ -89,8 +92,10 @@ int give_back(std::map<uintptr_t, size_t>& all, uintptr_t address) {
 extern "C" void fake_reset(int count, long long most) { Lock lock(gate); devices = count; room = most; calls.clear(); }
 extern "C" long long fake_live() {
     Lock lock(gate);
-    return retained + memory.size() + pinned.size() + streams.size() + graphs.size() + executables.size() + stack.size();
+    return retained + memory.size() + pinned.size() + streams.size() + graphs.size() + executables.size() + modules.size() + stack.size();
 }
+// Whoever is called at each launch with the symbol of the kernel, its grid and block, its arguments and the stream.
+extern "C" void fake_launcher(decltype(launcher) function) { Lock lock(gate); launcher = function; }
 extern "C" int fake_calls(const char* name) { Lock lock(gate); return calls[name]; }
 #define CALLED Lock lock(gate); ++calls[__func__]
 
@@ -188,6 +193,33 @@ API cuMemcpyDtoDAsync_v2(uintptr_t to, uintptr_t from, size_t size, void* stream
 API cuLaunchHostFunc(void* stream, void (*function)(void*), void* data) {
     CALLED;
     return put(stream, [=] { function(data); });
+}
+
+API cuModuleLoadData(void** out, const char* image) {
+    CALLED;
+    if (!current()) return kInvalidContext;
+    if (!image) return kInvalidValue;
+    modules.insert(*out = new char);
+    return kOk;
+}
+API cuModuleGetFunction(void** out, void* module, const char* symbol) {
+    CALLED;
+    if (!modules.count(module)) return kInvalidHandle;
+    *out = const_cast<char*>(symbols.insert(symbol).first->c_str());
+    return kOk;
+}
+API cuModuleUnload(void* module) {
+    CALLED;
+    if (!modules.erase(module)) return kInvalidHandle;
+    delete static_cast<char*>(module);
+    return kOk;
+}
+API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                   unsigned, void* stream, void** arguments, void**) {
+    CALLED;
+    if (!current()) return kInvalidContext;
+    const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};
+    return launcher ? launcher(static_cast<const char*>(function), grid, block, arguments, stream) : kOk;
 }
 
 API cuStreamBeginCapture_v2(void* handle, int) {

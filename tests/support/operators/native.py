@@ -54,7 +54,7 @@ def build_emulated() -> Path:
     sources.mkdir(exist_ok=True)
     library = sources / "libnasion_emulated.so"
     with _alone():
-        files = [plugins.SOURCES / "common" / "status.cpp", ROOT / "tests" / "emulated" / "reads.cpp"]
+        files = [plugins.SOURCES / "common" / "status.cpp", *(ROOT / "tests" / "emulated").glob("*.cpp")]
         for path in plugins.SOURCES.rglob("*.cu*"):
             text = path.read_text().replace(
                 "extern __shared__ __align__(16) float values[];", "float* const values = emulated::dynamic_shared();"

@@ -60,7 +60,77 @@ def nv12_of(height: int, width: int) -> reference.Nv12:
     return reference.Nv12(luma, rng.integers(0, 256, (height // 2, width // 2, 2), np.uint8), reference.yuv_to_bgr())
 
 
-class OperatorSuite:
+class CropSuite:
+    """Tests of the crop kernel; see ``OperatorSuite``."""
+
+    @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+    @pytest.mark.parametrize("kind", ["bgr", "nv12"])
+    def test_crops_agree_with_the_reference(self, machine: Machine, kind: str, half: bool) -> None:
+        frame = image_of(90, 120) if kind == "bgr" else nv12_of(90, 120)
+        sides = ((12, 0.4), (39, -0.3), (50, 0.2), (85, 1.0), (85, 0.0), (200, 2.5))  # halved 0, 0, 1, 2, 2 and 2 times
+        transforms = np.concatenate([turned(side, angle) for side, angle in sides])
+        for pad in (0, 2, 6, 8):  # of BGR, rows of whole words or not
+            options = {"height": 16, "width": 16, "mean": (104, 117, 123), "std": (58, 57, 59), "rgb": True}
+            ours = crop(machine, frame, transforms, half=half, pad=pad, **options)
+            expected = reference.crop(frame, transforms, **options)
+            np.testing.assert_allclose(ours, expected, atol=4e-3 if half else 5e-4)
+
+    def test_a_crop_is_what_the_tracker_cuts_out(self, machine: Machine) -> None:
+        frame = image_of(96, 128)
+        for side, angle, halved in ((20, 0.3, 0), (38, 0.0, 0), (44, -0.2, 1), (90, 0.1, 2)):
+            to_crop = Region(60.3, 45.7, side, angle).to_crop(16)
+            ours = crop(machine, frame, invert(to_crop)[None], height=16, width=16)
+            theirs = to_tensor([warp(frame, to_crop, 16)], (0, 0, 0), (1, 1, 1), rgb=False)
+            assert reference.halvings(invert(to_crop), (96, 128), (16, 16)) == halved
+            # the tracker rounds to bytes after every halving and at the end
+            assert np.abs(ours - theirs).max() < 0.51 + halved * 0.52
+
+    def test_outside_of_the_frame_it_is_black(self, machine: Machine) -> None:
+        white = np.full((20, 30, 3), 255, np.uint8)
+        grey = reference.Nv12(
+            np.full((20, 30), 235, np.uint8), np.full((10, 15, 2), 128, np.uint8), reference.yuv_to_bgr()
+        )
+        ways = [
+            np.float32([[1, 0, -2], [0, 1, -3]]),  # begins before the frame
+            np.float32([[1, 0, 24.5], [0, 1, 15.25]]),  # ends behind it
+            np.float32([[1, 0, 400], [0, 1, 0]]),
+            np.float32([[1, 0, -1e30], [0, 1, 1e30]]),
+            np.full((2, 3), np.nan, np.float32),
+        ]
+        for frame in (white, grey):
+            first, last, *nowhere = crop(machine, frame, np.stack(ways), height=8, width=8)
+            assert first[:, 2, 5].max() == 0
+            assert first[:, 5, 1].max() == 0
+            np.testing.assert_allclose(first[:, 3:, 2:], 255, atol=1e-3)
+            # columns 24.5 ... 29.5 and rows 15.25 ... 19.25: the last of each lies partly over the border
+            np.testing.assert_allclose(last[0, 0], [255, 255, 255, 255, 255, 127.5, 0, 0], atol=1e-3)
+            np.testing.assert_allclose(last[0, :, 0], [255, 255, 255, 255, 191.25, 0, 0, 0], atol=1e-3)
+            assert np.abs(nowhere).max() == 0
+
+    def test_a_frame_of_odd_sides_is_halved_up_to_its_border(self, machine: Machine) -> None:
+        frame = image_of(77, 101)
+        transforms = np.concatenate([turned(90, 0.2, x=50, y=40), turned(120, 0, x=60, y=60)])
+        ours = crop(machine, frame, transforms, height=16, width=16)
+        np.testing.assert_allclose(ours, reference.crop(frame, transforms, height=16, width=16), atol=5e-4)
+
+    def test_a_crop_need_not_be_square(self, machine: Machine) -> None:
+        frame = image_of(60, 100)
+        whole = np.float32([[[100 / 40, 0, 0.75], [0, 60 / 24, 0.75]]])
+        ours = crop(machine, frame, whole, height=24, width=40)
+        np.testing.assert_allclose(ours, reference.crop(frame, whole, height=24, width=40), atol=5e-4)
+
+    def test_no_crops_give_nothing(self, machine: Machine) -> None:
+        assert crop(machine, image_of(8, 8), np.zeros((0, 2, 3)), height=4, width=4).shape == (0, 3, 4, 4)
+
+    def test_a_crop_alone_is_the_same_as_among_others(self, machine: Machine) -> None:
+        frame, transforms = nv12_of(90, 120), np.concatenate([turned(30), turned(80), turned(40, 0.5)])
+        together = crop(machine, frame, transforms, height=16, width=16)
+        for i in range(3):
+            alone = crop(machine, frame, transforms[i : i + 1], height=16, width=16)
+            np.testing.assert_array_equal(alone[0], together[i])
+
+
+class OperatorSuite(CropSuite):
     # --- MultiLevelRoIAlign
 
     @pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
@@ -246,74 +316,6 @@ class OperatorSuite:
         maps = np.random.default_rng(4).random((3, 5, 24, 20)).astype(np.float32)
         together, _ = reweight(machine, maps)
         np.testing.assert_array_equal(reweight(machine, maps[1:2])[0][0], together[1])
-
-    # --- crop
-
-    @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
-    @pytest.mark.parametrize("kind", ["bgr", "nv12"])
-    def test_crops_agree_with_the_reference(self, machine: Machine, kind: str, half: bool) -> None:
-        frame = image_of(90, 120) if kind == "bgr" else nv12_of(90, 120)
-        sides = ((12, 0.4), (39, -0.3), (50, 0.2), (85, 1.0), (85, 0.0), (200, 2.5))  # halved 0, 0, 1, 2, 2 and 2 times
-        transforms = np.concatenate([turned(side, angle) for side, angle in sides])
-        for pad in (0, 2, 6, 8):  # of BGR, rows of whole words or not
-            options = {"height": 16, "width": 16, "mean": (104, 117, 123), "std": (58, 57, 59), "rgb": True}
-            ours = crop(machine, frame, transforms, half=half, pad=pad, **options)
-            expected = reference.crop(frame, transforms, **options)
-            np.testing.assert_allclose(ours, expected, atol=4e-3 if half else 5e-4)
-
-    def test_a_crop_is_what_the_tracker_cuts_out(self, machine: Machine) -> None:
-        frame = image_of(96, 128)
-        for side, angle, halved in ((20, 0.3, 0), (38, 0.0, 0), (44, -0.2, 1), (90, 0.1, 2)):
-            to_crop = Region(60.3, 45.7, side, angle).to_crop(16)
-            ours = crop(machine, frame, invert(to_crop)[None], height=16, width=16)
-            theirs = to_tensor([warp(frame, to_crop, 16)], (0, 0, 0), (1, 1, 1), rgb=False)
-            assert reference.halvings(invert(to_crop), (96, 128), (16, 16)) == halved
-            # the tracker rounds to bytes after every halving and at the end
-            assert np.abs(ours - theirs).max() < 0.51 + halved * 0.52
-
-    def test_outside_of_the_frame_it_is_black(self, machine: Machine) -> None:
-        white = np.full((20, 30, 3), 255, np.uint8)
-        grey = reference.Nv12(
-            np.full((20, 30), 235, np.uint8), np.full((10, 15, 2), 128, np.uint8), reference.yuv_to_bgr()
-        )
-        ways = [
-            np.float32([[1, 0, -2], [0, 1, -3]]),  # begins before the frame
-            np.float32([[1, 0, 24.5], [0, 1, 15.25]]),  # ends behind it
-            np.float32([[1, 0, 400], [0, 1, 0]]),
-            np.float32([[1, 0, -1e30], [0, 1, 1e30]]),
-            np.full((2, 3), np.nan, np.float32),
-        ]
-        for frame in (white, grey):
-            first, last, *nowhere = crop(machine, frame, np.stack(ways), height=8, width=8)
-            assert first[:, 2, 5].max() == 0
-            assert first[:, 5, 1].max() == 0
-            np.testing.assert_allclose(first[:, 3:, 2:], 255, atol=1e-3)
-            # columns 24.5 ... 29.5 and rows 15.25 ... 19.25: the last of each lies partly over the border
-            np.testing.assert_allclose(last[0, 0], [255, 255, 255, 255, 255, 127.5, 0, 0], atol=1e-3)
-            np.testing.assert_allclose(last[0, :, 0], [255, 255, 255, 255, 191.25, 0, 0, 0], atol=1e-3)
-            assert np.abs(nowhere).max() == 0
-
-    def test_a_frame_of_odd_sides_is_halved_up_to_its_border(self, machine: Machine) -> None:
-        frame = image_of(77, 101)
-        transforms = np.concatenate([turned(90, 0.2, x=50, y=40), turned(120, 0, x=60, y=60)])
-        ours = crop(machine, frame, transforms, height=16, width=16)
-        np.testing.assert_allclose(ours, reference.crop(frame, transforms, height=16, width=16), atol=5e-4)
-
-    def test_a_crop_need_not_be_square(self, machine: Machine) -> None:
-        frame = image_of(60, 100)
-        whole = np.float32([[[100 / 40, 0, 0.75], [0, 60 / 24, 0.75]]])
-        ours = crop(machine, frame, whole, height=24, width=40)
-        np.testing.assert_allclose(ours, reference.crop(frame, whole, height=24, width=40), atol=5e-4)
-
-    def test_no_crops_give_nothing(self, machine: Machine) -> None:
-        assert crop(machine, image_of(8, 8), np.zeros((0, 2, 3)), height=4, width=4).shape == (0, 3, 4, 4)
-
-    def test_a_crop_alone_is_the_same_as_among_others(self, machine: Machine) -> None:
-        frame, transforms = nv12_of(90, 120), np.concatenate([turned(30), turned(80), turned(40, 0.5)])
-        together = crop(machine, frame, transforms, height=16, width=16)
-        for i in range(3):
-            alone = crop(machine, frame, transforms[i : i + 1], height=16, width=16)
-            np.testing.assert_array_equal(alone[0], together[i])
 
     # --- what is refused, before anything is touched
 
