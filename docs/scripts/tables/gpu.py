@@ -62,7 +62,7 @@ def host_cost() -> str:
 
 
 TABLES = {
-    "host-cost": host_cost,
+    "host": host_cost,
     "rtx": rtx,
     "kernels": kernels,
 }
