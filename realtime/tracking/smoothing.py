@@ -159,6 +159,9 @@ class Smoothed:
 
 def smooth_all(requests: Sequence[Smooth]) -> list[Smoothed]:
     """Answer the requests of one or several frames; faces with the same kind of filter are computed together."""
+    if len(requests) == 1:
+        points, speeds = _smoothed(requests)
+        return [Smoothed(points, box_of(points), speeds)]
     alike: dict[tuple[Setting, int], list[int]] = {}
     for i, request in enumerate(requests):
         alike.setdefault((request.setting, len(request.points[0])), []).append(i)
