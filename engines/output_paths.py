@@ -152,7 +152,7 @@ def _check_output_path(
     if path.exists() and not force:
         raise SinkError(f"{named} already exists; {remedy}")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise SinkError(f"{named} is not writable for this user; give another name")
+        raise SinkError(f"{named} is not writable for this user; change its permissions, or give another name")
 
 
 def user_cache(name: str) -> Path:

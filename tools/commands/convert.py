@@ -17,7 +17,7 @@ def convert(
     path: Path,
     /,
     *,
-    format: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1)] = Parts(()),  # noqa: B008
+    format: Annotated[Parts, Parameter(converter=read_parts, n_tokens=1, show_default=False)] = Parts(()),  # noqa: B008
     out: Path | None = None,
     overlay: bool = False,
     journal: Path | None = None,
