@@ -16,6 +16,7 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.video.plane import VideoPlane
 
 from nasion.engines.errors import NasionError, RuntimeUnavailable, SourceError
+from nasion.engines.gpu import nvrtc
 from nasion.engines.gpu.device import Device
 from nasion.engines.operators import library as plugins
 from nasion.engines.operators.bindings import Kernels
@@ -212,7 +213,12 @@ def test_without_kernels_it_says_how_to_build_them(
     fake_gpu: FakeCuda, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(plugins.FOLDER_VARIABLE, str(tmp_path / "nothing"))
-    with pytest.raises(SourceError, match=r"the kernels library is not built .* run: nasion plugins build; or leave"):
+    monkeypatch.setattr(nvrtc, "nvrtc", nvrtc.nvrtc.__wrapped__)
+    monkeypatch.setattr(nvrtc, "_candidates", lambda: iter(()))
+    wanted = (
+        r"NVRTC, .* is not installed: pip install .* kernels library is not built .* nasion plugins build\); or leave"
+    )
+    with pytest.raises(SourceError, match=wanted):
         open_source(clip, decode="cuda")
 
 
