@@ -171,6 +171,7 @@ def train(
     chosen.check(options)
     if chosen.starts_from and start is None:
         options = replace(options, start=Path(chosen.starts_from))
+        given["start"] = chosen.starts_from
     folder, inputs = out or Path("runs") / recipe, (start, teacher, backbone_weights, scheme, config)
     check_output_paths({"--preview": preview}, force=force, suffixes=(".jpg", ".png"), inputs=inputs)
     for each in [folder] if seeds is None else [folder / f"seed-{k}" for k in range(seeds)]:

@@ -86,6 +86,7 @@ def test_from_own_images_to_a_tracked_clip(
     assert command(*train, "--steps", "4", "--threads", "1") is None
     for name in ("best.pt", "faces.csv", "points.csv", "worst.jpg", "error-curve.svg", "card.json", "scalars.csv"):
         assert (tmp_path / "run" / name).is_file(), name
+    assert 'start = "landmarks-68"' in (tmp_path / "run/settings.toml").read_text()
     card = json.loads((tmp_path / "run/card.json").read_text())
     assert card["data"]["faces"] == 14
     assert len(card["measured"]["by_landmark"]) == len(points)
