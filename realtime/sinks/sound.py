@@ -101,7 +101,7 @@ def _ends_before(stream: AudioStream, moment: Fraction) -> bool:
 class Sound:
     """Sound written beside the video: packets are copied if the container accepts them, else encoded as AAC.
 
-    Sound of a format of which files can be joined is always encoded: codec and sample rate may change.
+    Sound whose codec or sample rate may change, as in files that are joined and in FLV, is always encoded.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Sound:
         # If a track has no packet in the first fragment, a killed process leaves no readable MP4; so silence is added.
         late = self._is_mp4 and (begin is None or begin * (stream.time_base or 0) - start > _GAP)
         channels = channels_of(stream)
-        if not (late or demuxer.is_joinable) and _can_be_copied(stream, output, suffix):
+        if not (late or demuxer.may_change) and _can_be_copied(stream, output, suffix):
             self._target = output.add_stream_from_template(stream)
             packets = self._copied()
         else:

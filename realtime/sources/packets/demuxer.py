@@ -21,15 +21,15 @@ from ....engines.closing import Closing
 from ....engines.errors import SourceError
 from ..base import Media
 from .container import choose_sound, choose_video, exact, rate_of
-from .joined import next_file
+from .joined import next_file, next_table
 from .timestamps import LEAP, Timeline
 
 _log = logging.getLogger(__name__)
 
 Opener = Callable[[Media], InputContainer]
 
-_JOINABLE = ("mpegts", "mpeg")  # formats of which files can be joined end to end
-_WITH_PARTS = "mpegts"  # the one of them of which the rest of a file can be opened on its own
+_JOINABLE = ("mpegts", "mpeg")  # formats of which files can be joined end to end, and the rest opened on its own
+_WITH_TABLES = "mpegts"  # the one of them that lists its streams in tables
 _LEAST = 188  # bytes of such a rest
 _ADAPTIVE = ("hls", "dash")  # formats that download each of several variants, unless it is discarded
 _SEEKABLE = ("mov", "matroska", "avi")  # formats with one clock, in which a seek finds a time
@@ -108,6 +108,11 @@ class Demuxer(Closing):
         return self.container.format.name in _JOINABLE
 
     @property
+    def may_change(self) -> bool:
+        """True if codec or sample rate of the sound may change within the file."""
+        return self.is_joinable or self.is_joined or self.container.format.name == "flv"
+
+    @property
     def is_seekable(self) -> bool:
         """True if a seek finds a time: the format has one clock, or reading everything before it takes too long."""
         return not self.is_local or (self.container.format.name.startswith(_SEEKABLE) and not self.is_joined)
@@ -173,9 +178,9 @@ class Demuxer(Closing):
 
     def _read(self) -> Iterator[Any]:
         """Yield the packets as FFmpeg reads them."""
-        has_parts = self.container.format.name == _WITH_PARTS and self._is_file
+        has_parts = self.is_joinable and self._is_file
         while True:
-            end = None  # byte after the last packet of the video
+            newest: Any = None  # packet of the video with a known place
             last = 0  # byte after the last packet
             for packet in _demuxed(self.container, self._media.timeout):
                 self._note_end(packet)
@@ -183,13 +188,45 @@ class Demuxer(Closing):
                 if has_parts and packet.pos is not None:
                     self._begins.setdefault(packet.stream.id, packet.pos)
                     if packet.stream.index == self.video.index:
-                        if end is not None and self._timeline.jumps(packet) and self._continues(end, with_sound=True):
+                        jumps = newest is not None and self._timeline.jumps(packet)
+                        if jumps and self._continues(self._joint(newest, packet.pos), with_sound=True):
                             break
-                        end = packet.pos + packet.size
+                        newest = packet
                 yield packet
             else:
-                if not (end is not None and self._continues(end, with_sound=False)) and not self._enters_next(last):
+                rest = None if newest is None else self._rest(newest)
+                if not (rest is not None and self._continues(rest, with_sound=False)) and not self._enters_next(last):
                     return
+
+    def _joint(self, newest: Any, jump: int) -> int:
+        """Return the first byte of the file that follows, in the part that is read.
+
+        In a transport stream it is that of a table of programs, without which no stream of the rest is found.
+
+        Args:
+            newest: last packet of the video before its clock jumps.
+            jump: first byte of the packet after it.
+        """
+        between = self._other_videos(newest.pos, jump)  # of a file with another video
+        if between and (rest := self._rest(newest)) is not None:
+            return rest
+        if self.container.format.name != _WITH_TABLES:
+            return jump
+        table = next_table(
+            Path(self._media.location), self._begin + newest.pos, self._begin + jump, stream=self.video.id
+        )
+        return jump if table is None else table - self._begin
+
+    def _rest(self, newest: Any) -> int | None:
+        """Return the first byte of the rest after ``newest``, the last packet of the video; None if it has no video."""
+        if self.container.format.name == _WITH_TABLES:
+            return int(newest.pos + newest.size)
+        return min(self._other_videos(newest.pos, self.container.size), default=None)
+
+    def _other_videos(self, last: int, end: int) -> list[int]:
+        """Return the first bytes of the videos that begin between ``last`` and ``end``."""
+        ids = [stream.id for stream in self.container.streams.video]
+        return [begin for stream, begin in self._begins.items() if stream in ids and last < begin < end]
 
     def _continues(self, place: int, *, with_sound: bool) -> bool:
         """Return True if the rest of the file has other streams, which are read from now on.

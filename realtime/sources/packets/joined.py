@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 _FLV = b"FLV\x01"
-_SEARCHED = 1 << 22  # bytes after the last packet of FLV in which the next header is looked for
+_SEARCHED = 1 << 22  # bytes after the last packet in which the beginning of the next file is looked for
+_TS_PACKET, _TS_SYNC = 188, b"\x47"  # packet of a transport stream, and its first byte
+_TS_STEPS = (_TS_PACKET, 192, 204)  # bytes from one packet to the next: with a time before, or a check sum after each
 
 
 def next_file(path: Path, container: str, begin: int, end: int) -> int | None:
@@ -44,3 +46,31 @@ def _next_mp4(file: BinaryIO, begin: int, size: int) -> int | None:
         kinds.add(kind)
         place += length
     return None
+
+
+def next_table(path: Path, begin: int, end: int, *, stream: int) -> int | None:
+    """Return the first byte of the table of programs with which a transport stream begins; None if there is none.
+
+    It is the last one before the next image. FFmpeg may give that image together with the one before, so the place of
+    its packet does not tell.
+
+    Args:
+        path: the joined file.
+        begin: first byte of the last image of one transport stream.
+        end: first byte of an image of the next one.
+        stream: PID of both.
+    """
+    with path.open("rb") as file:
+        file.seek(begin)
+        content = file.read(min(end - begin, _SEARCHED) + _TS_PACKET)
+    step = next((size for size in _TS_STEPS if content[size : size + 1] == _TS_SYNC), None)
+    if step is None:
+        return None
+    table = None
+    for place in range(step, len(content) - 3, step):
+        pid, starts = (content[place + 1] & 0x1F) << 8 | content[place + 2], content[place + 1] & 0x40
+        if pid == stream and starts:
+            break
+        if pid == 0:
+            table = begin + place
+    return table

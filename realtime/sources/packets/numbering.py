@@ -82,7 +82,10 @@ class Numbering:
     @property
     def total(self) -> int:
         """Number of frames of all packets so far."""
-        return self._number + 1 if self._by_count else self._passed + len(self._waiting) - self._skipped
+        if self._by_count:
+            return self._number + 1
+        # At least those that came: in program streams, packets may have no timestamps.
+        return max(self._number + 1, self._passed + len(self._waiting) - self._skipped)
 
     @property
     def by_count(self) -> bool:

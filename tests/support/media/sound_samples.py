@@ -39,11 +39,15 @@ def make_source(
     delay: float = 0.0,
     layout: str = "mono",
     rate: int = RATE,
+    beep: float = 0.1,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """4 s of images, the first of them shown at ``delay``, and 4 s of sound with a beep of 1,000 Hz."""
+    """4 s of images, the first shown at ``delay``, and 4 s of sound with a beep of 1,000 Hz, ``beep`` seconds long."""
     with av.open(str(path), "w", options=options or {}) as container:
-        video = container.add_stream("libx264", rate=25, time_base=Fraction(1, 90_000), options=SPEED)
+        if path.suffix == ".mpg":
+            video = container.add_stream("mpeg2video", rate=25)
+        else:
+            video = container.add_stream("libx264", rate=25, time_base=Fraction(1, 90_000), options=SPEED)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         audio = container.add_stream(codec, rate=rate)
         audio.layout = layout
@@ -53,7 +57,7 @@ def make_source(
             image.pts, image.time_base = round((delay + index / 25) * 90_000), Fraction(1, 90_000)
             packets += video.encode(image)
         packets += video.encode(None)
-        for part in sound(audio.format.name, layout, rate):
+        for part in sound(audio.format.name, layout, rate, beep):
             packets += audio.encode(part)
         packets += audio.encode(None)
         packets.sort(key=lambda packet: packet.dts * packet.time_base)
@@ -61,9 +65,9 @@ def make_source(
     return path
 
 
-def sound(form: str, layout: str, rate: int = RATE) -> list[av.AudioFrame]:
+def sound(form: str, layout: str, rate: int = RATE, beep: float = 0.1) -> list[av.AudioFrame]:
     time = np.arange(4 * RATE) / RATE
-    wave = 0.8 * np.sin(2 * np.pi * 1000 * time) * ((time >= BEEP) & (time < BEEP + 0.1))
+    wave = 0.8 * np.sin(2 * np.pi * 1000 * time) * ((time >= BEEP) & (time < BEEP + beep))
     converter = av.AudioResampler(form, layout, rate)
     frames = []
     for start in range(0, len(wave), 960):
@@ -92,11 +96,12 @@ def hear(path: Path) -> Heard | None:
     loud = times[np.abs(samples) > 0.2]
     beeps = [float(moment) for moment, before in zip(loud, [-1.0, *loud[:-1]], strict=True) if moment - before > 0.5]
     pitches = []
-    for beep in beeps:
-        within = samples[(times > beep + 0.02) & (times < beep + 0.08)]
-        pitches.append(float((np.diff(np.sign(within)) > 0).sum() / 0.06))
-    begin = beeps[0] if beeps else -1.0
-    return Heard(codec, float(times[0]), float(times[-1]), begin, packets, tuple(beeps), tuple(pitches))
+    ends = [float(loud[loud < following].max()) for following in [*beeps[1:], np.inf]] if beeps else []
+    for begin, end in zip(beeps, ends, strict=True):
+        within = samples[(times > begin + 0.02) & (times < end - 0.02)]
+        pitches.append(float((np.diff(np.sign(within)) > 0).sum() / (end - begin - 0.04)))
+    first = beeps[0] if beeps else -1.0
+    return Heard(codec, float(times[0]), float(times[-1]), first, packets, tuple(beeps), tuple(pitches))
 
 
 def pass_through(source: Path | str, out: Path, *, start: float | None = None, end: float | None = None) -> None:

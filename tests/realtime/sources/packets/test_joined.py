@@ -174,6 +174,35 @@ def test_a_file_of_another_codec_follows(tmp_path: Path) -> None:
     check(tmp_path / "joined.ts", lost=1)  # FFmpeg drops the last packet of the first codec
 
 
+@pytest.mark.parametrize("codecs", [("libx264", "libx265"), ("libx265", "libx264")])
+def test_a_file_of_another_codec_with_the_same_start_codes_follows(tmp_path: Path, codecs: tuple[str, str]) -> None:
+    parts = [
+        clip(tmp_path / f"{i}.ts", colour, codec=codec, codec_options={"x265-params": "log-level=none"})
+        for i, (codec, colour) in enumerate(zip(codecs, (RED, BLUE), strict=True))
+    ]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    check(tmp_path / "joined.ts", lost=1)
+
+
+@pytest.mark.parametrize("codecs", [("mpeg2video", "libx264"), ("libx264", "mpeg2video")])
+def test_a_video_of_another_codec_follows_in_a_program_stream(tmp_path: Path, codecs: tuple[str, str]) -> None:
+    parts = [
+        clip(tmp_path / f"{i}.mpg", colour, codec=codec)
+        for i, (codec, colour) in enumerate(zip(codecs, (RED, BLUE), strict=True))
+    ]
+    (tmp_path / "joined.mpg").write_bytes(b"".join(parts))
+    frames = read(tmp_path / "joined.mpg")
+    assert [colour_of(frame) for frame in frames] == ["red"] * 125 + ["blue"] * 125
+    assert [frame.index for frame in frames] == list(range(250))
+
+
+def test_videos_between_two_of_the_same_stream_are_read(tmp_path: Path) -> None:
+    red, blue = clip(tmp_path / "a.ts", RED), clip(tmp_path / "b.ts", BLUE, options={"mpegts_start_pid": "768"})
+    (tmp_path / "joined.ts").write_bytes(blue + red + blue + red)
+    frames = read(tmp_path / "joined.ts")
+    assert [colour_of(frame) for frame in frames] == 2 * (["blue"] * 125 + ["red"] * 125)
+
+
 def test_a_file_of_another_size_follows(tmp_path: Path) -> None:
     first = clip(tmp_path / "a.ts", RED)
     second = clip(tmp_path / "b.ts", BLUE, size=(128, 96))
