@@ -146,7 +146,8 @@ def test_boxes_and_scores_are_those_of_the_detector(photograph: Image) -> None:
 def test_faces_of_all_sizes_are_found_once(photograph: Image, scale: float) -> None:
     (usual,) = nasion.detect(photograph, landmarks=False)
     other = cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else 1)
-    (face,) = nasion.detect(other, landmarks=False, threshold=0.5)
+    # the face scores 0.93 at all sizes, the blurred background of an image enlarged six times up to 0.58
+    (face,) = nasion.detect(other, landmarks=False, threshold=0.65)
     assert iou(face.box[None] / np.float32(scale), usual.box[None])[0, 0] > 0.7
 
 
