@@ -67,7 +67,7 @@ class OnnxRuntime(Closing):
         self.threads = threads
         self._input = self._session.get_inputs()[0].name
         self.most_on_gpu: int = 0 if self.device == "cpu" else MOST
-        self._on_device: GpuInput | None = None  # opened when the first images are produced there
+        self._on_device = GpuInput(gpu_number(self.device))
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def _on_gpu(self, path: Path, threads: int, device: str) -> Any:
@@ -114,8 +114,6 @@ class OnnxRuntime(Closing):
             DeviceError: the GPU failed.
             ModelError: there are too many images, the network fails, or its outputs do not match its task.
         """
-        if self._on_device is None:
-            self._on_device = GpuInput(gpu_number(self.device))
         with self._on_device.filled(shape, fill) as memory:
             return self._checked(lambda session: self._bound(session, memory, shape), shape)
 
@@ -148,8 +146,7 @@ class OnnxRuntime(Closing):
     def close(self) -> None:
         """Free the session and its memory on the GPU."""
         self._session = None
-        if self._on_device is not None:
-            self._on_device.close()
+        self._on_device.close()
 
 
 def _tensor(value: Any) -> Tensor:

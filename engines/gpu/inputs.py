@@ -10,7 +10,7 @@ import numpy as np
 
 from ..closing import Closing
 from ..errors import ModelError
-from .device import Device, Memory
+from .device import Device, Memory, Stream
 from .graphs import Fill, Shape, bucket
 
 MOST = 64
@@ -22,14 +22,9 @@ class GpuInput(Closing):
     """Memory of one GPU in which images are produced. Thread-safe: concurrent calls run one after the other."""
 
     def __init__(self, number: int) -> None:
-        """Open ``cuda:number``.
-
-        Raises:
-            DeviceError: there is no GPU of that number.
-        """
-        self._device, self._lock = Device(number), Lock()
-        with self._device.current():
-            self._stream = self._device.stream()
+        """Lend memory of ``cuda:number``, which is opened when the first images are produced there."""
+        self._number, self._lock = number, Lock()
+        self._opened: tuple[Device, Stream] | None = None
         self._memory: dict[Shape, Memory] = {}
 
     @contextmanager
@@ -38,17 +33,27 @@ class GpuInput(Closing):
 
         Raises:
             ModelError: there are more images than ``MOST``.
-            DeviceError: the GPU failed.
+            DeviceError: there is no GPU of that number, or it failed.
         """
         if shape[0] > MOST:
             raise ModelError(f"{shape[0]} images are given at once; at most {MOST} go together: give fewer")
-        with self._lock, self._device.current():
-            memory = self._room(shape)
-            fill(memory, self._stream)
-            self._stream.wait()
-            yield memory
+        with self._lock:
+            device, stream = self._open()
+            with device.current():
+                memory = self._room(device, shape)
+                fill(memory, stream)
+                stream.wait()
+                yield memory
 
-    def _room(self, shape: Shape) -> Memory:
+    def _open(self) -> tuple[Device, Stream]:
+        """Return the GPU and a stream on it."""
+        if self._opened is None:
+            device = Device(self._number)
+            with device.current():
+                self._opened = device, device.stream()
+        return self._opened
+
+    def _room(self, device: Device, shape: Shape) -> Memory:
         """Return memory for images of one size; that of the size used longest ago is freed."""
         size = shape[1:]
         held = self._memory.pop(size, None)
@@ -58,10 +63,11 @@ class GpuInput(Closing):
         if held is None:
             while len(self._memory) >= _SIZES:
                 self._memory.pop(next(iter(self._memory))).close()
-            held = self._device.memory((bucket(shape[0], 1, MOST), *size), np.float32)
+            held = device.memory((bucket(shape[0], 1, MOST), *size), np.float32)
         self._memory[size] = held
         return held
 
     def close(self) -> None:
         """Free the memory. Further calls do nothing."""
-        self._device.close()
+        if self._opened is not None:
+            self._opened[0].close()

@@ -67,7 +67,7 @@ class TorchRuntime(Closing):
         self.provider = "torch CPU" if self.device == "cpu" else "torch CUDA"
         self.threads = threads
         self.most_on_gpu: int = 0 if self.device == "cpu" else MOST
-        self._on_device: GpuInput | None = None  # opened when the first images are produced there
+        self._on_device = GpuInput(gpu_number(self.device))
         if threads:
             torch.set_num_threads(threads)
 
@@ -87,8 +87,6 @@ class TorchRuntime(Closing):
             DeviceError: the GPU failed.
             ModelError: there are too many images, the network fails, or its outputs do not match its task.
         """
-        if self._on_device is None:
-            self._on_device = GpuInput(gpu_number(self.device))
         with self._on_device.filled(shape, fill) as memory:
             return self._checked(_shared(memory, self.device)[: shape[0]], shape)
 
@@ -114,8 +112,7 @@ class TorchRuntime(Closing):
     def close(self) -> None:
         """Free the program and its memory on the GPU."""
         self._module = None
-        if self._on_device is not None:
-            self._on_device.close()
+        self._on_device.close()
 
 
 def _shared(memory: Memory, device: str) -> torch.Tensor:
