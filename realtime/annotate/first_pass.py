@@ -25,11 +25,12 @@ from ..sources.base import SourceInfo
 from ..sources.image_files.reading import read_image
 from ..sources.image_files.sources import FOLDER_RATE
 from ..tracking.appearance import similarity
+from ..tracking.observations import Observation
 from ..tracking.options import TrackerOptions
 from ..tracking.requests import Networks, Steps
 from ..tracking.shots import ShotChangeDetector
 from ..tracking.state import Tracking
-from ..tracking.tracks import BACK, SAME, Observation, Track
+from ..tracking.tracks import BACK, SAME, Track
 from ..values.arrays import FloatArray
 from ..values.geometry import containment
 from .job import Job
@@ -337,7 +338,7 @@ class _Look:
             if any(face.track == track.id for face in record.faces):
                 return
             place = replace(region, x=region.x + way[0], y=region.y + way[1])
-            (seen,) = yield from self._tracking.find(frame, [place])
+            (seen,) = yield from self._tracking.observer.find(pixels_of(frame.pixels), [place])
             if seen is None or not _is_free(seen, record):
                 return
             alike = similarity(track.appearance, seen.appearance)

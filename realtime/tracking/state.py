@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Self, TypeVar, cast
+from dataclasses import dataclass
+from typing import Self, cast
 
 from ...engines.errors import NasionError
 from ..faces.face import Face
@@ -16,35 +15,26 @@ from ..values.arrays import FloatArray
 from ..values.geometry import Region
 from ..values.landmarks import Landmarks
 from ..values.schemes import SCHEMES
-from ..values.times import time_passed
-from .aligner import Alignments
+from ..values.times import Interval
 from .detector import Detections, Views
+from .observations import Observation, Observer
 from .options import TrackerOptions as TrackerOptions
-from .requests import Align, Detect, Networks, Steps
+from .requests import Detect, Networks, Steps
 from .score import CERTAIN, NEW
 from .shots import ShotChangeDetector
 from .smoothing import Smoothed, Smoother
-from .tracks import Observation, Track, TrackManager
+from .tracks import Track, TrackManager
 
-SMALLEST = 8.0  # pixels; a smaller region contains no face
 # The detector runs in the frame in which a track is lost, and again after this many more frames without the face.
 ASK_AFTER = (0, 1, 2, 4, 8)
 # Limit of these extra detections, because a face that flickers would cause one in every frame: five at first, and one
 # more every five frames.
 ASK_CREDIT, ASK_REFILL = 5.0, 5
-# Where a face is more than AGAIN of a region's side away from it, the region around that face is aligned as well, up to
-# ALIGNMENTS times in all. A region that the face left by less than REST, in position, size or angle, is kept, because
-# landmarks depend on their crop: otherwise a still face would never settle.
-AGAIN, ALIGNMENTS, REST = 0.05, 4, 0.02
 # Scheduled detections of which one looks for small faces; more often in images from LARGE pixels on, whose decoding
 # costs more than the detector.
 FAR_EVERY, FAR_EVERY_LARGE, LARGE = 4, 2, 1280
 WEAK_TRIES = 3  # weak detections that are tried at a time; their landmarks must be certain
 LEARN_EVERY = 8  # frames after which the appearance of a face that is alone is described again
-ANGLES = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # rotations in which a new face is tried
-UPRIGHT = 0.05  # mean confidence by which a rotated one must be better
-_EARLY = 1e-3  # seconds by which a detection may be early, because frame times are rounded
-K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +55,10 @@ class Tracking:
 
     ``steps`` runs ``search``, ``follow`` and smoothing. ``search`` and ``follow`` keep separate state, so one may run
     ahead of the other as long as each gets the frames in order.
+
+    Attributes:
+        options: tracker options.
+        observer: looks for faces in regions, without a change of the tracks.
     """
 
     def __init__(
@@ -96,6 +90,7 @@ class Tracking:
         self._scheme, self._scheme_name = SCHEMES.get(scheme), scheme
         self._measurer = Measurer(options.measures, self._scheme, focal_length=options.focal_length)
         self._shots = ShotChangeDetector()
+        self.observer: Observer = Observer(threshold)
         least_new = NEW if options.min_score is None else 0.0
         self._tracks = TrackManager(keep=options.keep, max_faces=options.max_faces, least_new=least_new)
         self._smoother = Smoother(options.smooth)
@@ -103,13 +98,13 @@ class Tracking:
 
     def _begin(self) -> None:
         # state of search
-        self._schedule = _Interval()
+        self._schedule = Interval()
         self._scheduled = 0
         self._put_off = self._look_put_off = False
         # state of follow
         self._shape: tuple[int, ...] = ()
         self._frames = self._alone = 0
-        self._since_request = _Interval()
+        self._since_request = Interval()
         self._credit = ASK_CREDIT
 
     @property
@@ -270,41 +265,15 @@ class Tracking:
         # A face that is alone needs no comparison; its appearance is described now and then.
         alone = len(expected) == 1 and expected[0].misses == 1
         appearance = not alone or self._frames % LEARN_EVERY == 0
-        observations = yield from self._observe(image, places, appearance=appearance)
+        observations = yield from self.observer.observe(image, places, appearance=appearance)
         best: dict[Track, tuple[Region, Observation]] = {}
         for track, place, observation in zip(owners, places, observations, strict=True):
             if observation is not None and (track not in best or observation.certainty > best[track][1].certainty):
                 best[track] = place, observation
-        yield from self._look_again(image, best, appearance=appearance)
+        yield from self.observer.observe_again(image, best, appearance=appearance)
         for track, (_, observation) in best.items():
             self._tracks.update(track, observation, time)
         self._tracks.separate()
-
-    def _look_again(self, image: Pixels, best: dict[K, tuple[Region, Observation]], *, appearance: bool) -> Steps[None]:
-        """Align again, in place, the observations that lie far from the region in which they were found."""
-        for _ in range(ALIGNMENTS - 1):
-            moved = [
-                key
-                for key, (place, seen) in best.items()
-                if seen.region is not place and _away(place, seen.region) > AGAIN
-            ]
-            regions = [best[key][1].region for key in moved]
-            closer = yield from self._observe(image, regions, appearance=appearance)
-            for key, observation in zip(moved, closer, strict=True):
-                place = best[key][1].region
-                best[key] = place, observation or replace(best[key][1], region=place)
-
-    def find(self, frame: Frame, regions: Sequence[Region]) -> Steps[list[Observation | None]]:
-        """Look for one face in each region of any frame, without a change of the tracks; None where none is found."""
-        image = pixels_of(frame.pixels)
-        found = yield from self._observe(image, list(regions), appearance=True)
-        best = {
-            i: (place, observation)
-            for i, (place, observation) in enumerate(zip(regions, found, strict=True))
-            if observation is not None
-        }
-        yield from self._look_again(image, best, appearance=True)
-        return [best[i][1] if i in best else None for i in range(len(regions))]
 
     @property
     def in_sight(self) -> list[Track]:
@@ -337,10 +306,11 @@ class Tracking:
 
         Weak ones, and those of a rotated image, come second, because they must be faces for certain.
         """
+        height, width = image.shape[:2]
         sure: list[Region] = []
         weak: list[Region] = []
         for region, score in zip(detections.regions, detections.scores.tolist(), strict=True):
-            if _usable(region, image):
+            if region.may_hold_face(width, height):
                 (sure if score >= self._sure and not detections.turns else weak).append(region)
         yield from self._confirm(image, time, self._tracks.unmatched(sure), least=self._threshold)
         if weak:
@@ -353,78 +323,10 @@ class Tracking:
         while regions and (room := self._tracks.room) > 0:
             batch, regions = regions[:room], regions[room:]
             # Align twice: the second crop, upright around the landmarks, is the kind of crop used for tracking.
-            rough = yield from self._observe_turned(image, batch)
+            rough = yield from self.observer.observe_turned(image, batch)
             closer = [observation.region for observation in rough]
-            observations = yield from self._observe(image, closer, least=least, appearance=True)
+            observations = yield from self.observer.observe(image, closer, least=least, appearance=True)
             self._tracks.associate([observation for observation in observations if observation is not None], time)
-
-    def _observe_turned(self, image: Pixels, regions: list[Region]) -> Steps[list[Observation]]:
-        """Align new faces upright and rotated by 90, 180 and 270 degrees, and keep the most certain."""
-        rotated = [replace(region, angle=region.angle + angle) for region in regions for angle in ANGLES]
-        found = yield from self._observe(image, rotated, least=self._threshold / 2)
-        best = []
-        for begin in range(0, len(rotated), len(ANGLES)):
-            tries = [
-                (observation.certainty + (UPRIGHT if angle == 0 else 0), observation)
-                for angle, observation in zip(ANGLES, found[begin : begin + len(ANGLES)], strict=True)
-                if observation is not None
-            ]
-            if tries:
-                best.append(max(tries, key=lambda each: each[0])[1])
-        return best
-
-    def _observe(
-        self, image: Pixels, regions: list[Region], *, least: float | None = None, appearance: bool = False
-    ) -> Steps[list[Observation | None]]:
-        """Align the regions; None for one with a score below ``least`` (default: the network's threshold)."""
-        if not regions:
-            return []
-        least = self._threshold if least is None else least
-        found = cast(Alignments, (yield Align(image, regions, appearance)))
-        descriptors = [None] * len(regions) if found.appearance is None else list(found.appearance)
-        seen = [None] * len(regions) if found.visibility is None else list(found.visibility)
-        observations: list[Observation | None] = []
-        for i, (place, score, region, descriptor) in enumerate(
-            zip(regions, found.scores.tolist(), found.regions, descriptors, strict=True)
-        ):
-            if score < least or not _usable(region, image):
-                observations.append(None)
-                continue
-            kept = place if _away(place, region) < REST else region
-            observations.append(
-                Observation(found.points[i], found.confidence[i], score, found.boxes[i], kept, descriptor, seen[i])
-            )
-        return observations
-
-
-def _away(old: Region, new: Region) -> float:
-    """Return how much a region changes: in position and size, in sides of the old one, or in angle, in radians."""
-    angle = (new.angle - old.angle + math.pi) % (2 * math.pi) - math.pi
-    return max(abs(new.x - old.x) / old.side, abs(new.y - old.y) / old.side, abs(new.side / old.side - 1), abs(angle))
-
-
-class _Interval:
-    """Time and number of frames since the detector last ran."""
-
-    __slots__ = ("_frames", "_time")
-
-    def __init__(self) -> None:
-        self._time: float | None = None
-        self._frames = 0
-
-    def begin(self, time: float) -> None:
-        """Start the interval at ``time``, in seconds."""
-        self._time, self._frames = time, 0
-
-    @property
-    def never(self) -> bool:
-        """True before the first ``begin``."""
-        return self._time is None
-
-    def passed(self, time: float, seconds: float) -> bool:
-        """Count a frame at ``time`` and return True if ``seconds`` have passed, or before the first ``begin``."""
-        self._frames += 1
-        return self._time is None or time_passed(self._time, time, frames=self._frames) >= seconds - _EARLY
 
 
 def _detect(image: Pixels, size: int | None = None, turns: int = 0) -> Steps[Detections]:
@@ -438,15 +340,3 @@ def _check_frame(frame: object) -> None:
             f"the tracker was given an object of type {type(frame).__name__}; "
             "give a nasion.Frame(image=image, time=seconds, index=number)"
         )
-
-
-def _usable(region: Region, image: Pixels) -> bool:
-    """Return True if a face may be there: finite, at least ``SMALLEST``, at most 4 times the image, partly inside."""
-    height, width = image.shape[:2]
-    half = region.side / 2
-    return (
-        math.isfinite(region.x + region.y + region.side + region.angle)
-        and SMALLEST <= region.side <= 4 * max(width, height)
-        and -half < region.x < width + half
-        and -half < region.y < height + half
-    )

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..values.arrays import FloatArray
 from ..values.geometry import Region, containment, iou, overlapping
 from ..values.times import time_passed
 from .appearance import similarity
+from .observations import Observation
 
 MISSES = 2  # consecutive frames without the face after which a track is lost
 EXPLAINED = 0.3  # IoU of the regions of a detection and a face in sight above which both are the same face
@@ -38,34 +38,6 @@ LOOKED = 3.0  # seconds for which a lost face is looked for in every frame; late
 COAST = 1.0  # seconds for which a lost face is expected to move on
 MOVES = 0.03  # sides of its region in a frame above which a face is looked for where its motion leads
 FAST = 0.2  # the same above which it is looked for at its last position, too
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """Face found in one frame, not yet associated with a track.
-
-    Attributes:
-        points: (n, 2) float32, landmarks in pixels of the frame.
-        confidence: (n,) float32 in 0..1.
-        score: score of the face in 0..1; see ``Alignments.scores``.
-        box: (4,) float32, bounding box of the landmarks.
-        region: region in which to look for the face in the next frame.
-        appearance: (192,) float32, descriptor of the face; None if it is unknown.
-        visibility: (n,) uint8, see ``Face.visibility``; None if the network does not predict it.
-    """
-
-    points: FloatArray
-    confidence: FloatArray
-    score: float
-    box: FloatArray
-    region: Region
-    appearance: FloatArray | None = None
-    visibility: NDArray[np.uint8] | None = None
-
-    @property
-    def certainty(self) -> float:
-        """Mean confidence of the landmarks."""
-        return float(self.confidence.mean())
 
 
 class _Motion(NamedTuple):

@@ -21,6 +21,9 @@ from ...engines.spec import Spec
 from .arrays import FloatArray, Image
 from .schemes import LandmarkScheme
 
+SMALLEST = 8.0  # pixels; a smaller region contains no face
+LARGEST = 4  # times the longer side of the image; a larger region contains no face
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -48,6 +51,22 @@ class Region:
                 [-s, c, centre + s * self.x - c * self.y],
             ],
             np.float32,
+        )
+
+    def change(self, new: Region) -> float:
+        """Return how much ``new`` differs: in position and size, in sides of this region, or in angle, in radians."""
+        angle = (new.angle - self.angle + math.pi) % (2 * math.pi) - math.pi
+        moved = max(abs(new.x - self.x) / self.side, abs(new.y - self.y) / self.side)
+        return max(moved, abs(new.side / self.side - 1), abs(angle))
+
+    def may_hold_face(self, width: int, height: int) -> bool:
+        """Return True if a face of an image may be here: finite, neither tiny nor huge, and partly inside."""
+        half = self.side / 2
+        return (
+            math.isfinite(self.x + self.y + self.side + self.angle)
+            and SMALLEST <= self.side <= LARGEST * max(width, height)
+            and -half < self.x < width + half
+            and -half < self.y < height + half
         )
 
 

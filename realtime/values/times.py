@@ -23,6 +23,7 @@ REGULAR = 1.0
 UNTIMED_RATE = 30
 """Frames per second that are assumed if the time of frames does not advance."""
 
+_EARLY = 1e-3  # seconds by which an interval may end early, because frame times are rounded
 _WINDOW, _MANY = 20, 8  # a warning needs so many unlikely time steps among the newest
 
 _ADVICE = (
@@ -73,6 +74,31 @@ def time_passed(since: float, time: float, *, frames: int) -> float:
     """
     passed = abs(time - since)
     return passed if passed >= frames * SHORTEST else frames / UNTIMED_RATE
+
+
+class Interval:
+    """Time and number of frames since an event, such as the last run of the detector."""
+
+    __slots__ = ("_frames", "_time")
+
+    def __init__(self) -> None:
+        """Wait for the first ``begin``."""
+        self._time: float | None = None
+        self._frames = 0
+
+    def begin(self, time: float) -> None:
+        """Start the interval at ``time``, in seconds."""
+        self._time, self._frames = time, 0
+
+    @property
+    def never(self) -> bool:
+        """True before the first ``begin``."""
+        return self._time is None
+
+    def passed(self, time: float, seconds: float) -> bool:
+        """Count a frame at ``time`` and return True if ``seconds`` have passed, or before the first ``begin``."""
+        self._frames += 1
+        return self._time is None or time_passed(self._time, time, frames=self._frames) >= seconds - _EARLY
 
 
 class StepCheck:

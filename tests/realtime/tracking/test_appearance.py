@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nasion.realtime.tracking.appearance import appearance_of, similarity
-from nasion.realtime.tracking.tracks import LOOKED, Observation, TrackManager
+from nasion.realtime.tracking.observations import Observation
+from nasion.realtime.tracking.tracks import LOOKED, TrackManager
 from nasion.realtime.values.geometry import Region, box_of
 
 from ...support.fakes.networks import TEMPLATE

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasion.realtime.tracking.tracks import Observation, TrackManager, greedy
+from nasion.realtime.tracking.observations import Observation
+from nasion.realtime.tracking.tracks import TrackManager, greedy
 from nasion.realtime.values.geometry import Region, box_of
 
 from ...support.fakes.networks import TEMPLATE

@@ -138,3 +138,29 @@ def test_containment_is_measured_against_the_smaller_box() -> None:
     boxes = np.array([[0, 0, 10, 10], [2, 2, 4, 4], [8, 0, 18, 10], [20, 20, 30, 30], [5, 5, 5, 5]], np.float32)
     np.testing.assert_allclose(containment(boxes[:1], boxes), [[1, 1, 0.2, 0, 0]])
     np.testing.assert_array_equal(containment(boxes, boxes), containment(boxes, boxes).T)
+
+
+def test_a_region_changes_by_the_largest_of_move_size_and_angle() -> None:
+    old = Region(100, 50, 40, 3.1)
+    assert old.change(old) == 0
+    assert old.change(Region(100, 54, 40, 3.1)) == pytest.approx(0.1)
+    assert old.change(Region(102, 50, 32, 3.1)) == pytest.approx(0.2)
+    assert old.change(Region(100, 50, 40, -3.1)) == pytest.approx(2 * np.pi - 6.2), "across half a turn"
+
+
+@pytest.mark.parametrize(
+    ("region", "possible"),
+    [
+        (Region(50, 50, 8), True),
+        (Region(50, 50, 7.9), False),
+        (Region(50, 50, 800), True),
+        (Region(50, 50, 801), False),
+        (Region(-9, 50, 20), True),
+        (Region(-10, 50, 20), False),
+        (Region(50, 111, 20), False),
+        (Region(50, 50, float("nan")), False),
+        (Region(50, 50, 20, float("inf")), False),
+    ],
+)
+def test_a_region_that_is_tiny_huge_or_outside_the_image_holds_no_face(region: Region, possible: bool) -> None:
+    assert region.may_hold_face(200, 100) == possible
