@@ -22,11 +22,12 @@ from ...values.arrays import Image
 from ...values.source_options import MAX_PIXELS
 from ..conversion import turned
 from .colours import is_srgb, of_fractions, to_bgr
+from .rare import BY_FFMPEG, COLOUR_PFM, JPEG_XL, SUFFIXES, read_by_ffmpeg, read_colour_pfm, size_by_ffmpeg
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff",
     ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".jpx", ".jpf", ".j2k", ".j2c", ".jpc", ".ppm", ".pgm", ".pbm",
-    ".pnm", ".pfm", ".tga", ".ico", ".icns", ".qoi", ".psd", ".dds",
+    ".pnm", ".pfm", ".tga", ".ico", ".icns", ".qoi", ".psd", ".dds", ".pcx", ".ras", *SUFFIXES,
 )  # fmt: skip
 
 # Pillow's name of each format, the module of its plugin, and the first bytes of its files.
@@ -46,10 +47,12 @@ _FORMATS = {
     "QOI": ("QoiImagePlugin", rb"qoif"),
     "PSD": ("PsdImagePlugin", rb"8BPS"),
     "DDS": ("DdsImagePlugin", rb"DDS "),
+    "PCX": ("PcxImagePlugin", rb"\x0a[\x00\x02\x03\x05]\x01[\x01\x02\x04\x08]"),
+    "SUN": ("SunImagePlugin", rb"\x59\xa6\x6a\x95"),
 }
 _ANY_FORMAT = b"|".join(b"(?P<%b>%b)" % (name.encode(), start) for name, (_, start) in _FORMATS.items())
 _LONGEST_START = 64  # bytes that tell the format
-_COLOUR_PFM = rb"PF\s+(\d+)\s+(\d+)\s"  # read with OpenCV; Pillow reads grey ones only
+_RARE = b"|".join((COLOUR_PFM, BY_FFMPEG, JPEG_XL))
 _VIDEO_SUFFIXES = (".mjpeg", ".mjpg")  # a video of JPEG files has their first bytes
 _VIDEO = rb".{4}ftyphev[cx]"  # a HEIF sequence, which FFmpeg reads; Pillow reads its first image
 
@@ -78,7 +81,7 @@ def is_image_file(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in _VIDEO_SUFFIXES or _begins_with(_VIDEO, path):
         return False
-    return suffix in IMAGE_SUFFIXES or bool(_format(path) or _begins_with(_COLOUR_PFM, path))
+    return suffix in IMAGE_SUFFIXES or bool(_format(path) or _begins_with(_RARE, path))
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
@@ -117,9 +120,8 @@ def read_images(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Imag
         SourceError: as in ``read_image``.
     """
     with _decoding(path):
-        if size := _begins_with(_COLOUR_PFM, path):
-            _check_size(path, int(size[1]), int(size[2]), max_pixels)
-            yield _colour_pfm(path), 0.0
+        if _begins_with(_RARE, path):
+            yield _rare(path, max_pixels), 0.0
             return
         with _open(path, max_pixels) as image:
             time = 0.0
@@ -304,8 +306,20 @@ def _cropped(image: ImageFile, path: Path) -> Pillow.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _colour_pfm(path: Path) -> Image:
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise ValueError("the file is truncated")
-    return of_fractions(values, printable(path))
+def _rare(path: Path, max_pixels: int) -> Image:
+    """Read an image that Pillow cannot decode.
+
+    Raises:
+        SourceError: it has too many pixels, or it is of a format that is not read.
+        ValueError: it is damaged.
+    """
+    name = printable(path)
+    if header := _begins_with(COLOUR_PFM, path):
+        width, height = int(header[1]), int(header[2])
+        _check_size(path, width, height, max_pixels)
+        values = read_colour_pfm(path, width, height, header.end(), swapped=float(header[3]) < 0)
+        return of_fractions(values, name)
+    if _begins_with(JPEG_XL, path):
+        raise SourceError(f"{name}: JPEG XL images are not read; save it as PNG, for example with djxl")
+    _check_size(path, *size_by_ffmpeg(path), max_pixels)
+    return read_by_ffmpeg(path)
