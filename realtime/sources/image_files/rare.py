@@ -6,12 +6,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from ...values.arrays import Image
-from ..base import Media
 from ..conversion import Converter, to_bgr
-from ..packets.container import open_container, reason
 
 COLOUR_PFM = rb"PF\s+(\d+)\s+(\d+)\s+(\S+)\s"
 """First bytes of a PFM file in colour: width, height, and a factor that is negative for the order of Intel's bytes."""
@@ -34,11 +33,11 @@ def size_by_ffmpeg(path: Path) -> tuple[int, int]:
         ValueError: it is damaged.
     """
     try:
-        with open_container(Media(str(path), None)) as container:
+        with _opened(path) as container:
             stream = container.streams.video[0]
             return stream.width, stream.height
     except (av.FFmpegError, IndexError) as error:
-        raise ValueError(reason(error) if isinstance(error, av.FFmpegError) else "no image in it") from None
+        raise _damage(error) from None
 
 
 def read_by_ffmpeg(path: Path) -> Image:
@@ -52,10 +51,10 @@ def read_by_ffmpeg(path: Path) -> Image:
     if data.startswith(_EXR) and _is_cut_exr(data):  # FFmpeg would show the rest black
         raise ValueError("the file is truncated")
     try:
-        with open_container(Media(str(path), None)) as container:
+        with _opened(path) as container:
             return to_bgr(next(container.decode(video=0)), Converter())
     except (av.FFmpegError, StopIteration) as error:
-        raise ValueError(reason(error) if isinstance(error, av.FFmpegError) else "no image in it") from None
+        raise _damage(error) from None
 
 
 def read_colour_pfm(path: Path, width: int, height: int, begin: int, *, swapped: bool) -> NDArray[np.float32]:
@@ -76,6 +75,14 @@ def read_colour_pfm(path: Path, width: int, height: int, begin: int, *, swapped:
     if len(values) < count:
         raise ValueError("the file is truncated")
     return values.reshape(height, width, 3)[::-1, :, ::-1].astype(np.float32)
+
+
+def _opened(path: Path) -> InputContainer:
+    return av.open(str(path), options={"pattern_type": "none"})  # s%d.dpx is itself, not s1.dpx, s2.dpx …
+
+
+def _damage(error: Exception) -> ValueError:
+    return ValueError((isinstance(error, av.FFmpegError) and error.strerror) or "no image in it")
 
 
 def _is_cut_exr(data: bytes) -> bool:
