@@ -391,12 +391,16 @@ def _numbers(values: Any, name: str, shape: tuple[int, ...], expected: str) -> F
     """Convert to a float32 array of ``shape``, in which -1 stands for any length."""
     array: FloatArray
     try:
-        array = np.array(values if values != [] else np.zeros((0, *shape[1:])), np.float32)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
+            array = np.array(values if values != [] else np.zeros((0, *shape[1:])), np.float32)
+    except (TypeError, ValueError, OverflowError):
         array = np.zeros((), np.float32)  # has no dimension, so it fits nowhere
     fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
-    if not fits or not np.isfinite(array).all():
+    if not fits:
         raise _DamageError(f"{name} is {values!r:.60}, expected {expected}")
+    if len(wrong := np.argwhere(~np.isfinite(array))):
+        place = wrong[0].tolist()
+        raise _DamageError(f"{name}: number {place[0]} is {array[place[0]].tolist()}, expected {expected}")
     return array
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,25 +71,34 @@ def check(
         _write(file, report.blocks)
         Console().print(report.table)
         print(f"faces drawn: {file}")
-        print("\n".join([*report.remarks, *_told(report.faults)]))
+        print("\n".join([*report.remarks, *_told(report.faults, report.damaged)]))
         to_json.write(
             provenance()
             | {"sheet": short(str(file)), "sets": report.counts}
             | {"scheme": report.remarks}
             | {"faults": [{"file": short(str(fault.file)), "problem": fault.problem} for fault in report.faults]}
+            | {"damaged": [{"file": short(str(file)), "problem": problem} for file, problem in report.damaged.items()]}
         )
 
 
-def _told(faults: Sequence[Fault]) -> Iterator[str]:
+def _told(faults: Sequence[Fault], damaged: Mapping[Path, str]) -> Iterator[str]:
     """Yield the faults as lines of text, the first ones in full."""
-    if not faults:
+    if damaged:
+        yield f"{len(damaged)} files of labels cannot be read, or only in part; training refuses them:"
+        yield from _first([f"{file}: {problem}" for file, problem in damaged.items()])
+    if faults:
+        count = f"{len(faults)} labels or images cannot be right"
+        yield f"{count}; training refuses them, or leaves them out with --skip-bad:"
+        yield from _first([str(fault) for fault in faults])
+    if not faults and not damaged:
         yield "no label was found that cannot be right"
-        return
-    yield f"{len(faults)} labels or images cannot be right; training refuses them, or leaves them out with --skip-bad:"
-    for fault in faults[:FAULTS]:
-        yield f"  {fault}"
-    if len(faults) > FAULTS:
-        yield f"  and {len(faults) - FAULTS} more, all of them in the file of --json"
+
+
+def _first(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines[:FAULTS]:
+        yield f"  {line}"
+    if len(lines) > FAULTS:
+        yield f"  and {len(lines) - FAULTS} more, all of them in the file of --json"
 
 
 def _chosen(path: Path, name: str | None, scheme: Path | None) -> list[tuple[str, Part]]:
@@ -132,6 +141,7 @@ class _Report:
         self.counts: list[dict[str, Any]] = []
         self.files: set[Path] = set()
         self.faults: list[Fault] = []
+        self.damaged: dict[Path, str] = {}
         self.remarks: list[str] = []
         self._decode = decode
         for name in ("set", "part", "subset"):
@@ -146,7 +156,7 @@ class _Report:
         if name in ("wider", "negatives"):
             self._add_images(name, path, part)
         else:
-            self._add_faces(read_set(name, path, part=part), part)
+            self._add_faces(read_set(name, path, part=part, checked=False), part)
 
     def add_own(self, path: Path, scheme: Path | None) -> None:
         """Read labelled faces of the user, or images with boxes, and add them to the report."""
@@ -159,11 +169,11 @@ class _Report:
         if scheme is None and has_own_boxes(path) and not (path.is_dir() and is_own(path, with_points=True)):
             self._add_boxes(read_own_boxes(path, forehead=FOREHEAD), "own")
             return
-        faces = read_own(path, scheme=read_scheme(scheme) if scheme else None)
-        self._add_faces(faces, "own")
-        self.remarks += mirror_faults(faces)
+        faces = read_own(path, scheme=read_scheme(scheme) if scheme else None, damaged=self.damaged)
+        self.remarks += mirror_faults(self._add_faces(faces, "own"))
 
-    def _add_faces(self, found: LandmarkSet, part: str) -> None:
+    def _add_faces(self, found: LandmarkSet, part: str) -> LandmarkSet:
+        """Add faces to the report, and return those without faults."""
         from ...trainers.data import landmark_faults, sheet
 
         self.files.update(found.files)
@@ -176,6 +186,7 @@ class _Report:
             self._row(found.name, part, name, sheet.count(sheet.subset(found, name)), None)
         cells = list(sheet.face_cells(good, ROWS * sheet.COLUMNS))
         self.blocks.append(sheet.block(f"{found.name}, {part}: {len(found)} faces", cells))
+        return good
 
     def _add_images(self, name: str, path: Path, part: Part) -> None:
         from ...trainers.data import read_negatives, read_wider, sheet

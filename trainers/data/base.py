@@ -33,7 +33,8 @@ class LandmarkSet:
     Attributes:
         name: name of the set, as ``read_set`` accepts it.
         files: path of each image. A path that continues below a file names an image inside it (see ``images``).
-        points: (N, n, 2) float32 landmarks in pixels of the image, 0-based; NaN where not annotated.
+        points: (N, n, 2) float32 landmarks in pixels of the image, 0-based; NaN where not annotated. Whatever a label
+            says may be here: ``landmark_faults`` finds what cannot be right.
         yaw: (N,) float32 in degrees, NaN where unknown.
         visible: (N, n) float32, 1 visible, 0 occluded, NaN not annotated; None if the set has no such labels.
         boxes: (N, 4) float32 x0, y0, x1, y1, the bounding boxes that come with the set; None if it has none.
@@ -52,13 +53,16 @@ class LandmarkSet:
     numbering: LandmarkScheme | None = None
     groups: tuple[str, ...] | None = None
 
-    def __post_init__(self) -> None:
-        """Check that each landmark has two finite coordinates or none.
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def checked(self) -> LandmarkSet:
+        """Return this set if each landmark has two finite coordinates or none.
 
         Raises:
             DataError: a landmark has only one coordinate, or an infinite one.
         """
-        broken = np.argwhere(np.isinf(self.points).any(axis=2) | (np.diff(np.isnan(self.points), axis=2)[..., 0]))
+        broken = np.argwhere(broken_points(self.points))
         if len(broken):
             face, point = broken[0].tolist()
             x, y = self.points[face, point].tolist()
@@ -66,9 +70,7 @@ class LandmarkSet:
                 f"{self.name}: landmark {point + 1} of {self.files[face]} is ({x:g}, {y:g}); expected two numbers, or "
                 "none (NaN) for both where it is not annotated"
             )
-
-    def __len__(self) -> int:
-        return len(self.files)
+        return self
 
     @property
     def scheme(self) -> LandmarkScheme:
@@ -96,6 +98,12 @@ class LandmarkSet:
             self.numbering,
             None if self.groups is None else tuple(self.groups[i] for i in chosen),
         )
+
+
+def broken_points(points: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which points (…, 2) are infinite, or have only one coordinate."""
+    broken: NDArray[np.bool_] = np.isinf(points).any(axis=-1) | (np.isnan(points).sum(axis=-1) == 1)
+    return broken
 
 
 @dataclass(frozen=True, slots=True)

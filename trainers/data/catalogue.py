@@ -87,8 +87,14 @@ def layout_of(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def read_set(name: str, root: Path, *, part: Part) -> LandmarkSet:
+def read_set(name: str, root: Path, *, part: Part, checked: bool = True) -> LandmarkSet:
     """Read a part of a set by name, from its own folder or from a folder that holds several sets.
+
+    Args:
+        name: name of the set.
+        root: folder.
+        part: part of the set.
+        checked: False if ``landmark_faults`` or ``sound_faces`` follow, which find points that are no numbers.
 
     Raises:
         DataError: there is no such set or part, or a file is missing or malformed.
@@ -97,7 +103,8 @@ def read_set(name: str, root: Path, *, part: Part) -> LandmarkSet:
     if name not in SETS:
         raise DataError(f"no set of labelled faces is called {name!r}; known: {', '.join(SETS)}")
     SETS[name].layout.home(root, part)  # some readers accept only one part
-    return SETS[name].read(root, part)
+    found = SETS[name].read(root, part)
+    return found.checked() if checked else found
 
 
 def training_faces(name: str, root: Path) -> int:

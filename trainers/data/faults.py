@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ...realtime.values.arrays import FloatArray
-from .base import DataError, DetectionSet, LandmarkSet
-from .images import ImageReader
+from .base import DataError, DetectionSet, LandmarkSet, broken_points
+from .images import ImageReader, read_image
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +46,30 @@ class Fault:
 
 
 def image_sizes(files: Sequence[Path]) -> FloatArray:
-    """Return width and height (N, 2) of images, from the heads of the files; NaN where these do not tell."""
+    """Return width and height (N, 2) of images, from the heads of the files; NaN where these do not tell.
+
+    The first frame of a video tells the size of all.
+    """
     known: dict[Path, tuple[float, float]] = {}
-    for file in files:
-        if file not in known:
-            known[file] = _size(file)
-    return np.array([known[file] for file in files], np.float32).reshape(-1, 2)
+    holders = [file.parent if file.parent.is_file() else file for file in files]
+    for file, holder in zip(files, holders, strict=True):
+        if holder not in known:
+            known[holder] = _size(file) if file == holder else _size_of_video(holder)
+    return np.array([known[holder] for holder in holders], np.float32).reshape(-1, 2)
+
+
+def _size_of_video(file: Path) -> tuple[float, float]:
+    try:
+        height, width = read_image(file / "1").shape[:2]
+    except DataError:
+        return np.nan, np.nan  # reading the frame will name the fault
+    return width, height
 
 
 def _size(file: Path) -> tuple[float, float]:
     """Return the size of an image as it is shown, upright."""
     if not file.is_file():
-        return np.nan, np.nan  # a frame of a video, or an element of an array
+        return np.nan, np.nan  # an element of an array
     try:
         with Pillow.open(file) as image:
             width, height = image.size
@@ -87,6 +99,9 @@ def _problem(points: NDArray[np.float64], width: float, height: float) -> str:
     """Return what is wrong with a face's landmarks (n, 2); empty if nothing is."""
     if min(width, height) < SMALLEST_IMAGE:
         return f"the image has {width:g} x {height:g} pixels; at least {SMALLEST_IMAGE} x {SMALLEST_IMAGE} are needed"
+    broken = np.flatnonzero(broken_points(points))
+    if len(broken):
+        return f"{_landmark(broken[0], points[broken[0]])} is not two numbers, nor none for both (not annotated)"
     known = np.flatnonzero(np.isfinite(points).all(axis=1))
     if not len(known):
         return "no landmark is annotated"

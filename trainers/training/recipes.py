@@ -230,7 +230,7 @@ def training_part(root: Path, options: Options) -> LandmarkSet:
     Raises:
         DataError: the set is missing or malformed, labels cannot be right, or there are too few faces to validate.
     """
-    data = sound_faces(read_set(options.set, root, part="train"), skip=options.skip_bad)
+    data = sound_faces(read_set(options.set, root, part="train", checked=False), skip=options.skip_bad)
     check_validation(data.name, len(data))
     return data
 

@@ -10,6 +10,7 @@ import pytest
 from nasion.trainers.data import (
     DataError,
     LandmarkSet,
+    landmark_faults,
     layout_of,
     read_300w,
     read_aflw68,
@@ -316,10 +317,13 @@ def test_a_point_has_two_coordinates_or_none(tmp_path: Path, broken: tuple[float
     points = np.ones((2, 19, 2), np.float32)
     points[0, 1] = np.nan
     files, yaw = (tmp_path / "a.jpg", tmp_path / "b.jpg"), np.zeros(2, np.float32)
-    assert len(LandmarkSet("s", files, points, yaw)) == 2
+    assert len(LandmarkSet("s", files, points, yaw).checked()) == 2
     points[1, 4] = broken
     with pytest.raises(DataError, match=r"s: landmark 5 of .*b\.jpg is \(.*\); expected two numbers, or none"):
-        LandmarkSet("s", files, points, yaw)
+        LandmarkSet("s", files, points, yaw).checked()
+    fault = landmark_faults(LandmarkSet("s", files, points, yaw))[-1]
+    assert (fault.index, fault.file) == (1, files[1])
+    assert "is not two numbers, nor none for both" in fault.problem
 
 
 def test_validation_takes_every_twelfth_and_nothing_twice() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import pytest
 
 import nasion
 from nasion.engines.errors import NasionError
+from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 from nasion.realtime.values.scheme_files import (
     known_scheme,
     read_scheme,
@@ -20,7 +23,7 @@ from nasion.realtime.values.scheme_files import (
 )
 from nasion.realtime.values.schemes import IBUG_68
 from nasion.tools.main import main
-from nasion.trainers.data import DataError, LandmarkSet
+from nasion.trainers.data import DataError, LandmarkSet, landmark_faults
 from nasion.trainers.data.base import unknown_yaw
 from nasion.trainers.data.own import mirror_faults, own_boxes, own_faces
 from nasion.trainers.data.readers.own.boxes import read_own_boxes
@@ -218,6 +221,82 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, write, message: str
     write(tmp_path)
     with pytest.raises(DataError, match=message):
         read_own(tmp_path)
+
+
+def _own_pts(root: Path, number: str) -> None:
+    write_own_pts(root, 6, FIVE)
+    label = root / "clip-b_4.pts"
+    label.write_text(re.sub(r"\{\n\S+", "{\n" + number, label.read_text()))
+
+
+def _own_csv(root: Path, number: str) -> None:
+    write_own_csv(root, 6, FIVE)
+    table = root / "labels.csv"
+    lines = table.read_text().splitlines()
+    row = dict(zip(lines[0].split(","), lines[5].split(","), strict=True)) | {"x0": number}
+    table.write_text("\n".join([*lines[:5], ",".join(row.values()), *lines[6:]]))
+
+
+def _own_coco(root: Path, number: str) -> None:
+    write_own_coco(root, 6, FIVE)
+    file = root / "labels.json"
+    values = json.loads(file.read_text())
+    values["annotations"][4]["keypoints"][3] = float(number)
+    file.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e30", "1e39"])
+@pytest.mark.parametrize("write", [_own_pts, _own_csv, _own_coco])
+@pytest.mark.filterwarnings("error")
+def test_a_number_that_cannot_be_right_is_listed_with_its_image(
+    write: Callable[[Path, str], None], number: str, tmp_path: Path
+) -> None:
+    """Whatever the format: the check goes on, and training refuses the face or leaves it out."""
+    write(tmp_path, number)
+    (fault,) = landmark_faults(read_own(tmp_path))
+    assert fault.file.name == "clip-b_4.jpg"
+    assert f"landmark {2 if write is _own_coco else 1} at (" in fault.problem
+    with pytest.raises(DataError, match=r"1 of 6 labels cannot be right: .*clip-b_4\.jpg.*--skip-bad 1"):
+        own_faces(tmp_path)
+    training, held = own_faces(tmp_path, skip=1)
+    assert len(training) + len(held) == 5
+
+
+def test_damaged_files_of_labels_are_all_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_own_pts(tmp_path / "own", 6, FIVE)
+    for name, text in {"clip-a_0": "version: 1\n", "clip-b_1": "{\n1 2\n3 x\n}\n"}.items():
+        (tmp_path / "own" / f"{name}.pts").write_text(text)
+    Path("own/clip-c_2.jsonl").write_text(
+        '{"format": 2, "source": "clip-c_2.jpg", "scheme": "", "landmarks": 2}\n'
+        '{"frame": 0, "time": 0, "faces": [{"id": 1, "box": [1, 1, 9, 9], "score": 1, '
+        '"landmarks": [[1, 2], [Infinity, 2]], "confidence": [1, 1]}]}\n'
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "check", "own", "--json", "counts.json"])
+    assert ended.value.code in (0, None)
+    told = capsys.readouterr().out
+    assert "3 files of labels cannot be read, or only in part" in told
+    damaged = {each["file"]: each["problem"] for each in json.loads(Path("counts.json").read_text())["damaged"]}
+    assert damaged["own/clip-a_0.pts"].startswith("has no { … } block")
+    assert damaged["own/clip-b_1.pts"].startswith("line 3: '3 x' is not two numbers")
+    assert "landmarks of face 1: number 1 is [inf, 2.0]" in damaged["own/clip-c_2.jsonl"]
+    with pytest.raises(DataError, match=r"clip-a_0\.pts: has no"):
+        own_faces(tmp_path / "own")
+
+
+def test_points_far_outside_a_video_are_listed(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", CameraMotion(seconds=0.1))
+    label = tmp_path / "clip.jsonl"
+    places = [[1e6 + 10 * i, 30.0 + i] for i in range(5)]
+    face = {"id": 1, "box": [1, 1, 9, 9], "score": 1, "landmarks": places, "confidence": [1] * 5}
+    header = {"format": 2, "source": "clip.mp4", "scheme": "", "landmarks": 5}
+    label.write_text(f"{json.dumps(header)}\n" + json.dumps({"frame": 1, "time": 0, "faces": [face]}) + "\n")
+    (fault,) = landmark_faults(read_own(tmp_path))
+    assert fault.file == tmp_path / "clip.mp4" / "2"
+    assert "lies far outside the image of" in fault.problem
 
 
 def test_faces_that_differ_in_their_number_of_points_are_named(tmp_path: Path) -> None:

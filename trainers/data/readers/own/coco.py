@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...base import DataError, DetectionSet
-from .labels import Finder, Label, text_of
+from .labels import Finder, Label, coordinates, text_of
 
 
 def is_coco(file: Path) -> bool:
@@ -69,8 +69,8 @@ def coco_labels(file: Path) -> Iterator[Label]:
             continue
         where = f"{file}: annotation {number}"
         try:
-            rows = np.array(values, np.float32).reshape(-1, 3)
-        except (TypeError, ValueError):
+            rows = coordinates(values).reshape(-1, 3)
+        except (TypeError, ValueError, OverflowError):
             raise DataError(f"{where} has keypoints {values!r:.60}; expected x, y, visibility for each") from None
         told = rows[:, 2] > 0
         points = np.where(told[:, None], rows[:, :2], np.nan).astype(np.float32)
@@ -89,13 +89,13 @@ def coco_boxes(file: Path) -> DetectionSet:
         coco.image_of(number, annotation)
         try:
             x, y, width, height = (float(value) for value in annotation["bbox"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise DataError(f"{file}: annotation {number} has no bbox of four numbers x, y, width, height") from None
         found[annotation["image_id"]].append([x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5])
         crowd[annotation["image_id"]].append(bool(annotation.get("iscrowd", 0)))
     return DetectionSet(
         "coco",
         tuple(finder.find(image["file_name"], str(file)) for image in coco.images.values()),
-        tuple(np.array(each, np.float32).reshape(-1, 4) for each in found.values()),
+        tuple(coordinates(each).reshape(-1, 4) for each in found.values()),
         tuple(np.array(each, bool) for each in crowd.values()),
     )

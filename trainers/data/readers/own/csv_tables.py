@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...base import DataError
-from .labels import Finder, Label
+from .labels import Finder, Label, coordinates
 
 
 def csv_labels(file: Path) -> Iterator[Label]:
@@ -30,7 +30,7 @@ def csv_labels(file: Path) -> Iterator[Label]:
         further = [name for name in names if name not in (*wanted, *seen)]
         for row in rows:
             where = f"{file}, line {rows.line_num}"
-            points = np.array([[_number(row[f"{axis}{i}"], where) for axis in "xy"] for i in range(count)], np.float32)
+            points = coordinates([[_number(row[f"{axis}{i}"], where) for axis in "xy"] for i in range(count)])
             visible = None
             if seen[0] in names:
                 visible = np.array([_number(row.get(name), where) for name in seen], np.float32)

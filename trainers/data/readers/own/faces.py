@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,13 @@ def is_own(path: Path, *, with_points: bool = False) -> bool:
     )
 
 
-def read_own(path: Path, *, scheme: LandmarkScheme | None = None, group: str = "image") -> LandmarkSet:
+def read_own(
+    path: Path,
+    *,
+    scheme: LandmarkScheme | None = None,
+    group: str = "image",
+    damaged: dict[Path, str] | None = None,
+) -> LandmarkSet:
     """Read the labelled faces in a folder with all folders below, or in one file of labels.
 
     Args:
@@ -50,11 +57,22 @@ def read_own(path: Path, *, scheme: LandmarkScheme | None = None, group: str = "
         group: what keeps faces together in ``LandmarkSet.groups``: ``image`` (or the video of a frame), ``video`` (the
             same, and images whose names differ in their last number only), ``folder``, or a column of the labels, which
             goes first.
+        damaged: takes the files that are malformed, with what is wrong; their labels before that are read. None to
+            raise the error.
 
     Raises:
         DataError: nothing is found, a file is malformed, or the faces differ in the number of landmarks.
     """
-    labels = [label for file in _label_files(path) for label in _labels_of(file)]
+    labels: list[Label] = []
+    for file in _label_files(path):
+        try:
+            labels.extend(_labels_of(file))
+        except DataError as error:
+            if damaged is None:
+                raise
+            damaged[file] = re.sub(rf"^'?{re.escape(str(file))}'?[:,]? ", "", str(error))
+    if not labels and damaged:
+        raise DataError("; ".join(f"{file}: {problem}" for file, problem in islice(damaged.items(), 3)))
     if not labels:
         raise DataError(f"{path}: holds no labelled faces; {EXPECTED}")
     first = labels[0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from .....realtime.values.arrays import FloatArray
 from ...base import DataError
@@ -31,6 +33,12 @@ class Label(NamedTuple):
     about: Mapping[str, str]
     scheme: str
     origin: str
+
+
+def coordinates(values: Sequence[Any]) -> FloatArray:
+    """Return numbers as float32; those beyond its range become infinite."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float64).astype(np.float32)
 
 
 def text_of(file: Path) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from .....realtime.values.arrays import FloatArray
 from ...base import DataError
+from .labels import coordinates
 
 
 def read_any_pts(path: Path) -> FloatArray:
@@ -34,4 +33,4 @@ def read_any_pts(path: Path) -> FloatArray:
     told = next((line.partition(":")[2].strip() for line in lines[:first] if line.startswith("n_points")), "")
     if not rows or (told and told != str(len(rows))):
         raise DataError(f"{path}: has {len(rows)} points, n_points is {told or 'missing'}; {layout}")
-    return np.array(rows, np.float32) - 1
+    return coordinates(rows) - 1
