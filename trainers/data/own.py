@@ -21,6 +21,7 @@ from .shipped import WRONG_BOXES
 log = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 0.1
+SMALLEST = 12  # faces or images to hold some out from; the networks of the papers need as many
 _APART = 0.25  # distance of a point from its mirror image that is suspicious, relative to the size of the mean face
 
 
@@ -44,7 +45,7 @@ def own_faces(
         skip: number of labels that cannot be right that are left out.
 
     Raises:
-        DataError: see ``read_own``; labels cannot be right; or there are too few groups to hold one out.
+        DataError: see ``read_own``; labels cannot be right; or there are too few faces or groups to hold some out.
     """
     data = sound_faces(_published(path) or read_own(path, scheme=scheme, group=group), skip=skip)
     for problem in mirror_faults(data):
@@ -55,6 +56,14 @@ def own_faces(
     if shared := {file.resolve() for file in data.files} & {file.resolve() for file in held.files}:
         raise DataError(f"{min(shared)} is both in the data and in --val; validation needs other images")
     return data, held
+
+
+def _check_count(name: str, count: int, what: str) -> None:
+    if count < SMALLEST:
+        raise DataError(
+            f"{name} has {count} {what}; at least {SMALLEST} are needed, some of them for validation; label more, or "
+            "give others for validation with --val"
+        )
 
 
 def _published(path: Path) -> LandmarkSet | None:
@@ -73,7 +82,7 @@ def split_groups(data: LandmarkSet, share: float) -> tuple[LandmarkSet, Landmark
     """Hold out a share of the groups of a set, evenly spread in the order of their names, at least one.
 
     Raises:
-        DataError: there are fewer than two groups.
+        DataError: there are fewer than two groups, or too few faces.
     """
     groups = sorted(set(data.groups or map(str, data.files)))
     if len(groups) < 2:
@@ -81,6 +90,7 @@ def split_groups(data: LandmarkSet, share: float) -> tuple[LandmarkSet, Landmark
             f"{data.name}: all {len(data)} faces are of one group ({groups[0]}), so none can be held out for "
             "validation; give other faces with --val, or another --group"
         )
+    _check_count(data.name, len(data), "labelled faces")
     count = min(max(1, round(share * len(groups))), len(groups) - 1)
     chosen = {groups[int(i)] for i in (np.arange(count) + 0.5) * len(groups) / count}
     of_face = data.groups or tuple(map(str, data.files))
@@ -94,7 +104,7 @@ def own_boxes(
     """Read images with bounding boxes of a user, for training and for validation; see ``own_faces``.
 
     Raises:
-        DataError: see ``read_own_boxes``; boxes cannot be right; or there are fewer than two images.
+        DataError: see ``read_own_boxes``; boxes cannot be right; or there are too few images to hold some out.
     """
     if path.is_dir() and layout_of("wider").find(path, "train") is not None:
         data = sound_boxes(read_wider(path), skip=skip, share=WRONG_BOXES)
@@ -102,8 +112,7 @@ def own_boxes(
         data = sound_boxes(read_own_boxes(path, forehead=forehead), skip=skip)
     if val is not None:
         return data, sound_boxes(read_own_boxes(val, forehead=forehead), skip=skip)
-    if len(data) < 2:
-        raise DataError(f"{data.name} has one image, so none can be held out for validation; give others with --val")
+    _check_count(data.name, len(data), "images with boxes")
     count = min(max(1, round(share * len(data))), len(data) - 1)
     held = {int(i) for i in (np.arange(count) + 0.5) * len(data) / count}
     return data.pick([i for i in range(len(data)) if i not in held]), data.pick(sorted(held))

@@ -109,6 +109,14 @@ def test_frames_of_a_video_stay_together(tmp_path: Path) -> None:
     assert (len(training), len(held)) == (13, 1)
 
 
+def test_too_few_faces_to_hold_some_out_are_refused(tmp_path: Path) -> None:
+    write_own_pts(tmp_path / "few", 11)
+    write_own_pts(tmp_path / "more", 3, seed=5)
+    with pytest.raises(DataError, match=r"few has 11 labelled faces; at least 12 .* give others .* with --val"):
+        own_faces(tmp_path / "few")
+    assert [len(each) for each in own_faces(tmp_path / "few", tmp_path / "more")] == [11, 3]
+
+
 def test_images_in_both_parts_are_refused(tmp_path: Path) -> None:
     write_own_pts(tmp_path, 4)
     with pytest.raises(DataError, match="is both in the data and in --val"):
@@ -193,7 +201,7 @@ def test_boxes_from_lists_coco_and_landmarks(tmp_path: Path) -> None:
     (tmp_path / "list" / "boxes.txt").write_text("\ufeff" + rows, encoding="utf-8")
     listed = read_own_boxes(tmp_path / "list", forehead=0)
     np.testing.assert_allclose(listed.boxes[0], [[9.5, 19.5, 39.5, 59.5]])
-    placed = write_own_coco(tmp_path / "coco")
+    placed = write_own_coco(tmp_path / "coco", 12)
     coco = read_own_boxes(tmp_path / "coco", forehead=0)
     np.testing.assert_allclose(coco.boxes[0][0, :2], placed[0].min(axis=0), atol=1e-3)
     faces = write_own_pts(tmp_path / "pts", 3, TWENTY)
@@ -201,7 +209,10 @@ def test_boxes_from_lists_coco_and_landmarks(tmp_path: Path) -> None:
     tight = read_own_boxes(tmp_path / "pts", forehead=0)
     np.testing.assert_allclose(tight.boxes[0][0, 2:], faces[order[0]].max(axis=0), atol=2e-3)
     training, held = own_boxes(tmp_path / "coco", None, forehead=0)
-    assert (len(training), len(held)) == (5, 1)
+    assert (len(training), len(held)) == (11, 1)
+    with pytest.raises(DataError, match=r"list has 3 images with boxes; at least 12 .* give others .* with --val"):
+        own_boxes(tmp_path / "list", None, forehead=0)
+    assert [len(each) for each in own_boxes(tmp_path / "list", tmp_path / "coco", forehead=0)] == [3, 12]
 
 
 @pytest.mark.parametrize(
@@ -224,13 +235,13 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, write, message: str
 
 
 def _own_pts(root: Path, number: str) -> None:
-    write_own_pts(root, 6, FIVE)
+    write_own_pts(root, 13, FIVE)
     label = root / "clip-b_4.pts"
     label.write_text(re.sub(r"\{\n\S+", "{\n" + number, label.read_text()))
 
 
 def _own_csv(root: Path, number: str) -> None:
-    write_own_csv(root, 6, FIVE)
+    write_own_csv(root, 13, FIVE)
     table = root / "labels.csv"
     lines = table.read_text().splitlines()
     row = dict(zip(lines[0].split(","), lines[5].split(","), strict=True)) | {"x0": number}
@@ -238,7 +249,7 @@ def _own_csv(root: Path, number: str) -> None:
 
 
 def _own_coco(root: Path, number: str) -> None:
-    write_own_coco(root, 6, FIVE)
+    write_own_coco(root, 13, FIVE)
     file = root / "labels.json"
     values = json.loads(file.read_text())
     values["annotations"][4]["keypoints"][3] = float(number)
@@ -256,10 +267,10 @@ def test_a_number_that_cannot_be_right_is_listed_with_its_image(
     (fault,) = landmark_faults(read_own(tmp_path))
     assert fault.file.name == "clip-b_4.jpg"
     assert f"landmark {2 if write is _own_coco else 1} at (" in fault.problem
-    with pytest.raises(DataError, match=r"1 of 6 labels cannot be right: .*clip-b_4\.jpg.*--skip-bad 1"):
+    with pytest.raises(DataError, match=r"1 of 13 labels cannot be right: .*clip-b_4\.jpg.*--skip-bad 1"):
         own_faces(tmp_path)
     training, held = own_faces(tmp_path, skip=1)
-    assert len(training) + len(held) == 5
+    assert len(training) + len(held) == 12
 
 
 def test_damaged_files_of_labels_are_all_listed(

@@ -177,7 +177,7 @@ def test_random_weights_may_have_the_size_of_either_shipped_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_own_pts(tmp_path / "own", 4, FIVE)
+    write_own_pts(tmp_path / "own", 12, FIVE)
     train = ("train", "landmarks", "--data", "own", "--dry-run", "--batch", "2")
     assert command(*train, "--start", "none", "--network", "accurate") is None
     assert "input 160x160" in capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_fine_tuning_keeps_the_statistics_of_the_normalisations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_own_pts(tmp_path / "own", 6, FIVE)
+    write_own_pts(tmp_path / "own", 12, FIVE)
     train = ("train", "landmarks", "--data", "own", "--batch", "4")
     for start, keeps in (("landmarks-68", True), ("none", False)):
         means = []
@@ -207,7 +207,7 @@ def test_the_detector_trains_with_own_boxes_alone_and_with_negatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_own_coco(tmp_path / "own", 6)
+    write_own_coco(tmp_path / "own", 12)
     write_own_pts(tmp_path / "faceless", 1)
     train = ("train", "detector", "--data", "own", "--batch", "2", "--steps", "1")
     assert command(*train, "--out", "run") is None

@@ -82,7 +82,7 @@ def test_a_dry_run_and_a_preview_train_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_own_pts(tmp_path / "own", 12, FIVE)
-    write_own_coco(tmp_path / "boxes", 4)
+    write_own_coco(tmp_path / "boxes", 12)
     data = write_data(tmp_path / "data")
     train = ("train", "landmarks", "--data", "own", "--batch", "4", "--steps", "6")
     assert command(*train, "--dry-run") is None
