@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..engines.errors import NasionError
 from ..realtime.values.arrays import FloatArray
 from ..realtime.values.geometry import iou
-from ..realtime.values.schemes import USUAL, LandmarkScheme
+from ..realtime.values.scheme import LandmarkScheme
+from ..realtime.values.schemes import USUAL
 from .figures import save_figure
 
 Norm = Literal["io", "ip", "box", "diag", "tight-box", "tight-diag"]

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ...engines.errors import NasionError
 from ..faces.face import Face
-from ..values.schemes import LandmarkScheme
+from ..values.scheme import LandmarkScheme
 from .openings import EYES, Openings
 
 CLOSED, OPEN = 0.75, 0.85

@@ -10,7 +10,7 @@ from ...engines.errors import NasionError
 from ..faces.face import Face
 from ..faces.measured import EyeOpening, Pose
 from ..values.arrays import FloatArray
-from ..values.schemes import LandmarkScheme
+from ..values.scheme import LandmarkScheme
 from .names import Measure
 from .openings import EYES, MOUTH, Openings
 from .pose import PoseEstimator

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...engines.errors import NasionError
 from ..values.arrays import FloatArray
-from ..values.schemes import LandmarkScheme
+from ..values.scheme import LandmarkScheme
 
 EYES, MOUTH = ("left_eye", "right_eye"), ("mouth",)
 _TINY = 1e-6  # pixels

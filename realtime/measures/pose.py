@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...engines.errors import NasionError
 from ..faces.measured import Pose
 from ..values.arrays import FloatArray
-from ..values.schemes import LandmarkScheme
+from ..values.scheme import LandmarkScheme
 from .head import generic_head
 
 LEAST = 6

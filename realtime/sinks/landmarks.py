@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from ...engines.errors import MissingExtra, SinkError
 from ..faces.face import Face
 from ..faces.frame import Frame
-from ..values.schemes import IBUG_68
+from ..values.published_schemes import IBUG_68
 from .base import STREAM, Sink, closed, writing
 from .header import AnyHeader, Header
 from .whole import WholeFile

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...engines.spec import Spec
 from .arrays import FloatArray, Image
-from .schemes import LandmarkScheme
+from .scheme import LandmarkScheme
 
 SMALLEST = 8.0  # pixels; a smaller region contains no face
 LARGEST = 4  # times the longer side of the image; a larger region contains no face

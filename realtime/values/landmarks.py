@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...engines.errors import NasionError
-from .schemes import LandmarkScheme
+from .scheme import LandmarkScheme
 
 
 class Landmarks(np.ndarray[Any, np.dtype[np.float32]]):

@@ -10,7 +10,8 @@ from typing import Any
 
 from ...engines.errors import NasionError, printable
 from ...engines.spec import LONGEST_NAME, MOST_LANDMARKS, Spec
-from .schemes import PUBLISHED, SCHEMES, LandmarkScheme, add_scheme, scheme_of
+from .scheme import LandmarkScheme
+from .schemes import PUBLISHED, SCHEMES, add_scheme, scheme_of
 
 _KEYS = ("name", "points", "mirror", "parts", "edges", "normaliser")
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .realtime.sources import open_source
     from .realtime.tracking.tracker import Tracker, TrackerOptions
     from .realtime.values.landmarks import Landmarks
-    from .realtime.values.schemes import LandmarkScheme, Opening, add_scheme, schemes
+    from .realtime.values.scheme import LandmarkScheme, Opening
+    from .realtime.values.schemes import add_scheme, schemes
     from .realtime.values.source_options import SourceOptions
     from .realtime.values.versions import __version__ as __version__
 
@@ -76,11 +77,11 @@ _HOME = {
     "Face": ".realtime.faces.face",
     "Frame": ".realtime.faces.frame",
     "Hub": ".realtime.live.hub",
-    "LandmarkScheme": ".realtime.values.schemes",
+    "LandmarkScheme": ".realtime.values.schemes",  # with its pickling
     "Landmarks": ".realtime.values.landmarks",
     "LiveResult": ".realtime.live.results",
     "NasionError": ".engines.errors",
-    "Opening": ".realtime.values.schemes",
+    "Opening": ".realtime.values.scheme",
     "Pose": ".realtime.faces.measured",
     "SourceOptions": ".realtime.values.source_options",
     "SourceSpec": ".realtime.live.specs",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ...engines.errors import NasionError
 from ...realtime.values.arrays import FloatArray
-from ...realtime.values.schemes import LandmarkScheme, scheme_of
+from ...realtime.values.scheme import LandmarkScheme
+from ...realtime.values.schemes import scheme_of
 
 Part = Literal["train", "test"]
 

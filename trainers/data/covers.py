@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...realtime.values.arrays import FloatArray, Image
 from ...realtime.values.geometry import box_of
-from ...realtime.values.schemes import LandmarkScheme
+from ...realtime.values.scheme import LandmarkScheme
 from .masks import paint_mask
 
 EDGE = 0.008  # width of the soft edge of a cover, in sides of the face's box

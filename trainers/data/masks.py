@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ...realtime.values.arrays import FloatArray, Image
-from ...realtime.values.schemes import LandmarkScheme
+from ...realtime.values.scheme import LandmarkScheme
 from .base import LandmarkSet
 from .images import read_images
 from .samples import FaceSamples

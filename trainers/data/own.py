@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...realtime.values.arrays import FloatArray
-from ...realtime.values.schemes import LandmarkScheme
+from ...realtime.values.scheme import LandmarkScheme
 from .base import DataError, DetectionSet, LandmarkSet
 from .catalogue import SETS, layout_of, read_set, recognised
 from .faults import sound_boxes, sound_faces

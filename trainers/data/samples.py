@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from ...engines.spec import Spec
 from ...realtime.values.arrays import FloatArray, Image
 from ...realtime.values.geometry import Region, region_of_points, to_tensor, transform, warp
-from ...realtime.values.schemes import IBUG_68
+from ...realtime.values.published_schemes import IBUG_68
 from ..learner import device_of
 from ..metrics import failure_rate, inter_ocular, nme, point_errors, usual_lengths
 from .augment import Augmentation

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...realtime.values.arrays import FloatArray, Image
 from ...realtime.values.geometry import Region, region_of_points, transform, warp
-from ...realtime.values.schemes import LandmarkScheme
+from ...realtime.values.scheme import LandmarkScheme
 from .base import DetectionSet, LandmarkSet
 from .images import read_images
 

@@ -19,7 +19,7 @@ from ...realtime.tracking.aligner import Aligner
 from ...realtime.tracking.tracker import Tracker
 from ...realtime.values.arrays import FloatArray, Image
 from ...realtime.values.geometry import Region, region_of_points, roll
-from ...realtime.values.schemes import LandmarkScheme
+from ...realtime.values.scheme import LandmarkScheme
 from ..data import LandmarkSet, read_images, sheet
 from ..metrics import MetricError, area_under_curve, draw_error_curves, failure_rate, nme, point_errors, scheme_lengths
 from .tracking import Watch, locate, unwatched, watched

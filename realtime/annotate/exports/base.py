@@ -13,7 +13,8 @@ from typing import Protocol
 from ....engines.closing import Closing
 from ...sinks.base import Sink
 from ...sinks.header import Header
-from ...values.schemes import SCHEMES, LandmarkScheme
+from ...values.scheme import LandmarkScheme
+from ...values.schemes import SCHEMES
 from ..journal import JournalHeader
 from ..look_ahead.annotation import Annotated
 

@@ -18,7 +18,8 @@ from ...sinks.header import Header
 from ...tracking.score import CERTAIN
 from ...values.geometry import box_of
 from ...values.landmarks import Landmarks
-from ...values.schemes import SCHEMES, LandmarkScheme
+from ...values.scheme import LandmarkScheme
+from ...values.schemes import SCHEMES
 from ..journal import Chunk, JournalHeader, SeenFrame, Sighting, read_chunks, read_header
 from .identities import Key, Shots, identities, scan
 from .window import Window

@@ -17,7 +17,8 @@ from nasion import Face, Frame, NasionError
 from nasion.engines.errors import SinkError
 from nasion.realtime.sources import SourceInfo
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
-from nasion.realtime.values.schemes import IBUG_68, SCHEMES
+from nasion.realtime.values.published_schemes import IBUG_68
+from nasion.realtime.values.schemes import SCHEMES
 from nasion.realtime.values.versions import versions
 
 from ...support.media.media_samples import write_video

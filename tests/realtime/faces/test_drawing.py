@@ -11,7 +11,7 @@ from nasion.realtime.faces.drawing import colour_of, draw
 from nasion.realtime.faces.face import Face
 from nasion.realtime.values.arrays import FloatArray, Image
 from nasion.realtime.values.geometry import box_of
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 
 
 @pytest.fixture

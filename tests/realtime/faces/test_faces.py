@@ -16,7 +16,7 @@ from nasion.realtime.images.pixels import HostPixels
 from nasion.realtime.values import schemes
 from nasion.realtime.values.arrays import Image
 from nasion.realtime.values.geometry import box_of
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 
 from ...support.data_sets.labelled import face_shape
 

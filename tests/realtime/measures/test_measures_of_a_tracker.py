@@ -20,7 +20,7 @@ from nasion.realtime.measures.openings import Openings
 from nasion.realtime.sinks import Header, open_sinks
 from nasion.realtime.tracking.aligner import Aligner
 from nasion.realtime.tracking.tracker import Tracker, TrackerOptions
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 
 from ...support.fakes.networks import RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, frame
 from ...support.media.sink_samples import INFO, LANDMARKS

@@ -9,7 +9,9 @@ from nasion.engines.errors import NasionError
 from nasion.realtime.measures.head import generic_head
 from nasion.realtime.measures.openings import EYES, Openings
 from nasion.realtime.values.arrays import FloatArray
-from nasion.realtime.values.schemes import AFLW_19, AFLW_21, IBUG_68, SCHEMES, LandmarkScheme
+from nasion.realtime.values.published_schemes import AFLW_19, AFLW_21, IBUG_68
+from nasion.realtime.values.scheme import LandmarkScheme
+from nasion.realtime.values.schemes import SCHEMES
 
 
 def drawn(scheme: LandmarkScheme, **openings: float) -> FloatArray:

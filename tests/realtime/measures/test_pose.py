@@ -15,7 +15,9 @@ from nasion.realtime.faces.measured import Pose
 from nasion.realtime.measures.head import ORIGIN, PUPILS_APART, generic_head
 from nasion.realtime.measures.pose import PoseEstimator
 from nasion.realtime.values.arrays import FloatArray
-from nasion.realtime.values.schemes import IBUG_68, SCHEMES, LandmarkScheme
+from nasion.realtime.values.published_schemes import IBUG_68
+from nasion.realtime.values.scheme import LandmarkScheme
+from nasion.realtime.values.schemes import SCHEMES
 
 SIZE = (640, 360)
 SURE = np.ones(68, np.float32)

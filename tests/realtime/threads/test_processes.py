@@ -21,7 +21,7 @@ from nasion import NasionError, Tracker, TrackerOptions
 from nasion.engines.errors import MissingExtra, ModelError, SinkError, SourceError
 from nasion.engines.tensorrt.photograph import PHOTOGRAPH
 from nasion.realtime.faces.frame import Frame
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from nasion.engines.errors import ModelError
 from nasion.engines.spec import Spec
 from nasion.realtime.tracking.aligner import BOX_DOWN, BOX_SCALE, Aligner, region_of_box
 from nasion.realtime.values.geometry import Region, box_of, boxes_and_regions, invert, roll, to_tensor, transform, warp
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 
 from ...support.fakes.networks import GREEN, RED, TEMPLATE, Constant, Disc, DiscAligner, DiscDetector, backdrop, draw
 

@@ -23,7 +23,8 @@ from nasion.realtime.values.geometry import (
     transform,
     warp,
 )
-from nasion.realtime.values.schemes import IBUG_68, scheme_of
+from nasion.realtime.values.published_schemes import IBUG_68
+from nasion.realtime.values.schemes import scheme_of
 
 from ...support.data_sets.labelled import face_shape
 

@@ -7,7 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nasion.realtime.values.schemes import AFLW_19, AFLW_21, USUAL, LandmarkScheme, scheme_of
+from nasion.realtime.values.published_schemes import AFLW_19, AFLW_21
+from nasion.realtime.values.scheme import LandmarkScheme
+from nasion.realtime.values.schemes import USUAL, scheme_of
 
 from ...support.data_sets.labelled import face_shape
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 from nasion.trainers.data.covers import cover_face
 
 from ...support.fakes.networks import TEMPLATE

@@ -12,7 +12,8 @@ import torch
 
 from nasion.engines.spec import Spec
 from nasion.realtime.values.arrays import FloatArray
-from nasion.realtime.values.schemes import IBUG_68, scheme_of
+from nasion.realtime.values.published_schemes import IBUG_68
+from nasion.realtime.values.schemes import scheme_of
 from nasion.tools.commands.evaluate_papers import evaluate_papers
 from nasion.trainers.data import LandmarkSet
 from nasion.trainers.data.augment import Augmentation

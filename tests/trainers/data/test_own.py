@@ -14,6 +14,7 @@ import pytest
 import nasion
 from nasion.engines.errors import NasionError
 from nasion.realtime.sources.synthetic import CameraMotion, write_clip
+from nasion.realtime.values.published_schemes import IBUG_68
 from nasion.realtime.values.scheme_files import (
     known_scheme,
     read_scheme,
@@ -21,7 +22,6 @@ from nasion.realtime.values.scheme_files import (
     unnamed_scheme,
     values_of_scheme,
 )
-from nasion.realtime.values.schemes import IBUG_68
 from nasion.tools.main import main
 from nasion.trainers.data import DataError, LandmarkSet, landmark_faults
 from nasion.trainers.data.base import unknown_yaw

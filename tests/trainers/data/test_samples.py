@@ -9,7 +9,7 @@ import torch
 
 from nasion.engines.spec import Spec
 from nasion.realtime.values.geometry import Region, transform
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 from nasion.trainers.data import LandmarkSet, augment
 from nasion.trainers.data.augment import CHS_CHANGES, Augmentation
 from nasion.trainers.data.samples import FaceSamples, predict_points, validate_points

@@ -16,7 +16,7 @@ from nasion.realtime.faces.frame import Frame
 from nasion.realtime.tracking.tracker import Tracker
 from nasion.realtime.values.geometry import box_of
 from nasion.realtime.values.landmarks import Landmarks
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 from nasion.trainers.evaluation.scenarios import identities, landmarks
 from nasion.trainers.evaluation.scenarios.cast import Cast, watch
 from nasion.trainers.evaluation.scenarios.run import SCENARIOS

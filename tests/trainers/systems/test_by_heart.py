@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nasion.realtime.values.schemes import USUAL, LandmarkScheme
+from nasion.realtime.values.scheme import LandmarkScheme
+from nasion.realtime.values.schemes import USUAL
 
 from ...support.data_sets.labelled import Look, cartoon, face_shape, some_look
 from ...support.training.by_heart import assert_learned, blind_error, distance, eight_faces

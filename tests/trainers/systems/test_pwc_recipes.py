@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nasion.engines.errors import NasionError
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 from nasion.trainers.checkpoint import kept, save
 from nasion.trainers.data.samples import FaceItem, FaceSamples, mean_shape
 from nasion.trainers.networks.pwc.networks import DirectRegression

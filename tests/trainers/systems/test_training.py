@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nasion.realtime.values.geometry import Region, region_of_points, transform, warp
-from nasion.realtime.values.schemes import IBUG_68
+from nasion.realtime.values.published_schemes import IBUG_68
 from nasion.trainers import checkpoint
 from nasion.trainers.checkpoint import TrainingError
 from nasion.trainers.data import TrainingData, augment

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ....realtime.measures.head import ORIGIN, PUPILS_APART, Head
 from ....realtime.values.arrays import FloatArray
-from ....realtime.values.schemes import IBUG_68
+from ....realtime.values.published_schemes import IBUG_68
 from ...data import DataError
 
 ROUNDS = 30

@@ -25,7 +25,7 @@ from ....realtime.tracking.tracker import Tracker
 from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.geometry import box_of
 from ....realtime.values.landmarks import Landmarks
-from ....realtime.values.schemes import IBUG_68
+from ....realtime.values.published_schemes import IBUG_68
 from ...data import LandmarkSet, read_image
 from ...metrics import YAW_BANDS, inter_ocular
 from ..scenarios.cast import RATE

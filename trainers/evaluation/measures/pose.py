@@ -22,7 +22,7 @@ from ....realtime.measures.pose import PoseEstimator
 from ....realtime.tracking.smoothing import SETTINGS, PoseOneEuro
 from ....realtime.tracking.tracker import Tracker
 from ....realtime.values.arrays import FloatArray, Image
-from ....realtime.values.schemes import IBUG_68
+from ....realtime.values.published_schemes import IBUG_68
 from ...data import LandmarkSet, read_image
 from ...metrics import YAW_BANDS
 from ..scenarios.cast import FACE, RATE, SIZE, Cast, still

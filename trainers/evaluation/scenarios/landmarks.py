@@ -11,7 +11,7 @@ import numpy as np
 from ....realtime.faces.frame import Frame
 from ....realtime.tracking.aligner import Aligner
 from ....realtime.values.geometry import region_of_points, roll
-from ....realtime.values.schemes import IBUG_68
+from ....realtime.values.published_schemes import IBUG_68
 from .cast import (
     FACE,
     FOREHEAD,

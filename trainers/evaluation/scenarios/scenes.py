@@ -11,7 +11,7 @@ import numpy as np
 
 from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.geometry import box_of, roll, transform
-from ....realtime.values.schemes import IBUG_68
+from ....realtime.values.published_schemes import IBUG_68
 
 _REACH = 0.95  # half axes of a cutout, in sides of the landmarks' box
 _EDGE = 0.04  # width of its soft edge, in the same unit

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ....engines.spec import Spec
 from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.geometry import to_tensor
+from ....realtime.values.scheme import LandmarkScheme
 from ....realtime.values.scheme_files import values_of_scheme
-from ....realtime.values.schemes import LandmarkScheme
 from ...learner import Learner, device_of
 from ...metrics import failure_rate, nme, point_errors, scheme_lengths
 from ...networks.encoder_decoder import EncoderDecoder, LandmarkExport

@@ -17,8 +17,9 @@ from ....engines.output_paths import write_file
 from ....engines.spec import Spec
 from ....engines.zoo import model_path, models
 from ....realtime.sources.image_files.sources import images_in
+from ....realtime.values.scheme import LandmarkScheme
 from ....realtime.values.scheme_files import read_scheme, scheme_of_values, values_of_scheme
-from ....realtime.values.schemes import PUBLISHED, SCHEMES, LandmarkScheme
+from ....realtime.values.schemes import PUBLISHED, SCHEMES
 from ... import checkpoint
 from ...data import FOREHEAD, DataError, LandmarkSet, SampleStream, TrainingData, batch_of_pixels, readable, sheet
 from ...data.own import VALIDATION_SHARE, own_boxes, own_faces

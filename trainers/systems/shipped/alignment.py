@@ -12,7 +12,7 @@ from ....engines.spec import Spec
 from ....realtime.faces.face import VISIBLE
 from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.geometry import Region, region_of_points, to_tensor, transform, warp
-from ....realtime.values.schemes import IBUG_68
+from ....realtime.values.published_schemes import IBUG_68
 from ...data import LandmarkSet, TrainingData
 from ...learner import Learner, device_of
 from ...losses import laplace_nll, log_l1, masked_mean, spatial_cross_entropy

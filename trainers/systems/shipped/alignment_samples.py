@@ -17,7 +17,7 @@ from ....engines.spec import Spec
 from ....realtime.faces.face import OCCLUDED, SELF_OCCLUDED, VISIBLE
 from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.geometry import Region, region_of_points, roll, transform, warp
-from ....realtime.values.schemes import IBUG_68
+from ....realtime.values.published_schemes import IBUG_68
 from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment, batch_of_pixels, pixels_of
 
 # How often each kind of crop is drawn, relative to the others. 300W defines the landmarks, AFLW adds large poses,

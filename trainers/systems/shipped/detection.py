@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ....engines.spec import Spec
 from ....realtime.values.arrays import FloatArray, Image
 from ....realtime.values.geometry import iou, transform, warp
-from ....realtime.values.schemes import IBUG_68
+from ....realtime.values.published_schemes import IBUG_68
 from ...data import FOREHEAD, LandmarkSet, SampleStream, TrainingData, augment, batch_of_pixels, pixels_of
 from ...evaluation.tracking import ModuleRuntime, detect_faces, highest_scores
 from ...learner import Learner

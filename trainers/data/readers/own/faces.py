@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from .....realtime.values.arrays import FloatArray
+from .....realtime.values.scheme import LandmarkScheme
 from .....realtime.values.scheme_files import unnamed_scheme
-from .....realtime.values.schemes import SCHEMES, LandmarkScheme, scheme_of
+from .....realtime.values.schemes import SCHEMES, scheme_of
 from ...base import DataError, LandmarkSet, unknown_yaw
 from .coco import coco_labels, is_coco
 from .csv_tables import csv_labels
