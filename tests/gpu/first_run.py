@@ -22,7 +22,8 @@ from pathlib import Path
 from time import monotonic
 
 sys.path.insert(0, str(Path(__file__).parent))  # started as a program, it belongs to no package
-from first_run_parts import PARTS, Lacking, Part, Place, Unfit
+from first_run_parts import PARTS, Part
+from first_run_place import Lacking, Place, Unfit
 
 
 @dataclass(frozen=True, slots=True)

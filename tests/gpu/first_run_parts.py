@@ -1,211 +1,23 @@
-"""The parts of ``first_run.py``, in their order. Standard library only: nothing need be installed to start them."""
+"""The parts of ``first_run.py``, in their order."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from first_run_packages import environment, missing, pip
+from first_run_place import Lacking, Place, Unfit, last_words
+
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
-NEEDED = (
-    "numpy",
-    "cyclopts",
-    "rich",
-    "cv2",
-    "av",
-    "PIL",
-    "onnxruntime",
-    "pytest",
-    "pytest_timeout",
-    "xdist",
-    "torch",
-    "onnx",
-    "onnxscript",
-)
-RETRIES = ("--retries", "1", "--timeout", "15")  # without a network, pip would otherwise try for minutes
-OFFLINE = re.compile("NewConnectionError|ConnectTimeoutError|NameResolutionError|ProxyError")
 SYSTEMS = ("rdfn", "chs", "rht", "pwc", "sd-hrnet")
 SEEN_ELSEWHERE = 0.04  # share of frames, of so few, in which a face may be seen by one runtime only
 RUNS = (("onnx", "cpu"), ("onnx", "cuda:0"), ("tensorrt", "cuda:0"))
-
-
-class Unfit(Exception):
-    """Reason why a part has failed."""
-
-
-class Lacking(Unfit):
-    """Lack of something on the machine that a part needs; the part is skipped."""
-
-
-@dataclass(slots=True)
-class Place:
-    """Folder and interpreter of a run.
-
-    Attributes:
-        out: folder of the report.
-        python: interpreter that all parts use.
-        end: when the current part is to be over, by ``monotonic``.
-        path: folders of programs that come before the usual ones.
-    """
-
-    out: Path
-    python: str
-    end: float
-    path: list[str] = field(default_factory=list)
-
-    def run(self, log: str, command: Sequence[str], *, most: float, **variables: str) -> str:
-        """Run a command, its output in a log of the report; returns that.
-
-        Raises:
-            Lacking: no time is left.
-            Unfit: it failed, or took more than ``most`` seconds or all that were left; says its last words.
-        """
-        seconds = min(most, self.end - monotonic())
-        if seconds <= 0:
-            raise Lacking("no time was left; give more --minutes, or fewer --parts")
-        file = self.out / f"{log}.log"
-        with file.open("w") as stream:
-            try:
-                process = subprocess.Popen(
-                    command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
-                    env=self._environment(variables), start_new_session=True,
-                )  # fmt: skip
-            except OSError as error:
-                raise Unfit(f"{command[0]} cannot be started: {error}") from error
-            try:
-                status = process.wait(seconds)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                if isinstance(error, subprocess.TimeoutExpired):
-                    raise Unfit(f"ended after {seconds:.0f} s, see {file.name}: {last_words(file)}") from None
-                raise
-        if status:
-            raise Unfit(f"exit status {status}, see {file.name}: {last_words(file)}")
-        return file.read_text(errors="replace")
-
-    def nasion(self, log: str, *words: str, most: float) -> str:
-        """Run the command ``nasion``."""
-        return self.run(log, [self.python, "-m", "nasion.tools.main", *words], most=most)
-
-    def code(self, log: str, text: str, *, most: float) -> str:
-        """Run a line of Python."""
-        return self.run(log, [self.python, "-c", text], most=most)
-
-    def _environment(self, variables: dict[str, str]) -> dict[str, str]:
-        sources = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sources),
-            "PATH": os.pathsep.join([*self.path, os.environ.get("PATH", "")]),
-            "PYTHONUNBUFFERED": "1",
-            "NASION_PLUGINS": str(self.out / "native"),
-            "NASION_PLANS": str(self.out / "plans"),
-            **variables,
-        }
-
-
-def last_words(file: Path) -> str:
-    """The end of a log, on one line."""
-    lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip(" ^~=")]
-    return " | ".join(lines[-2:])[-500:] or "it said nothing"
-
-
-def environment(place: Place) -> str:
-    """Packages: those of this interpreter if they suffice, else an environment of our own on top of them."""
-    gone, told = missing(place), []
-    wanted = wanted_on_a_gpu(place) if shutil.which("nvidia-smi") else []
-    if not gone and not wanted:
-        return f"{place.python} has all that is needed"
-    own = own_environment(place)
-    try:  # without the time that the other parts need, a large download would leave them none
-        if gone:
-            place.run("environment-pip", pip(own, "install", "-e", f"{ROOT}[dev]", "cmake"), most=240)
-    except Unfit as error:
-        if missing(place, ("numpy",)):
-            raise Lacking(f"{', '.join(gone)} are missing, and cannot be installed: {error}") from error
-        if offline(place.out / "environment-pip.log"):
-            return f"no network: goes on without {', '.join([*gone, *wanted])}"
-        told.append(f"no {', '.join(gone)} ({error})")
-    place.python, place.path = str(own), [str(own.parent)]
-    return "; ".join([*told, f"installed into {own.parents[1]}", *for_the_gpu(place, wanted or wanted_on_a_gpu(place))])
-
-
-def own_environment(place: Place) -> Path:
-    """Return the interpreter of a new environment, which also sees the packages of the one that runs this script.
-
-    ``--system-site-packages`` would show those of the base Python instead if this one is itself in an environment.
-    """
-    folder = place.out / "venv"
-    place.run("environment-venv", [place.python, "-m", "venv", "--without-pip", str(folder)], most=60)
-    own = folder / "bin" / "python"
-    ask = "import site, sysconfig; print(sysconfig.get_path('purelib'))"
-    purelib = Path(place.run("environment-venv", [str(own), "-I", "-c", ask], most=60).strip())
-    theirs = [each for each in sys.path if Path(each).name in ("site-packages", "dist-packages")]
-    lines = [f"import site; site.addsitedir({each!r})" for each in theirs]
-    (purelib / "first_run.pth").write_text("\n".join(lines) + "\n")
-    return own
-
-
-def pip(python: Path | str, verb: str, *words: str) -> list[str]:
-    """Return a command of pip for an interpreter."""
-    found = [str(python), "-m", "pip", "--no-input", "--disable-pip-version-check", verb]
-    return [*found, *(RETRIES if verb == "install" else ()), *words]
-
-
-def offline(log: Path) -> bool:
-    """Return True if a log of pip says that there is no network."""
-    return log.is_file() and bool(OFFLINE.search(log.read_text(errors="replace")))
-
-
-def wanted_on_a_gpu(place: Place) -> list[str]:
-    """Return requirements of packages that run on a GPU only and that the interpreter lacks."""
-    code = "from nasion.engines.gpu.packages import missing; print(*missing(), sep=chr(10))"
-    try:
-        return place.code("environment-gpu", code, most=60).split()
-    except Unfit:  # no NumPy yet
-        return []
-
-
-def for_the_gpu(place: Place, packages: Sequence[str]) -> list[str]:
-    """Install packages that only run on a GPU; those that cannot be installed are reported and left out."""
-    told: list[str] = []
-    for package in packages:
-        name = re.split(r"[\[<>=]", package)[0]
-        log = place.out / f"environment-{name}.log"
-        try:
-            place.run(log.stem, pip(place.python, "install", package), most=180)
-            told.append(package)
-        except Unfit as error:
-            told.append(f"no {package} ({error})")
-            if offline(log):
-                return [*told, "no network"]
-            continue
-        if name == "onnxruntime-gpu":  # both have the same files: the last one installed counts
-            again = pip(place.python, "install", "--no-deps", "--force-reinstall", package)
-            place.run("environment-again", again, most=180)
-    return told
-
-
-def missing(place: Place, packages: Sequence[str] = NEEDED) -> list[str]:
-    """Packages that the interpreter lacks."""
-    code = f"""
-from importlib.metadata import distributions
-from importlib.util import find_spec
-there = {{str(each.metadata["Name"]).lower() for each in distributions()}}
-print(*[name for name in {packages!r} if name not in there and find_spec(name.replace("-", "_")) is None])
-"""
-    return place.code("environment", code, most=60).split()
 
 
 def doctor(place: Place) -> str:
@@ -239,22 +51,26 @@ def torch(place: Place) -> str:
     return "; ".join(f"landmarks-68 {each['precision']}: {each['ms']} ms a face" for each in least)
 
 
-def build(place: Place) -> str:
-    """Kernels and plugins, for this GPU only where there is one: that is quicker."""
-    code = """
+BUILD = """
 import os
-from nasion.engines import driver, errors, plugins
+from nasion.engines.errors import DeviceError
+from nasion.engines.gpu.driver import gpu
+from nasion.engines.operators.library import build
 try:
-    chosen = driver.gpu(0).capability.replace('.', '') + '-real'
-except errors.DeviceError as error:
+    chosen = gpu(0).capability.replace('.', '') + '-real'
+except DeviceError as error:
     chosen = None
     print(error)
-found = plugins.build(architectures=chosen, jobs=os.cpu_count() or 1, say=print)
+found = build(architectures=chosen, jobs=os.cpu_count() or 1, say=print)
 print('built', *found.libraries)
 for name, why in found.skipped.items():
     print('skipped', name + ':', why)
 """
-    lines = place.code("build", code, most=240).splitlines()
+
+
+def build(place: Place) -> str:
+    """Kernels and plugins, for this GPU only where there is one: that is quicker."""
+    lines = place.code("build", BUILD, most=240).splitlines()
     told = "; ".join(line for line in lines if line.startswith(("built", "skipped")))
     if "kernels" in told.split("skipped")[0]:
         return told

@@ -17,8 +17,10 @@ from ..conftest import ROOT
 SCRIPT = ROOT / "tests" / "gpu" / "first_run.py"
 sys.path.insert(0, str(SCRIPT.parent))  # where the script, started as a program, finds its parts
 import first_run  # noqa: E402
+import first_run_packages as packages  # noqa: E402
 import first_run_parts as parts  # noqa: E402
-from first_run_parts import Lacking, Part, Place, Unfit  # noqa: E402
+from first_run_parts import Part  # noqa: E402
+from first_run_place import Lacking, Place, Unfit  # noqa: E402
 
 CLEAN = "========= ERROR SUMMARY: 0 errors"
 
@@ -133,11 +135,12 @@ def test_from_a_virtual_environment_the_own_one_sees_its_packages(tmp_path: Path
 import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})
 from pathlib import Path
 from time import monotonic
-import first_run_parts as parts
-place = parts.Place(Path({str(tmp_path)!r}), sys.executable, monotonic() + 60)
-place.python = str(parts.own_environment(place))
+import first_run_packages as packages
+from first_run_place import Place
+place = Place(Path({str(tmp_path)!r}), sys.executable, monotonic() + 60)
+place.python = str(packages.own_environment(place))
 print(place.python, place.code("see", "import only_here; print(only_here.WORDS)", most=60))
-print(parts.missing(place, ("only_here", "no_such_thing")))
+print(packages.missing(place, ("only_here", "no_such_thing")))
 """
     done = subprocess.run([parent / "bin" / "python", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(tmp_path / "venv" / "bin" / "python"), "seen", "['no_such_thing']"]
@@ -205,40 +208,42 @@ NO_NETWORK = "NewConnectionError: Failed to establish a new connection"
 
 
 def test_packages_that_can_be_had_nowhere_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "missing", lambda place, names=parts.NEEDED: list(names))
-    monkeypatch.setattr(parts, "own_environment", lambda place: tmp_path / "venv" / "bin" / "python")
+    monkeypatch.setattr(packages, "missing", lambda place, names=packages.NEEDED: list(names))
+    monkeypatch.setattr(packages, "own_environment", lambda place: tmp_path / "venv" / "bin" / "python")
     with pytest.raises(Lacking, match=r"numpy, cyclopts, .* are missing, and cannot be installed: no network"):
-        parts.environment(scripted(tmp_path, environment_pip=Unfit("no network")))
+        packages.environment(scripted(tmp_path, environment_pip=Unfit("no network")))
 
 
 def test_without_a_network_it_goes_on_with_torch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = ["cv2", "av"]
-    monkeypatch.setattr(parts, "missing", lambda place, names=parts.NEEDED: [name for name in names if name in gone])
-    monkeypatch.setattr(parts, "own_environment", lambda place: tmp_path / "venv" / "bin" / "python")
-    monkeypatch.setattr(parts.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(
+        packages, "missing", lambda place, names=packages.NEEDED: [name for name in names if name in gone]
+    )
+    monkeypatch.setattr(packages, "own_environment", lambda place: tmp_path / "venv" / "bin" / "python")
+    monkeypatch.setattr(packages.shutil, "which", lambda name: f"/bin/{name}")
     place = scripted(tmp_path, environment_pip=Unfit("exit status 1"), environment_gpu="tensorrt>=10.7\n")
     (tmp_path / "environment-pip.log").write_text(NO_NETWORK)
-    assert parts.environment(place) == "no network: goes on without cv2, av, tensorrt>=10.7"
+    assert packages.environment(place) == "no network: goes on without cv2, av, tensorrt>=10.7"
     assert place.python == sys.executable
 
 
 def test_packages_for_the_gpu_are_tried_and_those_that_cannot_be_had_are_reported(tmp_path: Path) -> None:
     wanted = ["tensorrt>=10.7", "onnxruntime-gpu[cuda,cudnn]>=1.27,<2"]
     place = scripted(tmp_path, environment_tensorrt=Unfit("no wheel"))
-    assert parts.for_the_gpu(place, wanted) == ["no tensorrt>=10.7 (no wheel)", wanted[1]]
+    assert packages.for_the_gpu(place, wanted) == ["no tensorrt>=10.7 (no wheel)", wanted[1]]
     assert (tmp_path / "environment-again.log").is_file(), "one ONNX Runtime is left"
 
 
 def test_the_first_package_that_finds_no_network_is_the_last_one_tried(tmp_path: Path) -> None:
     place = scripted(tmp_path, environment_tensorrt=Unfit("exit status 1"))
     (tmp_path / "environment-tensorrt.log").write_text(NO_NETWORK)
-    told = parts.for_the_gpu(place, ["tensorrt>=10.7", "onnxruntime-gpu"])
+    told = packages.for_the_gpu(place, ["tensorrt>=10.7", "onnxruntime-gpu"])
     assert told == ["no tensorrt>=10.7 (exit status 1)", "no network"]
     assert not (tmp_path / "environment-onnxruntime-gpu.log").exists()
 
 
 def test_what_an_interpreter_lacks_is_found_by_the_names_of_packages_and_modules(place: Place) -> None:
-    assert parts.missing(place, ("numpy", "opencv-python", "cv2", "no-such-thing")) == ["no-such-thing"]
+    assert packages.missing(place, ("numpy", "opencv-python", "cv2", "no-such-thing")) == ["no-such-thing"]
 
 
 def test_the_report_of_doctor_is_kept_and_a_gpu_is_asked_for(tmp_path: Path) -> None:
@@ -265,6 +270,12 @@ def test_a_build_without_kernels_has_failed_if_there_is_a_compiler(
         with pytest.raises(Unfit, match="skipped kernels: no CUDA compiler") as error:
             parts.build(without)
         assert type(error.value) is kind
+
+
+def test_the_build_gets_as_far_as_the_tools_of_the_machine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Unfit, match="cmake"):
+        place.code("build", parts.BUILD, most=60)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nasion.engines import select
-from nasion.engines.errors import DeviceError, ModelError, NasionError, RuntimeUnavailable
+from nasion.engines.errors import DeviceError, ModelError, RuntimeUnavailable
 from nasion.engines.gpu.device import Device
 from nasion.engines.gpu.graphs import Batches
 from nasion.engines.onnx_runtime import OnnxRuntime
@@ -22,8 +22,7 @@ from nasion.engines.spec import Spec
 from nasion.engines.tensorrt.compile import BuildOptions, plan_of
 from nasion.engines.tensorrt.engine import Engine
 from nasion.engines.tensorrt.library import tensorrt
-from nasion.engines.tensorrt.plan_cache import Plan, PlanCache, read_plan
-from nasion.tools.main import main as nasion
+from nasion.engines.tensorrt.plan_cache import Plan, PlanCache
 
 from ...support.fakes import tensorrt as fake_tensorrt
 from ...support.fakes.cuda import FakeCuda
@@ -232,6 +231,12 @@ def test_crops_made_on_the_gpu_go_through_without_the_host(fake: FakeTensorRt, t
         np.testing.assert_allclose(found["points"], slow(crops(3))["points"], atol=1e-4)
 
 
+def test_the_spec_of_a_plan_is_the_models(fake: FakeTensorRt, tmp_path: Path) -> None:
+    plan = _found(detector(tmp_path / "boxes.onnx"))[2]
+    assert isinstance(plan.spec, Spec)
+    assert plan.spec.task == "detector"
+
+
 # --- what auto picks
 
 
@@ -347,77 +352,3 @@ def test_doctor_names_tensorrt_and_its_gpu(fake: FakeTensorRt, fake_gpu: FakeCud
     assert re.match(
         r"not available: tensorrt .* is installed, but .*NO_DEVICE", dict(select.working_runtimes())["tensorrt"]
     )
-
-
-# --- nasion compile
-
-
-def run(*arguments: object) -> None:
-    with pytest.raises(SystemExit) as end:
-        nasion([str(each) for each in arguments])
-    if end.value.code:
-        raise NasionError(str(end.value.code))
-
-
-def test_compile_builds_tells_all_and_the_runtime_takes_the_plan(
-    fake: FakeTensorRt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, out = landmarks(tmp_path / "points.onnx"), tmp_path / "points.plan"
-    run("compile", path, "--fp16", "--batch", "1:2:4", "--workspace", "64", "-o", out)
-    printed = capsys.readouterr().out
-    for text in (
-        r"building a plan of points for Fake GPU.*there is no plan of points yet",
-        r"tensorrt \S+ on Fake GPU \(8\.9\)",
-        r"fp16, input 1:2:4 x 32 x 32",
-        r"points: worst difference from ONNX Runtime 0\.\d+",
-        r"--model \S*points\.plan",
-    ):
-        assert re.search(text, printed), (text, printed)
-    assert read_plan(out).batch == (1, 2, 4)
-    with open_runtime(out) as opened:
-        assert opened.reason == "a .plan file runs in tensorrt"
-        assert opened(crops(5))["points"].shape == (5, 68, 2)
-    run("compile", path, "--fp16", "--batch", "1:2:4", "--workspace", "64")
-    assert "from the cache" in capsys.readouterr().out
-    assert len(fake.builds) == 1
-
-
-def test_what_compile_makes_by_default_is_what_the_runtime_looks_for(fake: FakeTensorRt, tmp_path: Path) -> None:
-    path = landmarks(tmp_path / "points.onnx")
-    run("compile", path)
-    open_runtime(path, runtime="tensorrt").close()
-    assert len(fake.builds) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--batch", "8"], None),
-        (["--batch", "8:1:2"], "not in order"),
-        (["--workspace", "0"], "--workspace is 0"),
-        (["--longest", "64"], "takes images of 32x32 only"),
-        (["-o", "x.onnx"], "suffix"),
-        (["-o", f"{__file__}/x.plan"], "is not a folder"),
-    ],
-)
-def test_compile_refuses_what_cannot_be(
-    arguments: list[str], text: str | None, fake: FakeTensorRt, tmp_path: Path
-) -> None:
-    path = landmarks(tmp_path / "points.onnx")
-    if text is None:
-        run("compile", path, *arguments)
-        return
-    with pytest.raises(NasionError, match=text):
-        run("compile", path, *arguments)
-    assert not fake.builds
-
-
-def test_compile_finds_shipped_models_by_name_and_names_missing_ones(fake: FakeTensorRt) -> None:
-    with pytest.raises(NasionError, match="neither a file nor the name of a network"):
-        run("compile", "nothing.onnx")
-
-
-def test_the_spec_of_a_plan_is_the_models(fake: FakeTensorRt, tmp_path: Path) -> None:
-    plan = _found(detector(tmp_path / "boxes.onnx"))[2]
-    assert isinstance(plan.spec, Spec)
-    assert plan.spec.task == "detector"

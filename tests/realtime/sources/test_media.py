@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +17,8 @@ import pytest
 from nasion.engines.errors import SourceError
 from nasion.realtime.faces.frame import Frame
 from nasion.realtime.sources import open_source
-from nasion.realtime.sources.packets.timestamps import MediaClock
 
+from ...support.media.frames import numbers, read, times
 from ...support.media.media_samples import (
     SIZE,
     cut_off,
@@ -33,24 +32,11 @@ from ...support.media.media_samples import (
 NO_REORDER = {"bf": "0"}
 
 
-def read(path: Path, **cut: float) -> list[Frame]:
-    with open_source(path, **cut) as source:  # type: ignore[arg-type]
-        return list(source)
-
-
 def read_until_it_breaks(path: Path) -> tuple[list[Frame], str]:
     frames: list[Frame] = []
     with open_source(path) as source, pytest.raises(SourceError) as caught:
         frames.extend(source)
     return frames, str(caught.value)
-
-
-def times(frames: list[Frame]) -> list[float]:
-    return [round(frame.time, 6) for frame in frames]
-
-
-def numbers(frames: list[Frame]) -> list[int]:
-    return [number_of(frame.image) for frame in frames]
 
 
 # --- images
@@ -172,68 +158,6 @@ def test_timestamps_that_jump_back_go_on_at_the_average_rate(tmp_path: Path) -> 
     assert times(read(path)) == [round(i / 25, 6) for i in range(60)]
 
 
-# --- cuts
-
-
-@pytest.fixture(scope="module")
-def long_clips(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    folder = tmp_path_factory.mktemp("long")
-    made: dict[str, Path] = {}
-
-    def make(suffix: str) -> Path:
-        if suffix not in made:
-            options = {"g": "15", "keyint_min": "15", "sc_threshold": "0"}
-            made[suffix] = write_video(folder / f"long.{suffix}", frames=120, codec_options=options)
-        return made[suffix]
-
-    return make
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "h264"])
-@pytest.mark.parametrize("start", [0.0, 0.04, 0.6, 1.23, 2.4, 4.76])
-def test_a_cut_gives_exactly_the_frames_of_a_whole_read(
-    long_clips: Callable[[str], Path], suffix: str, start: float, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = long_clips(suffix)
-    whole = [frame for frame in read(path) if start <= frame.time < start + 0.5]
-    part = read(path, start=start, end=start + 0.5)
-    assert times(part) == times(whole)
-    assert numbers(part) == numbers(whole)
-    assert [frame.index for frame in part] == [frame.index for frame in whole]
-    assert "damaged" not in caplog.text  # a seek between key frames is not damage
-
-
-def test_a_cut_is_found_by_seeking_not_by_decoding_all(
-    long_clips: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoded = []
-    stamp = MediaClock.stamp
-    monkeypatch.setattr(MediaClock, "stamp", lambda self, *stamps: decoded.append(stamps) or stamp(self, *stamps))
-    with open_source(long_clips("mp4"), start=4.0) as source:
-        assert next(iter(source)).time == pytest.approx(4.0)
-    assert len(decoded) < 40
-
-
-def test_the_account_of_a_cut_is_that_of_the_part(long_clips: Callable[[str], Path]) -> None:
-    with open_source(long_clips("mp4")) as source:
-        assert (source.info.frames, source.info.duration, source.info.rate) == (120, 4.8, 25)
-        assert source.info.files == (long_clips("mp4"),)
-        assert not source.info.live
-    with open_source(long_clips("mp4"), start=1, end=3) as source:
-        assert (source.info.frames, source.info.duration) == (50, 2.0)
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
-def test_a_start_beyond_the_end_says_how_long_the_video_is(long_clips: Callable[[str], Path], suffix: str) -> None:
-    with pytest.raises(SourceError, match=r"start is 99 s, but it lasts 4\.8. s; give an earlier start"):
-        open_source(long_clips(suffix), start=99)
-
-
-def test_a_cut_between_two_frames_is_refused(long_clips: Callable[[str], Path]) -> None:
-    with pytest.raises(SourceError, match=r"no frame lies between 1\.01 s and 1\.03 s; widen the time range"):
-        open_source(long_clips("mp4"), start=1.01, end=1.03)
-
-
 # --- damage
 
 
@@ -297,11 +221,6 @@ def test_a_dv_file_has_its_frame_rate(tmp_path: Path) -> None:
     path = write_video(tmp_path / "tape.dv", frames=5, codec="dvvideo", size=(720, 576))
     with open_source(path) as source:
         assert (source.info.rate, source.info.frames) == (25, 5)
-
-
-def test_a_cut_that_ends_before_the_damage_reads_without_complaint(tmp_path: Path) -> None:
-    path = cut_off(write_video(tmp_path / "cut.mkv", frames=100), 0.7)
-    assert len(read(path, end=0.4)) == 10
 
 
 def test_an_mp4_cut_off_before_its_index_is_refused_at_once(tmp_path: Path) -> None:

@@ -22,16 +22,13 @@ from nasion.trainers.systems import Options, recipe_named
 from nasion.trainers.systems.shipped.alignment import HeldOut, WithCorrection, validate_alignment
 from nasion.trainers.systems.shipped.alignment_samples import AlignmentSamples, collate_crops
 from nasion.trainers.systems.shipped.detection import (
-    DetectionSamples,
     DetectorLearner,
-    _mask,
-    _pasted,
     assign,
-    collate,
     detection_losses,
     grid_of,
     validate_detector,
 )
+from nasion.trainers.systems.shipped.detection_samples import DetectionSamples, _mask, _pasted, collate
 from nasion.trainers.systems.shipped.recipes import DETECTOR_SPEC, landmark_spec
 from nasion.trainers.training.loop import Optimiser, Schedule, train
 

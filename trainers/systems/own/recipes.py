@@ -32,7 +32,8 @@ from ...networks.face_detector import FaceDetector
 from ...training.loop import Optimiser, Schedule
 from ...training.recipes import NO_START, Options, Prepared, Recipe, checkpoint_named, load_trained
 from ..shipped.alignment_samples import collate_crops
-from ..shipped.detection import DetectionSamples, DetectorLearner, collate, validate_detector
+from ..shipped.detection import DetectorLearner, validate_detector
+from ..shipped.detection_samples import DetectionSamples, collate
 from ..shipped.recipes import DETECTOR_SHIFTS, DETECTOR_SPEC
 from .learner import OwnLandmarks, locate_with, validate_own
 from .margin import estimated_margin

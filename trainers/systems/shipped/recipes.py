@@ -19,7 +19,8 @@ from ...training.loop import Optimiser, Schedule
 from ...training.recipes import Options, Prepared, Recipe
 from .alignment import HeldOut, WithCorrection, validate_alignment
 from .alignment_samples import AlignmentSamples, collate_crops
-from .detection import DetectionSamples, DetectorLearner, collate, validate_detector
+from .detection import DetectorLearner, validate_detector
+from .detection_samples import DetectionSamples, collate
 
 T = TypeVar("T", bound=Learner)
 
