@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import av
-from av.codec.hwaccel import HWAccel
-from av.container import InputContainer
-from av.format import Flags
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from ...engines.errors import SourceError
 from ..images.pixels import Pixels
@@ -27,24 +20,23 @@ from .base import Arrival, FrameSource, Images, Media, SourceInfo, TimeRange
 from .conversion import Converter, colour_matrix, is_sideways, is_wide_gamut, to_bgr
 from .nvdec import GpuDecoder, decoder_for
 from .packets.causes import cause
-from .packets.container import WHOLE, exact, open_container, rate_of, reason
+from .packets.container import WHOLE, exact, reason
 from .packets.decoder import Decoder
 from .packets.demuxer import Demuxer
+from .packets.headers import described, has_no_timestamps
 from .packets.numbering import Numbering
+from .packets.opening import Opener
 from .packets.run_up import RunUp
 from .packets.timestamps import ArrivalClock, MediaClock
 
 _log = logging.getLogger(__name__)
 
-_LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _UNENDING = ("rtsp://", "rtsps://", "rtmp://", "rtmps://")  # streams that end only when the connection does
 _UNENDING_FORMAT = "mpjpeg"  # MJPEG over HTTP, as cameras send it
-_RESERVED = re.compile(r"://[^@]*[#?/].*@")  # characters that end the user and password of an address
 _INDEX_LAST = (
     "an MP4 with its index at the end needs a server that answers range requests: "
     "download it first, or write it with the index in front (faststart)"
 )
-_ONE_IMAGE = ("_pipe", "image2")  # formats of single images that FFmpeg reads, such as DPX
 _LAST_PART = 1.0  # seconds before the end of a recording
 _USUAL_RATE = Fraction(25)  # if a file does not tell
 _Timed = tuple[VideoFrame, float, int]  # frame, time in seconds and number since the last seek
@@ -92,26 +84,11 @@ def open_media(
     return source
 
 
-class _Opener:
-    """Opens files and streams, decoded on a GPU if that was requested and is possible."""
-
-    def __init__(self, name: str, gpu: GpuDecoder | None) -> None:
-        self._name, self.gpu = name, gpu
-
-    def __call__(self, media: Media) -> InputContainer:
-        if self.gpu is not None:
-            container = self.gpu.open(lambda accelerator: _open_container(media, self._name, accelerator))
-            if container is not None:
-                return container
-            self.gpu = None
-        return _open_container(media, self._name, None)
-
-
 class _Reader:
     """Decodes the video stream of a container; ``images`` closes it when it ends."""
 
     def __init__(self, media: Media, name: str, gpu: GpuDecoder | None, *, light: bool) -> None:
-        self._media, self._name, self._opener, self._light = media, name, _Opener(name, gpu), light
+        self._media, self._name, self._opener, self._light = media, name, Opener(name, gpu), light
         self._lost = 0  # packets that earlier decoders could not decode
         self._before: int | None = 0  # frames before those that the numbering counts; None if unknown
         self._open()
@@ -175,11 +152,11 @@ class _Reader:
     def _open(self) -> None:
         self._demuxer = Demuxer(self._media, self._opener, self._name, with_sound=not self._light)
         container, stream = self._demuxer.container, self._demuxer.video
-        self.info = _info(container, stream, self._media, self._name)
+        self.info = described(container, stream, self._media, self._name)
         # AVI has packet counts instead of presentation times; the times that FFmpeg derives are not in order.
         self._only_dts = container.format.name == "avi"
         self._base = self._demuxer.base
-        if self.info.live and _has_no_timestamps(container):
+        if self.info.live and has_no_timestamps(container):
             self.info = replace(self.info, rate=None)  # FFmpeg assumes 25
             self._clock: MediaClock | ArrivalClock = ArrivalClock()
         else:
@@ -382,57 +359,3 @@ def _steps_back(start: float) -> Iterator[Fraction]:
     while start - back > 0:
         yield Fraction(start) - back
         back = 2 * back + 1
-
-
-def _open_container(media: Media, name: str, accelerator: HWAccel | None) -> InputContainer:
-    try:
-        return open_container(media, accelerator)
-    except av.FFmpegError as error:
-        why, number = reason(error), error.errno
-    # Raised outside the handler, because the original error contains the whole URL and would be chained.
-    if known := cause(media.location):
-        raise SourceError(f"{name}: {known}")
-    if media.timeout is None:
-        raise SourceError(f"{name}: cannot be read as a video ({why}); {WHOLE}")
-    if number == errno.EPROTONOSUPPORT and media.location.lower().startswith("rtsp"):
-        raise SourceError(f"{name}: the server does not send over TCP ({why}); leave ?tcp out of the address")
-    remedy = "check that the address is right, that it is switched on and reachable, and the user and password in it"
-    if _RESERVED.search(media.location):
-        remedy += "; in these write # as %23, / as %2F, ? as %3F and @ as %40"
-    raise SourceError(f"{name}: no video received ({why}); {remedy}")
-
-
-def _has_no_timestamps(container: InputContainer) -> bool:
-    """Return True for a stream of images alone, of unknown length, such as MJPEG or raw H.264 from a camera."""
-    flags: Any = container.format.flags
-    return bool(flags & Flags.no_timestamps.value) and (container.size or -1) < 0
-
-
-def _info(container: InputContainer, stream: VideoStream, media: Media, name: str) -> SourceInfo:
-    """Return the description of the headers; width and height come with the first frame."""
-    rate = rate_of(stream)
-    duration = _duration(container, stream)
-    if container.format.name == "avi" and stream.frames and rate:
-        duration = float(stream.frames / rate)  # FFmpeg shortens that of a truncated file
-    sound = media if container.streams.audio else None
-    local = media.timeout is None
-    is_finite = duration is not None or (container.size or -1) > 0
-    if not local and (not is_finite or media.location.split("://")[0].lower() in _LIVE_SCHEMES):
-        return SourceInfo(name, 0, 0, rate, live=True, sound=sound)
-    frames = stream.frames or (round(duration * rate) if duration and rate else None)
-    if local and container.format.name.endswith(_ONE_IMAGE):
-        frames, rate, duration = 1, None, None
-    files = (Path(media.location),) if local else ()
-    return SourceInfo(name, 0, 0, rate, frames, duration, files=files, sound=sound)
-
-
-def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and (base := exact(stream.time_base)):
-        # A late segment of MP4 counts from the beginning of the whole.
-        late = stream.start_time or 0 if not stream.frames and container.format.name.startswith("mov") else 0
-        return float((stream.duration - (late if 0 < late < stream.duration else 0)) * base)
-    if container.duration is None:
-        return None
-    late = max(container.start_time or 0, 0) if container.format.name.startswith("matroska") else 0
-    # In Matroska, FFmpeg counts the duration from 0, not from the first packet.
-    return (container.duration - (late if late < container.duration else 0)) / av.time_base
