@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import combinations
@@ -155,10 +156,15 @@ def _check_output_path(
         raise SinkError(f"{named} is not writable for this user; change its permissions, or give another name")
 
 
-def user_cache(name: str) -> Path:
-    """Return the folder ``name`` of nasion in the user's cache."""
+def user_cache(name: str, variable: str = "") -> Path:
+    """Return the folder that the environment variable names, else the folder ``name`` of nasion in the user's cache."""
+    if variable and (given := os.environ.get(variable)):
+        return Path(given)
+    home: str | Path
     if os.name == "nt":
         home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        home = Path.home() / "Library" / "Caches"
     else:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "nasion" / name

@@ -85,8 +85,7 @@ class Choice:
 
 def folder() -> Path:
     """Return the folder of choices: ``$NASION_CHOICES``, else a folder in the user's cache."""
-    given = os.environ.get(VARIABLE)
-    return Path(given) if given else user_cache("choices")
+    return user_cache("choices", VARIABLE)
 
 
 def file_of(network: Path, runtime: str, gpu: Gpu, threads: int) -> Path:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import NasionError, RuntimeUnavailable, SinkError
-from ..output_paths import check_output_paths, is_folder, reaching, write_file
+from ..output_paths import check_output_paths, is_folder, reaching, user_cache, write_file
 
 Kind = Literal["reference", "kernels", "plugins"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -73,14 +73,7 @@ def source_hash() -> str:
 
 def default_folder() -> Path:
     """Return the folder to build in and to search: ``$NASION_PLUGINS``, else one in the user's cache by source hash."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(named)
-    if sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "nasion" / "native" / source_hash()[:16]
+    return user_cache(f"native/{source_hash()[:16]}", FOLDER_VARIABLE)
 
 
 def built(folder: Path | None = None) -> Built | None:

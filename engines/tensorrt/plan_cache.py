@@ -171,8 +171,7 @@ def _header(body: bytes, origin: str) -> tuple[dict[str, Any], bytes]:
 
 def cache_folder() -> Path:
     """Return the folder of plans: ``$NASION_PLANS``, else a folder in the user's cache."""
-    given = os.environ.get("NASION_PLANS")
-    return Path(given) if given else user_cache("plans")
+    return user_cache("plans", "NASION_PLANS")
 
 
 class PlanCache:

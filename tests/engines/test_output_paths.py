@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nasion.engines.errors import SinkError
-from nasion.engines.output_paths import check_output_paths, write_file
+from nasion.engines.output_paths import check_output_paths, user_cache, write_file
 from nasion.tools.main import main as nasion
 
 from ..support.commands import fake_tracker, functions
@@ -221,3 +221,18 @@ def test_a_file_that_finds_no_room_is_removed(tmp_path, monkeypatch):
     with pytest.raises(SinkError, match=r"cannot write '.*x': No space left on device; free some space"):
         write_file(tmp_path / "x", b"1")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the folders of Linux and macOS are checked")
+def test_a_cache_is_where_the_system_keeps_caches_unless_a_variable_names_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NASION_THINGS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert user_cache("things", "NASION_THINGS") == tmp_path / ".cache" / "nasion" / "things"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert user_cache("things", "NASION_THINGS") == tmp_path / "Library" / "Caches" / "nasion" / "things"
+    monkeypatch.setenv("NASION_THINGS", str(tmp_path / "mine"))
+    assert user_cache("things", "NASION_THINGS") == tmp_path / "mine"
