@@ -342,7 +342,7 @@ class _Reader:
             remedy = _INDEX_LAST if is_mp4 else "check the connection, and try again"
             return f"{self._name}: no frame of it could be read ({why}); {WHOLE if local else remedy}"
         text = f"{self._name}: ended early at {self._time:.2f} s"
-        if self.info.duration is not None:
+        if self.info.duration is not None and self._demuxer.states_length:
             text += f" of {self.info.duration:.2f} s"
         return f"{text} ({why}); all frames before it were read, and the outputs so far are kept"
 

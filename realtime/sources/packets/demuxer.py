@@ -21,7 +21,8 @@ from ....engines.closing import Closing
 from ....engines.errors import SourceError
 from ..base import Media
 from .container import choose_sound, choose_video, exact, rate_of
-from .joined import next_file, next_table
+from .endings import is_cut
+from .joined import BOUNDED, next_file, next_table
 from .timestamps import LEAP, Timeline
 
 _log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ _ADAPTIVE = ("hls", "dash")  # formats that download each of several variants, u
 _SEEKABLE = ("mov", "matroska", "avi")  # formats with one clock, in which a seek finds a time
 # Formats whose header states the length, so that a truncated file can be recognised. Others derive it from the last
 # packet in the file.
-_LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi")
+_LENGTH_IN_HEADER = ("mov", "matroska", "flv", "avi", "mxf", "ivf", "rm")
 _USUAL_RATE = Fraction(25)  # if a file does not tell
 _USUAL_BASE = Fraction(1, 90000)
 
@@ -64,6 +65,10 @@ class Demuxer(Closing):
         self._media, self._opener, self._name = media, opener, name
         self._part, self._begin = media, 0  # the part of the file that is being read, and its first byte
         self._containers = [opener(media)]
+        if self.container.format.name in BOUNDED and self.is_joined:
+            self.close()
+            self._part = self._part_from(0)
+            self._containers = [opener(self._part)]
         try:
             self._take(choose_video(self.container, media.stream, name))
         except BaseException:
@@ -119,9 +124,9 @@ class Demuxer(Closing):
 
     @property
     def is_joined(self) -> bool:
-        """True for a file in which another MP4 file follows."""
-        is_mp4 = self._is_file and self.container.format.name.startswith("mov")
-        return is_mp4 and next_file(Path(self._media.location), "mov", 0, 0) is not None
+        """True for a file in which another one of its format follows; of FLV that is not known at once."""
+        kind = self.container.format.name
+        return self._is_file and kind != "flv" and next_file(Path(self._media.location), kind, 0, 0) is not None
 
     def reopener(self) -> Callable[[], InputContainer]:
         """Return a function that opens the part of the file that is being read once more."""
@@ -152,12 +157,23 @@ class Demuxer(Closing):
                 yield from self._timeline.sound(packet)
         yield from self._timeline.rest()
 
+    @property
+    def states_length(self) -> bool:
+        """True if the length is that of the whole, even if the file is cut."""
+        return not self.is_local or self.container.format.name.startswith(_LENGTH_IN_HEADER)
+
     def is_cut_short(self) -> bool:
-        """Return True if the file ended long before the duration in its header, or within a packet."""
-        if not self.container.format.name.startswith(_LENGTH_IN_HEADER):
+        """Return True if the file ended long before the duration in its header, or within a packet.
+
+        Streams of images or packets without a container, such as raw H.264, do not tell.
+        """
+        kind = self.container.format.name
+        if self._is_file and is_cut(Path(self._media.location), kind, self._begin):
+            return True
+        if not self.states_length:
             return False
         end = (self.container.duration or 0) / av.time_base  # at least, because the first packet may come after 0
-        if self.container.format.name == "avi":  # of which FFmpeg corrects the duration
+        if kind == "avi":  # of which FFmpeg corrects the duration
             end = max(end, float(self.video.frames * self._step))
         streams = self.container.streams
         seen = max((last * (exact(streams[i].time_base) or 0) for i, last in self._ends.items()), default=end)
@@ -282,7 +298,9 @@ class Demuxer(Closing):
         return self.is_local and Path(self._media.location).is_file()
 
     def _part_from(self, begin: int) -> Media:
-        return replace(self._media, location=f"subfile,,start,{begin},end,0,,:{self._media.location}")
+        kind = self.container.format.name
+        end = next_file(Path(self._media.location), kind, begin, begin) if kind in BOUNDED else None
+        return replace(self._media, location=f"subfile,,start,{begin},end,{end or 0},,:{self._media.location}")
 
     def _opened(self, part: Media) -> tuple[InputContainer, VideoStream] | None:
         """Open a part of the file and return it with its video; None if it has none."""

@@ -44,7 +44,8 @@ class Timeline:
     def rewind(self) -> None:
         """Expect packets from anywhere, on the first clock, because the reader has moved."""
         self._offset = 0  # of the clock of the video
-        self._dts: int | None = None  # of the last packet of the video
+        self._dts: int | None = None  # of the last packet of the video that has one
+        self._undated = 0  # duration of the packets since then
         self._latest = _NEVER  # of the images so far, repaired
         self._joint: list[Any] = []  # packets after a jump, until that of the first image is among them
         self._sound_offset = 0  # that of the clock of the sound, which may still be an earlier one
@@ -57,13 +58,17 @@ class Timeline:
         if packet.dts is None or self._dts is None:
             return False
         step = packet.dts - self._dts
+        if step <= 0 and self._undated:
+            step -= self._undated
         return step < -self._back or (self._leap is not None and step > self._leap)
 
     def video(self, packet: Any) -> Iterator[Any]:
         """Add the next packet of the video, and yield the packets that are ready."""
         dts, jumps = packet.dts, self.jumps(packet)
-        if dts is not None:
-            self._dts = dts
+        if dts is None:
+            self._undated += packet.duration or self._step
+        else:
+            self._dts, self._undated = dts, 0
         if jumps:
             yield from self._joined()
         if jumps or self._joint:
@@ -118,7 +123,10 @@ class Timeline:
     def _moved(self, packet: Any) -> Any:
         if self._offset:
             _move(packet, self._offset)
-        if (stamp := _shown(packet)) is not None and stamp > self._latest:
+        stamp = _shown(packet)
+        if stamp is None and self._latest > _NEVER:  # as in a packet of a program stream with several images
+            stamp = self._latest + (packet.duration or self._step)
+        if stamp is not None and stamp > self._latest:
             self._latest = stamp
         return packet
 

@@ -64,6 +64,23 @@ def test_the_sound_of_joined_files_goes_on_behind_the_joint(tmp_path: Path, star
     assert heard.end == pytest.approx(8.0 - (start or 0.0), abs=0.05)
 
 
+@pytest.mark.parametrize("start", [None, 3.6])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "video"),
+    [("mpg", "mp2", "libx264"), ("asf", "mp2", "wmv2"), ("ogv", "flac", "libvpx"), ("mxf", "pcm_s16le", "mpeg2video")],
+)
+def test_sound_stays_in_time_with_the_video_behind_the_joint(
+    tmp_path: Path, suffix: str, codec: str, video: str, start: float | None
+) -> None:
+    part = make_source(tmp_path / f"a.{suffix}", codec, video_codec=video)
+    other = make_source(tmp_path / f"b.{suffix}", codec, video_codec=video)
+    pass_through(joined(tmp_path / f"joined.{suffix}", part, other), tmp_path / "out.mp4", start=start)
+    heard = hear(tmp_path / "out.mp4")
+    assert heard is not None
+    expected = [beep - (start or 0.0) for beep in (BEEP, 4 + BEEP) if beep > (start or 0.0)]
+    assert heard.beeps == pytest.approx(expected, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("suffix", "first", "other", "rate"),
     [

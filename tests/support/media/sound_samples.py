@@ -36,6 +36,7 @@ def make_source(
     path: Path,
     codec: str,
     *,
+    video_codec: str | None = None,
     delay: float = 0.0,
     layout: str = "mono",
     rate: int = RATE,
@@ -44,8 +45,8 @@ def make_source(
 ) -> Path:
     """4 s of images, the first shown at ``delay``, and 4 s of sound with a beep of 1,000 Hz, ``beep`` seconds long."""
     with av.open(str(path), "w", options=options or {}) as container:
-        if path.suffix == ".mpg":
-            video = container.add_stream("mpeg2video", rate=25)
+        if video_codec or path.suffix == ".mpg":
+            video = container.add_stream(video_codec or "mpeg2video", rate=25)
         else:
             video = container.add_stream("libx264", rate=25, time_base=Fraction(1, 90_000), options=SPEED)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"

@@ -79,6 +79,15 @@ def test_joined_files_have_one_clock(tmp_path: Path, suffix: str, options: dict[
     check(tmp_path / f"joined.{suffix}")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("asf", "wmv2"), ("mxf", "mpeg2video"), ("ogv", "libvpx"), ("swf", "flv1")]
+)
+def test_joined_files_that_ffmpeg_reads_wrongly_have_one_clock(tmp_path: Path, suffix: str, codec: str) -> None:
+    parts = [clip(tmp_path / f"{i}.{suffix}", colour, codec=codec) for i, colour in enumerate((RED, BLUE))]
+    (tmp_path / f"joined.{suffix}").write_bytes(b"".join(parts))
+    check(tmp_path / f"joined.{suffix}")
+
+
 def test_a_second_file_that_does_not_go_on_with_the_first_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
