@@ -55,7 +55,7 @@ def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
         if not isinstance(error, OSError):  # an error of FFmpeg may still have the system's number
             number = errno.ENOMEM if lacks_memory(error) else getattr(error, "errno", None) or 0
             error = OSError(number, getattr(error, "strerror", None) or str(error))
-        known = cause_and_remedy(error, otherwise="check the space and the memory that are left")
+        known = _dangling(path) or cause_and_remedy(error, otherwise="check the space and the memory that are left")
         raise SinkError(f"cannot write {str(path)!r}: {known}") from error
 
 
@@ -144,16 +144,21 @@ def _check_output_path(
         raise SinkError(f"{named}: {str(folder)!r} is not a folder; give a name in another folder")
     if is_folder(path):
         raise SinkError(f"{named} is a folder; give the name of a file")
-    if path.is_symlink() and not path.exists():
-        raise SinkError(
-            f"{named} is a link to {os.readlink(path)!r}, which does not exist; give another name, or remove the link"
-        )
+    if dangling := _dangling(path):
+        raise SinkError(f"{named} is {dangling}")
     if path.exists() and any(same_file(path, each) for each in inputs):
         raise SinkError(f"{named} is an input of this command; give another name")
     if path.exists() and not force:
         raise SinkError(f"{named} already exists; {remedy}")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise SinkError(f"{named} is not writable for this user; change its permissions, or give another name")
+
+
+def _dangling(path: Path) -> str | None:
+    """Return a description of a symbolic link without a target, with what to do; None if ``path`` is none."""
+    if not path.is_symlink() or is_there(path):
+        return None
+    return f"a link to {os.readlink(path)!r}, which does not exist; give another name, or remove the link"
 
 
 def user_cache(name: str, variable: str = "") -> Path:

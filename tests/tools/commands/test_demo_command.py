@@ -19,6 +19,13 @@ def test_the_demo_starts_no_work_over_files_that_exist(fake_tracker, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["faces.jsonl"]
 
 
+def test_a_link_to_nothing_is_named(fake_tracker, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(SystemExit, match=r"link': a link to '.*nowhere', which does not exist; .* remove the link"):
+        nasion(["demo", "--out", str(tmp_path / "link")])
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_the_demo_makes_a_clip_tracks_it_and_prints_the_table(tmp_path):
     done = run("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
