@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,7 +160,9 @@ def _checked(path: Path) -> tuple[io.BytesIO, str | None]:
 def _check_samples(content: bytes, origin: str) -> None:
     """Check that sample inputs are tensors. They are not used, but a file with others was made to do harm."""
     try:
-        torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch asks for an issue about such a file before it refuses it
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler's own types are private
         raise safe.refusal(origin, "its sample inputs, which are not plain tensors,") from error
 

@@ -48,6 +48,11 @@ class Views:
     near: tuple[int, ...] = ()
     turns: tuple[int, ...] = ()
 
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """All input sizes for an upright image: None for the usual one, then ``far`` and ``near``."""
+        return None, *([self.far] if self.far else []), *self.near
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:
@@ -163,9 +168,10 @@ class Detector:
     def _all_sizes(self, shape: tuple[int, ...]) -> list[int]:
         """Return the longer side of an image, and the smaller sizes at which its larger faces are seen as a whole."""
         longer = max(shape[:2])
-        views = self.views(shape)
-        smaller = [*([views.far] if views.far else []), min(self.size, longer), *views.near]
-        return [longer, *(size for size in smaller if size < longer)] if not self._with_points else [longer]
+        if self._with_points:
+            return [longer]
+        usual = min(self.size, longer)
+        return sorted({longer, *(usual if size is None else size for size in self.views(shape).sizes)}, reverse=True)
 
     def input_size(self, image: Pixels, size: int | None) -> tuple[int, int]:
         """Return the width and height to which an image is resized."""

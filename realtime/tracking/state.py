@@ -167,10 +167,8 @@ class Tracking:
 
     def _look_closely(self, image: Pixels, views: Views) -> Steps[list[Detections]]:
         """Detect faces of all sizes in the first frame of a shot, and rotated ones if none is upright."""
-        found = [(yield from _detect(image))]
-        if views.far:
-            found.append((yield from _detect(image, views.far)))
-        for size in views.near:
+        found: list[Detections] = []
+        for size in views.sizes:
             found += [(yield from _detect(image, size))]
         for turns in views.turns:
             if not any((each.scores >= self._sure).any() for each in found):
@@ -243,7 +241,7 @@ class Tracking:
             return None, 0
         self._alone += 1
         views = self._views(image.shape)
-        upright = [None, *views.near, *([views.far] if views.far else [])]
+        upright = [None, *views.near, *([views.far] if views.far else [])]  # small faces last: they are rarer
         all_views = [*((size, 0) for size in upright), *((None, turns) for turns in views.turns)]
         return all_views[self._alone % len(all_views)]
 

@@ -53,12 +53,13 @@ def test_a_copy_of_a_program_without_changes_loads(members: Members, tmp_path: P
 
 @pytest.mark.parametrize("change", [each for each in hostile.CHANGES if each is not hostile.guard])
 def test_a_program_that_could_run_code_is_refused_before_it_does(
-    change: Change, members: Members, marker: Path, tmp_path: Path
+    change: Change, members: Members, marker: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     path = hostile.write(tmp_path / "evil.pt2", change(members, marker))
     with pytest.raises(ModelError, match=r"evil\.pt2: not loaded, because its .* could run code; allowed is only"):
         open_runtime(path, device="cpu")
     assert not marker.exists()
+    assert not [str(each.message) for each in recwarn if each.category is UserWarning]
 
 
 def test_guards_which_are_python_source_are_left_out(members: Members, marker: Path, tmp_path: Path) -> None:
