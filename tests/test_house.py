@@ -214,6 +214,17 @@ def test_no_folder_has_more_than_about_a_dozen_entries() -> None:
     assert not crowded, "give these folders rooms"
 
 
+LONGEST = 400
+
+
+def test_no_module_has_more_than_400_lines() -> None:
+    folders = ("engines", "realtime", "trainers", "tools", "tests", "docs", "src/nasion")
+    modules = {path.resolve() for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in modules}
+    assert len(lengths) > 400
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}, "one subject for each module"
+
+
 def test_every_folder_of_modules_has_a_contract_that_names_all_of_them() -> None:
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     layered = [each for each in linter["contracts"] if "containers" in each]

@@ -117,7 +117,7 @@ class Nvrtc:
         return content.raw
 
     def architecture(self, capability: str) -> str:
-        """Return what to compile for on a GPU of a compute capability: its machine code, else PTX of an older one.
+        """Return the target for a GPU of a compute capability: its machine code, else PTX of an older one.
 
         Raises:
             RuntimeUnavailable: the GPU is older than all that this version compiles for.

@@ -129,4 +129,6 @@ def _check(
     if min(image.pitches) < least or (nv12 and image.pitches[1] % 2):
         raise KernelError(f"crop: rows of {image.pitches} bytes are too short for {image.width} pixels, or odd")
     if not all(math.isfinite(each) for each in (*mean, *image.colour)) or not all(0 < each < math.inf for each in std):
-        raise KernelError(f"crop: mean {tuple(mean)}, std {tuple(std)} or the colours are not numbers that are allowed")
+        raise KernelError(
+            f"crop: mean {tuple(mean)}, std {tuple(std)}; they and the colours must be finite, std above 0"
+        )

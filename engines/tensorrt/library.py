@@ -1,7 +1,7 @@
 """The installed TensorRT: full TensorRT (10.7 or newer) or TensorRT-RTX.
 
 Both have the same Python interface, except for names. TensorRT requires one logger per process that lives as long as
-the process, and plugin libraries must be loaded before it reads a model or a plan. Hence there is one ``TensorRt`` of
+the process, and plugin libraries must be loaded before it reads a model or a plan. So there is one ``TensorRt`` of
 each kind.
 """
 

@@ -163,7 +163,7 @@ def _timeline(collected: Collector, people: Sequence[Person], faces: Mapping[int
     rows = []
     for person in sorted(people[:_ROWS], key=lambda each: each.id):
         spans = list(_spans(person, collected.bins))
-        image = f'<img src="{faces[person.id]}" alt="">' if faces.get(person.id) else "<i class='nobody'></i>"
+        image = f'<img src="{faces[person.id]}" alt="">' if faces.get(person.id) else "<i class='unknown'></i>"
         who = f"<span><b>face {person.id}</b><small>{person.frames:,} frames</small></span>"
         rows.append(f"<div class='row'><div class='who'>{image}{who}</div>{bars(spans, css(person.id))}</div>")
     if len(people) > _ROWS:

@@ -19,7 +19,7 @@ def part(frame: Frame, roi: Roi) -> Frame:
 
 
 def outside(roi: Roi | None, frame: Frame) -> str:
-    """Return what is wrong if no pixel of the region of interest lies in the image; otherwise an empty text."""
+    """Return an error message if no pixel of the region of interest lies in the image; otherwise an empty text."""
     if roi is None or (roi[0] < frame.width and roi[1] < frame.height):
         return ""
     return (

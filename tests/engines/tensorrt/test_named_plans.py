@@ -40,10 +40,10 @@ def compiled(model: Path, build_options: BuildOptions) -> Path:
 
 
 DEFAULT = BuildOptions()
-WISHES = [DEFAULT, BuildOptions(fp16=True, batch=(1, 2, 4), workspace=64)]
+OPTIONS = [DEFAULT, BuildOptions(fp16=True, batch=(1, 2, 4), workspace=64)]
 
 
-@pytest.mark.parametrize("build_options", WISHES, ids=["as it is", "as it was asked for"])
+@pytest.mark.parametrize("build_options", OPTIONS, ids=["as it is", "as it was asked for"])
 def test_a_plan_of_another_version_is_built_again_from_its_model(
     build_options: BuildOptions,
     fake: FakeTensorRt,

@@ -333,7 +333,7 @@ def test_each_kind_learns_eight_faces_at_its_own_size_and_rate(name: str, few: F
         learner.network.start_from(few["points"].mean(dim=0))
     for part in learner.modules():
         if isinstance(part, nn.Dropout):
-            part.p = 0.0  # it is there lest faces be learned by heart
+            part.p = 0.0  # dropout keeps faces from being learned by heart
     steps = 180 if learner.discriminator is not None else KINDS[name]
     train(learner, Repeated(few), replace(recipe.schedule_for(options), steps=steps, batch=8), tmp_path)
     blind, learner = blind_error(few["points"]), learner.eval()

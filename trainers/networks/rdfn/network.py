@@ -56,7 +56,7 @@ def suppress(boxes: Tensor, scores: Tensor, *, count: int, overlap: float) -> tu
     Args:
         boxes: (B, N, 4).
         scores: (B, N) in 0..1.
-        count: number of rounds, hence of boxes.
+        count: number of rounds, and so of boxes.
         overlap: IoU above which a box is removed.
 
     Returns:

@@ -116,7 +116,7 @@ class Encoder(nn.Module):
         """Build for maps (B, width, side, side)."""
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(width, heads, hidden, dropout=dropout) for _ in range(layers))
-        # computed from the size, hence not saved with the weights
+        # computed from the size, so not saved with the weights
         self.register_buffer("positions", sine_positions(side, side, width), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
