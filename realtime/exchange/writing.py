@@ -14,7 +14,7 @@ from ..faces.face import Face
 from ..faces.frame import Frame
 from ..sinks import LANDMARK_SUFFIXES, Header, LateHeader, Sinks, sink_of
 from ..sources import SourceInfo
-from .reading import FrameRecord
+from .records import FrameRecord
 
 Written = tuple[Frame, Sequence[Face]] | tuple[FrameRecord, Sequence[Face]]
 """A frame and its faces; a frame without image is enough for a landmark file."""
