@@ -27,7 +27,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 OPENINGS = re.compile(r"^(What|Where|Whether|How|Which|Who|Whose|When|Why|Is|Are|Does|Do|Can)\b")
 BANNED = re.compile(
     r"\b(mend|mended|nobody|wish|anew|afresh|in vain|quickest|of no consequence|is told|are told|be told|twins?"
-    r"|pictures?|to be had|to and fro|heed(s|ed|ing)?|passed over|carries no|for want of|of no use|lest|hence)\b"
+    r"|pictures?|to be had|to and fro|heed(s|ed|ing)?|passed over|carries no|for want of|of no use|lest)\b"
     r"|(?<!there )\bis no (?!longer\b|faster\b|more\b)",
     re.IGNORECASE,
 )
