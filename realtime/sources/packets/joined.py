@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import SEEK_END
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
@@ -59,7 +60,7 @@ def _next_mxf(file: BinaryIO, begin: int) -> int | None:
     place = begin
     while _if_there(file, place, _MXF_PARTITION[:4]) is not None:
         file.seek(place)
-        item = file.read(_MXF_KEY + 9)
+        item = file.read(_MXF_KEY + 9).ljust(_MXF_KEY + 9, b"\0")
         extra = item[_MXF_KEY] & 0x7F if item[_MXF_KEY] & 0x80 else 0  # bytes of a long length
         content = place + _MXF_KEY + 1 + extra
         length = int.from_bytes(item[_MXF_KEY + 1 : _MXF_KEY + 1 + extra], "big") if extra else item[_MXF_KEY]
@@ -80,7 +81,7 @@ def _next_ogg(file: BinaryIO, begin: int) -> int | None:
     """Return the first byte of a page that begins a stream, if the last page is not of one of the first streams."""
     with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
         streams, place = set[bytes](), begin
-        while content[place : place + len(_OGG_FIRST)] == _OGG_FIRST:
+        while content[place : place + len(_OGG_FIRST)] == _OGG_FIRST and place + 27 <= len(content):
             streams.add(content[place + 14 : place + 18])
             table = place + 27
             sizes = content[table : table + content[place + 26]]
@@ -94,6 +95,8 @@ def _next_ogg(file: BinaryIO, begin: int) -> int | None:
 
 def _if_there(file: BinaryIO, place: int, start: bytes) -> int | None:
     """Return ``place`` if the file has these bytes there."""
+    if place >= file.seek(0, SEEK_END):
+        return None
     file.seek(place)
     return place if file.read(len(start)) == start else None
 

@@ -13,6 +13,8 @@ from av.video.frame import VideoFrame
 
 from nasion.engines.errors import SourceError
 from nasion.realtime.sources import open_source
+from nasion.realtime.sources.packets.endings import is_cut
+from nasion.realtime.sources.packets.joined import next_file
 
 CODECS = {
     "asf": "wmv2", "dv": "dvvideo", "ivf": "libvpx", "m2ts": "libx264", "mpg": "mpeg2video", "mxf": "mpeg2video",
@@ -70,3 +72,24 @@ def test_an_asf_that_was_recorded_live_does_not_say_how_long_it_should_be(tmp_pa
     path.write_bytes(content[: len(content) // 2])
     with open_source(path) as source:
         assert 20 <= len(list(source)) <= 35
+
+
+@pytest.mark.parametrize("suffix", ["asf", "dv", "mpg", "mxf", "nut", "ogv", "swf", "ts", "y4m"])
+def test_damaged_headers_and_lengths_raise_nothing(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    content = written(path)
+    with av.open(str(path)) as container:
+        kind = container.format.name
+    assert next_file(path, kind, 0, 0) is None
+    random = np.random.default_rng(0)
+    for length in (*range(1, 200, 7), *random.integers(200, len(content), 30).tolist()):
+        data = bytearray(content[:length])
+        for place in random.integers(0, min(length, 4096), 1 + length // 100):
+            data[place] = int(random.integers(256))
+        path.write_bytes(data)
+        assert is_cut(path, kind, 0) in (True, False)
+        found = next_file(path, kind, 0, 0)
+        assert found is None or 0 < found < length
+        path.write_bytes(data[:17] + b"\xff" * (length // 2) + data[17:])
+        is_cut(path, kind, 0)
+        next_file(path, kind, 0, 0)
