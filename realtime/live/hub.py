@@ -30,7 +30,8 @@ from .subscriptions import Subscription
 MOST_SOURCES = 256
 _CHECK = 0.25  # seconds between two looks at the threads of the sources
 _GIVE_BACK = 20.0  # seconds after which free memory is returned to the system
-_PATIENCE = 1.0  # seconds for which closing waits for all of these threads
+_PATIENCE = 0.5  # seconds for which closing waits for all threads that read; one that is blocked is left to itself
+_RECORDED = 1.0  # seconds for which closing waits for all recordings
 
 
 class UnknownSource(NasionError):
@@ -314,15 +315,16 @@ class Hub(Closing):
             member.feed.stop()
         self._closing.set()
         self._ready.set()
-        until = self._clock.monotonic() + _PATIENCE
+        began = self._clock.monotonic()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()  # for the round of tracking that is under way
         for member in members:
-            member.feed.join(max(until - self._clock.monotonic(), 0.0))
             member.end_recording()
         for member in members:
-            member.join_recording(max(until - self._clock.monotonic(), 0.1))
+            member.feed.join(max(began + _PATIENCE - self._clock.monotonic(), 0.0))
+        for member in members:
+            member.join_recording(max(began + _RECORDED - self._clock.monotonic(), 0.1))
         with self._lock:
             subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
