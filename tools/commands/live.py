@@ -61,7 +61,8 @@ class _Serve:
             if --serve names another host than this one (default: none).
         tls_cert: certificate for HTTPS, in PEM (default: no HTTPS).
         tls_key: its key, in PEM (default: none).
-        root_path: path under which a proxy shows the page, such as /faces.
+        root_path: path under which a proxy shows the page, such as /faces; it may be left in requests
+            or removed from them.
         allow_host: further name of the page, such as that of a proxy; may be repeated.
     """
 

@@ -118,8 +118,8 @@ async def _sign_out(request: Request) -> Response:
 def _cookie(request: Request) -> dict[str, Any]:
     """Return the attributes of the cookie: for this server alone, never for scripts or requests of other sites."""
     is_tls = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https:")
-    path = str(request.scope.get("root_path", "")) + "/"
-    return {"path": path, "secure": is_tls, "httponly": True, "samesite": "strict"}
+    # Without a path, browsers keep the cookie for the folder of the form as they see it, below a proxy or not.
+    return {"path": None, "secure": is_tls, "httponly": True, "samesite": "strict"}
 
 
 async def _refused(request: HTTPConnection, error: Exception) -> Response:

@@ -30,6 +30,7 @@ _HOW = """python -c "import secrets; print(secrets.token_urlsafe())" makes one""
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]*):)?(?P<port>\d{1,5})")
 _NAME = re.compile(r"[A-Za-z0-9.-]{1,253}")
 _ROOT = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_TAKEN = ("api", "healthz", "metrics", "openapi.json", "sign-in", "sign-out")  # first parts of paths of the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Serving:
         token: secret that each request needs, 16 to 512 characters; None for loopback hosts alone.
         tls_cert: file with the certificate, in PEM; None for no TLS.
         tls_key: file with its key, in PEM.
-        root_path: path under which a proxy serves the page, such as ``/faces``; the proxy removes it from requests.
+        root_path: path under which a proxy serves the page, such as ``/faces``; requests may come with or without it.
         allow_host: further names that browsers use for the server, such as that of a proxy.
     """
 
@@ -80,6 +81,10 @@ class Serving:
             raise NasionError("--tls-cert and --tls-key belong together; give both, or neither")
         if self.root_path and not _ROOT.fullmatch(self.root_path):
             raise NasionError(f"root path {self.root_path!r:.80} is not allowed; give one such as /faces")
+        if self.root_path and self.root_path.split("/")[1] in _TAKEN:
+            raise NasionError(
+                f"root path {self.root_path!r:.80} is that of a part of the server; give another, such as /faces"
+            )
         for name in self.allow_host:
             if not _NAME.fullmatch(name):
                 raise NasionError(f"{name!r:.80} is not the name of a host; give one such as faces.example.org")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 import websockets  # noqa: F401  # uvicorn imports it at the first WebSocket, too late for a clear error
 from h11 import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -57,7 +58,7 @@ class Server(Closing):
         hosts = Hosts(serving.host, names_of((*own, *serving.allow_host)), is_tls=serving.tls_cert is not None)
         self._clients = Clients()
         config = uvicorn.Config(
-            application(hub, Access(hosts, serving.token, f"nasion-{port}"), self._clients),
+            _Below(serving.root_path, application(hub, Access(hosts, serving.token, f"nasion-{port}"), self._clients)),
             http=_Protocol,
             ws=_WebSocket,
             ws_max_size=MOST_BYTES,
@@ -71,7 +72,6 @@ class Server(Closing):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            root_path=serving.root_path,
             limit_concurrency=_CONNECTIONS,
             h11_max_incomplete_event_size=_HEADER_BYTES,
             timeout_keep_alive=30,
@@ -96,6 +96,20 @@ class Server(Closing):
         self._clients.close()
         self._server.should_exit = True
         self._thread.join(5.0)
+
+
+class _Below:
+    """Application below a root path, whether a proxy has removed that path from requests or not."""
+
+    def __init__(self, root: str, app: ASGIApp) -> None:
+        self._root, self._app = root, app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            path = str(scope["path"])
+            is_whole = path == self._root or path.startswith(f"{self._root}/")
+            scope = {**scope, "root_path": self._root, "path": path if is_whole else self._root + path}
+        await self._app(scope, receive, send)
 
 
 class _Protocol(H11Protocol):

@@ -259,22 +259,6 @@ def test_neither_tokens_nor_passwords_are_logged(hub: FakeHub, caplog, capfd) ->
         assert text not in written
 
 
-def test_under_a_root_path_the_proxy_removes_it(hub: FakeHub) -> None:
-    with serve(hub, Serving(port=0, token=TOKEN, root_path="/faces")) as server:
-        assert server.address.endswith("/faces/")
-        connection = http.client.HTTPConnection(*place(server), timeout=10)
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        connection.request("POST", "/sign-in", f"token={TOKEN}", form)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == 303
-        assert "Path=/faces/" in answer.headers["Set-Cookie"]
-        cookie = answer.headers["Set-Cookie"].partition(";")[0]
-        connection.request("GET", "/", headers={"Cookie": cookie})
-        assert connection.getresponse().status == 200
-        connection.close()
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     if shutil.which("openssl") is None:
@@ -330,6 +314,7 @@ def test_a_certificate_that_cannot_be_used_is_reported(hub: FakeHub, certificate
         ("8765", {"tls_cert": Path("a")}, "belong together"),
         ("8765", {"root_path": "faces"}, "root path"),
         ("8765", {"root_path": "/a/../b c"}, "root path"),
+        ("8765", {"root_path": "/api/faces"}, "a part of the server"),
         ("8765", {"token_file": Path("none.txt")}, r"none\.txt cannot be read"),
     ],
 )
