@@ -258,17 +258,20 @@ def _memory(run: _Run) -> Iterator[None]:
 
 
 def _readable(state: State, run: _Run, drawn: Drawn) -> Any:
-    """Return the batch, after reporting the errors of its samples; too many end the run, after a checkpoint."""
-    for message in drawn.errors:
-        if message not in run.skipped:
-            run.skipped[message] = None
-            run.record.write("skipped", step=state.step, error=message, count=len(run.skipped))
-            log.warning("skipped (%d of at most %d): %s", len(run.skipped), run.skip_bad, message)
-    if drawn.errors and (len(run.skipped) > run.skip_bad or drawn.batch is None):
+    """Return the batch, after reporting the files left out of it; too many end the run, after a checkpoint."""
+    known = len(run.skipped)
+    run.skipped.update(dict.fromkeys(drawn.errors))
+    new, allowed = list(run.skipped)[known:], max(run.skip_bad - known, 0)
+    for count, message in enumerate(new[:allowed], known + 1):
+        run.record.write("skipped", step=state.step, error=message, count=count)
+        log.warning("%s; left out, number %d of the %d that --skip-bad allows", message, count, run.skip_bad)
+    if new[allowed:] or drawn.batch is None:
         _save_latest(state, run)
+        first, *others = new[allowed:] or drawn.errors
         raise TrainingError(
-            f"{next(reversed(run.skipped))}; the checkpoint of step {state.step} is written: correct or remove the "
-            f"file and run the command again, or leave out up to N such files with --skip-bad N"
+            f"{first}{f', and {len(others)} more' if others else ''}; the checkpoint of step {state.step} is written: "
+            "correct or remove what cannot be read and run the command again, or leave it out with --skip-bad "
+            f"{max(len(run.skipped), run.skip_bad + 1)} or more"
         )
     return drawn.batch
 

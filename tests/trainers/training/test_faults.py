@@ -136,17 +136,32 @@ def test_an_unreadable_image_stops_the_run_after_a_checkpoint(tmp_path: Path, wo
     assert train(line(), Line(), schedule, tmp_path).step == 20, "once the file is corrected"
 
 
-def test_unreadable_images_are_skipped_up_to_a_number_and_reported(tmp_path: Path) -> None:
+def test_unreadable_images_are_skipped_up_to_a_number_and_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     schedule = Schedule(steps=20, batch=4, validate_every=100)
     state = train(line(), Unreadable(42, 50), schedule, tmp_path / "two", skip_bad=2)
     assert state.step == 20
+    assert [each for each in caplog.messages if "--skip-bad" in each] == [
+        "face42.jpg: the image is cut short; left out, number 1 of the 2 that --skip-bad allows",
+        "face50.jpg: the image is cut short; left out, number 2 of the 2 that --skip-bad allows",
+    ]
     skipped = [report for report in read_record(tmp_path / "two" / "record.jsonl") if report["kind"] == "skipped"]
     assert [(each["step"], each["error"], each["count"]) for each in skipped] == [
         (10, "face42.jpg: the image is cut short", 1),
         (12, "face50.jpg: the image is cut short", 2),
     ]
-    with pytest.raises(TrainingError, match=r"face50\.jpg.*checkpoint of step 12"):
+    with pytest.raises(TrainingError, match=r"face50\.jpg.*checkpoint of step 12.*--skip-bad 2 or more"):
         train(line(), Unreadable(42, 50), schedule, tmp_path / "one", skip_bad=1)
+
+
+def test_unreadable_images_of_one_batch_are_reported_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    schedule = Schedule(steps=20, batch=4, validate_every=100)
+    said = r"^face41\.jpg: the image is cut short, and 1 more; the checkpoint.*--skip-bad 2 or more$"
+    with pytest.raises(TrainingError, match=said):
+        train(line(), Unreadable(41, 42), schedule, tmp_path)
+    assert "skip" not in caplog.text, "nothing was left out"
+    assert train(line(), Unreadable(41, 42), schedule, tmp_path, skip_bad=2).step == 20
 
 
 def test_too_little_memory_for_a_batch_names_the_remedy(tmp_path: Path) -> None:
