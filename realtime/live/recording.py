@@ -30,6 +30,7 @@ _WAITING = 8  # frames that wait for the encoder
 _RETRY = 10.0  # seconds after an error
 _CLEAN = 5.0  # seconds between two looks at the size of the folder
 _SHARE = 8  # a file ends at this part of the size limit, so that there is always an older one to remove
+_TOGETHER = 2  # all files being written, which are never removed, are this part of the size limit at most
 _PRESET, _CRF = "superfast", 23
 
 
@@ -75,12 +76,17 @@ class Recording:
         return path
 
     def finish(self, path: Path) -> None:
-        """Note that a file is complete."""
+        """Note that a file is complete, and remove the oldest ones above the size limit."""
         with self._lock:
             self._writing.discard(path)
+        self.clean()
+
+    def is_large(self, size: int) -> bool:
+        """Return True if a file of ``size`` bytes is to end because of the size limit."""
+        return self.keep_bytes is not None and size * max(_SHARE, _TOGETHER * len(self._writing)) > self.keep_bytes
 
     def clean(self) -> None:
-        """Remove the oldest recordings while all together are above the size limit."""
+        """Remove the oldest recordings, save those being written, while all together are above the size limit."""
         if self.keep_bytes is None:
             return
         with self._lock:
@@ -171,12 +177,11 @@ class Recorder:
 
     def _is_full(self, first: LiveResult, result: LiveResult) -> bool:
         """Return True if the next frame belongs in another file."""
-        limit, size = self._recording.keep_bytes, _size(self._path)
         return (
             result.captured - first.captured >= self._recording.rotate
             or result.connection != first.connection
             or (result.frame.width, result.frame.height) != (first.frame.width, first.frame.height)
-            or (limit is not None and size is not None and size > limit / _SHARE)
+            or self._recording.is_large(_size(self._path) or 0)
         )
 
     def _begin(self, result: LiveResult) -> None:

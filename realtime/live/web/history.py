@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from ..status import HubStatus, SourceStatus
@@ -52,21 +53,26 @@ class History:
         """Note what has changed since the status before."""
         self.newest = status
         after = {source.name: source for source in status.sources}
+        for at, *change in sorted(self._changes(status.at, after), key=itemgetter(0)):
+            self._note(at, *change)
+        self._before = after
+
+    def _changes(self, at: float, after: dict[str, SourceStatus]) -> Iterator[tuple[float, str, str, str]]:
+        """Yield time, source, state and reason of what has changed; an attempt that goes on keeps its state."""
         for name in self._before.keys() - after.keys():
-            self._note(status.at, name, "removed")
+            yield at, name, "removed", ""
         for name, source in after.items():
             before = self._before.get(name)
             if before is None:
-                self._note(source.since, name, "added")
+                yield source.since, name, "added", ""
                 before = replace(source, state="connecting", reason="")
             elif before.state == "reconnecting" and source.state == "connecting":  # one more attempt is nothing new
                 after[name] = source = replace(source, state=before.state, reason=before.reason)
             is_back = source.reconnects > before.reconnects
             if is_back and before.state == source.state:  # lost and restored between two looks
-                self._note(source.since, name, "reconnecting")
+                yield source.since, name, "reconnecting", ""
             if is_back or (source.state, source.reason) != (before.state, before.reason):
-                self._note(source.since, name, source.state, source.reason)
-        self._before = after
+                yield source.since, name, source.state, source.reason
 
     def sample(self, status: HubStatus) -> dict[str, Any]:
         """Keep the figures of the sources, and return them as the page gets them."""
@@ -92,6 +98,6 @@ class History:
         """Return the events after number ``after``, oldest first."""
         return [asdict(event) for event in self._events if event.number > after]
 
-    def _note(self, at: float, source: str, state: str, reason: str = "") -> None:
+    def _note(self, at: float, source: str, state: str, reason: str) -> None:
         self._count += 1
         self._events.append(Event(self._count, at, source, state, reason))

@@ -20,6 +20,7 @@ from nasion.realtime.live.live import live
 from nasion.realtime.live.recording import Recorder, Recording
 from nasion.realtime.live.results import LiveResult
 from tests.support.commands import ENVIRONMENT
+from tests.support.live.waiting import wait_until
 
 NOISE = np.random.default_rng(0).integers(0, 255, (8, 240, 320, 3), np.uint8)
 
@@ -92,6 +93,41 @@ def test_the_oldest_files_are_removed_at_the_size_limit(tmp_path, monkeypatch):
     assert files[0].name > "door_20231114T221320.000Z.mp4", "the first is gone"
     assert recorder.status().bytes > 0
     assert other.exists(), "files of others are never removed"
+
+
+def test_at_the_size_limit_of_two_sources_a_file_being_written_is_never_removed(tmp_path, monkeypatch):
+    begun = []
+    begin = Recording.begin
+    monkeypatch.setattr(Recording, "begin", lambda *given: begun.append(begin(*given)) or begun[-1])
+    shared = Recording(tmp_path, draw=drawing(()), rotate=3600, keep_bytes=1_000_000)
+    door, yard = Recorder(shared, "door"), Recorder(shared, "yard")
+    door.put(result(0))  # the oldest file of all, which stays open
+    wait_until(lambda: begun and begun[0].exists(), patience=60)
+    for index in range(1, 100):
+        yard.put(result(index, image=NOISE[index % 8]))
+        wait_until(lambda: not yard._results.ready, patience=60, every=0.001)
+        assert begun[0].exists(), "it is being written"
+    yard.end()
+    yard.join(60)
+    kept = sum(path.exists() for path in begun)
+    assert len(begun) > kept > 3
+    assert [path for path in begun if path.exists()] == [begun[0], *begun[1 - kept :]], "the oldest are gone"
+    assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 1_000_000
+    door.put(result(1))
+    door.end()
+    door.join(60)
+    assert lengths(tmp_path) == [2]
+
+
+def test_files_of_many_sources_end_earlier_so_that_the_limit_holds(tmp_path):
+    shared = Recording(tmp_path, keep_bytes=1_600_000)
+    assert not shared.is_large(200_000)
+    assert shared.is_large(200_001)
+    for index in range(8):
+        shared.begin(f"camera{index}", 1.7e9)
+    assert not shared.is_large(100_000)
+    assert shared.is_large(100_001)
+    assert not Recording(tmp_path).is_large(1 << 50)
 
 
 def test_a_full_disk_suspends_the_recording_and_is_reported_once(tmp_path, monkeypatch, caplog):

@@ -36,6 +36,14 @@ def test_a_lost_source_is_one_event_however_often_it_is_tried() -> None:
     assert told(history, 2) == [("door", "reconnecting", "refused"), ("door", "live", "")]
 
 
+def test_events_of_one_look_are_in_the_order_of_their_times() -> None:
+    hub, history = FakeHub("door", "yard"), History()
+    hub.change("door", since=1.8e9 + 2)
+    hub.change("yard", since=1.8e9 + 1)
+    history.watch(hub.status())
+    assert [source for source, *_ in told(history)] == ["yard", "yard", "door", "door"]
+
+
 def test_a_loss_between_two_looks_is_an_event_too() -> None:
     hub, history = FakeHub("door"), History()
     history.watch(hub.status())

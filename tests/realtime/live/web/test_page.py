@@ -291,6 +291,13 @@ def test_nothing_is_cut_off_at_any_width(page: Browser, width: int, height: int)
         ".filter((each) => Math.min(each.offsetWidth, each.offsetHeight) < 32).map((each) => each.textContent)"
     )
     assert small == []
+    outside = page.run(
+        "const inner = (list) => list.getBoundingClientRect().right - parseFloat(getComputedStyle(list).paddingRight);"
+        "for (const each of document.querySelectorAll('.figures dd')) each.textContent = '1,234 ms';"
+        "return [...document.querySelectorAll('.figures div')].map("
+        "(each) => each.getBoundingClientRect().right - inner(each.parentElement)).filter((over) => over > 0.5)"
+    )
+    assert outside == [], "figures reach into the margin of their tile"
 
 
 CONTRAST = """
