@@ -257,8 +257,7 @@ class Hub(Closing):
     def is_over(self) -> bool:
         """True if there are sources, and all of them have ended and their results are delivered."""
         with self._lock:
-            members = list(self._members.values())
-        return bool(members) and all(member.is_over for member in members)
+            return bool(self._members) and all(member.is_over for member in self._members.values())
 
     def __iter__(self) -> Self:
         """Return the hub itself; each result from now on is returned once."""
@@ -316,9 +315,8 @@ class Hub(Closing):
         self._closing.set()
         self._ready.set()
         began = self._clock.monotonic()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()  # for the round of tracking that is under way
+        for thread in set(self._threads) - {threading.current_thread()}:
+            thread.join()  # for the round of tracking that is under way
         for member in members:
             member.end_recording()
         for member in members:
