@@ -88,11 +88,16 @@ def test_closing_does_not_wait_for_a_blocked_read():
 
 def test_a_server_of_another_size_and_codec_takes_its_place(camera):
     server, _, hub = camera
+    identity = hub.newest("camera").faces[0].id
     server.kill()
     server.start(codec="mjpeg", form="480x360@15")
     until(lambda: hub.source("camera").width == 480, lambda: hub.source("camera"))
     follow(hub)
-    assert hub.source("camera").faces == 1
+    status = hub.source("camera")
+    assert status.faces == 1
+    assert status.losses == status.reconnects >= 1
+    assert hub.newest("camera").connection == status.reconnects + 1
+    assert hub.newest("camera").faces[0].id > identity, "identities are new after a lost connection"
 
 
 def test_damaged_packets_stop_nothing(camera):
