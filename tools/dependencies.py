@@ -66,6 +66,9 @@ EXTRAS = {
     "websockets": "web",
     "prometheus-client": "web",
     "pycuda": "pycuda",
+    "ray": "cluster",
+    "universal-pathlib": "cluster",
+    "fsspec": "cluster",
 }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reports import BENCH, ROOT, processor, read, table, value_of, where
-from tables import annotation, files, gpu, live, measures, papers
+from tables import annotation, cluster, files, gpu, live, measures, papers
 
 from nasion.engines.zoo import models as cards
 
@@ -344,6 +344,7 @@ TABLES = {
     **measures.TABLES,
     **live.TABLES,
     **annotation.TABLES,
+    **cluster.TABLES,
     **files.TABLES,
     **gpu.TABLES,
     "landmarks": landmarks,

@@ -18,8 +18,9 @@ from .annotating import Tell, check_outputs
 from .exports import chosen_formats
 from .inputs import find_inputs
 from .job import Job
-from .processes import run_here, run_in_processes
 from .results import Result
+from .workers.cluster import ClusterOptions, run_on_cluster
+from .workers.processes import run_here, run_in_processes
 
 OBSCURE = ("blur", "pixelate", "box")
 """How faces can be obscured."""
@@ -39,6 +40,10 @@ def annotate(
     resume: bool = False,
     force: bool = False,
     max_pixels: int = MAX_PIXELS,
+    cluster: str | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float = 0.0,
+    retries: int = 3,
     progress: Tell | None = None,
     **options: Unpack[TrackerKeywords],
 ) -> list[Result]:
@@ -64,6 +69,11 @@ def annotate(
         resume: continue what an earlier run with the same inputs and options has begun.
         force: replace what an earlier run has written.
         max_pixels: largest image file to decode, in width times height.
+        cluster: address of a Ray cluster that does the work: ``auto``, ``host:6379`` or ``ray://host:10001``, or
+            ``local`` for one of this machine; None for ``workers`` processes.
+        cpus_per_worker: cores of each worker of the cluster.
+        gpus_per_worker: GPUs of each worker of the cluster, such as 0.25.
+        retries: number of times that a task of the cluster is repeated whose worker has ended.
         progress: called after frames with the name of the input, the frames done and their estimated total.
         **options: fields of ``TrackerOptions``; ``smooth`` is the strength of the smoothing without lag, and
             ``measures`` has no effect, because all are written.
@@ -97,6 +107,7 @@ def annotate(
         resume=resume,
         force=force,
         max_pixels=max_pixels,
+        cluster=None if cluster is None else ClusterOptions(cluster, cpus_per_worker, gpus_per_worker, retries),
         progress=progress,
         **options,
     ) as plan:
@@ -111,15 +122,25 @@ class Plan:
         jobs: one for each input.
     """
 
-    def __init__(self, jobs: Sequence[Job], tracker: Tracker, workers: int, tell: Tell, lock: FolderLock) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        tracker: Tracker,
+        workers: int,
+        cluster: ClusterOptions | None,
+        tell: Tell,
+        lock: FolderLock,
+    ) -> None:
         """Keep what ``results`` needs."""
         self.jobs: Sequence[Job] = jobs
         self.tracker: Tracker = tracker
-        self._workers, self._tell, self._lock = workers, tell, lock
+        self._workers, self._cluster, self._tell, self._lock = workers, cluster, tell, lock
 
     def results(self) -> Iterator[Result]:
         """Run the jobs, and yield each result when it is there."""
-        if self._workers > 1 and len(self.jobs) > 1:
+        if self._cluster is not None:
+            yield from run_on_cluster(self.jobs, self._cluster, self._tell)
+        elif self._workers > 1 and len(self.jobs) > 1:
             yield from run_in_processes(self.jobs, self._workers, self._tell, self._lock)
         else:
             yield from run_here(self.jobs, self.tracker, self._tell)
@@ -140,6 +161,7 @@ def planned(
     resume: bool = False,
     force: bool = False,
     max_pixels: int = MAX_PIXELS,
+    cluster: ClusterOptions | None = None,
     progress: Callable[[str, int, int | None], None] | None = None,
     **options: Unpack[TrackerKeywords],
 ) -> Iterator[Plan]:
@@ -151,6 +173,10 @@ def planned(
         raise NasionError(f"obscure={obscure!r:.60} is not allowed; choose from {', '.join(OBSCURE)}")
     if obscure and every > 1:
         raise NasionError(f"every={every} leaves frames out, which cannot be obscured then; leave every or obscure out")
+    if cluster is not None and workers > 1:
+        raise NasionError(
+            f"workers={workers} is for this machine alone, and a cluster has its own; leave one of them out"
+        )
     if resume and force:
         raise NasionError("resume continues what is there and force replaces it; give one of them")
     if obscure:  # a face is obscured only where it is found
@@ -181,7 +207,7 @@ def planned(
                 check_outputs(job)
         remove_parts(job.journal.parent for job in jobs)
         with Tracker(chosen) as tracker:
-            yield Plan(jobs, tracker, int(workers), progress or _silent, lock)
+            yield Plan(jobs, tracker, int(workers), cluster, progress or _silent, lock)
 
 
 OBSCURE_INTERVAL = 0.1

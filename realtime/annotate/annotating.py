@@ -14,6 +14,7 @@ from ..sources.base import SourceInfo
 from ..tracking.tracker import Tracker
 from .exports import FORMATS, export
 from .first_pass import chunks, open_frames
+from .inputs import Content
 from .job import Job, header_of
 from .journal import End, Journal, JournalHeader, Whole, whole_part
 from .look_ahead.annotation import Annotated, Annotation
@@ -45,7 +46,21 @@ def annotate_input(job: Job, tracker: Tracker, tell: Tell) -> Result:
         raise SourceError(job.input.problem)
     begin = perf_counter()
     check_outputs(job)
-    end = look(job, tracker, tell)
+    return derive(job, look(job, tracker, tell), begin)
+
+
+def derive(job: Job, end: End, begin: float) -> Result:
+    """Write the outputs of a job whose journal is finished, and return its result.
+
+    Args:
+        job: the job.
+        end: end of the journal.
+        begin: ``perf_counter()`` at the beginning of the work.
+
+    Raises:
+        SourceError: the input cannot be read again, or has changed since.
+        SinkError: an output cannot be written.
+    """
     annotation = Annotation(job.journal)
     missing = _missing(job)
     counts, collected = Counts(), Collector(end.frames)
@@ -98,10 +113,7 @@ def look(job: Job, tracker: Tracker, tell: Tell) -> End:
         SourceError: the input cannot be read, or has changed.
         SinkError: the journal exists and may neither be continued nor replaced, or cannot be written.
     """
-    done = whole_part(job.journal) if job.resume else Whole()
-    content = job.input.content()
-    if done.header is not None:
-        _check_unchanged(job, header_of(job, tracker, _info_of(done.header), content.figures), done.header)
+    done, content = done_of(job, tracker)
     if done.end is not None:
         return done.end
     opened = open_frames(job, done)
@@ -121,6 +133,19 @@ def look(job: Job, tracker: Tracker, tell: Tell) -> End:
         end = End(frames, damage)
         journal.finish(end)
     return end
+
+
+def done_of(job: Job, tracker: Tracker) -> tuple[Whole, Content]:
+    """Return what the journal of a job has already, and the content of the input.
+
+    Raises:
+        SourceError: the input cannot be read, or has changed since the run that is resumed.
+    """
+    done = whole_part(job.journal) if job.resume else Whole()
+    content = job.input.content()
+    if done.header is not None:
+        _check_unchanged(job, header_of(job, tracker, info_of(done.header), content.figures), done.header)
+    return done, content
 
 
 def _told(frames: Iterator[T], job: Job, total: int | None, done: int, tell: Tell) -> Iterator[T]:
@@ -161,6 +186,7 @@ def _check_unchanged(job: Job, now: JournalHeader, before: JournalHeader) -> Non
         )
 
 
-def _info_of(header: JournalHeader) -> SourceInfo:
+def info_of(header: JournalHeader) -> SourceInfo:
+    """Return the description of the source of a journal."""
     rate = None if header.rate is None else Fraction(header.rate)
     return SourceInfo(header.source, header.width, header.height, rate, header.frames)

@@ -6,7 +6,6 @@ resumed run goes on at any chunk with the same results, and chunks could be trac
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
@@ -24,6 +23,7 @@ from ..sources import Source, open_source
 from ..sources.base import SourceInfo
 from ..sources.image_files.reading import read_image
 from ..sources.image_files.sources import FOLDER_RATE
+from ..sources.media import open_stored_video
 from ..tracking.appearance import similarity
 from ..tracking.observations import Observation
 from ..tracking.options import TrackerOptions
@@ -33,8 +33,9 @@ from ..tracking.state import Tracking
 from ..tracking.tracks import BACK, SAME, Track
 from ..values.arrays import FloatArray
 from ..values.geometry import containment
+from .inputs import at_hand
 from .job import Job
-from .journal import Chunk, SeenFrame, Sighting, Whole
+from .journal import Chunk, SeenFrame, Sighting, Whole, checksum
 
 _IMAGES_AT_A_TIME = 16  # independent images that go through the networks together
 _LOOK_BACK = 2.0  # seconds for which a new face is looked for in the frames before
@@ -86,43 +87,76 @@ def open_frames(job: Job, done: Whole) -> Opened:
     Raises:
         SourceError: the input cannot be read, or no longer has the frames that are done.
     """
-    if job.input.images:
-        return _open_images(job, done)
     last = done.last
+    if job.input.images:
+        return _open_images(job, None if last is None else last.index)
     if last is None:
-        source = open_source(job.input.source, max_pixels=job.max_pixels)
-        return Opened(source.info, _chosen(source, job.every), source=source)
-    for start in (max(last.time - _ROUNDING, 0.0), None):
+        return open_after(job, None, None)
+    for start in (last.time - _ROUNDING, None):
         try:
-            source = open_source(job.input.source, start=start, max_pixels=job.max_pixels)
+            opened = open_after(job, last.index, start)
         except SourceError:
             if start is None:
                 raise
             continue
-        frames = _chosen(source, job.every)
-        before = next((frame for frame in frames if frame.index >= last.index), None)
+        before = opened.before
         if before is not None and before.index == last.index and checksum(before) == done.pixels:
-            info = source.info if start is None else _whole_info(job)
-            return Opened(info, frames, before, source)
-        source.close()
+            return opened if start is None else replace(opened, info=_whole_info(job))
+        opened.close()
     raise SourceError(
         f"{job.input.source}: frame {last.index} is not the one of the journal; annotate it from the beginning with "
         "--force"
     )
 
 
+def open_after(job: Job, index: int | None, time: float | None) -> Opened:
+    """Open the input of a job behind a frame.
+
+    Args:
+        job: the job.
+        index: number of that frame, which is ``before`` of the result; None to begin with the first frame.
+        time: time in seconds, not after that frame, from which a video is read; None for its beginning.
+
+    Raises:
+        SourceError: the input cannot be read.
+    """
+    if job.input.images:
+        return _open_images(job, index)
+    source = open_video(job, None if time is None else max(time, 0.0))
+    frames = _chosen(source, job.every)
+    if index is None:
+        return Opened(source.info, frames, source=source)
+    try:
+        before = next((frame for frame in frames if frame.index >= index), None)
+    except BaseException:
+        source.close()
+        raise
+    return Opened(source.info, frames, before, source)
+
+
 def _whole_info(job: Job) -> SourceInfo:
     """Return the description of a video as it is when it is read from the beginning."""
-    with open_source(job.input.source, max_pixels=job.max_pixels) as source:
+    with open_video(job) as source:
         return source.info
+
+
+def open_video(job: Job, start: float | None = None) -> Source:
+    """Open the video of a job, from ``start`` seconds on.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    if job.input.url:
+        return open_stored_video(job.input.url, start=start)
+    return open_source(job.input.source, start=start, max_pixels=job.max_pixels)
 
 
 def _chosen(source: Iterable[Frame], every: int) -> Iterator[Frame]:
     return (frame for frame in source if frame.index % every == 0)
 
 
-def _open_images(job: Job, done: Whole) -> Opened:
-    """Open images; the size of the first that can be read is that of the input."""
+def _open_images(job: Job, last: int | None) -> Opened:
+    """Open the images behind number ``last``; the size of the first that can be read is that of the input."""
     paths = job.input.images
     numbers = range(0, len(paths), job.every)
     first = next((read for i in numbers if isinstance(read := read_image_of(job, i), Frame)), None)
@@ -131,7 +165,7 @@ def _open_images(job: Job, done: Whole) -> Opened:
     info = SourceInfo(
         job.input.source, first.width, first.height, FOLDER_RATE, len(paths), float(len(paths) / FOLDER_RATE)
     )
-    begin = 0 if done.last is None else done.last.index + job.every
+    begin = 0 if last is None else last + job.every
     earlier = (read_image_of(job, i) for i in range(begin - job.every, -1, -job.every))
     before = next((read for read in earlier if isinstance(read, Frame)), None)
     return Opened(info, (read_image_of(job, i) for i in range(begin, len(paths), job.every)), before)
@@ -140,16 +174,11 @@ def _open_images(job: Job, done: Whole) -> Opened:
 def read_image_of(job: Job, index: int) -> Frame | Unread:
     """Read the image with a number as a frame, or return the reason why it cannot be read."""
     try:
-        return Frame(
-            read_image(job.input.images[index], job.max_pixels), float(index / FOLDER_RATE), index, job.input.source
-        )
+        with at_hand(job.input.images[index]) as path:
+            image = read_image(path, job.max_pixels)
+        return Frame(image, float(index / FOLDER_RATE), index, job.input.source)
     except SourceError as error:
         return Unread(index, str(error))
-
-
-def checksum(frame: Frame) -> int:
-    """Return a checksum of the pixels of a frame."""
-    return zlib.crc32(np.ascontiguousarray(frame.image).data)
 
 
 def chunks(
@@ -252,7 +281,7 @@ def independent_images(
         networks.run_together([tracking.steps(frame) for tracking, frame in zip(trackers, frames, strict=True)])
         for frame, tracking in zip(frames, trackers, strict=True):
             record = run.record(frame)
-            record.faces = [_sighting(track) for track in tracking.in_sight]
+            record.faces = [Sighting.of(track.id, track.observation) for track in tracking.in_sight]
             records.append(record)
     return run.chunk(number, records, {})
 
@@ -309,7 +338,7 @@ class _Look:
         before = self._recent[-1][1] if self._recent else None
         present = {face.track for face in before.faces} if before else set()
         tracks = tracking.in_sight
-        record.faces = [_sighting(track) for track in tracks]
+        record.faces = [Sighting.of(track.id, track.observation) for track in tracks]
         for track in tracks:
             if track.appearance is not None:
                 self.appearance[track.id] = track.appearance
@@ -344,7 +373,7 @@ class _Look:
             alike = similarity(track.appearance, seen.appearance)
             if alike is not None and alike < BACK:
                 return
-            record.faces.append(_sighting_of(track.id, seen, back=True))
+            record.faces.append(Sighting.of(track.id, seen, back=True))
             way = seen.region.x - region.x, seen.region.y - region.y
             region = seen.region
             if record.shot:
@@ -366,11 +395,3 @@ def _is_free(seen: Observation, record: SeenFrame) -> bool:
         return True
     boxes = np.stack([np.concatenate([face.points.min(axis=0), face.points.max(axis=0)]) for face in record.faces])
     return bool(containment(seen.box[None], boxes).max() <= SAME)
-
-
-def _sighting(track: Track) -> Sighting:
-    return _sighting_of(track.id, track.observation)
-
-
-def _sighting_of(track: int, seen: Observation, *, back: bool = False) -> Sighting:
-    return Sighting(track, seen.points, seen.confidence, seen.score, seen.visibility, back)

@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...engines.errors import NasionError, SourceError
@@ -18,6 +19,7 @@ from ...engines.output_paths import cause_and_remedy, is_folder, reaching
 from ..sources import redact
 from ..sources.image_files.reading import IMAGE_SUFFIXES, is_image_file
 from ..sources.image_files.sources import natural_order
+from ..sources.packets.stored import is_stored, public, stored_path
 
 VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov",
@@ -35,20 +37,22 @@ class Input:
 
     Attributes:
         name: name of its outputs, relative to their folder and without suffix, such as ``day1/clip``.
-        source: path of a video or of the folder of the images, as it was given; or a ``pattern:``.
-        images: images in order; empty for a video.
+        source: path of a video or of the folder of the images, as it was given; its URL in storage; or a ``pattern:``.
+        images: images in order, ``upath.UPath`` in storage; empty for a video.
         problem: reason why there is nothing to read; empty if there is.
+        url: URL of a video in storage, with user, password and query, which ``source`` is without; empty for others.
     """
 
     name: str
     source: str
     images: tuple[Path, ...] = ()
     problem: str = ""
+    url: str = field(default="", repr=False)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that are read, which no output may replace."""
-        if self.source.startswith(PATTERN) or self.problem:
+        """Local files that are read, which no output may replace."""
+        if self.source.startswith(PATTERN) or self.problem or is_stored(self.source):
             return ()
         return self.images or (Path(self.source),)
 
@@ -61,7 +65,7 @@ class Input:
         if self.source.startswith(PATTERN):
             return Content({"pattern": self.source})
         if not self.images:
-            path = Path(self.source)
+            path: Path = stored_path(self.url) if self.url else Path(self.source)
             with reaching(path, SourceError):
                 return Content({"bytes": path.stat().st_size, "sha256": _digest(path).hexdigest()})
         whole, digests = hashlib.sha256(), []
@@ -107,6 +111,10 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]], *, without: Path | None
         if text.startswith(PATTERN):
             found.append(Input("pattern", text))
             continue
+        if is_stored(text):
+            with _noted(text, found):
+                found += _in_storage(text)
+            continue
         with _noted(text, found):
             for path in _expanded(text):
                 with _noted(str(path), found):
@@ -124,8 +132,9 @@ def _noted(text: str, found: list[Input]) -> Iterator[None]:
     try:
         yield
     except (SourceError, OSError) as error:
-        problem = str(error) if isinstance(error, SourceError) else f"{text!r}: {cause_and_remedy(error)}"
-        found.append(Input(Path(text).stem or "input", text, problem=problem))
+        shown = public(text) if is_stored(text) else text
+        problem = str(error) if isinstance(error, SourceError) else f"{shown!r}: {cause_and_remedy(error)}"
+        found.append(Input(Path(text).stem or "input", shown, problem=problem))
 
 
 def _at(path: Path, loose: dict[str, list[Path]], without: Path | None) -> Iterator[Input]:
@@ -151,6 +160,60 @@ def _at(path: Path, loose: dict[str, list[Path]], without: Path | None) -> Itera
         yield Input(path.stem, str(path))
 
 
+def _in_storage(url: str) -> Iterator[Input]:
+    """Yield the inputs that a URL in storage leads to: a file, a folder with the folders in it, or a glob.
+
+    Raises:
+        SourceError: there is none.
+    """
+    root = stored_path(url)
+    if glob.has_magic(url):
+        files, top = [root.fs.unstrip_protocol(each) for each in root.fs.glob(root.path)], None
+    elif root.is_dir():
+        files, top = [root.fs.unstrip_protocol(each) for each in root.fs.find(root.path)], root
+    elif root.exists():
+        files, top = [url], None
+    else:
+        raise SourceError(f"{public(url)!r} does not exist; give a video, an image, a folder or a glob")
+    images: dict[str, list[Path]] = {}
+    count = 0
+    for path in map(stored_path, sorted(files, key=natural_order)):
+        folder = str(path.parent)
+        name = path.stem if top is None else str(path.relative_to(top).with_suffix(""))
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            images.setdefault(folder, []).append(path)
+        elif path.suffix.lower() in VIDEO_SUFFIXES or files == [url]:
+            count += 1
+            yield Input(name, public(str(path)), url=str(path))
+    for folder, found in images.items():
+        yield Input(PurePosixPath(folder).name or "images", public(folder), tuple(found))
+    if not count and not images:
+        raise SourceError(
+            f"{public(url)!r} has neither video nor image; allowed suffixes: "
+            f"{', '.join((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES))}"
+        )
+
+
+@contextmanager
+def at_hand(path: Path) -> Iterator[Path]:
+    """Yield a local path of an image, which is transferred if it is in storage, and removed at the end.
+
+    Raises:
+        SourceError: it cannot be transferred, or an error of reading, which then names the original.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        with reaching(path, SourceError, named=public(str(path))):
+            copy.write_bytes(path.read_bytes())
+        try:
+            yield copy
+        except SourceError as error:
+            raise SourceError(str(error).replace(str(copy), public(str(path)))) from error
+
+
 def _check_searched(folder: Path, without: Path | None) -> None:
     if without is not None and without.exists() and folder.samefile(without):
         raise NasionError(
@@ -172,7 +235,8 @@ def _each_once(found: Iterable[Input]) -> list[Input]:
     known: set[str] = set()
     once = []
     for each in found:
-        files = [os.path.abspath(path) for path in each.files] or [each.source]
+        files = [os.path.abspath(path) for path in each.files] or [str(path) for path in each.images]
+        files = files or [each.url or each.source]
         new = [path for path, file in zip(each.images, files, strict=False) if file not in known]
         if known.issuperset(files):
             continue
@@ -289,5 +353,7 @@ def _beginning(digest: Any) -> str:
 
 
 def _digest(path: Path) -> Any:
+    if not isinstance(path, Path):  # storage knows a version of each file, so it is not transferred
+        return hashlib.sha256(str(path.fs.ukey(path.path)).encode())
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -41,6 +41,7 @@ class Job:
         resume: continue what an earlier run has begun.
         force: replace what an earlier run has written.
         max_pixels: largest image to decode, in width times height.
+        chunk: frames of a chunk.
     """
 
     input: Input
@@ -55,6 +56,7 @@ class Job:
     resume: bool = False
     force: bool = False
     max_pixels: int = MAX_PIXELS
+    chunk: int = field(default_factory=lambda: CHUNK)
 
     @property
     def kind(self) -> str:
@@ -95,7 +97,7 @@ def header_of(job: Job, tracker: Tracker, info: SourceInfo, content: Mapping[str
         rate=None if info.rate is None else str(info.rate),
         frames=info.frames,
         every=job.every,
-        chunk=CHUNK,
+        chunk=job.chunk,
         options=options,
         obscure=job.obscure,
         scheme=aligner.scheme,

@@ -27,6 +27,7 @@ from .packets.headers import described, has_no_timestamps
 from .packets.numbering import Numbering
 from .packets.opening import Opener
 from .packets.run_up import RunUp
+from .packets.stored import public
 from .packets.timestamps import ArrivalClock, MediaClock
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,15 @@ def open_media(
     if source.info.sound is not None:
         source.info = replace(source.info, sound=replace(source.info.sound, zero=reader.zero or Fraction(0)))
     return source
+
+
+def open_stored_video(url: str, *, start: float | None = None) -> FrameSource:
+    """Open a video in storage, such as S3, from ``start`` seconds on; see ``stored_path``.
+
+    Raises:
+        SourceError: it cannot be opened, or is not a video.
+    """
+    return open_media(url, public(url), TimeRange(start))
 
 
 class _Reader:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, redirect_stdout
 from os import fsdecode
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ...engines.errors import NasionError, SourceError, printable
+from ...engines.errors import MissingExtra, NasionError, SourceError, printable
 from ..machine import provenance
 from ..options import NONE_GIVEN, AllMeasures, Parts, read_parts
 from ..results import Json, json_results
@@ -39,6 +41,10 @@ def annotate(
     quiet: bool = False,
     json: Json = None,
     max_pixels: int = 175_000_000,
+    cluster: str | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float = 0.0,
+    retries: int = 3,
     tracking: AllMeasures = NONE_GIVEN,
 ) -> None:
     """Annotate every frame of videos and images, and print a table of the results.
@@ -51,7 +57,8 @@ def annotate(
         out: folder of the outputs: NAME.journal, and a file for each format.
         format: formats, separated by commas: jsonl, csv, parquet, coco, cvat, pts (a folder of files) and vtt
             (not for independent images). All measures are written.
-        list: file with further paths, one a line; - for standard input (default: none).
+        list: file with further paths, one a line, or the column path of a .csv or .parquet file; - for standard input
+            (default: none).
         every: annotate each frame whose number is a multiple of this.
         independent: images are no sequence: each is annotated on its own.
         overlay: also write a video, or images, with the faces drawn in.
@@ -66,10 +73,16 @@ def annotate(
         json: also write the results, with networks, machine and versions, to this file; - for standard output
             (default: none).
         max_pixels: largest image file to decode, in width times height; a small file may claim a huge image.
+        cluster: address of a Ray cluster that does the work: auto, HOST:6379 or ray://HOST:10001; or local for one of
+            this machine (default: none).
+        cpus_per_worker: cores of each worker of the cluster.
+        gpus_per_worker: GPUs of each worker of the cluster, such as 0.25.
+        retries: number of times that a task of the cluster is repeated whose worker has ended.
     """
     import cv2
 
     from ...realtime.annotate.annotate import planned
+    from ...realtime.annotate.workers.cluster import ClusterOptions
 
     ways = [way for way, wanted in (("blur", blur), ("pixelate", pixelate), ("box", box)) if wanted]
     if len(ways) > 1:
@@ -95,12 +108,14 @@ def annotate(
                 resume=resume,
                 force=force,
                 max_pixels=max_pixels,
+                cluster=None if cluster is None else ClusterOptions(cluster, cpus_per_worker, gpus_per_worker, retries),
                 progress=progress,
                 **tracking,
             ) as plan,
         ):
             cv2.setNumThreads(plan.tracker.options.threads or 1)  # OpenCV's default is all cores
-            results = _done(plan, progress)
+            with redirect_stdout(sys.stderr) if cluster else nullcontext():  # Ray prints what its workers report
+                results = _done(plan, progress)
         print_results(results)
         for result in results:
             if result.attention:
@@ -112,8 +127,16 @@ def annotate(
 
 
 def _listed(file: Path | None) -> Iterator[str]:
-    """Yield the paths in a list."""
+    """Yield the paths in a list: a text file with a path a line, or the column ``path`` of a CSV or Parquet file.
+
+    Raises:
+        SourceError: it cannot be read, or has several columns and none of that name.
+        MissingExtra: a Parquet file needs pyarrow, which is not installed.
+    """
     if file is None:
+        return
+    if file.suffix.lower() == ".parquet":
+        yield from _column_of_parquet(file)
         return
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
@@ -122,8 +145,39 @@ def _listed(file: Path | None) -> Iterator[str]:
         raise SourceError(
             f"--list {str(file)!r} cannot be read ({error}); give a text file with a path a line"
         ) from error
-    lines = (line.strip() for line in text.removeprefix("\ufeff").split("\n"))
+    text = text.removeprefix("\ufeff")
+    if file.suffix.lower() == ".csv":
+        rows = csv.reader(text.splitlines())
+        number = _column(next(rows, []), file)
+        lines = (row[number] for row in rows if len(row) > number)
+    else:
+        lines = (line.strip() for line in text.split("\n"))
     yield from (line for line in lines if line)
+
+
+def _column_of_parquet(file: Path) -> Iterator[str]:
+    try:
+        from pyarrow import parquet
+        from pyarrow.lib import ArrowException
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "parquet", f"--list {str(file)!r}") from error
+    try:
+        with parquet.ParquetFile(file) as opened:  # type: ignore[no-untyped-call]
+            names = opened.schema_arrow.names
+            name = names[_column(names, file)]
+            for batch in opened.iter_batches(columns=[name]):
+                yield from (str(path) for path in batch.column(0).to_pylist() if path)
+    except (OSError, ArrowException) as error:
+        raise SourceError(f"--list {str(file)!r} cannot be read ({error}); give a Parquet file") from error
+
+
+def _column(names: Sequence[str], file: Path) -> int:
+    """Return the number of the column with the paths: ``path``, or the only one."""
+    if "path" in names:
+        return names.index("path")
+    if len(names) == 1:
+        return 0
+    raise SourceError(f"--list {str(file)!r} has the columns {', '.join(names)}; name the one with the paths path")
 
 
 class _Job:

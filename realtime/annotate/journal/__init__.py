@@ -18,3 +18,4 @@ from .records import End as End
 from .records import JournalHeader as JournalHeader
 from .records import SeenFrame as SeenFrame
 from .records import Sighting as Sighting
+from .records import checksum as checksum

@@ -75,6 +75,10 @@ class Journal(Closing):
         """
         self._append(chunk.to_bytes())
 
+    def extend(self, lines: bytes) -> None:
+        """Append chunks that were made elsewhere, as ``Chunk.to_bytes`` gives them; see ``add``."""
+        self._append(lines)
+
     def finish(self, end: End) -> None:
         """Close the journal with its last line."""
         self._append(sealed({"end": True, **asdict(end)}))

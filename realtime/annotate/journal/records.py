@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ...faces.frame import Frame
+from ...tracking.observations import Observation
 from ...values.arrays import FloatArray
 
 FORMAT = 1
@@ -107,6 +109,11 @@ class Sighting:
     score: float
     visibility: NDArray[np.uint8] | None = None
     back: bool = False
+
+    @classmethod
+    def of(cls, track: int, seen: Observation, *, back: bool = False) -> Self:
+        """Build the sighting of a track from an observation."""
+        return cls(track, seen.points, seen.confidence, seen.score, seen.visibility, back)
 
     def values(self) -> dict[str, Any]:
         """Return the sighting as plain values: pixels rounded to 0.01, all else to 0.0001."""
@@ -206,6 +213,11 @@ class Chunk:
             "appearance": tracks,
         }
         return frames + sealed(closing, zlib.crc32(frames))
+
+
+def checksum(frame: Frame) -> int:
+    """Return a checksum of the pixels of a frame; see ``Chunk.pixels``."""
+    return zlib.crc32(np.ascontiguousarray(frame.image).data)
 
 
 def _integers(values: FloatArray) -> list[int]:

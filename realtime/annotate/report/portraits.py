@@ -14,9 +14,8 @@ from ....engines.errors import SourceError
 from ...faces.drawing import draw
 from ...faces.face import Face
 from ...faces.frame import Frame
-from ...sources import open_source
 from ...values.arrays import Image
-from ..first_pass import read_image_of
+from ..first_pass import open_video, read_image_of
 from ..job import Job
 from .collecting import Portrait
 
@@ -58,7 +57,7 @@ def _frames_at(job: Job, portraits: Sequence[Portrait]) -> Iterator[Frame | None
             if source is None or last is None or portrait.time - last.time > _FAR:
                 if source is not None:
                     source.close()
-                source = open_source(job.input.source, start=max(portrait.time - _ROUNDING, 0.0))
+                source = open_video(job, max(portrait.time - _ROUNDING, 0.0))
                 last = None
             while last is None or last.index < portrait.index:
                 following = next(source, None)

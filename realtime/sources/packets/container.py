@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from ....engines.errors import SourceError
 from ..base import Media
+from .stored import is_stored, open_stored
 
 WHOLE = "give a whole video or image file"
 _PROBE = 5.0  # seconds, the default of FFmpeg
@@ -36,6 +37,7 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
 
     Raises:
         av.FFmpegError: it cannot be opened. The error contains the whole URL: show only its ``reason``.
+        SourceError: it is in storage that cannot be reached.
     """
     options = {"pattern_type": "none"}  # an image called s%d.dpx is itself, not the images s1.dpx, s2.dpx …
     if media.location.lower().startswith("rtsp"):
@@ -46,8 +48,9 @@ def open_container(media: Media, accelerator: HWAccel | None = None) -> InputCon
             options["rtsp_transport"] = "tcp"
     if media.timeout is not None:  # it interrupts probing, and an interrupted RTMP stream cannot be read further
         options["analyzeduration"] = str(int(min(media.timeout / 2, _PROBE) * av.time_base))
+    file = open_stored(media.location) if media.timeout is None and is_stored(media.location) else media.location
     container: InputContainer = av.open(
-        media.location, "r", timeout=media.timeout, container_options=options, hwaccel=accelerator, **_TAGS
+        file, "r", timeout=media.timeout, container_options=options, hwaccel=accelerator, **_TAGS
     )
     return container
 

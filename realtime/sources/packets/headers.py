@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 
 from ..base import Media, SourceInfo
 from .container import exact, rate_of
+from .stored import is_stored
 
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _ONE_IMAGE = ("_pipe", "image2")  # formats of single images that FFmpeg reads, such as DPX
@@ -37,7 +38,7 @@ def described(container: InputContainer, stream: VideoStream, media: Media, name
     frames = stream.frames or (round(duration * rate) if duration and rate else None)
     if local and container.format.name.endswith(_ONE_IMAGE):
         frames, rate, duration = 1, None, None
-    files = (Path(media.location),) if local else ()
+    files = (Path(media.location),) if local and not is_stored(media.location) else ()
     return SourceInfo(name, 0, 0, rate, frames, duration, files=files, sound=sound)
 
 

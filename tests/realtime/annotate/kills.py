@@ -30,7 +30,7 @@ FORMATS = "jsonl,csv,parquet,coco,cvat,pts,vtt"
 SCRIPT = "import nasion.realtime.annotate.job as job; job.CHUNK = 16\nfrom nasion.tools.main import main\nmain()"
 """The command with short chunks, so that a short clip has several."""
 SHORT_CHUNKS = """import nasion.realtime.annotate.job as job
-from nasion.realtime.annotate import processes
+from nasion.realtime.annotate.workers import processes
 job.CHUNK = 8
 def serve(*given, serve=processes._serve):
     serve(*given)

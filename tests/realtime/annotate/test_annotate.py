@@ -15,10 +15,11 @@ import pytest
 
 import nasion
 from nasion.engines.errors import MissingExtra, NasionError, SinkError, SourceError
-from nasion.realtime.annotate import processes
 from nasion.realtime.annotate.annotating import annotate_input
 from nasion.realtime.annotate.inputs import find_inputs
+from nasion.realtime.annotate.workers import processes
 from nasion.realtime.sources.synthetic import CameraMotion
+from nasion.tools.commands.annotate import _listed
 
 from ...support.commands import run
 from .conftest import CHUNK, FRAMES
@@ -128,7 +129,7 @@ def test_a_process_that_crashes_loses_its_input_only(
     script = (
         "import os, nasion.realtime.annotate.annotating as a\n"
         "import nasion.realtime.sources as s\n"
-        "from nasion.realtime.annotate import processes as p\n"
+        "from nasion.realtime.annotate.workers import processes as p\n"
         "def serve(*given, serve=p._serve):\n"
         "    was = p.annotate_input\n"
         "    p.annotate_input = lambda job, *rest: os._exit(9) if job.input.name == 'bad' else was(job, *rest)\n"
@@ -301,3 +302,24 @@ def test_a_list_names_the_inputs(clip: Path, tmp_path: Path) -> None:
     assert "clip" in done.stdout
     assert "nothing to annotate" in run("annotate", "--out", tmp_path / "out").stderr
     assert CHUNK < FRAMES
+
+
+@pytest.mark.parametrize("columns", [["path"], ["number", "path"], ["anything"]])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_names_the_inputs_in_its_column_path(tmp_path: Path, columns: list[str], suffix: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(
+        {name: ["a, b.mp4", "c.mp4"] for name in columns} | ({"number": [1, 2]} if "number" in columns else {})
+    )
+    file = tmp_path / f"list.{suffix}"
+    table.to_csv(file, index=False) if suffix == "csv" else table.to_parquet(file)
+    assert list(_listed(file)) == ["a, b.mp4", "c.mp4"]
+
+
+def test_a_table_whose_column_is_unknown_or_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("file,size\na.mp4,1\n")
+    with pytest.raises(SourceError, match="has the columns file, size; name the one with the paths path"):
+        list(_listed(tmp_path / "a.csv"))
+    (tmp_path / "a.parquet").write_text("no table")
+    with pytest.raises(SourceError, match=r"cannot be read .*give a Parquet file"):
+        list(_listed(tmp_path / "a.parquet"))

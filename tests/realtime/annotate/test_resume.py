@@ -174,7 +174,7 @@ def test_workers_end_with_a_killed_parent_and_the_run_goes_on_to_the_same_bytes(
     paused = tmp_path / "paused.py"  # the exports of both workers are under way when the parent is killed
     paused.write_text(
         "import pathlib, time\n"
-        "from nasion.realtime.annotate import processes\n"
+        "from nasion.realtime.annotate.workers import processes\n"
         "from nasion.realtime.annotate.exports.cvat import CvatExport\n"
         "def write(self, annotated, write=CvatExport.write):\n"
         "    write(self, annotated)\n"

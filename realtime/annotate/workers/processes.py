@@ -13,12 +13,12 @@ from multiprocessing.connection import Connection, wait
 from threading import Thread
 from time import monotonic
 
-from ...engines.errors import NasionError
-from ..tracking.tracker import Tracker
-from .alone import FolderLock
-from .annotating import Tell, annotate_input
-from .job import Job
-from .results import Result
+from ....engines.errors import NasionError
+from ...tracking.tracker import Tracker
+from ..alone import FolderLock
+from ..annotating import Tell, annotate_input
+from ..job import Job
+from ..results import Result
 
 _log = logging.getLogger(__name__)
 _TELL_EVERY = 0.2  # seconds between two messages about the progress
@@ -27,10 +27,11 @@ _TELL_EVERY = 0.2  # seconds between two messages about the progress
 def run_here(jobs: Sequence[Job], tracker: Tracker, tell: Tell) -> Iterator[Result]:
     """Run jobs one after the other and yield their results. A job that fails has its error in the result."""
     for job in jobs:
-        yield _result(job, tracker, tell)
+        yield result_of(job, tracker, tell)
 
 
-def _result(job: Job, tracker: Tracker, tell: Tell) -> Result:
+def result_of(job: Job, tracker: Tracker, tell: Tell) -> Result:
+    """Return the result of a job; one that fails has its error in it."""
     try:
         return annotate_input(job, tracker, tell)
     except NasionError as error:
@@ -145,7 +146,7 @@ def _serve(connection: Connection, lock: FolderLock) -> None:
             cv2.setNumThreads(job.options.threads or 1)
             if job.options not in trackers:
                 trackers[job.options] = Tracker(job.options)
-            connection.send(_result(job, trackers[job.options], tell))
+            connection.send(result_of(job, trackers[job.options], tell))
 
 
 def _end_with_parent() -> None:
