@@ -42,16 +42,16 @@ print(json.dumps({"cpu_ms": 1000 * (time.process_time() - begin) / (count - 20),
 
 def annotated(clip: Path) -> dict[str, Any]:
     """Return the CPU time per frame of an annotation with JSON Lines, and its parts."""
-    from nasion.realtime.annotate.annotate import planned
+    from nasion.realtime.annotate.annotate import prepared
     from nasion.realtime.annotate.annotating import look
     from nasion.realtime.annotate.exports import FORMATS, export
     from nasion.realtime.annotate.look_ahead.annotation import Annotation
     from nasion.realtime.annotate.results import Counts
 
-    with tempfile.TemporaryDirectory() as folder, planned([clip], Path(folder)) as plan:
-        (job,) = plan.jobs
+    with tempfile.TemporaryDirectory() as folder, prepared([clip], Path(folder)) as ready:
+        (job,) = ready.jobs
         begin = process_time()
-        end = look(job, plan.tracker, lambda *_: None)
+        end = look(job, ready.tracker, lambda *_: None)
         looked = process_time()
         counts = Counts()
         export(Annotation(job.journal), {"jsonl": job.path(FORMATS["jsonl"].suffix)}, also=[counts])
@@ -94,11 +94,11 @@ def memory(minutes: str = "600") -> dict[str, Any]:
     export of all formats but .pts over the given minutes, ten hours by default, whose journal repeats a chunk with a
     face and fifteen without one. Growth is that of the highest value from the first half to the second.
     """
-    from nasion.realtime.annotate.annotate import planned
+    from nasion.realtime.annotate.annotate import prepared
     from nasion.realtime.annotate.exports import FORMATS, export
     from nasion.realtime.annotate.first_pass import chunks, open_frames
     from nasion.realtime.annotate.job import header_of
-    from nasion.realtime.annotate.journal import Chunk, End, Journal, SeenFrame, Whole, read_chunks, read_header
+    from nasion.realtime.annotate.journal import Chunk, End, Journal, JournalFrame, Whole, read_chunks, read_header
     from nasion.realtime.annotate.look_ahead.annotation import Annotated, Annotation
     from nasion.realtime.annotate.report.collecting import Collector
     from nasion.realtime.annotate.results import Counts
@@ -106,11 +106,11 @@ def memory(minutes: str = "600") -> dict[str, Any]:
     first: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        with planned(["pattern:?seconds=103"], out) as plan:
-            (job,) = plan.jobs
+        with prepared(["pattern:?seconds=103"], out) as ready:
+            (job,) = ready.jobs
             with open_frames(job, Whole()) as opened, Journal(job.journal) as journal:
-                journal.begin(header_of(job, plan.tracker, opened.info, {}))
-                for chunk in chunks(job, opened, plan.tracker.networks, size=512):
+                journal.begin(header_of(job, ready.tracker, opened.info, {}))
+                for chunk in chunks(job, opened, ready.tracker.networks, size=512):
                     journal.add(chunk)
                     first.append(resident())
         long = out / "long.journal"
@@ -120,8 +120,8 @@ def memory(minutes: str = "600") -> dict[str, Any]:
             journal.begin(read_header(job.journal))
             for number in range(count):
                 frames = [
-                    SeenFrame(512 * number + i, (512 * number + i) / 30, frame.size, [] if number % 16 else frame.faces)
-                    for i, frame in enumerate(pattern.frames)
+                    JournalFrame(i, i / 30, frame.size, [] if number % 16 else frame.faces)
+                    for i, frame in enumerate(pattern.frames, start=512 * number)
                 ]
                 journal.add(Chunk(number, frames, {} if number % 16 else pattern.appearance))
             journal.finish(End(512 * count))
@@ -165,7 +165,7 @@ def many(clips: str = "1000", images: str = "100000") -> dict[str, Any]:
 
     import cv2
 
-    from nasion.realtime.annotate.annotate import planned
+    from nasion.realtime.annotate.annotate import prepared
     from nasion.realtime.sources.synthetic import CameraMotion, write_clip
 
     cv2.setNumThreads(1)
@@ -182,12 +182,12 @@ def many(clips: str = "1000", images: str = "100000") -> dict[str, Any]:
             for number in range(1, count):
                 shutil.copy(first, inputs / f"{number}{first.suffix}")
             begin = process_time()
-            with planned([inputs], Path(folder) / "out", independent=kind == "images") as plan:
+            with prepared([inputs], Path(folder) / "out", independent=kind == "images") as ready:
                 loaded = process_time()
                 spent = [0.0]
-                for part in (plan.tracker.networks.detector, plan.tracker.networks.aligner):
+                for part in (ready.tracker.networks.detector, ready.tracker.networks.aligner):
                     part._runtime = Timed(part._runtime, spent)  # type: ignore[assignment]
-                results = list(plan.results())
+                results = list(ready.results())
                 done = process_time()
         frames = sum(result.frames for result in results)
         assert all(result.complete for result in results)

@@ -142,7 +142,7 @@ def speed(seconds: str = "120") -> dict[str, Any]:
     """Return seconds with one and with two workers, and the overhead of a piece."""
     import ray
 
-    from nasion.realtime.annotate.annotate import planned
+    from nasion.realtime.annotate.annotate import prepared
     from nasion.realtime.annotate.job import header_of
     from nasion.realtime.annotate.journal import Whole
     from nasion.realtime.annotate.workers.cluster import ClusterOptions
@@ -158,29 +158,29 @@ def speed(seconds: str = "120") -> dict[str, Any]:
         folder = Path(name)
         video = folder / "video.mp4"
         write_video(video, float(seconds), size=(640, 360))
-        with planned([video], folder / "here") as plan:
-            (job,) = plan.jobs
+        with prepared([video], folder / "here") as ready:
+            (job,) = ready.jobs
             begin = perf_counter()
             pieces = list(pieces_of(job, Whole(), chunks_each=1))
             measured["pieces"] = len(pieces)
             measured["find_key_frames_ms"] = 1000 * (perf_counter() - begin)
-            seen, lines = see(job, pieces[1], plan.tracker)
+            seen, lines = see(job, pieces[1], ready.tracker)
             measured["run_up_ms"] = 1000 * seen.run_up
             measured["piece_seconds"] = seen.seconds
             measured["frames_per_second"] = seen.frames / (seen.seconds - seen.run_up)
             measured["journal_bytes_of_a_frame"] = len(lines) / seen.frames
-            measured["header_bytes"] = len(header_of(job, plan.tracker, job_info(job), {}).to_bytes())
+            measured["header_bytes"] = len(header_of(job, ready.tracker, job_info(job), {}).to_bytes())
             begin = perf_counter()
-            list(plan.results())
+            list(ready.results())
             measured["one_process_seconds"] = perf_counter() - begin
         for count in (1, 2):
             ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False)
             options = ClusterOptions("auto", chunks=1)
             for _ in range(2):  # the first run loads the networks
                 rmtree(folder / "there", ignore_errors=True)
-                with planned([video], folder / "there", cluster=options) as plan:
+                with prepared([video], folder / "there", cluster=options) as ready:
                     begin = perf_counter()
-                    list(plan.results())
+                    list(ready.results())
                     measured[f"workers_{count}_seconds"] = perf_counter() - begin
             if count == 2:
                 measured["ray_task_ms"] = _ray_task_ms(ray)

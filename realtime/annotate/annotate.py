@@ -94,7 +94,7 @@ def annotate(
         >>> result.complete, result.identities
         (True, 1)
     """
-    with planned(
+    with prepared(
         [paths] if isinstance(paths, str | os.PathLike) else paths,
         Path(out),
         formats=formats,
@@ -110,12 +110,12 @@ def annotate(
         cluster=None if cluster is None else ClusterOptions(cluster, cpus_per_worker, gpus_per_worker, retries),
         progress=progress,
         **options,
-    ) as plan:
-        found = {result.name: result for result in plan.results()}
-        return [found[job.input.name] for job in plan.jobs]
+    ) as ready:
+        found = {result.name: result for result in ready.results()}
+        return [found[job.input.name] for job in ready.jobs]
 
 
-class Plan:
+class PreparedJobs:
     """Jobs that are checked and ready to be done.
 
     Attributes:
@@ -147,7 +147,7 @@ class Plan:
 
 
 @contextmanager
-def planned(
+def prepared(
     paths: Sequence[str | os.PathLike[str]],
     out: Path,
     *,
@@ -164,7 +164,7 @@ def planned(
     cluster: ClusterOptions | None = None,
     progress: Callable[[str, int, int | None], None] | None = None,
     **options: Unpack[TrackerKeywords],
-) -> Iterator[Plan]:
+) -> Iterator[PreparedJobs]:
     """Find the inputs, check options and outputs, and load the networks; see ``annotate``."""
     for name, value in (("every", every), ("workers", workers)):
         if not is_whole(value) or value < 1:
@@ -207,7 +207,7 @@ def planned(
                 check_outputs(job)
         remove_parts(job.journal.parent for job in jobs)
         with Tracker(chosen) as tracker:
-            yield Plan(jobs, tracker, int(workers), cluster, progress or _silent, lock)
+            yield PreparedJobs(jobs, tracker, int(workers), cluster, progress or _silent, lock)
 
 
 OBSCURE_INTERVAL = 0.1

@@ -35,7 +35,7 @@ from ..values.arrays import FloatArray
 from ..values.geometry import containment
 from .inputs import at_hand
 from .job import Job
-from .journal import Chunk, SeenFrame, Sighting, Whole, checksum
+from .journal import Chunk, JournalFace, JournalFrame, Whole, checksum
 
 _IMAGES_AT_A_TIME = 16  # independent images that go through the networks together
 _LOOK_BACK = 2.0  # seconds for which a new face is looked for in the frames before
@@ -236,7 +236,7 @@ class _Run:
         self._frames, self._images, self._digests = frames, images, digests
         self.count = 0
         self.last: Frame | None = None
-        self.unread: list[SeenFrame] = []
+        self.unread: list[JournalFrame] = []
         self.error: SourceError | None = None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -248,7 +248,7 @@ class _Run:
             if isinstance(frame, Unread):
                 time = float(frame.index / FOLDER_RATE)
                 self.unread.append(
-                    SeenFrame(frame.index, time, (0, 0), file=self.name(frame.index), damage=frame.reason)
+                    JournalFrame(frame.index, time, (0, 0), file=self.name(frame.index), damage=frame.reason)
                 )
                 continue
             self.last = frame
@@ -258,13 +258,13 @@ class _Run:
         """Return the name of the image file of a frame; empty for a video."""
         return self._images[index].name if self._images else ""
 
-    def record(self, frame: Frame) -> SeenFrame:
+    def record(self, frame: Frame) -> JournalFrame:
         """Return an empty record of a frame."""
         size = frame.width, frame.height
         digest = self._digests[frame.index] if self._images else ""
-        return SeenFrame(frame.index, round(frame.time, 6), size, file=self.name(frame.index), digest=digest)
+        return JournalFrame(frame.index, round(frame.time, 6), size, file=self.name(frame.index), digest=digest)
 
-    def chunk(self, number: int, frames: list[SeenFrame], appearance: dict[int, FloatArray]) -> Chunk:
+    def chunk(self, number: int, frames: list[JournalFrame], appearance: dict[int, FloatArray]) -> Chunk:
         """Return the chunk of the tracked frames, with those that could not be read in their places."""
         ordered = sorted([*frames, *self.unread], key=lambda frame: frame.index)
         return Chunk(number, ordered, appearance, 0 if self.last is None else checksum(self.last))
@@ -274,14 +274,14 @@ def independent_images(
     run: _Run, before: Frame | None, networks: Networks, options: TrackerOptions, number: int
 ) -> Chunk:
     """Return the chunk of images that are no sequence: each is tracked as the first frame of a video."""
-    records: list[SeenFrame] = []
+    records: list[JournalFrame] = []
     images = iter(run)
     while frames := list(islice(images, _IMAGES_AT_A_TIME)):
         trackers = [Tracking.over(networks, _unsmoothed(options)) for _ in frames]
         networks.run_together([tracking.steps(frame) for tracking, frame in zip(trackers, frames, strict=True)])
         for frame, tracking in zip(frames, trackers, strict=True):
             record = run.record(frame)
-            record.faces = [Sighting.of(track.id, track.observation) for track in tracking.in_sight]
+            record.faces = [JournalFace.of(track.id, track.observation) for track in tracking.in_sight]
             records.append(record)
     return run.chunk(number, records, {})
 
@@ -314,7 +314,7 @@ class _Look:
         self._networks = networks
         self._tracking = Tracking.over(networks, _unsmoothed(options))
         self.appearance: dict[int, FloatArray] = {}
-        self._recent: deque[tuple[Frame, SeenFrame]] = deque()
+        self._recent: deque[tuple[Frame, JournalFrame]] = deque()
         self._bytes = 0
         self._shots = ShotChangeDetector()  # knows the last frame of the shot before a change
         self._last: Frame | None = None
@@ -325,7 +325,7 @@ class _Look:
         self._tracking.follow_on(frame)
         self._last = frame
 
-    def __call__(self, frame: Frame, record: SeenFrame) -> None:
+    def __call__(self, frame: Frame, record: JournalFrame) -> None:
         """Track the next frame and fill in its record."""
         run, tracking = self._networks.run, self._tracking
         found = run(tracking.search(frame))
@@ -338,7 +338,7 @@ class _Look:
         before = self._recent[-1][1] if self._recent else None
         present = {face.track for face in before.faces} if before else set()
         tracks = tracking.in_sight
-        record.faces = [Sighting.of(track.id, track.observation) for track in tracks]
+        record.faces = [JournalFace.of(track.id, track.observation) for track in tracks]
         for track in tracks:
             if track.appearance is not None:
                 self.appearance[track.id] = track.appearance
@@ -346,7 +346,7 @@ class _Look:
                 run(self._look_back(track))
         self._remember(frame, record)
 
-    def _look_across(self, frame: Frame, record: SeenFrame) -> None:
+    def _look_across(self, frame: Frame, record: JournalFrame) -> None:
         """Record whether the shot before a recent shot change goes on in this frame, as after a flash."""
         if self._changed is not None:
             shots, changed, count = self._changed
@@ -373,13 +373,13 @@ class _Look:
             alike = similarity(track.appearance, seen.appearance)
             if alike is not None and alike < BACK:
                 return
-            record.faces.append(Sighting.of(track.id, seen, back=True))
+            record.faces.append(JournalFace.of(track.id, seen, back=True))
             way = seen.region.x - region.x, seen.region.y - region.y
             region = seen.region
             if record.shot:
                 return
 
-    def _remember(self, frame: Frame, record: SeenFrame) -> None:
+    def _remember(self, frame: Frame, record: JournalFrame) -> None:
         """Keep the frame for looking back, and forget those that are too old or too many."""
         recent, size = self._recent, frame.width * frame.height * 3
         recent.append((frame, record))
@@ -389,7 +389,7 @@ class _Look:
             self._bytes -= old.width * old.height * 3
 
 
-def _is_free(seen: Observation, record: SeenFrame) -> bool:
+def _is_free(seen: Observation, record: JournalFrame) -> bool:
     """Return True if no face that is known in a frame is where another one was found."""
     if not record.faces:
         return True

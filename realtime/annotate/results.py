@@ -25,7 +25,7 @@ class Result:
         seconds: seconds that it took, in this run.
         files: outputs.
         error: reason why it failed, or why the source ended early; empty if all of it was annotated.
-        attention: spans of frames that a person should check, if faces were obscured: first and last frame, and the
+        attention: spans of frames to check, if faces were obscured: first and last frame, and the
             reason.
     """
 

@@ -19,7 +19,7 @@ from ..options import NONE_GIVEN, AllMeasures, Parts, read_parts
 from ..results import Json, json_results
 
 if TYPE_CHECKING:
-    from ...realtime.annotate.annotate import Plan
+    from ...realtime.annotate.annotate import PreparedJobs
     from ...realtime.annotate.results import Result
 
 
@@ -81,7 +81,7 @@ def annotate(
     """
     import cv2
 
-    from ...realtime.annotate.annotate import planned
+    from ...realtime.annotate.annotate import prepared
     from ...realtime.annotate.workers.cluster import ClusterOptions
 
     ways = [way for way, wanted in (("blur", blur), ("pixelate", pixelate), ("box", box)) if wanted]
@@ -95,7 +95,7 @@ def annotate(
         progress = _Job(silent=silent)
         with (
             progress,
-            planned(
+            prepared(
                 named,
                 out,
                 formats=format,
@@ -111,11 +111,11 @@ def annotate(
                 cluster=None if cluster is None else ClusterOptions(cluster, cpus_per_worker, gpus_per_worker, retries),
                 progress=progress,
                 **tracking,
-            ) as plan,
+            ) as ready,
         ):
-            cv2.setNumThreads(plan.tracker.options.threads or 1)  # OpenCV's default is all cores
+            cv2.setNumThreads(ready.tracker.options.threads or 1)  # OpenCV's default is all cores
             with redirect_stdout(sys.stderr) if cluster else nullcontext():  # Ray prints what its workers report
-                results = _done(plan, progress)
+                results = _done(ready, progress)
         print_results(results)
         for result in results:
             if result.attention:
@@ -206,16 +206,16 @@ class _Job:
             self._progress.print(text)
 
 
-def _done(plan: Plan, progress: _Job) -> list[Result]:
-    """Run the jobs of a plan and return their results in the order of the inputs."""
-    progress.inputs = len(plan.jobs)
+def _done(ready: PreparedJobs, progress: _Job) -> list[Result]:
+    """Run the prepared jobs and return their results in the order of the inputs."""
+    progress.inputs = len(ready.jobs)
     found: dict[str, Result] = {}
-    for result in plan.results():
+    for result in ready.results():
         progress.done += 1
         found[result.name] = result
         if not result.complete:
             progress.say(_reason(result))
-    return [found[job.input.name] for job in plan.jobs]
+    return [found[job.input.name] for job in ready.jobs]
 
 
 def print_results(results: Sequence[Result]) -> None:

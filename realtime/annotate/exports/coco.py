@@ -17,7 +17,7 @@ import numpy as np
 from ....engines.output_paths import writing
 from ...faces.face import VISIBLE, Face
 from ...sinks.header import Header
-from ..journal import SeenFrame
+from ..journal import JournalFrame
 from ..look_ahead.annotation import Annotated
 from .base import Annotations, Export, landmark_names, readable, scheme_of_header
 from .spool import Spool
@@ -101,7 +101,7 @@ def category(header: Header) -> dict[str, Any]:
     }
 
 
-def annotation(face: Face, frame: SeenFrame, number: int) -> dict[str, Any]:
+def annotation(face: Face, frame: JournalFrame, number: int) -> dict[str, Any]:
     """Return the annotation of a face."""
     x0, y0, x1, y1 = np.asarray(face.box, np.float64).tolist()
     state: list[int] = visibility(face, frame.size).tolist()

@@ -15,7 +15,7 @@ from .records import FORMAT as FORMAT
 from .records import SUFFIX as SUFFIX
 from .records import Chunk as Chunk
 from .records import End as End
+from .records import JournalFace as JournalFace
+from .records import JournalFrame as JournalFrame
 from .records import JournalHeader as JournalHeader
-from .records import SeenFrame as SeenFrame
-from .records import Sighting as Sighting
 from .records import checksum as checksum

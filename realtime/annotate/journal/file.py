@@ -16,7 +16,7 @@ from ....engines.closing import Closing
 from ....engines.errors import SourceError
 from ....engines.output_paths import writing
 from ...sinks.whole import WholeFile
-from .records import APPEARANCE, FORMAT, Chunk, End, JournalHeader, SeenFrame, sealed, unsealed
+from .records import APPEARANCE, FORMAT, Chunk, End, JournalFrame, JournalHeader, sealed, unsealed
 
 _LAST_LINE = 1 << 16  # bytes in which the last line of a journal is looked for
 
@@ -39,7 +39,7 @@ class Whole:
     bytes: int = 0
     chunks: int = 0
     frames: int = 0
-    last: SeenFrame | None = None
+    last: JournalFrame | None = None
     pixels: int = 0
     end: End | None = None
 
@@ -120,7 +120,7 @@ def read_chunks(path: Path) -> Iterator[Chunk]:
             int(track): np.array(values, np.float32) / np.float32(APPEARANCE)
             for track, values in closing["appearance"].items()
         }
-        parsed = [SeenFrame.from_values(json.loads(line)) for line in frames]
+        parsed = [JournalFrame.from_values(json.loads(line)) for line in frames]
         yield Chunk(closing["chunk"], parsed, appearance, closing["pixels"])
 
 
@@ -155,7 +155,7 @@ def whole_part(path: Path) -> Whole:
         if "end" in closing:
             return Whole(header, place, chunks, count, last, pixels, End(closing["frames"], closing["damage"]))
         size, chunks, count, pixels = place, chunks + 1, count + len(frames), closing["pixels"]
-        last = SeenFrame.from_values(json.loads(frames[-1]))
+        last = JournalFrame.from_values(json.loads(frames[-1]))
     return Whole(header, size, chunks, count, last, pixels)
 
 

@@ -91,7 +91,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sighting:
+class JournalFace:
     """Face in one frame, as the first pass saw it: not smoothed.
 
     Attributes:
@@ -112,11 +112,11 @@ class Sighting:
 
     @classmethod
     def of(cls, track: int, seen: Observation, *, back: bool = False) -> Self:
-        """Build the sighting of a track from an observation."""
+        """Build the observation of a track from an observation."""
         return cls(track, seen.points, seen.confidence, seen.score, seen.visibility, back)
 
     def values(self) -> dict[str, Any]:
-        """Return the sighting as plain values: pixels rounded to 0.01, all else to 0.0001."""
+        """Return the observation as plain values: pixels rounded to 0.01, all else to 0.0001."""
         values: dict[str, Any] = {
             "track": self.track,
             "score": round(float(self.score), 4),
@@ -131,7 +131,7 @@ class Sighting:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Build a sighting from the result of ``values``."""
+        """Build an observation from the result of ``values``."""
         seen = values.get("visibility")
         return cls(
             values["track"],
@@ -144,13 +144,13 @@ class Sighting:
 
 
 @dataclass(slots=True, eq=False)
-class SeenFrame:
+class JournalFrame:
     """Frame as the first pass saw it.
 
     Attributes:
         index: number of the frame in its source.
         time: time in seconds of the source.
-        faces: sightings.
+        faces: observations.
         size: width and height in pixels.
         file: name of the image file; empty for a frame of a video.
         digest: beginning of the SHA-256 of the image file, by which a changed image is recognised; see ``digest_of``.
@@ -163,7 +163,7 @@ class SeenFrame:
     index: int
     time: float
     size: tuple[int, int]
-    faces: list[Sighting] = field(default_factory=list)
+    faces: list[JournalFace] = field(default_factory=list)
     file: str = ""
     digest: str = ""
     shot: bool = False
@@ -182,7 +182,7 @@ class SeenFrame:
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """Build a frame from parsed JSON."""
         known = {name: values[name] for name in _OPTIONAL if name in values}
-        faces = [Sighting.from_values(each) for each in values["faces"]]
+        faces = [JournalFace.from_values(each) for each in values["faces"]]
         return cls(values["frame"], values["time"], tuple(values["size"]), faces, **known)
 
 
@@ -198,7 +198,7 @@ class Chunk:
     """
 
     number: int
-    frames: Sequence[SeenFrame]
+    frames: Sequence[JournalFrame]
     appearance: Mapping[int, FloatArray]
     pixels: int = 0
 

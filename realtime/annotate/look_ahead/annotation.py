@@ -20,7 +20,7 @@ from ...values.geometry import box_of
 from ...values.landmarks import Landmarks
 from ...values.scheme import LandmarkScheme
 from ...values.schemes import SCHEMES
-from ..journal import Chunk, JournalHeader, SeenFrame, Sighting, read_chunks, read_header
+from ..journal import Chunk, JournalFace, JournalFrame, JournalHeader, read_chunks, read_header
 from .identities import Key, Shots, identities, scan
 from .window import Window
 
@@ -35,7 +35,7 @@ class Annotated:
         shot: number of its shot, from 0.
     """
 
-    frame: SeenFrame
+    frame: JournalFrame
     faces: list[Face]
     shot: int = 0
 
@@ -104,7 +104,7 @@ class Annotation:
             made = [self._face(number, faces[number], number in gaps) for number in sorted(faces)]
             yield Annotated(frame, self._measurer.measure(made, frame.size), shot)
 
-    def _face(self, number: int, seen: Sighting, interpolated: bool) -> Face:
+    def _face(self, number: int, seen: JournalFace, interpolated: bool) -> Face:
         return Face(
             number,
             box_of(seen.points),

@@ -11,12 +11,12 @@ from ...tracking.appearance import similarity
 from ...tracking.tracks import FARTHEST, KNOWN, LIKE, NEAR, OTHER, ROAM
 from ...values.arrays import FloatArray
 from ...values.geometry import box_of
-from ..journal import Chunk, SeenFrame
+from ..journal import Chunk, JournalFrame
 
 LONGEST_GAP = 3.0
 """Seconds of the longest gap within a shot over which two tracks are joined, times ``keep`` over its default."""
 _SHOTS_GAP = 1.5  # the same across a shot change
-_MOTION = 4  # sightings from which the motion at an end of a track is measured
+_MOTION = 4  # observations from which the motion at an end of a track is measured
 _COAST = 0.5  # seconds for which a face is expected to move on
 _SIDE = 1.25  # side of a region, in sides of the landmarks' box
 Key = tuple[int, int]
@@ -25,7 +25,7 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """First or last sighting of a track.
+    """First or last observation of a track.
 
     Attributes:
         place: position of the frame among all chosen ones.
@@ -78,7 +78,7 @@ class Shots:
         """Start without shot changes."""
         self.changes: list[int] = []
 
-    def add(self, frame: SeenFrame) -> None:
+    def add(self, frame: JournalFrame) -> None:
         """Add the shot change in the next frame, and remove those that were none."""
         changes = self.changes
         if frame.shot:
@@ -124,13 +124,13 @@ def scan(chunks: Iterable[Chunk]) -> tuple[list[Tracklet], Shots]:
     return sorted(found, key=lambda each: (each.first.place, each.key)), shots
 
 
-def _tip(frame: SeenFrame, points: FloatArray, place: int) -> Tip:
+def _tip(frame: JournalFrame, points: FloatArray, place: int) -> Tip:
     x0, y0, x1, y1 = box_of(points).tolist()
     return Tip(place, frame.index, frame.time, (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0, 1.0))
 
 
 def _moving(tips: Sequence[Tip], end: Tip) -> Tip:
-    """Return the end of a track with its velocity, from the sightings next to it."""
+    """Return the end of a track with its velocity, from the observations next to it."""
     seconds = tips[-1].time - tips[0].time
     if seconds <= 0:
         return end

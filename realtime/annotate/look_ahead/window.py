@@ -15,31 +15,31 @@ from ...tracking.options import Strength
 from ...tracking.score import CERTAIN
 from ...tracking.tracks import LIKE
 from ...values.arrays import FloatArray
-from ..journal import Chunk, Sighting
+from ..journal import Chunk, JournalFace
 from .identities import Key, Shots
 from .smoothing import smoothed
 
 FILL = 1.0
 """Seconds of the longest gap that is filled."""
 _AGREE = 0.75  # sides of a face; distance of both sides' expectations above which a gap is not filled
-_MOTION = 4  # sightings from which the motion at a side of a gap is measured
+_MOTION = 4  # observations from which the motion at a side of a gap is measured
 _CONTEXT = 48  # frames before and behind a chunk that smoothing sees; its memory is shorter
 _DOUBT = 0.5  # share of the lower confidence of both sides that is left in a gap
 
 
 @dataclass(slots=True)
 class _Series:
-    """Sightings of one identity in a window, by the position of their frame."""
+    """Observations of one identity in a window, by the position of their frame."""
 
-    seen: dict[int, Sighting] = field(default_factory=dict)
+    seen: dict[int, JournalFace] = field(default_factory=dict)
     filled: set[int] = field(default_factory=set)
 
 
 class Window:
-    """Frames of up to three chunks, with their sightings by identity."""
+    """Frames of up to three chunks, with their observations by identity."""
 
     def __init__(self, chunks: Sequence[Chunk], identity: Mapping[Key, int], shots: Shots) -> None:
-        """Collect the sightings of each identity.
+        """Collect the observations of each identity.
 
         Args:
             chunks: neighbouring chunks, in order.
@@ -63,8 +63,8 @@ class Window:
     def fill(self) -> None:
         """Fill the gaps on whose sides the face agrees.
 
-        Next to a gap, as behind another face, landmarks are often wrong. So a gap reaches to the nearest sightings that
-        are certain, and those between are replaced.
+        Next to a gap, as behind another face, landmarks are often wrong. So a gap reaches to the nearest observations
+        that are certain, and those between are replaced.
         """
         for series in self._series.values():
             places = sorted(series.seen)
@@ -123,7 +123,7 @@ class Window:
                 + (u**3 - u**2) * slopes[1]
             )
             points = (shape + middle).astype(np.float32)
-            series.seen[place] = Sighting(a.track, points, confidence, _DOUBT * min(a.score, b.score), hidden)
+            series.seen[place] = JournalFace(a.track, points, confidence, _DOUBT * min(a.score, b.score), hidden)
             series.filled.add(place)
 
     def smooth(self, chunk: int, strength: Strength) -> None:
@@ -151,10 +151,10 @@ class Window:
         if run:
             yield run
 
-    def of(self, chunk: int) -> tuple[list[dict[int, Sighting]], list[set[int]]]:
-        """Return the sightings of each frame of a chunk by identity, and the identities that fill a gap there."""
+    def of(self, chunk: int) -> tuple[list[dict[int, JournalFace]], list[set[int]]]:
+        """Return the observations of each frame of a chunk by identity, and the identities that fill a gap there."""
         begin, end = self._begin[chunk]
-        found: list[dict[int, Sighting]] = [{} for _ in range(begin, end)]
+        found: list[dict[int, JournalFace]] = [{} for _ in range(begin, end)]
         filled: list[set[int]] = [set() for _ in range(begin, end)]
         for number, series in self._series.items():
             for place in series.seen.keys() & range(begin, end):

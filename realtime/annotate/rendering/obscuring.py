@@ -17,7 +17,7 @@ import numpy as np
 from ...faces.face import Face
 from ...values.arrays import Image
 from ...values.geometry import box_of
-from ..journal import Sighting
+from ..journal import JournalFace
 from ..look_ahead.annotation import Annotated
 
 REACH = 3.0
@@ -62,18 +62,18 @@ class _Moment:
 def areas(annotations: Iterable[Annotated]) -> Iterator[tuple[Annotated, list[Area]]]:
     """Yield each frame with the areas to obscure. The faces of ``REACH`` seconds are in memory."""
     coming: deque[Annotated] = deque()
-    plan = _Plan()
+    covering = _Covering()
     for annotated in annotations:
         coming.append(annotated)
         while coming and annotated.frame.time - coming[0].frame.time > REACH:
             now = coming.popleft()
-            yield now, plan.areas(now, coming)
+            yield now, covering.areas(now, coming)
     while coming:
         now = coming.popleft()
-        yield now, plan.areas(now, coming)
+        yield now, covering.areas(now, coming)
 
 
-class _Plan:
+class _Covering:
     """Areas of frame after frame, with what was seen before."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ def _detected(annotated: Annotated) -> list[Area]:
     ]
 
 
-def _box_of(seen: Sighting) -> Sequence[float]:
+def _box_of(seen: JournalFace) -> Sequence[float]:
     box: list[float] = box_of(seen.points).tolist()
     return box
 
@@ -180,15 +180,15 @@ def _obscure(image: Image, area: Area, way: str) -> None:
 
 
 def attention(annotations: Iterable[Annotated]) -> tuple[tuple[int, int, str], ...]:
-    """Return the spans of frames that a person should check: first and last frame, and the reason."""
-    found = Attention()
+    """Return the spans of frames to check: first and last frame, and the reason."""
+    found = FramesToCheck()
     for annotated, where in areas(annotations):
         found.add(annotated.frame.index, where)
     return found.spans()
 
 
-class Attention:
-    """Spans of frames that a person should check, because a face was not seen there but covered by a guess."""
+class FramesToCheck:
+    """Spans of frames to check, because a face was not seen there but covered by a guess."""
 
     _WORDS = {  # noqa: RUF012  # constant
         "interpolated": "face {} was interpolated",

@@ -30,7 +30,7 @@ class Portrait:
 
 
 @dataclass(slots=True, eq=False)
-class Person:
+class IdentityFigures:
     """Figures of one identity.
 
     Attributes:
@@ -76,7 +76,7 @@ class Collector:
         faces: largest number of faces in a frame of each bin.
         empty: number of frames without a face.
         shots: seconds at which shots begin, without the first.
-        people: identities by number.
+        identities: identities by number.
     """
 
     def __init__(self, frames: int) -> None:
@@ -88,7 +88,7 @@ class Collector:
         self.faces: list[int] = [0] * self.bins
         self.empty = 0
         self.shots: list[float] = []
-        self.people: dict[int, Person] = {}
+        self.identities: dict[int, IdentityFigures] = {}
         self._worst: dict[int, Portrait] = {}
         self._place = self._shot = 0
         self._last: dict[int, list[FloatArray]] = {}
@@ -113,19 +113,19 @@ class Collector:
 
     def _add(self, place: int, now: Portrait, last: Sequence[FloatArray]) -> None:
         face = now.face
-        person = self.people.setdefault(face.id, Person(face.id, first=now.time))
-        person.last = now.time
-        person.seen[place] = person.seen.get(place, 0) + 1
+        identity = self.identities.setdefault(face.id, IdentityFigures(face.id, first=now.time))
+        identity.last = now.time
+        identity.seen[place] = identity.seen.get(place, 0) + 1
         if face.interpolated:
-            person.filled[place] = person.filled.get(place, 0) + 1
+            identity.filled[place] = identity.filled.get(place, 0) + 1
         values = _values(face, last)
         known = ~np.isnan(values)
-        person.sums[place] = person.sums.get(place, np.zeros(len(SERIES), np.float32)) + np.where(known, values, 0)
-        person.counts[place] = person.counts.get(place, np.zeros(len(SERIES), np.float32)) + known
+        identity.sums[place] = identity.sums.get(place, np.zeros(len(SERIES), np.float32)) + np.where(known, values, 0)
+        identity.counts[place] = identity.counts.get(place, np.zeros(len(SERIES), np.float32)) + known
         if face.interpolated:
             return
-        if person.portrait is None or _quality(face) > _quality(person.portrait.face):
-            person.portrait = now
+        if identity.portrait is None or _quality(face) > _quality(identity.portrait.face):
+            identity.portrait = now
         if _width(face) >= _LEAST_WIDTH and (place not in self._worst or face.score < self._worst[place].face.score):
             self._worst[place] = now
 
@@ -143,8 +143,8 @@ class Collector:
     def mean(self, name: str) -> float | None:
         """Return the mean of a series over all faces; None if nothing is known."""
         which = SERIES.index(name)
-        total = sum(float(sums[which]) for person in self.people.values() for sums in person.sums.values())
-        count = sum(float(counts[which]) for person in self.people.values() for counts in person.counts.values())
+        total = sum(float(sums[which]) for each in self.identities.values() for sums in each.sums.values())
+        count = sum(float(counts[which]) for each in self.identities.values() for counts in each.counts.values())
         return total / count if count else None
 
 

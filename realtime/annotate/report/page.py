@@ -13,7 +13,7 @@ from ..exports.whole import aside
 from ..job import Job
 from ..journal import JournalHeader
 from ..look_ahead.annotation import Annotation
-from .collecting import Collector, Person, Portrait
+from .collecting import Collector, IdentityFigures, Portrait
 from .plots import Line, Values, bars, plot
 from .portraits import thumbnails
 
@@ -21,11 +21,11 @@ _ROWS = 40  # identities in the timeline
 _GALLERY = 500  # identities with a thumbnail
 _CLOSE = 4  # identities with plots of their own
 _ACCENT, _SECOND, _THIRD = "var(--accent)", "var(--second)", "var(--third)"
-Attention = Sequence[tuple[int, int, str]]
+Spans = Sequence[tuple[int, int, str]]
 
 
 def write_report(
-    path: Path, job: Job, annotation: Annotation, collected: Collector, counts: Mapping[str, int], attention: Attention
+    path: Path, job: Job, annotation: Annotation, collected: Collector, counts: Mapping[str, int], attention: Spans
 ) -> None:
     """Write the report of an input. That of a run that obscures faces shows none.
 
@@ -35,28 +35,28 @@ def write_report(
         annotation: its annotation, every frame of which was passed.
         collected: figures of all frames.
         counts: figures of the tiles at the top, by name.
-        attention: spans of frames that a person should check.
+        attention: spans of frames to check.
 
     Raises:
         SinkError: it cannot be written.
     """
     journal = annotation.journal
-    people = sorted(collected.people.values(), key=lambda person: -person.frames)
+    identities = sorted(collected.identities.values(), key=lambda identity: -identity.frames)
     worst = [] if job.obscure else collected.worst()
-    shown = [] if job.obscure else [person for person in people[:_GALLERY] if person.portrait]
+    shown = [] if job.obscure else [identity for identity in identities[:_GALLERY] if identity.portrait]
     wanted = [(portrait, True) for portrait in worst]
-    wanted += [(person.portrait, False) for person in shown if person.portrait]
+    wanted += [(identity.portrait, False) for identity in shown if identity.portrait]
     urls = thumbnails(job, wanted)
-    faces = {person.id: url for person, url in zip(shown, urls[len(worst) :], strict=True)}
+    faces = {identity.id: url for identity, url in zip(shown, urls[len(worst) :], strict=True)}
     parts = [
         _head(journal, collected, counts),
         _attention(attention) if job.obscure else "",
         _unread(list(annotation.unread.values())),
         _over_time(collected),
-        "" if job.independent else _timeline(collected, people, faces),
-        "" if job.independent else _close(collected, people),
+        "" if job.independent else _timeline(collected, identities, faces),
+        "" if job.independent else _close(collected, identities),
         _worst(worst, urls[: len(worst)]),
-        _gallery(shown, faces, len(people) - len(shown), independent=job.independent),
+        _gallery(shown, faces, len(identities) - len(shown), independent=job.independent),
         _details(journal),
     ]
     page = _template()
@@ -91,7 +91,7 @@ def _head(journal: JournalHeader, collected: Collector, counts: Mapping[str, int
     )
 
 
-def _attention(spans: Attention) -> str:
+def _attention(spans: Spans) -> str:
     if not spans:
         return _section("Frames to check", "<p>Every face was seen in every frame in which it was covered.</p>")
     rows = "".join(
@@ -151,7 +151,7 @@ def _over_time(collected: Collector) -> str:
 
 def _all(collected: Collector, name: str) -> Values:
     """Return the mean over all faces of a series."""
-    rows = [person.series(name, collected.bins) for person in collected.people.values()]
+    rows = [identity.series(name, collected.bins) for identity in collected.identities.values()]
     means: list[float | None] = []
     for i in range(collected.bins):
         values = [value for row in rows if (value := row[i]) is not None]
@@ -159,24 +159,24 @@ def _all(collected: Collector, name: str) -> Values:
     return means
 
 
-def _timeline(collected: Collector, people: Sequence[Person], faces: Mapping[int, str]) -> str:
+def _timeline(collected: Collector, identities: Sequence[IdentityFigures], faces: Mapping[int, str]) -> str:
     rows = []
-    for person in sorted(people[:_ROWS], key=lambda each: each.id):
-        spans = list(_spans(person, collected.bins))
-        image = f'<img src="{faces[person.id]}" alt="">' if faces.get(person.id) else "<i class='unknown'></i>"
-        who = f"<span><b>face {person.id}</b><small>{person.frames:,} frames</small></span>"
-        rows.append(f"<div class='row'><div class='who'>{image}{who}</div>{bars(spans, css(person.id))}</div>")
-    if len(people) > _ROWS:
-        rows.append(f"<p>and {len(people) - _ROWS:,} more</p>")
+    for identity in sorted(identities[:_ROWS], key=lambda each: each.id):
+        spans = list(_spans(identity, collected.bins))
+        image = f'<img src="{faces[identity.id]}" alt="">' if faces.get(identity.id) else "<i class='unknown'></i>"
+        who = f"<span><b>face {identity.id}</b><small>{identity.frames:,} frames</small></span>"
+        rows.append(f"<div class='row'><div class='who'>{image}{who}</div>{bars(spans, css(identity.id))}</div>")
+    if len(identities) > _ROWS:
+        rows.append(f"<p>and {len(identities) - _ROWS:,} more</p>")
     axis = _axis(collected, indented=True)
     return _section("Identities <small>light: interpolated</small>", "".join(rows) + axis) if rows else ""
 
 
-def _spans(person: Person, bins: int) -> Iterator[tuple[float, float, str]]:
-    """Yield the spans of bins in which a person is seen, or only interpolated."""
+def _spans(identity: IdentityFigures, bins: int) -> Iterator[tuple[float, float, str]]:
+    """Yield the spans of bins in which an identity is seen, or only interpolated."""
     begin = kind = None
     for place in range(bins + 1):
-        seen, filled = person.seen.get(place, 0), person.filled.get(place, 0)
+        seen, filled = identity.seen.get(place, 0), identity.filled.get(place, 0)
         now = None if not seen else "filled" if filled == seen else "seen"
         if now != kind:
             if kind is not None and begin is not None:
@@ -184,12 +184,12 @@ def _spans(person: Person, bins: int) -> Iterator[tuple[float, float, str]]:
             begin, kind = place, now
 
 
-def _close(collected: Collector, people: Sequence[Person]) -> str:
+def _close(collected: Collector, identities: Sequence[IdentityFigures]) -> str:
     """Return the plots of the identities that are seen most."""
     blocks = []
-    for person in people[:_CLOSE]:
+    for identity in identities[:_CLOSE]:
         series = {
-            name: person.series(name, collected.bins)
+            name: identity.series(name, collected.bins)
             for name in ("yaw", "pitch", "roll", "left eye", "right eye", "mouth")
         }
         charts = []
@@ -204,7 +204,7 @@ def _close(collected: Collector, people: Sequence[Person]) -> str:
             lines = [Line(name, colour, series[name]) for name, colour in zip(eyes, _COLOURS, strict=False)]
             charts.append(plot("Openings", lines, low=0, high=0.8, note="of eyes and mouth"))
         if charts:
-            name = f"<h2><i style='background:{css(person.id)}'></i>Face {person.id}</h2>"
+            name = f"<h2><i style='background:{css(identity.id)}'></i>Face {identity.id}</h2>"
             blocks.append(f"<section>{name}{''.join(charts)}{_axis(collected)}</section>")
     return "".join(blocks)
 
@@ -223,13 +223,13 @@ def _worst(portraits: Sequence[Portrait], urls: Sequence[str]) -> str:
     return _section("Least certain faces", f"<div class='cards'>{cards}</div>") if cards else ""
 
 
-def _gallery(people: Sequence[Person], faces: Mapping[int, str], more: int, *, independent: bool) -> str:
+def _gallery(identities: Sequence[IdentityFigures], faces: Mapping[int, str], more: int, *, independent: bool) -> str:
     cards = "".join(
-        f"<figure class='card' style='border-color:{css(person.id)}'><img src='{faces[person.id]}' alt=''><figcaption>"
-        f"<b>face {person.id}</b><small>{clock(person.first)} – {clock(person.last)} · {person.frames:,} frames</small>"
+        f"<figure class='card' style='border-color:{css(each.id)}'><img src='{faces[each.id]}' alt=''><figcaption>"
+        f"<b>face {each.id}</b><small>{clock(each.first)} – {clock(each.last)} · {each.frames:,} frames</small>"
         "</figcaption></figure>"
-        for person in sorted(people, key=lambda each: each.id)
-        if faces.get(person.id)
+        for each in sorted(identities, key=lambda one: one.id)
+        if faces.get(each.id)
     )
     title = "Faces" if independent else "Every identity"
     rest = f"<p>and {more:,} more, seen in fewer frames</p>" if more > 0 else ""

@@ -11,7 +11,7 @@ import pytest
 
 from nasion.realtime.annotate.inputs import Input
 from nasion.realtime.annotate.job import Job
-from nasion.realtime.annotate.journal import Chunk, End, Journal, JournalHeader, SeenFrame, Sighting
+from nasion.realtime.annotate.journal import Chunk, End, Journal, JournalFace, JournalFrame, JournalHeader
 from nasion.realtime.annotate.look_ahead.annotation import Annotated, Annotation
 from nasion.realtime.annotate.rendering.obscuring import areas
 from nasion.realtime.faces.face import Face
@@ -47,9 +47,9 @@ def look(seed: int) -> FloatArray:
     return values / np.float32(np.linalg.norm(values))
 
 
-def frame(index: int, *faces: tuple[int, tuple[float, float]], **more: object) -> SeenFrame:
-    seen = [Sighting(track, SHAPE + np.float32(place), np.full(68, 0.9, np.float32), 0.95) for track, place in faces]
-    return SeenFrame(index, index / RATE, (640, 360), seen, **more)  # type: ignore[arg-type]
+def frame(index: int, *faces: tuple[int, tuple[float, float]], **more: object) -> JournalFrame:
+    seen = [JournalFace(track, SHAPE + np.float32(place), np.full(68, 0.9, np.float32), 0.95) for track, place in faces]
+    return JournalFrame(index, index / RATE, (640, 360), seen, **more)  # type: ignore[arg-type]
 
 
 def annotated(path: Path, *chunks: Chunk, header: JournalHeader = HEADER) -> list[Annotated]:
@@ -61,7 +61,7 @@ def annotated(path: Path, *chunks: Chunk, header: JournalHeader = HEADER) -> lis
     return list(Annotation(path))
 
 
-def face_of(seen: Sighting) -> Face:
+def face_of(seen: JournalFace) -> Face:
     return Face(1, box_of(seen.points), seen.score, Landmarks(seen.points), seen.confidence)
 
 
@@ -154,7 +154,7 @@ def test_a_flash_changes_no_shot(path: Path) -> None:
     assert not cut[20].faces
 
 
-def noisy(way: np.ndarray, seed: int) -> list[SeenFrame]:
+def noisy(way: np.ndarray, seed: int) -> list[JournalFrame]:
     """Frames of a face that moves along x, with noise of its own in each landmark."""
     random = np.random.default_rng(seed)
     frames = [frame(i, (1, (float(x), 150.0))) for i, x in enumerate(way)]

@@ -14,7 +14,7 @@ import pytest
 
 import nasion
 from nasion.engines.errors import SourceError
-from nasion.realtime.annotate.annotate import planned
+from nasion.realtime.annotate.annotate import prepared
 from nasion.realtime.annotate.first_pass import open_frames
 from nasion.realtime.annotate.inputs import find_inputs
 from nasion.realtime.annotate.job import Job, header_of
@@ -178,7 +178,7 @@ def test_what_is_no_video_has_no_key_frames(tmp_path: Path) -> None:
 def test_a_plan_is_for_this_machine_or_for_a_cluster(clip: Path, tmp_path: Path) -> None:
     with (
         pytest.raises(nasion.NasionError, match="workers=2 is for this machine alone"),
-        planned(
+        prepared(
             [clip],
             tmp_path,
             workers=2,

@@ -10,11 +10,11 @@ import av
 import numpy as np
 
 import nasion
-from nasion.realtime.annotate.annotate import planned
+from nasion.realtime.annotate.annotate import prepared
 from nasion.realtime.annotate.annotating import look
-from nasion.realtime.annotate.journal import SeenFrame
+from nasion.realtime.annotate.journal import JournalFrame
 from nasion.realtime.annotate.look_ahead.annotation import Annotated, Annotation
-from nasion.realtime.annotate.rendering.obscuring import ALONE, Area, Attention, areas, obscured
+from nasion.realtime.annotate.rendering.obscuring import ALONE, Area, FramesToCheck, areas, obscured
 from nasion.realtime.annotate.report.collecting import Collector
 from nasion.realtime.annotate.report.page import write_report
 
@@ -32,7 +32,7 @@ def face(number: int, x: float, *, interpolated: bool = False) -> nasion.Face:
 def frames(*found: list[nasion.Face], detections: dict[int, list[float]] | None = None) -> list[Annotated]:
     return [
         Annotated(
-            SeenFrame(i, i / 10, (640, 360), detections=[detections[i]] if detections and i in detections else None),
+            JournalFrame(i, i / 10, (640, 360), detections=[detections[i]] if detections and i in detections else None),
             faces,
         )
         for i, faces in enumerate(found)
@@ -52,13 +52,13 @@ def test_a_report_is_one_file_with_plots_and_thumbnails(clip: Path, tmp_path: Pa
 
 def test_a_report_of_a_source_that_is_gone_has_no_thumbnails(clip: Path, tmp_path: Path) -> None:
     copy(clip, tmp_path / "clip.mp4")
-    with planned([tmp_path / "clip.mp4"], tmp_path / "out", every=15) as plan:
-        look(plan.jobs[0], plan.tracker, lambda *_: None)
-    annotation, collected = Annotation(plan.jobs[0].journal), Collector(3)
+    with prepared([tmp_path / "clip.mp4"], tmp_path / "out", every=15) as ready:
+        look(ready.jobs[0], ready.tracker, lambda *_: None)
+    annotation, collected = Annotation(ready.jobs[0].journal), Collector(3)
     for annotated in annotation:
         collected(annotated)
     (tmp_path / "clip.mp4").unlink()
-    write_report(tmp_path / "clip.html", plan.jobs[0], annotation, collected, {}, ())
+    write_report(tmp_path / "clip.html", ready.jobs[0], annotation, collected, {}, ())
     page = (tmp_path / "clip.html").read_text(encoding="utf-8")
     assert "Confidence" in page
     assert "data:image" not in page
@@ -115,7 +115,7 @@ def test_what_only_the_detector_saw_is_covered_too() -> None:
 
 
 def test_spans_that_a_person_should_check_are_listed() -> None:
-    attention = Attention()
+    attention = FramesToCheck()
     for index, reason in enumerate(["seen", "lost", "lost", "seen", "interpolated", "seen"]):
         attention.add(index, [Area(0, 0, 1, 7, reason)])
     assert attention.spans() == ((1, 2, "face 7 was not found yet, or lost"), (4, 4, "face 7 was interpolated"))
