@@ -103,7 +103,7 @@ def pieces_of(job: Job, done: Whole, *, chunks_each: int = PIECE) -> Iterator[Pi
     total = -(-keys.count // job.every)  # chosen frames
     for chunk in range(first + chunks_each, total // job.chunk + 1, chunks_each):
         last = (chunk * job.chunk - 1) * job.every  # number of the frame before that chunk
-        # the last piece is no shorter than half of one, so that not all that is left is opening it
+        # a last piece shorter than half of one would mostly be opened and sought
         if total - chunk * job.chunk < chunks_each * job.chunk // 2:
             break
         if last - keys.before(last)[0] > chunks_each * job.chunk * job.every:

@@ -28,7 +28,7 @@ _TRACKERS: dict[TrackerOptions, Tracker] = {}
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every task of a job needs.
+    """Values that every task of a job needs.
 
     Attributes:
         job: the job.
@@ -42,7 +42,7 @@ class Task:
 
 
 def begin(task: Task) -> tuple[Result | Survey, Sequence[str]]:
-    """Annotate an input that is no longer than a piece, or return the pieces of a longer one.
+    """Annotate an input that fits into a piece, or return the pieces of a longer one.
 
     Returns:
         the result, or the survey; and the digests of the images, see ``Content.digests``.

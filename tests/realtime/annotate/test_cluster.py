@@ -138,7 +138,7 @@ def test_folders_that_a_worker_does_not_see_are_named(
     cluster: None, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (result,) = run_on_cluster([job_of(clip, tmp_path)], ClusterOptions("auto"), lambda *told: None)
-    assert "is not there on" in result.error  # nobody has locked it
+    assert "is not there on" in result.error  # it is not locked
     monkeypatch.setattr(os, "getcwd", lambda: "/nowhere")
     (result,) = run_on_cluster([job_of(clip, tmp_path)], ClusterOptions("auto"), lambda *told: None)
     assert "'/nowhere' cannot be reached on" in result.error

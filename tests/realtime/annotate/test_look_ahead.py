@@ -100,7 +100,7 @@ def test_a_gap_stays_open_where_the_sides_do_not_agree(path: Path, reason: str) 
     assert all(not each.faces for each in found[15:end])
 
 
-def test_doubtful_sightings_beside_a_gap_are_replaced(path: Path) -> None:
+def test_doubtful_observations_beside_a_gap_are_replaced(path: Path) -> None:
     way = [(100.0 + 4 * i, 150.0) for i in range(40)]
     frames = [frame(i, *([] if 18 <= i < 22 else [(1, way[i])])) for i in range(40)]
     for i in (16, 17, 22):  # as behind another face

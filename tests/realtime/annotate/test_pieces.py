@@ -169,7 +169,7 @@ def test_key_frames_are_found_without_decoding(keyed: Path, tmp_path: Path, suff
     assert keys.before(19) == (10, keys.times[1])
 
 
-def test_what_is_no_video_has_no_key_frames(tmp_path: Path) -> None:
+def test_a_file_without_a_video_has_no_key_frames(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(SourceError, match=r"a\.mp4: .*give a whole video"):
         find_key_frames(str(tmp_path / "a.mp4"), "a.mp4")

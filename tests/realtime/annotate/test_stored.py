@@ -122,7 +122,7 @@ def test_folders_and_globs_in_storage_lead_to_videos_and_images(clip: Path, imag
         find_inputs([f"{root}/*.txt"])
 
 
-def test_a_protocol_that_nobody_knows_and_a_missing_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_protocol_that_is_unknown_and_a_missing_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match=r"'nowhere://bucket/a.mp4' cannot be opened with fsspec"):
         find_inputs(["nowhere://bucket/a.mp4"])
     monkeypatch.setitem(__import__("sys").modules, "upath", None)
