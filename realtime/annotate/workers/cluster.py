@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 LOCAL = "local"
 """Address of a cluster that is started on this machine and ends with the run."""
 _AHEAD = 8  # pieces for each worker that may wait for one before them; Ray keeps them, on disk if need be
+_PATIENCE = 10.0  # seconds in which a head must answer
 _COUNT_EVERY = 100  # tasks between two looks at the size of the cluster, which may grow
 
 
@@ -65,7 +67,7 @@ def run_on_cluster(jobs: Sequence[Job], options: ClusterOptions, tell: Tell) -> 
 
     Raises:
         MissingExtra: Ray is not installed.
-        NasionError: the cluster cannot be reached, or has no worker of the size that is asked for.
+        NasionError: the cluster cannot be reached.
     """
     try:
         import ray
@@ -75,7 +77,7 @@ def run_on_cluster(jobs: Sequence[Job], options: ClusterOptions, tell: Tell) -> 
     if is_ours:
         _connect(ray, options)
     try:
-        _check_size(ray, options)
+        warn_of_size(ray, options)
         yield from _Run(ray, jobs, options, tell).results()
     finally:
         if is_ours:
@@ -83,15 +85,14 @@ def run_on_cluster(jobs: Sequence[Job], options: ClusterOptions, tell: Tell) -> 
 
 
 def _connect(ray: Any, options: ClusterOptions) -> None:
-    given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    given: dict[str, Any] = {"address": options.address, "log_to_driver": False, "logging_level": logging.ERROR}
     if options.address == LOCAL:
         # out of memory is a failure like others, and not repeated for ever
         given |= {"include_dashboard": False, "_system_config": {"task_oom_retries": options.retries}}
-    else:
-        given["address"] = options.address
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of pieces that are no longer needed
     try:
+        _check_reachable(options.address)
         ray.init(**given)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise NasionError(
@@ -100,12 +101,19 @@ def _connect(ray: Any, options: ClusterOptions) -> None:
         ) from error
 
 
-def _check_size(ray: Any, options: ClusterOptions) -> None:
-    """Check that some machine can run a worker.
+def _check_reachable(address: str) -> None:
+    """Connect to the head once, because Ray waits for minutes for one that is not there.
 
     Raises:
-        NasionError: none can, now; a cluster that grows by itself has at least its head.
+        OSError: it does not answer.
     """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+
+
+def warn_of_size(ray: Any, options: ClusterOptions) -> None:
+    """Warn if no machine can run a worker now. A cluster that grows by itself may start one."""
     largest = {
         name: max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
         for name in ("CPU", "GPU")

@@ -21,10 +21,10 @@ from nasion.realtime.annotate import annotate
 from nasion.realtime.annotate.inputs import find_inputs
 from nasion.realtime.annotate.job import Job
 from nasion.realtime.annotate.workers import tasks
-from nasion.realtime.annotate.workers.cluster import ClusterOptions, run_on_cluster
+from nasion.realtime.annotate.workers.cluster import ClusterOptions, run_on_cluster, warn_of_size
 from nasion.realtime.tracking.options import TrackerOptions
 
-from ...support.commands import ENVIRONMENT
+from ...support.commands import ENVIRONMENT, run
 from .test_annotate import outputs
 from .test_pieces import keyed
 
@@ -142,6 +142,24 @@ def test_folders_that_a_worker_does_not_see_are_named(
     monkeypatch.setattr(os, "getcwd", lambda: "/nowhere")
     (result,) = run_on_cluster([job_of(clip, tmp_path)], ClusterOptions("auto"), lambda *told: None)
     assert "'/nowhere' cannot be reached on" in result.error
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"])
+def test_a_cluster_that_does_not_answer_is_named(clip: Path, tmp_path: Path, address: str) -> None:
+    done = run("annotate", clip, "--out", tmp_path / "out", "--cluster", address)
+    assert done.returncode == 1
+    assert f"there is no Ray cluster at '{address}'" in done.stderr
+    assert "start one with: ray start --head, or give --cluster local" in done.stderr
+
+
+def test_a_worker_larger_than_any_machine_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Nodes:
+        def nodes(self) -> list[dict[str, Any]]:
+            return [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
+
+    warn_of_size(Nodes(), ClusterOptions("auto", cpus_per_worker=4, gpus_per_worker=0.5))
+    assert "no machine of the cluster has 4 CPU for a worker now, the largest has 2; waiting for one" in caplog.text
+    assert "has 0.5 GPU for a worker now, the largest has 0" in caplog.text
 
 
 def test_a_worker_with_other_libraries_is_refused(keyed: Path, tmp_path: Path) -> None:
