@@ -289,14 +289,15 @@ def limits(count: str = "1000", videos: str = "1000000") -> dict[str, Any]:
         jobs = list(_jobs(sample, Path(name)))
         found["bytes_of_a_waiting_input"] = tracemalloc.get_traced_memory()[0] / sample
         tracemalloc.stop()
-        ray, seconds, tasks = _simulated(
-            jobs, int(count), long_pieces, piece, fps, measured["journal_bytes_of_a_frame"]
-        )
+        ray, seconds, tasks = _simulated(jobs, int(count), long_pieces, piece, fps)
     found["driver_ms_of_a_task"] = 1000 * seconds / tasks
     found["ray_task_ms"] = measured["ray_task_ms"]
+    found["append_ms_of_a_piece"] = _append_ms(int(piece * measured["journal_bytes_of_a_frame"]))
     found["tasks_of_a_video"] = tasks / sample
     found["workers_busy_percent"] = 100 * ray.busy / (ray.now * int(count))
-    per_task = found["driver_ms_of_a_task"] + found["ray_task_ms"]
+    appended = found["append_ms_of_a_piece"] * (sample // 2) * long_pieces / tasks
+    per_task = found["driver_ms_of_a_task"] + found["ray_task_ms"] + appended
+    found["driver_ms_of_a_task_in_all"] = per_task
     work = ray.busy / tasks  # seconds of a worker for a task
     found["seconds_of_a_task"] = work
     found["tasks_per_second_needed"] = int(count) / work
@@ -307,6 +308,17 @@ def limits(count: str = "1000", videos: str = "1000000") -> dict[str, Any]:
     found["driver_gb_for_the_inputs"] = int(videos) * found["bytes_of_a_waiting_input"] / 1e9
     found["days_of_the_work"] = int(videos) * ray.busy / sample / int(count) / 86400
     return found
+
+
+def _append_ms(size: int) -> float:
+    """Return the milliseconds in which lines are appended to a journal and synchronised to the disk."""
+    from nasion.realtime.annotate.journal import Journal
+
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "a.journal") as journal:
+        begin = perf_counter()
+        for _ in range(20):
+            journal.extend(bytes(size))
+        return 1000 * (perf_counter() - begin) / 20
 
 
 def _jobs(count: int, out: Path) -> Iterator[Any]:
@@ -320,9 +332,7 @@ def _jobs(count: int, out: Path) -> Iterator[Any]:
         yield Job(Input(name, f"/storage/{name}.mp4"), out, ("jsonl",), options)
 
 
-def _simulated(
-    jobs: list[Any], count: int, pieces: int, frames: int, fps: float, bytes_of_a_frame: float
-) -> tuple[SimulatedRay, float, int]:
+def _simulated(jobs: list[Any], count: int, pieces: int, frames: int, fps: float) -> tuple[SimulatedRay, float, int]:
     """Run the driver over simulated workers; return these, the driver's CPU seconds and the number of tasks."""
     from nasion.realtime.annotate.journal import JournalHeader
     from nasion.realtime.annotate.results import Result
@@ -353,7 +363,6 @@ def _simulated(
         return pieces * frames / fps / 10, result
 
     ray = SimulatedRay(count, duration)
-    SimulatedRay._lines = bytes(int(frames * bytes_of_a_frame))
     begin = process_time()
     results = sum(1 for _ in _Run(ray, jobs, ClusterOptions("auto"), lambda *_: None).results())
     seconds = process_time() - begin
