@@ -152,7 +152,7 @@ def test_a_cluster_that_does_not_answer_is_named(clip: Path, tmp_path: Path, add
     assert "start one with: ray start --head, or give --cluster local" in done.stderr
 
 
-def test_a_worker_larger_than_any_machine_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_larger_than_any_machine_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     class Nodes:
         def nodes(self) -> list[dict[str, Any]]:
             return [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
