@@ -69,9 +69,9 @@ class DetectionSamples(SampleStream[Item]):
         """Return image, boxes, counts and rolls."""
         rng = self.generator(index)
         draw = rng.random()
-        if draw < 0.62 or not self.data.negatives or (draw < 0.89 and not self.data.faces):
+        if draw < 0.52 or not self.data.negatives or (draw < 0.86 and not self.data.faces):
             scene = self._crowd(rng)
-        elif draw < 0.89:
+        elif draw < 0.86:
             scene = self._portraits(rng)
         else:
             scene = self._faceless(rng)

@@ -28,7 +28,7 @@ DETECTOR_SPEC = Spec(task="detector", name="face-detector", size=(384, 384), str
 
 # Shifts of the logits at strides 8, 16 and 32, with which held-out faces of all sizes pass the threshold about equally
 # often.
-DETECTOR_SHIFTS = (0.0, 0.0, 0.5)
+DETECTOR_SHIFTS = (0.0, 0.0, 0.0)
 
 
 def landmark_spec(name: str, size: int, *, visibility: bool = False) -> Spec:
