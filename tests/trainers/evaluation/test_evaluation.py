@@ -159,7 +159,7 @@ def test_a_measurement_that_is_watched_reports_every_face(data: Path) -> None:
 
 
 # Bars that the shipped networks do not meet yet; docs/models.md names each.
-OPEN_BARS: set[str] = set()
+OPEN_BARS = {"false alarms"}
 
 
 def test_the_shipped_networks_meet_their_bars() -> None:
