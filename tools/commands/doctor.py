@@ -107,6 +107,7 @@ _PURPOSES = {
     "parquet": "Parquet output",
     "heif": "HEIC images",
     "web": "the page of nasion live",
+    "cluster": "annotation on a Ray cluster and of files in storage",
     "train": "training and the torch runtime",
     "pycuda": "CUDA code of your own on the arrays of nasion (docs/engines.md)",
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import current_thread, main_thread
 from typing import Any
 
 from ....engines.errors import MissingExtra, NasionError
@@ -91,6 +93,7 @@ def _connect(ray: Any, options: ClusterOptions) -> None:
         given |= {"include_dashboard": False, "_system_config": {"task_oom_retries": options.retries}}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of pieces that are no longer needed
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         _check_reachable(options.address)
         ray.init(**given)
@@ -99,6 +102,10 @@ def _connect(ray: Any, options: ClusterOptions) -> None:
             f"there is no Ray cluster at {options.address!r} ({str(error).splitlines()[0]:.200}); start one with: ray "
             "start --head, or give --cluster local"
         ) from error
+    finally:
+        if current_thread() is main_thread():  # Ray replaces the handlers, which end a run cleanly
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def _check_reachable(address: str) -> None:

@@ -52,6 +52,7 @@ def poison() -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """Two workers, in which a poisoned file ends the process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     ray.init(
         num_cpus=2,
         include_dashboard=False,
@@ -62,6 +63,8 @@ def cluster() -> Iterator[None]:
             "env_vars": {"PYTHONPATH": f"{ROOT}:{ENVIRONMENT['PYTHONPATH']}"},
         },
     )
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     yield
     ray.shutdown()
 
