@@ -359,7 +359,7 @@ def _simulated(jobs: list[Any], count: int, pieces: int, frames: int, fps: float
         if name == "track_piece":
             number = values[1].first // 4
             before, last = Place(4 * 512 * number, number), Place(4 * 512 * (number + 1), number + 1)
-            return frames / fps, SeenPiece(4, frames, before, last, number == pieces - 1, "", 1.0, 0.1, "")
+            return frames / fps, SeenPiece(4, frames, before, last, number == pieces - 1, "", 1.0, 0.1)
         return pieces * frames / fps / 10, result
 
     ray = SimulatedRay(count, duration)

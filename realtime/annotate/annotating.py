@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +16,7 @@ from .exports import FORMATS, export
 from .first_pass import chunks, open_frames
 from .inputs import Content
 from .job import Job, header_of
-from .journal import End, Journal, JournalHeader, Whole, whole_part
+from .journal import Chunk, End, Journal, JournalHeader, Whole, whole_part
 from .look_ahead.annotation import Annotated, Annotation
 from .rendering.obscuring import attention
 from .rendering.render import OBSCURED, OVERLAY, render, rendered_paths
@@ -116,22 +116,35 @@ def look(job: Job, tracker: Tracker, tell: Tell) -> End:
     done, content = done_of(job, tracker)
     if done.end is not None:
         return done.end
-    opened = open_frames(job, done)
-    frames, damage = done.frames, ""
-    with opened, Journal(job.journal, keep=done.bytes) as journal:
+    with open_frames(job, done) as opened, Journal(job.journal, keep=done.bytes) as journal:
         header = done.header or header_of(job, tracker, opened.info, content.figures)
         if done.header is None:
             journal.begin(header)
-        counted = opened.with_frames(_told(opened.frames, job, opened.info.frames, frames, tell))
-        try:
-            seen = chunks(job, counted, tracker.networks, size=header.chunk, first=done.chunks, digests=content.digests)
-            for chunk in seen:
-                journal.add(chunk)
-                frames += len(chunk.frames)
-        except SourceError as error:
-            damage = str(error)
-        end = End(frames, damage)
-        journal.finish(end)
+        counted = opened.with_frames(_told(opened.frames, job, opened.info.frames, done.frames, tell))
+        seen = chunks(job, counted, tracker.networks, size=header.chunk, first=done.chunks, digests=content.digests)
+        return complete(journal, seen, done.frames)
+
+
+def complete(journal: Journal, seen: Iterable[Chunk], frames: int = 0) -> End:
+    """Add chunks to a journal up to the end of the source, or to an error of reading, and write the end.
+
+    Args:
+        journal: the journal, which has its header.
+        seen: chunks.
+        frames: number of frames that it has already.
+
+    Raises:
+        SinkError: the journal cannot be written.
+    """
+    damage = ""
+    try:
+        for chunk in seen:
+            journal.add(chunk)
+            frames += len(chunk.frames)
+    except SourceError as error:
+        damage = str(error)
+    end = End(frames, damage)
+    journal.finish(end)
     return end
 
 

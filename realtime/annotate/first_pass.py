@@ -41,7 +41,7 @@ _IMAGES_AT_A_TIME = 16  # independent images that go through the networks togeth
 _LOOK_BACK = 2.0  # seconds for which a new face is looked for in the frames before
 _MOST_BYTES = 256 << 20  # of the frames that are kept for looking back
 _BRIEF = 3  # frames after a shot change in which the shot before it may go on
-_ROUNDING = 1e-3  # seconds before a frame at which a video is opened, because its time is rounded
+_ROUNDING = 1e-3  # seconds before a frame at which a video is opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def open_frames(job: Job, done: Whole) -> Opened:
         return _open_images(job, None if last is None else last.index)
     if last is None:
         return open_after(job, None, None)
-    for start in (last.time - _ROUNDING, None):
+    for start in (last.time, None):
         try:
             opened = open_after(job, last.index, start)
         except SourceError:
@@ -122,7 +122,7 @@ def open_after(job: Job, index: int | None, time: float | None) -> Opened:
     """
     if job.input.images:
         return _open_images(job, index)
-    source = open_video(job, None if time is None else max(time, 0.0))
+    source = open_video(job, time)
     frames = _chosen(source, job.every)
     if index is None:
         return Opened(source.info, frames, source=source)
@@ -140,12 +140,13 @@ def _whole_info(job: Job) -> SourceInfo:
         return source.info
 
 
-def open_video(job: Job, start: float | None = None) -> Source:
-    """Open the video of a job, from ``start`` seconds on.
+def open_video(job: Job, time: float | None = None) -> Source:
+    """Open the video of a job at the frame with a time in seconds, which may be rounded; None for the first frame.
 
     Raises:
         SourceError: it cannot be read.
     """
+    start = None if time is None else max(time - _ROUNDING, 0.0)
     if job.input.url:
         return open_stored_video(job.input.url, start=start)
     return open_source(job.input.source, start=start, max_pixels=job.max_pixels)

@@ -134,7 +134,7 @@ def _noted(text: str, found: list[Input]) -> Iterator[None]:
     except (SourceError, OSError) as error:
         shown = public(text) if is_stored(text) else text
         problem = str(error) if isinstance(error, SourceError) else f"{shown!r}: {cause_and_remedy(error)}"
-        found.append(Input(Path(text).stem or "input", shown, problem=problem))
+        found.append(Input(Path(shown).stem or "input", shown, problem=problem))
 
 
 def _at(path: Path, loose: dict[str, list[Path]], without: Path | None) -> Iterator[Input]:

@@ -22,7 +22,6 @@ from .collecting import Portrait
 SIDE = 168  # pixels of a thumbnail
 _MARGIN = 1.9  # side of the part that is shown, in sides of the face
 _FAR = 4.0  # seconds to the next frame from which the source is opened again
-_ROUNDING = 1e-3  # seconds
 _EDGE = (44, 40, 38)  # colour outside of the image
 
 
@@ -57,7 +56,7 @@ def _frames_at(job: Job, portraits: Sequence[Portrait]) -> Iterator[Frame | None
             if source is None or last is None or portrait.time - last.time > _FAR:
                 if source is not None:
                     source.close()
-                source = open_video(job, max(portrait.time - _ROUNDING, 0.0))
+                source = open_video(job, portrait.time)
                 last = None
             while last is None or last.index < portrait.index:
                 following = next(source, None)

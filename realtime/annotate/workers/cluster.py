@@ -207,8 +207,6 @@ class _Run:
         if not self._waiting:
             return False
         job = self._waiting.popleft()
-        if job.force:
-            job.journal.unlink(missing_ok=True)
         task = self._ray.put(tasks.Task(job, self._folder, self._options.chunks))
         first, digests = self._call(self._begin, f"begin {job.input.name}", task, returns=2)
         self._under_way[first] = _Task(job, lambda done: self._take_begun(job, task, done, digests))

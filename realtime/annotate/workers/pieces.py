@@ -7,7 +7,6 @@ journal as one process that reads the input from beginning to end.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +22,6 @@ from ..journal import Whole, checksum
 
 PIECE = 4
 """Chunks of a piece."""
-_ROUNDING = 1e-3  # seconds before a key frame at which a video is opened, because its time is rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,6 @@ class SeenPiece:
         damage: reason why reading failed behind its last frame; empty if it did not.
         seconds: seconds that it took.
         run_up: of these, seconds until its first frame could be read.
-        host: name of the machine.
     """
 
     chunks: int
@@ -80,7 +77,6 @@ class SeenPiece:
     damage: str
     seconds: float
     run_up: float
-    host: str
 
 
 def pieces_of(job: Job, done: Whole, *, chunks_each: int = PIECE) -> Iterator[Piece]:
@@ -125,7 +121,7 @@ def _key_frames(job: Job) -> KeyFrames:
 def _before(keys: KeyFrames, number: int) -> float | None:
     """Return the time from which a frame is read; None for the beginning."""
     key, time = keys.before(number)
-    return max(time - _ROUNDING, 0.0) if key else None
+    return time if key else None
 
 
 def see(job: Job, piece: Piece, tracker: Tracker, digests: Sequence[str] = ()) -> tuple[SeenPiece, bytes]:
@@ -156,4 +152,4 @@ def see(job: Job, piece: Piece, tracker: Tracker, digests: Sequence[str] = ()) -
             damage = str(error)
     is_end = bool(damage) or piece.count is None or count < piece.count
     seconds = perf_counter() - begin
-    return SeenPiece(count, frames, before, last, is_end, damage, seconds, run_up, socket.gethostname()), bytes(lines)
+    return SeenPiece(count, frames, before, last, is_end, damage, seconds, run_up), bytes(lines)

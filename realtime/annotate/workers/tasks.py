@@ -14,7 +14,7 @@ from ....engines.errors import NasionError, SinkError, SourceError
 from ...tracking.options import TrackerOptions
 from ...tracking.tracker import Tracker
 from ..alone import LOCK
-from ..annotating import derive, done_of, info_of
+from ..annotating import complete, derive, done_of, info_of
 from ..exports.whole import aside
 from ..first_pass import chunks, open_frames
 from ..job import Job, header_of
@@ -51,7 +51,8 @@ def begin(task: Task) -> tuple[Result | Survey, Sequence[str]]:
         NasionError: the input cannot be read, or an output cannot be written.
     """
     job, start = task.job, perf_counter()
-    tracker = _prepared(task)
+    _enter(task)
+    tracker = _tracker(task.job)
     if job.input.problem:
         raise SourceError(job.input.problem)
     done, content = done_of(job, tracker)
@@ -73,16 +74,7 @@ def _whole(job: Job, tracker: Tracker, figures: Mapping[str, object], digests: S
     """Write the journal of a short input. It appears when it is complete, so a task that is repeated begins again."""
     with aside(job.journal) as path, open_frames(job, Whole()) as opened, Journal(path) as journal:
         journal.begin(header_of(job, tracker, opened.info, figures))
-        frames, damage = 0, ""
-        try:
-            for chunk in chunks(job, opened, tracker.networks, size=job.chunk, digests=digests):
-                journal.add(chunk)
-                frames += len(chunk.frames)
-        except SourceError as error:
-            damage = str(error)
-        end = End(frames, damage)
-        journal.finish(end)
-    return end
+        return complete(journal, chunks(job, opened, tracker.networks, size=job.chunk, digests=digests))
 
 
 def track_piece(task: Task, piece: Piece, header: JournalHeader, digests: Sequence[str]) -> tuple[SeenPiece, bytes]:
@@ -91,7 +83,8 @@ def track_piece(task: Task, piece: Piece, header: JournalHeader, digests: Sequen
     Raises:
         NasionError: this machine has other networks or libraries, or the input cannot be read.
     """
-    tracker = _prepared(task)
+    _enter(task)
+    tracker = _tracker(task.job)
     now = header_of(task.job, tracker, info_of(header), header.content)
     if differences := now.differences(header):
         raise NasionError(
@@ -108,13 +101,16 @@ def finish(task: Task, end: End) -> Result:
         NasionError: the input cannot be read again, or an output cannot be written.
     """
     start = perf_counter()
-    _prepared(task)
+    _enter(task)
     return derive(task.job, end, start)
 
 
-def _prepared(task: Task) -> Tracker:
-    """Return the tracker of this process, which loads the networks once, and go to the folder of the job."""
-    job = task.job
+def _enter(task: Task) -> None:
+    """Go to the folder of the job, and check that the outputs are on storage that this machine shares.
+
+    Raises:
+        NasionError: one of them is not there.
+    """
     try:
         os.chdir(task.folder)
     except OSError as error:
@@ -122,11 +118,15 @@ def _prepared(task: Task) -> Tracker:
             f"{task.folder!r} cannot be reached on {socket.gethostname()} ({error.strerror}); start nasion in a folder "
             "that all machines see"
         ) from error
-    if not (job.out / LOCK).exists():
+    if not (task.job.out / LOCK).exists():
         raise SinkError(
-            f"the folder of the outputs {str(job.out)!r} is not there on {socket.gethostname()}; give --out on "
+            f"the folder of the outputs {str(task.job.out)!r} is not there on {socket.gethostname()}; give --out on "
             "storage that all machines share"
         )
+
+
+def _tracker(job: Job) -> Tracker:
+    """Return the tracker of this process, which loads the networks once."""
     cv2.setNumThreads(job.options.threads or 1)
     if job.options not in _TRACKERS:
         _TRACKERS[job.options] = Tracker(job.options)

@@ -14,7 +14,8 @@ _PACK, _PACK_BYTES = b"\0\0\1\xba", 14  # start of a pack of a program stream, a
 _NUT_INDEX = bytes.fromhex("4e58dd672f23e64e")
 _Y4M_FRAME = b"FRAME"
 _DV_FRAMES = (120_000, 144_000)  # bytes of a frame with 525 and with 625 lines, of which all kinds of DV have multiples
-_TS_PACKET, _TS_SYNC = 188, 0x47
+TS_PACKET, TS_SYNC = 188, b"\x47"  # packet of a transport stream, and its first byte
+TS_STEPS = {TS_PACKET: 0, 192: 4, 204: 0}  # bytes from one packet to the next, and those before it, as of a time
 
 
 def is_cut(path: Path, container: str, begin: int) -> bool:
@@ -72,11 +73,11 @@ def _transport_stream(file: BinaryIO, begin: int, size: int) -> bool:
     """Return True if the last packet is not complete."""
     file.seek(begin)
     head = file.read(5 * 204)
-    for step, sync in ((_TS_PACKET, 0), (192, 4), (204, 0)):
-        if all(head[place : place + 1] == bytes([_TS_SYNC]) for place in range(sync, len(head), step)):
+    for step, sync in TS_STEPS.items():
+        if all(head[place : place + 1] == TS_SYNC for place in range(sync, len(head), step)):
             rest = (size - begin) % step
             file.seek(size - rest + sync)
-            return rest > sync and file.read(1) == bytes([_TS_SYNC]) and rest - sync < _TS_PACKET
+            return rest > sync and file.read(1) == TS_SYNC and rest - sync < TS_PACKET
     return False
 
 

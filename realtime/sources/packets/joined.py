@@ -7,7 +7,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
-from .endings import asf_length, swf_length
+from .endings import TS_PACKET, TS_STEPS, TS_SYNC, asf_length, swf_length
 
 BOUNDED = ("mxf", "ogg", "swf")
 """Formats of which FFmpeg reads the files as one, and wrongly, unless each is given alone."""
@@ -19,8 +19,6 @@ _OGG_LONGEST = 1 << 16  # bytes of a page
 _MXF_PARTITION = bytes.fromhex("060e2b34020501010d0102010102")  # a header; the byte after tells whether it is closed
 _MXF_KEY = 16  # bytes
 _SEARCHED = 1 << 22  # bytes after the last packet in which the beginning of the next file is looked for
-_TS_PACKET, _TS_SYNC = 188, b"\x47"  # packet of a transport stream, and its first byte
-_TS_STEPS = (_TS_PACKET, 192, 204)  # bytes from one packet to the next: with a time before, or a check sum after each
 
 
 def next_file(path: Path, container: str, begin: int, end: int) -> int | None:
@@ -133,8 +131,8 @@ def next_table(path: Path, begin: int, end: int, *, stream: int) -> int | None:
     """
     with path.open("rb") as file:
         file.seek(begin)
-        content = file.read(min(end - begin, _SEARCHED) + _TS_PACKET)
-    step = next((size for size in _TS_STEPS if content[size : size + 1] == _TS_SYNC), None)
+        content = file.read(min(end - begin, _SEARCHED) + TS_PACKET)
+    step = next((size for size in TS_STEPS if content[size : size + 1] == TS_SYNC), None)
     if step is None:
         return None
     table = None

@@ -38,7 +38,10 @@ def stored_path(url: str) -> Any:
 
 
 def public(url: str) -> str:
-    """Return a URL without user, password and query."""
+    """Return a URL without user, password and query.
+
+    Other than in ``sources.redact``, it is well-formed, so an @ after the first slash belongs to the path.
+    """
     return _SECRET.sub(lambda match: match[1] or "", url)
 
 

@@ -27,7 +27,7 @@ from nasion.engines.tensorrt.plan_cache import Plan, PlanCache
 from ...support.fakes import tensorrt as fake_tensorrt
 from ...support.fakes.cuda import FakeCuda
 from ...support.fakes.tensorrt import FakeTensorRt
-from ...support.model_files.onnx_models import SPEC, detector, landmarks
+from ...support.model_files.onnx_models import SPEC, crops, detector, landmarks
 
 
 @pytest.fixture(params=("10.7.0", "11.4.0.106"))
@@ -35,10 +35,6 @@ def fake(request: pytest.FixtureRequest, fake_gpu: FakeCuda, monkeypatch: pytest
     """A machine with TensorRT and a GPU."""
     yield fake_tensorrt.install(request.param, monkeypatch)
     tensorrt.cache_clear()
-
-
-def crops(batch: int) -> np.ndarray:
-    return np.random.default_rng(batch).uniform(0, 255, (batch, 3, 32, 32)).astype(np.float32)
 
 
 def test_a_model_gives_on_tensorrt_what_it_gives_on_the_cpu(fake: FakeTensorRt, tmp_path: Path) -> None:

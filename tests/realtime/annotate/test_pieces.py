@@ -136,9 +136,9 @@ def test_an_input_that_differs_each_time_is_an_error(keyed: Path, tracker: Track
         header = header_of(job, tracker, opened.info, {})
     with Assembly(job, Survey(header, (Piece(0, 1), Piece(1, None, 15)))) as assembly:
         pieces = [assembly.next_piece(), assembly.next_piece()]
-        begin = SeenPiece(1, 16, None, Place(15, 1), False, "", 1.0, 0.1, "a")
+        begin = SeenPiece(1, 16, None, Place(15, 1), False, "", 1.0, 0.1)
         assembly.add(pieces[0], begin, lambda: b"")  # type: ignore[arg-type]
-        other = SeenPiece(2, 29, Place(15, 2), Place(44, 3), True, "", 1.0, 0.1, "b")
+        other = SeenPiece(2, 29, Place(15, 2), Place(44, 3), True, "", 1.0, 0.1)
         assembly.add(pieces[1], other, lambda: b"")  # type: ignore[arg-type]
         again = assembly.next_piece()
         assert again == Piece(1, None, 15, None)

@@ -85,3 +85,8 @@ def _write(path: Path, text: str, spec: Spec, **weights: np.ndarray) -> Path:
     entry.key, entry.value = METADATA_KEY, spec.to_json()
     onnx.save(model, path)
     return path
+
+
+def crops(batch: int) -> np.ndarray:
+    """Return images for the network of ``landmarks``."""
+    return np.random.default_rng(batch).uniform(0, 255, (batch, 3, *SPEC.size)).astype(np.float32)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nasion.engines.errors import NasionError
@@ -18,7 +17,7 @@ from nasion.tools.main import main as nasion
 from ...support.fakes import tensorrt as fake_tensorrt
 from ...support.fakes.cuda import FakeCuda
 from ...support.fakes.tensorrt import FakeTensorRt
-from ...support.model_files.onnx_models import landmarks
+from ...support.model_files.onnx_models import crops, landmarks
 
 
 @pytest.fixture(params=("10.7.0", "11.4.0.106"))
@@ -26,10 +25,6 @@ def fake(request: pytest.FixtureRequest, fake_gpu: FakeCuda, monkeypatch: pytest
     """A machine with TensorRT and a GPU."""
     yield fake_tensorrt.install(request.param, monkeypatch)
     tensorrt.cache_clear()
-
-
-def crops(batch: int) -> np.ndarray:
-    return np.random.default_rng(batch).uniform(0, 255, (batch, 3, 32, 32)).astype(np.float32)
 
 
 def run(*arguments: object) -> None:
